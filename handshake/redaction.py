@@ -1,0 +1,37 @@
+"""A value that does not show itself: tokens, keys and secrets travel in it inside the process."""
+
+from __future__ import annotations
+
+from typing import Generic, NoReturn, TypeVar
+
+T = TypeVar("T", str, bytes)
+
+
+class Secret(Generic[T]):
+    """Hold a secret so that no ``repr``, log line, error or pickle can show it by accident.
+
+    Parameters
+    ----------
+    value
+        The secret itself; only :meth:`reveal` gives it back.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: T) -> None:
+        self._value = value
+
+    def reveal(self) -> T:
+        """Give the secret itself, at the one place that needs it."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is never pickled")

@@ -1,0 +1,164 @@
+"""The frozen settings that ``master.config`` reads from config.py and .env, one small struct a concern.
+
+Everything in ``master`` may import this module; nothing in here reads a file or the environment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from handshake.redaction import Secret
+
+Transport = Literal["auto", "local", "channel"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
+    """Where the ledger is. ``url`` is a SQLAlchemy URL; it may hold a password, so it is a secret."""
+
+    url: Secret[str]
+    connect_timeout_s: float = 10.0
+    statement_timeout_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentitySettings:
+    """Who the master is and where its nodes live."""
+
+    bots_base_path: Path
+    template_path: Path
+    guild_id: int
+    master_secret: Secret[bytes]
+    master_token: Secret[str] | None = None
+    """None: no Discord; supervision and the command line still work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelSettings:
+    """Channel ids; 0 means that the channel is not used."""
+
+    verify: int = 0
+    patch: int = 0
+    log: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmojiSettings:
+    """What stands before a node's state in Discord; unicode or ``<:name:id>``."""
+
+    ready: str = "🟢"
+    starting: str = "🟡"
+    degraded: str = "🟠"
+    stopped: str = "⚪"
+    failed: str = "🔴"
+    success: str = "✅"
+    error: str = "❌"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColourSettings:
+    """Embed colours, 0xRRGGBB."""
+
+    success: int = 0x2ECC71
+    error: int = 0xE74C3C
+    warning: int = 0xF1C40F
+    information: int = 0x3498DB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorSettings:
+    """Who may steer the fleet from Discord: any of these users, or anyone with any of these roles."""
+
+    user_ids: frozenset[int] = frozenset()
+    role_ids: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisionSettings:
+    """How nodes are started, watched and restarted; all durations in seconds, sizes in bytes."""
+
+    pulse_interval_s: float = 9.0
+    missed_pulses: int = 3
+    ready_timeout_s: float = 90.0
+    grace_s: float = 10.0
+    backoff_initial_s: float = 1.0
+    backoff_factor: float = 2.0
+    backoff_cap_s: float = 60.0
+    backoff_jitter: float = 0.2
+    healthy_after_s: float = 120.0
+    quarantine_exits: int = 6
+    quarantine_window_s: float = 120.0
+    quarantine_retry_s: float = 900.0
+    concurrent_starts: int = 4
+    log_max_bytes: int = 1_000_000
+    log_files: int = 3
+    memory_limit_bytes: int = 0
+    """0: no limit. Above it the node is restarted gracefully, with the reason recorded."""
+    open_files_limit: int = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandshakeSettings:
+    """How nodes and master talk."""
+
+    transport: Transport = "auto"
+    channel_pulse_interval_s: float = 240.0
+    clock_skew_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscordSettings:
+    """Which Discord: both None for Discord itself, the sandbox's or another compatible server's otherwise."""
+
+    api_base: str | None = None
+    gateway_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenceTier:
+    """One licence tier: its days of validity (0: for ever)."""
+
+    name: str
+    days: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a master needs to know, validated."""
+
+    home: Path
+    """The folder that holds config.py and .env."""
+    state_dir: Path
+    """Ledger file, sockets, lock, logs; mode 0700."""
+    database: DatabaseSettings
+    identity: IdentitySettings
+    channels: ChannelSettings = field(default_factory=ChannelSettings)
+    emojis: EmojiSettings = field(default_factory=EmojiSettings)
+    colours: ColourSettings = field(default_factory=ColourSettings)
+    operators: OperatorSettings = field(default_factory=OperatorSettings)
+    supervision: SupervisionSettings = field(default_factory=SupervisionSettings)
+    handshake: HandshakeSettings = field(default_factory=HandshakeSettings)
+    discord: DiscordSettings = field(default_factory=DiscordSettings)
+    licence_tiers: tuple[LicenceTier, ...] = (LicenceTier(name="standard"),)
+
+    @property
+    def logs_dir(self) -> Path:
+        """Where the nodes' output is kept."""
+        return self.state_dir / "logs"
+
+    @property
+    def control_socket_path(self) -> Path:
+        """The operator's socket."""
+        return self.state_dir / "control.sock"
+
+    @property
+    def node_socket_path(self) -> Path:
+        """The nodes' socket (local transport)."""
+        return self.state_dir / "nodes.sock"
+
+    @property
+    def lock_path(self) -> Path:
+        """Held by the one master that owns this state folder."""
+        return self.state_dir / "master.lock"
