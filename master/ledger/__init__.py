@@ -1,0 +1,1 @@
+"""The ledger: identity, desired state and history, in SQLite or SQL Server."""

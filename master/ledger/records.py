@@ -1,0 +1,167 @@
+"""The frozen records that repositories return and services pass around; never rows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+
+class DesiredState(StrEnum):
+    """What the operator wants of a node; survives restarts of master and box."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class Lifecycle(StrEnum):
+    """How far a node's existence has come."""
+
+    PROVISIONING = "provisioning"
+    """Reserved by the duplication saga; cleaned up at the next start if it never became active."""
+    ACTIVE = "active"
+    REMOVED = "removed"
+
+
+class ReadinessKind(StrEnum):
+    """How a node says that it is ready."""
+
+    HANDSHAKE = "handshake"
+    """By its own signed word; pulses prove that it lives."""
+    PROCESS = "process"
+    """An existing bot that does not speak the protocol: alive after a few seconds counts."""
+
+
+class LicenceState(StrEnum):
+    """States of a licence."""
+
+    ISSUED = "issued"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+class Outcome(StrEnum):
+    """How an audited action ended."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One child bot as the ledger knows it."""
+
+    id: str
+    """ULID."""
+    name: str
+    folder: str
+    """Folder name below BOTS_BASE_PATH."""
+    entry: str = "bot.py"
+    bot_user_id: int
+    """Discord user id of the bot: the only author whose messages in VERIFY_CHANNEL count as this node's."""
+    desired_state: DesiredState = DesiredState.STOPPED
+    lifecycle: Lifecycle = Lifecycle.ACTIVE
+    readiness: ReadinessKind = ReadinessKind.HANDSHAKE
+    key_epoch: int = 1
+    template_version: str = ""
+    tags: tuple[str, ...] = ()
+    priority: int = 100
+    """Lower starts first."""
+    flagged_at: datetime | None = None
+    flag_reason: str = ""
+    pid: int | None = None
+    """Last known process, for adoption."""
+    pid_started_at: float | None = None
+    """Start time of that process in seconds since boot (/proc/PID/stat field 22 over the clock tick)."""
+    created_at: datetime
+    updated_at: datetime
+
+
+class Licence(msgspec.Struct, frozen=True, kw_only=True):
+    """A licence; the code itself is never stored, only a keyed hash of it."""
+
+    id: str
+    node_id: str | None
+    tier: str
+    state: LicenceState
+    code_hash: bytes
+    issued_at: datetime
+    expires_at: datetime | None
+    activated_at: datetime | None = None
+
+
+class HandshakeEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One accepted verification or one refused message."""
+
+    id: str
+    at: datetime
+    node_id: str | None
+    """The node proved, or merely claimed when the message was refused; None when it names no known node."""
+    message_type: str
+    outcome: str
+    """``accepted`` or the refusal's reason: bad_signature, expired, replayed, unknown_node, ..."""
+    transport: str
+    author_id: int | None = None
+    detail: str = ""
+
+
+class ErrorEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An error that a node reported, or the master saw; same fingerprint, same error."""
+
+    id: str
+    at: datetime
+    node_id: str
+    source: str
+    """command, event, startup, exit, stderr."""
+    fingerprint: str
+    summary: str
+    detail: str = ""
+    count: int = 1
+
+
+class ProcessRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One step in the life of a node's process."""
+
+    id: str
+    at: datetime
+    node_id: str
+    kind: str
+    """spawned, ready, degraded, exited, stopped, killed, backoff, quarantined, missing."""
+    pid: int | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    detail: str = ""
+
+
+class Duplication(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of the duplication saga."""
+
+    id: str
+    at: datetime
+    node_id: str
+    source: str
+    """Template version, or the node it was cloned from."""
+    requested_by: str
+    outcome: str
+    """running, done, failed, cleaned_up."""
+    detail: str = ""
+    finished_at: datetime | None = None
+
+
+class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One operator action; ``chain`` is the HMAC over this row and the row before it."""
+
+    sequence: int
+    at: datetime
+    actor: str
+    """``discord:<user id>``, ``cli:<unix user>``, ``system``."""
+    face: str
+    """discord, cli, web, system."""
+    action: str
+    node_id: str | None
+    outcome: Outcome
+    detail: str
+    chain: bytes

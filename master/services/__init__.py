@@ -1,0 +1,1 @@
+"""What the system does, with no Discord, Typer or HTTP in it; cogs, control socket and CLI call these."""

@@ -1,0 +1,1 @@
+"""Starting, watching and restarting node processes; knows nothing of Discord, the ledger or the command line."""

@@ -1,0 +1,55 @@
+"""The states of a node's process, the legal transitions between them, and the events they cause."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class NodeState(StrEnum):
+    """What the supervisor observes of a node."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    """Spawned, not yet ready by its own word."""
+    READY = "ready"
+    DEGRADED = "degraded"
+    """Running, but its pulse is missing."""
+    STOPPING = "stopping"
+    BACKOFF = "backoff"
+    """Exited; the next start waits."""
+    QUARANTINED = "quarantined"
+    """Exits too often; retried slowly until it holds or is released."""
+    MISSING = "missing"
+    """Its folder or entry file is gone."""
+
+
+class ProcessEventKind(StrEnum):
+    """What happened to a node's process."""
+
+    SPAWNED = "spawned"
+    READY = "ready"
+    DEGRADED = "degraded"
+    RECOVERED = "recovered"
+    EXITED = "exited"
+    STOPPED = "stopped"
+    KILLED = "killed"
+    BACKOFF = "backoff"
+    QUARANTINED = "quarantined"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessEvent:
+    """One step in a node's life, given to the supervisor's listeners in order."""
+
+    node_id: str
+    kind: ProcessEventKind
+    at: datetime
+    pid: int | None = None
+    pid_started_at: float | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    uptime_s: float | None = None
+    detail: str = ""
