@@ -1,0 +1,132 @@
+"""What the services answer with: frozen, JSON-able structs that every face renders in its own way.
+
+Imports nothing heavy, so that the command line can decode them without loading the master.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from master.errors import ExitCode
+
+
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One node as the operator sees it: the ledger's word and the supervisor's in one row."""
+
+    id: str
+    name: str
+    state: str
+    """A ``master.supervision.states.NodeState`` value."""
+    desired: str
+    """``running`` or ``stopped``."""
+    readiness: str
+    """``handshake`` or ``process``."""
+    folder: str
+    bot_user_id: str
+    """A snowflake, as text: JSON numbers lose its last digits in many readers."""
+    tags: tuple[str, ...] = ()
+    pid: int | None = None
+    uptime_s: float | None = None
+    cpu_percent: float | None = None
+    rss_bytes: int | None = None
+    threads: int | None = None
+    restarts: int = 0
+    last_pulse_s_ago: float | None = None
+    latency_ms: float | None = None
+    guilds: int | None = None
+    version: str = ""
+    flag_reason: str = ""
+    """Why the node was flagged (a refused message in its name); empty when it is not."""
+    last_exit: str = ""
+    next_start_in_s: float | None = None
+    detail: str = ""
+
+
+class StrayStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A process below BOTS_BASE_PATH that the master did not start, such as a bot started by hand."""
+
+    pid: int
+    folder: str
+    command: str
+    started_at: float
+    """Unix time in seconds."""
+
+
+class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The master itself."""
+
+    pid: int
+    version: str
+    uptime_s: float
+    cpu_percent: float
+    cpu_seconds: float
+    """CPU used since it started, user and system."""
+    rss_bytes: int
+    discord: str
+    """``off``, ``connecting``, ``ready`` or ``refused: ...``."""
+    ledger: str
+    """``sqlite`` or ``mssql``, and ``away`` behind it while it cannot be reached."""
+    home: str
+
+
+class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything ``fleet status`` and ``/runbots`` show."""
+
+    at: float
+    """Unix time in seconds."""
+    master: MasterStatus
+    nodes: tuple[NodeStatus, ...]
+    strays: tuple[StrayStatus, ...] = ()
+
+
+class ActionResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one action on one node."""
+
+    node: str
+    ok: bool
+    state: str = ""
+    """The node's state afterwards."""
+    detail: str = ""
+    """What was wrong; empty when it went well."""
+    hint: str = ""
+    code: str = ""
+    """The error's stable code; empty when it went well."""
+    exit_code: int = ExitCode.OK
+
+
+class Registered(msgspec.Struct, frozen=True, kw_only=True):
+    """A node that was just registered or duplicated."""
+
+    node_id: str
+    name: str
+    folder: str
+    bot_user_id: str
+    licence: str
+    """The licence code, shown this once: the ledger keeps only a keyed hash of it."""
+    invite_url: str
+    state: str = ""
+    seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"Registered(node_id={self.node_id!r}, name={self.name!r}, licence=...)"
+
+
+class LogPaths(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one node's output is kept."""
+
+    node: str
+    stdout_path: str
+    stderr_path: str
+
+
+class FleetEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that happened, as ``fleet events`` and the demo stream them."""
+
+    at: float
+    """Unix time in seconds."""
+    kind: str
+    """A process event kind, ``verified``, ``refused``, ``error``, ``registered``, ``duplicated``, ``alert``."""
+    node: str = ""
+    """The node's name; empty when the event is about no node."""
+    detail: str = ""
+    pid: int | None = None
