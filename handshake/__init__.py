@@ -1,0 +1,1 @@
+"""The protocol that master and nodes both speak; imports nothing of either."""

@@ -1,0 +1,77 @@
+"""``node.json`` in a node's folder: who the node is, and the licence that it presents."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from handshake.errors import ManifestError
+
+MANIFEST_NAME = "node.json"
+_MAX_BYTES = 16_384
+
+__all__ = ["MANIFEST_NAME", "ManifestError", "NodeManifest", "read_manifest", "write_manifest"]
+
+
+class NodeManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node's folder says of itself."""
+
+    version: Literal[1] = 1
+    node_id: str
+    name: str
+    licence: str
+    template_version: str = ""
+    entry: str = "bot.py"
+    created_at: str = ""
+    """ISO 8601, UTC."""
+    tags: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"NodeManifest(node_id={self.node_id!r}, name={self.name!r}, licence=...)"
+
+
+def read_manifest(folder: Path) -> NodeManifest:
+    """Read the manifest of a node's folder.
+
+    Raises
+    ------
+    ManifestError
+        It is missing, too long, or not a manifest.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        with path.open("rb") as stream:
+            payload = stream.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise ManifestError(
+            f"{path}: {error.strerror}; register the folder with `fleet register`, which writes it"
+        ) from error
+    if len(payload) > _MAX_BYTES:
+        raise ManifestError(f"{path}: longer than {_MAX_BYTES} bytes")
+    try:
+        return msgspec.json.decode(payload, type=NodeManifest)
+    except msgspec.MsgspecError as error:
+        raise ManifestError(f"{path}: {error}") from error
+
+
+def write_manifest(folder: Path, manifest: NodeManifest) -> None:
+    """Write the manifest whole or not at all, readable by its owner only; synced to disk.
+
+    Raises
+    ------
+    OSError
+    """
+    temporary = folder / f".{MANIFEST_NAME}.new"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(folder / MANIFEST_NAME)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

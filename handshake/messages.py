@@ -1,0 +1,173 @@
+"""The bodies of all messages, one frozen struct each; decoding one is validating it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+MAX_MESSAGE_BYTES = 8_192
+"""Longest signed message on the local transport."""
+MAX_CHANNEL_CHARACTERS = 1_990
+"""Longest signed message in VERIFY_CHANNEL: Discord's 2,000 less the code block's fences."""
+
+Word = Annotated[str, Meta(max_length=100)]
+Line = Annotated[str, Meta(max_length=400)]
+Text = Annotated[str, Meta(max_length=4_000)]
+NodeId = Annotated[str, Meta(min_length=1, max_length=26, pattern="^[0-9A-Za-z]+$")]
+Fingerprint = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Seconds = Annotated[float, Meta(ge=0, le=1e12)]
+
+
+class MessageType(StrEnum):
+    """What a message is; carried in the header's ``typ``."""
+
+    VERIFICATION_REQUEST = "verification_request"
+    VERIFICATION_RESPONSE = "verification_response"
+    HEARTBEAT = "heartbeat"
+    ACKNOWLEDGEMENT = "acknowledgement"
+    ERROR_REPORT = "error_report"
+    TICKET_PERMISSION_REQUEST = "ticket_permission_request"
+    TICKET_PERMISSION_RESPONSE = "ticket_permission_response"
+    PATCH_STATUS = "patch_status"
+    LICENSE_CHECK = "license_check"
+    LICENSE_STATUS = "license_status"
+    SHUTDOWN_NOTICE = "shutdown_notice"
+
+
+class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What all bodies have in common."""
+
+
+class VerificationRequest(_Body):
+    """A node proves its key (by signing) and its licence (by naming the code)."""
+
+    licence: Word
+    version: Word
+    """The template's version."""
+    pid: Count
+    pid_started_at: Seconds
+    """Start of the process in seconds since boot."""
+    bot_user_id: Count
+    started_at: Seconds
+    """Unix time."""
+    python: Word = ""
+    library: Word = ""
+
+
+class VerificationResponse(_Body):
+    """The master's answer to a verification request."""
+
+    accepted: bool
+    reason: Line = ""
+    pulse_interval_s: Seconds = 9.0
+    channel_pulse_interval_s: Seconds = 240.0
+    clock_skew_s: float = 0.0
+    """The master's clock less the node's."""
+
+
+class Heartbeat(_Body):
+    """A pulse."""
+
+    uptime_s: Seconds
+    latency_ms: Seconds | None = None
+    guilds: Count = 0
+    state: Literal["starting", "ready", "degraded"] = "ready"
+    cogs_failed: Annotated[tuple[Word, ...], Meta(max_length=20)] = ()
+
+
+class Acknowledgement(_Body):
+    """The master's answer to a pulse, sent only when there is something to say."""
+
+    order: Literal["", "verify_again"] = ""
+    clock_skew_s: float = 0.0
+    notices: Annotated[tuple[Line, ...], Meta(max_length=5)] = ()
+
+
+class ErrorReport(_Body):
+    """An unhandled error of a node."""
+
+    source: Literal["command", "event", "startup", "task"]
+    where: Word
+    exception: Word
+    message: Line = ""
+    traceback: Text = ""
+    """The tail: the innermost frames."""
+    fingerprint: Fingerprint
+    count: Annotated[int, Meta(ge=1, le=10**9)] = 1
+
+
+class TicketPermissionRequest(_Body):
+    """A node asks the master to open or close a ticket channel to a member."""
+
+    channel_id: Count
+    user_id: Count
+    action: Literal["grant", "revoke"]
+
+
+class TicketPermissionResponse(_Body):
+    """The master's answer to a ticket permission request."""
+
+    granted: bool
+    reason: Line = ""
+
+
+class PatchStatus(_Body):
+    """How far a patch has come on a node."""
+
+    patch_id: Word
+    status: Literal["received", "staged", "applied", "healthy", "failed", "rolled_back"]
+    detail: Line = ""
+
+
+class LicenceCheck(_Body):
+    """A node asks for the state of its licence."""
+
+    licence: Word
+
+
+class LicenceStatus(_Body):
+    """The master's answer to a licence check."""
+
+    state: Word
+    tier: Word = ""
+    expires_at: Seconds | None = None
+
+
+class ShutdownNotice(_Body):
+    """A node says that it stops on purpose."""
+
+    reason: Line = ""
+
+
+Body: TypeAlias = (
+    VerificationRequest
+    | VerificationResponse
+    | Heartbeat
+    | Acknowledgement
+    | ErrorReport
+    | TicketPermissionRequest
+    | TicketPermissionResponse
+    | PatchStatus
+    | LicenceCheck
+    | LicenceStatus
+    | ShutdownNotice
+)
+
+BODIES: dict[MessageType, type[Body]] = {
+    MessageType.VERIFICATION_REQUEST: VerificationRequest,
+    MessageType.VERIFICATION_RESPONSE: VerificationResponse,
+    MessageType.HEARTBEAT: Heartbeat,
+    MessageType.ACKNOWLEDGEMENT: Acknowledgement,
+    MessageType.ERROR_REPORT: ErrorReport,
+    MessageType.TICKET_PERMISSION_REQUEST: TicketPermissionRequest,
+    MessageType.TICKET_PERMISSION_RESPONSE: TicketPermissionResponse,
+    MessageType.PATCH_STATUS: PatchStatus,
+    MessageType.LICENSE_CHECK: LicenceCheck,
+    MessageType.LICENSE_STATUS: LicenceStatus,
+    MessageType.SHUTDOWN_NOTICE: ShutdownNotice,
+}
+TYPES: dict[type[Body], MessageType] = {body: kind for kind, body in BODIES.items()}

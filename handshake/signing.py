@@ -1,0 +1,268 @@
+"""Signing and verifying: every message is a JWS in compact form (RFC 7515), HS256 with the node's own key."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jwt
+import msgspec
+
+from handshake.errors import Reason, Refused
+from handshake.messages import BODIES, MAX_MESSAGE_BYTES, TYPES, Body, MessageType
+from handshake.redaction import Secret
+from handshake.replay import ReplayGuard
+
+MASTER = "master"
+"""The master's name in ``iss`` and ``aud``."""
+LIFETIME_S = 60
+ALGORITHM = "HS256"
+MIN_KEY_BYTES = 32
+
+
+
+@dataclass(frozen=True, slots=True)
+class NodeKey:
+    """A node's key: signs for that node alone, and only while its epoch is the current one."""
+
+    node_id: str
+    epoch: int
+    secret: Secret[bytes]
+
+    def __post_init__(self) -> None:
+        if len(self.secret.reveal()) < MIN_KEY_BYTES:
+            raise ValueError(f"a node's key has {MIN_KEY_BYTES} bytes or more (RFC 7518, section 3.2)")
+
+    @property
+    def key_id(self) -> str:
+        """``<node_id>.<epoch>``, the header's ``kid``."""
+        return f"{self.node_id}.{self.epoch}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A message that was verified."""
+
+    node_id: str
+    epoch: int
+    type: MessageType
+    body: Body
+    token_id: str
+    sequence: int
+    issued_at: float
+    in_reply_to: str | None = None
+
+
+class KeyFinder(Protocol):
+    """Find the key a message claims to be signed with."""
+
+    def __call__(self, node_id: str, epoch: int) -> NodeKey:
+        """Give the key.
+
+        Raises
+        ------
+        Refused
+            ``unknown_node`` or ``stale_epoch``.
+        """
+        ...
+
+
+class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    alg: str
+    kid: str
+    typ: str
+
+
+class _Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    iss: str
+    aud: str
+    iat: int
+    exp: int
+    jti: str
+    seq: int
+    body: Any
+    re: str | None = None
+
+
+class Signer:
+    """Sign messages from one end to the other.
+
+    Parameters
+    ----------
+    key
+        The node's key: both directions use it.
+    from_master
+        True at the master's end.
+    clock
+        Gives Unix time in seconds.
+    """
+
+    def __init__(self, key: NodeKey, *, from_master: bool, clock: Callable[[], float]) -> None:
+        self._key = key
+        self._issuer, self._audience = (MASTER, key.node_id) if from_master else (key.node_id, MASTER)
+        self._clock = clock
+        self._sequence = 0
+
+    def sign(self, body: Body, *, in_reply_to: str | None = None) -> str:
+        """Give the signed message; :attr:`last_token_id` is what a response must name."""
+        now = int(self._clock())
+        self._sequence += 1
+        self.last_token_id = secrets.token_urlsafe(12)
+        claims: dict[str, Any] = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "iat": now,
+            "exp": now + LIFETIME_S,
+            "jti": self.last_token_id,
+            "seq": self._sequence,
+            "body": msgspec.to_builtins(body),
+        }
+        if in_reply_to is not None:
+            claims["re"] = in_reply_to
+        return jwt.encode(
+            claims,
+            self._key.secret.reveal(),
+            algorithm=ALGORITHM,
+            headers={"kid": self._key.key_id, "typ": TYPES[type(body)].value},
+        )
+
+
+class Verifier:
+    """Believe a message only if all of it holds.
+
+    The order of the checks is docs/protocol.md's: size and form, algorithm, key, signature, parties, time, body, replay.
+    Nothing of a message is used before its signature was verified, but to find the key and to record who it claims
+    to be from.
+
+    Parameters
+    ----------
+    find_key
+        Finds the key of a claimed node and epoch.
+    node_id
+        At a node: its own id, the only one accepted, and messages must come from the master. None at the master.
+    skew_s
+        How far the two clocks may be apart.
+    """
+
+    def __init__(
+        self,
+        find_key: KeyFinder,
+        *,
+        node_id: str | None = None,
+        clock: Callable[[], float],
+        replay_guard: ReplayGuard,
+        skew_s: float = 60.0,
+    ) -> None:
+        self._find_key = find_key
+        self._node_id = node_id
+        self._clock = clock
+        self._replay_guard = replay_guard
+        self._skew_s = skew_s
+        self._signatures = jwt.PyJWS(algorithms=[ALGORITHM])
+        self._header_decoder = msgspec.json.Decoder(_Header)
+        self._claims_decoder = msgspec.json.Decoder(_Claims)
+
+    def open(self, text: str) -> Message:
+        """Verify a message.
+
+        Raises
+        ------
+        Refused
+            With its reason; nothing else, whatever the text is.
+        """
+        header = self._read_header(text)
+        node_id, epoch = self._read_key_id(header)
+        key = self._key_for(node_id, epoch, header.typ)
+        try:
+            payload = self._signatures.decode(text, key.secret.reveal(), algorithms=[ALGORITHM])
+        except jwt.InvalidSignatureError:
+            raise Refused(
+                Reason.BAD_SIGNATURE,
+                "the signature does not match",
+                claimed_node_id=node_id,
+                message_type=header.typ,
+            ) from None
+        except jwt.PyJWTError as error:
+            raise _malformed(str(error), node_id, header.typ) from None
+        try:
+            return self._judge(payload, header, node_id, epoch)
+        except msgspec.MsgspecError as error:
+            raise _malformed(str(error)[:300], node_id, header.typ) from None
+        except RecursionError:
+            raise _malformed("nested too deeply", node_id, header.typ) from None
+
+    def _read_header(self, text: str) -> _Header:
+        if len(text) > MAX_MESSAGE_BYTES or not text.isascii():
+            raise _malformed(f"{len(text)} characters, or not ASCII")
+        head, dot, _ = text.partition(".")
+        if not dot or text.count(".") != 2:
+            raise _malformed("not a JWS in compact form")
+        try:
+            header = self._header_decoder.decode(jwt.utils.base64url_decode(head))
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise _malformed(f"header: {str(error)[:200]}") from None
+        if header.alg != ALGORITHM:
+            raise _malformed(f"algorithm {header.alg[:20]!r}")
+        return header
+
+    def _read_key_id(self, header: _Header) -> tuple[str, int]:
+        node_id, _, epoch = header.kid.rpartition(".")
+        if not (0 < len(node_id) <= 26 and node_id.isalnum() and epoch.isdecimal() and len(epoch) < 10):
+            raise _malformed("kid is not <node>.<epoch>")
+        return node_id, int(epoch)
+
+    def _key_for(self, node_id: str, epoch: int, typ: str) -> NodeKey:
+        if self._node_id is not None and node_id != self._node_id:
+            raise Refused(
+                Reason.UNKNOWN_NODE, "meant for another node", claimed_node_id=node_id, message_type=typ[:40]
+            )
+        try:
+            return self._find_key(node_id, epoch)
+        except Refused as refused:
+            refused.claimed_node_id, refused.message_type = node_id, typ[:40]
+            raise
+
+    def _judge(self, payload: bytes, header: _Header, node_id: str, epoch: int) -> Message:
+        claims = self._claims_decoder.decode(payload)
+        expected = (MASTER, node_id) if self._node_id is not None else (node_id, MASTER)
+        if (claims.iss, claims.aud) != expected:
+            raise _malformed(f"from {claims.iss[:30]!r} to {claims.aud[:30]!r}", node_id, header.typ)
+        now = self._clock()
+        if claims.exp + self._skew_s < now or claims.iat - self._skew_s > now:
+            raise Refused(
+                Reason.EXPIRED,
+                f"issued {now - claims.iat:+.0f} s ago",
+                claimed_node_id=node_id,
+                message_type=header.typ,
+            )
+        if not 0 < claims.exp - claims.iat <= LIFETIME_S or not 8 <= len(claims.jti) <= 64:
+            raise _malformed("lifetime or jti out of bounds", node_id, header.typ)
+        kind = _TYPE_NAMES.get(header.typ)
+        if kind is None:
+            raise _malformed("unknown message type", node_id, header.typ)
+        body = msgspec.convert(claims.body, BODIES[kind])
+        if not self._replay_guard.admit(node_id, claims.jti, claims.exp + self._skew_s):
+            raise Refused(
+                Reason.REPLAYED, f"jti {claims.jti}", claimed_node_id=node_id, message_type=header.typ
+            )
+        return Message(
+            node_id=node_id,
+            epoch=epoch,
+            type=kind,
+            body=body,
+            token_id=claims.jti,
+            sequence=claims.seq,
+            issued_at=claims.iat,
+            in_reply_to=claims.re,
+        )
+
+
+_TYPE_NAMES = {kind.value: kind for kind in MessageType}
+
+
+def _malformed(detail: str, node_id: str | None = None, message_type: str = "") -> Refused:
+    return Refused(
+        Reason.MALFORMED, detail, claimed_node_id=node_id, message_type=message_type[:40]
+    )

@@ -1,0 +1,284 @@
+"""Starting, stopping, restarting and showing nodes: the ledger's desired state and the supervisor's deeds in one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Literal
+
+import psutil
+
+from master import __version__
+from master.errors import FleetError
+from master.ledger import nodes
+from master.ledger.database import Ledger
+from master.ledger.records import DesiredState, Node
+from master.services.actors import Actor
+from master.services.auditing import Auditor
+from master.services.directory import NodeDirectory
+from master.services.launching import Launcher
+from master.services.views import (
+    ActionResult,
+    FleetStatus,
+    LogPaths,
+    MasterStatus,
+    NodeStatus,
+    StrayStatus,
+)
+from master.settings import Settings
+from master.supervision.clock import Clock
+from master.supervision.logs import NodeLogs
+from master.supervision.probe import map_processes
+from master.supervision.supervisor import NodeView, Supervisor
+
+log = logging.getLogger(__name__)
+
+Verb = Literal["start", "stop", "restart", "kill"]
+
+
+class Fleet:
+    """The operator's verbs over nodes.
+
+    Every verb is authorised and audited, sets the desired state in the ledger first (so that it survives a crash
+    right after), then acts.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        ledger: Ledger,
+        directory: NodeDirectory,
+        supervisor: Supervisor,
+        launcher: Launcher,
+        logs: NodeLogs,
+        auditor: Auditor,
+        clock: Clock,
+        discord_state: Callable[[], str],
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._directory = directory
+        self._supervisor = supervisor
+        self._launcher = launcher
+        self._logs = logs
+        self._auditor = auditor
+        self._clock = clock
+        self._discord_state = discord_state
+        self._began = clock.monotonic()
+        self._process = psutil.Process()
+        self._process.cpu_percent()
+
+    async def open(self) -> None:
+        """Load the nodes, take back those that still run, and start those that should."""
+        for node in await self._ledger.read(nodes.list_active):
+            self._directory.put(node)
+            self.enrol(node)
+        wanted: list[Node] = []
+        for node in self._directory:
+            if node.pid is not None and node.pid_started_at is not None:
+                if await self._supervisor.adopt(node.id, node.pid, node.pid_started_at):
+                    log.info("node adopted", extra={"node": node.name, "pid": node.pid})
+                    if node.desired_state is DesiredState.STOPPED:
+                        await self._supervisor.stop(node.id)
+                    continue
+            if node.desired_state is DesiredState.RUNNING:
+                wanted.append(node)
+        async with asyncio.TaskGroup() as starting:
+            for node in wanted:
+                starting.create_task(self._start_at_opening(node))
+
+    async def _start_at_opening(self, node: Node) -> None:
+        """Start one node; its trouble is its own and must not keep the others from starting."""
+        try:
+            await self._supervisor.start(node.id)
+        except FleetError as error:
+            log.error("node could not be started", extra={"node": node.name, "why": str(error)})
+
+    def enrol(self, node: Node) -> None:
+        """Make a node known to the supervisor, without starting it."""
+        self._supervisor.register(self._launcher.spec(node))
+
+    async def bring_up(self, node_id: str) -> None:
+        """Start a node whose desired state is already written."""
+        await self._supervisor.start(node_id)
+
+    def state_of(self, node_id: str) -> str:
+        """Give the observed state of a node."""
+        return self._supervisor.view(node_id).state.value
+
+    def find(self, name: str) -> Node:
+        """Give the node called ``name``.
+
+        Raises
+        ------
+        NoSuchNode
+        """
+        return self._directory.find(name)
+
+    def matching(self, fragment: str, *, limit: int = 25) -> list[NodeStatus]:
+        """Give nodes for autocompletion."""
+        return [self._status_of(node) for node in self._directory.matching(fragment, limit=limit)]
+
+    def choose(self, names: Sequence[str], *, everyone: bool = False) -> list[Node]:
+        """Give the nodes that names (or ``all``) mean, in the order of their priority.
+
+        Raises
+        ------
+        NoSuchNode
+            For the first name that no node has; nothing has been done then.
+        """
+        if everyone:
+            return list(self._directory)
+        chosen = {node.id: node for node in map(self._directory.find, names)}
+        return sorted(chosen.values(), key=lambda node: node.priority)
+
+    async def act(self, actor: Actor, verb: Verb, chosen: Sequence[Node]) -> AsyncIterator[ActionResult]:
+        """Do one thing to many nodes at once; yields each result as it comes in.
+
+        Raises
+        ------
+        NotAuthorised
+            Before anything is done.
+        """
+        pending = [asyncio.create_task(self._act_on(actor, verb, node)) for node in chosen]
+        try:
+            for finished in asyncio.as_completed(pending):
+                yield await finished
+        finally:
+            # Left early (the caller hung up): what was asked for is still carried out, nothing is left unowned.
+            await asyncio.gather(*pending, return_exceptions=True)
+
+    async def _act_on(self, actor: Actor, verb: Verb, node: Node) -> ActionResult:
+        try:
+            await getattr(self, verb)(actor, node.name)
+        except FleetError as error:
+            return ActionResult(
+                node=node.name,
+                ok=False,
+                state=self.state_of(node.id),
+                detail=error.message,
+                hint=error.hint,
+                code=error.code,
+                exit_code=error.exit_code,
+            )
+        return ActionResult(node=node.name, ok=True, state=self.state_of(node.id))
+
+    async def start(self, actor: Actor, name: str) -> NodeStatus:
+        """Want a node running, and start it now, also out of backoff or quarantine."""
+        return await self._do(actor, "start", name, DesiredState.RUNNING, self._supervisor.start)
+
+    async def stop(self, actor: Actor, name: str) -> NodeStatus:
+        """Want a node stopped; SIGTERM, then SIGKILL to its group after the grace period."""
+        return await self._do(actor, "stop", name, DesiredState.STOPPED, self._supervisor.stop)
+
+    async def restart(self, actor: Actor, name: str) -> NodeStatus:
+        """Stop a node and start it again; afterwards it is wanted running."""
+        return await self._do(actor, "restart", name, DesiredState.RUNNING, self._supervisor.restart)
+
+    async def kill(self, actor: Actor, name: str) -> NodeStatus:
+        """SIGKILL a node's whole process group at once, and want it stopped."""
+        return await self._do(actor, "kill", name, DesiredState.STOPPED, self._supervisor.kill)
+
+    async def _do(
+        self, actor: Actor, verb: Verb, name: str, desired: DesiredState, deed: Callable[[str], object]
+    ) -> NodeStatus:
+        async with self._auditor.action(actor, verb) as entry:
+            node = self._directory.find(name)
+            entry.node_id, entry.detail = node.id, node.name
+            await self._want(node, desired)
+            await deed(node.id)  # type: ignore[misc]
+            return self._status_of(self._directory.get(node.id) or node)
+
+    async def _want(self, node: Node, desired: DesiredState) -> None:
+        if node.desired_state is desired:
+            return
+        now = self._clock.now()
+
+        def write(connection: Connection) -> Node | None:
+            nodes.set_desired_state(connection, node.id, desired, at=now)
+            return nodes.get(connection, node.id)
+
+        changed = await self._ledger.write(write)
+        if changed is not None:
+            self._directory.put(changed)
+
+    def log_paths(self, chosen: Sequence[Node]) -> list[LogPaths]:
+        """Say where the nodes' output is kept."""
+        found = []
+        for node in chosen:
+            stdout_path, stderr_path = self._logs.paths(node.name)
+            found.append(
+                LogPaths(node=node.name, stdout_path=str(stdout_path), stderr_path=str(stderr_path))
+            )
+        return found
+
+    async def status(self, *, strays: bool = False) -> FleetStatus:
+        """Give the whole fleet; with ``strays``, walk the process table as well."""
+        return FleetStatus(
+            at=self._clock.now().timestamp(),
+            master=self.master_status(),
+            nodes=tuple(self._status_of(node) for node in self._directory),
+            strays=await self._strays() if strays else (),
+        )
+
+    async def _strays(self) -> tuple[StrayStatus, ...]:
+        known = {view.pid for view in self._supervisor.snapshot() if view.pid is not None}
+        found = await asyncio.to_thread(map_processes, self._settings.identity.bots_base_path, known)
+        return tuple(
+            StrayStatus(
+                pid=stray.pid, folder=str(stray.folder), command=stray.command, started_at=stray.started_at
+            )
+            for stray in found
+        )
+
+    def master_status(self) -> MasterStatus:
+        """Give the master's own figures."""
+        with self._process.oneshot():
+            times = self._process.cpu_times()
+            memory = self._process.memory_info().rss
+            percent = self._process.cpu_percent()
+        return MasterStatus(
+            pid=os.getpid(),
+            version=__version__,
+            uptime_s=round(self._clock.monotonic() - self._began, 3),
+            cpu_percent=percent,
+            cpu_seconds=round(times.user + times.system, 3),
+            rss_bytes=memory,
+            discord=self._discord_state(),
+            ledger=self._ledger.dialect,
+            home=str(self._settings.home),
+        )
+
+    def _status_of(self, node: Node) -> NodeStatus:
+        view = self._supervisor.view(node.id)
+        return _merge(node, view)
+
+
+def _merge(node: Node, view: NodeView) -> NodeStatus:
+    return NodeStatus(
+        id=node.id,
+        name=node.name,
+        state=view.state.value,
+        desired=node.desired_state.value,
+        readiness=node.readiness.value,
+        folder=node.folder,
+        bot_user_id=str(node.bot_user_id),
+        tags=node.tags,
+        pid=view.pid,
+        uptime_s=view.uptime_s,
+        cpu_percent=view.cpu_percent,
+        rss_bytes=view.rss_bytes,
+        threads=view.threads,
+        restarts=view.restarts,
+        last_pulse_s_ago=view.last_pulse_s_ago,
+        latency_ms=view.latency_ms,
+        guilds=view.guilds,
+        version=view.version or node.template_version,
+        flag_reason=node.flag_reason,
+        last_exit=view.last_exit,
+        next_start_in_s=view.next_start_in_s,
+        detail=view.detail,
+    )

@@ -1,0 +1,105 @@
+"""Everything one start of a node needs, gathered afresh each time: token, key, boot document, environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from handshake.boot import BootDocument, encode_boot
+from master.ledger import tokens
+from master.ledger.database import Ledger
+from master.ledger.records import Node
+from master.security.derivation import MasterSecret
+from master.security.vault import TokenVault
+from master.services.errors import TokenRefused
+from master.settings import Settings
+from master.supervision.logs import NodeLogs
+from master.supervision.spawner import Limits, SpawnRequest
+from master.supervision.supervisor import NodeSpec
+
+# What a node inherits of the master's environment: enough to run a program, and nothing that could be a secret.
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launcher:
+    """Build what the supervisor needs to start a node.
+
+    Parameters
+    ----------
+    current
+        Gives the node as it is now, for a start long after the spec was made; None once it was removed.
+    master_user_id
+        Gives the master's Discord user id; 0 while it is not known.
+    """
+
+    settings: Settings
+    ledger: Ledger
+    vault: TokenVault
+    secret: MasterSecret
+    logs: NodeLogs
+    current: Callable[[str], Node | None]
+    master_user_id: Callable[[], int]
+
+    def spec(self, node: Node) -> NodeSpec:
+        """Give the supervisor's view of a node."""
+
+        async def build() -> SpawnRequest:
+            return await self._request(self.current(node.id) or node)
+
+        return NodeSpec(
+            node_id=node.id,
+            name=node.name,
+            folder=self.settings.identity.bots_base_path / node.folder,
+            readiness=node.readiness.value,
+            priority=node.priority,
+            build=build,
+        )
+
+    async def _request(self, node: Node) -> SpawnRequest:
+        folder = self.settings.identity.bots_base_path / node.folder
+        supervision = self.settings.supervision
+        stdout_path, stderr_path = self.logs.paths(node.name)
+        return SpawnRequest(
+            node_id=node.id,
+            name=node.name,
+            folder=folder,
+            command=(sys.executable, node.entry),
+            environment=self._environment(),
+            boot=encode_boot(await self._boot_document(node)),
+            stdout_path=stdout_path,
+            stderr_path=stderr_path,
+            limits=Limits(
+                memory_bytes=supervision.memory_limit_bytes, open_files=supervision.open_files_limit
+            ),
+        )
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        return {**inherited, "PYTHONUNBUFFERED": "1"}
+
+    async def _boot_document(self, node: Node) -> BootDocument:
+        sealed = await self.ledger.read(lambda connection: tokens.load(connection, node.id))
+        if sealed is None:
+            raise TokenRefused(
+                f"the ledger holds no token for {node.name}", hint=f"register {node.name} again with its token"
+            )
+        settings = self.settings
+        key = self.secret.derive_node_key(node.id, node.key_epoch)
+        return BootDocument(
+            node_id=node.id,
+            name=node.name,
+            token=self.vault.unseal(node.id, sealed).reveal(),
+            key=key.secret.reveal(),
+            key_epoch=node.key_epoch,
+            master_user_id=self.master_user_id(),
+            verify_channel_id=settings.channels.verify,
+            socket_path=str(settings.node_socket_path) if settings.handshake.transport != "channel" else None,
+            transport=settings.handshake.transport,
+            pulse_interval_s=settings.supervision.pulse_interval_s,
+            channel_pulse_interval_s=settings.handshake.channel_pulse_interval_s,
+            api_base=settings.discord.api_base,
+            gateway_url=settings.discord.gateway_url,
+        )
