@@ -7,10 +7,12 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
+from handshake.messages import LicenceStatus
 from handshake.redaction import Secret
 from master.ledger import licences
 from master.ledger.records import Licence, LicenceState
-from master.security.licence_codes import InvalidLicenceCode, LicenceCodes
+from master.security.errors import InvalidLicenceCode
+from master.security.licence_codes import LicenceCodes
 from master.services.errors import TierUnknown
 from master.settings import LicenceTier
 from master.supervision.clock import Clock
@@ -101,3 +103,11 @@ class Licensing:
             licences.set_state(connection, licence.id, LicenceState.ACTIVE, at=now)
             return ""
         return "" if licence.state is LicenceState.ACTIVE else f"the licence is {licence.state}"
+
+    def status(self, connection: Connection, node_id: str, code_hash: bytes) -> LicenceStatus:
+        """Say how the licence behind ``code_hash`` stands, to the node that asks for its own."""
+        licence = licences.find_by_hash(connection, code_hash)
+        if licence is None or licence.node_id != node_id:
+            return LicenceStatus(state="unknown")
+        expires_at = licence.expires_at.timestamp() if licence.expires_at else None
+        return LicenceStatus(state=licence.state.value, tier=licence.tier, expires_at=expires_at)

@@ -21,7 +21,8 @@ from master.ledger import duplications, licences, nodes, tokens
 from master.ledger.database import Conflict, Ledger
 from master.ledger.identifiers import new_ulid
 from master.ledger.records import DesiredState, Duplication, LicenceState, Lifecycle, Node, ReadinessKind
-from master.security.tokens import TokenFormatError, check_token_format
+from master.security.errors import TokenFormatError
+from master.security.tokens import check_token_format
 from master.security.vault import TokenVault
 from master.services import folders
 from master.services.actors import SYSTEM, Actor

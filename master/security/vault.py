@@ -1,0 +1,46 @@
+"""Bot tokens at rest: AES-GCM, with the node's id as associated data, so that no row can stand in for another."""
+
+from __future__ import annotations
+
+import secrets
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from handshake.redaction import Secret
+from master.security.derivation import MasterSecret
+from master.security.errors import VaultError
+
+_VERSION = b"\x01"
+_NONCE_BYTES = 12
+
+
+class TokenVault:
+    """Seal and open bot tokens under a key derived from MASTER_SECRET."""
+
+    def __init__(self, secret: MasterSecret) -> None:
+        self._cipher = AESGCM(secret.derive("vault"))
+
+    def seal(self, node_id: str, token: Secret[str]) -> bytes:
+        """Encrypt a token for one node: version, nonce, ciphertext with its tag."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return _VERSION + nonce + self._cipher.encrypt(nonce, token.reveal().encode(), node_id.encode())
+
+    def unseal(self, node_id: str, sealed: bytes) -> Secret[str]:
+        """Decrypt a node's token.
+
+        Raises
+        ------
+        VaultError
+            It was sealed under another secret or for another node, or it was altered.
+        """
+        nonce, ciphertext = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
+        try:
+            if sealed[:1] != _VERSION:
+                raise InvalidTag
+            return Secret(self._cipher.decrypt(nonce, ciphertext, node_id.encode()).decode())
+        except (InvalidTag, ValueError):
+            raise VaultError(
+                f"the token of node {node_id} cannot be decrypted",
+                hint="MASTER_SECRET in .env is not the one that this ledger was made with; restore it",
+            ) from None

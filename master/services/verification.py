@@ -1,0 +1,317 @@
+"""The master's end of the handshake: every message from a node, whatever it came by, goes through :meth:`receive`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from handshake.errors import Reason, Refused
+from handshake.messages import (
+    Acknowledgement,
+    Body,
+    ErrorReport,
+    Heartbeat,
+    LicenceCheck,
+    LicenceStatus,
+    ShutdownNotice,
+    VerificationRequest,
+    VerificationResponse,
+)
+from handshake.replay import ReplayGuard
+from handshake.signing import Message, NodeKey, Signer, Verifier
+from master.ledger import handshake_events, nodes
+from master.ledger.database import Ledger
+from master.ledger.identifiers import new_ulid
+from master.ledger.records import HandshakeEvent, Node
+from master.security.derivation import MasterSecret
+from master.services.alerts import AlertLevel, Announcer
+from master.services.directory import NodeDirectory
+from master.services.error_reports import ErrorReports
+from master.services.licensing import Licensing
+from master.settings import HandshakeSettings, SupervisionSettings
+from master.supervision.clock import Clock
+from master.supervision.supervisor import Pulse, Supervisor
+
+log = logging.getLogger(__name__)
+
+_NOTABLE_SKEW_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a message came from, as the transport knows it and the message cannot claim.
+
+    Parameters
+    ----------
+    author_id
+        Discord user id of the channel message's author; None on the local socket.
+    pid
+        Process at the other end of the local socket; None in the channel.
+    """
+
+    transport: Literal["channel", "local"]
+    author_id: int | None = None
+    pid: int | None = None
+
+
+class Verification:
+    """Verify messages, act on them, and answer.
+
+    What fails is recorded with its reason, flags the node that it names, and is answered with nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        secret: MasterSecret,
+        ledger: Ledger,
+        directory: NodeDirectory,
+        supervisor: Supervisor,
+        licensing: Licensing,
+        announcer: Announcer,
+        error_reports: ErrorReports,
+        handshake: HandshakeSettings,
+        supervision: SupervisionSettings,
+        clock: Clock,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._secret = secret
+        self._ledger = ledger
+        self._directory = directory
+        self._supervisor = supervisor
+        self._licensing = licensing
+        self._announcer = announcer
+        self._error_reports = error_reports
+        self._handshake = handshake
+        self._supervision = supervision
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._keys: dict[str, NodeKey] = {}
+        self._signers: dict[str, Signer] = {}
+        self._verified: set[str] = set()
+        """Nodes whose present process has presented a valid licence."""
+        self._verifier = Verifier(
+            self._find_key,
+            clock=wall_clock,
+            replay_guard=ReplayGuard(wall_clock),
+            skew_s=handshake.clock_skew_s,
+        )
+
+    async def receive(self, text: str, source: Source) -> str | None:
+        """Take one message from a node; gives the signed answer, or None when there is nothing to say."""
+        try:
+            message = self._verifier.open(text)
+            self._check_author(message, source)
+            node = self._node_of(message)
+            answer = await self._act(node, message, source)
+        except Refused as refused:
+            await self._record_refusal(refused, source)
+            return None
+        if answer is None:
+            return None
+        return self._signer_of(message).sign(answer, in_reply_to=message.token_id)
+
+    def process_ended(self, node_id: str) -> None:
+        """Require a new verification: what proved itself is gone."""
+        self._verified.discard(node_id)
+
+    def is_verified(self, node_id: str) -> bool:
+        """Tell whether the node's present process presented a valid licence."""
+        return node_id in self._verified
+
+    def _find_key(self, node_id: str, epoch: int) -> NodeKey:
+        node = self._directory.get(node_id)
+        if node is None:
+            raise Refused(Reason.UNKNOWN_NODE, "no such node")
+        if epoch != node.key_epoch:
+            raise Refused(Reason.STALE_EPOCH, f"epoch {epoch}, current is {node.key_epoch}")
+        key = self._keys.get(node_id)
+        if key is None or key.epoch != epoch:
+            key = self._keys[node_id] = self._secret.derive_node_key(node_id, epoch)
+        return key
+
+    def _signer_of(self, message: Message) -> Signer:
+        key = self._find_key(message.node_id, message.epoch)
+        signer = self._signers.get(key.key_id)
+        if signer is None:
+            signer = self._signers[key.key_id] = Signer(key, from_master=True, clock=self._wall_clock)
+        return signer
+
+    def _node_of(self, message: Message) -> Node:
+        node = self._directory.get(message.node_id)
+        if node is None:
+            raise Refused(Reason.UNKNOWN_NODE, "no such node", message_type=message.type)
+        return node
+
+    def _check_author(self, message: Message, source: Source) -> None:
+        """In the channel, Discord itself says who wrote: it must be the bot registered for the node."""
+        if source.transport == "local":
+            return
+        node = self._node_of(message)
+        if source.author_id != node.bot_user_id:
+            raise Refused(
+                Reason.WRONG_AUTHOR,
+                f"written by {source.author_id}",
+                claimed_node_id=node.id,
+                message_type=message.type,
+            )
+
+    async def _act(self, node: Node, message: Message, source: Source) -> Body | None:
+        body = message.body
+        if isinstance(body, Heartbeat):
+            return self._pulse(node, body, message)
+        if isinstance(body, VerificationRequest):
+            return await self._verify(node, body, message, source)
+        if isinstance(body, ErrorReport):
+            self._error_reports.receive(node, body)
+            return None
+        if isinstance(body, LicenceCheck):
+            return await self._check_licence(node, body)
+        if isinstance(body, ShutdownNotice):
+            self._supervisor.node_said_goodbye(node.id)
+            return None
+        raise Refused(
+            Reason.MALFORMED,
+            f"a master takes no {message.type}",
+            claimed_node_id=node.id,
+            message_type=message.type,
+        )
+
+    def _pulse(self, node: Node, body: Heartbeat, message: Message) -> Acknowledgement | None:
+        """The hot path: no await, no ledger."""
+        skew = self._wall_clock() - message.issued_at
+        if node.id not in self._verified:
+            # The master was restarted, or the licence was withdrawn: the node has to prove itself again.
+            return Acknowledgement(order="verify_again", clock_skew_s=round(skew, 1))
+        self._supervisor.node_pulsed(
+            node.id,
+            Pulse(
+                uptime_s=body.uptime_s,
+                latency_ms=body.latency_ms,
+                guilds=body.guilds,
+                state=body.state,
+                cogs_failed=body.cogs_failed,
+            ),
+        )
+        if abs(skew) > _NOTABLE_SKEW_S:
+            return Acknowledgement(clock_skew_s=round(skew, 1))
+        return None
+
+    async def _verify(
+        self, node: Node, body: VerificationRequest, message: Message, source: Source
+    ) -> VerificationResponse:
+        trouble = await self._judge_request(node, body)
+        skew = round(self._wall_clock() - message.issued_at, 1)
+        if trouble:
+            self._verified.discard(node.id)
+            await self._record_refusal(
+                Refused(
+                    Reason.REVOKED_LICENSE, trouble, claimed_node_id=node.id, message_type=message.type
+                ),
+                source,
+            )
+            return VerificationResponse(accepted=False, reason=trouble, clock_skew_s=skew)
+        self._verified.add(node.id)
+        self._supervisor.node_verified(node.id, body.pid or None, version=body.version)
+        self._ledger.post(
+            lambda connection: handshake_events.insert(
+                connection, self._event(node.id, message.type, "accepted", source)
+            ),
+            describe="accepted verification",
+        )
+        self._announcer.event("verified", node=node.name, detail=f"by {source.transport}", pid=body.pid)
+        return VerificationResponse(
+            accepted=True,
+            pulse_interval_s=self._supervision.pulse_interval_s,
+            channel_pulse_interval_s=self._handshake.channel_pulse_interval_s,
+            clock_skew_s=skew,
+        )
+
+    async def _judge_request(self, node: Node, body: VerificationRequest) -> str:
+        """Say what is wrong with a verification request; empty when nothing is."""
+        if body.bot_user_id != node.bot_user_id:
+            return "the process is logged in as another bot"
+        code_hash = self._licensing.hash_of(body.licence)
+        if code_hash is None:
+            return "the licence code is not genuine"
+        return await self._ledger.write(
+            lambda connection: self._licensing.judge(connection, node.id, code_hash)
+        )
+
+    async def _check_licence(self, node: Node, body: LicenceCheck) -> LicenceStatus:
+        code_hash = self._licensing.hash_of(body.licence)
+        if code_hash is None:
+            return LicenceStatus(state="unknown")
+        return await self._ledger.read(
+            lambda connection: self._licensing.status(connection, node.id, code_hash)
+        )
+
+    async def _record_refusal(self, refused: Refused, source: Source) -> None:
+        """Keep the refusal, flag the node that the message names, tell the operator."""
+        node = self._directory.get(refused.claimed_node_id or "")
+        now = self._clock.now()
+        event = self._event(
+            node.id if node else None,
+            refused.message_type,
+            refused.reason.value,
+            source,
+            detail=refused.detail[:400],
+        )
+
+        def write(connection: Connection) -> Node | None:
+            handshake_events.insert(connection, event)
+            if node is None:
+                return None
+            nodes.set_flag(connection, node.id, refused.reason.value, at=now)
+            return nodes.get(connection, node.id)
+
+        flagged = await self._ledger.write(write)
+        if flagged is not None and self._directory.get(flagged.id) is not None:
+            self._directory.put(flagged)
+        name = node.name if node else ""
+        log.warning(
+            "message refused",
+            extra={"node": name, "reason": refused.reason.value, "transport": source.transport},
+        )
+        self._announcer.event("refused", node=name, detail=refused.reason.value)
+        fields = [("Reason", refused.reason.value), ("Transport", source.transport)]
+        if source.author_id is not None:
+            fields.append(("Author", f"<@{source.author_id}>"))
+        self._announcer.alert(
+            AlertLevel.ERROR,
+            f"A message in the name of {name} was refused" if name else "A message was refused",
+            key=f"refused:{name}:{refused.reason}",
+            text=_ADVICE.get(refused.reason, ""),
+            node=name,
+            fields=tuple(fields),
+        )
+
+    def _event(
+        self, node_id: str | None, message_type: str, outcome: str, source: Source, *, detail: str = ""
+    ) -> HandshakeEvent:
+        return HandshakeEvent(
+            id=new_ulid(self._clock),
+            at=self._clock.now(),
+            node_id=node_id,
+            message_type=str(message_type)[:40],
+            outcome=outcome,
+            transport=source.transport,
+            author_id=source.author_id,
+            detail=detail,
+        )
+
+
+_ADVICE = {
+    Reason.BAD_SIGNATURE: "Somebody wrote in a node's name without its key. If the author is the node's own bot, "
+    "its token may be known to others: reset it in Discord's developer portal.",
+    Reason.WRONG_AUTHOR: "The message is signed with the node's key, but another account posted it.",
+    Reason.REPLAYED: "The same signed message came twice: a recording, or a node running twice.",
+    Reason.STALE_EPOCH: "The key was replaced since: a process from before still runs, or an old copy of it.",
+    Reason.REVOKED_LICENSE: "The node's licence does not cover it; it will not be accepted until it has a valid one.",
+    Reason.EXPIRED: "The message is too old, or the clock of its author is wrong.",
+}
