@@ -38,7 +38,7 @@ class MessageType(StrEnum):
     SHUTDOWN_NOTICE = "shutdown_notice"
 
 
-class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What all bodies have in common."""
 
 
@@ -93,10 +93,10 @@ class ErrorReport(_Body):
     source: Literal["command", "event", "startup", "task"]
     where: Word
     exception: Word
+    fingerprint: Fingerprint
     message: Line = ""
     traceback: Text = ""
     """The tail: the innermost frames."""
-    fingerprint: Fingerprint
     count: Annotated[int, Meta(ge=1, le=10**9)] = 1
 
 
