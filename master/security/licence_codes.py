@@ -73,7 +73,8 @@ class LicenceCodes:
         body, mac = raw[:_BODY_BYTES], raw[_BODY_BYTES:]
         if not hmac.compare_digest(mac, self._mac(body)) or body[0] != _VERSION:
             raise InvalidLicenceCode(
-                "the licence code is not one of ours", hint="type it again as it was shown; every character counts"
+                "the licence code is not one of ours",
+                hint="type it again as it was shown; every character counts",
             )
         hours = int.from_bytes(body[10:13], "big")
         expires_at = datetime.fromtimestamp(hours * 3600, UTC) if hours else None

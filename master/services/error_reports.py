@@ -33,9 +33,7 @@ class ErrorReports:
             detail=report.traceback,
             count=report.count,
         )
-        self._ledger.post(
-            lambda connection: error_events.record(connection, event), describe="error report"
-        )
+        self._ledger.post(lambda connection: error_events.record(connection, event), describe="error report")
         self._announcer.event("error", node=node.name, detail=event.summary[:200])
         tail = report.traceback[-_SHOWN_TRACEBACK_CHARACTERS:].replace("```", "ʼʼʼ")
         self._announcer.alert(

@@ -210,9 +210,7 @@ class Fleet:
         found = []
         for node in chosen:
             stdout_path, stderr_path = self._logs.paths(node.name)
-            found.append(
-                LogPaths(node=node.name, stdout_path=str(stdout_path), stderr_path=str(stderr_path))
-            )
+            found.append(LogPaths(node=node.name, stdout_path=str(stdout_path), stderr_path=str(stderr_path)))
         return found
 
     async def status(self, *, strays: bool = False) -> FleetStatus:

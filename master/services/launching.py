@@ -84,7 +84,8 @@ class Launcher:
         sealed = await self.ledger.read(lambda connection: tokens.load(connection, node.id))
         if sealed is None:
             raise TokenRefused(
-                f"the ledger holds no token for {node.name}", hint=f"register {node.name} again with its token"
+                f"the ledger holds no token for {node.name}",
+                hint=f"register {node.name} again with its token",
             )
         settings = self.settings
         key = self.secret.derive_node_key(node.id, node.key_epoch)

@@ -14,18 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sqlalchemy import Connection
+
 from handshake.manifest import MANIFEST_NAME, ManifestError, NodeManifest, read_manifest, write_manifest
 from handshake.redaction import Secret
-from sqlalchemy import Connection
 from master.ledger import duplications, licences, nodes, tokens
-from master.ledger.database import Conflict, Ledger
+from master.ledger.database import Ledger
+from master.ledger.errors import Conflict
 from master.ledger.identifiers import new_ulid
-from master.ledger.records import DesiredState, Duplication, LicenceState, Lifecycle, Node, ReadinessKind
+from master.ledger.records import DesiredState, Duplication, Lifecycle, Node, ReadinessKind
 from master.security.errors import TokenFormatError
 from master.security.tokens import check_token_format
 from master.security.vault import TokenVault
 from master.services import folders
-from master.services.actors import SYSTEM, Actor
+from master.services.actors import Actor
 from master.services.alerts import Announcer
 from master.services.auditing import AuditEntry, Auditor
 from master.services.directory import NodeDirectory
@@ -84,7 +86,6 @@ class RegisterRequest:
 class _Reserved:
     node: Node
     licence: IssuedLicence
-    duplication_id: str
 
 
 class Onboarding:
@@ -117,7 +118,9 @@ class Onboarding:
         self._clock = clock
         self._master_user_id = master_user_id
 
-    async def clone(self, actor: Actor, request: CloneRequest, progress: Progress | None = None) -> Registered:
+    async def clone(
+        self, actor: Actor, request: CloneRequest, progress: Progress | None = None
+    ) -> Registered:
         """Make a new node: the saga of DESIGN.md section 7.
 
         Raises
@@ -171,7 +174,8 @@ class Onboarding:
             folders.require_entry(folder, request.entry)
             if any(node.folder == folder.name for node in self._directory):
                 raise FolderRefused(
-                    f"the folder {folder.name!r} already belongs to a node", hint="`fleet status` lists the nodes"
+                    f"the folder {folder.name!r} already belongs to a node",
+                    hint="`fleet status` lists the nodes",
                 )
             tell("checking the name and the token")
             bot = await self._check(request.name, request.token)
@@ -303,9 +307,10 @@ class Onboarding:
         except Conflict as error:
             # Two requests for one name or one bot at the same moment: the ledger's constraint decides.
             raise NameTaken(
-                f"the name {node.name!r} or its bot was taken a moment ago", hint="`fleet status` lists the nodes"
+                f"the name {node.name!r} or its bot was taken a moment ago",
+                hint="`fleet status` lists the nodes",
             ) from error
-        return _Reserved(node, licence, duplication.id)
+        return _Reserved(node, licence)
 
     def _manifest(self, reserved: _Reserved, version: str) -> NodeManifest:
         node = reserved.node
@@ -325,7 +330,7 @@ class Onboarding:
 
         def write(connection: Connection) -> Node:
             nodes.activate(connection, reserved.node.id, at=now)
-            duplications.finish(connection, reserved.duplication_id, "done", at=now)
+            duplications.finish_of_node(connection, reserved.node.id, "done", at=now)
             self._auditor.append(connection, actor, entry)
             active = nodes.get(connection, reserved.node.id)
             if active is None:
@@ -336,13 +341,9 @@ class Onboarding:
 
     async def _undo(self, reserved: _Reserved, error: BaseException, *, remove: Path) -> None:
         """Leave nothing of a node whose onboarding failed; finishes even while being cancelled."""
-        entry_of_ours = await asyncio.shield(
-            asyncio.to_thread(_belongs_to, remove, reserved.node.id)
-        )
+        entry_of_ours = await asyncio.shield(asyncio.to_thread(_belongs_to, remove, reserved.node.id))
         await asyncio.shield(asyncio.to_thread(_remove, remove if entry_of_ours else None))
-        await asyncio.shield(
-            self._release(reserved.node, "failed", f"{type(error).__name__}: {error}"[:300])
-        )
+        await asyncio.shield(self._release(reserved.node, "failed", f"{type(error).__name__}: {error}"[:300]))
 
     async def _release(self, node: Node, outcome: str, detail: str) -> None:
         now = self._clock.now()
@@ -350,7 +351,7 @@ class Onboarding:
         def write(connection: Connection) -> None:
             nodes.mark_removed(connection, node.id, at=now)
             tokens.delete(connection, node.id)
-            licences.set_state_of_node(connection, node.id, LicenceState.REVOKED, at=now)
+            licences.revoke_of_node(connection, node.id)
             duplications.finish_of_node(connection, node.id, outcome, detail=detail, at=now)
 
         await self._ledger.write(write)

@@ -210,9 +210,7 @@ class Verification:
         if trouble:
             self._verified.discard(node.id)
             await self._record_refusal(
-                Refused(
-                    Reason.REVOKED_LICENSE, trouble, claimed_node_id=node.id, message_type=message.type
-                ),
+                Refused(Reason.REVOKED_LICENSE, trouble, claimed_node_id=node.id, message_type=message.type),
                 source,
             )
             return VerificationResponse(accepted=False, reason=trouble, clock_skew_s=skew)

@@ -53,3 +53,61 @@ class ProcessEvent:
     signal: int | None = None
     uptime_s: float | None = None
     detail: str = ""
+
+
+_MAY_FOLLOW: dict[NodeState, frozenset[NodeState]] = {
+    NodeState.STOPPED: frozenset({NodeState.STARTING, NodeState.MISSING, NodeState.BACKOFF}),
+    NodeState.STARTING: frozenset(
+        {
+            NodeState.READY,
+            NodeState.STOPPING,
+            NodeState.BACKOFF,
+            NodeState.QUARANTINED,
+            NodeState.STOPPED,
+            NodeState.MISSING,
+        }
+    ),
+    NodeState.READY: frozenset(
+        {
+            NodeState.DEGRADED,
+            NodeState.STOPPING,
+            NodeState.STARTING,
+            NodeState.BACKOFF,
+            NodeState.QUARANTINED,
+            NodeState.STOPPED,
+            NodeState.MISSING,
+        }
+    ),
+    NodeState.DEGRADED: frozenset(
+        {
+            NodeState.READY,
+            NodeState.STOPPING,
+            NodeState.STARTING,
+            NodeState.BACKOFF,
+            NodeState.QUARANTINED,
+            NodeState.STOPPED,
+            NodeState.MISSING,
+        }
+    ),
+    NodeState.STOPPING: frozenset(
+        {
+            NodeState.STOPPED,
+            NodeState.STARTING,
+            NodeState.BACKOFF,
+            NodeState.QUARANTINED,
+            NodeState.MISSING,
+        }
+    ),
+    NodeState.BACKOFF: frozenset(
+        {NodeState.STARTING, NodeState.STOPPED, NodeState.MISSING, NodeState.BACKOFF, NodeState.QUARANTINED}
+    ),
+    NodeState.QUARANTINED: frozenset(
+        {NodeState.STARTING, NodeState.STOPPED, NodeState.MISSING, NodeState.QUARANTINED}
+    ),
+    NodeState.MISSING: frozenset({NodeState.STARTING, NodeState.STOPPED, NodeState.MISSING}),
+}
+
+
+def may_follow(before: NodeState, after: NodeState) -> bool:
+    """Tell whether a node may go from one state to another; docs/supervision.md draws this table."""
+    return after in _MAY_FOLLOW[before]

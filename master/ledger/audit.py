@@ -1,0 +1,121 @@
+"""Rows of ``audit_log``: append-only, each with an HMAC over itself and the row before it."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection, func, select
+
+from master.ledger.records import AuditRow, Outcome
+from master.ledger.tables import audit_log
+
+_GENESIS = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFault:
+    """The first row at which the chain does not hold."""
+
+    sequence: int
+    problem: str
+
+
+class AuditChain:
+    """Append and verify audit rows.
+
+    The ledger's single writer makes the sequence free of gaps; a removed row is then as visible as an altered one.
+    What only the key's holder can notice is a log cut short at its end: keep the last chain value elsewhere for that.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def append(
+        self,
+        connection: Connection,
+        *,
+        at: datetime,
+        actor: str,
+        face: str,
+        action: str,
+        node_id: str | None,
+        outcome: Outcome,
+        detail: str,
+    ) -> int:
+        """Add a row; returns its sequence number."""
+        last = connection.execute(
+            select(audit_log.c.sequence, audit_log.c.chain).where(
+                audit_log.c.sequence == select(func.max(audit_log.c.sequence)).scalar_subquery()
+            )
+        ).one_or_none()
+        sequence, previous = (1, _GENESIS) if last is None else (last.sequence + 1, last.chain)
+        at = at.replace(microsecond=at.microsecond // 1000 * 1000)
+        row = AuditRow(
+            sequence=sequence,
+            at=at,
+            actor=actor[:120],
+            face=face,
+            action=action,
+            node_id=node_id,
+            outcome=outcome,
+            detail=detail[:400],
+            chain=b"",
+        )
+        connection.execute(
+            audit_log.insert().values(
+                sequence=row.sequence,
+                at=row.at,
+                actor=row.actor,
+                face=row.face,
+                action=row.action,
+                node_id=row.node_id,
+                outcome=row.outcome.value,
+                detail=row.detail,
+                chain=self._link(row, previous),
+            )
+        )
+        return sequence
+
+    def verify(self, connection: Connection) -> AuditFault | None:
+        """Walk the whole log; gives the first fault, or None when every row is as it was written."""
+        previous, expected = _GENESIS, 1
+        for row in _rows(connection):
+            if row.sequence != expected:
+                return AuditFault(expected, f"row {expected} is missing")
+            if not hmac.compare_digest(row.chain, self._link(row, previous)):
+                return AuditFault(row.sequence, f"row {row.sequence} was altered")
+            previous, expected = row.chain, expected + 1
+        return None
+
+    def _link(self, row: AuditRow, previous: bytes) -> bytes:
+        content = msgspec.json.encode(
+            [
+                row.sequence,
+                row.at.isoformat(timespec="milliseconds"),
+                row.actor,
+                row.face,
+                row.action,
+                row.node_id,
+                row.outcome.value,
+                row.detail,
+            ]
+        )
+        return hmac.digest(self._key, previous + content, "sha256")
+
+
+def _rows(connection: Connection) -> list[AuditRow]:
+    query = select(audit_log).order_by(audit_log.c.sequence)
+    return [_record(row._mapping) for row in connection.execute(query)]
+
+
+def _record(values: object) -> AuditRow:
+    return msgspec.convert(dict(values), AuditRow, strict=False)  # type: ignore[call-overload]
+
+
+def recent(connection: Connection, *, limit: int = 50) -> list[AuditRow]:
+    """Give the latest rows, newest first."""
+    query = select(audit_log).order_by(audit_log.c.sequence.desc()).limit(limit)
+    return [_record(row._mapping) for row in connection.execute(query)]

@@ -1,0 +1,147 @@
+"""Making engines, and turning what drivers raise into errors an operator can act on."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from master.ledger.errors import (
+    Conflict,
+    LedgerCorrupt,
+    LedgerError,
+    LedgerReadOnly,
+    LedgerUnavailable,
+)
+from master.settings import DatabaseSettings
+
+_SQLITE_HEADER = b"SQLite format 3\x00"
+
+
+def parse_url(settings: DatabaseSettings) -> URL:
+    """Give the ledger's URL.
+
+    Raises
+    ------
+    LedgerError
+        It cannot be read.
+    """
+    try:
+        return make_url(settings.url.reveal())
+    except ArgumentError:
+        raise LedgerError(
+            "DATABASE is not a database URL", hint="for SQLite: sqlite:///state/ledger.db"
+        ) from None
+
+
+def prepare_file(url: URL) -> None:
+    """For SQLite: make the file, readable by its owner only, or say why it cannot be the ledger.
+
+    Raises
+    ------
+    LedgerUnavailable, LedgerReadOnly, LedgerCorrupt
+    """
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        return
+    path = Path(url.database)
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        with path.open("rb") as stream:
+            header = stream.read(len(_SQLITE_HEADER))
+    except (PermissionError, IsADirectoryError) as error:
+        raise LedgerReadOnly(
+            f"the ledger {path} cannot be written: {error.strerror}",
+            hint=f"make it writable for the user who runs the master: chmod u+rw {path}",
+        ) from error
+    except OSError as error:
+        if error.errno == 30:  # EROFS
+            raise LedgerReadOnly(
+                f"the ledger {path} is on a read-only file system", hint="mount it writable"
+            ) from error
+        raise LedgerUnavailable(
+            f"the ledger {path} cannot be opened: {error.strerror}",
+            hint="check DATABASE in config.py and that the folder exists",
+        ) from error
+    if header and header != _SQLITE_HEADER:
+        raise LedgerCorrupt(
+            f"the ledger {path} is not a SQLite database",
+            hint="set DATABASE in config.py to the right file, or move this one away: a new ledger is made then",
+        )
+
+
+def make_engine(url: URL, settings: DatabaseSettings, *, read_only: bool = False) -> Engine:
+    """Make an engine for one thread; with ``read_only``, one that refuses to write (SQLite).
+
+    Raises
+    ------
+    LedgerError
+        The driver is missing.
+    """
+    try:
+        if url.get_backend_name() == "sqlite":
+            engine = create_engine(
+                url,
+                poolclass=NullPool,
+                connect_args={"timeout": settings.statement_timeout_s, "check_same_thread": False},
+            )
+            _set_up_sqlite(engine, read_only=read_only)
+            return engine
+        return create_engine(
+            url,
+            pool_pre_ping=True,
+            use_insertmanyvalues=False,
+            connect_args={"timeout": int(settings.connect_timeout_s)},
+        )
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise LedgerError(
+            f"the driver for {url.drivername} is not installed ({error})",
+            hint="for SQL Server: pip install 'fleetmaster[sqlserver]'",
+        ) from error
+
+
+def _set_up_sqlite(engine: Engine, *, read_only: bool) -> None:
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: object) -> None:
+        # The driver's own BEGIN comes late and breaks savepoints; _begin below says it instead.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        # FULL: what a caller was told is written survives a power cut. Grouped commits make it cheap.
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA cache_size=-1024")
+        if read_only:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def explain(error: SQLAlchemyError) -> LedgerError:
+    """Turn what SQLAlchemy raised into the ledger's own error; statements and parameters stay out of it."""
+    original = getattr(error, "orig", None)
+    text = str(original or error).splitlines()[0][:200]
+    if isinstance(error, IntegrityError):
+        return Conflict(f"the ledger refused a row: {text}")
+    if isinstance(original, sqlite3.Error):
+        if "readonly" in text:
+            return LedgerReadOnly(
+                f"the ledger cannot be written: {text}", hint="check the file's permissions"
+            )
+        if "not a database" in text or "malformed" in text:
+            return LedgerCorrupt(f"the ledger is damaged: {text}", hint="restore it from a backup")
+        if "disk" in text and "full" in text:
+            return LedgerUnavailable("the disk of the ledger is full", hint="free some space")
+    if isinstance(error, DBAPIError):
+        return LedgerUnavailable(
+            f"the ledger could not be reached: {text}", hint="`fleet doctor` looks closer"
+        )
+    return LedgerError(f"the ledger refused a statement: {text}")

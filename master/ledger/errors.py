@@ -1,0 +1,50 @@
+"""What the ledger raises."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from master.errors import ExitCode, FleetError
+
+
+class LedgerError(FleetError):
+    """Root of the ledger's errors."""
+
+    code: ClassVar[str] = "ledger_error"
+    exit_code: ClassVar[ExitCode] = ExitCode.LEDGER
+
+
+class LedgerUnavailable(LedgerError):
+    """The database cannot be reached."""
+
+    code: ClassVar[str] = "ledger_unavailable"
+
+
+class LedgerCorrupt(LedgerError):
+    """The file is not a database."""
+
+    code: ClassVar[str] = "ledger_corrupt"
+
+
+class LedgerReadOnly(LedgerError):
+    """The database cannot be written."""
+
+    code: ClassVar[str] = "ledger_read_only"
+
+
+class LedgerTimedOut(LedgerError):
+    """A read or write did not finish in its time; a write may still be carried out."""
+
+    code: ClassVar[str] = "ledger_timed_out"
+
+
+class LedgerTooNew(LedgerError):
+    """The ledger was made by a newer version of the program."""
+
+    code: ClassVar[str] = "ledger_too_new"
+
+
+class Conflict(LedgerError):
+    """A constraint of the schema refused a row: the name, or the bot, is taken."""
+
+    code: ClassVar[str] = "ledger_conflict"

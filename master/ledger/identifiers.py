@@ -1,0 +1,22 @@
+"""ULIDs: 26 characters that sort by the time they were made (https://github.com/ulid/spec)."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Protocol
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class _Clock(Protocol):
+    def now(self) -> _Moment: ...
+
+
+class _Moment(Protocol):
+    def timestamp(self) -> float: ...
+
+
+def new_ulid(clock: _Clock) -> str:
+    """Make a ULID: 48 bits of milliseconds, 80 random bits, in Crockford base32."""
+    number = int(clock.now().timestamp() * 1000) << 80 | secrets.randbits(80)
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -5, -5))

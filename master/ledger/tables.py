@@ -1,0 +1,202 @@
+"""The tables, defined once for SQLite and SQL Server; migrations in sql/ bring a database to them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    TypeDecorator,
+    Unicode,
+    UnicodeText,
+    text,
+)
+from sqlalchemy.dialects.mssql import DATETIME2
+from sqlalchemy.dialects.sqlite import DATETIME as SQLITE_DATETIME
+from sqlalchemy.types import TypeEngine
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware moment in UTC, to the millisecond.
+
+    DATETIME2(3) on SQL Server: a string bound into DATETIMEOFFSET is refused by some T-SQL servers, and reading one
+    needs an output converter (SQL-SERVER-FACTS). ISO text on SQLite, which sorts.
+    """
+
+    impl = SQLITE_DATETIME
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Give the dialect's own type."""
+        return dialect.type_descriptor(DATETIME2(3) if dialect.name == "mssql" else SQLITE_DATETIME())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn an aware moment into naive UTC; a naive one is a mistake."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime is no moment")
+        utc = value.astimezone(UTC).replace(tzinfo=None)
+        return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn naive UTC into an aware moment."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+_ulid = Unicode(26)
+_ALIVE = text("lifecycle <> 'removed'")
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("name", Unicode(40), nullable=False),
+    Column("name_key", Unicode(40), nullable=False),  # the name, case folded: both databases compare it alike
+    Column("folder", Unicode(255), nullable=False),
+    Column("entry", Unicode(255), nullable=False),
+    Column("bot_user_id", BigInteger, nullable=False),
+    Column("desired_state", Unicode(16), nullable=False),
+    Column("lifecycle", Unicode(16), nullable=False),
+    Column("readiness", Unicode(16), nullable=False),
+    Column("key_epoch", Integer, nullable=False),
+    Column("template_version", Unicode(32), nullable=False),
+    Column("tags", Unicode(400), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("flagged_at", UtcDateTime),
+    Column("flag_reason", Unicode(40), nullable=False),
+    Column("pid", Integer),
+    Column("pid_started_at", Float(53)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    CheckConstraint("desired_state IN ('running', 'stopped')", name="desired_state"),
+    CheckConstraint("lifecycle IN ('provisioning', 'active', 'removed')", name="lifecycle"),
+    CheckConstraint("readiness IN ('handshake', 'process')", name="readiness"),
+    CheckConstraint("key_epoch >= 1", name="key_epoch"),
+)
+for _column in ("name_key", "bot_user_id", "folder"):
+    Index(
+        f"ux_nodes_{_column}_alive",
+        nodes.c[_column],
+        unique=True,
+        sqlite_where=_ALIVE,
+        mssql_where=_ALIVE,
+    )
+
+node_tokens = Table(
+    "node_tokens",
+    metadata,
+    Column("node_id", _ulid, ForeignKey("nodes.id"), primary_key=True),
+    Column("sealed", LargeBinary(512), nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+licenses = Table(
+    "licenses",
+    metadata,
+    Column("id", Unicode(32), primary_key=True),
+    Column("node_id", _ulid, ForeignKey("nodes.id"), index=True),
+    Column("tier", Unicode(40), nullable=False),
+    Column("state", Unicode(16), nullable=False),
+    Column("code_hash", LargeBinary(32), nullable=False, unique=True),
+    Column("issued_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("activated_at", UtcDateTime),
+    CheckConstraint("state IN ('issued', 'active', 'suspended', 'revoked', 'expired')", name="state"),
+)
+
+handshake_events = Table(
+    "handshake_events",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    Column("node_id", _ulid, ForeignKey("nodes.id")),
+    Column("message_type", Unicode(40), nullable=False),
+    Column("outcome", Unicode(40), nullable=False),
+    Column("transport", Unicode(16), nullable=False),
+    Column("author_id", BigInteger),
+    Column("detail", Unicode(400), nullable=False),
+    Index("ix_handshake_events_node_id_at", "node_id", "at"),
+)
+
+bot_duplications = Table(
+    "bot_duplications",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("node_id", _ulid, ForeignKey("nodes.id"), nullable=False, index=True),
+    Column("source", Unicode(80), nullable=False),
+    Column("requested_by", Unicode(120), nullable=False),
+    Column("outcome", Unicode(16), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Column("finished_at", UtcDateTime),
+    CheckConstraint("outcome IN ('running', 'done', 'failed', 'cleaned_up')", name="outcome"),
+)
+
+error_events = Table(
+    "error_events",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("node_id", _ulid, ForeignKey("nodes.id"), nullable=False),
+    Column("source", Unicode(16), nullable=False),
+    Column("fingerprint", Unicode(16), nullable=False),
+    Column("summary", Unicode(400), nullable=False),
+    Column("detail", UnicodeText, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Index("ix_error_events_node_id_fingerprint", "node_id", "fingerprint"),
+    CheckConstraint("count >= 1", name="count"),
+)
+
+process_events = Table(
+    "process_events",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("node_id", _ulid, ForeignKey("nodes.id"), nullable=False),
+    Column("kind", Unicode(16), nullable=False),
+    Column("pid", Integer),
+    Column("exit_code", Integer),
+    Column("signal", SmallInteger),
+    Column("detail", Unicode(400), nullable=False),
+    Index("ix_process_events_node_id_at", "node_id", "at"),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", Unicode(120), nullable=False),
+    Column("face", Unicode(16), nullable=False),
+    Column("action", Unicode(40), nullable=False),
+    # No foreign key: the row must outlive whatever it is about.
+    Column("node_id", _ulid, index=True),
+    Column("outcome", Unicode(16), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Column("chain", LargeBinary(32), nullable=False),
+    CheckConstraint("outcome IN ('done', 'refused', 'failed')", name="outcome"),
+)

@@ -1,0 +1,27 @@
+"""Rows of ``node_tokens``: sealed bot tokens."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from master.ledger.tables import node_tokens
+
+
+def store(connection: Connection, node_id: str, sealed: bytes, *, at: datetime) -> None:
+    """Keep a node's sealed token, in the place of an earlier one."""
+    delete(connection, node_id)
+    connection.execute(node_tokens.insert().values(node_id=node_id, sealed=sealed, updated_at=at))
+
+
+def load(connection: Connection, node_id: str) -> bytes | None:
+    """Give a node's sealed token."""
+    return connection.execute(
+        select(node_tokens.c.sealed).where(node_tokens.c.node_id == node_id)
+    ).scalar_one_or_none()
+
+
+def delete(connection: Connection, node_id: str) -> None:
+    """Forget a node's token."""
+    connection.execute(node_tokens.delete().where(node_tokens.c.node_id == node_id))

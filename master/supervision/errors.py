@@ -1,0 +1,40 @@
+"""What supervision raises."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from master.errors import ExitCode, FleetError
+
+
+class SupervisionError(FleetError):
+    """Root of supervision's errors."""
+
+    code: ClassVar[str] = "supervision_error"
+
+
+class SpawnFailed(SupervisionError):
+    """A process could not be started: no memory, no descriptors, no interpreter, no permission."""
+
+    code: ClassVar[str] = "spawn_failed"
+
+
+class FolderMissing(SpawnFailed):
+    """The node's folder or entry file is gone."""
+
+    code: ClassVar[str] = "folder_missing"
+    exit_code: ClassVar[ExitCode] = ExitCode.NOT_FOUND
+
+
+class StateTimedOut(SupervisionError):
+    """A node did not reach a state in its time."""
+
+    code: ClassVar[str] = "state_timed_out"
+    exit_code: ClassVar[ExitCode] = ExitCode.TIMED_OUT
+
+
+class NotSupervised(SupervisionError):
+    """The supervisor does not know the node."""
+
+    code: ClassVar[str] = "not_supervised"
+    exit_code: ClassVar[ExitCode] = ExitCode.NOT_FOUND

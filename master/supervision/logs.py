@@ -1,0 +1,108 @@
+"""The nodes' output: each node writes to its own two files, which are rotated here by size and count.
+
+A node holds its files open itself (O_APPEND), so neither a dead master nor a rotation can break its output. Rotating is
+copying the end away and cutting the file to nothing; what a flood wrote beyond the limit is counted, not kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+_CHUNK_BYTES = 1 << 16
+
+
+class NodeLogs:
+    """Name, rotate and read the log files of nodes. All methods block: call them from a worker thread.
+
+    Parameters
+    ----------
+    folder
+        Where the files are.
+    max_bytes
+        Size at which a file is rotated.
+    files
+        Files kept for each stream, the current one included.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int, files: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._files = max(files, 1)
+        self.dropped_bytes: dict[str, int] = {}
+        """Bytes of output that floods lost, by node."""
+        self._warned = False
+
+    def paths(self, name: str) -> tuple[Path, Path]:
+        """Give the files of a node's standard output and standard error."""
+        return self._folder / f"{name}.out.log", self._folder / f"{name}.err.log"
+
+    def rotate(self, names: list[str]) -> None:
+        """Rotate whatever has outgrown its limit; trouble with the disk is logged and costs old logs, nothing else."""
+        for name in names:
+            for path in self.paths(name):
+                try:
+                    self._rotate_file(name, path)
+                    self._warned = False
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    self._give_up(path, error)
+
+    def _rotate_file(self, name: str, path: Path) -> None:
+        size = path.stat().st_size
+        if size <= self._max_bytes:
+            return
+        dropped = size - self._max_bytes
+        for number in range(self._files - 1, 1, -1):
+            older = path.with_name(f"{path.name}.{number - 1}")
+            if older.exists():
+                older.replace(path.with_name(f"{path.name}.{number}"))
+        with path.open("r+b") as current:
+            if self._files > 1:
+                self._keep_end(current.fileno(), size, path.with_name(f"{path.name}.1"))
+            os.ftruncate(current.fileno(), 0)
+        # A file a little over its limit is ordinary; one far over it is a flood.
+        if dropped > self._max_bytes // 10:
+            self.dropped_bytes[name] = self.dropped_bytes.get(name, 0) + dropped
+            with path.open("ab") as current:
+                current.write(f"[fleet] {dropped / 1e6:.1f} MB of output dropped\n".encode())
+
+    def _keep_end(self, descriptor: int, size: int, target: Path) -> None:
+        offset = max(size - self._max_bytes, 0)
+        with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as copy:
+            while offset < size:
+                chunk = os.pread(descriptor, min(_CHUNK_BYTES, size - offset), offset)
+                if not chunk:
+                    break
+                copy.write(chunk)
+                offset += len(chunk)
+
+    def _give_up(self, path: Path, error: OSError) -> None:
+        """The disk is full or read-only: cut the log if that is possible, and say so once."""
+        try:
+            os.truncate(path, 0)
+        except OSError:
+            pass_on = "and it could not be cut either"
+        else:
+            pass_on = "so it was cut"
+        if not self._warned:
+            self._warned = True
+            log.error("log %s cannot be rotated, %s", path.name, pass_on, extra={"why": error.strerror})
+
+    def tail(self, name: str, *, lines: int = 20, max_bytes: int = 8_192) -> list[str]:
+        """Give the last lines of a node's standard error, or of its output when there are none."""
+        for path in reversed(self.paths(name)):
+            try:
+                with path.open("rb") as stream:
+                    stream.seek(0, os.SEEK_END)
+                    stream.seek(max(stream.tell() - max_bytes, 0))
+                    found = stream.read(max_bytes).decode("utf-8", "replace").splitlines()
+            except OSError:
+                continue
+            if any(line.strip() for line in found):
+                return found[-lines:]
+        return []

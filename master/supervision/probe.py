@@ -1,0 +1,46 @@
+"""The real process tree below BOTS_BASE_PATH, bots started by hand included. Blocks: call it from a worker thread."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrayProcess:
+    """A process below BOTS_BASE_PATH that the supervisor did not start."""
+
+    pid: int
+    folder: Path
+    command: str
+    started_at: float
+    """Unix time in seconds."""
+
+
+def map_processes(bots_base_path: Path, known_pids: Set[int]) -> list[StrayProcess]:
+    """Find strays: processes whose working folder is below ``bots_base_path``, and that no known process started."""
+    base = bots_base_path.resolve()
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid in known_pids or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            folder = Path(process.cwd())
+            if not folder.is_relative_to(base) or folder == base:
+                continue
+            if any(parent.pid in known_pids for parent in process.parents()):
+                continue
+            found.append(
+                StrayProcess(
+                    pid=process.pid,
+                    folder=folder,
+                    command=" ".join(process.cmdline())[:200],
+                    started_at=process.create_time(),
+                )
+            )
+        except psutil.Error:
+            continue  # It ended while we looked, or it is another user's.
+    return sorted(found, key=lambda stray: stray.pid)

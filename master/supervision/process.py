@@ -1,0 +1,138 @@
+"""One running process of a node: its exit as an event of the loop, its signals without a race over its pid."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class ExitReport:
+    """How a process ended; both None when it was not our child, so that nobody told us."""
+
+    exit_code: int | None = None
+    signal: int | None = None
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            try:
+                return f"killed by {signal.Signals(self.signal).name}"
+            except ValueError:
+                return f"killed by signal {self.signal}"
+        return "exited" if self.exit_code is None else f"exited with code {self.exit_code}"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One reading of /proc/PID/stat."""
+
+    cpu_s: float
+    rss_bytes: int
+    threads: int
+    started_at: float
+    """Seconds since boot."""
+    stopped: bool
+    """Stopped by a signal (SIGSTOP) or a tracer."""
+
+
+def parse_stat(content: bytes) -> Usage:
+    """Read what we need of /proc/PID/stat: proc(5), fields 3, 14, 15, 20, 22 and 24."""
+    # The command (field 2) may hold blanks and parentheses: everything behind the last one counts from field 3.
+    fields = content[content.rindex(b")") + 2 :].split()
+    return Usage(
+        cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
+        rss_bytes=int(fields[21]) * _PAGE_BYTES,
+        threads=int(fields[17]),
+        started_at=int(fields[19]) / _TICKS_PER_S,
+        stopped=fields[0] in b"Tt",
+    )
+
+
+class NodeProcess:
+    """A process that is watched through a pidfd.
+
+    Must be made inside a running event loop.
+
+    Parameters
+    ----------
+    pid
+        Leader of its own session and process group.
+    reap
+        Called once, when the process has ended; tells how. None for a process that is not our child.
+
+    Raises
+    ------
+    ProcessLookupError
+        There is no such process.
+    """
+
+    def __init__(self, pid: int, reap: Callable[[], ExitReport] | None = None) -> None:
+        self.pid = pid
+        self._reap = reap
+        self._loop = asyncio.get_running_loop()
+        self._pidfd = os.pidfd_open(pid)
+        try:
+            self._stat = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+            self.started_at = parse_stat(os.pread(self._stat, 4096, 0)).started_at
+        except OSError:
+            os.close(self._pidfd)
+            raise ProcessLookupError(pid) from None
+        self.exited: asyncio.Future[ExitReport] = self._loop.create_future()
+        self._loop.add_reader(self._pidfd, self._on_exit)
+
+    def _on_exit(self) -> None:
+        # Before the leader is reaped its pid, and so the group's, cannot be anyone else's: what it left goes now.
+        self.kill_group(signal.SIGKILL)
+        report = self._reap() if self._reap is not None else ExitReport()
+        self._close()
+        if not self.exited.done():
+            self.exited.set_result(report)
+
+    def detach(self) -> None:
+        """Stop watching, and leave the process as it is."""
+        self._close()
+        self.exited.cancel()
+
+    def _close(self) -> None:
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            os.close(self._stat)
+            self._pidfd = self._stat = -1
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Signal the process itself; nothing happens when it has ended."""
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
+    def kill_group(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Signal the whole process group; nothing happens when it is empty."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def usage(self) -> Usage | None:
+        """Read what the process uses now; None when it has ended."""
+        if self._stat < 0:
+            return None
+        try:
+            return parse_stat(os.pread(self._stat, 4096, 0))
+        except (OSError, ValueError):
+            return None
+
+
+def is_process(pid: int, started_at: float, folder: Path) -> bool:
+    """Tell whether ``pid`` is the very process that was noted: same start (seconds since boot), same folder."""
+    try:
+        same_start = abs(parse_stat(Path(f"/proc/{pid}/stat").read_bytes()).started_at - started_at) < 0.011
+        return same_start and Path(f"/proc/{pid}/cwd").resolve() == folder.resolve()
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,80 @@
+"""When a node that exited starts again: at once, after a backoff, or slowly from quarantine. Pure: no clock of its own."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass
+
+from master.settings import SupervisionSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do after an exit."""
+
+    delay_s: float
+    quarantined: bool
+    reason: str
+
+
+class RestartPolicy:
+    """Decide for one node.
+
+    The first restart is at once; then the delay grows by a factor, with jitter, up to a cap, and is reset once the node
+    was ready for a healthy period. More exits in a window than allowed mean quarantine: slow retries, for ever.
+
+    Parameters
+    ----------
+    settings
+        Delays, factor, cap, jitter, window.
+    chance
+        Source of the jitter; not shared with a process that was forked.
+    """
+
+    def __init__(self, settings: SupervisionSettings, chance: random.Random) -> None:
+        self._settings = settings
+        self._random = chance
+        self._failures = 0
+        self._exits: deque[float] = deque()
+        self.quarantined = False
+
+    def after_exit(self, now: float, *, ready_for_s: float | None) -> Decision:
+        """Decide after an exit.
+
+        Parameters
+        ----------
+        now
+            Monotonic seconds.
+        ready_for_s
+            How long the node had been ready; None when it never was.
+        """
+        settings = self._settings
+        if ready_for_s is not None and ready_for_s >= settings.healthy_after_s:
+            self.release()
+        self._exits.append(now)
+        while self._exits and now - self._exits[0] > settings.quarantine_window_s:
+            self._exits.popleft()
+        self._failures += 1
+        if self.quarantined or len(self._exits) > settings.quarantine_exits:
+            self.quarantined = True
+            return Decision(
+                self._jittered(settings.quarantine_retry_s),
+                True,
+                f"{len(self._exits)} exits within {settings.quarantine_window_s:g} s",
+            )
+        if self._failures == 1:
+            return Decision(0.0, False, "first restart")
+        exponent = min(self._failures - 2, 60)
+        delay = min(settings.backoff_initial_s * settings.backoff_factor**exponent, settings.backoff_cap_s)
+        return Decision(self._jittered(delay), False, f"restart {self._failures} in a row")
+
+    def release(self) -> None:
+        """Forget what was: the node is healthy, or the operator said so."""
+        self._failures = 0
+        self._exits.clear()
+        self.quarantined = False
+
+    def _jittered(self, delay_s: float) -> float:
+        spread = self._settings.backoff_jitter
+        return delay_s * self._random.uniform(1 - spread, 1 + spread)

@@ -1,0 +1,26 @@
+"""Alembic's environment: which database, and what the tables should be."""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
+from master.ledger.tables import metadata
+
+url = context.config.attributes["url"]
+
+if context.is_offline_mode():
+    context.configure(url=url, target_metadata=metadata, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        # Batch mode: SQLite cannot alter a constraint in place.
+        context.configure(
+            connection=connection, target_metadata=metadata, render_as_batch=True, transactional_ddl=True
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+    engine.dispose()
