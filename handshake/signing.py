@@ -22,7 +22,6 @@ ALGORITHM = "HS256"
 MIN_KEY_BYTES = 32
 
 
-
 @dataclass(frozen=True, slots=True)
 class NodeKey:
     """A node's key: signs for that node alone, and only while its epoch is the current one."""
@@ -132,7 +131,7 @@ class Signer:
 class Verifier:
     """Believe a message only if all of it holds.
 
-    The order of the checks is docs/protocol.md's: size and form, algorithm, key, signature, parties, time, body, replay.
+    The order of the checks is docs/protocol.md's: form, algorithm, key, signature, parties, time, body, replay.
     Nothing of a message is used before its signature was verified, but to find the key and to record who it claims
     to be from.
 
@@ -215,9 +214,7 @@ class Verifier:
 
     def _key_for(self, node_id: str, epoch: int, typ: str) -> NodeKey:
         if self._node_id is not None and node_id != self._node_id:
-            raise Refused(
-                Reason.UNKNOWN_NODE, "meant for another node", claimed_node_id=node_id, message_type=typ[:40]
-            )
+            raise Refused(Reason.UNKNOWN_NODE, "meant for another node", claimed_node_id=node_id, message_type=typ[:40])
         try:
             return self._find_key(node_id, epoch)
         except Refused as refused:
@@ -244,9 +241,7 @@ class Verifier:
             raise _malformed("unknown message type", node_id, header.typ)
         body = msgspec.convert(claims.body, BODIES[kind])
         if not self._replay_guard.admit(node_id, claims.jti, claims.exp + self._skew_s):
-            raise Refused(
-                Reason.REPLAYED, f"jti {claims.jti}", claimed_node_id=node_id, message_type=header.typ
-            )
+            raise Refused(Reason.REPLAYED, f"jti {claims.jti}", claimed_node_id=node_id, message_type=header.typ)
         return Message(
             node_id=node_id,
             epoch=epoch,
@@ -263,6 +258,4 @@ _TYPE_NAMES = {kind.value: kind for kind in MessageType}
 
 
 def _malformed(detail: str, node_id: str | None = None, message_type: str = "") -> Refused:
-    return Refused(
-        Reason.MALFORMED, detail, claimed_node_id=node_id, message_type=message_type[:40]
-    )
+    return Refused(Reason.MALFORMED, detail, claimed_node_id=node_id, message_type=message_type[:40])

@@ -26,9 +26,7 @@ def insert(connection: Connection, duplication: Duplication) -> None:
     )
 
 
-def finish_of_node(
-    connection: Connection, node_id: str, outcome: str, *, at: datetime, detail: str = ""
-) -> None:
+def finish_of_node(connection: Connection, node_id: str, outcome: str, *, at: datetime, detail: str = "") -> None:
     """End the run that made a node."""
     connection.execute(
         bot_duplications.update()

@@ -35,9 +35,7 @@ def parse_url(settings: DatabaseSettings) -> URL:
     try:
         return make_url(settings.url.reveal())
     except ArgumentError:
-        raise LedgerError(
-            "DATABASE is not a database URL", hint="for SQLite: sqlite:///state/ledger.db"
-        ) from None
+        raise LedgerError("DATABASE is not a database URL", hint="for SQLite: sqlite:///state/ledger.db") from None
 
 
 def prepare_file(url: URL) -> None:
@@ -133,15 +131,11 @@ def explain(error: SQLAlchemyError) -> LedgerError:
         return Conflict(f"the ledger refused a row: {text}")
     if isinstance(original, sqlite3.Error):
         if "readonly" in text:
-            return LedgerReadOnly(
-                f"the ledger cannot be written: {text}", hint="check the file's permissions"
-            )
+            return LedgerReadOnly(f"the ledger cannot be written: {text}", hint="check the file's permissions")
         if "not a database" in text or "malformed" in text:
             return LedgerCorrupt(f"the ledger is damaged: {text}", hint="restore it from a backup")
         if "disk" in text and "full" in text:
             return LedgerUnavailable("the disk of the ledger is full", hint="free some space")
     if isinstance(error, DBAPIError):
-        return LedgerUnavailable(
-            f"the ledger could not be reached: {text}", hint="`fleet doctor` looks closer"
-        )
+        return LedgerUnavailable(f"the ledger could not be reached: {text}", hint="`fleet doctor` looks closer")
     return LedgerError(f"the ledger refused a statement: {text}")

@@ -53,6 +53,4 @@ def set_state(connection: Connection, licence_id: str, state: LicenceState, *, a
 
 def revoke_of_node(connection: Connection, node_id: str) -> None:
     """Revoke all licences of a node."""
-    connection.execute(
-        licenses.update().where(licenses.c.node_id == node_id).values(state=LicenceState.REVOKED.value)
-    )
+    connection.execute(licenses.update().where(licenses.c.node_id == node_id).values(state=LicenceState.REVOKED.value))

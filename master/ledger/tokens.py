@@ -17,9 +17,7 @@ def store(connection: Connection, node_id: str, sealed: bytes, *, at: datetime) 
 
 def load(connection: Connection, node_id: str) -> bytes | None:
     """Give a node's sealed token."""
-    return connection.execute(
-        select(node_tokens.c.sealed).where(node_tokens.c.node_id == node_id)
-    ).scalar_one_or_none()
+    return connection.execute(select(node_tokens.c.sealed).where(node_tokens.c.node_id == node_id)).scalar_one_or_none()
 
 
 def delete(connection: Connection, node_id: str) -> None:

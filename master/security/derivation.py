@@ -39,9 +39,7 @@ def check_master_secret(text: str) -> bytes:
     except (binascii.Error, ValueError):
         raise SecretRefused("MASTER_SECRET is not URL-safe base64", hint=_FIX) from None
     if len(secret) < MIN_SECRET_BYTES:
-        raise SecretRefused(
-            f"MASTER_SECRET has {len(secret)} bytes, and needs {MIN_SECRET_BYTES} or more", hint=_FIX
-        )
+        raise SecretRefused(f"MASTER_SECRET has {len(secret)} bytes, and needs {MIN_SECRET_BYTES} or more", hint=_FIX)
     # Random bytes repeat little: 32 of them hold about 30 distinct values. An example or a pattern holds few.
     if len(set(secret)) < 16:
         raise SecretRefused("MASTER_SECRET is not random", hint=_FIX)
@@ -69,6 +67,4 @@ class MasterSecret:
         return self._derive(f"master|{purpose}")
 
     def _derive(self, info: str) -> bytes:
-        return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=_SALT, info=info.encode()).derive(
-            self._secret.reveal()
-        )
+        return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=_SALT, info=info.encode()).derive(self._secret.reveal())

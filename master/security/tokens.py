@@ -10,9 +10,7 @@ from master.security.errors import TokenFormatError
 
 # base64url of the bot's user id, a timestamp, an HMAC: https://discord.com/developers/docs/reference#authentication
 _TOKEN = re.compile(r"([A-Za-z0-9_-]{18,36})\.([A-Za-z0-9_-]{5,10})\.([A-Za-z0-9_-]{20,80})", re.ASCII)
-_HINT = (
-    "copy it from the Bot page of the application in Discord's developer portal (Reset Token shows it once)"
-)
+_HINT = "copy it from the Bot page of the application in Discord's developer portal (Reset Token shows it once)"
 
 
 def check_token_format(token: str) -> int:

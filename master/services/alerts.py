@@ -45,9 +45,7 @@ class Announcer:
 
     def event(self, kind: str, *, node: str = "", detail: str = "", pid: int | None = None) -> None:
         """Publish one event to the event stream."""
-        self.events.publish(
-            FleetEvent(at=self._clock.now().timestamp(), kind=kind, node=node, detail=detail, pid=pid)
-        )
+        self.events.publish(FleetEvent(at=self._clock.now().timestamp(), kind=kind, node=node, detail=detail, pid=pid))
 
     def alert(
         self,
@@ -61,9 +59,7 @@ class Announcer:
     ) -> None:
         """Publish one alert, and the same as an event."""
         at = self._clock.now()
-        self.alerts.publish(
-            Alert(level=level, key=key, title=title, text=text, node=node, at=at, fields=fields)
-        )
+        self.alerts.publish(Alert(level=level, key=key, title=title, text=text, node=node, at=at, fields=fields))
         self.event("alert", node=node, detail=title)
 
 
@@ -81,9 +77,7 @@ class AlertLimiter:
     Bounded: at most ``capacity`` keys are remembered, the oldest are forgotten first.
     """
 
-    def __init__(
-        self, clock: Clock, *, interval_s: float = 60.0, burst: int = 20, capacity: int = 1_000
-    ) -> None:
+    def __init__(self, clock: Clock, *, interval_s: float = 60.0, burst: int = 20, capacity: int = 1_000) -> None:
         self._clock = clock
         self._interval_s = interval_s
         self._burst = burst

@@ -48,9 +48,7 @@ class Auditor:
         self._operators = operators
 
     @asynccontextmanager
-    async def action(
-        self, actor: Actor, name: str, *, node_id: str | None = None
-    ) -> AsyncIterator[AuditEntry]:
+    async def action(self, actor: Actor, name: str, *, node_id: str | None = None) -> AsyncIterator[AuditEntry]:
         """Run the block as ``actor``; one row says how it ended, refusals and failures included.
 
         Raises
@@ -86,9 +84,7 @@ class Auditor:
     async def _write(self, actor: Actor, entry: AuditEntry, outcome: Outcome, detail: str) -> None:
         await self._ledger.write(lambda connection: self._append(connection, actor, entry, outcome, detail))
 
-    def _append(
-        self, connection: Connection, actor: Actor, entry: AuditEntry, outcome: Outcome, detail: str
-    ) -> None:
+    def _append(self, connection: Connection, actor: Actor, entry: AuditEntry, outcome: Outcome, detail: str) -> None:
         self._chain.append(
             connection,
             at=self._clock.now(),

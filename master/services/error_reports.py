@@ -35,7 +35,7 @@ class ErrorReports:
         )
         self._ledger.post(lambda connection: error_events.record(connection, event), describe="error report")
         self._announcer.event("error", node=node.name, detail=event.summary[:200])
-        tail = report.traceback[-_SHOWN_TRACEBACK_CHARACTERS:].replace("```", "ʼʼʼ")
+        tail = report.traceback[-_SHOWN_TRACEBACK_CHARACTERS:].replace("```", "'''")
         self._announcer.alert(
             AlertLevel.ERROR,
             f"{node.name}: {report.exception} in {report.where}"[:250],

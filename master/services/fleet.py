@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Literal
 
 import psutil
+from sqlalchemy import Connection
 
 from master import __version__
 from master.errors import FleetError
@@ -78,17 +79,19 @@ class Fleet:
             self.enrol(node)
         wanted: list[Node] = []
         for node in self._directory:
-            if node.pid is not None and node.pid_started_at is not None:
-                if await self._supervisor.adopt(node.id, node.pid, node.pid_started_at):
-                    log.info("node adopted", extra={"node": node.name, "pid": node.pid})
-                    if node.desired_state is DesiredState.STOPPED:
-                        await self._supervisor.stop(node.id)
-                    continue
-            if node.desired_state is DesiredState.RUNNING:
+            if self._adopt(node):
+                if node.desired_state is DesiredState.STOPPED:
+                    await self._supervisor.stop(node.id)
+            elif node.desired_state is DesiredState.RUNNING:
                 wanted.append(node)
         async with asyncio.TaskGroup() as starting:
             for node in wanted:
                 starting.create_task(self._start_at_opening(node))
+
+    def _adopt(self, node: Node) -> bool:
+        if node.pid is None or node.pid_started_at is None:
+            return False
+        return self._supervisor.adopt(node.id, node.pid, node.pid_started_at)
 
     async def _start_at_opening(self, node: Node) -> None:
         """Start one node; its trouble is its own and must not keep the others from starting."""
@@ -183,13 +186,13 @@ class Fleet:
         return await self._do(actor, "kill", name, DesiredState.STOPPED, self._supervisor.kill)
 
     async def _do(
-        self, actor: Actor, verb: Verb, name: str, desired: DesiredState, deed: Callable[[str], object]
+        self, actor: Actor, verb: Verb, name: str, desired: DesiredState, deed: Callable[[str], Awaitable[None]]
     ) -> NodeStatus:
         async with self._auditor.action(actor, verb) as entry:
             node = self._directory.find(name)
             entry.node_id, entry.detail = node.id, node.name
             await self._want(node, desired)
-            await deed(node.id)  # type: ignore[misc]
+            await deed(node.id)
             return self._status_of(self._directory.get(node.id) or node)
 
     async def _want(self, node: Node, desired: DesiredState) -> None:
@@ -226,9 +229,7 @@ class Fleet:
         known = {view.pid for view in self._supervisor.snapshot() if view.pid is not None}
         found = await asyncio.to_thread(map_processes, self._settings.identity.bots_base_path, known)
         return tuple(
-            StrayStatus(
-                pid=stray.pid, folder=str(stray.folder), command=stray.command, started_at=stray.started_at
-            )
+            StrayStatus(pid=stray.pid, folder=str(stray.folder), command=stray.command, started_at=stray.started_at)
             for stray in found
         )
 

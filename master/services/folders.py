@@ -17,9 +17,7 @@ MAX_FILES = 5_000
 MAX_BYTES = 256 * 1024 * 1024
 
 # What belongs to one node and no other, or is made again by running it.
-_NEVER_CLONED = frozenset(
-    {MANIFEST_NAME, ".env", ".git", ".venv", "venv", "__pycache__", "logs", ".commands"}
-)
+_NEVER_CLONED = frozenset({MANIFEST_NAME, ".env", ".git", ".venv", "venv", "__pycache__", "logs", ".commands"})
 
 
 @dataclass(frozen=True, slots=True)

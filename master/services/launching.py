@@ -71,9 +71,7 @@ class Launcher:
             boot=encode_boot(await self._boot_document(node)),
             stdout_path=stdout_path,
             stderr_path=stderr_path,
-            limits=Limits(
-                memory_bytes=supervision.memory_limit_bytes, open_files=supervision.open_files_limit
-            ),
+            limits=Limits(memory_bytes=supervision.memory_limit_bytes, open_files=supervision.open_files_limit),
         )
 
     def _environment(self) -> dict[str, str]:

@@ -11,9 +11,7 @@ MAX_NAME_LENGTH = 40
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
 _RESERVED = frozenset({"all", "master", "template", "fleet"})
-_RULE = (
-    f"use 1 to {MAX_NAME_LENGTH} letters, digits, hyphens or underscores, beginning with a letter or a digit"
-)
+_RULE = f"use 1 to {MAX_NAME_LENGTH} letters, digits, hyphens or underscores, beginning with a letter or a digit"
 
 
 def check_name(name: str) -> str:

@@ -118,9 +118,7 @@ class Onboarding:
         self._clock = clock
         self._master_user_id = master_user_id
 
-    async def clone(
-        self, actor: Actor, request: CloneRequest, progress: Progress | None = None
-    ) -> Registered:
+    async def clone(self, actor: Actor, request: CloneRequest, progress: Progress | None = None) -> Registered:
         """Make a new node: the saga of DESIGN.md section 7.
 
         Raises
@@ -157,9 +155,7 @@ class Onboarding:
                 raise
             return await self._begin(active, reserved, bot, began, "duplicated", request.start, tell)
 
-    async def register(
-        self, actor: Actor, request: RegisterRequest, progress: Progress | None = None
-    ) -> Registered:
+    async def register(self, actor: Actor, request: RegisterRequest, progress: Progress | None = None) -> Registered:
         """Take an existing folder into the fleet and issue its licence; its files stay as they are.
 
         Raises
@@ -180,9 +176,7 @@ class Onboarding:
             tell("checking the name and the token")
             bot = await self._check(request.name, request.token)
             readiness = _readiness_of(folder, request.readiness)
-            node = self._new_node(
-                request.name, folder.name, request.entry, bot, request.tags, request.start, readiness
-            )
+            node = self._new_node(request.name, folder.name, request.entry, bot, request.tags, request.start, readiness)
             tell("reserving the node in the ledger")
             reserved = await self._reserve(actor, node, request.token, request.tier, "folder")
             try:
@@ -281,9 +275,7 @@ class Onboarding:
             updated_at=now,
         )
 
-    async def _reserve(
-        self, actor: Actor, node: Node, token: Secret[str], tier: str, origin: str
-    ) -> _Reserved:
+    async def _reserve(self, actor: Actor, node: Node, token: Secret[str], tier: str, origin: str) -> _Reserved:
         licence = self._licensing.issue(node.id, tier)
         sealed = self._vault.seal(node.id, token)
         now = self._clock.now()

@@ -24,13 +24,7 @@ _GONE = frozenset(
 
 
 class ProcessJournal:
-    """Turn the supervisor's events into rows, events and alerts; never waits.
-
-    Parameters
-    ----------
-    process_ended
-        Told the node id whenever a node's process is gone.
-    """
+    """Turn the supervisor's events into rows, events and alerts; never waits."""
 
     def __init__(
         self,
@@ -38,18 +32,18 @@ class ProcessJournal:
         directory: NodeDirectory,
         announcer: Announcer,
         clock: Clock,
-        process_ended: Callable[[str], None],
     ) -> None:
         self._ledger = ledger
         self._directory = directory
         self._announcer = announcer
         self._clock = clock
-        self._process_ended = process_ended
+        self.process_ended: Callable[[str], None] = _ignore
+        """Told the node id whenever a node's process is gone; set once verification exists."""
 
     def __call__(self, event: ProcessEvent) -> None:
         """Take one event."""
         if event.kind in _GONE:
-            self._process_ended(event.node_id)
+            self.process_ended(event.node_id)
         self._write(event)
         node = self._directory.get(event.node_id)
         name = node.name if node else event.node_id
@@ -118,3 +112,7 @@ class ProcessJournal:
                 )
             case _:
                 pass
+
+
+def _ignore(_node_id: str) -> None:
+    """Nobody listens yet."""

@@ -164,7 +164,7 @@ class Verification:
     async def _act(self, node: Node, message: Message, source: Source) -> Body | None:
         body = message.body
         if isinstance(body, Heartbeat):
-            return self._pulse(node, body, message)
+            return self._pulse(node, body, message, source)
         if isinstance(body, VerificationRequest):
             return await self._verify(node, body, message, source)
         if isinstance(body, ErrorReport):
@@ -173,7 +173,7 @@ class Verification:
         if isinstance(body, LicenceCheck):
             return await self._check_licence(node, body)
         if isinstance(body, ShutdownNotice):
-            self._supervisor.node_said_goodbye(node.id)
+            self._announcer.event("goodbye", node=node.name, detail=body.reason)
             return None
         raise Refused(
             Reason.MALFORMED,
@@ -182,8 +182,8 @@ class Verification:
             message_type=message.type,
         )
 
-    def _pulse(self, node: Node, body: Heartbeat, message: Message) -> Acknowledgement | None:
-        """The hot path: no await, no ledger."""
+    def _pulse(self, node: Node, body: Heartbeat, message: Message, source: Source) -> Acknowledgement | None:
+        """Take a pulse. The hot path: no await, no ledger."""
         skew = self._wall_clock() - message.issued_at
         if node.id not in self._verified:
             # The master was restarted, or the licence was withdrawn: the node has to prove itself again.
@@ -195,12 +195,19 @@ class Verification:
                 latency_ms=body.latency_ms,
                 guilds=body.guilds,
                 state=body.state,
+                interval_s=self._interval_s(source),
                 cogs_failed=body.cogs_failed,
             ),
         )
         if abs(skew) > _NOTABLE_SKEW_S:
             return Acknowledgement(clock_skew_s=round(skew, 1))
         return None
+
+    def _interval_s(self, source: Source) -> float:
+        """When a node that uses this transport will pulse next."""
+        if source.transport == "local":
+            return self._supervision.pulse_interval_s
+        return self._handshake.channel_pulse_interval_s
 
     async def _verify(
         self, node: Node, body: VerificationRequest, message: Message, source: Source
@@ -214,8 +221,12 @@ class Verification:
                 source,
             )
             return VerificationResponse(accepted=False, reason=trouble, clock_skew_s=skew)
+        if body.pid != self._supervisor.pid_of(node.id):
+            # Genuine, but not the process that is supervised: a copy from before, which must not pass for ready.
+            log.warning("verified, but another process", extra={"node": node.name, "pid": body.pid})
+            return VerificationResponse(accepted=False, reason="the master did not start this process")
         self._verified.add(node.id)
-        self._supervisor.node_verified(node.id, body.pid or None, version=body.version)
+        self._supervisor.node_verified(node.id, version=body.version, interval_s=self._interval_s(source))
         self._ledger.post(
             lambda connection: handshake_events.insert(
                 connection, self._event(node.id, message.type, "accepted", source)
@@ -237,17 +248,13 @@ class Verification:
         code_hash = self._licensing.hash_of(body.licence)
         if code_hash is None:
             return "the licence code is not genuine"
-        return await self._ledger.write(
-            lambda connection: self._licensing.judge(connection, node.id, code_hash)
-        )
+        return await self._ledger.write(lambda connection: self._licensing.judge(connection, node.id, code_hash))
 
     async def _check_licence(self, node: Node, body: LicenceCheck) -> LicenceStatus:
         code_hash = self._licensing.hash_of(body.licence)
         if code_hash is None:
             return LicenceStatus(state="unknown")
-        return await self._ledger.read(
-            lambda connection: self._licensing.status(connection, node.id, code_hash)
-        )
+        return await self._ledger.read(lambda connection: self._licensing.status(connection, node.id, code_hash))
 
     async def _record_refusal(self, refused: Refused, source: Source) -> None:
         """Keep the refusal, flag the node that the message names, tell the operator."""

@@ -82,16 +82,16 @@ class NodeLogs:
                 offset += len(chunk)
 
     def _give_up(self, path: Path, error: OSError) -> None:
-        """The disk is full or read-only: cut the log if that is possible, and say so once."""
+        """Cut the log if that is possible, on a disk that is full or read-only, and say so once."""
         try:
             os.truncate(path, 0)
         except OSError:
-            pass_on = "and it could not be cut either"
+            remedy = "and it could not be cut either"
         else:
-            pass_on = "so it was cut"
+            remedy = "so it was cut"
         if not self._warned:
             self._warned = True
-            log.error("log %s cannot be rotated, %s", path.name, pass_on, extra={"why": error.strerror})
+            log.error("log %s cannot be rotated, %s", path.name, remedy, extra={"why": error.strerror})
 
     def tail(self, name: str, *, lines: int = 20, max_bytes: int = 8_192) -> list[str]:
         """Give the last lines of a node's standard error, or of its output when there are none."""

@@ -1,4 +1,4 @@
-"""When a node that exited starts again: at once, after a backoff, or slowly from quarantine. Pure: no clock of its own."""
+"""When a node that exited starts again: at once, after a backoff, or slowly from quarantine. Pure; has no clock."""
 
 from __future__ import annotations
 

@@ -101,9 +101,7 @@ _MAY_FOLLOW: dict[NodeState, frozenset[NodeState]] = {
     NodeState.BACKOFF: frozenset(
         {NodeState.STARTING, NodeState.STOPPED, NodeState.MISSING, NodeState.BACKOFF, NodeState.QUARANTINED}
     ),
-    NodeState.QUARANTINED: frozenset(
-        {NodeState.STARTING, NodeState.STOPPED, NodeState.MISSING, NodeState.QUARANTINED}
-    ),
+    NodeState.QUARANTINED: frozenset({NodeState.STARTING, NodeState.STOPPED, NodeState.MISSING, NodeState.QUARANTINED}),
     NodeState.MISSING: frozenset({NodeState.STARTING, NodeState.STOPPED, NodeState.MISSING}),
 }
 

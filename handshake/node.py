@@ -1,0 +1,276 @@
+"""A node's end of the handshake: proves itself, then pulses, over whichever transport works. Knows no Discord."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from handshake.boot import BootDocument
+from handshake.errors import Refused, TransportError
+from handshake.messages import (
+    Acknowledgement,
+    Body,
+    ErrorReport,
+    Heartbeat,
+    ShutdownNotice,
+    VerificationRequest,
+    VerificationResponse,
+)
+from handshake.redaction import Secret
+from handshake.replay import ReplayGuard
+from handshake.signing import Message, NodeKey, Signer, Verifier
+from handshake.transports import channel
+from handshake.transports.local import LocalClient
+
+log = logging.getLogger(__name__)
+
+ANSWER_TIMEOUT_S = 10.0
+GOODBYE_TIMEOUT_S = 2.0
+RETRY_FIRST_S = 1.0
+RETRY_CAP_S = 60.0
+LOCAL_RECHECK_S = 60.0
+MAX_REPORTS_PER_MINUTE = 10
+
+PostToChannel = Callable[[str], Awaitable[None]]
+"""Posts a message in VERIFY_CHANNEL; raises ``TransportError`` when it cannot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFacts:
+    """What a node says of itself when it proves itself."""
+
+    licence: str
+    version: str
+    bot_user_id: int
+    library: str
+
+
+class NodeLink:
+    """Prove the node to its master, and stay in touch.
+
+    Parameters
+    ----------
+    boot
+        Key, transports, intervals.
+    facts
+        Licence and versions.
+    describe
+        Gives the pulse of this moment.
+    post_to_channel
+        None when the node has no VERIFY_CHANNEL.
+    on_refused
+        Told the master's reason when it does not accept the node.
+    """
+
+    def __init__(
+        self,
+        boot: BootDocument,
+        facts: NodeFacts,
+        *,
+        describe: Callable[[], Heartbeat],
+        post_to_channel: PostToChannel | None,
+        on_refused: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._boot = boot
+        self._facts = facts
+        self._describe = describe
+        self._post_to_channel = post_to_channel if boot.transport != "local" and boot.verify_channel_id else None
+        self._on_refused = on_refused
+        self._clock = clock
+        key = NodeKey(boot.node_id, boot.key_epoch, Secret(boot.key))
+        self._signer = Signer(key, from_master=False, clock=clock)
+        self._verifier = Verifier(
+            lambda _node_id, _epoch: key, node_id=boot.node_id, clock=clock, replay_guard=ReplayGuard(clock)
+        )
+        self._local = None
+        if boot.socket_path is not None and boot.transport != "channel":
+            self._local = LocalClient(Path(boot.socket_path), self._take)
+        self._local_retry_at = 0.0
+        self._answers: dict[str, asyncio.Future[Message]] = {}
+        """Requests under way; an answer to anything else is not accepted."""
+        self._pulses: dict[str, None] = {}
+        self._verify_again = asyncio.Event()
+        self._reports: dict[str, int] = {}
+        self._report_times: list[float] = []
+        self._intervals: dict[str, float] = {
+            "local": boot.pulse_interval_s,
+            "channel": boot.channel_pulse_interval_s,
+        }
+        self.verified = asyncio.Event()
+        """Set while the master accepts this node."""
+
+    async def run(self) -> None:
+        """Prove the node, then pulse until cancelled; proves it again whenever the master asks."""
+        try:
+            while True:
+                self.verified.clear()
+                self._verify_again.clear()
+                if not await self._verify_until_answered():
+                    return
+                self.verified.set()
+                await self._pulse_until_asked()
+        finally:
+            if self._local is not None:
+                await self._local.close()
+
+    async def _verify_until_answered(self) -> bool:
+        """Ask until the master answers; False when it refuses."""
+        delay = RETRY_FIRST_S
+        while True:
+            try:
+                response = await self._request_verification()
+            except (TransportError, TimeoutError) as error:
+                log.warning("the master does not answer", extra={"why": str(error) or type(error).__name__})
+                await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+                delay = min(delay * 2, RETRY_CAP_S)
+                continue
+            if response.accepted:
+                self._intervals = {
+                    "local": max(response.pulse_interval_s, 0.05),
+                    "channel": max(response.channel_pulse_interval_s, 5.0),
+                }
+                _warn_of_skew(response.clock_skew_s)
+                return True
+            self._on_refused(response.reason)
+            return False
+
+    async def _request_verification(self) -> VerificationResponse:
+        facts = self._facts
+        request = VerificationRequest(
+            licence=facts.licence,
+            version=facts.version,
+            pid=os.getpid(),
+            pid_started_at=0.0,
+            bot_user_id=facts.bot_user_id,
+            started_at=self._clock(),
+            python=platform.python_version(),
+            library=facts.library,
+        )
+        text = self._signer.sign(request)
+        token_id = self._signer.last_token_id
+        answer = self._answers[token_id] = asyncio.get_running_loop().create_future()
+        try:
+            await self._send(text)
+            message = await asyncio.wait_for(answer, ANSWER_TIMEOUT_S)
+        finally:
+            del self._answers[token_id]
+        if not isinstance(message.body, VerificationResponse):
+            raise TransportError(f"the master answered with a {message.type}")
+        return message.body
+
+    async def _pulse_until_asked(self) -> None:
+        while True:
+            interval = RETRY_FIRST_S
+            try:
+                interval = self._intervals[await self._pulse()]
+            except TransportError as error:
+                log.debug("pulse dropped", extra={"why": str(error)})
+            try:
+                await asyncio.wait_for(self._verify_again.wait(), interval)
+                return
+            except TimeoutError:
+                continue
+
+    async def _pulse(self) -> Literal["local", "channel"]:
+        text = self._signer.sign(self._describe())
+        self._pulses[self._signer.last_token_id] = None
+        if len(self._pulses) > 16:
+            del self._pulses[next(iter(self._pulses))]
+        return await self._send(text)
+
+    async def _send(self, text: str) -> Literal["local", "channel"]:
+        """Send over the local socket, or over the channel while that fails.
+
+        Raises
+        ------
+        TransportError
+            Neither works.
+        """
+        trouble: TransportError | None = None
+        if self._local is not None and (self._post_to_channel is None or self._clock() >= self._local_retry_at):
+            try:
+                await self._local.send(text)
+            except TransportError as error:
+                trouble = error
+                # The first failure is tried again with the next message: a master that restarts is back in a second.
+                self._local_retry_at = self._clock() + LOCAL_RECHECK_S if self._local_retry_at else self._clock()
+            else:
+                self._local_retry_at = 0.0
+                return "local"
+        if self._post_to_channel is None:
+            raise trouble or TransportError("no transport")
+        await self._post_to_channel(channel.wrap(text))
+        return "channel"
+
+    def receive_from_channel(self, author_id: int, content: str) -> None:
+        """Take a message of VERIFY_CHANNEL; whatever is not the master's own answer to us is ignored."""
+        text = channel.unwrap(content) if author_id == self._boot.master_user_id else None
+        if text is not None:
+            self._take(text)
+
+    def _take(self, text: str) -> None:
+        try:
+            message = self._verifier.open(text)
+        except Refused as refused:
+            log.debug("message ignored", extra={"reason": refused.reason.value})
+            return
+        answer = self._answers.get(message.in_reply_to or "")
+        if answer is not None:
+            if not answer.done():
+                answer.set_result(message)
+        elif message.in_reply_to in self._pulses and isinstance(message.body, Acknowledgement):
+            _warn_of_skew(message.body.clock_skew_s)
+            if message.body.order == "verify_again":
+                self._verify_again.set()
+
+    async def report(self, report: ErrorReport) -> None:
+        """Send an error report; the same error within a minute is counted and sent with its next one.
+
+        Never raises: an error that cannot be reported stays in the node's log.
+        """
+        now = self._clock()
+        self._report_times = [sent for sent in self._report_times if now - sent < 60]
+        count = self._reports.pop(report.fingerprint, 0) + report.count
+        if len(self._report_times) >= MAX_REPORTS_PER_MINUTE:
+            if len(self._reports) < 100:
+                self._reports[report.fingerprint] = count
+            return
+        self._report_times.append(now)
+        try:
+            await self._send(self._signer.sign(_with_count(report, count)))
+        except TransportError as error:
+            log.warning("error report not sent", extra={"why": str(error)})
+
+    async def say_goodbye(self, reason: str) -> None:
+        """Tell the master that the node stops on purpose; gives up after two seconds."""
+        body: Body = ShutdownNotice(reason=reason[:400])
+        try:
+            await asyncio.wait_for(self._send(self._signer.sign(body)), GOODBYE_TIMEOUT_S)
+        except (TransportError, TimeoutError):
+            log.debug("goodbye not sent")
+
+
+def _with_count(report: ErrorReport, count: int) -> ErrorReport:
+    return ErrorReport(
+        source=report.source,
+        where=report.where,
+        exception=report.exception,
+        fingerprint=report.fingerprint,
+        message=report.message,
+        traceback=report.traceback,
+        count=count,
+    )
+
+
+def _warn_of_skew(skew_s: float) -> None:
+    if abs(skew_s) > 5:
+        log.warning("this clock differs from the master's by %.0f s", skew_s)

@@ -1,0 +1,244 @@
+"""The master's end of the operator's socket: decode strictly, call one service, answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pwd
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from handshake.redaction import Secret
+from handshake.sockets import bind_listener, peer_of
+from master.control.protocol import (
+    MAX_REQUEST_BYTES,
+    Answer,
+    DuplicateParams,
+    NamesParams,
+    NoParams,
+    RegisterParams,
+    Request,
+    ShutdownParams,
+    StatusParams,
+)
+from master.errors import ExitCode, FleetError
+from master.services.actors import Actor
+from master.services.container import Services
+from master.services.fleet import Verb
+from master.services.onboarding import CloneRequest, RegisterRequest
+from master.services.views import FleetEvent
+
+log = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_S = 10.0
+MAX_CONNECTIONS = 64
+
+Tell = Callable[[Any], Awaitable[None]]
+"""Sends one event line to the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    params: type[msgspec.Struct]
+    call: Callable[[Actor, Any, Tell], Awaitable[Any]]
+
+
+class ControlServer:
+    """Serve the control socket.
+
+    Parameters
+    ----------
+    shut_down
+        Begins the master's end; told whether to stop the nodes too.
+    """
+
+    def __init__(self, path: Path, services: Services, shut_down: Callable[[bool], None]) -> None:
+        self._path = path
+        self._services = services
+        self._shut_down = shut_down
+        self._connections: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._methods: dict[str, _Method] = {
+            "ping": _Method(NoParams, self._ping),
+            "status": _Method(StatusParams, self._status),
+            "start": _Method(NamesParams, self._verb("start")),
+            "stop": _Method(NamesParams, self._verb("stop")),
+            "restart": _Method(NamesParams, self._verb("restart")),
+            "kill": _Method(NamesParams, self._verb("kill")),
+            "logs": _Method(NamesParams, self._logs),
+            "register": _Method(RegisterParams, self._register),
+            "dup": _Method(DuplicateParams, self._duplicate),
+            "events": _Method(NoParams, self._events),
+            "shutdown": _Method(ShutdownParams, self._shutdown),
+        }
+
+    async def start(self) -> None:
+        """Begin to listen.
+
+        Raises
+        ------
+        OSError
+            The socket cannot be made.
+        """
+        listener = bind_listener(self._path)
+        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=MAX_REQUEST_BYTES)
+
+    async def close(self) -> None:
+        """Stop listening and end the connections."""
+        if self._server is not None:
+            self._server.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a connection is served in a task")
+        self._connections.add(task)
+        try:
+            if len(self._connections) <= MAX_CONNECTIONS:
+                await self._converse(reader, writer)
+        except (ConnectionError, TimeoutError):
+            log.debug("control connection ended by its caller")
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = peer_of(writer.get_extra_info("socket"))
+        if peer.user_id not in (0, os.geteuid()):
+            log.warning("control connection refused", extra={"user_id": peer.user_id})
+            return
+
+        async def send(answer: Answer) -> None:
+            writer.write(msgspec.json.encode(answer) + b"\n")
+            await writer.drain()
+
+        async def tell(data: Any) -> None:
+            await send(Answer(kind="event", data=data))
+
+        try:
+            line = await asyncio.wait_for(reader.readline(), REQUEST_TIMEOUT_S)
+            answer = await self._answer(line, _actor_of(peer.user_id), tell)
+        except ValueError:
+            answer = _error("bad_request", "the request line is too long", ExitCode.USAGE)
+        await send(answer)
+
+    async def _answer(self, line: bytes, actor: Actor, tell: Tell) -> Answer:
+        try:
+            request = msgspec.json.decode(line, type=Request)
+            method = self._methods.get(request.method)
+            if method is None:
+                return _error("unknown_method", f"unknown method {request.method[:40]!r}", ExitCode.USAGE)
+            params = msgspec.convert(request.params, method.params)
+        except msgspec.MsgspecError as error:
+            return _error("bad_request", str(error), ExitCode.USAGE)
+        try:
+            return Answer(kind="result", data=await method.call(actor, params, tell))
+        except FleetError as error:
+            return _error(error.code, error.message, error.exit_code, error.hint)
+        except (ConnectionError, TimeoutError):
+            raise
+        except Exception as error:
+            log.exception("control method failed", extra={"method": request.method})
+            return _error("internal_error", f"{type(error).__name__} in the master", ExitCode.FAILED, "see its log")
+
+    async def _ping(self, _actor: Actor, _params: NoParams, _tell: Tell) -> Any:
+        return self._services.fleet.master_status()
+
+    async def _status(self, _actor: Actor, params: StatusParams, _tell: Tell) -> Any:
+        return await self._services.fleet.status(strays=params.strays)
+
+    def _verb(self, verb: Verb) -> Callable[[Actor, NamesParams, Tell], Awaitable[Any]]:
+        async def call(actor: Actor, params: NamesParams, tell: Tell) -> Any:
+            chosen = self._services.fleet.choose(params.names, everyone=params.all)
+            results = []
+            async for result in self._services.fleet.act(actor, verb, chosen):
+                results.append(result)
+                await tell(result)
+            return results
+
+        return call
+
+    async def _logs(self, _actor: Actor, params: NamesParams, _tell: Tell) -> Any:
+        fleet = self._services.fleet
+        return fleet.log_paths(fleet.choose(params.names, everyone=params.all))
+
+    async def _register(self, actor: Actor, params: RegisterParams, tell: Tell) -> Any:
+        if not params.folder:
+            return await self._clone(actor, params, "", tell)
+        request = RegisterRequest(
+            name=params.name,
+            token=Secret(params.token),
+            folder=params.folder,
+            entry=params.entry,
+            readiness=params.readiness,
+            tier=params.tier,
+            tags=params.tags,
+            start=params.start,
+        )
+        return await self._with_progress(
+            lambda progress: self._services.onboarding.register(actor, request, progress), params.name, tell
+        )
+
+    async def _duplicate(self, actor: Actor, params: DuplicateParams, tell: Tell) -> Any:
+        return await self._clone(actor, params, params.source, tell)
+
+    async def _clone(self, actor: Actor, params: RegisterParams | DuplicateParams, source: str, tell: Tell) -> Any:
+        request = CloneRequest(
+            name=params.name,
+            token=Secret(params.token),
+            source=source,
+            tier=params.tier,
+            tags=params.tags,
+            start=params.start,
+        )
+        return await self._with_progress(
+            lambda progress: self._services.onboarding.clone(actor, request, progress), params.name, tell
+        )
+
+    async def _with_progress(
+        self, begin: Callable[[Callable[[str], None]], Awaitable[Any]], node: str, tell: Tell
+    ) -> Any:
+        """Run a saga and send each of its steps as an event."""
+        steps: asyncio.Queue[str] = asyncio.Queue()
+
+        async def forward() -> None:
+            while True:
+                step = await steps.get()
+                at = self._services.clock.now().timestamp()
+                await tell(FleetEvent(at=at, kind="step", node=node, detail=step))
+
+        forwarding = asyncio.create_task(forward())
+        try:
+            return await begin(steps.put_nowait)
+        finally:
+            forwarding.cancel()
+            await asyncio.gather(forwarding, return_exceptions=True)
+
+    async def _events(self, _actor: Actor, _params: NoParams, tell: Tell) -> Any:
+        with self._services.announcer.events.subscribe() as events:
+            async for event in events:
+                await tell(event)
+
+    async def _shutdown(self, _actor: Actor, params: ShutdownParams, _tell: Tell) -> Any:
+        self._shut_down(params.stop_nodes)
+
+
+def _actor_of(user_id: int) -> Actor:
+    try:
+        name = pwd.getpwuid(user_id).pw_name
+    except KeyError:
+        name = str(user_id)
+    return Actor(face="cli", identity=name, name=name)
+
+
+def _error(code: str, message: str, exit_code: ExitCode, hint: str = "") -> Answer:
+    return Answer(kind="error", code=code, message=message, hint=hint, exit_code=exit_code)

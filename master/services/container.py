@@ -1,0 +1,143 @@
+"""All services of one master, built once and handed to every face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from master.ledger.audit import AuditChain
+from master.ledger.database import Ledger
+from master.security.derivation import MasterSecret
+from master.security.licence_codes import LicenceCodes
+from master.security.vault import TokenVault
+from master.services.actors import Operators
+from master.services.alerts import Announcer
+from master.services.auditing import Auditor
+from master.services.directory import NodeDirectory
+from master.services.error_reports import ErrorReports
+from master.services.fleet import Fleet
+from master.services.identity import TokenInspector
+from master.services.launching import Launcher
+from master.services.licensing import Licensing
+from master.services.onboarding import Onboarding
+from master.services.process_journal import ProcessJournal
+from master.services.verification import Verification
+from master.settings import Settings
+from master.supervision.clock import Clock
+from master.supervision.logs import NodeLogs
+from master.supervision.spawner import Spawner
+from master.supervision.supervisor import Supervisor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What cogs and the control socket call."""
+
+    settings: Settings
+    clock: Clock
+    ledger: Ledger
+    directory: NodeDirectory
+    operators: Operators
+    announcer: Announcer
+    auditor: Auditor
+    supervisor: Supervisor
+    fleet: Fleet
+    onboarding: Onboarding
+    licensing: Licensing
+    verification: Verification
+    audit_chain: AuditChain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscordView:
+    """What services may know of the master's own Discord connection."""
+
+    user_id: Callable[[], int]
+    """0 while it is not known."""
+    state: Callable[[], str]
+
+
+def build_services(
+    settings: Settings,
+    ledger: Ledger,
+    *,
+    spawner: Spawner,
+    inspector: TokenInspector,
+    discord: DiscordView,
+    clock: Clock,
+) -> Services:
+    """Put the services together; nothing runs yet."""
+    secret = MasterSecret(settings.identity.master_secret)
+    vault = TokenVault(secret)
+    directory = NodeDirectory()
+    operators = Operators(settings.operators)
+    announcer = Announcer(clock)
+    audit_chain = AuditChain(secret.derive("audit"))
+    auditor = Auditor(ledger, audit_chain, clock, operators)
+    licensing = Licensing(LicenceCodes(secret), settings.licence_tiers, clock)
+    logs = NodeLogs(
+        settings.logs_dir, max_bytes=settings.supervision.log_max_bytes, files=settings.supervision.log_files
+    )
+    journal = ProcessJournal(ledger, directory, announcer, clock)
+    supervisor = Supervisor(spawner=spawner, settings=settings.supervision, logs=logs, clock=clock, on_event=journal)
+    verification = Verification(
+        secret=secret,
+        ledger=ledger,
+        directory=directory,
+        supervisor=supervisor,
+        licensing=licensing,
+        announcer=announcer,
+        error_reports=ErrorReports(ledger, announcer, clock),
+        handshake=settings.handshake,
+        supervision=settings.supervision,
+        clock=clock,
+    )
+    journal.process_ended = verification.process_ended
+    launcher = Launcher(
+        settings=settings,
+        ledger=ledger,
+        vault=vault,
+        secret=secret,
+        logs=logs,
+        current=directory.get,
+        master_user_id=discord.user_id,
+    )
+    fleet = Fleet(
+        settings=settings,
+        ledger=ledger,
+        directory=directory,
+        supervisor=supervisor,
+        launcher=launcher,
+        logs=logs,
+        auditor=auditor,
+        clock=clock,
+        discord_state=discord.state,
+    )
+    onboarding = Onboarding(
+        ledger=ledger,
+        identity=settings.identity,
+        vault=vault,
+        licensing=licensing,
+        inspector=inspector,
+        directory=directory,
+        fleet=fleet,
+        auditor=auditor,
+        announcer=announcer,
+        clock=clock,
+        master_user_id=discord.user_id,
+    )
+    return Services(
+        settings=settings,
+        clock=clock,
+        ledger=ledger,
+        directory=directory,
+        operators=operators,
+        announcer=announcer,
+        auditor=auditor,
+        supervisor=supervisor,
+        fleet=fleet,
+        onboarding=onboarding,
+        licensing=licensing,
+        verification=verification,
+        audit_chain=audit_chain,
+    )

@@ -1,0 +1,290 @@
+"""All nodes together: owns the runners' tasks, samples what they use, rotates their logs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from master.errors import FleetError
+from master.settings import SupervisionSettings
+from master.supervision.clock import Clock
+from master.supervision.errors import NotSupervised, StateTimedOut
+from master.supervision.logs import NodeLogs
+from master.supervision.process import Usage
+from master.supervision.runner import NodeSpec, Pulse, Runner
+from master.supervision.spawner import Spawner
+from master.supervision.states import NodeState, ProcessEvent
+
+__all__ = ["NodeSpec", "NodeView", "Pulse", "Supervisor"]
+
+log = logging.getLogger(__name__)
+
+SWEEP_INTERVAL_S = 2.0
+
+
+class NodeView(msgspec.Struct, frozen=True, kw_only=True):
+    """One node as the supervisor sees it now."""
+
+    node_id: str
+    name: str
+    state: NodeState
+    pid: int | None = None
+    uptime_s: float | None = None
+    restarts: int = 0
+    last_exit: str = ""
+    next_start_in_s: float | None = None
+    last_pulse_s_ago: float | None = None
+    latency_ms: float | None = None
+    guilds: int | None = None
+    version: str = ""
+    cpu_percent: float | None = None
+    rss_bytes: int | None = None
+    threads: int | None = None
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class _Sample:
+    """The last reading of a process, and what it used between the two last ones."""
+
+    pid: int
+    at: float
+    usage: Usage
+    cpu_percent: float = 0.0
+
+
+class Supervisor:
+    """Start, watch, restart and stop nodes.
+
+    Parameters
+    ----------
+    on_event
+        Told everything that happens to processes, in order; must not wait.
+    """
+
+    def __init__(
+        self,
+        *,
+        spawner: Spawner,
+        settings: SupervisionSettings,
+        logs: NodeLogs,
+        clock: Clock,
+        on_event: Callable[[ProcessEvent], None],
+        chance: random.Random | None = None,
+    ) -> None:
+        self._spawner = spawner
+        self._settings = settings
+        self._logs = logs
+        self._clock = clock
+        self._on_event = on_event
+        self._random = chance or random.Random()  # noqa: S311 - jitter, not a secret
+        self._start_slots = asyncio.Semaphore(settings.concurrent_starts)
+        self._runners: dict[str, Runner] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._samples: dict[str, _Sample] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Supervise until cancelled; running nodes are left running."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for runner in self._runners.values():
+                self._launch(runner)
+            try:
+                while True:
+                    await asyncio.sleep(SWEEP_INTERVAL_S)
+                    self._sample_all()
+                    await asyncio.to_thread(self._logs.rotate, [r.spec.name for r in self._runners.values()])
+            finally:
+                self._group = None
+
+    def _launch(self, runner: Runner) -> None:
+        if self._group is not None:
+            self._tasks[runner.spec.node_id] = self._group.create_task(
+                self._run_one(runner), name=f"node {runner.spec.name}"
+            )
+
+    async def _run_one(self, runner: Runner) -> None:
+        """Keep one node's loop going: a mistake in it must not end the supervision of all others."""
+        while True:
+            try:
+                await runner.run()
+            except Exception:
+                log.exception("supervision of a node failed, and goes on", extra={"node": runner.spec.name})
+                runner.process = None
+                await asyncio.sleep(1.0)
+
+    def register(self, spec: NodeSpec) -> None:
+        """Make a node known; it is started by :meth:`start`."""
+        if spec.node_id in self._runners:
+            self._runners[spec.node_id].spec = spec
+            return
+        runner = Runner(
+            spec,
+            spawner=self._spawner,
+            settings=self._settings,
+            clock=self._clock,
+            chance=self._random,
+            start_slots=self._start_slots,
+            last_lines=self._logs.tail,
+            on_event=self._on_event,
+        )
+        self._runners[spec.node_id] = runner
+        self._launch(runner)
+
+    async def forget(self, node_id: str) -> None:
+        """Stop a node and know it no more."""
+        await self._runner(node_id).stop()
+        self._tasks.pop(node_id).cancel()
+        del self._runners[node_id]
+        self._samples.pop(node_id, None)
+
+    def _runner(self, node_id: str) -> Runner:
+        try:
+            return self._runners[node_id]
+        except KeyError:
+            raise NotSupervised(f"the supervisor does not know the node {node_id}") from None
+
+    async def start(self, node_id: str) -> None:
+        """Start a node, also out of backoff and quarantine; returns once its process has begun.
+
+        Raises
+        ------
+        FleetError
+            It could not be started; the supervisor goes on trying.
+        """
+        await self._runner(node_id).start()
+
+    async def stop(self, node_id: str) -> None:
+        """Stop a node; returns once its process has ended."""
+        await self._runner(node_id).stop()
+
+    async def restart(self, node_id: str) -> None:
+        """Replace a node's process gracefully; returns once the new one has begun."""
+        await self._runner(node_id).restart()
+
+    async def kill(self, node_id: str) -> None:
+        """SIGKILL a node's process group; returns once it has ended."""
+        await self._runner(node_id).kill()
+
+    def release(self, node_id: str) -> None:
+        """End a node's backoff or quarantine."""
+        self._runner(node_id).release()
+
+    def adopt(self, node_id: str, pid: int, pid_started_at: float) -> bool:
+        """Watch a process that already runs instead of starting a second one.
+
+        Returns
+        -------
+        bool
+            False when pid and start time (seconds since boot) are not those of a process in the node's folder.
+        """
+        return self._runner(node_id).adopt(pid, pid_started_at)
+
+    async def wait_state(self, node_id: str, states: Iterable[NodeState], *, timeout_s: float) -> NodeState:
+        """Wait until a node is in one of ``states``.
+
+        Raises
+        ------
+        StateTimedOut
+        """
+        runner, wanted = self._runner(node_id), frozenset(states)
+        try:
+            await asyncio.wait_for(runner.wait_for(lambda: runner.state in wanted), timeout_s)
+        except TimeoutError:
+            names = " or ".join(sorted(wanted))
+            raise StateTimedOut(
+                f"{runner.spec.name} was not {names} within {timeout_s:g} s; it is {runner.state}",
+                hint=f"`fleet logs {runner.spec.name}` shows its output",
+            ) from None
+        return runner.state
+
+    def node_verified(self, node_id: str, *, version: str, interval_s: float) -> None:
+        """Take a node's signed word that it is ready; its next pulse is due in ``interval_s``."""
+        self._runner(node_id).verified(version=version, interval_s=interval_s)
+
+    def node_pulsed(self, node_id: str, pulse: Pulse) -> None:
+        """Take a node's verified pulse."""
+        self._runner(node_id).take_pulse(pulse)
+
+    def pid_of(self, node_id: str) -> int | None:
+        """Give the pid of a node's process."""
+        process = self._runner(node_id).process
+        return None if process is None else process.pid
+
+    def snapshot(self) -> list[NodeView]:
+        """Give all nodes as they are now."""
+        return [self._view(runner) for runner in self._runners.values()]
+
+    def view(self, node_id: str) -> NodeView:
+        """Give one node as it is now."""
+        return self._view(self._runner(node_id))
+
+    def _view(self, runner: Runner) -> NodeView:
+        now = self._clock.monotonic()
+        process, pulse = runner.process, runner.pulse
+        sample = self._sample(runner)
+        waits = runner.next_start_at is not None and process is None
+        return NodeView(
+            node_id=runner.spec.node_id,
+            name=runner.spec.name,
+            state=runner.state,
+            pid=process.pid if process else None,
+            uptime_s=_since(now, runner.spawned_at) if process else None,
+            restarts=max(runner.spawns - 1, 0),
+            last_exit=runner.last_exit,
+            next_start_in_s=max((runner.next_start_at or now) - now, 0.0) if waits else None,
+            last_pulse_s_ago=_since(now, runner.pulsed_at),
+            latency_ms=pulse.latency_ms if pulse else None,
+            guilds=pulse.guilds if pulse else None,
+            version=runner.version,
+            cpu_percent=sample.cpu_percent if sample else None,
+            rss_bytes=sample.usage.rss_bytes if sample else None,
+            threads=sample.usage.threads if sample else None,
+            detail=runner.detail,
+        )
+
+    def _sample_all(self) -> None:
+        for runner in self._runners.values():
+            self._take_sample(runner)
+
+    def _sample(self, runner: Runner) -> _Sample | None:
+        """Give the last sample of a node's present process; taken now when there is none yet."""
+        sample = self._samples.get(runner.spec.node_id)
+        if sample is None or runner.process is None or sample.pid != runner.process.pid:
+            return self._take_sample(runner)
+        return sample
+
+    def _take_sample(self, runner: Runner) -> _Sample | None:
+        process = runner.process
+        usage = process.usage() if process is not None else None
+        if process is None or usage is None:
+            self._samples.pop(runner.spec.node_id, None)
+            return None
+        # Real time, whatever clock was handed in: CPU time passes in it.
+        sample = _Sample(process.pid, time.monotonic(), usage)
+        before = self._samples.get(runner.spec.node_id)
+        if before is not None and before.pid == process.pid and sample.at > before.at:
+            sample.cpu_percent = round(100 * (usage.cpu_s - before.usage.cpu_s) / (sample.at - before.at), 1)
+        self._samples[runner.spec.node_id] = sample
+        limit = self._settings.memory_limit_bytes
+        if limit and usage.rss_bytes > limit:
+            runner.replace(f"over its memory limit ({usage.rss_bytes >> 20} of {limit >> 20} MB)")
+        return sample
+
+    async def stop_all(self) -> None:
+        """Stop all nodes at once; their desired state in the ledger is left as it is."""
+        results = await asyncio.gather(*(runner.stop() for runner in self._runners.values()), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, FleetError):
+                raise result
+
+
+def _since(now: float, moment: float | None) -> float | None:
+    return None if moment is None else round(now - moment, 2)
