@@ -1,0 +1,92 @@
+"""Discord's error answers: https://discord.com/developers/docs/topics/opcodes-and-status-codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class DiscordError(Exception):
+    """An error answer.
+
+    Parameters
+    ----------
+    status
+        HTTP status.
+    code
+        Discord's JSON error code; 0 for a general error.
+    errors
+        The nested errors of an invalid form body.
+    """
+
+    def __init__(self, status: int, code: int, message: str, errors: dict[str, Any] | None = None) -> None:
+        super().__init__(f"{status} {code}: {message}")
+        self.status = status
+        self.code = code
+        self.message = message
+        self.errors = errors
+
+    def payload(self) -> dict[str, Any]:
+        """Give the body of the answer."""
+        body: dict[str, Any] = {"message": self.message, "code": self.code}
+        if self.errors is not None:
+            body["errors"] = self.errors
+        return body
+
+
+class SandboxError(Exception):
+    """A test or demo asked the sandbox for something that a real person could not do."""
+
+
+def not_found() -> DiscordError:
+    """404 for a route that does not exist."""
+    return DiscordError(404, 0, "404: Not Found")
+
+
+def unauthorized() -> DiscordError:
+    """401 for a missing or unknown token."""
+    return DiscordError(401, 0, "401: Unauthorized")
+
+
+def missing_access() -> DiscordError:
+    """403 for what one may not see."""
+    return DiscordError(403, 50001, "Missing Access")
+
+
+def missing_permissions() -> DiscordError:
+    """403 for what one may see but not do."""
+    return DiscordError(403, 50013, "Missing Permissions")
+
+
+_UNKNOWN = {
+    "application": 10002,
+    "channel": 10003,
+    "guild": 10004,
+    "member": 10007,
+    "message": 10008,
+    "role": 10011,
+    "user": 10013,
+    "emoji": 10014,
+    "webhook": 10015,
+    "interaction": 10062,
+    "application command": 10063,
+    "permission overwrite": 10009,
+}
+
+
+def unknown(what: str) -> DiscordError:
+    """404 for an id that does not exist."""
+    return DiscordError(404, _UNKNOWN[what], f"Unknown {what.title()}")
+
+
+def invalid_form(path: str, code: str, message: str) -> DiscordError:
+    """400 for a body that breaks a rule, with Discord's nested errors.
+
+    Parameters
+    ----------
+    path
+        Dotted path to the field, such as ``embeds.0.title``; empty for the body itself.
+    """
+    errors: dict[str, Any] = {"_errors": [{"code": code, "message": message}]}
+    for part in reversed([part for part in path.split(".") if part]):
+        errors = {part: errors}
+    return DiscordError(400, 50035, "Invalid Form Body", errors)

@@ -1,0 +1,506 @@
+"""The world in memory: users, guilds, channels, messages, commands. Every change is told to the listeners."""
+
+from __future__ import annotations
+
+import base64
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sandbox import payloads, permissions
+from sandbox.errors import missing_access, missing_permissions, unknown
+from sandbox.events import Event, Listener
+from sandbox.intents import MESSAGE_CONTENT
+
+DISCORD_EPOCH_MS = 1_420_070_400_000
+MAX_MESSAGES_KEPT = 5_000
+"""Messages kept in each channel; older ones are forgotten, so that a long demo stays small."""
+
+
+@dataclass(slots=True)
+class User:
+    """A person, or a bot's account."""
+
+    id: int
+    username: str
+    is_bot: bool = False
+
+
+@dataclass(slots=True)
+class BotAccount(User):
+    """A bot: its application has the same id as its user."""
+
+    token: str = field(default="", repr=False)
+    privileged_intents: int = 0
+    """Privileged intents that are switched on in the developer portal."""
+    owner_id: int = 0
+
+    @property
+    def application_id(self) -> int:
+        """Give the application's id."""
+        return self.id
+
+
+@dataclass(slots=True)
+class Role:
+    """A guild's role."""
+
+    id: int
+    name: str
+    permissions: int
+    position: int = 1
+    managed_by: int | None = None
+
+
+@dataclass(slots=True)
+class Overwrite:
+    """A channel's permission overwrite for a role (type 0) or a member (type 1)."""
+
+    id: int
+    type: int
+    allow: int
+    deny: int
+
+
+@dataclass(slots=True)
+class Member:
+    """A user in a guild."""
+
+    user: User
+    joined_at: str
+    role_ids: list[int] = field(default_factory=list)
+    nick: str | None = None
+
+
+@dataclass(slots=True)
+class Attachment:
+    """A file of a message."""
+
+    id: int
+    filename: str
+    content: bytes = field(repr=False)
+    content_type: str = "application/octet-stream"
+    description: str | None = None
+
+
+@dataclass(slots=True)
+class Message:
+    """A message; what Discord derives is derived when it is rendered."""
+
+    id: int
+    channel_id: int
+    author: User
+    content: str
+    timestamp: str
+    type: int = 0
+    embeds: list[dict[str, Any]] = field(default_factory=list)
+    components: list[dict[str, Any]] = field(default_factory=list)
+    attachments: list[Attachment] = field(default_factory=list)
+    reactions: dict[str, list[int]] = field(default_factory=dict)
+    mentions: list[User] = field(default_factory=list)
+    mention_role_ids: list[int] = field(default_factory=list)
+    mention_everyone: bool = False
+    reference_id: int | None = None
+    edited_timestamp: str | None = None
+    flags: int = 0
+    pinned: bool = False
+    tts: bool = False
+    nonce: str | int | None = None
+    application_id: int | None = None
+    webhook_id: int | None = None
+    interaction: dict[str, Any] | None = None
+    ephemeral_for: int | None = None
+    thread_id: int | None = None
+    on_change: Callable[[], None] | None = field(default=None, repr=False)
+
+    def mentions_user(self, user_id: int) -> bool:
+        """Tell whether the message mentions a user."""
+        return any(user.id == user_id for user in self.mentions)
+
+
+@dataclass(slots=True)
+class Channel:
+    """A text channel (0), category (4), direct message (1) or thread (10, 11, 12)."""
+
+    id: int
+    type: int
+    name: str
+    guild_id: int | None = None
+    position: int = 0
+    topic: str | None = None
+    parent_id: int | None = None
+    nsfw: bool = False
+    slowmode_s: int = 0
+    overwrites: dict[int, Overwrite] = field(default_factory=dict)
+    messages: dict[int, Message] = field(default_factory=dict)
+    recipients: list[User] = field(default_factory=list)
+    owner_id: int | None = None
+    archived: bool = False
+    locked: bool = False
+    auto_archive_minutes: int = 4320
+    created_at: str = ""
+    thread_members: set[int] = field(default_factory=set)
+
+    @property
+    def is_thread(self) -> bool:
+        """Tell whether this is a thread."""
+        return self.type in (10, 11, 12)
+
+
+@dataclass(slots=True)
+class Guild:
+    """A server."""
+
+    id: int
+    name: str
+    owner_id: int
+    roles: dict[int, Role] = field(default_factory=dict)
+    channels: dict[int, Channel] = field(default_factory=dict)
+    members: dict[int, Member] = field(default_factory=dict)
+
+
+class World:
+    """Everything there is, and what may be done to it.
+
+    Parameters
+    ----------
+    clock
+        Gives Unix time in seconds.
+    seed
+        Makes ids and tokens the same in each run.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.time, seed: int = 1) -> None:
+        self.clock = clock
+        self.listeners: list[Listener] = []
+        self.users: dict[int, User] = {}
+        self.guilds: dict[int, Guild] = {}
+        self.channels: dict[int, Channel] = {}
+        self.attachments_base = ""
+        self._tokens: dict[str, BotAccount] = {}
+        self._direct: dict[tuple[int, int], int] = {}
+        self._random = random.Random(seed)  # noqa: S311 - made-up tokens of a local stand-in
+        self._increment = 0
+
+    # Ids, time, tokens
+
+    def new_id(self) -> int:
+        """Make a snowflake: https://discord.com/developers/docs/reference#snowflakes."""
+        self._increment += 1
+        elapsed_ms = int(self.clock() * 1000) - DISCORD_EPOCH_MS
+        return elapsed_ms << 22 | (self._increment >> 12 & 0x3FF) << 12 | self._increment & 0xFFF
+
+    def now(self) -> str:
+        """Give the present moment as Discord writes it."""
+        return datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="milliseconds")
+
+    def new_token(self, user_id: int) -> str:
+        """Make up a token that has the form of a real one."""
+        letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+        head = base64.urlsafe_b64encode(str(user_id).encode()).decode().rstrip("=")
+        middle, tail = ("".join(self._random.choices(letters, k=length)) for length in (6, 38))
+        return f"{head}.{middle}.{tail}"
+
+    def emit(self, event: Event) -> None:
+        """Tell every listener."""
+        for listener in self.listeners:
+            listener(event)
+
+    # Users
+
+    def create_user(self, username: str) -> User:
+        """Add a person."""
+        user = User(self.new_id(), username)
+        self.users[user.id] = user
+        return user
+
+    def create_bot(self, username: str, *, privileged_intents: int, owner_id: int) -> BotAccount:
+        """Add a bot with its application."""
+        account = BotAccount(
+            self.new_id(), username, is_bot=True, privileged_intents=privileged_intents, owner_id=owner_id
+        )
+        self.users[account.id] = account
+        self.set_token(account)
+        return account
+
+    def set_token(self, account: BotAccount) -> None:
+        """Give a bot a new token; the one it had is worthless from now on."""
+        self._tokens.pop(account.token, None)
+        account.token = self.new_token(account.id)
+        self._tokens[account.token] = account
+
+    def account_by_token(self, token: str) -> BotAccount | None:
+        """Give the bot that a token belongs to."""
+        return self._tokens.get(token)
+
+    def bots(self) -> Iterable[BotAccount]:
+        """Give all bots."""
+        return (user for user in self.users.values() if isinstance(user, BotAccount))
+
+    # Looking up
+
+    def guild(self, guild_id: int | None) -> Guild:
+        """Give a guild.
+
+        Raises
+        ------
+        DiscordError
+            10004.
+        """
+        guild = self.guilds.get(guild_id or 0)
+        if guild is None:
+            raise unknown("guild")
+        return guild
+
+    def guild_for(self, account: User, guild_id: int) -> Guild:
+        """Give a guild that ``account`` is in; any other is unknown or out of reach, as on Discord."""
+        guild = self.guilds.get(guild_id)
+        if guild is None:
+            raise unknown("guild")
+        if account.id not in guild.members:
+            raise missing_access()
+        return guild
+
+    def channel_for(self, account: User, channel_id: int, needed: int = 0) -> Channel:
+        """Give a channel that ``account`` may see and has the permissions ``needed`` in.
+
+        Raises
+        ------
+        DiscordError
+            10003, 50001 or 50013.
+        """
+        channel = self.channels.get(channel_id)
+        if channel is None:
+            raise unknown("channel")
+        have = self.permissions_in(account, channel)
+        if not have & permissions.VIEW_CHANNEL:
+            raise missing_access()
+        if have & needed != needed:
+            raise missing_permissions()
+        return channel
+
+    def permissions_in(self, account: User, channel: Channel) -> int:
+        """Compute what ``account`` may do in a channel."""
+        if channel.guild_id is None:
+            return permissions.ALL if account in channel.recipients else 0
+        return permissions.in_channel(self.guilds[channel.guild_id], channel, account.id)
+
+    def message_in(self, channel: Channel, message_id: int) -> Message:
+        """Give a message that can be fetched: ephemeral ones cannot.
+
+        Raises
+        ------
+        DiscordError
+            10008.
+        """
+        message = channel.messages.get(message_id)
+        if message is None or message.ephemeral_for is not None:
+            raise unknown("message")
+        return message
+
+    def can_see(self, account: BotAccount, channel_id: int) -> bool:
+        """Tell whether a bot may see a channel."""
+        channel = self.channels.get(channel_id)
+        return channel is not None and bool(self.permissions_in(account, channel) & permissions.VIEW_CHANNEL)
+
+    def guilds_of(self, user_id: int) -> list[Guild]:
+        """Give the guilds that a user is in."""
+        return [guild for guild in self.guilds.values() if user_id in guild.members]
+
+    # Guilds, roles, members
+
+    def create_guild(self, name: str, owner: User) -> Guild:
+        """Add a guild with its @everyone role."""
+        guild = Guild(self.new_id(), name, owner.id)
+        guild.roles[guild.id] = Role(guild.id, "@everyone", permissions.EVERYONE_DEFAULT, 0)
+        self.guilds[guild.id] = guild
+        self.add_member(guild, owner)
+        return guild
+
+    def create_role(self, guild: Guild, name: str, bits: int, *, managed_by: int | None = None) -> Role:
+        """Add a role above all others."""
+        role = Role(self.new_id(), name, bits, len(guild.roles), managed_by)
+        guild.roles[role.id] = role
+        data = {"guild_id": str(guild.id), "role": payloads.role(role)}
+        self.emit(Event("GUILD_ROLE_CREATE", data, guild.id))
+        return role
+
+    def add_member(self, guild: Guild, user: User, role_ids: Iterable[int] = ()) -> Member:
+        """Let a user join; a bot is sent the whole guild."""
+        member = Member(user, self.now(), list(role_ids))
+        guild.members[user.id] = member
+        data = {**payloads.member(member), "guild_id": str(guild.id)}
+        self.emit(Event("GUILD_MEMBER_ADD", data, guild.id))
+        if isinstance(user, BotAccount):
+            self.emit(Event("GUILD_CREATE", payloads.gateway_guild(guild, user), guild.id, only_for=user.id))
+        return member
+
+    def remove_member(self, guild: Guild, user: User) -> None:
+        """Let a user leave."""
+        del guild.members[user.id]
+        if isinstance(user, BotAccount):
+            self.emit(Event("GUILD_DELETE", {"id": str(guild.id)}, guild.id, only_for=user.id))
+        data = {"guild_id": str(guild.id), "user": payloads.user(user)}
+        self.emit(Event("GUILD_MEMBER_REMOVE", data, guild.id))
+
+    def set_member_roles(self, guild: Guild, member: Member, role_ids: list[int]) -> None:
+        """Change what roles a member has."""
+        member.role_ids = role_ids
+        data = {**payloads.member(member), "guild_id": str(guild.id)}
+        self.emit(Event("GUILD_MEMBER_UPDATE", data, guild.id))
+
+    # Channels
+
+    def create_channel(
+        self, guild: Guild, name: str, *, kind: int = 0, topic: str | None = None, parent_id: int | None = None
+    ) -> Channel:
+        """Add a channel to a guild."""
+        channel = Channel(self.new_id(), kind, name, guild.id, len(guild.channels), topic=topic, parent_id=parent_id)
+        guild.channels[channel.id] = channel
+        self.channels[channel.id] = channel
+        self.emit(Event("CHANNEL_CREATE", payloads.channel(channel), guild.id, channel.id))
+        return channel
+
+    def update_channel(self, channel: Channel) -> None:
+        """Tell that a channel was changed."""
+        name = "THREAD_UPDATE" if channel.is_thread else "CHANNEL_UPDATE"
+        self.emit(Event(name, payloads.channel(channel), channel.guild_id, channel.id))
+
+    def delete_channel(self, channel: Channel) -> None:
+        """Remove a channel, its threads and its messages."""
+        for thread in [c for c in self.channels.values() if c.is_thread and c.parent_id == channel.id]:
+            self.delete_channel(thread)
+        name = "THREAD_DELETE" if channel.is_thread else "CHANNEL_DELETE"
+        # Told while it can still be computed who could see it.
+        self.emit(Event(name, payloads.channel(channel), channel.guild_id, channel.id))
+        del self.channels[channel.id]
+        if channel.guild_id is not None:
+            self.guilds[channel.guild_id].channels.pop(channel.id, None)
+
+    def direct_channel(self, bot: User, other: User) -> Channel:
+        """Give the direct message channel of two users; made the first time."""
+        key = (min(bot.id, other.id), max(bot.id, other.id))
+        if key not in self._direct:
+            channel = Channel(self.new_id(), 1, "", recipients=[bot, other])
+            self.channels[channel.id] = channel
+            self._direct[key] = channel.id
+        return self.channels[self._direct[key]]
+
+    def create_thread(
+        self, parent: Channel, owner: User, name: str, *, kind: int, minutes: int, thread_id: int | None = None
+    ) -> Channel:
+        """Add a thread to a channel."""
+        thread = Channel(
+            thread_id or self.new_id(),
+            kind,
+            name,
+            parent.guild_id,
+            parent_id=parent.id,
+            owner_id=owner.id,
+            auto_archive_minutes=minutes,
+            created_at=self.now(),
+            thread_members={owner.id},
+        )
+        self.channels[thread.id] = thread
+        self.emit(
+            Event("THREAD_CREATE", {**payloads.channel(thread), "newly_created": True}, thread.guild_id, thread.id)
+        )
+        return thread
+
+    # Messages
+
+    def post(self, message: Message) -> Message:
+        """Add a message to its channel, and tell who may see it."""
+        channel = self.channels[message.channel_id]
+        channel.messages[message.id] = message
+        if len(channel.messages) > MAX_MESSAGES_KEPT:
+            del channel.messages[next(iter(channel.messages))]
+        if message.ephemeral_for is None:
+            self._emit_message("MESSAGE_CREATE", channel, message)
+        return message
+
+    def changed(self, message: Message) -> None:
+        """Tell that a message was edited."""
+        channel = self.channels[message.channel_id]
+        if message.on_change is not None:
+            message.on_change()
+        if message.ephemeral_for is None:
+            self._emit_message("MESSAGE_UPDATE", channel, message)
+
+    def _emit_message(self, name: str, channel: Channel, message: Message) -> None:
+        data = self.render(message)
+        if channel.guild_id is not None:
+            data["guild_id"] = str(channel.guild_id)
+            member = self.guilds[channel.guild_id].members.get(message.author.id)
+            if member is not None:
+                data["member"] = payloads.partial_member(member)
+        self.emit(Event(name, data, channel.guild_id, channel.id))
+
+    def render(self, message: Message, viewer: BotAccount | None = None) -> dict[str, Any]:
+        """Give a message's payload, as ``viewer`` gets it over REST."""
+        channel = self.channels.get(message.channel_id)
+        referenced = channel.messages.get(message.reference_id or 0) if channel else None
+        data = payloads.message(
+            message, self.attachments_base, referenced=referenced, guild_id=channel.guild_id if channel else None
+        )
+        if message.thread_id is not None and message.thread_id in self.channels:
+            data["thread"] = payloads.channel(self.channels[message.thread_id])
+        if viewer is not None and channel is not None and not sees_content(viewer, channel, message):
+            payloads.strip_content(data)
+        if viewer is not None:
+            for reaction in data.get("reactions", ()):
+                users = message.reactions[payloads.emoji_key(reaction["emoji"])]
+                reaction["me"] = viewer.id in users
+        return data
+
+    def delete_message(self, channel: Channel, message: Message) -> None:
+        """Remove a message."""
+        del channel.messages[message.id]
+        if message.ephemeral_for is None:
+            data = {"id": str(message.id), "channel_id": str(channel.id)}
+            if channel.guild_id is not None:
+                data["guild_id"] = str(channel.guild_id)
+            self.emit(Event("MESSAGE_DELETE", data, channel.guild_id, channel.id))
+
+    def react(self, channel: Channel, message: Message, user: User, emoji: str, *, add: bool) -> None:
+        """Add or remove a reaction; ``emoji`` is unicode, or ``name:id``."""
+        users = message.reactions.setdefault(emoji, [])
+        if add == (user.id in users):
+            return
+        if add:
+            users.append(user.id)
+        else:
+            users.remove(user.id)
+        if not users:
+            del message.reactions[emoji]
+        data: dict[str, Any] = {
+            "user_id": str(user.id),
+            "channel_id": str(channel.id),
+            "message_id": str(message.id),
+            "emoji": payloads.emoji(emoji),
+            "burst": False,
+            "type": 0,
+        }
+        if add:
+            data["message_author_id"] = str(message.author.id)
+        if channel.guild_id is not None:
+            data["guild_id"] = str(channel.guild_id)
+            member = self.guilds[channel.guild_id].members.get(user.id)
+            if add and member is not None:
+                data["member"] = payloads.member(member)
+        name = "MESSAGE_REACTION_ADD" if add else "MESSAGE_REACTION_REMOVE"
+        self.emit(Event(name, data, channel.guild_id, channel.id))
+
+
+def sees_content(viewer: BotAccount, channel: Channel, message: Message) -> bool:
+    """Tell whether a bot sees a message's content without the privileged intent, or has it."""
+    return (
+        bool(viewer.privileged_intents & MESSAGE_CONTENT)
+        or channel.guild_id is None
+        or message.author.id == viewer.id
+        or message.mentions_user(viewer.id)
+        or message.application_id == viewer.id
+    )
