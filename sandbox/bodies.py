@@ -1,6 +1,6 @@
 """Request bodies as structs: decoding one is checking it, and what is wrong becomes Discord's nested errors.
 
-Limits: https://discord.com/developers/docs/resources/message, /components/reference, /interactions/application-commands.
+Limits: the pages message, components and application-commands of https://discord.com/developers/docs.
 """
 
 from __future__ import annotations

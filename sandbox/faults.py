@@ -1,0 +1,85 @@
+"""Misbehaviour on demand: what Discord does on a bad day."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sandbox.gateway import Gateway
+
+    from sandbox.world import BotAccount
+
+
+@dataclass(slots=True)
+class _Rule:
+    remaining: int
+    method: str | None
+    path_contains: str
+    status: int = 0
+    retry_after_s: float = 0.0
+    delay_s: float = 0.0
+
+    def fits(self, method: str, path: str) -> bool:
+        return self.remaining > 0 and self.method in (None, method) and self.path_contains in path
+
+
+class Faults:
+    """Switches for trouble, on REST and on the gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._rules: list[_Rule] = []
+
+    def answer_next(
+        self,
+        status: int,
+        *,
+        count: int = 1,
+        method: str | None = None,
+        path_contains: str = "",
+        retry_after_s: float = 0.5,
+    ) -> None:
+        """Answer the next ``count`` fitting requests with 429, 500, 502 or the like."""
+        self._rules.append(_Rule(count, method, path_contains, status=status, retry_after_s=retry_after_s))
+
+    def delay(self, seconds: float, *, count: int = 1, method: str | None = None, path_contains: str = "") -> None:
+        """Let the next ``count`` fitting requests wait."""
+        self._rules.append(_Rule(count, method, path_contains, delay_s=seconds))
+
+    async def strike(self, method: str, path: str) -> tuple[int, dict[str, Any], dict[str, str]] | None:
+        """Apply the rules to a request; gives the answer that takes the place of the real one, if any."""
+        for rule in self._rules:
+            if not rule.fits(method, path):
+                continue
+            rule.remaining -= 1
+            if rule.delay_s:
+                await asyncio.sleep(rule.delay_s)
+                continue
+            if rule.status == 429:
+                body = {"message": "You are being rate limited.", "retry_after": rule.retry_after_s, "global": False}
+                return 429, body, {"Retry-After": str(rule.retry_after_s), "X-RateLimit-Scope": "shared"}
+            return rule.status, {"message": f"{rule.status}: Server Error", "code": 0}, {}
+        self._rules = [rule for rule in self._rules if rule.remaining > 0]
+        return None
+
+    async def drop_connections(self, account: BotAccount | None = None, *, code: int = 1006) -> int:
+        """Close gateway connections, without a close frame for 1006; tells how many."""
+        return await self._gateway.drop(account, code)
+
+    async def ask_reconnect(self, account: BotAccount) -> None:
+        """Send opcode 7."""
+        await self._gateway.ask_reconnect(account)
+
+    async def invalidate_session(self, account: BotAccount, *, resumable: bool = False) -> None:
+        """Send opcode 9."""
+        await self._gateway.invalidate(account, resumable=resumable)
+
+    def refuse_identify(self, account: BotAccount, code: int, *, count: int = 1) -> None:
+        """Close the bot's next connections at their IDENTIFY with a code such as 4004 or 4014."""
+        self._gateway.refuse_identify(account, code, count)
+
+    def withhold_heartbeat_acks(self, account: BotAccount, *, withhold: bool = True) -> None:
+        """Stop acknowledging a bot's heartbeats."""
+        self._gateway.withhold_acks(account, withhold=withhold)

@@ -1,0 +1,77 @@
+"""One authenticated request, as the route functions see it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from sandbox.bodies import Upload, invalid_form, read_body
+from sandbox.interactions import Interactions
+from sandbox.rest.commands_store import CommandStore
+from sandbox.world import BotAccount, World
+
+NO_CONTENT = object()
+"""Returned by a route that answers 204."""
+
+
+@dataclass(slots=True)
+class Created:
+    """Returned by a route that answers 201."""
+
+    body: Any
+
+
+@dataclass(slots=True)
+class Call:
+    """A request and what it may touch."""
+
+    request: web.Request
+    world: World
+    account: BotAccount
+    interactions: Interactions
+    commands: CommandStore
+    gateway_url: str
+
+    def id(self, name: str) -> int:
+        """Give an id of the path.
+
+        Raises
+        ------
+        DiscordError
+            50035 for what is not a snowflake.
+        """
+        raw = self.request.match_info[name]
+        if not (raw.isdecimal() and len(raw) <= 20):
+            raise invalid_form(name, "NUMBER_TYPE_COERCE", f'Value "{raw[:40]}" is not snowflake.')
+        return int(raw)
+
+    def text(self, name: str) -> str:
+        """Give a word of the path."""
+        return self.request.match_info[name]
+
+    def query(self, name: str, *, default: int, least: int, most: int) -> int:
+        """Give a number of the query.
+
+        Raises
+        ------
+        DiscordError
+            50035 outside its range.
+        """
+        raw = self.request.query.get(name)
+        if raw is None:
+            return default
+        if not raw.isdecimal() or not least <= int(raw) <= most:
+            message = f"int value should be between {least} and {most}."
+            raise invalid_form(name, "NUMBER_TYPE_MAX", message)
+        return int(raw)
+
+    async def body(self) -> tuple[Any, list[Upload]]:
+        """Read the JSON and the files."""
+        return await read_body(self.request)
+
+
+Route = Callable[[Call], Awaitable[Any]]
+Routes = list[tuple[str, str, Route]]

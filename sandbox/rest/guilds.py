@@ -1,0 +1,132 @@
+"""Guilds, their roles and members."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import UNSET
+
+from sandbox import payloads, permissions
+from sandbox.bodies import ChannelBody, MemberBody, convert
+from sandbox.errors import invalid_form, missing_access, missing_permissions, unknown
+from sandbox.intents import GUILD_MEMBERS
+from sandbox.rest.call import NO_CONTENT, Call, Created, Routes
+from sandbox.rest.channels import apply_channel_body
+from sandbox.world import Guild, Member, Role
+
+
+def _guild(call: Call, needed: int = 0) -> Guild:
+    guild = call.world.guild_for(call.account, call.id("guild_id"))
+    if permissions.in_guild(guild, call.account.id) & needed != needed:
+        raise missing_permissions()
+    return guild
+
+
+def _member(guild: Guild, user_id: int) -> Member:
+    member = guild.members.get(user_id)
+    if member is None:
+        raise unknown("member")
+    return member
+
+
+def _role_below(call: Call, guild: Guild, role_id: int) -> Role:
+    """Give a role that the bot may hand out: below its own highest one."""
+    role = guild.roles.get(role_id)
+    if role is None:
+        raise unknown("role")
+    own = guild.members[call.account.id].role_ids
+    highest = max((guild.roles[i].position for i in own), default=0)
+    if guild.owner_id != call.account.id and (role.position >= highest or role.managed_by is not None):
+        raise missing_permissions()
+    return role
+
+
+async def get_guild(call: Call) -> Any:
+    """GET /guilds/{guild_id}."""
+    return payloads.guild(_guild(call))
+
+
+async def list_channels(call: Call) -> Any:
+    """GET /guilds/{guild_id}/channels."""
+    return [payloads.channel(channel) for channel in _guild(call).channels.values()]
+
+
+async def create_channel(call: Call) -> Any:
+    """POST /guilds/{guild_id}/channels."""
+    guild = _guild(call, permissions.MANAGE_CHANNELS)
+    raw, _ = await call.body()
+    body = convert(raw, ChannelBody)
+    if body.name is UNSET:
+        raise invalid_form("name", "BASE_TYPE_REQUIRED", "This field is required")
+    kind = body.type if isinstance(body.type, int) else 0
+    channel = call.world.create_channel(guild, body.name, kind=kind)
+    apply_channel_body(call, channel, body)
+    return Created(payloads.channel(channel))
+
+
+async def list_roles(call: Call) -> Any:
+    """GET /guilds/{guild_id}/roles."""
+    return [payloads.role(role) for role in _guild(call).roles.values()]
+
+
+async def list_members(call: Call) -> Any:
+    """GET /guilds/{guild_id}/members: needs the privileged intent."""
+    guild = _guild(call)
+    if not call.account.privileged_intents & GUILD_MEMBERS:
+        raise missing_access()
+    limit = call.query("limit", default=1, least=1, most=1000)
+    after = call.query("after", default=0, least=0, most=2**63)
+    members = sorted((m for i, m in guild.members.items() if i > after), key=lambda m: m.user.id)
+    return [payloads.member(member) for member in members[:limit]]
+
+
+async def get_member(call: Call) -> Any:
+    """GET /guilds/{guild_id}/members/{user_id}."""
+    return payloads.member(_member(_guild(call), call.id("user_id")))
+
+
+async def edit_member(call: Call) -> Any:
+    """PATCH /guilds/{guild_id}/members/{user_id}."""
+    guild = _guild(call, permissions.MANAGE_ROLES)
+    member = _member(guild, call.id("user_id"))
+    raw, _ = await call.body()
+    body = convert(raw, MemberBody)
+    if body.nick is not UNSET:
+        member.nick = body.nick
+    role_ids = member.role_ids
+    if body.roles is not UNSET:
+        role_ids = [_role_below(call, guild, int(role_id)).id for role_id in body.roles or []]
+    call.world.set_member_roles(guild, member, role_ids)
+    return payloads.member(member)
+
+
+async def add_role(call: Call) -> Any:
+    """PUT /guilds/{guild_id}/members/{user_id}/roles/{role_id}."""
+    guild = _guild(call, permissions.MANAGE_ROLES)
+    member = _member(guild, call.id("user_id"))
+    role = _role_below(call, guild, call.id("role_id"))
+    if role.id not in member.role_ids:
+        call.world.set_member_roles(guild, member, [*member.role_ids, role.id])
+    return NO_CONTENT
+
+
+async def remove_role(call: Call) -> Any:
+    """DELETE /guilds/{guild_id}/members/{user_id}/roles/{role_id}."""
+    guild = _guild(call, permissions.MANAGE_ROLES)
+    member = _member(guild, call.id("user_id"))
+    role = _role_below(call, guild, call.id("role_id"))
+    call.world.set_member_roles(guild, member, [i for i in member.role_ids if i != role.id])
+    return NO_CONTENT
+
+
+ROUTES: Routes = [
+    ("GET", "/guilds/{guild_id}", get_guild),
+    ("GET", "/guilds/{guild_id}/channels", list_channels),
+    ("POST", "/guilds/{guild_id}/channels", create_channel),
+    ("GET", "/guilds/{guild_id}/roles", list_roles),
+    ("GET", "/guilds/{guild_id}/members", list_members),
+    ("GET", "/guilds/{guild_id}/members/{user_id}", get_member),
+    ("PATCH", "/guilds/{guild_id}/members/{user_id}", edit_member),
+    ("PUT", "/guilds/{guild_id}/members/{user_id}/roles/{role_id}", add_role),
+    ("DELETE", "/guilds/{guild_id}/members/{user_id}/roles/{role_id}", remove_role),
+]

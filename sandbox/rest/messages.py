@@ -1,0 +1,224 @@
+"""Messages, pins and reactions."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import unquote
+
+from sandbox import composing, payloads, permissions
+from sandbox.bodies import BulkDeleteBody, convert
+from sandbox.errors import DiscordError, missing_permissions, unknown
+from sandbox.events import Event
+from sandbox.rest.call import NO_CONTENT, Call, Routes
+from sandbox.world import Channel, Message
+
+TWO_WEEKS_MS = 14 * 24 * 3600 * 1000
+_CUSTOM_EMOJI = re.compile(r"\w{2,32}:\d{15,20}")
+
+
+def _channel(call: Call, needed: int = 0) -> Channel:
+    return call.world.channel_for(call.account, call.id("channel_id"), needed)
+
+
+def _message(call: Call, channel: Channel) -> Message:
+    return call.world.message_in(channel, call.id("message_id"))
+
+
+async def create_message(call: Call) -> Any:
+    """POST /channels/{channel_id}/messages."""
+    channel = _channel(call, permissions.SEND_MESSAGES)
+    if channel.type == 4:
+        raise DiscordError(400, 50008, "Cannot send messages in a non-text channel")
+    raw, uploads = await call.body()
+    have = call.world.permissions_in(call.account, channel)
+    message = composing.compose(call.world, channel, call.account, raw, uploads, have=have)
+    call.world.post(message)
+    return call.world.render(message, call.account)
+
+
+async def list_messages(call: Call) -> Any:
+    """GET /channels/{channel_id}/messages: newest first."""
+    channel = _channel(call)
+    if not call.world.permissions_in(call.account, channel) & permissions.READ_MESSAGE_HISTORY:
+        return []
+    limit = call.query("limit", default=50, least=1, most=100)
+    before = call.query("before", default=2**63, least=0, most=2**63)
+    after = call.query("after", default=0, least=0, most=2**63)
+    around = call.query("around", default=0, least=0, most=2**63)
+    found = [m for m in channel.messages.values() if m.ephemeral_for is None]
+    if around:
+        found.sort(key=lambda m: abs(m.id - around))
+        found = sorted(found[:limit], key=lambda m: m.id)
+    elif after:
+        found = [m for m in found if m.id > after][:limit]
+    else:
+        found = [m for m in found if m.id < before][-limit:]
+    return [call.world.render(message, call.account) for message in reversed(found)]
+
+
+async def get_message(call: Call) -> Any:
+    """GET /channels/{channel_id}/messages/{message_id}."""
+    channel = _channel(call, permissions.READ_MESSAGE_HISTORY)
+    return call.world.render(_message(call, channel), call.account)
+
+
+async def edit_message(call: Call) -> Any:
+    """PATCH /channels/{channel_id}/messages/{message_id}."""
+    channel = _channel(call)
+    message = _message(call, channel)
+    if message.author.id != call.account.id:
+        raise DiscordError(403, 50005, "Cannot edit a message authored by another user")
+    raw, uploads = await call.body()
+    composing.edit(call.world, message, raw, uploads)
+    return call.world.render(message, call.account)
+
+
+async def delete_message(call: Call) -> Any:
+    """DELETE /channels/{channel_id}/messages/{message_id}."""
+    channel = _channel(call)
+    message = _message(call, channel)
+    if message.author.id != call.account.id:
+        _channel(call, permissions.MANAGE_MESSAGES)
+        if channel.guild_id is None:
+            raise DiscordError(403, 50003, "Cannot execute action on a DM channel")
+    call.world.delete_message(channel, message)
+    return NO_CONTENT
+
+
+async def bulk_delete(call: Call) -> Any:
+    """POST /channels/{channel_id}/messages/bulk-delete."""
+    channel = _channel(call, permissions.MANAGE_MESSAGES)
+    raw, _ = await call.body()
+    ids = [int(message_id) for message_id in convert(raw, BulkDeleteBody).messages]
+    oldest = int(call.world.clock() * 1000) - 1_420_070_400_000 - TWO_WEEKS_MS << 22
+    if min(ids) < oldest:
+        raise DiscordError(400, 50034, "You can only bulk delete messages that are under 14 days old.")
+    gone = [str(i) for i in ids if channel.messages.pop(i, None) is not None]
+    data: dict[str, Any] = {"ids": gone, "channel_id": str(channel.id)}
+    if channel.guild_id is not None:
+        data["guild_id"] = str(channel.guild_id)
+    call.world.emit(Event("MESSAGE_DELETE_BULK", data, channel.guild_id, channel.id))
+    return NO_CONTENT
+
+
+async def list_pins(call: Call) -> Any:
+    """GET /channels/{channel_id}/pins."""
+    channel = _channel(call)
+    return [call.world.render(m, call.account) for m in channel.messages.values() if m.pinned]
+
+
+async def list_pins_paged(call: Call) -> Any:
+    """GET /channels/{channel_id}/messages/pins."""
+    channel = _channel(call)
+    pinned = [m for m in channel.messages.values() if m.pinned]
+    items = [{"pinned_at": call.world.now(), "message": call.world.render(m, call.account)} for m in pinned]
+    return {"items": items, "has_more": False}
+
+
+def _set_pin(call: Call, *, pinned: bool) -> Any:
+    channel = _channel(call)
+    have = call.world.permissions_in(call.account, channel)
+    if not have & (permissions.MANAGE_MESSAGES | permissions.PIN_MESSAGES):
+        raise missing_permissions()
+    message = _message(call, channel)
+    message.pinned = pinned
+    call.world.changed(message)
+    return NO_CONTENT
+
+
+async def pin(call: Call) -> Any:
+    """PUT a pin."""
+    return _set_pin(call, pinned=True)
+
+
+async def unpin(call: Call) -> Any:
+    """DELETE a pin."""
+    return _set_pin(call, pinned=False)
+
+
+def _emoji(call: Call) -> str:
+    """Give the emoji of the path.
+
+    Raises
+    ------
+    DiscordError
+        10014 for what is no emoji: a word, or a custom one without its id.
+    """
+    key = unquote(call.text("emoji_name"))
+    if _CUSTOM_EMOJI.fullmatch(key):
+        return key
+    if not key or len(key) > 16 or (key.isalnum() and key.isascii()):
+        raise DiscordError(400, 10014, "Unknown Emoji")
+    return key
+
+
+async def add_reaction(call: Call) -> Any:
+    """PUT /channels/{channel_id}/messages/{message_id}/reactions/{emoji_name}/@me."""
+    channel = _channel(call, permissions.READ_MESSAGE_HISTORY)
+    message, emoji = _message(call, channel), _emoji(call)
+    if emoji not in message.reactions:
+        _channel(call, permissions.ADD_REACTIONS)
+    call.world.react(channel, message, call.account, emoji, add=True)
+    return NO_CONTENT
+
+
+async def remove_own_reaction(call: Call) -> Any:
+    """DELETE .../reactions/{emoji_name}/@me."""
+    channel = _channel(call)
+    call.world.react(channel, _message(call, channel), call.account, _emoji(call), add=False)
+    return NO_CONTENT
+
+
+async def remove_reaction(call: Call) -> Any:
+    """DELETE .../reactions/{emoji_name}/{user_id}."""
+    channel = _channel(call, permissions.MANAGE_MESSAGES)
+    user = call.world.users.get(call.id("user_id"))
+    if user is None:
+        raise unknown("user")
+    call.world.react(channel, _message(call, channel), user, _emoji(call), add=False)
+    return NO_CONTENT
+
+
+async def list_reactions(call: Call) -> Any:
+    """GET .../reactions/{emoji_name}."""
+    channel = _channel(call)
+    users = _message(call, channel).reactions.get(_emoji(call), [])
+    limit = call.query("limit", default=25, least=1, most=100)
+    return [payloads.user(call.world.users[user_id]) for user_id in users[:limit]]
+
+
+async def clear_reactions(call: Call) -> Any:
+    """DELETE .../reactions."""
+    channel = _channel(call, permissions.MANAGE_MESSAGES)
+    message = _message(call, channel)
+    message.reactions.clear()
+    data: dict[str, Any] = {"channel_id": str(channel.id), "message_id": str(message.id)}
+    if channel.guild_id is not None:
+        data["guild_id"] = str(channel.guild_id)
+    call.world.emit(Event("MESSAGE_REACTION_REMOVE_ALL", data, channel.guild_id, channel.id))
+    return NO_CONTENT
+
+
+_MESSAGE = "/channels/{channel_id}/messages/{message_id}"
+_REACTION = _MESSAGE + "/reactions/{emoji_name}"
+
+ROUTES: Routes = [
+    ("POST", "/channels/{channel_id}/messages", create_message),
+    ("GET", "/channels/{channel_id}/messages", list_messages),
+    ("POST", "/channels/{channel_id}/messages/bulk-delete", bulk_delete),
+    ("GET", "/channels/{channel_id}/messages/pins", list_pins_paged),
+    ("PUT", "/channels/{channel_id}/messages/pins/{message_id}", pin),
+    ("DELETE", "/channels/{channel_id}/messages/pins/{message_id}", unpin),
+    ("GET", "/channels/{channel_id}/pins", list_pins),
+    ("PUT", "/channels/{channel_id}/pins/{message_id}", pin),
+    ("DELETE", "/channels/{channel_id}/pins/{message_id}", unpin),
+    ("GET", _MESSAGE, get_message),
+    ("PATCH", _MESSAGE, edit_message),
+    ("DELETE", _MESSAGE, delete_message),
+    ("DELETE", _MESSAGE + "/reactions", clear_reactions),
+    ("GET", _REACTION, list_reactions),
+    ("PUT", _REACTION + "/@me", add_reaction),
+    ("DELETE", _REACTION + "/@me", remove_own_reaction),
+    ("DELETE", _REACTION + "/{user_id}", remove_reaction),
+]
