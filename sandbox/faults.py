@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sandbox.gateway import Gateway
-
     from sandbox.world import BotAccount
 
 

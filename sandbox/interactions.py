@@ -209,8 +209,10 @@ class Interactions:
 
     def _check_fits(self, interaction: Interaction, answer: int) -> None:
         is_autocomplete = interaction.type == AUTOCOMPLETE
+        # A modal may be acknowledged without an answer of its own, whatever opened it.
         from_message = interaction.source is not None
-        fits = {4: not is_autocomplete, 5: not is_autocomplete, 6: from_message, 7: from_message}
+        silent = from_message or interaction.type == MODAL_SUBMIT
+        fits = {4: not is_autocomplete, 5: not is_autocomplete, 6: silent, 7: from_message}
         fits |= {8: is_autocomplete, 9: interaction.type in (COMMAND, COMPONENT) and self.modals_supported}
         if not fits.get(answer, True):
             raise invalid_form("type", "BASE_TYPE_CHOICES", f"Interaction cannot be answered with type {answer}.")

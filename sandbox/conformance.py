@@ -1,0 +1,150 @@
+"""Checking every request and every answer against Discord's published OpenAPI document, when there is one.
+
+``DISCORD_OPENAPI`` names the document. What the document does not hold is listed here, each with its reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sandbox.errors import SandboxError
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+VARIABLE = "DISCORD_OPENAPI"
+
+_NOT_IN_DOCUMENT = {
+    "/gateway": "the plain address is documented as a page, not in the document of every edition",
+}
+
+_PARAMETER = re.compile(r"\{[^}]+\}")
+
+
+class Conformance:
+    """Validate against the document; what does not conform is kept in :attr:`violations`.
+
+    Parameters
+    ----------
+    path
+        Discord's OpenAPI document.
+
+    Raises
+    ------
+    SandboxError
+        It cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._document = json.loads(path.read_bytes())
+            paths = self._document["paths"]
+        except (OSError, ValueError, KeyError) as error:
+            raise SandboxError(f"{VARIABLE} names {path}, which cannot be read: {error}") from error
+        self.violations: list[str] = []
+        self.checked = 0
+        """Requests and answers checked so far."""
+        self._operations = {
+            (method.upper(), _shape(route)): operation
+            for route, operations in paths.items()
+            for method, operation in operations.items()
+            if isinstance(operation, dict)
+        }
+        # The document names @me, @original as fixed parts of paths: what we call by a parameter fits those too.
+        self._validators: dict[str, Validator] = {}
+
+    @classmethod
+    def from_environment(cls) -> Conformance | None:
+        """Read the document that the environment names; None when it names none."""
+        name = os.environ.get(VARIABLE)
+        return cls(Path(name)) if name else None
+
+    @cached_property
+    def _registry(self) -> Any:
+        from referencing import Registry, Resource
+        from referencing.jsonschema import DRAFT202012
+
+        resource = Resource.from_contents(self._document, default_specification=DRAFT202012)
+        return Registry().with_resource("discord:openapi", resource)
+
+    def _validator(self, key: str, schema: dict[str, Any]) -> Validator:
+        validator = self._validators.get(key)
+        if validator is None:
+            from jsonschema import Draft202012Validator
+
+            absolute = json.loads(json.dumps(schema).replace('"#/components', '"discord:openapi#/components'))
+            validator = Draft202012Validator(absolute, registry=self._registry)
+            self._validators[key] = validator
+        return validator
+
+    def _operation(self, method: str, route: str, path: str) -> dict[str, Any] | None:
+        exact = self._operations.get((method, _shape(route)))
+        if exact is not None:
+            return exact
+        # /messages/@original is a path of its own in the document, and a parameter of ours.
+        return self._operations.get((method, _shape(_with_fixed_parts(route, path))))
+
+    def check_request(self, method: str, route: str, path: str, body: Any) -> str | None:
+        """Check a request's JSON body; gives the first violation."""
+        operation = self._operation(method, route, path)
+        if operation is None:
+            return None if route in _NOT_IN_DOCUMENT else self._note(f"{method} {route}: not in the document")
+        content = operation.get("requestBody", {}).get("content", {})
+        schema = content.get("application/json", {}).get("schema")
+        self.checked += 1
+        if schema is None or body is None:
+            return None
+        return self._check(f"request {method} {route}", schema, body)
+
+    def check_answer(self, method: str, route: str, path: str, status: int, body: Any) -> str | None:
+        """Check an answer's status and JSON body; gives the first violation."""
+        operation = self._operation(method, route, path)
+        if operation is None:
+            return None
+        self.checked += 1
+        responses = operation["responses"]
+        response = responses.get(str(status)) or responses.get(f"{status // 100}XX")
+        if response is None:
+            return None if status >= 500 else self._note(f"answer {method} {route}: status {status} is not documented")
+        if "$ref" in response:
+            response = self._document["components"]["responses"][response["$ref"].rpartition("/")[2]]
+        schema = response.get("content", {}).get("application/json", {}).get("schema")
+        if schema is None or body is None:
+            return None
+        if status == 400:
+            # The document types the inner error codes as numbers; Discord's own reference and answers have words
+            # (BASE_TYPE_REQUIRED). We follow the reference.
+            body = {name: value for name, value in body.items() if name != "errors"}
+        return self._check(f"answer {method} {route} {status}", schema, body)
+
+    def _check(self, what: str, schema: dict[str, Any], body: Any) -> str | None:
+        from jsonschema.exceptions import best_match
+
+        error = best_match(self._validator(what, schema).iter_errors(body))
+        if error is None:
+            return None
+        where = "/".join(str(part) for part in error.absolute_path)
+        return self._note(f"{what}: {where or 'body'}: {error.message[:300]}")
+
+    def _note(self, violation: str) -> str:
+        if violation not in self.violations:
+            self.violations.append(violation)
+        return violation
+
+
+def _shape(route: str) -> str:
+    """Give a route with its parameters unnamed."""
+    return _PARAMETER.sub("{}", route)
+
+
+def _with_fixed_parts(route: str, path: str) -> str:
+    parts = [
+        actual if actual.startswith("@") else pattern
+        for pattern, actual in zip(route.split("/"), path.split("/"), strict=False)
+    ]
+    return "/".join(parts)

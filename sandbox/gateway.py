@@ -1,0 +1,448 @@
+"""The gateway, v10: https://discord.com/developers/docs/events/gateway. Sessions, heartbeats, resumes, close codes."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import zlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from sandbox import intents, payloads
+from sandbox.events import Event
+from sandbox.world import BotAccount, World, sees_content
+
+DISPATCH, HEARTBEAT, IDENTIFY, PRESENCE, VOICE, RESUME, RECONNECT, REQUEST_MEMBERS, INVALID, HELLO, ACK = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    6,
+    7,
+    8,
+    9,
+    10,
+    11,
+)
+MAX_PAYLOAD_BYTES = 4096
+MAX_EVENTS_PER_MINUTE = 120
+REPLAY_EVENTS = 500
+RESUME_WINDOW_S = 300.0
+DAILY_IDENTIFIES = 1000
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One session: outlives its connection, so that it can be resumed."""
+
+    id: str
+    account: BotAccount
+    intents: int
+    sequence: int = 0
+    replay: deque[tuple[int, bytes]] = field(default_factory=lambda: deque(maxlen=REPLAY_EVENTS))
+    connection: Connection | None = None
+    lost_at: float | None = None
+    withhold_acks: bool = False
+
+
+class Connection:
+    """One WebSocket of a bot."""
+
+    def __init__(self, socket: web.WebSocketResponse, *, compress: bool) -> None:
+        self._socket = socket
+        # Small windows: many bots connect, and each keeps its compressor.
+        self._deflate = zlib.compressobj(1, zlib.DEFLATED, 15, 4) if compress else None
+        self._queue: asyncio.Queue[bytes | int | None] = asyncio.Queue()
+        self.session: Session | None = None
+        self.heard_at = 0.0
+        self.received: deque[float] = deque()
+
+    def send(self, payload: bytes) -> None:
+        """Queue a payload."""
+        self._queue.put_nowait(payload)
+
+    def send_op(self, op: int, data: Any = None) -> None:
+        """Queue a payload that is no dispatch."""
+        self.send(msgspec.json.encode({"op": op, "d": data, "s": None, "t": None}))
+
+    def close(self, code: int) -> None:
+        """Queue a close; 1006 means without a close frame."""
+        self._queue.put_nowait(code)
+
+    async def write_forever(self) -> None:
+        """Send what is queued, until a close is."""
+        while True:
+            item = await self._queue.get()
+            if isinstance(item, int):
+                await self._close(item)
+                return
+            if item is None:
+                return
+            if self._deflate is not None:
+                await self._socket.send_bytes(self._deflate.compress(item) + self._deflate.flush(zlib.Z_SYNC_FLUSH))
+            else:
+                await self._socket.send_str(item.decode())
+
+    async def _close(self, code: int) -> None:
+        if code == 1006:
+            # The cord is pulled: no close frame.
+            transport = self._socket._req.transport if self._socket._req is not None else None
+            if transport is not None:
+                transport.abort()
+            return
+        await self._socket.close(code=code)
+
+
+class Gateway:
+    """Serve the gateway.
+
+    Parameters
+    ----------
+    heartbeat_interval_s
+        What HELLO asks for; a client that is silent for twice as long is dropped.
+    url
+        Gives the public address, for READY's ``resume_gateway_url``.
+    """
+
+    def __init__(self, world: World, *, url: Callable[[], str], heartbeat_interval_s: float = 41.25) -> None:
+        self._world = world
+        self._url = url
+        self._interval_s = heartbeat_interval_s
+        self._sessions: dict[str, Session] = {}
+        self._by_bot: dict[int, set[Session]] = {}
+        self._connections: set[Connection] = set()
+        self._refusals: dict[int, list[int]] = {}
+        self._identified: dict[int, deque[float]] = {}
+        self._changed = asyncio.Event()
+        self.identifies: dict[int, int] = {}
+        """IDENTIFYs seen, by bot."""
+        self.resumes: dict[int, int] = {}
+        """Successful RESUMEs, by bot."""
+        world.listeners.append(self.dispatch)
+
+    # Telling
+
+    def dispatch(self, event: Event) -> None:
+        """Send an event to the sessions that get it; serialised once for each form."""
+        bots = [event.only_for] if event.only_for is not None else list(self._by_bot)
+        rendered: dict[bool, bytes] = {}
+        for bot_id in bots:
+            for session in self._by_bot.get(bot_id, ()):
+                if self._gets(session, event):
+                    full = self._with_content(session, event)
+                    if full not in rendered:
+                        rendered[full] = msgspec.json.encode(_stripped(event) if not full else event.data)
+                    self._send(session, event.name, rendered[full])
+
+    def _gets(self, session: Session, event: Event) -> bool:
+        needed = intents.needed_for(event.name, in_guild=event.guild_id is not None)
+        if event.only_for is None and needed & session.intents != needed:
+            return False
+        if event.only_for is not None:
+            return needed & session.intents == needed
+        if event.channel_id is not None:
+            return self._world.can_see(session.account, event.channel_id)
+        guild = self._world.guilds.get(event.guild_id or 0)
+        return guild is not None and session.account.id in guild.members
+
+    def _with_content(self, session: Session, event: Event) -> bool:
+        if event.name not in ("MESSAGE_CREATE", "MESSAGE_UPDATE"):
+            return True
+        if session.intents & intents.MESSAGE_CONTENT:
+            return True
+        channel = self._world.channels.get(event.channel_id or 0)
+        message = channel.messages.get(int(event.data["id"])) if channel is not None else None
+        if channel is None or message is None:
+            return False
+        account = session.account
+        return sees_content(BotAccount(account.id, account.username), channel, message)
+
+    def _send(self, session: Session, name: str, data: bytes) -> None:
+        session.sequence += 1
+        payload = b'{"op":0,"t":"%s","s":%d,"d":%s}' % (name.encode(), session.sequence, data)
+        session.replay.append((session.sequence, payload))
+        if session.connection is not None:
+            session.connection.send(payload)
+
+    # Serving
+
+    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+        """Serve one WebSocket."""
+        socket = web.WebSocketResponse(max_msg_size=1 << 20, compress=False)
+        await socket.prepare(request)
+        query = request.query
+        if query.get("encoding", "json") != "json":
+            await socket.close(code=4002)
+            return socket
+        connection = Connection(socket, compress=query.get("compress") == "zlib-stream")
+        if query.get("v") not in ("9", "10"):
+            await socket.close(code=4012)
+            return socket
+        self._connections.add(connection)
+        connection.heard_at = self._world.clock()
+        writer = asyncio.create_task(connection.write_forever())
+        connection.send_op(HELLO, {"heartbeat_interval": int(self._interval_s * 1000)})
+        try:
+            await self._read(socket, connection, writer)
+        finally:
+            self._connections.discard(connection)
+            self._detach(connection)
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+        return socket
+
+    async def _read(self, socket: web.WebSocketResponse, connection: Connection, writer: asyncio.Task[None]) -> None:
+        while True:
+            try:
+                message = await socket.receive(timeout=self._interval_s * 2)
+            except TimeoutError:
+                connection.close(4009)
+                break
+            if message.type is not WSMsgType.TEXT and message.type is not WSMsgType.BINARY:
+                return
+            code = self._take(connection, message.data)
+            if code is not None:
+                connection.close(code)
+                break
+        await asyncio.wait({writer}, timeout=5)
+
+    def _take(self, connection: Connection, raw: str | bytes) -> int | None:
+        """Take one payload; gives the close code that it earns, if any."""
+        now = self._world.clock()
+        connection.heard_at = now
+        connection.received.append(now)
+        while connection.received[0] < now - 60:
+            connection.received.popleft()
+        if len(connection.received) > MAX_EVENTS_PER_MINUTE:
+            return 4008
+        if len(raw) > MAX_PAYLOAD_BYTES:
+            return 4002
+        try:
+            payload = msgspec.json.decode(raw, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return 4002
+        return self._act(connection, payload.get("op"), payload.get("d"))
+
+    def _act(self, connection: Connection, op: Any, data: Any) -> int | None:
+        if op == HEARTBEAT:
+            if connection.session is None or not connection.session.withhold_acks:
+                connection.send_op(ACK)
+            return None
+        if op in (IDENTIFY, RESUME):
+            if connection.session is not None:
+                return 4005
+            if not isinstance(data, dict):
+                return 4002
+            return self._identify(connection, data) if op == IDENTIFY else self._resume(connection, data)
+        if op not in (PRESENCE, VOICE, REQUEST_MEMBERS):
+            return 4001
+        if connection.session is None:
+            return 4003
+        if op == REQUEST_MEMBERS and isinstance(data, dict):
+            self._send_members(connection.session, data)
+        return None
+
+    def _identify(self, connection: Connection, data: dict[str, Any]) -> int | None:
+        account = self._world.account_by_token(str(data.get("token", "")).removeprefix("Bot "))
+        if account is None:
+            return 4004
+        wanted = data.get("intents")
+        if not isinstance(wanted, int) or not 0 <= wanted < intents.HIGHEST:
+            return 4013
+        shard = data.get("shard")
+        if shard is not None and (not isinstance(shard, list) or len(shard) != 2 or not 0 <= shard[0] < shard[1]):
+            return 4010
+        self.identifies[account.id] = self.identifies.get(account.id, 0) + 1
+        if not self._within_daily_limit(account):
+            return 4004
+        if self._refusals.get(account.id):
+            return self._refusals[account.id].pop(0)
+        if wanted & intents.PRIVILEGED & ~account.privileged_intents:
+            return 4014
+        session = Session(secrets.token_hex(16), account, wanted)
+        self._sessions[session.id] = session
+        self._by_bot.setdefault(account.id, set()).add(session)
+        self._attach(connection, session)
+        self._send(session, "READY", msgspec.json.encode(self._ready(session, shard)))
+        if wanted & intents.GUILDS:
+            for guild in self._world.guilds_of(account.id):
+                self._send(session, "GUILD_CREATE", msgspec.json.encode(payloads.gateway_guild(guild, account)))
+        return None
+
+    def _within_daily_limit(self, account: BotAccount) -> bool:
+        """Past 1,000 IDENTIFYs in a day Discord resets the token."""
+        now = self._world.clock()
+        seen = self._identified.setdefault(account.id, deque())
+        seen.append(now)
+        while seen[0] < now - 86_400:
+            seen.popleft()
+        if len(seen) <= DAILY_IDENTIFIES:
+            return True
+        self._world.set_token(account)
+        return False
+
+    def _ready(self, session: Session, shard: Any) -> dict[str, Any]:
+        account = session.account
+        return {
+            "v": 10,
+            "user": payloads.own_user(account),
+            "session_id": session.id,
+            "resume_gateway_url": self._url(),
+            "guilds": [{"id": str(g.id), "unavailable": True} for g in self._world.guilds_of(account.id)],
+            "private_channels": [],
+            "application": {"id": str(account.id), "flags": 0},
+            "relationships": [],
+            "presences": [],
+            "user_settings": {},
+            "session_type": "normal",
+            **({"shard": shard} if shard is not None else {}),
+        }
+
+    def _resume(self, connection: Connection, data: dict[str, Any]) -> int | None:
+        account = self._world.account_by_token(str(data.get("token", "")).removeprefix("Bot "))
+        if account is None:
+            return 4004
+        session = self._sessions.get(str(data.get("session_id", "")))
+        expired = session is not None and session.lost_at is not None
+        expired = expired and self._world.clock() - (session.lost_at or 0) > RESUME_WINDOW_S if session else True
+        if session is None or session.account is not account or expired:
+            connection.send_op(INVALID, data=False)
+            return None
+        sequence = data.get("seq")
+        if not isinstance(sequence, int) or not 0 <= sequence <= session.sequence:
+            return 4007
+        missed = [payload for number, payload in session.replay if number > sequence]
+        if len(missed) < session.sequence - sequence:
+            connection.send_op(INVALID, data=False)
+            return None
+        if session.connection is not None:
+            session.connection.close(4000)
+        self._attach(connection, session)
+        self.resumes[account.id] = self.resumes.get(account.id, 0) + 1
+        for payload in missed:
+            connection.send(payload)
+        self._send(session, "RESUMED", b"{}")
+        return None
+
+    def _attach(self, connection: Connection, session: Session) -> None:
+        connection.session = session
+        session.connection, session.lost_at = connection, None
+        self._notify()
+
+    def _detach(self, connection: Connection) -> None:
+        session = connection.session
+        if session is not None and session.connection is connection:
+            session.connection, session.lost_at = None, self._world.clock()
+            self._forget_old_sessions(session.account)
+        self._notify()
+
+    def _forget_old_sessions(self, account: BotAccount) -> None:
+        """Keep a bot's latest lost session for resuming, and no more: a crash loop must not fill the memory."""
+        lost = [session for session in self._by_bot.get(account.id, ()) if session.connection is None]
+        lost.sort(key=lambda session: session.lost_at or 0)
+        for session in lost[:-1]:
+            self._forget(session)
+
+    def _forget(self, session: Session) -> None:
+        self._sessions.pop(session.id, None)
+        self._by_bot.get(session.account.id, set()).discard(session)
+
+    def _send_members(self, session: Session, data: dict[str, Any]) -> None:
+        guild = self._world.guilds.get(int(data.get("guild_id") or 0))
+        if guild is None or session.account.id not in guild.members:
+            return
+        wanted = data.get("user_ids")
+        ids = {int(i) for i in (wanted if isinstance(wanted, list) else [wanted])} if wanted else None
+        query = str(data.get("query") or "").lower()
+        found = [
+            payloads.member(member)
+            for user_id, member in guild.members.items()
+            if (ids is None or user_id in ids) and member.user.username.lower().startswith(query)
+        ]
+        limit = int(data.get("limit") or 0)
+        body = {
+            "guild_id": str(guild.id),
+            "members": found[:limit] if limit else found,
+            "chunk_index": 0,
+            "chunk_count": 1,
+            "not_found": [str(i) for i in ids or () if i not in guild.members],
+            "nonce": data.get("nonce"),
+        }
+        self._send(session, "GUILD_MEMBERS_CHUNK", msgspec.json.encode(body))
+
+    # For faults and tests
+
+    def is_connected(self, account: BotAccount) -> bool:
+        """Tell whether a bot has a live session."""
+        return any(session.connection is not None for session in self._by_bot.get(account.id, ()))
+
+    async def wait_connected(self, account: BotAccount, *, connected: bool = True, timeout_s: float = 10.0) -> None:
+        """Wait until a bot has a live session, or has none.
+
+        Raises
+        ------
+        TimeoutError
+        """
+
+        async def wait() -> None:
+            while self.is_connected(account) is not connected:
+                await self._changed.wait()
+
+        await asyncio.wait_for(wait(), timeout_s)
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _connections_of(self, account: BotAccount | None) -> list[Connection]:
+        return [
+            connection
+            for connection in self._connections
+            if account is None or (connection.session is not None and connection.session.account is account)
+        ]
+
+    async def drop(self, account: BotAccount | None, code: int) -> int:
+        """Close connections with a code; tells how many."""
+        dropped = self._connections_of(account)
+        for connection in dropped:
+            connection.close(code)
+        return len(dropped)
+
+    async def ask_reconnect(self, account: BotAccount) -> None:
+        """Send opcode 7 to a bot."""
+        for connection in self._connections_of(account):
+            connection.send_op(RECONNECT)
+
+    async def invalidate(self, account: BotAccount, *, resumable: bool) -> None:
+        """Send opcode 9 to a bot; the session is gone unless it is resumable."""
+        for connection in self._connections_of(account):
+            if not resumable and connection.session is not None:
+                self._forget(connection.session)
+                connection.session = None
+            connection.send_op(INVALID, resumable)
+
+    def refuse_identify(self, account: BotAccount, code: int, count: int) -> None:
+        """Close the bot's next IDENTIFYs with a code."""
+        self._refusals.setdefault(account.id, []).extend([code] * count)
+
+    def withhold_acks(self, account: BotAccount, *, withhold: bool) -> None:
+        """Stop, or go on, acknowledging a bot's heartbeats."""
+        for session in self._by_bot.get(account.id, ()):
+            session.withhold_acks = withhold
+
+    async def close(self) -> None:
+        """Close every connection, as a server does that goes down."""
+        for connection in list(self._connections):
+            connection.close(1001)
+
+
+def _stripped(event: Event) -> dict[str, Any]:
+    data = dict(event.data)
+    payloads.strip_content(data)
+    return data

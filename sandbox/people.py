@@ -1,0 +1,453 @@
+"""The people of the sandbox: what tests and the demo do as a person would, and what that person then sees."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from sandbox import composing, payloads, permissions
+from sandbox.bodies import Upload
+from sandbox.errors import SandboxError
+from sandbox.events import Event
+from sandbox.interactions import (
+    AUTOCOMPLETE,
+    COMMAND,
+    COMPONENT,
+    FIRST_ANSWER_S,
+    MODAL_SUBMIT,
+    Interaction,
+    Interactions,
+)
+from sandbox.rest.commands_store import CommandStore
+from sandbox.world import BotAccount, Channel, Guild, Message, Role, User, World
+
+_STRING, _INTEGER, _BOOLEAN, _USER, _CHANNEL, _ROLE, _NUMBER = 3, 4, 5, 6, 7, 8, 10
+_PYTHON_TYPES: dict[int, tuple[type, ...]] = {
+    _STRING: (str,),
+    _INTEGER: (int,),
+    _BOOLEAN: (bool,),
+    _NUMBER: (int, float),
+}
+
+
+class ApplicationDidNotRespond(SandboxError):
+    """The bot did not answer within three seconds; Discord shows people these words."""
+
+
+class BotHandle:
+    """A bot as its owner sees it in the developer portal."""
+
+    def __init__(self, account: BotAccount) -> None:
+        self.account = account
+
+    @property
+    def id(self) -> int:
+        """Give the bot's user id, which is its application's too."""
+        return self.account.id
+
+    @property
+    def name(self) -> str:
+        """Give the bot's name."""
+        return self.account.username
+
+    @property
+    def token(self) -> str:
+        """Give the bot's token."""
+        return self.account.token
+
+
+class ChannelHandle:
+    """A channel as somebody sees it who looks at it all the time."""
+
+    def __init__(self, people: People, channel: Channel) -> None:
+        self._people = people
+        self.channel = channel
+
+    @property
+    def id(self) -> int:
+        """Give the channel's id."""
+        return self.channel.id
+
+    @property
+    def messages(self) -> list[Message]:
+        """Give the messages that are not ephemeral, oldest first."""
+        return [m for m in self.channel.messages.values() if m.ephemeral_for is None]
+
+    async def wait_for_message(
+        self, fits: Callable[[Message], bool], *, timeout_s: float = 10.0, include_past: bool = True
+    ) -> Message:
+        """Wait for a message that ``fits``, new or edited.
+
+        Raises
+        ------
+        TimeoutError
+        """
+        past = set() if include_past else {m.id for m in self.messages}
+
+        def find() -> Message | None:
+            return next((m for m in reversed(self.messages) if m.id not in past and fits(m)), None)
+
+        found = await self._people.wait_for(find, timeout_s)
+        if found is None:
+            raise SandboxError("waiting ended without a message")
+        return found
+
+
+class GuildHandle:
+    """A guild as its owner sees it."""
+
+    def __init__(self, people: People, guild: Guild) -> None:
+        self._people = people
+        self._world = people.world
+        self.guild = guild
+
+    @property
+    def id(self) -> int:
+        """Give the guild's id."""
+        return self.guild.id
+
+    def create_role(self, name: str, bits: int = 0) -> Role:
+        """Add a role."""
+        return self._world.create_role(self.guild, name, bits)
+
+    def create_channel(self, name: str) -> ChannelHandle:
+        """Add a text channel."""
+        return ChannelHandle(self._people, self._world.create_channel(self.guild, name))
+
+    def add_bot(self, bot: BotHandle, *, bits: int = permissions.EVERYONE_DEFAULT) -> None:
+        """Invite a bot; it gets a role of its own with these permissions."""
+        role = self._world.create_role(self.guild, bot.name, bits, managed_by=bot.id)
+        self._world.add_member(self.guild, bot.account, [role.id])
+
+    def add_member(self, person: Person, roles: Iterable[Role] = ()) -> None:
+        """Let a person join."""
+        self._world.add_member(self.guild, person.user, [role.id for role in roles])
+
+
+class Person:
+    """One person with a Discord client."""
+
+    def __init__(self, people: People, user: User) -> None:
+        self._people = people
+        self._world = people.world
+        self.user = user
+
+    @property
+    def id(self) -> int:
+        """Give the user's id."""
+        return self.user.id
+
+    @property
+    def name(self) -> str:
+        """Give the user's name."""
+        return self.user.username
+
+    def _require(self, channel: Channel, bits: int, what: str) -> None:
+        have = self._world.permissions_in(self.user, channel)
+        if have & bits != bits:
+            raise SandboxError(f"{self.name} may not {what} in #{channel.name}")
+
+    async def sends(
+        self,
+        channel: ChannelHandle,
+        content: str = "",
+        *,
+        attachments: Sequence[tuple[str, bytes]] = (),
+        reply_to: Message | None = None,
+    ) -> Message:
+        """Type a message."""
+        self._require(channel.channel, permissions.VIEW_CHANNEL | permissions.SEND_MESSAGES, "write")
+        uploads = [
+            Upload(index, name, data, "application/octet-stream") for index, (name, data) in enumerate(attachments)
+        ]
+        raw: dict[str, Any] = {"content": content}
+        if reply_to is not None:
+            raw["message_reference"] = {"message_id": str(reply_to.id)}
+        have = self._world.permissions_in(self.user, channel.channel)
+        return self._world.post(composing.compose(self._world, channel.channel, self.user, raw, uploads, have=have))
+
+    async def sends_direct(self, bot: BotHandle, content: str) -> ChannelHandle:
+        """Write to a bot directly; gives the channel."""
+        handle = ChannelHandle(self._people, self._world.direct_channel(bot.account, self.user))
+        await self.sends(handle, content)
+        return handle
+
+    async def edits(self, message: Message, content: str) -> None:
+        """Edit an own message."""
+        if message.author is not self.user:
+            raise SandboxError("one edits one's own messages only")
+        composing.edit(self._world, message, {"content": content}, [])
+
+    async def deletes(self, message: Message) -> None:
+        """Delete an own message."""
+        self._world.delete_message(self._world.channels[message.channel_id], message)
+
+    async def deletes_channel(self, channel: ChannelHandle) -> None:
+        """Delete a channel."""
+        self._require(channel.channel, permissions.MANAGE_CHANNELS, "delete the channel")
+        self._world.delete_channel(channel.channel)
+
+    async def reacts(self, message: Message, emoji: str) -> None:
+        """Add a reaction."""
+        self._world.react(self._world.channels[message.channel_id], message, self.user, emoji, add=True)
+
+    async def unreacts(self, message: Message, emoji: str) -> None:
+        """Take an own reaction back."""
+        self._world.react(self._world.channels[message.channel_id], message, self.user, emoji, add=False)
+
+    # Interactions
+
+    async def runs_command(
+        self,
+        channel: ChannelHandle,
+        bot: BotHandle,
+        name: str,
+        options: dict[str, Any] | None = None,
+        *,
+        timeout_s: float = FIRST_ANSWER_S + 2,
+    ) -> Interaction:
+        """Run a slash command, such as ``"fleet status"``, and wait for the first answer.
+
+        Raises
+        ------
+        SandboxError
+            There is no such command, an option is wrong, or the person may not use it.
+        ApplicationDidNotRespond
+        """
+        data = self._command_data(channel.channel, bot, name, options or {})
+        return await self._begin(COMMAND, bot.account, channel.channel, data, timeout_s=timeout_s)
+
+    async def autocompletes(
+        self, channel: ChannelHandle, bot: BotHandle, name: str, options: dict[str, Any], *, focused: str
+    ) -> list[dict[str, Any]]:
+        """Type in an option and get its suggestions."""
+        data = self._command_data(channel.channel, bot, name, options, focused=focused)
+        interaction = await self._begin(AUTOCOMPLETE, bot.account, channel.channel, data)
+        return interaction.choices
+
+    async def submits_modal(self, interaction: Interaction, values: dict[str, str]) -> Interaction:
+        """Fill a modal by its fields' labels or custom ids, and send it.
+
+        Raises
+        ------
+        SandboxError
+            A field is unknown, missing, too long or too short.
+        """
+        if interaction.modal is None:
+            raise SandboxError("there is no modal to fill")
+        rows, unknown = [], dict(values)
+        for row in interaction.modal["components"]:
+            leaf = row.get("component") or row["components"][0]
+            label = row.get("label") or leaf.get("label")
+            key = next((k for k in (leaf["custom_id"], label) if k in unknown), None)
+            value = str(unknown.pop(key)) if key is not None else leaf.get("value") or ""
+            _check_input(leaf, label, value)
+            filled = {"type": leaf["type"], "custom_id": leaf["custom_id"], "value": value, "id": 2}
+            if "component" in row:
+                rows.append({"type": row["type"], "id": 1, "component": filled})
+            else:
+                rows.append({"type": 1, "id": 1, "components": [filled]})
+        if unknown:
+            raise SandboxError(f"the modal has no field {', '.join(unknown)}")
+        data = {"custom_id": interaction.modal["custom_id"], "components": rows}
+        return await self._begin(MODAL_SUBMIT, interaction.bot, interaction.channel, data, source=interaction.source)
+
+    async def presses(self, where: Interaction | Message, button: str) -> Interaction:
+        """Press a button, by its label or custom id.
+
+        Raises
+        ------
+        SandboxError
+            It is not there, disabled, or on somebody else's ephemeral message.
+        """
+        message = self._message_of(where)
+        component = self._component(
+            message, lambda c: c["type"] == 2 and button in (c.get("label"), c.get("custom_id"))
+        )
+        if component is None:
+            raise SandboxError(f"there is no button {button!r}")
+        data = {"custom_id": component["custom_id"], "component_type": 2, "id": component["id"]}
+        return await self._use(message, component, data)
+
+    async def selects(self, where: Interaction | Message, custom_id: str, values: Sequence[str]) -> Interaction:
+        """Choose in a select menu.
+
+        Raises
+        ------
+        SandboxError
+            The menu is not there, or does not offer that.
+        """
+        message = self._message_of(where)
+        component = self._component(message, lambda c: c["type"] == 3 and c.get("custom_id") == custom_id)
+        if component is None:
+            raise SandboxError(f"there is no select menu {custom_id!r}")
+        offered = {option["value"] for option in component["options"]}
+        if not set(values) <= offered:
+            raise SandboxError(f"the menu offers {sorted(offered)}")
+        data = {"custom_id": custom_id, "component_type": 3, "values": list(values), "id": component["id"]}
+        return await self._use(message, component, data)
+
+    def _message_of(self, where: Interaction | Message) -> Message:
+        message = where.message if isinstance(where, Interaction) else where
+        if message is None:
+            raise SandboxError("there is no message")
+        if message.ephemeral_for not in (None, self.id):
+            raise SandboxError("somebody else's ephemeral message")
+        return message
+
+    def _component(self, message: Message, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+        leaves = (leaf for row in message.components for leaf in row.get("components", ()))
+        return next((leaf for leaf in leaves if fits(leaf)), None)
+
+    async def _use(self, message: Message, component: dict[str, Any], data: dict[str, Any]) -> Interaction:
+        if component.get("disabled"):
+            raise SandboxError("it is disabled")
+        bot = self._world.users[message.application_id or message.author.id]
+        if not isinstance(bot, BotAccount):
+            raise SandboxError("only bots have components")
+        channel = self._world.channels[message.channel_id]
+        return await self._begin(COMPONENT, bot, channel, data, source=message)
+
+    async def _begin(
+        self,
+        kind: int,
+        bot: BotAccount,
+        channel: Channel,
+        data: dict[str, Any],
+        *,
+        source: Message | None = None,
+        timeout_s: float = FIRST_ANSWER_S + 2,
+    ) -> Interaction:
+        interaction = self._people.interactions.begin(kind, bot, self.user, channel, data, source=source)
+        try:
+            return await interaction.wait_until(lambda i: i.kind != "pending", timeout_s=timeout_s)
+        except TimeoutError:
+            raise ApplicationDidNotRespond(f"{bot.username} did not respond") from None
+
+    def _command_data(
+        self, channel: Channel, bot: BotHandle, name: str, options: dict[str, Any], *, focused: str = ""
+    ) -> dict[str, Any]:
+        self._require(channel, permissions.USE_APPLICATION_COMMANDS, "use commands")
+        root, *path = name.split()
+        visible = self._people.commands.visible(bot.id, channel.guild_id)
+        command = next((c for c in visible if c["name"] == root and c["type"] == 1), None)
+        if command is None:
+            raise SandboxError(f"{bot.name} has no command /{root}")
+        needed = command["default_member_permissions"]
+        if needed is not None and not self._world.permissions_in(self.user, channel) & int(needed):
+            raise SandboxError(f"/{root} is not shown to {self.name}")
+        offered, wrap = command.get("options", []), []
+        for step in path:
+            inner = next((o for o in offered if o["name"] == step and o["type"] in (1, 2)), None)
+            if inner is None:
+                raise SandboxError(f"/{root} has no subcommand {step}")
+            wrap.append(inner)
+            offered = inner.get("options", [])
+        resolved: dict[str, Any] = {}
+        filled = self._fill(offered, options, resolved, focused)
+        for inner in reversed(wrap):
+            filled = [{"name": inner["name"], "type": inner["type"], "options": filled}]
+        data: dict[str, Any] = {"id": command["id"], "name": root, "type": 1, "options": filled}
+        if "guild_id" in command:
+            data["guild_id"] = command["guild_id"]
+        if resolved:
+            data["resolved"] = resolved
+        return data
+
+    def _fill(
+        self, offered: list[dict[str, Any]], given: dict[str, Any], resolved: dict[str, Any], focused: str
+    ) -> list[dict[str, Any]]:
+        by_name = {option["name"]: option for option in offered}
+        unknown = set(given) - set(by_name)
+        if unknown:
+            raise SandboxError(f"unknown option {', '.join(sorted(unknown))}")
+        missing = [o["name"] for o in offered if o.get("required") and o["name"] not in given]
+        if missing and not focused:
+            raise SandboxError(f"option {', '.join(missing)} is required")
+        filled = []
+        for name, value in given.items():
+            option = by_name[name]
+            entry: dict[str, Any] = {"name": name, "type": option["type"]}
+            entry["value"] = self._value(option, value, resolved, check=name != focused)
+            if name == focused:
+                entry["focused"] = True
+            filled.append(entry)
+        return filled
+
+    def _value(self, option: dict[str, Any], value: Any, resolved: dict[str, Any], *, check: bool) -> Any:
+
+        if isinstance(value, Person | BotHandle) and option["type"] == _USER:
+            who = value.user if isinstance(value, Person) else value.account
+            resolved.setdefault("users", {})[str(who.id)] = payloads.user(who)
+            return str(who.id)
+        if isinstance(value, ChannelHandle) and option["type"] == _CHANNEL:
+            resolved.setdefault("channels", {})[str(value.id)] = {
+                **payloads.channel(value.channel),
+                "permissions": str(self._world.permissions_in(self.user, value.channel)),
+            }
+            return str(value.id)
+        if isinstance(value, Role) and option["type"] == _ROLE:
+            resolved.setdefault("roles", {})[str(value.id)] = payloads.role(value)
+            return str(value.id)
+        if not isinstance(value, _PYTHON_TYPES.get(option["type"], ())):
+            raise SandboxError(f"option {option['name']} does not take {type(value).__name__}")
+        if check:
+            _check_option(option, value)
+        return value
+
+
+def _check_option(option: dict[str, Any], value: Any) -> None:
+    """Check what Discord's client does not let a person send."""
+    size = len(value) if isinstance(value, str) else value
+    low, high = ("min_length", "max_length") if isinstance(value, str) else ("min_value", "max_value")
+    if (option.get(low) is not None and size < option[low]) or (option.get(high) is not None and size > option[high]):
+        raise SandboxError(f"option {option['name']} is out of range")
+    choices = option.get("choices")
+    if choices and value not in [choice["value"] for choice in choices]:
+        raise SandboxError(f"option {option['name']} offers other choices")
+
+
+def _check_input(leaf: dict[str, Any], label: str | None, value: str) -> None:
+    if not value and leaf.get("required", True):
+        raise SandboxError(f"the field {label!r} is required")
+    longest = leaf.get("max_length") or 4000
+    shortest = leaf.get("min_length") or 0
+    if value and not shortest <= len(value) <= longest:
+        raise SandboxError(f"the field {label!r} takes {shortest} to {longest} characters")
+
+
+class People:
+    """Where people and waiting come from."""
+
+    def __init__(self, world: World, interactions: Interactions, commands: CommandStore) -> None:
+        self.world = world
+        self.interactions = interactions
+        self.commands = commands
+        self._changed = asyncio.Event()
+        world.listeners.append(self._on_event)
+
+    def person(self, user: User) -> Person:
+        """Give a user a client."""
+        return Person(self, user)
+
+    def _on_event(self, _event: Event) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def wait_for(self, find: Callable[[], Message | None], timeout_s: float) -> Message | None:
+        """Wait until ``find`` finds something; it is asked again at every event.
+
+        Raises
+        ------
+        TimeoutError
+        """
+
+        async def wait() -> Message | None:
+            while True:
+                found = find()
+                if found is not None:
+                    return found
+                await self._changed.wait()
+
+        return await asyncio.wait_for(wait(), timeout_s)
