@@ -42,7 +42,7 @@ class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """What all bodies have in common."""
 
 
-class VerificationRequest(_Body):
+class VerificationRequest(_Body, frozen=True):
     """A node proves its key (by signing) and its licence (by naming the code)."""
 
     licence: Word
@@ -58,7 +58,7 @@ class VerificationRequest(_Body):
     library: Word = ""
 
 
-class VerificationResponse(_Body):
+class VerificationResponse(_Body, frozen=True):
     """The master's answer to a verification request."""
 
     accepted: bool
@@ -69,7 +69,7 @@ class VerificationResponse(_Body):
     """The master's clock less the node's."""
 
 
-class Heartbeat(_Body):
+class Heartbeat(_Body, frozen=True):
     """A pulse."""
 
     uptime_s: Seconds
@@ -79,7 +79,7 @@ class Heartbeat(_Body):
     cogs_failed: Annotated[tuple[Word, ...], Meta(max_length=20)] = ()
 
 
-class Acknowledgement(_Body):
+class Acknowledgement(_Body, frozen=True):
     """The master's answer to a pulse, sent only when there is something to say."""
 
     order: Literal["", "verify_again"] = ""
@@ -87,7 +87,7 @@ class Acknowledgement(_Body):
     notices: Annotated[tuple[Line, ...], Meta(max_length=5)] = ()
 
 
-class ErrorReport(_Body):
+class ErrorReport(_Body, frozen=True):
     """An unhandled error of a node."""
 
     source: Literal["command", "event", "startup", "task"]
@@ -100,7 +100,7 @@ class ErrorReport(_Body):
     count: Annotated[int, Meta(ge=1, le=10**9)] = 1
 
 
-class TicketPermissionRequest(_Body):
+class TicketPermissionRequest(_Body, frozen=True):
     """A node asks the master to open or close a ticket channel to a member."""
 
     channel_id: Count
@@ -108,14 +108,14 @@ class TicketPermissionRequest(_Body):
     action: Literal["grant", "revoke"]
 
 
-class TicketPermissionResponse(_Body):
+class TicketPermissionResponse(_Body, frozen=True):
     """The master's answer to a ticket permission request."""
 
     granted: bool
     reason: Line = ""
 
 
-class PatchStatus(_Body):
+class PatchStatus(_Body, frozen=True):
     """How far a patch has come on a node."""
 
     patch_id: Word
@@ -123,13 +123,13 @@ class PatchStatus(_Body):
     detail: Line = ""
 
 
-class LicenceCheck(_Body):
+class LicenceCheck(_Body, frozen=True):
     """A node asks for the state of its licence."""
 
     licence: Word
 
 
-class LicenceStatus(_Body):
+class LicenceStatus(_Body, frozen=True):
     """The master's answer to a licence check."""
 
     state: Word
@@ -137,7 +137,7 @@ class LicenceStatus(_Body):
     expires_at: Seconds | None = None
 
 
-class ShutdownNotice(_Body):
+class ShutdownNotice(_Body, frozen=True):
     """A node says that it stops on purpose."""
 
     reason: Line = ""

@@ -17,6 +17,7 @@ class Secret(Generic[T]):
     """
 
     __slots__ = ("_value",)
+    _value: T
 
     def __init__(self, value: T) -> None:
         self._value = value

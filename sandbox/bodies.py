@@ -9,7 +9,7 @@ import re
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from sandbox.errors import DiscordError, invalid_form
@@ -309,7 +309,7 @@ async def _read_multipart(request: web.Request) -> tuple[Any, list[Upload]]:
     data: Any = {}
     uploads: list[Upload] = []
     async for part in await request.multipart():
-        if not hasattr(part, "name"):
+        if not isinstance(part, BodyPartReader):
             continue
         content = bytes(await part.read())
         name = part.name or ""

@@ -18,9 +18,7 @@ else:
     engine = create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
         # Batch mode: SQLite cannot alter a constraint in place.
-        context.configure(
-            connection=connection, target_metadata=metadata, render_as_batch=True, transactional_ddl=True
-        )
+        context.configure(connection=connection, target_metadata=metadata, render_as_batch=True, transactional_ddl=True)
         with context.begin_transaction():
             context.run_migrations()
     engine.dispose()

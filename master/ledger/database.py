@@ -121,7 +121,7 @@ class Ledger:
         """
         done = self._enqueue(work)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(done), timeout_s)  # type: ignore[no-any-return]
+            return await asyncio.wait_for(asyncio.wrap_future(done), timeout_s)
         except TimeoutError:
             raise LedgerTimedOut(
                 f"the ledger did not write within {timeout_s:g} s", hint="`fleet doctor` looks closer"

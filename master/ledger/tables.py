@@ -40,7 +40,10 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Give the dialect's own type."""
-        return dialect.type_descriptor(DATETIME2(3) if dialect.name == "mssql" else SQLITE_DATETIME())
+        # SQLAlchemy leaves these two constructors untyped.
+        if dialect.name == "mssql":
+            return dialect.type_descriptor(DATETIME2(3))  # type: ignore[no-untyped-call]
+        return dialect.type_descriptor(SQLITE_DATETIME())  # type: ignore[no-untyped-call]
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Turn an aware moment into naive UTC; a naive one is a mistake."""

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -195,7 +196,7 @@ class Onboarding:
         for node in left:
             folder = base / node.folder
             cloned = await asyncio.to_thread(_holds_manifest_of, folder, node.id)
-            origin = await self._ledger.read(lambda c, node_id=node.id: duplications.source_of(c, node_id))
+            origin = await self._ledger.read(partial(duplications.source_of, node_id=node.id))
             remove = None
             if cloned:
                 remove = folder / MANIFEST_NAME if origin == "folder" else folder

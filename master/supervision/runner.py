@@ -9,7 +9,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from master.errors import FleetError
 from master.settings import SupervisionSettings
@@ -403,9 +403,9 @@ class Runner:
     async def _sleep(self, timeout_s: float | None, process: NodeProcess | None = None) -> ExitReport | None:
         """Wait for a request, the exit of ``process``, or the time-out; gives the exit report if it was that."""
         woken = asyncio.ensure_future(self._wake.wait())
-        waiting: set[asyncio.Future[object]] = {woken}
+        waiting: set[asyncio.Future[Any]] = {woken}
         if process is not None:
-            waiting.add(process.exited)  # type: ignore[arg-type]
+            waiting.add(process.exited)
         try:
             await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -22,7 +22,7 @@ def _scope(call: Call) -> tuple[int, int | None]:
 
 async def list_commands(call: Call) -> Any:
     """GET commands."""
-    return call.commands.list(*_scope(call))
+    return call.commands.of_scope(*_scope(call))
 
 
 async def overwrite_commands(call: Call) -> Any:

@@ -8,7 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
-from sandbox.bodies import Upload, invalid_form, read_body
+from sandbox.bodies import Upload, read_body
+from sandbox.errors import invalid_form
 from sandbox.interactions import Interactions
 from sandbox.rest.commands_store import CommandStore
 from sandbox.world import BotAccount, World

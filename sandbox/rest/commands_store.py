@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sandbox.bodies import CommandBody, check_command, convert, invalid_form
-from sandbox.errors import unknown
+from sandbox.bodies import CommandBody, check_command, convert
+from sandbox.errors import invalid_form, unknown
 from sandbox.world import World
 
 MAX_COMMANDS = 100
@@ -18,15 +18,15 @@ class CommandStore:
         self._world = world
         self._commands: dict[tuple[int, int | None], dict[int, dict[str, Any]]] = {}
 
-    def list(self, application_id: int, guild_id: int | None) -> list[dict[str, Any]]:
+    def of_scope(self, application_id: int, guild_id: int | None) -> list[dict[str, Any]]:
         """Give the commands of one scope."""
         return list(self._commands.get((application_id, guild_id), {}).values())
 
     def visible(self, application_id: int, guild_id: int | None) -> list[dict[str, Any]]:
         """Give what a person in a guild can use; a guild's command hides a global one of the same name."""
-        own = self.list(application_id, guild_id) if guild_id is not None else []
+        own = self.of_scope(application_id, guild_id) if guild_id is not None else []
         names = {(command["name"], command["type"]) for command in own}
-        return own + [c for c in self.list(application_id, None) if (c["name"], c["type"]) not in names]
+        return own + [c for c in self.of_scope(application_id, None) if (c["name"], c["type"]) not in names]
 
     def get(self, application_id: int, guild_id: int | None, command_id: int) -> dict[str, Any]:
         """Give one command.
@@ -56,7 +56,7 @@ class CommandStore:
             raise invalid_form("", "APPLICATION_COMMANDS_DUPLICATE_NAME", "Application command names must be unique")
         if sum(body.type == 1 for body in checked) > MAX_COMMANDS:
             raise invalid_form("", "BASE_TYPE_MAX_LENGTH", f"Must be {MAX_COMMANDS} or fewer in length.")
-        before = {(c["name"], c["type"]): int(c["id"]) for c in self.list(application_id, guild_id)}
+        before = {(c["name"], c["type"]): int(c["id"]) for c in self.of_scope(application_id, guild_id)}
         scope: dict[int, dict[str, Any]] = {}
         for item, body in zip(raw, checked, strict=True):
             command_id = before.get((body.name, body.type or 1)) or self._world.new_id()

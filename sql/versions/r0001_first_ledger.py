@@ -59,9 +59,7 @@ def upgrade() -> None:
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("updated_at", UtcDateTime(), nullable=False),
         sa.CheckConstraint("desired_state IN ('running', 'stopped')", name=op.f("ck_nodes_desired_state")),
-        sa.CheckConstraint(
-            "lifecycle IN ('provisioning', 'active', 'removed')", name=op.f("ck_nodes_lifecycle")
-        ),
+        sa.CheckConstraint("lifecycle IN ('provisioning', 'active', 'removed')", name=op.f("ck_nodes_lifecycle")),
         sa.CheckConstraint("readiness IN ('handshake', 'process')", name=op.f("ck_nodes_readiness")),
         sa.CheckConstraint("key_epoch >= 1", name=op.f("ck_nodes_key_epoch")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_nodes")),

@@ -1,0 +1,172 @@
+"""/runbots: the fleet as a live table, with buttons to refresh, start, stop and restart."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from master.bot import MasterBot
+from master.cogs._views import Confirm, OperatorView
+from master.errors import FleetError
+from master.presenting import actor_of, answer, defer, duration, error_embed, node_line, success_embed
+from master.services.container import Services
+from master.services.fleet import Verb
+from master.services.views import FleetStatus
+
+log = logging.getLogger(__name__)
+
+PAGE = 20
+LIVE_S = 600.0
+MIN_EDIT_INTERVAL_S = 3.0
+_STATE_EVENTS = frozenset(
+    {"spawned", "ready", "degraded", "recovered", "exited", "stopped", "killed", "backoff", "quarantined", "missing"}
+)
+
+
+class FleetTable(OperatorView):
+    """One page of the fleet; edits itself when a node changes its state."""
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(timeout_s=LIVE_S)
+        self._services = services
+        self._page = 0
+        self._chosen: list[str] = []
+        self._watching: asyncio.Task[None] | None = None
+
+    async def embed(self) -> discord.Embed:
+        """Render the present page."""
+        status = await self._services.fleet.status()
+        pages = max((len(status.nodes) - 1) // PAGE + 1, 1)
+        self._page = min(self._page, pages - 1)
+        shown = status.nodes[self._page * PAGE : (self._page + 1) * PAGE]
+        self._offer([node.name for node in shown], pages)
+        return self._render(status, shown, pages)
+
+    def _render(self, status: FleetStatus, shown: tuple[Any, ...], pages: int) -> discord.Embed:
+        settings = self._services.settings
+        ready = sum(node.state == "ready" for node in status.nodes)
+        troubled = sum(node.state in ("degraded", "backoff", "quarantined", "missing") for node in status.nodes)
+        lines = "\n".join(node_line(settings.emojis, node) for node in shown)
+        embed = discord.Embed(
+            title=f"{ready} of {len(status.nodes)} nodes ready",
+            description=lines or "No nodes yet: /dupbot makes the first one.",
+            colour=settings.colours.error if troubled else settings.colours.success,
+            timestamp=discord.utils.utcnow(),
+        )
+        master = status.master
+        footer = f"master up {duration(master.uptime_s)} · {master.rss_bytes / 2**20:.0f} MB · ledger {master.ledger}"
+        embed.set_footer(text=footer + (f" · page {self._page + 1} of {pages}" if pages > 1 else ""))
+        return embed
+
+    def _offer(self, names: list[str], pages: int) -> None:
+        self._chosen = [name for name in self._chosen if name in names]
+        menu: discord.ui.Select[Any] = self.nodes
+        menu.options = [
+            discord.SelectOption(label=name, value=name, default=name in self._chosen) for name in names
+        ] or [discord.SelectOption(label="no nodes", value="-")]
+        menu.disabled = not names
+        menu.max_values = max(len(names), 1)
+        for button in (self.start, self.stop_nodes, self.restart):
+            button.disabled = not self._chosen
+        self.turn.disabled = pages < 2
+
+    def watch(self, message: discord.InteractionMessage | discord.WebhookMessage) -> None:
+        """Keep ``message`` up to date until the view times out."""
+        self._watching = asyncio.create_task(self._watch(message), name="runbots table")
+
+    async def _watch(self, message: discord.InteractionMessage | discord.WebhookMessage) -> None:
+        with self._services.announcer.events.subscribe() as events:
+            async for event in events:
+                if event.kind not in _STATE_EVENTS or self.is_finished():
+                    continue
+                # What happens in the same moments is one edit.
+                await asyncio.sleep(MIN_EDIT_INTERVAL_S)
+                try:
+                    await message.edit(embed=await self.embed(), view=self)
+                except (discord.HTTPException, FleetError) as error:
+                    log.debug("the table is updated no more: %s", error)
+                    return
+
+    async def on_timeout(self) -> None:
+        """Stop updating."""
+        if self._watching is not None:
+            self._watching.cancel()
+
+    @discord.ui.select(placeholder="Choose nodes", min_values=0, max_values=1, row=0)
+    async def nodes(self, interaction: discord.Interaction[MasterBot], select: discord.ui.Select[Any]) -> None:
+        """Remember what is chosen."""
+        self._chosen = [value for value in select.values if value != "-"]
+        await interaction.response.edit_message(embed=await self.embed(), view=self)
+
+    @discord.ui.button(label="Refresh", style=discord.ButtonStyle.secondary, row=1)
+    async def refresh(self, interaction: discord.Interaction[MasterBot], button: discord.ui.Button[Any]) -> None:
+        """Show the fleet as it is now."""
+        await interaction.response.edit_message(embed=await self.embed(), view=self)
+
+    @discord.ui.button(label="Start", style=discord.ButtonStyle.success, row=1)
+    async def start(self, interaction: discord.Interaction[MasterBot], button: discord.ui.Button[Any]) -> None:
+        """Start what is chosen."""
+        await self._act(interaction, "start")
+
+    @discord.ui.button(label="Stop", style=discord.ButtonStyle.danger, row=1)
+    async def stop_nodes(self, interaction: discord.Interaction[MasterBot], button: discord.ui.Button[Any]) -> None:
+        """Stop what is chosen, once that is confirmed."""
+        names = ", ".join(self._chosen)
+
+        async def act(pressed: discord.Interaction[MasterBot]) -> None:
+            await self._act(pressed, "stop")
+
+        question = discord.Embed(
+            title=f"Stop {len(self._chosen)} node(s)?",
+            description=names[:4000],
+            colour=self._services.settings.colours.warning,
+        )
+        await answer(interaction, question, Confirm("Stop", act))
+
+    @discord.ui.button(label="Restart", style=discord.ButtonStyle.primary, row=1)
+    async def restart(self, interaction: discord.Interaction[MasterBot], button: discord.ui.Button[Any]) -> None:
+        """Restart what is chosen."""
+        await self._act(interaction, "restart")
+
+    @discord.ui.button(label="Next page", style=discord.ButtonStyle.secondary, row=1)
+    async def turn(self, interaction: discord.Interaction[MasterBot], button: discord.ui.Button[Any]) -> None:
+        """Turn the page."""
+        self._page = (self._page + 1) % max((len(self._services.directory) - 1) // PAGE + 1, 1)
+        await interaction.response.edit_message(embed=await self.embed(), view=self)
+
+    async def _act(self, interaction: discord.Interaction[MasterBot], verb: Verb) -> None:
+        await defer(interaction)
+        fleet, settings = self._services.fleet, self._services.settings
+        results = [r async for r in fleet.act(actor_of(interaction), verb, fleet.choose(self._chosen))]
+        failed = [result for result in results if not result.ok]
+        if failed:
+            told = "; ".join(f"{result.node}: {result.detail}" for result in failed)
+            embed = error_embed(settings, FleetError(f"{verb}: {len(failed)} of {len(results)} failed", hint=told))
+        else:
+            embed = success_embed(settings, f"{verb}: {', '.join(result.node for result in results)}")
+        await answer(interaction, embed)
+
+
+class BotManager(commands.Cog):
+    """Shows and steers the fleet."""
+
+    @app_commands.command(description="The fleet, live: states, figures, and buttons to steer it")
+    async def runbots(self, interaction: discord.Interaction[MasterBot]) -> None:
+        """Show the table."""
+        await defer(interaction)
+        table = FleetTable(interaction.client.services)
+        embed = await table.embed()
+        try:
+            table.watch(await interaction.followup.send(embed=embed, view=table, ephemeral=True, wait=True))
+        except discord.HTTPException:
+            await answer(interaction, embed)
+
+
+async def setup(bot: MasterBot) -> None:
+    """Load the cog."""
+    await bot.add_cog(BotManager())

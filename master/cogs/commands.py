@@ -1,0 +1,110 @@
+"""/registerbot and /forcekill."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from handshake.redaction import Secret
+from master.bot import MasterBot
+from master.cogs._views import Confirm, OperatorModal, node_choices
+from master.presenting import actor_of, answer, ask, defer, registered_embed, success_embed
+from master.services.onboarding import CloneRequest, RegisterRequest
+from master.services.views import Registered
+
+_INSTEAD = "on the box: fleet register NAME (the token is asked for there)"
+
+
+class RegisterForm(OperatorModal, title="Register a bot"):
+    """Name, token and tags of a bot; the token goes through a form so that it appears in no chat."""
+
+    name: discord.ui.TextInput[Any] = discord.ui.TextInput(label="Name", placeholder="atlas", max_length=40)
+    token: discord.ui.TextInput[Any] = discord.ui.TextInput(label="Bot token", min_length=40, max_length=120)
+    tags: discord.ui.TextInput[Any] = discord.ui.TextInput(
+        label="Tags", placeholder="music, beta", required=False, max_length=100
+    )
+
+    def __init__(self, folder: str, entry: str, readiness: Literal["auto", "handshake", "process"]) -> None:
+        super().__init__()
+        self._folder, self._entry, self._readiness = folder, entry, readiness
+
+    async def on_submit(self, interaction: discord.Interaction[Any], /) -> None:
+        """Register the bot."""
+        await defer(interaction)
+        registered = await self._register(interaction)
+        await answer(interaction, registered_embed(interaction.client.services.settings, registered))
+
+    async def _register(self, interaction: discord.Interaction[MasterBot]) -> Registered:
+        onboarding, actor = interaction.client.services.onboarding, actor_of(interaction)
+        name, token = self.name.value.strip(), Secret(self.token.value.strip())
+        tags = split_tags(self.tags.value)
+        if not self._folder:
+            return await onboarding.clone(actor, CloneRequest(name=name, token=token, tags=tags))
+        request = RegisterRequest(
+            name=name, token=token, tags=tags, folder=self._folder, entry=self._entry, readiness=self._readiness
+        )
+        return await onboarding.register(actor, request)
+
+
+def split_tags(text: str) -> tuple[str, ...]:
+    """Split tags at commas and blanks."""
+    return tuple(dict.fromkeys(text.replace(",", " ").split()))
+
+
+class Commands(commands.Cog):
+    """Registering and killing."""
+
+    @app_commands.command(description="Register a bot: an existing folder, or a token alone")
+    @app_commands.describe(
+        folder="A folder below BOTS_BASE_PATH; empty: a new one is made from the template",
+        entry="The file that starts the bot",
+        readiness="Does the bot speak the handshake? auto looks at its files",
+    )
+    async def registerbot(
+        self,
+        interaction: discord.Interaction[MasterBot],
+        folder: app_commands.Range[str, 0, 100] = "",
+        entry: app_commands.Range[str, 1, 100] = "bot.py",
+        readiness: Literal["auto", "handshake", "process"] = "auto",
+    ) -> None:
+        """Ask for name and token, then register."""
+        await ask(interaction, RegisterForm(folder, entry, readiness), _INSTEAD)
+
+    @registerbot.autocomplete("folder")
+    async def _folders(
+        self, interaction: discord.Interaction[MasterBot], current: str
+    ) -> list[app_commands.Choice[str]]:
+        found = interaction.client.services.onboarding.registrable_folders(current)
+        return [app_commands.Choice(name=name[:100], value=name[:100]) for name in found[:25]]
+
+    @app_commands.command(description="Kill a node and everything it started, at once")
+    @app_commands.describe(node="The node to kill; it stays stopped")
+    async def forcekill(self, interaction: discord.Interaction[MasterBot], node: str) -> None:
+        """Ask, then SIGKILL the node's process group."""
+        services = interaction.client.services
+        found = services.fleet.find(node)
+
+        async def act(pressed: discord.Interaction[MasterBot]) -> None:
+            await pressed.response.defer()
+            await services.fleet.kill(actor_of(pressed), found.name)
+            done = success_embed(services.settings, f"{found.name} was killed", "It stays stopped until it is started.")
+            await pressed.edit_original_response(embed=done, view=None)
+
+        question = discord.Embed(
+            title=f"Kill {found.name}?",
+            description="SIGKILL to its whole process group: it cannot save anything, and stays stopped.",
+            colour=services.settings.colours.warning,
+        )
+        await answer(interaction, question, Confirm(f"Kill {found.name}"[:80], act))
+
+    @forcekill.autocomplete("node")
+    async def _nodes(self, interaction: discord.Interaction[MasterBot], current: str) -> list[app_commands.Choice[str]]:
+        return await node_choices(interaction, current)
+
+
+async def setup(bot: MasterBot) -> None:
+    """Load the cog."""
+    await bot.add_cog(Commands())

@@ -1,0 +1,68 @@
+"""/dupbot: a new node from the template, or from another node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from handshake.redaction import Secret
+from master.bot import MasterBot
+from master.cogs._views import OperatorModal, node_choices
+from master.cogs.commands import split_tags
+from master.presenting import actor_of, answer, ask, defer, registered_embed
+from master.services.onboarding import CloneRequest
+
+_INSTEAD = "on the box: fleet dup NAME (the token is asked for there)"
+
+
+class DuplicateForm(OperatorModal, title="Duplicate a bot"):
+    """Name, token and tags of the new node."""
+
+    name: discord.ui.TextInput[Any] = discord.ui.TextInput(label="Name", placeholder="atlas-2", max_length=40)
+    token: discord.ui.TextInput[Any] = discord.ui.TextInput(label="Bot token", min_length=40, max_length=120)
+    tags: discord.ui.TextInput[Any] = discord.ui.TextInput(
+        label="Tags", placeholder="music, beta", required=False, max_length=100
+    )
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self._source = source
+
+    async def on_submit(self, interaction: discord.Interaction[Any], /) -> None:
+        """Run the saga."""
+        await defer(interaction)
+        services = interaction.client.services
+        request = CloneRequest(
+            name=self.name.value.strip(),
+            token=Secret(self.token.value.strip()),
+            source=self._source,
+            tags=split_tags(self.tags.value),
+        )
+        registered = await services.onboarding.clone(actor_of(interaction), request)
+        await answer(interaction, registered_embed(services.settings, registered))
+
+
+class Duplicate(commands.Cog):
+    """Duplicating."""
+
+    @app_commands.command(description="Make a new node from the template, or from another node")
+    @app_commands.describe(source="The node to copy; empty: the template")
+    async def dupbot(self, interaction: discord.Interaction[MasterBot], source: str = "") -> None:
+        """Ask for name and token, then duplicate."""
+        if source:
+            source = interaction.client.services.fleet.find(source).name
+        await ask(interaction, DuplicateForm(source), _INSTEAD)
+
+    @dupbot.autocomplete("source")
+    async def _sources(
+        self, interaction: discord.Interaction[MasterBot], current: str
+    ) -> list[app_commands.Choice[str]]:
+        return await node_choices(interaction, current)
+
+
+async def setup(bot: MasterBot) -> None:
+    """Load the cog."""
+    await bot.add_cog(Duplicate())

@@ -1,0 +1,46 @@
+"""VERIFY_CHANNEL: hands every message there to the handshake, and posts the answer."""
+
+from __future__ import annotations
+
+import logging
+
+import discord
+from discord.ext import commands
+
+from handshake.transports import channel
+from master.bot import MasterBot
+from master.services.verification import Source
+
+log = logging.getLogger(__name__)
+
+
+class Listener(commands.Cog):
+    """Listens in VERIFY_CHANNEL."""
+
+    def __init__(self, bot: MasterBot) -> None:
+        self._bot = bot
+        self._channel_id = bot.services.settings.channels.verify
+
+    @commands.Cog.listener()
+    async def on_message(self, message: discord.Message) -> None:
+        """Take a message; whatever is not a signed message in a code block is people talking."""
+        if message.channel.id != self._channel_id or message.author == self._bot.user:
+            return
+        text = channel.unwrap(message.content)
+        if text is None:
+            return
+        answer = await self._bot.services.verification.receive(
+            text, Source(transport="channel", author_id=message.author.id)
+        )
+        if answer is None:
+            return
+        try:
+            await message.channel.send(channel.wrap(answer))
+        except discord.HTTPException as error:
+            # The node asks again by itself.
+            log.warning("an answer could not be posted in VERIFY_CHANNEL", extra={"why": str(error)})
+
+
+async def setup(bot: MasterBot) -> None:
+    """Load the cog."""
+    await bot.add_cog(Listener(bot))

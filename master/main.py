@@ -1,0 +1,121 @@
+"""The kernel: opens the ledger, builds the services, opens both sockets, brings the fleet up, connects to Discord."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from dataclasses import dataclass
+
+from handshake.endpoints import apply_endpoints
+from handshake.sockets import Peer
+from handshake.transports.local import Handler, LocalServer
+from master.bot import DiscordConnection
+from master.control.server import ControlServer
+from master.discord_rest import DiscordTokenInspector
+from master.errors import ExitCode
+from master.instance import InstanceLock
+from master.ledger.database import Ledger
+from master.security.tokens import check_token_format
+from master.services.container import DiscordView, Services, build_services
+from master.services.verification import Source
+from master.settings import Settings
+from master.supervision.clock import SystemClock
+from master.supervision.spawner import PlainSpawner
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Ending:
+    """How the master was asked to end."""
+
+    asked: asyncio.Event
+    stop_nodes: bool = True
+
+    def ask(self, *, stop_nodes: bool) -> None:
+        self.stop_nodes = stop_nodes
+        self.asked.set()
+
+
+async def run_master(settings: Settings) -> ExitCode:
+    """Run a master until it is asked to stop.
+
+    SIGTERM and SIGINT stop the nodes too (they are wanted running still, so the next master starts them again).
+    SIGHUP ends the master alone: its nodes live on, and the next master adopts them.
+
+    Raises
+    ------
+    FleetError
+        It cannot begin: another master, a config or a ledger that cannot be used.
+    """
+    lock = InstanceLock(settings.lock_path)
+    lock.acquire()
+    try:
+        ledger = await Ledger.open(settings.database)
+        try:
+            await _run_with(settings, ledger)
+        finally:
+            await ledger.close()
+    finally:
+        lock.release()
+    return ExitCode.OK
+
+
+async def _run_with(settings: Settings, ledger: Ledger) -> None:
+    apply_endpoints(settings.discord.api_base, settings.discord.gateway_url)
+    discord = _discord_connection(settings)
+    services = build_services(
+        settings,
+        ledger,
+        spawner=PlainSpawner(),
+        inspector=DiscordTokenInspector(settings.discord.api_base),
+        discord=DiscordView(user_id=discord.user_id, state=discord.state),
+        clock=SystemClock(),
+    )
+    ending = _Ending(asyncio.Event())
+    _listen_to_signals(ending)
+    nodes = LocalServer(settings.node_socket_path, _local_handler(services))
+    control = ControlServer(
+        settings.control_socket_path, services, lambda stop_nodes: ending.ask(stop_nodes=stop_nodes)
+    )
+    await services.onboarding.recover()
+    await nodes.start()
+    await control.start()
+    try:
+        async with asyncio.TaskGroup() as group:
+            supervising = group.create_task(services.supervisor.run(), name="supervisor")
+            presence = group.create_task(discord.run(services), name="discord")
+            await services.fleet.open()
+            log.info("master up", extra={"nodes": len(services.directory), "home": str(settings.home)})
+            await ending.asked.wait()
+            if ending.stop_nodes:
+                log.info("stopping the nodes")
+                await services.supervisor.stop_all()
+            presence.cancel()
+            supervising.cancel()
+    finally:
+        await control.close()
+        await nodes.close()
+        await ledger.flush()
+
+
+def _discord_connection(settings: Settings) -> DiscordConnection:
+    token = settings.identity.master_token
+    if token is None:
+        return DiscordConnection(None, 0)
+    return DiscordConnection(token.reveal(), check_token_format(token.reveal()))
+
+
+def _local_handler(services: Services) -> Handler:
+    async def handle(text: str, peer: Peer) -> str | None:
+        return await services.verification.receive(text, Source(transport="local", pid=peer.pid))
+
+    return handle
+
+
+def _listen_to_signals(ending: _Ending) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: ending.ask(stop_nodes=True))
+    loop.add_signal_handler(signal.SIGHUP, lambda: ending.ask(stop_nodes=False))
