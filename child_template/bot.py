@@ -58,6 +58,8 @@ class HandshakeBot(commands.Bot):
             # A node on a small box keeps no history that nobody asks for.
             max_messages=None,
             chunk_guilds_at_startup=False,
+            # READY is believed once guilds stop coming for this long; the library would wait two seconds.
+            guild_ready_timeout=0.1,
             member_cache_flags=discord.MemberCacheFlags.none(),
         )
         self.started_at = time.time()
@@ -255,7 +257,8 @@ async def run(token: str, boot: BootDocument | None, manifest: NodeManifest | No
 
 def main() -> int:
     """Run the node; gives its exit code (docs/writing-a-node.md lists them)."""
-    discord.utils.setup_logging(level=logging.INFO)
+    line = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
+    discord.utils.setup_logging(level=logging.INFO, formatter=line, root=True)
     try:
         token, boot, manifest = load_identity()
     except HandshakeError as error:

@@ -19,6 +19,7 @@ Text = Annotated[str, Meta(max_length=4_000)]
 NodeId = Annotated[str, Meta(min_length=1, max_length=26, pattern="^[0-9A-Za-z]+$")]
 Fingerprint = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
+Snowflake = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 
 
@@ -51,7 +52,7 @@ class VerificationRequest(_Body, frozen=True):
     pid: Count
     pid_started_at: Seconds
     """Start of the process in seconds since boot."""
-    bot_user_id: Count
+    bot_user_id: Snowflake
     started_at: Seconds
     """Unix time."""
     python: Word = ""
@@ -103,8 +104,8 @@ class ErrorReport(_Body, frozen=True):
 class TicketPermissionRequest(_Body, frozen=True):
     """A node asks the master to open or close a ticket channel to a member."""
 
-    channel_id: Count
-    user_id: Count
+    channel_id: Snowflake
+    user_id: Snowflake
     action: Literal["grant", "revoke"]
 
 

@@ -80,6 +80,7 @@ class MasterBot(commands.Bot):
             # The master reads messages as they come and keeps none.
             max_messages=None,
             chunk_guilds_at_startup=False,
+            guild_ready_timeout=0.1,
             member_cache_flags=discord.MemberCacheFlags.none(),
         )
         self.services = services

@@ -1,4 +1,4 @@
-"""/ping, /about and /uptime: is this bot well, and what is it?"""
+"""The commands /ping, /about and /uptime tell how the bot is, and what."""
 
 from __future__ import annotations
 

@@ -281,7 +281,7 @@ class Verification:
         name = node.name if node else ""
         log.warning(
             "message refused",
-            extra={"node": name, "reason": refused.reason.value, "transport": source.transport},
+            extra={"node": name, "reason": refused.reason.value, "detail": refused.detail, "by": source.transport},
         )
         self._announcer.event("refused", node=name, detail=refused.reason.value)
         fields = [("Reason", refused.reason.value), ("Transport", source.transport)]

@@ -1,0 +1,107 @@
+"""The fleet's configuration. `fleet init` writes a copy of this as config.py; secrets stay in .env beside it."""
+
+import os
+
+# The ledger: where the fleet remembers its nodes, licences and history.
+# SQLite needs nothing; a path is relative to this file. For SQL Server give the fields instead:
+# DATABASE = {
+#     "DRIVER": "ODBC Driver 18 for SQL Server",
+#     "SERVER": "localhost,1433",
+#     "DATABASE": "DISCORDBOT",
+#     "USER": "fleetmaster",
+#     "PASSWORD": os.environ["DATABASE_PASSWORD"],
+#     "TRUSTED_CONNECTION": False,      # True: Windows or Kerberos login, without USER and PASSWORD
+#     "ENCRYPT": True,
+#     "TRUST_CERTIFICATE": False,       # True for a self-signed certificate
+# }
+DATABASE = {
+    "URL": "sqlite:///state/ledger.db",
+}
+
+IDENTITY = {
+    # The folder that holds one folder for each bot.
+    "BOTS_BASE_PATH": "bots",
+    # What new nodes are cloned from; None: the HandshakeBot that comes with Fleetmaster.
+    "TEMPLATE_PATH": None,
+    # Your server: slash commands appear there at once. None: everywhere, which may take Discord an hour.
+    "GUILD_ID": None,
+    # Every key of the fleet is derived from this. Made by `fleet init`; never share it, and keep a copy of it.
+    "MASTER_SECRET": os.environ.get("MASTER_SECRET", ""),
+    # The master's own bot token. Empty: the fleet runs without Discord commands.
+    "MASTER_TOKEN": os.environ.get("MASTER_TOKEN", ""),
+}
+
+# Channel ids (Developer Mode, right click, Copy Channel ID); None: not used.
+CHANNELS = {
+    # Signed messages between nodes and master. Keep people out of it.
+    "VERIFY": None,
+    # Patches are posted here.
+    "PATCH": None,
+    # What you should hear of: refused messages, crashes, errors.
+    "LOG": None,
+}
+
+# What stands before a node in Discord. One of your server's: "<:name:id>".
+EMOJIS = {
+    "READY": "🟢",
+    "STARTING": "🟡",
+    "DEGRADED": "🟠",
+    "STOPPED": "⚪",
+    "FAILED": "🔴",
+    "SUCCESS": "✅",
+    "ERROR": "❌",
+}
+
+# Colours of embeds.
+COLORS = {
+    "SUCCESS": 0x2ECC71,
+    "ERROR": 0xE74C3C,
+    "WARNING": 0xF1C40F,
+    "INFORMATION": 0x3498DB,
+}
+
+# Who may steer the fleet from Discord: user ids, and ids of roles.
+OPERATORS = {
+    "USERS": [],
+    "ROLES": [],
+}
+
+# How nodes are watched and restarted. Times in seconds, sizes in bytes.
+SUPERVISION = {
+    "PULSE_INTERVAL_S": 9.0,  # how often a node says that it lives
+    "MISSED_PULSES": 3,  # this many missing: degraded; twice as many: restarted
+    "READY_TIMEOUT_S": 90.0,  # from a start to the node's own word that it is ready
+    "GRACE_S": 10.0,  # from SIGTERM to SIGKILL
+    "BACKOFF_INITIAL_S": 1.0,  # the first restart is at once, the second after this ...
+    "BACKOFF_FACTOR": 2.0,  # ... each further one after this many times as long ...
+    "BACKOFF_CAP_S": 60.0,  # ... but no longer than this
+    "BACKOFF_JITTER": 0.2,  # spread by this share, so that a fleet does not restart in step
+    "HEALTHY_AFTER_S": 120.0,  # ready for this long: past exits are forgotten
+    "QUARANTINE_EXITS": 6,  # more exits than this ...
+    "QUARANTINE_WINDOW_S": 120.0,  # ... in this time: quarantined ...
+    "QUARANTINE_RETRY_S": 900.0,  # ... and tried again this often
+    "CONCURRENT_STARTS": 4,  # starts at the same moment
+    "LOG_MAX_BYTES": 1_000_000,  # a node's log file is rotated at this size
+    "LOG_FILES": 3,  # files kept for each stream
+    "MEMORY_LIMIT_BYTES": 0,  # above this a node is restarted gracefully; 0: no limit
+    "OPEN_FILES_LIMIT": 4096,
+}
+
+HANDSHAKE = {
+    # "auto": the local socket on the same box, VERIFY_CHANNEL when that fails; or "local", or "channel".
+    "TRANSPORT": "auto",
+    "CHANNEL_PULSE_INTERVAL_S": 240.0,  # pulses in the channel are rare: Discord counts messages
+    "CLOCK_SKEW_S": 60.0,  # how far the clocks of node and master may be apart
+}
+
+# Another Discord-compatible server, both or neither; None: Discord itself.
+DISCORD = {
+    "API_BASE": None,
+    "GATEWAY_URL": None,
+}
+
+# Licence tiers and their days; 0: for ever. New nodes get the first.
+LICENCES = {
+    "standard": 0,
+    "trial": 14,
+}

@@ -1,0 +1,5 @@
+"""``python -m master.cli``."""
+
+from master.cli import main
+
+main()

@@ -1,0 +1,85 @@
+"""The application: every command is added here, in the order in which ``fleet --help`` shows them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from master import __version__
+from master.cli import checkout, logs, onboarding, running, setup, steering
+from master.errors import ExitCode
+
+app = typer.Typer(
+    name="fleet",
+    help="Supervises a fleet of Discord bots: spawn, watch, repair, clone.",
+    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 config, 6 no master, 7 already running, "
+    "8 ledger, 9 timed out, 10 Discord, 130 interrupted. docs/operations.md explains them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_FIRST, _DAILY, _NODES, _WORK = "First steps", "Every day", "Nodes", "This checkout"
+
+app.command("demo", rich_help_panel=_FIRST)(running.demo)
+app.command("init", rich_help_panel=_FIRST)(setup.init)
+app.command("doctor", rich_help_panel=_FIRST)(setup.doctor)
+app.command("run", rich_help_panel=_FIRST)(running.run)
+app.command("status", rich_help_panel=_DAILY)(steering.status)
+app.command("top", rich_help_panel=_DAILY)(steering.top)
+app.command("logs", rich_help_panel=_DAILY)(logs.logs)
+app.command("events", rich_help_panel=_DAILY)(logs.events)
+app.command("start", rich_help_panel=_DAILY)(steering.start)
+app.command("stop", rich_help_panel=_DAILY)(steering.stop)
+app.command("restart", rich_help_panel=_DAILY)(steering.restart)
+app.command("kill", rich_help_panel=_DAILY)(steering.kill)
+app.command("shutdown", rich_help_panel=_DAILY)(steering.shutdown)
+app.command("register", rich_help_panel=_NODES)(onboarding.register)
+app.command("dup", rich_help_panel=_NODES)(onboarding.dup)
+app.command("check", rich_help_panel=_WORK)(checkout.check)
+app.command(
+    "test",
+    rich_help_panel=_WORK,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(checkout.test)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"fleetmaster {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Supervises a fleet of Discord bots: spawn, watch, repair, clone."""
+
+
+def run() -> int:
+    """Run the command line; gives the exit code."""
+    try:
+        result = app(standalone_mode=False)
+    except typer.Exit as ending:
+        return ending.exit_code
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return ExitCode.INTERRUPTED
+    except typer.Abort:
+        return ExitCode.INTERRUPTED
+    except Exception as error:
+        return _usage(error)
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def _usage(error: Exception) -> int:
+    """Show a mistake in the command line as Typer would; anything else is a bug and is raised."""
+    show = getattr(error, "show", None)
+    if show is None:
+        raise error
+    show()
+    return int(getattr(error, "exit_code", ExitCode.USAGE))

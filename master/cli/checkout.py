@@ -1,0 +1,101 @@
+"""``check`` and ``test``: the config of a home, and the code of a source checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import typer
+from rich.text import Text
+
+from master.cli.context import HomeOption, home_of, told
+from master.cli.output import console
+from master.errors import ExitCode, FleetError
+
+_STEPS: dict[str, list[str]] = {
+    "format": ["ruff", "format", "--check", "."],
+    "lint": ["ruff", "check", "."],
+    "types": ["mypy"],
+    "layers": ["importlinter.cli", "lint"],
+}
+STEP_TIMEOUT_S = 900.0
+
+
+class NoCheckout(FleetError):
+    """There is no source checkout here."""
+
+    code: ClassVar[str] = "no_checkout"
+    exit_code: ClassVar[ExitCode] = ExitCode.NOT_FOUND
+
+
+def _checkout() -> Path | None:
+    named = os.environ.get("FLEET_CHECKOUT")
+    root = Path(named) if named else Path(__file__).resolve().parents[2]
+    return root if (root / "pyproject.toml").is_file() and (root / "tests").is_dir() else None
+
+
+def check(
+    what: Annotated[
+        Literal["all", "config", "code"], typer.Argument(help="The config, the code of this checkout, or both.")
+    ] = "all",
+    home: HomeOption = None,
+) -> None:
+    """Check the config of the home, and the code of this checkout (format, lint, types, layers)."""
+    with told():
+        folder = home_of(home)
+        root = _checkout()
+        has_config = (folder / "config.py").is_file()
+        if what == "config" or (what == "all" and has_config):
+            _check_config(folder)
+        if what == "code" or (what == "all" and root is not None):
+            _check_code(root)
+        if what == "all" and not has_config and root is None:
+            raise NoCheckout(f"{folder} has neither a config.py nor a source checkout", hint="run `fleet init`")
+
+
+def _check_config(folder: Path) -> None:
+    from master.config import load_settings
+
+    load_settings(folder, os.environ)
+    console.print(Text.assemble(("✓ ", "green"), f"config of {folder}"))
+
+
+def _check_code(root: Path | None) -> None:
+    if root is None:
+        raise NoCheckout("this is no source checkout", hint="clone the repository to work on the code")
+    failed = []
+    for name, (module, *arguments) in _STEPS.items():
+        command = (
+            [sys.executable, "-c", _RUN_LINTER, *arguments]
+            if name == "layers"
+            else [sys.executable, "-m", module, *arguments]
+        )
+        done = subprocess.run(  # noqa: S603 - our own tools
+            command, cwd=root, capture_output=True, text=True, timeout=STEP_TIMEOUT_S, check=False
+        )
+        mark = ("✓ ", "green") if done.returncode == 0 else ("✗ ", "red")
+        console.print(Text.assemble(mark, name))
+        if done.returncode != 0:
+            failed.append(name)
+            console.print(Text(done.stdout + done.stderr), soft_wrap=True)
+    if failed:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+_RUN_LINTER = "import sys; from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+
+def test(context: typer.Context) -> None:
+    """Run the tests of this checkout; what follows goes to pytest."""
+    with told():
+        root = _checkout()
+        if root is None:
+            raise NoCheckout("this is no source checkout", hint="clone the repository to run its tests")
+    workers = (
+        [] if any(argument.startswith("-n") for argument in context.args) else ["-n", str(min(os.cpu_count() or 1, 4))]
+    )
+    command = [sys.executable, "-m", "pytest", *workers, *context.args]
+    raise typer.Exit(subprocess.run(command, cwd=root, check=False).returncode)  # noqa: S603 - our own tests

@@ -1,0 +1,70 @@
+"""What every command needs: the home, the socket, and one way to end with an error."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from master.cli.output import fail
+from master.control.client import ControlClient
+from master.errors import ExitCode, FleetError
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", help="The fleet's folder, with config.py. [default: FLEET_HOME, or this folder]"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def home_of(given: Path | None) -> Path:
+    """Give the fleet's home."""
+    from master.config import find_home
+
+    return find_home(given, os.environ)
+
+
+def state_dir(given: Path | None) -> Path:
+    """Give the state folder of the home."""
+    from master.config import state_dir_of
+
+    return state_dir_of(home_of(given), os.environ)
+
+
+def client_of(given: Path | None) -> ControlClient:
+    """Give a client of the home's master."""
+    return ControlClient(state_dir(given) / "control.sock")
+
+
+@contextmanager
+def told(*, as_json: bool = False) -> Iterator[None]:
+    """Run a command's body; a known error is shown, and its exit code is the command's."""
+    try:
+        yield
+    except FleetError as error:
+        fail(error, as_json=as_json)
+    except BrokenPipeError:
+        raise typer.Exit(ExitCode.OK) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def complete_nodes(incomplete: str) -> list[str]:
+    """Complete a node's name; stays silent when no master answers at once."""
+    from master.services.views import FleetStatus
+
+    try:
+        status = client_of(None).call("status", answer=FleetStatus, timeout_s=1.0)
+    except FleetError:
+        return []
+    return [node.name for node in status.nodes if node.name.casefold().startswith(incomplete.casefold())]
+
+
+NodesArgument = Annotated[
+    list[str] | None, typer.Argument(help="Names of nodes.", autocompletion=complete_nodes, show_default=False)
+]

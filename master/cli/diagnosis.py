@@ -1,0 +1,176 @@
+"""The checks of ``fleet doctor``; each gives one finding and none changes anything."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from master.config import ConfigError, load_settings, state_dir_of
+from master.control.client import ControlClient
+from master.errors import FleetError
+from master.services.views import MasterStatus
+from master.settings import Settings
+
+MIN_FREE_BYTES = 500 * 2**20
+MIN_OPEN_FILES = 1024
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One line of the doctor's report."""
+
+    what: str
+    verdict: Literal["ok", "warn", "fail"]
+    detail: str
+    fix: str = ""
+
+
+async def diagnose(home: Path, environment: Mapping[str, str], *, offline: bool) -> list[Finding]:
+    """Run all checks."""
+    findings = [_python(), _sqlite(), _pidfd(), _open_files(), _disk(home)]
+    state_dir = state_dir_of(home, environment)
+    findings.append(_state_folder(state_dir))
+    settings: Settings | None = None
+    try:
+        settings = load_settings(home, environment)
+        findings.append(Finding("config", "ok", str(home / "config.py")))
+    except ConfigError as error:
+        findings.append(Finding("config", "fail", error.message, error.hint))
+    findings.append(_master(state_dir))
+    if settings is not None:
+        findings += [_bots_folder(settings), _template(settings), _database(settings)]
+        findings.append(await _discord(settings, offline=offline))
+    return findings
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding("python", "ok", f"{version} at {sys.executable}")
+
+
+def _sqlite() -> Finding:
+    if sqlite3.sqlite_version_info < (3, 35):
+        return Finding("sqlite", "fail", sqlite3.sqlite_version, "install SQLite 3.35 or later")
+    return Finding("sqlite", "ok", sqlite3.sqlite_version)
+
+
+def _pidfd() -> Finding:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError as error:
+        return Finding("pidfd", "fail", str(error), "needs Linux 5.3 or later, and a sandbox that allows pidfd_open")
+    return Finding("pidfd", "ok", "exits are events, not polls")
+
+
+def _open_files() -> Finding:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < MIN_OPEN_FILES:
+        return Finding("open files", "warn", f"limit {soft}", f"ulimit -n {MIN_OPEN_FILES * 4} before `fleet run`")
+    return Finding("open files", "ok", f"limit {soft}")
+
+
+def _disk(home: Path) -> Finding:
+    folder = next(path for path in (home, *home.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    shown = f"{free / 2**30:.1f} GB free"
+    if free < MIN_FREE_BYTES:
+        return Finding("disk", "warn", shown, "free some space: logs and the ledger need room")
+    return Finding("disk", "ok", shown)
+
+
+def _state_folder(folder: Path) -> Finding:
+    if not folder.exists():
+        return Finding("state folder", "ok", f"{folder} is made by the first `fleet run`")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Finding(
+            "state folder", "fail", f"{folder} cannot be written", f"chown it to the user of the master: {folder}"
+        )
+    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        return Finding("state folder", "warn", f"others can look into {folder}", f"chmod 700 {folder}")
+    return Finding("state folder", "ok", str(folder))
+
+
+def _master(state_dir: Path) -> Finding:
+    try:
+        status = ControlClient(state_dir / "control.sock").call("ping", answer=MasterStatus, timeout_s=5.0)
+    except FleetError as error:
+        left = (state_dir / "control.sock").exists()
+        return Finding("master", "warn" if left else "ok", error.message, error.hint)
+    verdict: Literal["ok", "warn"] = "warn" if status.discord.startswith("refused") else "ok"
+    return Finding("master", verdict, f"running as {status.pid}, discord {status.discord}")
+
+
+def _bots_folder(settings: Settings) -> Finding:
+    base = settings.identity.bots_base_path
+    if not base.exists():
+        return Finding("bots", "ok", f"{base} is made with the first node")
+    if not os.access(base, os.W_OK):
+        return Finding("bots", "fail", f"{base} cannot be written", "chown it to the user of the master")
+    return Finding("bots", "ok", f"{sum(entry.is_dir() for entry in base.iterdir())} folders in {base}")
+
+
+def _template(settings: Settings) -> Finding:
+    from master.services.folders import check_source
+
+    return _try(
+        "template",
+        lambda: (
+            f"{len(check_source(settings.identity.template_path, 'bot.py'))} files in {settings.identity.template_path}"
+        ),
+    )
+
+
+def _database(settings: Settings) -> Finding:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from master.ledger.engine import explain, make_engine, parse_url, prepare_file
+    from master.ledger.errors import LedgerError
+    from master.ledger.migrations import HEAD_REVISION, current_revision
+
+    def look() -> str:
+        url = parse_url(settings.database)
+        if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+            return f"{url.database} is made by the first `fleet run`"
+        prepare_file(url)
+        engine = make_engine(url, settings.database, read_only=True)
+        try:
+            revision = current_revision(engine)
+        except SQLAlchemyError as error:
+            raise explain(error) from error
+        finally:
+            engine.dispose()
+        if revision not in (None, HEAD_REVISION):
+            raise LedgerError(f"schema {revision}, this program has {HEAD_REVISION}", hint="`fleet run` migrates it")
+        return f"{url.get_backend_name()}, schema {revision or 'not made yet'}"
+
+    return _try("ledger", look)
+
+
+def _try(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, "ok", look())
+    except FleetError as error:
+        return Finding(what, "fail", error.message, error.hint)
+
+
+async def _discord(settings: Settings, *, offline: bool) -> Finding:
+    token = settings.identity.master_token
+    if token is None:
+        return Finding("discord", "warn", "no MASTER_TOKEN: no slash commands", "put it into .env")
+    if offline:
+        return Finding("discord", "ok", "not asked (--offline)")
+    from master.discord_rest import DiscordTokenInspector
+
+    try:
+        bot = await DiscordTokenInspector(settings.discord.api_base).inspect(token)
+    except FleetError as error:
+        return Finding("discord", "fail", error.message, error.hint)
+    return Finding("discord", "ok", f"logged in as {bot.username} ({bot.user_id})")

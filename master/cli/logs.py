@@ -1,0 +1,153 @@
+"""``logs`` and ``events``: what nodes print, and what happens in the fleet."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import msgspec
+import typer
+from rich.text import Text
+
+from master.cli.context import HomeOption, JsonOption, NodesArgument, client_of, state_dir, told
+from master.cli.output import console, print_json
+from master.control.client import NoMaster
+from master.control.protocol import NamesParams
+from master.errors import ExitCode, FleetError
+from master.services.views import FleetEvent, LogPaths
+
+_COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_cyan", "bright_magenta", "bright_green")
+POLL_S = 0.25
+_TAIL_BYTES = 256 * 1024
+
+
+class NoSuchLog(FleetError):
+    """A node has no log."""
+
+    code: ClassVar[str] = "no_such_log"
+    exit_code: ClassVar[ExitCode] = ExitCode.NOT_FOUND
+
+
+def logs(
+    names: NodesArgument = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=100_000, help="Lines of the past.")] = 20,
+    stdout: Annotated[bool, typer.Option("--stdout", help="Standard output only.")] = False,
+    stderr: Annotated[bool, typer.Option("--stderr", help="Standard error only.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what nodes print; reads their files, also when no master runs."""
+    with told(as_json=as_json):
+        found = _find(home, tuple(names or ()))
+        if as_json and not follow:
+            print_json([{"node": p.node, "lines": _last(p, lines, stdout=stdout, stderr=stderr)} for p in found])
+            return
+        tails = [
+            _Tail(paths.node, Path(path), _COLOURS[index % len(_COLOURS)])
+            for index, paths in enumerate(found)
+            for path in _chosen(paths, stdout=stdout, stderr=stderr)
+        ]
+        width = max((len(paths.node) for paths in found), default=0)
+        for tail in tails:
+            tail.show_past(lines, width)
+        while follow:
+            if not any([tail.show_new(width) for tail in tails]):
+                time.sleep(POLL_S)
+
+
+def _find(home: Path | None, names: tuple[str, ...]) -> list[LogPaths]:
+    try:
+        params = NamesParams(names=names, all=not names)
+        return client_of(home).call("logs", params, answer=list[LogPaths], timeout_s=10.0)
+    except NoMaster:
+        folder = state_dir(home) / "logs"
+    known = sorted({path.name.removesuffix(".err.log") for path in folder.glob("*.err.log")})
+    for name in names:
+        if name not in known:
+            hint = f"there are logs of {', '.join(known)}" if known else f"{folder} is empty"
+            raise NoSuchLog(f"there is no log of {name!r}, and no master runs", hint=hint)
+    return [
+        LogPaths(node=n, stdout_path=str(folder / f"{n}.out.log"), stderr_path=str(folder / f"{n}.err.log"))
+        for n in names or known
+    ]
+
+
+def _chosen(paths: LogPaths, *, stdout: bool, stderr: bool) -> list[str]:
+    both = stdout == stderr
+    return ([paths.stdout_path] if stdout or both else []) + ([paths.stderr_path] if stderr or both else [])
+
+
+def _last(paths: LogPaths, count: int, *, stdout: bool, stderr: bool) -> list[str]:
+    return [line for path in _chosen(paths, stdout=stdout, stderr=stderr) for line in _last_lines(Path(path), count)[0]]
+
+
+def _last_lines(path: Path, count: int) -> tuple[list[str], int]:
+    """Give the last lines of a file, and where it ends."""
+    try:
+        with path.open("rb") as stream:
+            end = stream.seek(0, os.SEEK_END)
+            stream.seek(max(end - _TAIL_BYTES, 0))
+            text = stream.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return [], 0
+    return list(deque(text.splitlines(), maxlen=count)) if count else [], end
+
+
+class _Tail:
+    """One file that is read as it grows; a file that became shorter was rotated, and is read from its start."""
+
+    def __init__(self, node: str, path: Path, colour: str) -> None:
+        self._node = node
+        self._path = path
+        self._colour = colour
+        self._offset = 0
+        self._rest = b""
+
+    def show_past(self, count: int, width: int) -> None:
+        """Show the last lines."""
+        lines, self._offset = _last_lines(self._path, count)
+        for line in lines:
+            self._print(line, width)
+
+    def show_new(self, width: int) -> bool:
+        """Show what was added; tells whether there was anything."""
+        try:
+            size = self._path.stat().st_size
+            if size < self._offset:
+                self._offset, self._rest = 0, b""
+            if size == self._offset:
+                return False
+            with self._path.open("rb") as stream:
+                stream.seek(self._offset)
+                added = stream.read(_TAIL_BYTES)
+        except FileNotFoundError:
+            return False
+        self._offset += len(added)
+        *whole, self._rest = (self._rest + added).split(b"\n")
+        for line in whole:
+            self._print(line.decode("utf-8", "replace"), width)
+        return bool(added)
+
+    def _print(self, line: str, width: int) -> None:
+        console.print(Text.assemble((f"{self._node:<{width}} │ ", self._colour), line), soft_wrap=True)
+
+
+def events(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Follow what happens in the fleet; Ctrl-C leaves."""
+    with told(as_json=as_json):
+        for line in client_of(home).stream("events"):
+            event = msgspec.convert(line.data, FleetEvent)
+            if as_json:
+                typer.echo(msgspec.json.encode(event).decode())
+            else:
+                at = datetime.fromtimestamp(event.at).astimezone().strftime("%H:%M:%S")
+                console.print(
+                    Text.assemble(
+                        (at, "bright_black"), f"  {event.node:<20} ", (f"{event.kind:<12} ", "bold"), event.detail
+                    )
+                )

@@ -1,0 +1,132 @@
+"""``register`` and ``dup``: the token comes from a file, standard input or a hidden prompt, never from argv."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+import typer
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from master.cli.context import HomeOption, JsonOption, client_of, complete_nodes, told
+from master.cli.output import console, print_json, state_text
+from master.control.protocol import DuplicateParams, RegisterParams
+from master.errors import ExitCode, FleetError
+from master.services.views import FleetEvent, Registered
+
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option("--token-file", help="File with the bot's token; '-' for standard input. [default: ask]"),
+]
+TagOption = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be given several times.")]
+TierOption = Annotated[str, typer.Option("--tier", help="Licence tier. [default: the first of LICENCES]")]
+StartOption = Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")]
+SAGA_TIMEOUT_S = 120.0
+
+
+class TokenMissing(FleetError):
+    """There is no token to be had."""
+
+    code: ClassVar[str] = "token_missing"
+    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
+
+
+def register(
+    name: Annotated[str, typer.Argument(help="What the node is called.")],
+    folder: Annotated[
+        str, typer.Option("--folder", help="An existing folder below BOTS_BASE_PATH. [default: made from the template]")
+    ] = "",
+    entry: Annotated[str, typer.Option("--entry", help="The file that starts the bot.")] = "bot.py",
+    readiness: Annotated[
+        Literal["auto", "handshake", "process"],
+        typer.Option("--readiness", help="How it says that it is ready: by the handshake, or by running."),
+    ] = "auto",
+    token_file: TokenFileOption = None,
+    tag: TagOption = None,
+    tier: TierOption = "",
+    start: StartOption = True,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a bot into the fleet: an existing folder, or a token alone."""
+    with told(as_json=as_json):
+        params = RegisterParams(
+            name=name,
+            token=_token(token_file),
+            folder=folder,
+            entry=entry,
+            readiness=readiness,
+            tier=tier,
+            tags=tuple(tag or ()),
+            start=start,
+        )
+        _run("register", params, home, as_json=as_json)
+
+
+def dup(
+    name: Annotated[str, typer.Argument(help="What the new node is called.")],
+    source: Annotated[
+        str,
+        typer.Option("--from", help="The node to copy. [default: the template]", autocompletion=complete_nodes),
+    ] = "",
+    token_file: TokenFileOption = None,
+    tag: TagOption = None,
+    tier: TierOption = "",
+    start: StartOption = True,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a new node from the template, or from another node."""
+    with told(as_json=as_json):
+        params = DuplicateParams(
+            name=name, token=_token(token_file), source=source, tier=tier, tags=tuple(tag or ()), start=start
+        )
+        _run("dup", params, home, as_json=as_json)
+
+
+def _token(path: Path | None) -> str:
+    """Read a token without showing it.
+
+    Raises
+    ------
+    TokenMissing
+    """
+    if path is None and sys.stdin.isatty():
+        return str(typer.prompt("Bot token", hide_input=True)).strip()
+    try:
+        text = sys.stdin.read(1_000) if path is None or str(path) == "-" else path.read_text("utf-8")[:1_000]
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokenMissing(
+            f"the token cannot be read from {path}: {error}", hint="give a file with the token"
+        ) from error
+    if not text.strip():
+        raise TokenMissing("there is no token", hint="give --token-file, or the token on standard input")
+    return text.strip()
+
+
+def _run(method: str, params: Any, home: Path | None, *, as_json: bool) -> None:
+    with console.status("asking the master") as spinner:
+        for line in client_of(home).stream(method, params, timeout_s=SAGA_TIMEOUT_S):
+            if line.kind == "event":
+                spinner.update(msgspec.convert(line.data, FleetEvent).detail)
+            else:
+                registered = msgspec.convert(line.data, Registered)
+    if as_json:
+        print_json(registered)
+    else:
+        _show(registered)
+
+
+def _show(registered: Registered) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_row("state", state_text(registered.state))
+    table.add_row("folder", registered.folder)
+    table.add_row("licence", Text(registered.licence, style="bold"))
+    table.add_row("", Text("shown only now; the node's folder has it", style="bright_black"))
+    table.add_row("invite", Text(registered.invite_url, style="cyan"))
+    title = f"[green]✓[/] {registered.name} is in the fleet ({registered.seconds:.1f} s)"
+    console.print(Panel(table, title=title, title_align="left", expand=False))

@@ -1,0 +1,172 @@
+"""How the command line looks: tables, colours, errors, JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from master.errors import FleetError
+from master.services.views import FleetStatus, NodeStatus
+
+# Rich follows NO_COLOR by itself: https://no-color.org.
+console = Console(highlight=False, soft_wrap=False)
+errors = Console(stderr=True, highlight=False)
+
+STATE_STYLES = {
+    "ready": ("●", "green"),
+    "starting": ("◐", "yellow"),
+    "stopping": ("◐", "yellow"),
+    "degraded": ("◍", "dark_orange"),
+    "backoff": ("◌", "red"),
+    "quarantined": ("✖", "red"),
+    "missing": ("?", "red"),
+    "stopped": ("○", "bright_black"),
+}
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def fail(error: FleetError, *, as_json: bool = False) -> NoReturn:
+    """Show an error and end with its exit code."""
+    if as_json:
+        print_json(
+            {
+                "error": {
+                    "code": error.code,
+                    "message": error.message,
+                    "hint": error.hint,
+                    "exit_code": int(error.exit_code),
+                }
+            }
+        )
+    else:
+        errors.print(Text.assemble(("error: ", "bold red"), error.message))
+        for line in error.hint.splitlines():
+            errors.print(Text.assemble(("hint:  ", "cyan"), line))
+    raise typer.Exit(int(error.exit_code))
+
+
+def is_terminal() -> bool:
+    """Tell whether a person sits at both ends."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something destructive.
+
+    Raises
+    ------
+    typer.Exit
+        With 0 when the answer is no; with 2 when there is nobody to ask.
+    """
+    if yes:
+        return
+    if not is_terminal():
+        errors.print(Text.assemble(("error: ", "bold red"), "there is no terminal to ask at; give --yes"))
+        raise typer.Exit(2)
+    if not typer.confirm(question):
+        raise typer.Exit(0)
+
+
+def duration(seconds: float | None) -> str:
+    """Write a duration in its two largest units."""
+    if seconds is None:
+        return "-"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86_400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86_400}d{whole % 86_400 // 3600:02}h"
+
+
+def megabytes(size: float | None) -> str:
+    """Write a size in MB."""
+    return "-" if size is None else f"{size / 2**20:.1f}"
+
+
+def state_text(state: str) -> Text:
+    """Give a state with its symbol and colour."""
+    symbol, style = STATE_STYLES.get(state, ("?", "white"))
+    return Text(f"{symbol} {state}", style=style)
+
+
+def fleet_table(nodes: Iterable[NodeStatus], *, width: int) -> Table:
+    """Render nodes as a table; at 80 columns what matters least is left out."""
+    wide = width >= 100
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
+    table.add_column("NODE", no_wrap=True, max_width=24)
+    table.add_column("STATE", no_wrap=True)
+    for name in ("PID", "UP", "CPU %", "MB", "RST", "PULSE"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("PING", justify="right", no_wrap=True)
+        table.add_column("VERSION", no_wrap=True)
+    table.add_column("NOTE", overflow="ellipsis", no_wrap=True, ratio=1)
+    for node in nodes:
+        table.add_row(*_row(node, wide=wide))
+    return table
+
+
+def _row(node: NodeStatus, *, wide: bool) -> list[Text | str]:
+    row: list[Text | str] = [
+        node.name,
+        state_text(node.state),
+        str(node.pid or "-"),
+        duration(node.uptime_s),
+        "-" if node.cpu_percent is None else f"{node.cpu_percent:.1f}",
+        megabytes(node.rss_bytes),
+        str(node.restarts),
+        "-" if node.last_pulse_s_ago is None else f"{node.last_pulse_s_ago:.0f}s",
+    ]
+    if wide:
+        row.append("-" if node.latency_ms is None else f"{node.latency_ms:.0f}ms")
+        row.append(node.version or "-")
+    row.append(_note(node))
+    return row
+
+
+def _note(node: NodeStatus) -> Text:
+    """Say what an operator should know of a node, the gravest first."""
+    if node.flag_reason:
+        return Text(f"⚑ flagged: {node.flag_reason}", style="red")
+    if node.next_start_in_s is not None:
+        return Text(f"next start in {duration(node.next_start_in_s)}: {node.last_exit}", style="yellow")
+    if node.state in ("degraded", "missing", "quarantined"):
+        return Text(node.detail or node.last_exit, style="red")
+    if node.desired == "running" and node.state == "stopped":
+        return Text("should be running", style="yellow")
+    return Text(node.last_exit, style="bright_black")
+
+
+def summary_line(status: FleetStatus) -> Text:
+    """Sum the fleet up in a line."""
+    counts: dict[str, int] = {}
+    for node in status.nodes:
+        counts[node.state] = counts.get(node.state, 0) + 1
+    line = Text()
+    line.append(f"{len(status.nodes)} nodes", style="bold")
+    for state, (symbol, style) in STATE_STYLES.items():
+        if counts.get(state):
+            line.append("  ")
+            line.append(f"{symbol} {counts[state]} {state}", style=style)
+    master = status.master
+    line.append("\n")
+    line.append(
+        f"master {master.pid}  up {duration(master.uptime_s)}  cpu {master.cpu_percent:.1f} %  "
+        f"{megabytes(master.rss_bytes)} MB  discord {master.discord}  ledger {master.ledger}",
+        style="bright_black",
+    )
+    return line

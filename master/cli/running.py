@@ -1,0 +1,47 @@
+"""``run`` and ``demo``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from master.cli.context import HomeOption, home_of, told
+from master.cli.output import console, print_json
+from master.errors import ExitCode
+
+
+def run(
+    home: HomeOption = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details.")] = False,
+) -> None:
+    """Run the master in the foreground; Ctrl-C stops it and its nodes, SIGHUP leaves the nodes running."""
+    with told():
+        from master.config import load_settings
+        from master.journal import set_up_logging
+        from master.main import run_master
+
+        settings = load_settings(home_of(home), os.environ)
+        set_up_logging(logging.DEBUG if verbose else logging.INFO, sys.stderr)
+        raise typer.Exit(asyncio.run(run_master(settings)))
+
+
+def demo(
+    nodes: Annotated[int, typer.Option(min=1, max=200, help="Nodes to begin with.")] = 8,
+    once: Annotated[bool, typer.Option("--once", help="End after the summary.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; implies --once.")] = False,
+    keep: Annotated[Path | None, typer.Option("--keep", help="Use this new folder, and keep it.")] = None,
+) -> None:
+    """Show a live fleet on a local Discord: no token, no server, nothing left behind."""
+    with told(as_json=as_json):
+        from master.demonstration.story import tell
+
+        outcome = asyncio.run(tell(nodes=nodes, stay=not (once or as_json), quiet=as_json, keep=keep, console=console))
+        if as_json:
+            print_json(outcome)
+        raise typer.Exit(ExitCode.OK if outcome.ok else ExitCode.FAILED)

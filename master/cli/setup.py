@@ -1,0 +1,152 @@
+"""``init`` and ``doctor``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from master.cli.context import HomeOption, JsonOption, YesOption, home_of, told
+from master.cli.output import console, is_terminal, print_json
+from master.errors import ExitCode, FleetError
+
+_EXAMPLE = Path(__file__).resolve().parents[2] / "config.example.py"
+
+_PORTAL = """\
+In Discord's developer portal (https://discord.com/developers/applications):
+  1. New Application, one for the master and one for each bot.
+  2. Bot: Reset Token shows a token once. The master's goes into .env as MASTER_TOKEN.
+  3. Bot: switch on MESSAGE CONTENT INTENT for the master (it reads VERIFY_CHANNEL); nodes need none.
+  4. In Discord: Settings, Advanced, Developer Mode; then Copy ID gives the ids for config.py:
+     GUILD_ID, CHANNELS (VERIFY, PATCH, LOG), OPERATORS (your own user id)."""
+
+# View Channels, Send Messages, Embed Links, Attach Files, Read Message History, Add Reactions, Manage Messages.
+_MASTER_PERMISSIONS = (1 << 10) | (1 << 11) | (1 << 14) | (1 << 15) | (1 << 16) | (1 << 6) | (1 << 13)
+
+
+def init(
+    home: HomeOption = None,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", help="File with the master's bot token. [default: ask]")
+    ] = None,
+    guild: Annotated[str, typer.Option("--guild", help="Id of your server.")] = "",
+    operator: Annotated[list[str] | None, typer.Option("--operator", help="User id of an operator.")] = None,
+    verify: Annotated[str, typer.Option("--verify-channel", help="Id of VERIFY_CHANNEL.")] = "",
+    log: Annotated[str, typer.Option("--log-channel", help="Id of LOG_CHANNEL.")] = "",
+    yes: YesOption = False,
+) -> None:
+    """Make a fleet's home: config.py, .env with a new secret, the folders; says what to click in Discord."""
+    with told():
+        folder = home_of(home)
+        asking = is_terminal() and not yes
+        if (folder / "config.py").exists() or (folder / ".env").exists():
+            # A new secret would make every licence and sealed token of the old one worthless.
+            raise_if_kept(folder)
+        token = _master_token(token_file, asking=asking)
+        ids = {
+            "GUILD_ID": guild or _ask("Id of your server (empty: later)", asking=asking),
+            "VERIFY": verify or _ask("Id of VERIFY_CHANNEL (empty: later)", asking=asking),
+            "LOG": log or _ask("Id of LOG_CHANNEL (empty: later)", asking=asking),
+        }
+        operators = operator or [_ask("Your own user id (empty: later)", asking=asking)]
+        _write(folder, token, ids, [item for item in operators if item])
+        _tell(folder, token)
+
+
+def raise_if_kept(folder: Path) -> None:
+    """Refuse to overwrite a home.
+
+    Raises
+    ------
+    FleetError
+    """
+    raise FleetError(
+        f"{folder} is a fleet's home already",
+        hint="its secret must not be lost: edit config.py and .env by hand, or move both away first",
+    )
+
+
+def _ask(question: str, *, asking: bool) -> str:
+    return str(typer.prompt(question, default="", show_default=False)).strip() if asking else ""
+
+
+def _master_token(path: Path | None, *, asking: bool) -> str:
+    from master.security.tokens import check_token_format
+
+    if path is not None:
+        token = path.read_text("utf-8").strip()
+    elif asking:
+        token = str(typer.prompt("The master's bot token (empty: later)", default="", hide_input=True)).strip()
+    else:
+        token = ""
+    if token:
+        check_token_format(token)
+    return token
+
+
+def _write(folder: Path, token: str, ids: dict[str, str], operators: list[str]) -> None:
+    from master.security.derivation import new_master_secret
+
+    for value in (*ids.values(), *operators):
+        if value and not value.isdecimal():
+            raise FleetError(f"{value!r} is no Discord id", hint="17 to 20 digits: Developer Mode, Copy ID")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bots").mkdir(exist_ok=True)
+    (folder / "state").mkdir(mode=0o700, exist_ok=True)
+    config = _EXAMPLE.read_text("utf-8")
+    for name, value in ids.items():
+        if value:
+            config = config.replace(f'"{name}": None', f'"{name}": {value}', 1)
+    if operators:
+        config = config.replace('"USERS": []', f'"USERS": [{", ".join(operators)}]', 1)
+    (folder / "config.py").write_text(config, "utf-8")
+    descriptor = os.open(folder / ".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(
+            "# Secrets of this fleet. Keep a copy in a safe place; without MASTER_SECRET no token can be read.\n"
+        )
+        stream.write(f"MASTER_SECRET={new_master_secret()}\n")
+        stream.write(f"MASTER_TOKEN={token}\n")
+
+
+def _tell(folder: Path, token: str) -> None:
+    from master.security.tokens import check_token_format
+    from master.services.identity import invite_url
+
+    console.print(Text.assemble(("✓ ", "green"), f"made {folder}: config.py, .env (secret, mode 0600), bots/, state/"))
+    console.print()
+    console.print(_PORTAL)
+    console.print()
+    if token:
+        url = invite_url(check_token_format(token), _MASTER_PERMISSIONS)
+        console.print(Text.assemble("Invite the master: ", (url, "cyan")), soft_wrap=True)
+    console.print(Text.assemble("Then: ", ("fleet doctor", "bold"), ", ", ("fleet run", "bold")))
+
+
+def doctor(
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask Discord.")] = False,
+) -> None:
+    """Check everything a fleet needs, and say what to do about what is missing."""
+    import asyncio
+
+    from master.cli.diagnosis import Finding, diagnose
+
+    with told(as_json=as_json):
+        findings: list[Finding] = asyncio.run(diagnose(home_of(home), os.environ, offline=offline))
+        if as_json:
+            print_json(findings)
+        else:
+            width = max(len(finding.what) for finding in findings)
+            for finding in findings:
+                mark, style = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}[finding.verdict]
+                console.print(Text.assemble((f"{mark} ", style), f"{finding.what:<{width}}  ", finding.detail))
+                if finding.fix:
+                    for line in finding.fix.splitlines():
+                        console.print(Text.assemble(" " * (width + 4), (f"-> {line}", "cyan")))
+        if any(finding.verdict == "fail" for finding in findings):
+            raise typer.Exit(ExitCode.FAILED)

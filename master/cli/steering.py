@@ -1,0 +1,149 @@
+"""``status``, ``top`` and the verbs that steer nodes, all through the running master's socket."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from master.cli.context import HomeOption, JsonOption, NodesArgument, YesOption, client_of, told
+from master.cli.output import confirm, console, fleet_table, is_terminal, print_json, state_text, summary_line
+from master.control.protocol import NamesParams, ShutdownParams, StatusParams
+from master.errors import ExitCode
+from master.services.views import ActionResult, FleetStatus
+
+AllOption = Annotated[bool, typer.Option("--all", "-a", help="All nodes.")]
+ACTION_TIMEOUT_S = 180.0
+
+
+def status(
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    strays: Annotated[
+        bool, typer.Option("--strays", help="Also show bots that run below BOTS_BASE_PATH without the master.")
+    ] = False,
+) -> None:
+    """Show the fleet."""
+    with told(as_json=as_json):
+        found = client_of(home).call("status", StatusParams(strays=strays), answer=FleetStatus, timeout_s=15.0)
+        if as_json:
+            print_json(found)
+            return
+        console.print(_screen(found))
+        if strays and not found.strays:
+            console.print("no strays", style="bright_black")
+        for stray in found.strays:
+            console.print(Text.assemble(("stray ", "yellow"), f"{stray.pid}  {stray.folder}  {stray.command}"))
+
+
+def _screen(found: FleetStatus) -> Group:
+    if not found.nodes:
+        return Group(Text("no nodes yet: `fleet dup NAME` makes the first one"), summary_line(found))
+    return Group(fleet_table(found.nodes, width=console.width), Text(), summary_line(found))
+
+
+def top(
+    home: HomeOption = None,
+    interval: Annotated[float, typer.Option(min=0.2, max=60.0, help="Seconds between updates.")] = 1.0,
+) -> None:
+    """Watch the fleet live; Ctrl-C leaves."""
+    with told():
+        client = client_of(home)
+        found = client.call("status", answer=FleetStatus, timeout_s=15.0)
+        if not is_terminal():
+            console.print(_screen(found))
+            return
+        with Live(_screen(found), console=console, screen=True, auto_refresh=False) as live:
+            while True:
+                time.sleep(interval)
+                found = client.call("status", answer=FleetStatus, timeout_s=15.0)
+                live.update(_screen(found), refresh=True)
+
+
+def start(
+    names: NodesArgument = None, everyone: AllOption = False, home: HomeOption = None, as_json: JsonOption = False
+) -> None:
+    """Start nodes, also out of backoff or quarantine."""
+    _act("start", names, everyone=everyone, home=home, as_json=as_json)
+
+
+def stop(
+    names: NodesArgument = None,
+    everyone: AllOption = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    yes: YesOption = False,
+) -> None:
+    """Stop nodes; they stay stopped, over a reboot too."""
+    if everyone:
+        confirm("Stop every node?", yes=yes)
+    _act("stop", names, everyone=everyone, home=home, as_json=as_json)
+
+
+def restart(
+    names: NodesArgument = None, everyone: AllOption = False, home: HomeOption = None, as_json: JsonOption = False
+) -> None:
+    """Restart nodes gracefully."""
+    _act("restart", names, everyone=everyone, home=home, as_json=as_json)
+
+
+def kill(
+    names: NodesArgument = None,
+    everyone: AllOption = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    yes: YesOption = False,
+) -> None:
+    """Kill nodes and all that they started, at once (SIGKILL); they stay stopped."""
+    what = "every node" if everyone else ", ".join(names or [])
+    if what:
+        confirm(f"Kill {what}?", yes=yes)
+    _act("kill", names, everyone=everyone, home=home, as_json=as_json)
+
+
+def shutdown(
+    home: HomeOption = None,
+    yes: YesOption = False,
+    keep_nodes: Annotated[
+        bool, typer.Option("--keep-nodes", help="Let the nodes run on; the next master takes them back.")
+    ] = False,
+) -> None:
+    """End the master, and its nodes unless they are kept."""
+    with told():
+        if not keep_nodes:
+            confirm("End the master and all of its nodes?", yes=yes)
+        client_of(home).call("shutdown", ShutdownParams(stop_nodes=not keep_nodes), answer=type(None), timeout_s=15.0)
+        console.print("the master is ending" + (", its nodes run on" if keep_nodes else ""))
+
+
+def _act(verb: str, names: list[str] | None, *, everyone: bool, home: Path | None, as_json: bool) -> None:
+    if bool(names) == everyone:
+        raise typer.BadParameter("name the nodes, or give --all")
+    results: list[ActionResult] = []
+    with told(as_json=as_json):
+        params = NamesParams(names=tuple(names or ()), all=everyone)
+        for line in client_of(home).stream(verb, params, timeout_s=ACTION_TIMEOUT_S):
+            if line.kind != "event":
+                continue
+            result = msgspec.convert(line.data, ActionResult)
+            results.append(result)
+            if not as_json:
+                _show(result)
+    if as_json:
+        print_json(results)
+    failed = [result for result in results if not result.ok]
+    if failed:
+        raise typer.Exit(failed[0].exit_code or ExitCode.FAILED)
+
+
+def _show(result: ActionResult) -> None:
+    mark = Text("✓ ", style="green") if result.ok else Text("✗ ", style="red")
+    console.print(Text.assemble(mark, f"{result.node:<24} ", state_text(result.state)))
+    if not result.ok:
+        console.print(Text.assemble("  ", result.detail, (f"  ({result.hint})" if result.hint else "", "cyan")))

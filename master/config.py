@@ -1,0 +1,470 @@
+"""Reads config.py and .env from the fleet's home, checks every entry, and gives one frozen ``Settings``.
+
+All mistakes are told at once, each with its key, what is wrong with its value, and the fix.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+from urllib.parse import quote_plus
+
+from dotenv import dotenv_values
+
+from handshake.redaction import Secret
+from master.errors import ExitCode, FleetError
+from master.security.derivation import check_master_secret
+from master.security.errors import SecretRefused, TokenFormatError
+from master.security.tokens import check_token_format
+from master.settings import (
+    ChannelSettings,
+    ColourSettings,
+    DatabaseSettings,
+    DiscordSettings,
+    EmojiSettings,
+    HandshakeSettings,
+    IdentitySettings,
+    LicenceTier,
+    OperatorSettings,
+    Settings,
+    SupervisionSettings,
+)
+
+CONFIG_NAME = "config.py"
+ENV_NAME = ".env"
+_DEFAULT_TEMPLATE = Path(__file__).resolve().parents[1] / "child_template"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigProblem:
+    """One mistake."""
+
+    key: str
+    problem: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.problem} -> {self.fix}"
+
+
+class ConfigError(FleetError):
+    """config.py or .env is missing or wrong; ``problems`` has every mistake."""
+
+    code: ClassVar[str] = "config_error"
+    exit_code: ClassVar[ExitCode] = ExitCode.CONFIG
+
+    def __init__(self, path: Path, problems: list[ConfigProblem]) -> None:
+        count = "one mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        super().__init__(f"{path} has {count}", hint="\n".join(str(problem) for problem in problems))
+        self.path = path
+        self.problems = problems
+
+
+def find_home(given: Path | None, environment: Mapping[str, str]) -> Path:
+    """Give the fleet's home: what was given, FLEET_HOME, or the folder one stands in."""
+    named = environment.get("FLEET_HOME")
+    return (given or (Path(named) if named else Path.cwd())).expanduser().resolve()
+
+
+def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
+    """Read and check the config of a home.
+
+    Parameters
+    ----------
+    environment
+        The process's environment; ``.env`` is laid over it for config.py alone, so that no child inherits a secret.
+
+    Raises
+    ------
+    ConfigError
+        With every mistake.
+    """
+    path = home / CONFIG_NAME
+    if not path.is_file():
+        missing = ConfigProblem(CONFIG_NAME, f"there is none in {home}", "run `fleet init`, or give --home")
+        raise ConfigError(path, [missing])
+    reader = _Reader()
+    values = _execute(path, {**environment, **_read_env(home / ENV_NAME, reader)})
+    settings = _Builder(home, values, reader).build()
+    if reader.problems or settings is None:
+        raise ConfigError(path, reader.problems)
+    return settings
+
+
+def _read_env(path: Path, reader: _Reader) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        reader.report(ENV_NAME, "others on this machine can read it", f"chmod 600 {path}")
+    return {key: value for key, value in dotenv_values(path).items() if value is not None}
+
+
+def _execute(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Run config.py; it is the operator's own code."""
+    namespace: dict[str, Any] = {"__file__": str(path), "__name__": "config"}
+    try:
+        code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+        with _environment_as(environment):
+            exec(code, namespace)  # noqa: S102 - the operator's own file
+    except SyntaxError as error:
+        where = f"line {error.lineno}, column {error.offset}"
+        problem = ConfigProblem(where, error.msg, "mend the Python of this line")
+        raise ConfigError(path, [problem]) from error
+    except KeyError as error:
+        problem = ConfigProblem(str(error.args[0]), "is not set", f"set it in {ENV_NAME}, or run `fleet init`")
+        raise ConfigError(path, [problem]) from error
+    except Exception as error:
+        problem = ConfigProblem(type(error).__name__, str(error)[:200], "config.py has to run without an error")
+        raise ConfigError(path, [problem]) from error
+    return {name: value for name, value in namespace.items() if name.isupper() and not name.startswith("_")}
+
+
+@contextmanager
+def _environment_as(values: Mapping[str, str]) -> Iterator[None]:
+    """Let ``os.environ`` show ``values`` while config.py runs, and no longer."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def state_dir_of(home: Path, environment: Mapping[str, str]) -> Path:
+    """Give the state folder of a home, also where its config is missing or wrong: a master may run there still."""
+    default = home / "state"
+    try:
+        values = _execute(home / CONFIG_NAME, {**environment, **_read_env(home / ENV_NAME, _Reader())})
+    except (ConfigError, OSError):
+        return default
+    given = values.get("STATE_DIR", "state")
+    return (home / Path(given).expanduser()).resolve() if isinstance(given, str | Path) else default
+
+
+class _Reader:
+    """Collects mistakes while values are read."""
+
+    def __init__(self) -> None:
+        self.problems: list[ConfigProblem] = []
+
+    def report(self, key: str, problem: str, fix: str) -> None:
+        self.problems.append(ConfigProblem(key, problem, fix))
+
+    def section(self, values: dict[str, Any], name: str, known: tuple[str, ...]) -> dict[str, Any]:
+        """Take a section out of ``values``; its keys have to be known ones."""
+        section = values.pop(name, {})
+        if not isinstance(section, dict):
+            self.report(name, f"is a {type(section).__name__}", "make it a dict, as in config.example.py")
+            return {}
+        for key in section:
+            if key not in known:
+                self.report(f"{name}[{key!r}]", "is not known", _nearest(str(key), known))
+        return {key: value for key, value in section.items() if key in known}
+
+    def number(self, key: str, value: Any, kind: type, least: float, most: float, default: T) -> T | Any:
+        accepted = (int, float) if kind is float else (int,)
+        if isinstance(value, bool) or not isinstance(value, accepted):
+            self.report(key, f"is {_shown(value)}", f"a number from {least:g} to {most:g}")
+            return default
+        if not least <= value <= most:
+            self.report(key, f"is {value}", f"a number from {least:g} to {most:g}")
+            return default
+        return kind(value)
+
+    def snowflake(self, key: str, value: Any) -> int:
+        """Read a Discord id; None and 0 mean none."""
+        if value in (None, "", 0):
+            return 0
+        if isinstance(value, str) and value.isdecimal():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not 10**14 < value < 2**63:
+            self.report(key, f"is {_shown(value)}", "a Discord id: 17 to 20 digits (Developer Mode, Copy ID)")
+            return 0
+        return value
+
+    def text(self, key: str, value: Any, fix: str) -> str:
+        if not isinstance(value, str) or not value:
+            self.report(key, f"is {_shown(value)}", fix)
+            return ""
+        return value
+
+
+def _shown(value: Any) -> str:
+    """Show a value in an error: short, and never a secret (those are not shown at all)."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _nearest(key: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(key.upper(), known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known)}"
+
+
+_SECTIONS = (
+    "DATABASE",
+    "IDENTITY",
+    "CHANNELS",
+    "EMOJIS",
+    "COLORS",
+    "OPERATORS",
+    "SUPERVISION",
+    "HANDSHAKE",
+    "DISCORD",
+    "LICENCES",
+    "STATE_DIR",
+)
+
+# Key of SUPERVISION -> field, least, most.
+_SUPERVISION: dict[str, tuple[str, float, float]] = {
+    "PULSE_INTERVAL_S": ("pulse_interval_s", 0.1, 3600),
+    "MISSED_PULSES": ("missed_pulses", 1, 100),
+    "READY_TIMEOUT_S": ("ready_timeout_s", 0.5, 3600),
+    "GRACE_S": ("grace_s", 0.1, 300),
+    "BACKOFF_INITIAL_S": ("backoff_initial_s", 0.01, 3600),
+    "BACKOFF_FACTOR": ("backoff_factor", 1, 10),
+    "BACKOFF_CAP_S": ("backoff_cap_s", 0.01, 86_400),
+    "BACKOFF_JITTER": ("backoff_jitter", 0, 0.9),
+    "HEALTHY_AFTER_S": ("healthy_after_s", 0.1, 86_400),
+    "QUARANTINE_EXITS": ("quarantine_exits", 1, 1000),
+    "QUARANTINE_WINDOW_S": ("quarantine_window_s", 1, 86_400),
+    "QUARANTINE_RETRY_S": ("quarantine_retry_s", 1, 86_400),
+    "CONCURRENT_STARTS": ("concurrent_starts", 1, 64),
+    "LOG_MAX_BYTES": ("log_max_bytes", 10_000, 10**9),
+    "LOG_FILES": ("log_files", 1, 50),
+    "MEMORY_LIMIT_BYTES": ("memory_limit_bytes", 0, 2**40),
+    "OPEN_FILES_LIMIT": ("open_files_limit", 64, 10**6),
+}
+
+_COLOURS = {"SUCCESS": "success", "ERROR": "error", "WARNING": "warning", "INFORMATION": "information"}
+
+
+class _Builder:
+    """Turns what config.py holds into settings, section by section."""
+
+    def __init__(self, home: Path, values: dict[str, Any], reader: _Reader) -> None:
+        self._home = home
+        self._values = dict(values)
+        self._read = reader
+
+    def build(self) -> Settings | None:
+        state_dir = self._path("STATE_DIR", self._values.pop("STATE_DIR", "state"))
+        identity = self._identity()
+        database = self._database(state_dir)
+        channels = self._read.section(self._values, "CHANNELS", ("VERIFY", "PATCH", "LOG"))
+        channel_ids = {key: self._read.snowflake(f"CHANNELS[{key!r}]", value) for key, value in channels.items()}
+        emojis, colours, operators = self._emojis(), self._colours(), self._operators()
+        supervision, handshake, discord = self._supervision(), self._handshake(), self._discord()
+        tiers = self._licences()
+        for name in self._values:
+            self._read.report(name, "is not known", _nearest(name, _SECTIONS))
+        if identity is None or database is None:
+            return None
+        return Settings(
+            home=self._home,
+            state_dir=state_dir,
+            database=database,
+            identity=identity,
+            channels=ChannelSettings(**{key.lower(): value for key, value in channel_ids.items()}),
+            emojis=emojis,
+            colours=colours,
+            operators=operators,
+            supervision=supervision,
+            handshake=handshake,
+            discord=discord,
+            licence_tiers=tiers,
+        )
+
+    def _path(self, key: str, value: Any) -> Path:
+        if not isinstance(value, str | Path) or not str(value):
+            self._read.report(key, f"is {_shown(value)}", "the path of a folder, as text")
+            return self._home
+        return (self._home / Path(value).expanduser()).resolve()
+
+    def _identity(self) -> IdentitySettings | None:
+        known = ("BOTS_BASE_PATH", "TEMPLATE_PATH", "GUILD_ID", "MASTER_SECRET", "MASTER_TOKEN")
+        section = self._read.section(self._values, "IDENTITY", known)
+        base = self._path("IDENTITY['BOTS_BASE_PATH']", section.get("BOTS_BASE_PATH", "bots"))
+        template = self._path("IDENTITY['TEMPLATE_PATH']", section.get("TEMPLATE_PATH") or _DEFAULT_TEMPLATE)
+        if base.exists() and not base.is_dir():
+            self._read.report("IDENTITY['BOTS_BASE_PATH']", f"{base} is not a folder", "name a folder for the bots")
+        if not template.is_dir():
+            fix = "name a folder with a bot.py in it, or leave the entry out"
+            self._read.report("IDENTITY['TEMPLATE_PATH']", f"{template} does not exist", fix)
+        guild_id = self._read.snowflake("IDENTITY['GUILD_ID']", section.get("GUILD_ID"))
+        secret = self._secret(section.get("MASTER_SECRET"))
+        token = self._token(section.get("MASTER_TOKEN"))
+        if secret is None:
+            return None
+        return IdentitySettings(
+            bots_base_path=base,
+            template_path=template,
+            guild_id=guild_id,
+            master_secret=secret,
+            master_token=token,
+        )
+
+    def _secret(self, value: Any) -> Secret[bytes] | None:
+        try:
+            return Secret(check_master_secret(value if isinstance(value, str) else ""))
+        except SecretRefused as error:
+            self._read.report("IDENTITY['MASTER_SECRET']", error.message, error.hint)
+            return None
+
+    def _token(self, value: Any) -> Secret[str] | None:
+        if value in (None, ""):
+            return None
+        try:
+            check_token_format(value if isinstance(value, str) else "?")
+        except TokenFormatError as error:
+            self._read.report("IDENTITY['MASTER_TOKEN']", error.message, error.hint)
+            return None
+        return Secret(value)
+
+    def _database(self, state_dir: Path) -> DatabaseSettings | None:
+        known = (
+            "URL",
+            "DRIVER",
+            "SERVER",
+            "DATABASE",
+            "USER",
+            "PASSWORD",
+            "TRUSTED_CONNECTION",
+            "ENCRYPT",
+            "TRUST_CERTIFICATE",
+        )
+        section = self._read.section(self._values, "DATABASE", known)
+        if "SERVER" in section:
+            return self._sql_server(section)
+        url = self._read.text(
+            "DATABASE['URL']", section.get("URL", f"sqlite:///{state_dir / 'ledger.db'}"), "sqlite:///state/ledger.db"
+        )
+        if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
+            url = f"sqlite:///{(self._home / url.removeprefix('sqlite:///')).resolve()}"
+        elif not url.startswith(("sqlite:////", "mssql+pyodbc://")):
+            # Not shown: it may hold a password.
+            self._read.report("DATABASE['URL']", "is for no database we know", "sqlite:///... or mssql+pyodbc://...")
+            return None
+        return DatabaseSettings(url=Secret(url))
+
+    def _sql_server(self, section: dict[str, Any]) -> DatabaseSettings | None:
+        trusted = bool(section.get("TRUSTED_CONNECTION"))
+        if not trusted and not (section.get("USER") and section.get("PASSWORD")):
+            fix = "give both, or TRUSTED_CONNECTION: True"
+            self._read.report("DATABASE['USER'], ['PASSWORD']", "are not both set", fix)
+            return None
+        parts = {
+            "DRIVER": "{" + str(section.get("DRIVER", "ODBC Driver 18 for SQL Server")).strip("{}") + "}",
+            "SERVER": str(section["SERVER"]),
+            "DATABASE": str(section.get("DATABASE", "DISCORDBOT")),
+            "Encrypt": "yes" if section.get("ENCRYPT", True) else "no",
+            "TrustServerCertificate": "yes" if section.get("TRUST_CERTIFICATE", False) else "no",
+        }
+        if trusted:
+            parts["Trusted_Connection"] = "yes"
+        else:
+            parts["UID"] = str(section["USER"])
+            parts["PWD"] = "{" + str(section["PASSWORD"]).replace("}", "}}") + "}"
+        connection = ";".join(f"{name}={value}" for name, value in parts.items())
+        return DatabaseSettings(url=Secret(f"mssql+pyodbc:///?odbc_connect={quote_plus(connection)}"))
+
+    def _emojis(self) -> EmojiSettings:
+        known = tuple(field.name.upper() for field in fields(EmojiSettings))
+        section = self._read.section(self._values, "EMOJIS", known)
+        fix = "an emoji, or <:name:id> for one of your server's"
+        return EmojiSettings(**{k.lower(): self._read.text(f"EMOJIS[{k!r}]", v, fix) for k, v in section.items()})
+
+    def _colours(self) -> ColourSettings:
+        section = self._read.section(self._values, "COLORS", tuple(_COLOURS))
+        defaults = ColourSettings()
+        found: dict[str, int] = {}
+        for key, value in section.items():
+            name = _COLOURS[key]
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 0xFFFFFF:
+                self._read.report(f"COLORS[{key!r}]", f"is {_shown(value)}", "a colour from 0x000000 to 0xffffff")
+                value = getattr(defaults, name)
+            found[name] = value
+        return ColourSettings(**found)
+
+    def _operators(self) -> OperatorSettings:
+        section = self._read.section(self._values, "OPERATORS", ("USERS", "ROLES"))
+        found: dict[str, frozenset[int]] = {}
+        for key in ("USERS", "ROLES"):
+            value = section.get(key, [])
+            if not isinstance(value, list | tuple | set | frozenset):
+                self._read.report(f"OPERATORS[{key!r}]", f"is {_shown(value)}", "a list of Discord ids")
+                value = []
+            ids = [self._read.snowflake(f"OPERATORS[{key!r}]", item) for item in value]
+            found[key] = frozenset(filter(None, ids))
+        return OperatorSettings(user_ids=found["USERS"], role_ids=found["ROLES"])
+
+    def _supervision(self) -> SupervisionSettings:
+        section = self._read.section(self._values, "SUPERVISION", tuple(_SUPERVISION))
+        defaults = {field.name: field.default for field in fields(SupervisionSettings) if field.default is not MISSING}
+        found: dict[str, Any] = {}
+        for key, value in section.items():
+            name, least, most = _SUPERVISION[key]
+            default = defaults[name]
+            found[name] = self._read.number(f"SUPERVISION[{key!r}]", value, type(default), least, most, default)
+        return SupervisionSettings(**found)
+
+    def _handshake(self) -> HandshakeSettings:
+        known = ("TRANSPORT", "CHANNEL_PULSE_INTERVAL_S", "CLOCK_SKEW_S")
+        section = self._read.section(self._values, "HANDSHAKE", known)
+        found: dict[str, Any] = {}
+        if "TRANSPORT" in section:
+            if section["TRANSPORT"] in ("auto", "local", "channel"):
+                found["transport"] = section["TRANSPORT"]
+            else:
+                shown = f"is {_shown(section['TRANSPORT'])}"
+                self._read.report("HANDSHAKE['TRANSPORT']", shown, "'auto', 'local' or 'channel'")
+        if "CHANNEL_PULSE_INTERVAL_S" in section:
+            value = section["CHANNEL_PULSE_INTERVAL_S"]
+            key = "HANDSHAKE['CHANNEL_PULSE_INTERVAL_S']"
+            found["channel_pulse_interval_s"] = self._read.number(key, value, float, 5, 3600, 240.0)
+        if "CLOCK_SKEW_S" in section:
+            value = section["CLOCK_SKEW_S"]
+            found["clock_skew_s"] = self._read.number("HANDSHAKE['CLOCK_SKEW_S']", value, float, 0, 600, 60.0)
+        return HandshakeSettings(**found)
+
+    def _discord(self) -> DiscordSettings:
+        section = self._read.section(self._values, "DISCORD", ("API_BASE", "GATEWAY_URL"))
+        checks: dict[str, tuple[str, Callable[[str], bool]]] = {
+            "API_BASE": ("http(s)://HOST/api/v10", lambda url: url.startswith(("http://", "https://"))),
+            "GATEWAY_URL": ("ws(s)://HOST/", lambda url: url.startswith(("ws://", "wss://"))),
+        }
+        found: dict[str, str | None] = {}
+        for key, (form, fits) in checks.items():
+            value = section.get(key)
+            if value in (None, ""):
+                continue
+            if not isinstance(value, str) or not fits(value):
+                self._read.report(f"DISCORD[{key!r}]", f"is {_shown(value)}", f"{form}, or None for Discord itself")
+            else:
+                found[key.lower()] = value
+        if len(found) == 1 and not any(problem.key.startswith("DISCORD") for problem in self._read.problems):
+            self._read.report("DISCORD", "has only one of API_BASE and GATEWAY_URL", "give both or neither")
+        return DiscordSettings(**found)
+
+    def _licences(self) -> tuple[LicenceTier, ...]:
+        section = self._values.pop("LICENCES", None)
+        if section is None:
+            return (LicenceTier(name="standard"),)
+        if not isinstance(section, dict) or not section:
+            self._read.report("LICENCES", f"is {_shown(section)}", "a dict of tier names and days, {'standard': 0}")
+            return (LicenceTier(name="standard"),)
+        return tuple(
+            LicenceTier(
+                name=self._read.text("LICENCES", name, "the name of a tier, as text"),
+                days=self._read.number(f"LICENCES[{name!r}]", days, int, 0, 36_500, 0),
+            )
+            for name, days in section.items()
+        )

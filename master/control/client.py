@@ -1,0 +1,142 @@
+"""The command line's end of the control socket: blocking, small, without asyncio."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+
+from handshake.sockets import short_path
+from master.control.protocol import MAX_LINE_BYTES, Answer, Request
+from master.errors import ExitCode, FleetError
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S = 3.0
+
+
+class NoMaster(FleetError):
+    """No master runs on this home."""
+
+    code: ClassVar[str] = "no_master"
+    exit_code: ClassVar[ExitCode] = ExitCode.NO_MASTER
+
+
+class ControlTimedOut(FleetError):
+    """The master did not answer in time."""
+
+    code: ClassVar[str] = "control_timed_out"
+    exit_code: ClassVar[ExitCode] = ExitCode.TIMED_OUT
+
+
+class ControlBroken(FleetError):
+    """The master's answer made no sense, or ended early."""
+
+    code: ClassVar[str] = "control_broken"
+
+
+class RemoteError(FleetError):
+    """An error of the master's, with the code and exit code that it has there."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.message, hint=answer.hint)
+        self.code = answer.code  # type: ignore[misc]
+        self.exit_code = ExitCode(answer.exit_code or ExitCode.FAILED)  # type: ignore[misc]
+
+
+class ControlClient:
+    """Talk to a running master.
+
+    Parameters
+    ----------
+    path
+        The control socket.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def call(self, method: str, params: Any = None, *, answer: type[T], timeout_s: float = 60.0) -> T:
+        """Make a request and give its result; events on the way are passed over.
+
+        Raises
+        ------
+        NoMaster, ControlTimedOut, ControlBroken, RemoteError
+        """
+        for line in self._exchange(method, params, timeout_s):
+            if line.kind == "result":
+                return _decoded(line.data, answer)
+        raise ControlBroken("the master hung up in the middle of its answer", hint="see its log")
+
+    def stream(self, method: str, params: Any = None, *, timeout_s: float | None = None) -> Iterator[Answer]:
+        """Make a request and give each line of its answer.
+
+        Raises
+        ------
+        NoMaster, ControlTimedOut, ControlBroken, RemoteError
+        """
+        yield from self._exchange(method, params, timeout_s)
+
+    def _exchange(self, method: str, params: Any, timeout_s: float | None) -> Iterator[Answer]:
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        request = Request(method, msgspec.to_builtins(params) if params is not None else {})
+        with self._connect() as connection:
+            connection.settimeout(timeout_s)
+            connection.sendall(msgspec.json.encode(request) + b"\n")
+            with connection.makefile("rb") as lines:
+                while line := self._line(connection, lines, deadline):
+                    answer = _decoded_line(line)
+                    if answer.kind == "error":
+                        raise RemoteError(answer)
+                    yield answer
+                    if answer.kind == "result":
+                        return
+
+    def _line(self, connection: socket.socket, lines: Any, deadline: float | None) -> bytes:
+        try:
+            if deadline is not None:
+                connection.settimeout(max(deadline - time.monotonic(), 0.001))
+            return bytes(lines.readline(MAX_LINE_BYTES))
+        except TimeoutError:
+            raise ControlTimedOut("the master did not answer in time", hint="`fleet doctor` looks closer") from None
+        except OSError as error:
+            raise ControlBroken(f"the connection to the master broke: {error.strerror}") from error
+
+    def _connect(self) -> socket.socket:
+        if not self._path.exists():
+            raise NoMaster(f"no master is running in {self._path.parent.parent}", hint="start one with `fleet run`")
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(CONNECT_TIMEOUT_S)
+        try:
+            with short_path(self._path) as name:
+                connection.connect(name)
+        except TimeoutError:
+            connection.close()
+            raise ControlTimedOut("the master does not take calls", hint="`fleet doctor` looks closer") from None
+        except OSError as error:
+            connection.close()
+            raise NoMaster(
+                f"the master that made {self._path} is gone ({error.strerror})",
+                hint="start a new one with `fleet run`; it replaces the socket and takes its nodes back",
+            ) from error
+        return connection
+
+
+def _decoded_line(line: bytes) -> Answer:
+    try:
+        return msgspec.json.decode(line, type=Answer)
+    except msgspec.MsgspecError as error:
+        raise ControlBroken(f"the master's answer makes no sense: {error}") from error
+
+
+def _decoded(data: Any, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        raise ControlBroken(
+            f"the master's answer makes no sense: {error}", hint="is it of another version? restart it"
+        ) from error

@@ -1,0 +1,1 @@
+"""``fleet demo``: a live fleet on a local Discord."""

@@ -1,0 +1,324 @@
+"""Everything the demo needs to stand up, and to take down again whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from master.control.client import ControlClient
+from master.control.protocol import RegisterParams, StatusParams
+from master.errors import FleetError
+from master.security.derivation import new_master_secret
+from master.services.views import FleetEvent, FleetStatus, NodeStatus, Registered
+from sandbox import BotHandle, ChannelHandle, GuildHandle, Person, Sandbox
+from sandbox.intents import MESSAGE_CONTENT
+from sandbox.permissions import EVERYONE_DEFAULT
+
+NAMES = (
+    "atlas",
+    "borealis",
+    "cassini",
+    "dione",
+    "europa",
+    "fornax",
+    "galatea",
+    "hydra",
+    "io",
+    "juno",
+    "kepler",
+    "lyra",
+    "mimas",
+    "nereid",
+    "orion",
+    "pandora",
+    "quasar",
+    "rigel",
+    "sirius",
+    "titan",
+    "umbriel",
+    "vega",
+    "wezen",
+    "xenia",
+    "yildun",
+    "zosma",
+)
+
+_CONFIG = '''\
+"""The demo's throw-away fleet."""
+
+import os
+
+IDENTITY = {{
+    "GUILD_ID": {guild_id},
+    "MASTER_SECRET": os.environ["MASTER_SECRET"],
+    "MASTER_TOKEN": os.environ["MASTER_TOKEN"],
+}}
+CHANNELS = {{"VERIFY": {verify_id}, "PATCH": {patch_id}, "LOG": {log_id}}}
+OPERATORS = {{"USERS": [{operator_id}]}}
+SUPERVISION = {{"PULSE_INTERVAL_S": {pulse_s}}}
+DISCORD = {{"API_BASE": "{api_base}", "GATEWAY_URL": "{gateway_url}"}}
+'''
+
+MASTER_START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 30.0
+
+
+class StageError(FleetError):
+    """The demo could not go on."""
+
+    code = "demo_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Master:
+    """The master's process."""
+
+    process: asyncio.subprocess.Process
+    log_path: Path
+
+
+class Stage:
+    """A sandbox in this process, a real master and real nodes in theirs, in a throw-away folder.
+
+    Parameters
+    ----------
+    keep
+        Where to put the home instead; it is kept then.
+    pulse_s
+        The nodes' pulse interval: short, for people to see.
+    """
+
+    def __init__(self, *, keep: Path | None = None, pulse_s: float = 2.0) -> None:
+        self._keep = keep
+        self._pulse_s = pulse_s
+        self.sandbox = Sandbox()
+        self.home = Path()
+        self.master: Master | None = None
+        self.bots: dict[str, BotHandle] = {}
+        self.operator: Person
+        self.guild: GuildHandle
+        self.verify: ChannelHandle
+        self.log: ChannelHandle
+        self.master_bot: BotHandle
+
+    async def __aenter__(self) -> Self:
+        await self.sandbox.start()
+        try:
+            self._set_up()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    def _set_up(self) -> None:
+        self.operator = self.sandbox.create_human("ada")
+        self.guild = self.sandbox.create_guild("Fleet HQ", owner=self.operator)
+        self.verify = self.guild.create_channel("verify")
+        patch, self.log = self.guild.create_channel("patch"), self.guild.create_channel("fleet-log")
+        self.office = self.guild.create_channel("operators")
+        self.master_bot = self.create_bot("Fleetmaster", privileged_intents=MESSAGE_CONTENT)
+        if self._keep is not None:
+            if self._keep.exists() and any(self._keep.iterdir()):
+                raise StageError(f"{self._keep} is not empty", hint="name a new folder for --keep")
+            self._keep.mkdir(parents=True, exist_ok=True)
+            self.home = self._keep.resolve()
+        else:
+            self.home = Path(tempfile.mkdtemp(prefix="fleet-demo-"))
+        config = _CONFIG.format(
+            guild_id=self.guild.id,
+            verify_id=self.verify.id,
+            patch_id=patch.id,
+            log_id=self.log.id,
+            operator_id=self.operator.id,
+            pulse_s=self._pulse_s,
+            api_base=self.sandbox.api_base,
+            gateway_url=self.sandbox.gateway_url,
+        )
+        (self.home / "config.py").write_text(config, "utf-8")
+        descriptor = os.open(self.home / ".env", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(f"MASTER_SECRET={new_master_secret()}\nMASTER_TOKEN={self.master_bot.token}\n")
+
+    def create_bot(self, name: str, *, privileged_intents: int = 0) -> BotHandle:
+        """Make an application and invite its bot."""
+        bot = self.sandbox.create_bot(name, privileged_intents=privileged_intents, owner=self.operator)
+        self.guild.add_bot(bot, bits=EVERYONE_DEFAULT)
+        self.bots[name] = bot
+        return bot
+
+    async def start_master(self) -> None:
+        """Run ``fleet run`` as an operator would, and wait for its socket.
+
+        Raises
+        ------
+        StageError
+        """
+        log_path = self.home / "master.log"
+        with log_path.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "master.cli",
+                "run",
+                "--home",
+                str(self.home),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.master = Master(process, log_path)
+        ready = asyncio.ensure_future(self._answering())
+        ended = asyncio.ensure_future(process.wait())
+        try:
+            await asyncio.wait({ready, ended}, timeout=MASTER_START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            if not ready.done():
+                raise StageError("the master did not come up", hint=self.log_tail())
+            await ready
+        finally:
+            for waiting in (ready, ended):
+                waiting.cancel()
+            await asyncio.gather(ready, ended, return_exceptions=True)
+
+    async def _answering(self) -> None:
+        """Wait until the master takes calls and is on Discord."""
+        while True:
+            try:
+                status = await self.status()
+            except FleetError:
+                status = None
+            if status is not None and status.master.discord == "ready":
+                return
+            await asyncio.sleep(0.02)
+
+    @property
+    def client(self) -> ControlClient:
+        """Give a client of the master's socket."""
+        return ControlClient(self.home / "state" / "control.sock")
+
+    async def status(self) -> FleetStatus:
+        """Ask the master for everything."""
+        return await asyncio.to_thread(self.client.call, "status", StatusParams(), answer=FleetStatus, timeout_s=10.0)
+
+    async def node(self, name: str) -> NodeStatus:
+        """Give one node.
+
+        Raises
+        ------
+        StageError
+        """
+        for node in (await self.status()).nodes:
+            if node.name == name:
+                return node
+        raise StageError(f"the master knows no {name}")
+
+    async def register(self, name: str) -> Registered:
+        """Register a new bot through the control socket."""
+        params = RegisterParams(name=name, token=self.create_bot(name).token)
+        return await asyncio.to_thread(self.client.call, "register", params, answer=Registered, timeout_s=60.0)
+
+    def listen(self) -> EventTap:
+        """Follow the master's events."""
+        return EventTap(self.home / "state" / "control.sock")
+
+    def log_tail(self, lines: int = 12) -> str:
+        """Give the end of the master's log."""
+        if self.master is None or not self.master.log_path.exists():
+            return ""
+        return "\n".join(self.master.log_path.read_text("utf-8", "replace").splitlines()[-lines:])
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop_master()
+        await self.sandbox.close()
+        if self._keep is None and self.home != Path():
+            await asyncio.to_thread(shutil.rmtree, self.home, ignore_errors=True)
+
+    async def _stop_master(self) -> None:
+        """End the master and its nodes: politely, and if that fails by force."""
+        if self.master is None:
+            return
+        process = self.master.process
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        await asyncio.to_thread(_kill_below, self.home)
+
+
+def _kill_below(home: Path) -> None:
+    """Kill whatever still runs in the demo's folder."""
+    import psutil
+
+    from master.supervision.probe import map_processes
+
+    for stray in map_processes(home / "bots", set()):
+        try:
+            psutil.Process(stray.pid).kill()
+        except psutil.Error:
+            continue
+
+
+class EventTap:
+    """The master's event stream, kept, and waited for without polling."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._reading: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self.events: list[FleetEvent] = []
+
+    async def __aenter__(self) -> Self:
+        reader, self._writer = await asyncio.open_unix_connection(str(self._path), limit=1 << 20)
+        self._writer.write(b'{"method":"events","params":{}}\n')
+        await self._writer.drain()
+        self._reading = asyncio.create_task(self._read(reader))
+        return self
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        while line := await reader.readline():
+            data: Any = msgspec.json.decode(line).get("data")
+            if data is not None:
+                self.events.append(msgspec.convert(data, FleetEvent))
+                self._changed.set()
+                self._changed = asyncio.Event()
+
+    async def wait_for(self, kind: str, node: str, *, since: int = 0, timeout_s: float = 30.0) -> FleetEvent:
+        """Wait for an event of a kind about a node, from index ``since`` on.
+
+        Raises
+        ------
+        StageError
+        """
+
+        async def wait() -> FleetEvent:
+            while True:
+                for event in self.events[since:]:
+                    if event.kind == kind and event.node == node:
+                        return event
+                await self._changed.wait()
+
+        try:
+            return await asyncio.wait_for(wait(), timeout_s)
+        except TimeoutError:
+            raise StageError(f"{node}: no event {kind!r} within {timeout_s:g} s") from None
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+        self._writer.close()

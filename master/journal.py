@@ -1,0 +1,42 @@
+"""The master's own log: key=value lines on standard error, with what callers gave as ``extra``."""
+
+from __future__ import annotations
+
+import logging
+from typing import TextIO
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class KeyValueFormatter(logging.Formatter):
+    """``2026-11-21 12:00:00 INFO master.main: master up nodes=8``."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Add the extra fields behind the first line."""
+        text = super().format(record)
+        extra = " ".join(
+            f"{key}={_quoted(value)}"
+            for key, value in vars(record).items()
+            if key not in _STANDARD and value not in (None, "")
+        )
+        if not extra:
+            return text
+        first, newline, rest = text.partition("\n")
+        return f"{first} {extra}{newline}{rest}"
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return repr(text) if " " in text or "\n" in text else text
+
+
+def set_up_logging(level: int, stream: TextIO) -> None:
+    """Log to ``stream``; libraries only from warnings on."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(KeyValueFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in ("master", "handshake"):
+        logging.getLogger(name).setLevel(level)
