@@ -12,8 +12,8 @@ import typer
 from rich.text import Text
 
 from master.cli.context import HomeOption, home_of, told
-from master.cli.output import console
 from master.errors import ExitCode, FleetError
+from master.terminal import console
 
 _STEPS: dict[str, list[str]] = {
     "format": ["ruff", "format", "--check", "."],

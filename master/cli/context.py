@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from master.cli.output import fail
 from master.control.client import ControlClient
 from master.errors import ExitCode, FleetError
+from master.terminal import fail
 
 HomeOption = Annotated[
     Path | None,

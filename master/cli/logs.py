@@ -14,11 +14,11 @@ import typer
 from rich.text import Text
 
 from master.cli.context import HomeOption, JsonOption, NodesArgument, client_of, state_dir, told
-from master.cli.output import console, print_json
 from master.control.client import NoMaster
 from master.control.protocol import NamesParams
 from master.errors import ExitCode, FleetError
 from master.services.views import FleetEvent, LogPaths
+from master.terminal import console, print_json
 
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_cyan", "bright_magenta", "bright_green")
 POLL_S = 0.25

@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from master.cli.context import HomeOption, JsonOption, client_of, complete_nodes, told
-from master.cli.output import console, print_json, state_text
 from master.control.protocol import DuplicateParams, RegisterParams
 from master.errors import ExitCode, FleetError
 from master.services.views import FleetEvent, Registered
+from master.terminal import console, print_json, state_text
 
 TokenFileOption = Annotated[
     Path | None,

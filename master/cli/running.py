@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from master.cli.context import HomeOption, home_of, told
-from master.cli.output import console, print_json
 from master.errors import ExitCode
+from master.terminal import console, print_json
 
 
 def run(

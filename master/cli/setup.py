@@ -10,8 +10,8 @@ import typer
 from rich.text import Text
 
 from master.cli.context import HomeOption, JsonOption, YesOption, home_of, told
-from master.cli.output import console, is_terminal, print_json
 from master.errors import ExitCode, FleetError
+from master.terminal import console, is_terminal, print_json
 
 _EXAMPLE = Path(__file__).resolve().parents[2] / "config.example.py"
 

@@ -13,10 +13,10 @@ from rich.live import Live
 from rich.text import Text
 
 from master.cli.context import HomeOption, JsonOption, NodesArgument, YesOption, client_of, told
-from master.cli.output import confirm, console, fleet_table, is_terminal, print_json, state_text, summary_line
 from master.control.protocol import NamesParams, ShutdownParams, StatusParams
 from master.errors import ExitCode
 from master.services.views import ActionResult, FleetStatus
+from master.terminal import confirm, console, fleet_table, is_terminal, print_json, state_text, summary_line
 
 AllOption = Annotated[bool, typer.Option("--all", "-a", help="All nodes.")]
 ACTION_TIMEOUT_S = 180.0

@@ -24,9 +24,9 @@ from handshake.messages import Heartbeat
 from handshake.redaction import Secret
 from handshake.signing import NodeKey, Signer
 from handshake.transports import channel
-from master.cli.output import fleet_table, megabytes, summary_line
 from master.demonstration.stage import NAMES, EventTap, Stage, StageError
 from master.errors import FleetError
+from master.terminal import fleet_table, megabytes, summary_line
 
 READY_TIMEOUT_S = 120.0
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from master.ledger.records import AuditRow, Outcome
 from master.ledger.tables import audit_log
@@ -108,14 +109,24 @@ class AuditChain:
 
 def _rows(connection: Connection) -> list[AuditRow]:
     query = select(audit_log).order_by(audit_log.c.sequence)
-    return [_record(row._mapping) for row in connection.execute(query)]
+    return [_record(row) for row in connection.execute(query)]
 
 
-def _record(values: object) -> AuditRow:
-    return msgspec.convert(dict(values), AuditRow, strict=False)  # type: ignore[call-overload]
+def _record(row: Row[Any]) -> AuditRow:
+    return AuditRow(
+        sequence=row.sequence,
+        at=row.at,
+        actor=row.actor,
+        face=row.face,
+        action=row.action,
+        node_id=row.node_id,
+        outcome=Outcome(row.outcome),
+        detail=row.detail,
+        chain=row.chain,
+    )
 
 
 def recent(connection: Connection, *, limit: int = 50) -> list[AuditRow]:
     """Give the latest rows, newest first."""
     query = select(audit_log).order_by(audit_log.c.sequence.desc()).limit(limit)
-    return [_record(row._mapping) for row in connection.execute(query)]
+    return [_record(row) for row in connection.execute(query)]

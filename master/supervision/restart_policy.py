@@ -18,6 +18,12 @@ class Decision:
     reason: str
 
 
+DAILY_EXITS = 100
+"""More in a day without a healthy period mean quarantine, however slowly they come: a bot that dies every 75 s would
+spend Discord's 1,000 IDENTIFYs a day at the longest backoff alone."""
+_DAY_S = 86_400.0
+
+
 class RestartPolicy:
     """Decide for one node.
 
@@ -37,6 +43,7 @@ class RestartPolicy:
         self._random = chance
         self._failures = 0
         self._exits: deque[float] = deque()
+        self._exits_today: deque[float] = deque(maxlen=DAILY_EXITS + 1)
         self.quarantined = False
 
     def after_exit(self, now: float, *, ready_for_s: float | None) -> Decision:
@@ -53,16 +60,15 @@ class RestartPolicy:
         if ready_for_s is not None and ready_for_s >= settings.healthy_after_s:
             self.release()
         self._exits.append(now)
+        self._exits_today.append(now)
         while self._exits and now - self._exits[0] > settings.quarantine_window_s:
             self._exits.popleft()
+        while now - self._exits_today[0] > _DAY_S:
+            self._exits_today.popleft()
         self._failures += 1
-        if self.quarantined or len(self._exits) > settings.quarantine_exits:
+        if self.quarantined or len(self._exits) > settings.quarantine_exits or len(self._exits_today) > DAILY_EXITS:
             self.quarantined = True
-            return Decision(
-                self._jittered(settings.quarantine_retry_s),
-                True,
-                f"{len(self._exits)} exits within {settings.quarantine_window_s:g} s",
-            )
+            return Decision(self._jittered(settings.quarantine_retry_s), True, self._reason())
         if self._failures == 1:
             return Decision(0.0, False, "first restart")
         exponent = min(self._failures - 2, 60)
@@ -73,7 +79,13 @@ class RestartPolicy:
         """Forget what was: the node is healthy, or the operator said so."""
         self._failures = 0
         self._exits.clear()
+        self._exits_today.clear()
         self.quarantined = False
+
+    def _reason(self) -> str:
+        if len(self._exits_today) > DAILY_EXITS:
+            return f"more than {DAILY_EXITS} exits in a day"
+        return f"{len(self._exits)} exits within {self._settings.quarantine_window_s:g} s"
 
     def _jittered(self, delay_s: float) -> float:
         spread = self._settings.backoff_jitter

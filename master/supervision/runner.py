@@ -221,6 +221,7 @@ class Runner:
         finally:
             if self.process is not None:
                 self.process.detach()
+                self.process = None
 
     def adopt(self, pid: int, started_at: float) -> bool:
         """Take a process that is this node's already; False when it is not the one that was noted."""

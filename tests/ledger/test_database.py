@@ -1,0 +1,271 @@
+"""The ledger on a real SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, inspect
+from sqlalchemy.dialects import mssql
+from sqlalchemy.engine import make_url
+from sqlalchemy.schema import CreateTable
+
+from handshake.redaction import Secret
+from master.errors import FleetError
+from master.ledger import audit, error_events, handshake_events, licences, nodes, tokens
+from master.ledger.audit import AuditChain
+from master.ledger.database import Ledger
+from master.ledger.errors import Conflict, LedgerCorrupt, LedgerError, LedgerReadOnly, LedgerTooNew, LedgerUnavailable
+from master.ledger.migrations import HEAD_REVISION, alembic_config, migrate
+from master.ledger.records import DesiredState, ErrorEvent, HandshakeEvent, Lifecycle, Node, Outcome
+from master.ledger.tables import audit_log, metadata
+from master.settings import DatabaseSettings
+
+NOW = datetime(2026, 11, 21, 1, 2, 3, 456000, tzinfo=UTC)
+
+
+def a_node(node_id: str = "01A", name: str = "Atlas", bot_user_id: int = 2**62) -> Node:
+    return Node(
+        id=node_id,
+        name=name,
+        folder=name,
+        bot_user_id=bot_user_id,
+        tags=("music", "beta"),
+        created_at=NOW,
+        updated_at=NOW,
+    )
+
+
+async def test_a_node_is_read_back_as_it_was_written(ledger: Ledger) -> None:
+    await ledger.write(lambda c: nodes.insert(c, a_node()))
+    assert await ledger.read(lambda c: nodes.get(c, "01A")) == a_node()
+
+
+async def test_names_are_unique_without_regard_to_case_until_a_node_is_removed(ledger: Ledger) -> None:
+    await ledger.write(lambda c: nodes.insert(c, a_node()))
+    with pytest.raises(Conflict):
+        await ledger.write(lambda c: nodes.insert(c, a_node("01B", "ATLAS", 5)))
+    with pytest.raises(Conflict):
+        await ledger.write(lambda c: nodes.insert(c, a_node("01B", "Borealis")))
+    await ledger.write(lambda c: nodes.mark_removed(c, "01A", at=NOW))
+    await ledger.write(lambda c: nodes.insert(c, a_node("01B", "ATLAS")))
+    assert [node.id for node in await ledger.read(nodes.list_active)] == ["01B"]
+
+
+async def test_a_write_that_fails_fails_alone_and_leaves_nothing(ledger: Ledger) -> None:
+    def half(connection: Connection) -> None:
+        nodes.insert(connection, a_node("01X", "half", 7))
+        raise RuntimeError("in the middle")
+
+    outcomes = await asyncio.gather(
+        ledger.write(lambda c: nodes.insert(c, a_node("01A", "one", 1))),
+        ledger.write(half),
+        ledger.write(lambda c: nodes.insert(c, a_node("01B", "two", 2))),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [type(None), RuntimeError, type(None)]
+    assert [node.name for node in await ledger.read(nodes.list_active)] == ["one", "two"]
+
+
+async def test_many_writers_share_transactions(ledger: Ledger) -> None:
+    await ledger.write(lambda c: nodes.insert(c, a_node()))
+
+    async def writer(number: int) -> None:
+        for step in range(20):
+            event = HandshakeEvent(
+                id=f"{number:03}{step:03}",
+                at=NOW,
+                node_id="01A",
+                message_type="heartbeat",
+                outcome="accepted",
+                transport="local",
+            )
+            await ledger.write(lambda c, event=event: handshake_events.insert(c, event))  # type: ignore[misc]
+
+    await asyncio.gather(*(writer(number) for number in range(32)))
+    assert len(await ledger.read(lambda c: handshake_events.recent(c, limit=1000))) == 640
+    assert ledger.statistics.groups < ledger.statistics.writes / 2
+
+
+async def test_what_was_posted_is_written_when_the_ledger_closes(ledger_settings: DatabaseSettings) -> None:
+    ledger = await Ledger.open(ledger_settings)
+    await ledger.write(lambda c: nodes.insert(c, a_node()))
+    for number in range(500):
+        desired = DesiredState.RUNNING if number % 2 else DesiredState.STOPPED
+        ledger.post(
+            lambda c, desired=desired: nodes.set_desired_state(c, "01A", desired, at=NOW),  # type: ignore[misc]
+            describe="test",
+        )
+    await ledger.close()
+    again = await Ledger.open(ledger_settings)
+    node = await again.read(lambda c: nodes.get(c, "01A"))
+    assert node is not None
+    assert node.desired_state is DesiredState.RUNNING
+    await again.close()
+
+
+async def test_a_foreign_key_is_held(ledger: Ledger) -> None:
+    with pytest.raises(Conflict):
+        await ledger.write(lambda c: tokens.store(c, "01NOBODY", b"sealed", at=NOW))
+
+
+async def test_the_reader_cannot_write(ledger: Ledger) -> None:
+    with pytest.raises(LedgerReadOnly):
+        await ledger.read(lambda c: nodes.insert(c, a_node()))
+
+
+async def test_the_same_error_is_one_row_with_a_count(ledger: Ledger) -> None:
+    await ledger.write(lambda c: nodes.insert(c, a_node()))
+    for number in range(3):
+        event = ErrorEvent(
+            id=f"0{number}", at=NOW, node_id="01A", source="event", fingerprint="f" * 16, summary="boom", count=2
+        )
+        await ledger.write(lambda c, event=event: error_events.record(c, event))  # type: ignore[misc]
+    (row,) = await ledger.read(error_events.recent)
+    assert (row.count, row.summary) == (6, "boom")
+
+
+async def test_the_file_is_its_owners_alone(ledger: Ledger, tmp_path: Path) -> None:
+    await ledger.flush()
+    assert stat.S_IMODE((tmp_path / "ledger.db").stat().st_mode) == 0o600
+
+
+def settings_for(path: Path) -> DatabaseSettings:
+    return DatabaseSettings(url=Secret(f"sqlite:///{path}"))
+
+
+async def refusal_of(path: Path) -> FleetError:
+    with pytest.raises(LedgerError) as refused:
+        await Ledger.open(settings_for(path))
+    assert refused.value.hint
+    return refused.value
+
+
+async def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "holiday.jpg"
+    path.write_bytes(b"\xff\xd8\xff" * 100)
+    assert isinstance(await refusal_of(path), LedgerCorrupt)
+    assert path.read_bytes() == b"\xff\xd8\xff" * 100
+
+
+async def test_a_damaged_database_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"SQLite format 3\x00" + os.urandom(8192))
+    assert isinstance(await refusal_of(path), LedgerCorrupt)
+
+
+async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    assert isinstance(await refusal_of(tmp_path / "no" / "ledger.db"), LedgerUnavailable)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a file immutable or to drop rights")
+async def test_a_read_only_ledger_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "folder.db"
+    path.mkdir()  # what even root cannot open for writing
+    assert isinstance(await refusal_of(path), LedgerReadOnly)
+
+
+async def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
+    ledger = await Ledger.open(settings_for(tmp_path / "ledger.db"))
+    await ledger.close()
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert isinstance(await refusal_of(tmp_path / "ledger.db"), LedgerTooNew)
+
+
+def test_migrations_and_tables_are_the_same_schema(tmp_path: Path) -> None:
+    url = make_url(f"sqlite:///{tmp_path / 'ledger.db'}")
+    migrate(url)
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    command.downgrade(alembic_config(url), "base")
+    with engine.connect() as connection:
+        assert inspect(connection).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+
+def test_the_head_that_the_program_knows_is_the_newest() -> None:
+    script = ScriptDirectory.from_config(alembic_config(make_url("sqlite://")))
+    assert script.get_current_head() == HEAD_REVISION
+
+
+def test_every_table_compiles_for_sql_server() -> None:
+    for table in metadata.sorted_tables:
+        rendered = str(CreateTable(table).compile(dialect=mssql.dialect()))  # type: ignore[no-untyped-call]
+        assert "CREATE TABLE" in rendered
+        assert "NVARCHAR(max)" not in rendered or table.name == "error_events"
+
+
+async def _audited(ledger: Ledger, chain: AuditChain, count: int) -> None:
+    for number in range(count):
+        await ledger.write(
+            lambda c, number=number: chain.append(  # type: ignore[misc]
+                c,
+                at=NOW,
+                actor="cli:root",
+                face="cli",
+                action="restart",
+                node_id="01A",
+                outcome=Outcome.DONE,
+                detail=f"number {number}",
+            )
+        )
+
+
+async def test_an_untouched_audit_log_verifies(ledger: Ledger) -> None:
+    chain = AuditChain(b"k" * 32)
+    await _audited(ledger, chain, 5)
+    assert await ledger.read(chain.verify) is None
+    assert (await ledger.read(audit.recent))[0].detail == "number 4"
+    assert await ledger.read(AuditChain(b"x" * 32).verify) is not None
+
+
+@pytest.mark.parametrize(
+    ("statement", "sequence"),
+    [
+        ("UPDATE audit_log SET actor = 'cli:nobody' WHERE sequence = 3", 3),
+        ("UPDATE audit_log SET outcome = 'failed' WHERE sequence = 2", 2),
+        ("DELETE FROM audit_log WHERE sequence = 4", 4),
+        ("UPDATE audit_log SET chain = randomblob(32) WHERE sequence = 1", 1),
+    ],
+)
+async def test_the_first_altered_row_is_found(ledger: Ledger, statement: str, sequence: int) -> None:
+    chain = AuditChain(b"k" * 32)
+    await _audited(ledger, chain, 5)
+    await ledger.write(lambda c: c.exec_driver_sql(statement).close())
+    fault = await ledger.read(chain.verify)
+    assert fault is not None
+    assert fault.sequence == sequence
+
+
+async def test_rows_that_changed_places_are_found(ledger: Ledger) -> None:
+    chain = AuditChain(b"k" * 32)
+    await _audited(ledger, chain, 3)
+
+    def swap(connection: Connection) -> None:
+        for before, after in ((1, 101), (2, 1), (101, 2)):
+            connection.execute(audit_log.update().where(audit_log.c.sequence == before).values(sequence=after))
+
+    await ledger.write(swap)
+    fault = await ledger.read(chain.verify)
+    assert fault is not None
+    assert fault.sequence == 1
+
+
+async def test_a_removed_node_keeps_its_history_and_loses_its_licence(ledger: Ledger) -> None:
+    await ledger.write(lambda c: nodes.insert(c, a_node()))
+    await ledger.write(lambda c: nodes.mark_removed(c, "01A", at=NOW))
+    await ledger.write(lambda c: licences.revoke_of_node(c, "01A"))
+    node = await ledger.read(lambda c: nodes.get(c, "01A"))
+    assert node is not None
+    assert node.lifecycle is Lifecycle.REMOVED

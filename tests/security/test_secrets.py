@@ -1,0 +1,110 @@
+"""Derivation, vault, licence codes, token formats."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handshake.redaction import Secret
+from master.security.derivation import MasterSecret, check_master_secret, new_master_secret
+from master.security.errors import InvalidLicenceCode, SecretRefused, TokenFormatError, VaultError
+from master.security.licence_codes import LicenceCodes
+from master.security.tokens import check_token_format
+from master.security.vault import TokenVault
+
+SECRET = MasterSecret(Secret(check_master_secret(new_master_secret())))
+OTHER = MasterSecret(Secret(check_master_secret(new_master_secret())))
+CODES = LicenceCodes(SECRET)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "short", "not base64 at all!!", base64.b64encode(b"x" * 31).decode(), base64.b64encode(bytes(48)).decode()],
+)
+def test_a_poor_secret_is_refused_with_the_command_that_makes_a_good_one(text: str) -> None:
+    with pytest.raises(SecretRefused) as refused:
+        check_master_secret(text)
+    assert "fleet init" in refused.value.hint
+
+
+def test_keys_differ_by_node_epoch_and_purpose() -> None:
+    keys = {
+        SECRET.derive_node_key("a", 1).secret.reveal(),
+        SECRET.derive_node_key("a", 2).secret.reveal(),
+        SECRET.derive_node_key("b", 1).secret.reveal(),
+        OTHER.derive_node_key("a", 1).secret.reveal(),
+        SECRET.derive("vault"),
+        SECRET.derive("audit"),
+    }
+    assert len(keys) == 6
+    assert SECRET.derive_node_key("a", 1).secret.reveal() in keys
+
+
+def test_the_vault_opens_a_token_for_its_own_node_only() -> None:
+    vault = TokenVault(SECRET)
+    sealed = vault.seal("node-a", Secret("the token"))
+    assert b"the token" not in sealed
+    assert vault.unseal("node-a", sealed).reveal() == "the token"
+    for wrong_vault, node, blob in [
+        (vault, "node-b", sealed),
+        (TokenVault(OTHER), "node-a", sealed),
+        (vault, "node-a", sealed[:-1] + bytes([sealed[-1] ^ 1])),
+        (vault, "node-a", b"\x02" + sealed[1:]),
+        (vault, "node-a", b""),
+    ]:
+        with pytest.raises(VaultError, match="cannot be decrypted"):
+            wrong_vault.unseal(node, blob)
+
+
+@given(st.integers(0, 255), st.none() | st.integers(1, 200_000))
+def test_a_licence_code_says_what_it_was_issued_with(tier: int, hours: int | None) -> None:
+    expires_at = None if hours is None else datetime.fromtimestamp(0, UTC) + timedelta(hours=hours)
+    code = CODES.issue(tier=tier, expires_at=expires_at)
+    parsed = CODES.parse(code.text.reveal())
+    assert (parsed.licence_id, parsed.tier, parsed.expires_at) == (code.licence_id, tier, expires_at)
+
+
+def test_a_code_is_read_as_people_write_it() -> None:
+    text = CODES.issue(tier=1, expires_at=None).text.reveal()
+    sloppy = " " + text.lower().replace("-", " ").replace("0", "o").replace("1", "l") + " "
+    assert CODES.parse(sloppy) == CODES.parse(text)
+    assert CODES.hash(sloppy) == CODES.hash(text)
+
+
+@given(st.integers(4, 10_000), st.sampled_from("0123456789ABCDEFGHJKMNPQRSTVWXYZ"))
+def test_any_single_typing_error_is_refused(position: int, character: str) -> None:
+    text = CODES.issue(tier=1, expires_at=None).text.reveal()
+    places = [index for index, c in enumerate(text) if c != "-" and index >= 4]
+    index = places[position % len(places)]
+    if text[index] == character:
+        return
+    with pytest.raises(InvalidLicenceCode):
+        CODES.parse(text[:index] + character + text[index + 1 :])
+
+
+@pytest.mark.parametrize("text", ["", "FM1", "FM1-AAAAA", "x" * 1000, "FM1-" + "U" * 40, "☃" * 40])
+def test_what_is_no_code_is_refused(text: str) -> None:
+    with pytest.raises(InvalidLicenceCode):
+        CODES.parse(text)
+
+
+def test_a_code_of_another_fleet_is_refused() -> None:
+    with pytest.raises(InvalidLicenceCode):
+        CODES.parse(LicenceCodes(OTHER).issue(tier=1, expires_at=None).text.reveal())
+
+
+def test_a_token_tells_its_bot() -> None:
+    head = base64.urlsafe_b64encode(b"123456789012345678").decode().rstrip("=")
+    assert check_token_format(f"{head}.Gabcde.{'x' * 38}") == 123456789012345678
+
+
+@given(st.text(max_size=120))
+def test_whatever_is_no_token_is_refused_and_not_quoted(text: str) -> None:
+    with pytest.raises(TokenFormatError) as refused:
+        check_token_format(text)
+    if len(text) > 12:
+        assert text not in str(refused.value)

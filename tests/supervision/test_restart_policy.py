@@ -1,0 +1,54 @@
+"""When a node starts again."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from master.settings import SupervisionSettings
+from master.supervision.restart_policy import RestartPolicy
+
+SETTINGS = SupervisionSettings(
+    backoff_initial_s=1, backoff_factor=2, backoff_cap_s=10, backoff_jitter=0.0, quarantine_exits=8
+)
+
+
+def policy(settings: SupervisionSettings = SETTINGS) -> RestartPolicy:
+    return RestartPolicy(settings, random.Random(1))  # noqa: S311
+
+
+def test_the_first_restart_is_at_once_and_each_further_one_later_up_to_the_cap() -> None:
+    judge = policy()
+    delays = [judge.after_exit(1000.0 + number, ready_for_s=None).delay_s for number in range(7)]
+    assert delays == [0, 1, 2, 4, 8, 10, 10]
+
+
+def test_too_many_exits_in_the_window_quarantine_and_more_do_not_free() -> None:
+    judge = policy()
+    decisions = [judge.after_exit(1000.0 + number, ready_for_s=1.0) for number in range(12)]
+    assert [decision.quarantined for decision in decisions] == [False] * 8 + [True] * 4
+    assert decisions[-1].delay_s == SETTINGS.quarantine_retry_s
+    assert judge.after_exit(99_999.0, ready_for_s=1.0).quarantined
+
+
+def test_a_healthy_period_forgets_what_was() -> None:
+    judge = policy()
+    for number in range(12):
+        judge.after_exit(1000.0 + number, ready_for_s=None)
+    decision = judge.after_exit(5000.0, ready_for_s=SETTINGS.healthy_after_s)
+    assert (decision.delay_s, decision.quarantined) == (0, False)
+
+
+@given(st.lists(st.floats(0, 30), min_size=1, max_size=60))
+def test_a_crash_loop_never_comes_near_discords_thousand_identifies(gaps: list[float]) -> None:
+    """However the exits fall, a day of restarts without a healthy period stays far below 1,000."""
+    judge = RestartPolicy(SupervisionSettings(), random.Random(2))  # noqa: S311
+    now, starts, index = 0.0, 0, 0
+    while now < 86_400:
+        now += 1.0 + gaps[index % len(gaps)]
+        index += 1
+        now += judge.after_exit(now, ready_for_s=0.5).delay_s
+        starts += 1
+    assert starts < 200

@@ -1,0 +1,294 @@
+"""Supervision of real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from master.supervision.errors import SpawnFailed, StateTimedOut
+from master.supervision.probe import map_processes
+from master.supervision.process import NodeProcess
+from master.supervision.states import NodeState, ProcessEventKind
+from master.supervision.supervisor import Pulse
+from tests.supervision.conftest import EXITS, IGNORES_SIGTERM, SLEEPS, MakeRig, Rig
+
+K = ProcessEventKind
+
+
+async def test_a_node_is_ready_by_its_own_word_and_not_before(rig: Rig) -> None:
+    node = rig.add("atlas", SLEEPS)
+    await rig.supervisor.start(node)
+    assert rig.supervisor.view(node).state is NodeState.STARTING
+    rig.verify(node)
+    assert rig.supervisor.view(node).state is NodeState.READY
+    assert [event.kind for event in rig.events] == [K.SPAWNED, K.READY]
+
+
+async def test_a_bot_that_does_not_speak_the_protocol_is_ready_by_running(rig: Rig) -> None:
+    node = rig.add("script", SLEEPS, readiness="process")
+    await rig.supervisor.start(node)
+    await rig.supervisor.wait_state(node, {NodeState.READY}, timeout_s=10)
+
+
+async def test_a_killed_node_comes_back_at_once(rig: Rig) -> None:
+    node = rig.add("atlas", SLEEPS)
+    await rig.supervisor.start(node)
+    rig.verify(node)
+    first = rig.pid(node)
+    os.kill(first, signal.SIGKILL)
+    exited = await rig.wait_event(node, K.EXITED)
+    assert (exited.signal, exited.detail) == (signal.SIGKILL, "killed by SIGKILL")
+    again = await rig.wait_event(node, K.SPAWNED, count=2)
+    assert again.pid != first
+    assert rig.supervisor.view(node).restarts == 1
+
+
+async def test_a_crash_loop_backs_off_and_is_quarantined_with_its_last_words(rig: Rig) -> None:
+    node = rig.add("loop", EXITS)
+    await rig.supervisor.start(node)
+    event = await rig.wait_event(node, K.QUARANTINED)
+    assert "ValueError: the last words" in event.detail
+    kinds = [e.kind for e in rig.events if e.kind in (K.EXITED, K.BACKOFF)]
+    assert kinds[:3] == [K.EXITED, K.EXITED, K.BACKOFF]  # the first restart is at once
+    assert kinds.count(K.EXITED) == rig.settings.quarantine_exits + 1
+    view = rig.supervisor.view(node)
+    assert view.state is NodeState.QUARANTINED
+    assert view.next_start_in_s is not None
+    assert view.next_start_in_s > 40
+
+
+async def test_a_released_node_starts_at_once(rig: Rig) -> None:
+    node = rig.add("loop", EXITS)
+    await rig.supervisor.start(node)
+    await rig.wait_event(node, K.QUARANTINED)
+    since = len(rig.events)
+    rig.supervisor.release(node)
+    await rig.wait_event(node, K.SPAWNED, since=since)
+
+
+async def test_a_node_that_never_becomes_ready_is_replaced(make_rig: MakeRig) -> None:
+    rig = make_rig(ready_timeout_s=0.3)
+    node = rig.add("mute", SLEEPS)
+    await rig.supervisor.start(node)
+    exited = await rig.wait_event(node, K.EXITED)
+    assert exited.detail.startswith("not ready within 0.3 s")
+    await rig.wait_event(node, K.SPAWNED, count=2)
+
+
+async def test_a_node_that_ignores_sigterm_is_killed_after_the_grace_period(rig: Rig) -> None:
+    node = rig.add("deaf", IGNORES_SIGTERM)
+    await rig.supervisor.start(node)
+    await rig.wait_output(node, "deaf")
+    began = time.monotonic()
+    await rig.supervisor.stop(node)
+    assert time.monotonic() - began >= rig.settings.grace_s
+    stopped = await rig.wait_event(node, K.STOPPED)
+    assert stopped.signal == signal.SIGKILL
+
+
+async def test_what_a_node_started_dies_with_it(rig: Rig) -> None:
+    node = rig.add(
+        "parent",
+        "import os, signal\npid = os.fork()\nif pid: print(pid, flush=True)\nsignal.pause()",
+    )
+    await rig.supervisor.start(node)
+    out, _ = rig.logs.paths(node)
+    await rig.wait_output(node, "\n")
+    grandchild = psutil.Process(int(out.read_text()))
+    os.kill(rig.pid(node), signal.SIGKILL)
+    await rig.wait_event(node, K.EXITED)
+    await asyncio.to_thread(psutil.wait_procs, [grandchild], 5)
+    assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
+
+
+async def test_a_stopped_process_is_degraded_and_then_replaced(make_rig: MakeRig) -> None:
+    rig = make_rig(missed_pulses=2)
+    node = rig.add("frozen", SLEEPS)
+    await rig.supervisor.start(node)
+    rig.verify(node, interval_s=0.2)
+    first = rig.pid(node)
+    os.kill(first, signal.SIGSTOP)
+    degraded = await rig.wait_event(node, K.DEGRADED)
+    assert "stopped by a signal" in degraded.detail
+    await rig.wait_event(node, K.SPAWNED, count=2)
+    assert rig.pid(node) != first
+
+
+async def test_a_pulse_that_comes_back_makes_a_degraded_node_ready(make_rig: MakeRig) -> None:
+    rig = make_rig(missed_pulses=5)
+    node = rig.add("slow", SLEEPS)
+    await rig.supervisor.start(node)
+    rig.verify(node, interval_s=0.1)
+    await rig.wait_event(node, K.DEGRADED)
+    rig.supervisor.node_pulsed(node, Pulse(uptime_s=1, latency_ms=12.0, guilds=3, state="ready", interval_s=60.0))
+    await rig.wait_event(node, K.RECOVERED)
+    view = rig.supervisor.view(node)
+    assert (view.state, view.latency_ms, view.guilds) == (NodeState.READY, 12.0, 3)
+
+
+async def test_a_stopped_node_stays_stopped(rig: Rig) -> None:
+    node = rig.add("atlas", SLEEPS)
+    await rig.supervisor.start(node)
+    await rig.supervisor.stop(node)
+    await rig.supervisor.stop(node)
+    assert rig.supervisor.view(node).state is NodeState.STOPPED
+    assert [event.kind for event in rig.events] == [K.SPAWNED, K.STOPPED]
+
+
+async def test_stopping_ends_a_backoff(make_rig: MakeRig) -> None:
+    rig = make_rig(backoff_initial_s=30.0, backoff_cap_s=30.0)
+    node = rig.add("loop", EXITS)
+    await rig.supervisor.start(node)
+    await rig.wait_event(node, K.BACKOFF)
+    await asyncio.wait_for(rig.supervisor.stop(node), 5)
+    assert rig.supervisor.view(node).state is NodeState.STOPPED
+
+
+async def test_starting_ends_a_backoff(make_rig: MakeRig) -> None:
+    rig = make_rig(backoff_initial_s=30.0, backoff_cap_s=30.0)
+    node = rig.add("loop", EXITS)
+    await rig.supervisor.start(node)
+    await rig.wait_event(node, K.BACKOFF)
+    since = len(rig.events)
+    await asyncio.wait_for(rig.supervisor.start(node), 5)
+    await rig.wait_event(node, K.SPAWNED, since=since)
+
+
+async def test_a_start_while_stopping_wins(rig: Rig) -> None:
+    node = rig.add("deaf", IGNORES_SIGTERM)
+    await rig.supervisor.start(node)
+    first = rig.pid(node)
+    stopping = asyncio.create_task(rig.supervisor.stop(node))
+    await rig.supervisor.wait_state(node, {NodeState.STOPPING}, timeout_s=5)
+    await asyncio.wait_for(rig.supervisor.start(node), 5)
+    await asyncio.wait_for(stopping, 5)
+    assert rig.pid(node) != first
+
+
+async def test_a_killed_node_stays_down(rig: Rig) -> None:
+    node = rig.add("atlas", IGNORES_SIGTERM)
+    await rig.supervisor.start(node)
+    await asyncio.wait_for(rig.supervisor.kill(node), 5)
+    killed = await rig.wait_event(node, K.KILLED)
+    assert killed.signal == signal.SIGKILL
+    assert rig.supervisor.view(node).state is NodeState.STOPPED
+
+
+async def test_a_missing_folder_is_told_and_recovers_when_it_returns(rig: Rig) -> None:
+    node = rig.add("gone", SLEEPS)
+    (rig.folder / "gone").rename(rig.folder / "away")
+    with pytest.raises(SpawnFailed, match="is gone"):
+        await rig.supervisor.start(node)
+    assert rig.supervisor.view(node).state is NodeState.MISSING
+    (rig.folder / "away").rename(rig.folder / "gone")
+    await rig.wait_event(node, K.SPAWNED)
+
+
+async def test_fifty_restarts_at_once(rig: Rig) -> None:
+    names = [rig.add(f"n{number}", SLEEPS) for number in range(10)]
+    await asyncio.gather(*(rig.supervisor.start(name) for name in names))
+    before = {name: rig.pid(name) for name in names}
+    await asyncio.wait_for(asyncio.gather(*(rig.supervisor.restart(name) for name in names * 5)), 30)
+    assert all(rig.pid(name) != before[name] for name in names)
+    assert all(rig.supervisor.view(name).state is NodeState.STARTING for name in names)
+
+
+async def test_forty_nodes_stop_together(rig: Rig) -> None:
+    names = [rig.add(f"n{number}", SLEEPS) for number in range(40)]
+    await asyncio.gather(*(rig.supervisor.start(name) for name in names))
+    await asyncio.wait_for(rig.supervisor.stop_all(), 10)
+    assert {rig.supervisor.view(name).state for name in names} == {NodeState.STOPPED}
+
+
+async def test_a_supervisor_that_ends_leaves_its_nodes_and_the_next_takes_them_back(make_rig: MakeRig) -> None:
+    first = make_rig()
+    await asyncio.sleep(0)
+    node = first.add("atlas", SLEEPS)
+    await first.supervisor.start(node)
+    spawned = first.events[0]
+    assert first.task is not None
+    first.task.cancel()
+    await asyncio.gather(first.task, return_exceptions=True)
+    assert spawned.pid is not None
+    assert spawned.pid_started_at is not None
+    assert psutil.pid_exists(spawned.pid)
+
+    second = make_rig()
+    second.add("atlas", SLEEPS)
+    assert not second.supervisor.adopt(node, spawned.pid, spawned.pid_started_at + 1)
+    assert not second.supervisor.adopt(node, os.getpid(), spawned.pid_started_at)
+    assert second.supervisor.adopt(node, spawned.pid, spawned.pid_started_at)
+    second.verify(node)
+    assert second.supervisor.view(node).state is NodeState.READY
+    os.kill(spawned.pid, signal.SIGKILL)
+    os.waitpid(spawned.pid, 0)  # noqa: ASYNC222 - in this test both supervisors are one process, so the child is ours to reap
+    again = await second.wait_event(node, K.SPAWNED, count=2)
+    assert again.pid != spawned.pid
+
+
+async def test_waiting_for_a_state_ends(rig: Rig) -> None:
+    node = rig.add("mute", SLEEPS)
+    await rig.supervisor.start(node)
+    with pytest.raises(StateTimedOut, match="it is starting"):
+        await rig.supervisor.wait_state(node, {NodeState.READY}, timeout_s=0.05)
+
+
+async def test_forty_starts_leak_no_descriptor(rig: Rig) -> None:
+    node = rig.add("brief", "")
+    await rig.supervisor.start(node)
+    rig.supervisor.release(node)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(40):
+        await rig.supervisor.start(node)
+        rig.supervisor.release(node)
+    await rig.supervisor.stop(node)
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+async def test_a_process_that_is_gone_is_no_process() -> None:
+    with pytest.raises(ProcessLookupError):
+        NodeProcess(2**22 - 1)
+
+
+async def test_strays_are_found_and_our_own_are_not(rig: Rig) -> None:
+    node = rig.add("ours", SLEEPS)
+    await rig.supervisor.start(node)
+    (rig.folder / "byhand").mkdir()
+    stray = await asyncio.create_subprocess_exec("sleep", "60", cwd=rig.folder / "byhand")
+    try:
+        found = map_processes(rig.folder, {rig.pid(node)})
+        assert [(s.pid, s.folder.name, s.command) for s in found] == [(stray.pid, "byhand", "sleep 60")]
+    finally:
+        stray.kill()
+        await stray.wait()
+
+
+async def test_the_environment_is_built_from_scratch(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_SECRET", "do not inherit")
+    node = rig.add("curious", "import os, signal; print(sorted(os.environ), flush=True); signal.pause()")
+    await rig.supervisor.start(node)
+    out, _ = rig.logs.paths(node)
+    await rig.wait_output(node, "\n")
+    assert out.read_text().strip() in ("['FLEET_BOOT_FD', 'PATH']", "['FLEET_BOOT_FD', 'LC_CTYPE', 'PATH']")
+
+
+def test_a_flood_is_bounded_and_counted(rig: Rig, tmp_path: Path) -> None:
+    out, _ = rig.logs.paths("flood")
+    out.parent.mkdir(exist_ok=True)
+    with out.open("ab") as stream:
+        for round_number in range(5):
+            stream.write(b"x" * 99 + b"\n" * 1 + b"y" * 200_000 + f"end {round_number}\n".encode())
+            stream.flush()
+            rig.logs.rotate(["flood"])
+    files = sorted(path.name for path in out.parent.glob("flood.out.log*"))
+    assert files == ["flood.out.log", "flood.out.log.1", "flood.out.log.2"]
+    assert sum(path.stat().st_size for path in out.parent.iterdir()) < 4 * rig.settings.log_max_bytes
+    assert "MB of output dropped" in out.read_text()
+    assert rig.logs.dropped_bytes["flood"] > 800_000
+    assert (out.parent / "flood.out.log.1").read_text().endswith("end 4\n")
