@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from handshake.boot import BootDocument
 from handshake.errors import Refused, TransportError
@@ -36,7 +35,7 @@ ANSWER_TIMEOUT_S = 10.0
 GOODBYE_TIMEOUT_S = 2.0
 RETRY_FIRST_S = 1.0
 RETRY_CAP_S = 60.0
-LOCAL_RECHECK_S = 60.0
+LOCAL_FAILURES_BORNE = 3
 MAX_REPORTS_PER_MINUTE = 10
 
 PostToChannel = Callable[[str], Awaitable[None]]
@@ -94,7 +93,6 @@ class NodeLink:
         self._local = None
         if boot.socket_path is not None and boot.transport != "channel":
             self._local = LocalClient(Path(boot.socket_path), self._take)
-        self._local_retry_at = 0.0
         self._answers: dict[str, asyncio.Future[Message]] = {}
         """Requests under way; an answer to anything else is not accepted."""
         self._pulses: dict[str, None] = {}
@@ -168,48 +166,64 @@ class NodeLink:
         return message.body
 
     async def _pulse_until_asked(self) -> None:
+        failures, channel_due = 0, 0.0
         while True:
-            interval = RETRY_FIRST_S
-            try:
-                interval = self._intervals[await self._pulse()]
-            except TransportError as error:
-                log.debug("pulse dropped", extra={"why": str(error)})
+            if self._local is not None and await self._pulse_locally(self._local):
+                failures, interval = 0, self._intervals["local"]
+            else:
+                # A master that restarts is back in a second: the socket is tried at every pulse, and the channel,
+                # where Discord counts messages, is used only once that has failed for a while.
+                failures += 1
+                interval = self._intervals["local"] if self._local is not None else self._intervals["channel"]
+                patient = self._local is not None and failures < LOCAL_FAILURES_BORNE
+                if self._post_to_channel is not None and not patient and self._clock() >= channel_due:
+                    channel_due = self._clock() + self._intervals["channel"]
+                    await self._pulse_by_channel(self._post_to_channel)
             try:
                 await asyncio.wait_for(self._verify_again.wait(), interval)
                 return
             except TimeoutError:
                 continue
 
-    async def _pulse(self) -> Literal["local", "channel"]:
+    def _next_pulse(self) -> str:
         text = self._signer.sign(self._describe())
         self._pulses[self._signer.last_token_id] = None
         if len(self._pulses) > 16:
             del self._pulses[next(iter(self._pulses))]
-        return await self._send(text)
+        return text
 
-    async def _send(self, text: str) -> Literal["local", "channel"]:
-        """Send over the local socket, or over the channel while that fails.
+    async def _pulse_locally(self, local: LocalClient) -> bool:
+        try:
+            await local.send(self._next_pulse())
+        except TransportError as error:
+            log.debug("pulse dropped", extra={"why": str(error)})
+            return False
+        return True
+
+    async def _pulse_by_channel(self, post: PostToChannel) -> None:
+        try:
+            await post(channel.wrap(self._next_pulse()))
+        except TransportError as error:
+            log.debug("pulse dropped", extra={"why": str(error)})
+
+    async def _send(self, text: str) -> None:
+        """Send over the local socket, or over the channel when that fails.
 
         Raises
         ------
         TransportError
             Neither works.
         """
-        trouble: TransportError | None = None
-        if self._local is not None and (self._post_to_channel is None or self._clock() >= self._local_retry_at):
+        trouble = TransportError("no transport")
+        if self._local is not None:
             try:
                 await self._local.send(text)
+                return
             except TransportError as error:
                 trouble = error
-                # The first failure is tried again with the next message: a master that restarts is back in a second.
-                self._local_retry_at = self._clock() + LOCAL_RECHECK_S if self._local_retry_at else self._clock()
-            else:
-                self._local_retry_at = 0.0
-                return "local"
         if self._post_to_channel is None:
-            raise trouble or TransportError("no transport")
+            raise trouble
         await self._post_to_channel(channel.wrap(text))
-        return "channel"
 
     def receive_from_channel(self, author_id: int, content: str) -> None:
         """Take a message of VERIFY_CHANNEL; whatever is not the master's own answer to us is ignored."""

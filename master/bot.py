@@ -39,6 +39,7 @@ class MasterTree(app_commands.CommandTree["MasterBot"]):
         if services.operators.includes(actor):
             return True
         if interaction.type is discord.InteractionType.autocomplete:
+            await interaction.response.autocomplete([])
             return False
         name = interaction.command.qualified_name if interaction.command else "a command"
         try:

@@ -117,7 +117,7 @@ class Ledger:
         LedgerError
             Nothing of ``work`` was written.
         LedgerTimedOut
-            It may still be written.
+            It may still be written; so it may be when the caller is cancelled. Later writes come after it.
         """
         done = self._enqueue(work)
         try:
@@ -190,15 +190,15 @@ class Ledger:
         try:
             with self._writer_engine.begin() as connection:
                 for write in group:
-                    outcomes.append((write, *self._write_one(connection, write)))
+                    # What its caller gave up before it began is not written; from here on it is.
+                    if write.done.set_running_or_notify_cancel():
+                        outcomes.append((write, *self._write_one(connection, write)))
         except SQLAlchemyError as error:
             explained = explain(error)
-            outcomes = [(write, None, explained) for write in group]
+            outcomes = [(write, None, explained) for write in group if not write.done.cancelled()]
         self.statistics.groups += 1
         for write, value, failure in outcomes:
             self.statistics.writes += 1
-            if write.done.cancelled():
-                continue
             if failure is not None:
                 self.statistics.failures += 1
                 write.done.set_exception(failure)

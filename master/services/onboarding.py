@@ -136,12 +136,13 @@ class Onboarding:
             bot = await self._check(request.name, request.token)
             await asyncio.to_thread(folders.check_source, source, entry_file)
             node = self._new_node(request.name, request.name, entry_file, bot, request.tags, request.start)
-            tell("reserving the node in the ledger")
-            reserved = await self._reserve(actor, node, request.token, request.tier, origin)
+            reserved = _Reserved(node, self._licensing.issue(node.id, request.tier))
             try:
+                tell("reserving the node in the ledger")
+                await self._reserve(actor, reserved, request.token, origin)
                 tell("cloning the folder")
                 manifest = self._manifest(reserved, version)
-                await asyncio.to_thread(
+                await _in_thread(
                     folders.clone_folder,
                     source,
                     entry_file,
@@ -178,10 +179,11 @@ class Onboarding:
             bot = await self._check(request.name, request.token)
             readiness = _readiness_of(folder, request.readiness)
             node = self._new_node(request.name, folder.name, request.entry, bot, request.tags, request.start, readiness)
-            tell("reserving the node in the ledger")
-            reserved = await self._reserve(actor, node, request.token, request.tier, "folder")
+            reserved = _Reserved(node, self._licensing.issue(node.id, request.tier))
             try:
-                await asyncio.to_thread(write_manifest, folder, self._manifest(reserved, ""))
+                tell("reserving the node in the ledger")
+                await self._reserve(actor, reserved, request.token, "folder")
+                await _in_thread(write_manifest, folder, self._manifest(reserved, ""))
                 tell("committing")
                 active = await self._commit(actor, reserved, entry)
             except BaseException as error:
@@ -276,8 +278,8 @@ class Onboarding:
             updated_at=now,
         )
 
-    async def _reserve(self, actor: Actor, node: Node, token: Secret[str], tier: str, origin: str) -> _Reserved:
-        licence = self._licensing.issue(node.id, tier)
+    async def _reserve(self, actor: Actor, reserved: _Reserved, token: Secret[str], origin: str) -> None:
+        node, licence = reserved.node, reserved.licence
         sealed = self._vault.seal(node.id, token)
         now = self._clock.now()
         duplication = Duplication(
@@ -303,7 +305,6 @@ class Onboarding:
                 f"the name {node.name!r} or its bot was taken a moment ago",
                 hint="`fleet status` lists the nodes",
             ) from error
-        return _Reserved(node, licence)
 
     def _manifest(self, reserved: _Reserved, version: str) -> NodeManifest:
         node = reserved.node
@@ -334,8 +335,8 @@ class Onboarding:
 
     async def _undo(self, reserved: _Reserved, error: BaseException, *, remove: Path) -> None:
         """Leave nothing of a node whose onboarding failed; finishes even while being cancelled."""
-        entry_of_ours = await asyncio.shield(asyncio.to_thread(_belongs_to, remove, reserved.node.id))
-        await asyncio.shield(asyncio.to_thread(_remove, remove if entry_of_ours else None))
+        is_ours = await asyncio.shield(asyncio.to_thread(_belongs_to, remove, reserved.node.id))
+        await asyncio.shield(asyncio.to_thread(_remove, remove if is_ours else None))
         await asyncio.shield(self._release(reserved.node, "failed", f"{type(error).__name__}: {error}"[:300]))
 
     async def _release(self, node: Node, outcome: str, detail: str) -> None:
@@ -375,6 +376,16 @@ class Onboarding:
             state=self._fleet.state_of(node.id),
             seconds=round(time.monotonic() - began, 3),
         )
+
+
+async def _in_thread(function: Callable[..., object], *arguments: object) -> None:
+    """Run blocking work to its end even when the caller is cancelled: half of it must not go on behind his back."""
+    working = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait({working})
+        raise
 
 
 def _readiness_of(folder: Path, wanted: str) -> ReadinessKind:

@@ -67,10 +67,11 @@ def _callback_response(call: Call, interaction: Interaction) -> dict[str, Any]:
         about["response_message_id"] = str(interaction.message.id)
         about["response_message_loading"] = interaction.kind == "deferred"
         about["response_message_ephemeral"] = interaction.ephemeral
-        answer["resource"] = {
-            "type": types[interaction.kind],
-            "message": call.world.render(interaction.message, call.account),
-        }
+        if interaction.kind != "deferred":
+            answer["resource"] = {
+                "type": types[interaction.kind],
+                "message": call.world.render(interaction.message, call.account),
+            }
     return answer
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+from typing import Any
 
 import jwt
 import pytest
@@ -151,7 +152,7 @@ def test_the_algorithm_is_pinned(clock: TurnableClock, algorithm: str) -> None:
         {"seq": "1"},
     ],
 )
-def test_what_is_signed_but_makes_no_sense_is_malformed(clock: TurnableClock, claims: dict[str, object]) -> None:
+def test_what_is_signed_but_makes_no_sense_is_malformed(clock: TurnableClock, claims: dict[str, Any]) -> None:
     assert reason_of(clock, forged(clock, **claims)) is Reason.MALFORMED
 
 

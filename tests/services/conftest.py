@@ -1,0 +1,115 @@
+"""All services over a real ledger, a real sandbox and real processes, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from handshake.redaction import Secret
+from master.discord_rest import DiscordTokenInspector
+from master.ledger.database import Ledger
+from master.security.derivation import check_master_secret, new_master_secret
+from master.services.actors import Actor
+from master.services.container import DiscordView, Services, build_services
+from master.settings import (
+    ChannelSettings,
+    DatabaseSettings,
+    DiscordSettings,
+    IdentitySettings,
+    LicenceTier,
+    OperatorSettings,
+    Settings,
+    SupervisionSettings,
+)
+from master.supervision.clock import SystemClock
+from master.supervision.spawner import PlainSpawner
+from sandbox import BotHandle, Sandbox
+
+OPERATOR = Actor(face="cli", identity="root", name="root")
+STRANGER = Actor(face="discord", identity="42", name="mallory")
+MASTER_ID = 777_777_777_777_777_777
+QUIET_BOT = "import signal; signal.pause()\n"
+
+
+@dataclass
+class House:
+    """A master's services, and what is around them."""
+
+    services: Services
+    sandbox: Sandbox
+    base: Path
+    template: Path
+
+    def token(self, name: str = "bot") -> Secret[str]:
+        return Secret(self.bot(name).token)
+
+    def bot(self, name: str = "bot") -> BotHandle:
+        return self.sandbox.create_bot(name)
+
+    def folders(self) -> list[str]:
+        return sorted(path.name for path in self.base.iterdir()) if self.base.exists() else []
+
+
+def settings_in(folder: Path, sandbox: Sandbox) -> Settings:
+    template = folder / "template"
+    (template / "cogs").mkdir(parents=True)
+    (template / "bot.py").write_text(QUIET_BOT)
+    (template / "VERSION").write_text("9.9\n")
+    (template / "cogs" / "one.py").write_text("x = 1\n")
+    (template / ".env").write_text("SECRET=never cloned\n")
+    state = folder / "state"
+    state.mkdir(mode=0o700)
+    return Settings(
+        home=folder,
+        state_dir=state,
+        database=DatabaseSettings(url=Secret(f"sqlite:///{state / 'ledger.db'}")),
+        identity=IdentitySettings(
+            bots_base_path=folder / "bots",
+            template_path=template,
+            guild_id=0,
+            master_secret=Secret(check_master_secret(new_master_secret())),
+        ),
+        channels=ChannelSettings(verify=1),
+        operators=OperatorSettings(user_ids=frozenset({7}), role_ids=frozenset({8})),
+        supervision=replace(SupervisionSettings(), grace_s=1.0),
+        discord=DiscordSettings(api_base=sandbox.api_base, gateway_url=sandbox.gateway_url),
+        licence_tiers=(LicenceTier(name="standard"), LicenceTier(name="trial", days=14)),
+    )
+
+
+@asynccontextmanager
+async def open_house(settings: Settings, sandbox: Sandbox) -> AsyncIterator[House]:
+    ledger = await Ledger.open(settings.database)
+    services = build_services(
+        settings,
+        ledger,
+        spawner=PlainSpawner(),
+        inspector=DiscordTokenInspector(settings.discord.api_base),
+        discord=DiscordView(user_id=lambda: MASTER_ID, state=lambda: "off"),
+        clock=SystemClock(),
+    )
+    supervising = asyncio.create_task(services.supervisor.run())
+    await asyncio.sleep(0)
+    try:
+        yield House(services, sandbox, settings.identity.bots_base_path, settings.identity.template_path)
+    finally:
+        await services.supervisor.stop_all()
+        supervising.cancel()
+        await asyncio.gather(supervising, return_exceptions=True)
+        await ledger.close()
+
+
+@pytest.fixture
+def house_settings(tmp_path: Path, sandbox: Sandbox) -> Settings:
+    return settings_in(tmp_path, sandbox)
+
+
+@pytest.fixture
+async def house(house_settings: Settings, sandbox: Sandbox) -> AsyncIterator[House]:
+    async with open_house(house_settings, sandbox) as opened:
+        yield opened
