@@ -50,9 +50,9 @@ def fail(error: FleetError, *, as_json: bool = False) -> NoReturn:
             }
         )
     else:
-        errors.print(Text.assemble(("error: ", "bold red"), error.message))
+        errors.print(Text.assemble(("error: ", "bold red"), error.message), soft_wrap=True)
         for line in error.hint.splitlines():
-            errors.print(Text.assemble(("hint:  ", "cyan"), line))
+            errors.print(Text.assemble(("hint:  ", "cyan"), line), soft_wrap=True)
     raise typer.Exit(int(error.exit_code))
 
 
