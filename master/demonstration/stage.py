@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import msgspec
 
+from handshake.sockets import short_path
 from master.control.client import ControlClient
 from master.control.protocol import RegisterParams, StatusParams
 from master.errors import FleetError
@@ -283,7 +284,8 @@ class EventTap:
         self.events: list[FleetEvent] = []
 
     async def __aenter__(self) -> Self:
-        reader, self._writer = await asyncio.open_unix_connection(str(self._path), limit=1 << 20)
+        with short_path(self._path) as name:
+            reader, self._writer = await asyncio.open_unix_connection(name, limit=1 << 20)
         self._writer.write(b'{"method":"events","params":{}}\n')
         await self._writer.drain()
         self._reading = asyncio.create_task(self._read(reader))
