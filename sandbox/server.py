@@ -214,6 +214,8 @@ def _shape(result: Any) -> tuple[int, Any]:
 
 
 def _json(status: int, body: Any, headers: dict[str, str]) -> web.Response:
+    # Discord stands behind a proxy; discord.py takes a 429 without this for a ban by that proxy, and gives up.
+    headers = {**headers, "Via": "1.1 sandbox"}
     if body is None:
         return web.Response(status=status, headers=headers)
     return web.Response(status=status, body=as_json(body), content_type="application/json", headers=headers)

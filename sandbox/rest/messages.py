@@ -183,8 +183,9 @@ async def remove_reaction(call: Call) -> Any:
 async def list_reactions(call: Call) -> Any:
     """GET .../reactions/{emoji_name}."""
     channel = _channel(call)
-    users = _message(call, channel).reactions.get(_emoji(call), [])
     limit = call.query("limit", default=25, least=1, most=100)
+    after = call.query("after", default=0, least=0, most=2**63)
+    users = sorted(i for i in _message(call, channel).reactions.get(_emoji(call), []) if i > after)
     return [payloads.user(call.world.users[user_id]) for user_id in users[:limit]]
 
 
