@@ -67,6 +67,7 @@ IDENTITY = {{
 CHANNELS = {{"VERIFY": {verify_id}, "PATCH": {patch_id}, "LOG": {log_id}}}
 OPERATORS = {{"USERS": [{operator_id}]}}
 SUPERVISION = {{"PULSE_INTERVAL_S": {pulse_s}}}
+HANDSHAKE = {{"TRANSPORT": "{transport}", "CHANNEL_PULSE_INTERVAL_S": 5.0}}
 DISCORD = {{"API_BASE": "{api_base}", "GATEWAY_URL": "{gateway_url}"}}
 '''
 
@@ -97,10 +98,13 @@ class Stage:
         Where to put the home instead; it is kept then.
     pulse_s
         The nodes' pulse interval: short, for people to see.
+    transport
+        ``auto``, ``local`` or ``channel``.
     """
 
-    def __init__(self, *, keep: Path | None = None, pulse_s: float = 2.0) -> None:
+    def __init__(self, *, keep: Path | None = None, pulse_s: float = 2.0, transport: str = "auto") -> None:
         self._keep = keep
+        self._transport = transport
         self._pulse_s = pulse_s
         self.sandbox = Sandbox()
         self.home = Path()
@@ -142,6 +146,7 @@ class Stage:
             log_id=self.log.id,
             operator_id=self.operator.id,
             pulse_s=self._pulse_s,
+            transport=self._transport,
             api_base=self.sandbox.api_base,
             gateway_url=self.sandbox.gateway_url,
         )
@@ -224,8 +229,13 @@ class Stage:
         raise StageError(f"the master knows no {name}")
 
     async def register(self, name: str) -> Registered:
-        """Register a new bot through the control socket."""
-        params = RegisterParams(name=name, token=self.create_bot(name).token)
+        """Make a bot, invite it, and register it through the control socket."""
+        self.create_bot(name)
+        return await self.duplicate(name)
+
+    async def duplicate(self, name: str) -> Registered:
+        """Register a bot that exists already."""
+        params = RegisterParams(name=name, token=self.bots[name].token)
         return await asyncio.to_thread(self.client.call, "register", params, answer=Registered, timeout_s=60.0)
 
     def listen(self) -> EventTap:

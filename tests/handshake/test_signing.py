@@ -69,6 +69,19 @@ def test_a_signed_message_is_read_back_as_it_was_written(clock: TurnableClock) -
     assert (message.node_id, message.epoch, message.sequence) == ("01NODE", 2, 1)
 
 
+def test_any_jwt_library_can_check_our_messages(clock: TurnableClock) -> None:
+    text = Signer(KEY, from_master=False, clock=clock).sign(PULSE)
+    claims = jwt.decode(
+        text,
+        KEY.secret.reveal(),
+        algorithms=["HS256"],
+        audience="master",
+        options={"verify_exp": False, "verify_iat": False},
+    )
+    assert (claims["iss"], claims["body"]["guilds"]) == ("01NODE", 3)
+    assert jwt.get_unverified_header(text) == {"alg": "HS256", "kid": "01NODE.2", "typ": "heartbeat"}
+
+
 def test_the_masters_answer_names_the_request(clock: TurnableClock) -> None:
     signer = Signer(KEY, from_master=True, clock=clock)
     text = signer.sign(VerificationResponse(accepted=True), in_reply_to="abc")
