@@ -19,7 +19,7 @@ _STEPS: dict[str, list[str]] = {
     "format": ["ruff", "format", "--check", "."],
     "lint": ["ruff", "check", "."],
     "types": ["mypy"],
-    "layers": ["importlinter.cli", "lint"],
+    "layers": ["lint-imports"],
 }
 STEP_TIMEOUT_S = 900.0
 
@@ -67,12 +67,8 @@ def _check_code(root: Path | None) -> None:
     if root is None:
         raise NoCheckout("this is no source checkout", hint="clone the repository to work on the code")
     failed = []
-    for name, (module, *arguments) in _STEPS.items():
-        command = (
-            [sys.executable, "-c", _RUN_LINTER, *arguments]
-            if name == "layers"
-            else [sys.executable, "-m", module, *arguments]
-        )
+    for name, (tool, *arguments) in _STEPS.items():
+        command = [str(Path(sys.executable).with_name(tool)), *arguments]
         done = subprocess.run(  # noqa: S603 - our own tools
             command, cwd=root, capture_output=True, text=True, timeout=STEP_TIMEOUT_S, check=False
         )
@@ -83,9 +79,6 @@ def _check_code(root: Path | None) -> None:
             console.print(Text(done.stdout + done.stderr), soft_wrap=True)
     if failed:
         raise typer.Exit(ExitCode.FAILED)
-
-
-_RUN_LINTER = "import sys; from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 
 def test(context: typer.Context) -> None:
