@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from dataclasses import dataclass
 
@@ -18,10 +19,11 @@ from master.instance import InstanceLock
 from master.ledger.database import Ledger
 from master.security.tokens import check_token_format
 from master.services.container import DiscordView, Services, build_services
+from master.services.launching import node_environment
 from master.services.verification import Source
 from master.settings import Settings
 from master.supervision.clock import SystemClock
-from master.supervision.spawner import PlainSpawner
+from master.supervision.zygote_spawner import ZygoteSpawner
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +67,11 @@ async def run_master(settings: Settings) -> ExitCode:
 async def _run_with(settings: Settings, ledger: Ledger) -> None:
     apply_endpoints(settings.discord.api_base, settings.discord.gateway_url)
     discord = _discord_connection(settings)
+    spawner = ZygoteSpawner(node_environment(os.environ))
     services = build_services(
         settings,
         ledger,
-        spawner=PlainSpawner(),
+        spawner=spawner,
         inspector=DiscordTokenInspector(settings.discord.api_base),
         discord=DiscordView(user_id=discord.user_id, state=discord.state),
         clock=SystemClock(),
@@ -86,6 +89,7 @@ async def _run_with(settings: Settings, ledger: Ledger) -> None:
         async with asyncio.TaskGroup() as group:
             supervising = group.create_task(services.supervisor.run(), name="supervisor")
             presence = group.create_task(discord.run(services), name="discord")
+            await spawner.warm()
             await services.fleet.open()
             log.info("master up", extra={"nodes": len(services.directory), "home": str(settings.home)})
             await ending.asked.wait()
@@ -97,6 +101,7 @@ async def _run_with(settings: Settings, ledger: Ledger) -> None:
     finally:
         await control.close()
         await nodes.close()
+        await spawner.close()
         await ledger.flush()
 
 

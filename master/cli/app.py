@@ -64,7 +64,7 @@ def _options(
 def run() -> int:
     """Run the command line; gives the exit code."""
     try:
-        result = app(standalone_mode=False)
+        result = app(standalone_mode=False, prog_name="fleet")
     except typer.Exit as ending:
         return ending.exit_code
     except (KeyboardInterrupt, asyncio.CancelledError):

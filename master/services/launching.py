@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from handshake.boot import BootDocument, encode_boot
@@ -21,6 +21,12 @@ from master.supervision.supervisor import NodeSpec
 
 # What a node inherits of the master's environment: enough to run a program, and nothing that could be a secret.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+def node_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Give the whole environment of a node, and of the zygote that forks it."""
+    inherited = {name: environment[name] for name in _INHERITED if name in environment}
+    return {**inherited, "PYTHONUNBUFFERED": "1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,16 +73,12 @@ class Launcher:
             name=node.name,
             folder=folder,
             command=(sys.executable, node.entry),
-            environment=self._environment(),
+            environment=node_environment(os.environ),
             boot=encode_boot(await self._boot_document(node)),
             stdout_path=stdout_path,
             stderr_path=stderr_path,
             limits=Limits(memory_bytes=supervision.memory_limit_bytes, open_files=supervision.open_files_limit),
         )
-
-    def _environment(self) -> dict[str, str]:
-        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        return {**inherited, "PYTHONUNBUFFERED": "1"}
 
     async def _boot_document(self, node: Node) -> BootDocument:
         sealed = await self.ledger.read(lambda connection: tokens.load(connection, node.id))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+log = logging.getLogger(__name__)
+
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+REPORT_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,8 @@ class NodeProcess:
     pid
         Leader of its own session and process group.
     reap
-        Called once, when the process has ended; tells how. None for a process that is not our child.
+        For our own child: called once, when the process has ended; tells how. For a child of the zygote, which reaps
+        it: the future that will tell. None for anybody else's.
 
     Raises
     ------
@@ -74,7 +79,7 @@ class NodeProcess:
         There is no such process.
     """
 
-    def __init__(self, pid: int, reap: Callable[[], ExitReport] | None = None) -> None:
+    def __init__(self, pid: int, reap: Callable[[], ExitReport] | asyncio.Future[ExitReport] | None = None) -> None:
         self.pid = pid
         self._reap = reap
         self._loop = asyncio.get_running_loop()
@@ -89,12 +94,25 @@ class NodeProcess:
         self._loop.add_reader(self._pidfd, self._on_exit)
 
     def _on_exit(self) -> None:
+        if isinstance(self._reap, asyncio.Future):
+            # The zygote ends the group and reaps; its word is on the way.
+            self._close()
+            self._reap.add_done_callback(lambda report: self._settle(report.result()))
+            self._loop.call_later(REPORT_TIMEOUT_S, self._settle, ExitReport())
+            return
         # Before the leader is reaped its pid, and so the group's, cannot be anyone else's: what it left goes now.
         self.kill_group(signal.SIGKILL)
         report = self._reap() if self._reap is not None else ExitReport()
         self._close()
-        if not self.exited.done():
-            self.exited.set_result(report)
+        self._settle(report)
+
+    def _settle(self, report: ExitReport) -> None:
+        if self.exited.done():
+            return
+        if report == ExitReport():
+            # The zygote is gone: nobody knows how it ended, and nobody ended what it left.
+            self.kill_group(signal.SIGKILL)
+        self.exited.set_result(report)
 
     def detach(self) -> None:
         """Stop watching, and leave the process as it is."""
@@ -116,8 +134,13 @@ class NodeProcess:
 
     def kill_group(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Signal the whole process group; nothing happens when it is empty."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        try:
             os.killpg(self.pid, number)
+        except ProcessLookupError:
+            # Forked a moment ago, and not yet the leader of a group of its own.
+            self.send_signal(number)
+        except PermissionError:
+            log.warning("a process group may not be signalled", extra={"pid": self.pid})
 
     def usage(self) -> Usage | None:
         """Read what the process uses now; None when it has ended."""

@@ -99,7 +99,7 @@ class PlainSpawner:
             environment = dict(request.environment)
             inherited: tuple[int, ...] = ()
             if request.boot is not None:
-                descriptor = _pipe_with(request.boot, opened)
+                descriptor = pipe_with(request.boot, opened)
                 environment[BOOT_FD_VARIABLE] = str(descriptor)
                 inherited = (descriptor,)
             popen = subprocess.Popen(  # noqa: S603 - the command is the node's own
@@ -107,8 +107,8 @@ class PlainSpawner:
                 cwd=request.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                stdout=_open_log(request.stdout_path, opened),
-                stderr=_open_log(request.stderr_path, opened),
+                stdout=open_log(request.stdout_path, opened),
+                stderr=open_log(request.stderr_path, opened),
                 pass_fds=inherited,
                 start_new_session=True,
             )
@@ -120,14 +120,14 @@ class PlainSpawner:
         finally:
             for descriptor in opened:
                 os.close(descriptor)
-        _apply(request.limits, popen.pid)
+        apply_limits(request.limits, popen.pid)
         return popen
 
     async def close(self) -> None:
         """Do nothing: plain processes are nobody's."""
 
 
-def _pipe_with(payload: bytes, opened: list[int]) -> int:
+def pipe_with(payload: bytes, opened: list[int]) -> int:
     """Give the reading end of a pipe that already holds ``payload``, which fits (``encode_boot`` sees to it)."""
     reading, writing = os.pipe()
     opened.append(reading)
@@ -138,7 +138,7 @@ def _pipe_with(payload: bytes, opened: list[int]) -> int:
     return reading
 
 
-def _open_log(path: Path, opened: list[int]) -> int:
+def open_log(path: Path, opened: list[int]) -> int:
     """Open a log for appending; where that fails (a full or read-only disk) the output is lost, not the node."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -150,7 +150,7 @@ def _open_log(path: Path, opened: list[int]) -> int:
     return descriptor
 
 
-def _apply(limits: Limits, pid: int) -> None:
+def apply_limits(limits: Limits, pid: int) -> None:
     """Set the limits of a process that has just begun; it may already have ended."""
     if not limits.open_files:
         return
