@@ -83,6 +83,7 @@ async def _run_with(settings: Settings, ledger: Ledger) -> None:
         settings.control_socket_path, services, lambda stop_nodes: ending.ask(stop_nodes=stop_nodes)
     )
     await services.onboarding.recover()
+    await services.fleet.load()
     await nodes.start()
     await control.start()
     try:

@@ -107,6 +107,20 @@ def kill(
     _act("kill", names, everyone=everyone, home=home, as_json=as_json)
 
 
+def release(
+    names: NodesArgument = None, everyone: AllOption = False, home: HomeOption = None, as_json: JsonOption = False
+) -> None:
+    """End the backoff or quarantine of nodes."""
+    _act("release", names, everyone=everyone, home=home, as_json=as_json)
+
+
+def clear(
+    names: NodesArgument = None, everyone: AllOption = False, home: HomeOption = None, as_json: JsonOption = False
+) -> None:
+    """Take the flag off nodes, once you know what the refused message was."""
+    _act("clear", names, everyone=everyone, home=home, as_json=as_json)
+
+
 def shutdown(
     home: HomeOption = None,
     yes: YesOption = False,

@@ -56,7 +56,7 @@ class StatusParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NamesParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``start``, ``stop``, ``restart``, ``kill`` -> ActionResult events, then all; ``logs`` -> list[LogPaths]."""
+    """The verbs (``start``, ``stop``, ...) -> ActionResult events, then all; ``logs`` -> list[LogPaths]."""
 
     names: tuple[str, ...] = ()
     all: bool = False

@@ -70,6 +70,8 @@ class ControlServer:
             "stop": _Method(NamesParams, self._verb("stop")),
             "restart": _Method(NamesParams, self._verb("restart")),
             "kill": _Method(NamesParams, self._verb("kill")),
+            "release": _Method(NamesParams, self._verb("release")),
+            "clear": _Method(NamesParams, self._verb("clear")),
             "logs": _Method(NamesParams, self._logs),
             "register": _Method(RegisterParams, self._register),
             "dup": _Method(DuplicateParams, self._duplicate),

@@ -36,7 +36,7 @@ from master.supervision.supervisor import NodeView, Supervisor
 
 log = logging.getLogger(__name__)
 
-Verb = Literal["start", "stop", "restart", "kill"]
+Verb = Literal["start", "stop", "restart", "kill", "release", "clear"]
 
 
 class Fleet:
@@ -72,26 +72,27 @@ class Fleet:
         self._process = psutil.Process()
         self._process.cpu_percent()
 
-    async def open(self) -> None:
-        """Load the nodes, take back those that still run, and start those that should."""
+    async def load(self) -> None:
+        """Load the nodes, and take back those that still run; nothing is started yet."""
         for node in await self._ledger.read(nodes.list_active):
             self._directory.put(node)
             self.enrol(node)
-        wanted: list[Node] = []
         for node in self._directory:
-            if self._adopt(node):
-                if node.desired_state is DesiredState.STOPPED:
-                    await self._supervisor.stop(node.id)
-            elif node.desired_state is DesiredState.RUNNING:
-                wanted.append(node)
-        async with asyncio.TaskGroup() as starting:
-            for node in wanted:
-                starting.create_task(self._start_at_opening(node))
+            self._adopt(node)
 
-    def _adopt(self, node: Node) -> bool:
-        if node.pid is None or node.pid_started_at is None:
-            return False
-        return self._supervisor.adopt(node.id, node.pid, node.pid_started_at)
+    async def open(self) -> None:
+        """Bring every node to its desired state, those of the lowest priority number first."""
+        async with asyncio.TaskGroup() as opening:
+            for node in self._directory:
+                running = self._supervisor.pid_of(node.id) is not None
+                if node.desired_state is DesiredState.RUNNING and not running:
+                    opening.create_task(self._start_at_opening(node))
+                elif node.desired_state is DesiredState.STOPPED and running:
+                    opening.create_task(self._supervisor.stop(node.id))
+
+    def _adopt(self, node: Node) -> None:
+        if node.pid is not None and node.pid_started_at is not None:
+            self._supervisor.adopt(node.id, node.pid, node.pid_started_at)
 
     async def _start_at_opening(self, node: Node) -> None:
         """Start one node; its trouble is its own and must not keep the others from starting."""
@@ -184,6 +185,29 @@ class Fleet:
     async def kill(self, actor: Actor, name: str) -> NodeStatus:
         """SIGKILL a node's whole process group at once, and want it stopped."""
         return await self._do(actor, "kill", name, DesiredState.STOPPED, self._supervisor.kill)
+
+    async def release(self, actor: Actor, name: str) -> NodeStatus:
+        """End a node's backoff or quarantine, and forget its past exits."""
+        async with self._auditor.action(actor, "release") as entry:
+            node = self._directory.find(name)
+            entry.node_id, entry.detail = node.id, node.name
+            self._supervisor.release(node.id)
+            return self._status_of(node)
+
+    async def clear(self, actor: Actor, name: str) -> NodeStatus:
+        """Take a node's flag off."""
+        async with self._auditor.action(actor, "clear") as entry:
+            node = self._directory.find(name)
+            entry.node_id, entry.detail = node.id, f"{node.name}: {node.flag_reason}"
+            now = self._clock.now()
+
+            def write(connection: Connection) -> Node | None:
+                nodes.clear_flag(connection, node.id, at=now)
+                return nodes.get(connection, node.id)
+
+            cleared = await self._ledger.write(write) or node
+            self._directory.put(cleared)
+            return self._status_of(cleared)
 
     async def _do(
         self, actor: Actor, verb: Verb, name: str, desired: DesiredState, deed: Callable[[str], Awaitable[None]]

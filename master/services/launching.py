@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from handshake.boot import BootDocument, encode_boot
 from master.ledger import tokens
@@ -48,6 +48,7 @@ class Launcher:
     logs: NodeLogs
     current: Callable[[str], Node | None]
     master_user_id: Callable[[], int]
+    sealed_tokens: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     def spec(self, node: Node) -> NodeSpec:
         """Give the supervisor's view of a node."""
@@ -80,13 +81,20 @@ class Launcher:
             limits=Limits(memory_bytes=supervision.memory_limit_bytes, open_files=supervision.open_files_limit),
         )
 
-    async def _boot_document(self, node: Node) -> BootDocument:
-        sealed = await self.ledger.read(lambda connection: tokens.load(connection, node.id))
+    async def _sealed_token(self, node: Node) -> bytes:
+        """Give a node's token as it is sealed; kept after the first time, so that a restart waits on no database."""
+        sealed = self.sealed_tokens.get(node.id)
         if sealed is None:
-            raise TokenRefused(
-                f"the ledger holds no token for {node.name}",
-                hint=f"register {node.name} again with its token",
-            )
+            sealed = await self.ledger.read(lambda connection: tokens.load(connection, node.id))
+            if sealed is None:
+                raise TokenRefused(
+                    f"the ledger holds no token for {node.name}", hint=f"register {node.name} again with its token"
+                )
+            self.sealed_tokens[node.id] = sealed
+        return sealed
+
+    async def _boot_document(self, node: Node) -> BootDocument:
+        sealed = await self._sealed_token(node)
         settings = self.settings
         key = self.secret.derive_node_key(node.id, node.key_epoch)
         return BootDocument(

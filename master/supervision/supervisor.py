@@ -138,13 +138,6 @@ class Supervisor:
         self._runners[spec.node_id] = runner
         self._launch(runner)
 
-    async def forget(self, node_id: str) -> None:
-        """Stop a node and know it no more."""
-        await self._runner(node_id).stop()
-        self._tasks.pop(node_id).cancel()
-        del self._runners[node_id]
-        self._samples.pop(node_id, None)
-
     def _runner(self, node_id: str) -> Runner:
         try:
             return self._runners[node_id]

@@ -7,10 +7,14 @@ import os
 import signal
 import sqlite3
 import sys
+import time
 
 import psutil
 import pytest
 
+from handshake.messages import Heartbeat
+from handshake.redaction import Secret
+from handshake.signing import NodeKey, Signer
 from master.control.client import NoMaster, RemoteError
 from master.control.protocol import NamesParams
 from master.demonstration.stage import EventTap, Stage
@@ -164,9 +168,10 @@ async def test_a_node_that_died_while_there_was_no_master_is_started_by_the_next
     await stage.master.process.wait()
     os.kill(pid, signal.SIGKILL)
     await stage.start_master()
-    node = await stage.node("atlas")
-    assert node.pid is not None
-    assert node.pid != pid
+    async with stage.listen() as again:
+        if (await stage.node("atlas")).pid is None:
+            await again.wait_for("spawned", "atlas")
+    assert (await stage.node("atlas")).pid not in (None, pid)
 
 
 async def test_a_second_master_refuses_to_start(stage: Stage) -> None:
@@ -205,6 +210,25 @@ async def test_a_node_whose_token_was_reset_is_told_apart_and_the_others_go_on(s
     backoff = await tap.wait_for("backoff", "atlas")
     assert "token" in backoff.detail
     assert (await stage.node("borealis")).state == "ready"
+
+
+async def test_a_flag_is_cleared_and_a_quarantine_released_by_the_operator(stage: Stage, tap: EventTap) -> None:
+    await stage.register("atlas")
+    await tap.wait_for("ready", "atlas")
+    await stage.operator.sends(stage.verify, f"```\n{forged_pulse((await stage.node('atlas')).id)}\n```")
+    await tap.wait_for("refused", "atlas")
+    assert (await stage.node("atlas")).flag_reason == "bad_signature"
+    for verb in ("clear", "release"):
+        (result,) = await asyncio.to_thread(
+            stage.client.call, verb, NamesParams(names=("atlas",)), answer=list[ActionResult], timeout_s=20
+        )
+        assert (result.ok, result.state) == (True, "ready")
+    assert (await stage.node("atlas")).flag_reason == ""
+
+
+def forged_pulse(node_id: str) -> str:
+    key = NodeKey(node_id, 1, Secret(os.urandom(32)))
+    return Signer(key, from_master=False, clock=time.time).sign(Heartbeat(uptime_s=1.0))
 
 
 async def test_unknown_names_and_methods_are_errors_with_codes(stage: Stage) -> None:
