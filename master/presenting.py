@@ -11,6 +11,7 @@ from master.errors import FleetError
 from master.services.actors import Actor
 from master.services.views import NodeStatus, Registered
 from master.settings import EmojiSettings, Settings
+from master.wording import duration
 
 if TYPE_CHECKING:
     from master.bot import MasterBot
@@ -118,20 +119,6 @@ def state_emoji(emojis: EmojiSettings, state: str) -> str:
         "degraded": emojis.degraded,
         "stopped": emojis.stopped,
     }.get(state, emojis.failed)
-
-
-def duration(seconds: float | None) -> str:
-    """Write a duration in its two largest units."""
-    if seconds is None:
-        return "-"
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02}s"
-    if whole < 86_400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
-    return f"{whole // 86_400}d{whole % 86_400 // 3600:02}h"
 
 
 def node_line(emojis: EmojiSettings, node: NodeStatus) -> str:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from master.errors import FleetError
 from master.services.views import FleetStatus, NodeStatus
+from master.wording import duration
 
 # Rich follows NO_COLOR by itself: https://no-color.org.
 console = Console(highlight=False, soft_wrap=False)
@@ -76,20 +77,6 @@ def confirm(question: str, *, yes: bool) -> None:
         raise typer.Exit(2)
     if not typer.confirm(question):
         raise typer.Exit(0)
-
-
-def duration(seconds: float | None) -> str:
-    """Write a duration in its two largest units."""
-    if seconds is None:
-        return "-"
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02}s"
-    if whole < 86_400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
-    return f"{whole // 86_400}d{whole % 86_400 // 3600:02}h"
 
 
 def megabytes(size: float | None) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from handshake.redaction import Secret
+from master.demonstration.stage import EventTap, Stage
 from master.ledger.database import Ledger
 from master.security.derivation import MasterSecret, check_master_secret, new_master_secret
 from master.settings import DatabaseSettings
@@ -62,3 +63,21 @@ async def sandbox() -> AsyncIterator[Sandbox]:
         yield running
         if running.conformance is not None:
             assert running.conformance.violations == []
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    """A real master and real nodes as processes, on a sandbox."""
+    async with Stage(pulse_s=0.5) as up:
+        await up.start_master()
+        yield up
+        if up.sandbox.conformance is not None:
+            assert up.sandbox.conformance.violations == []
+            assert up.sandbox.conformance.checked > 0
+
+
+@pytest.fixture
+async def tap(stage: Stage) -> AsyncIterator[EventTap]:
+    """The events of the stage's master."""
+    async with stage.listen() as listening:
+        yield listening

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from handshake.errors import TransportError
+from handshake.listening import UnixListener
 from handshake.messages import MAX_MESSAGE_BYTES
-from handshake.sockets import Peer, bind_listener, peer_of, short_path
-
-log = logging.getLogger(__name__)
+from handshake.sockets import Peer, short_path
 
 Handler = Callable[[str, Peer], Awaitable[str | None]]
 """Takes a message and who sent it; gives the answer, or None."""
@@ -34,10 +32,14 @@ class LocalServer:
     """
 
     def __init__(self, path: Path, handler: Handler) -> None:
-        self._path = path
         self._handler = handler
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._listener = UnixListener(
+            path,
+            self._converse,
+            admits=lambda peer: peer.user_id == os.geteuid(),
+            limit=MAX_MESSAGE_BYTES,
+            max_connections=MAX_CONNECTIONS,
+        )
 
     async def start(self) -> None:
         """Begin to listen.
@@ -47,35 +49,11 @@ class LocalServer:
         OSError
             Another process listens there, or the folder cannot be written.
         """
-        listener = bind_listener(self._path, backlog=MAX_CONNECTIONS)
-        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=MAX_MESSAGE_BYTES)
+        await self._listener.start()
 
     async def close(self) -> None:
         """Stop listening and end the connections."""
-        if self._server is not None:
-            self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-        self._path.unlink(missing_ok=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a connection is served in a task")
-        self._connections.add(task)
-        try:
-            peer = peer_of(writer.get_extra_info("socket"))
-            if peer.user_id == os.geteuid() and len(self._connections) <= MAX_CONNECTIONS:
-                await self._converse(reader, writer, peer)
-            else:
-                log.warning("connection refused", extra={"user_id": peer.user_id, "pid": peer.pid})
-        except (ConnectionError, ValueError) as error:
-            # ValueError: a line longer than any message. Either way this connection is of no more use.
-            log.debug("connection ended", extra={"why": type(error).__name__})
-        finally:
-            self._connections.discard(task)
-            writer.close()
+        await self._listener.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer) -> None:
         while line := await reader.readline():

@@ -13,10 +13,11 @@ from discord.ext import commands
 from master.bot import MasterBot
 from master.cogs._views import Confirm, OperatorView
 from master.errors import FleetError
-from master.presenting import actor_of, answer, defer, duration, error_embed, node_line, success_embed
+from master.presenting import actor_of, answer, defer, error_embed, node_line, success_embed
 from master.services.container import Services
 from master.services.fleet import Verb
 from master.services.views import FleetStatus
+from master.wording import duration
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
+from handshake.listening import UnixListener
 from handshake.redaction import Secret
-from handshake.sockets import bind_listener, peer_of
+from handshake.sockets import Peer
 from master.control.protocol import (
     MAX_REQUEST_BYTES,
     Answer,
@@ -58,11 +59,15 @@ class ControlServer:
     """
 
     def __init__(self, path: Path, services: Services, shut_down: Callable[[bool], None]) -> None:
-        self._path = path
         self._services = services
         self._shut_down = shut_down
-        self._connections: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._listener = UnixListener(
+            path,
+            self._converse,
+            admits=lambda peer: peer.user_id in (0, os.geteuid()),
+            limit=MAX_REQUEST_BYTES,
+            max_connections=MAX_CONNECTIONS,
+        )
         self._methods: dict[str, _Method] = {
             "ping": _Method(NoParams, self._ping),
             "status": _Method(StatusParams, self._status),
@@ -87,38 +92,13 @@ class ControlServer:
         OSError
             The socket cannot be made.
         """
-        listener = bind_listener(self._path)
-        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=MAX_REQUEST_BYTES)
+        await self._listener.start()
 
     async def close(self) -> None:
         """Stop listening and end the connections."""
-        if self._server is not None:
-            self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-        self._path.unlink(missing_ok=True)
+        await self._listener.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a connection is served in a task")
-        self._connections.add(task)
-        try:
-            if len(self._connections) <= MAX_CONNECTIONS:
-                await self._converse(reader, writer)
-        except (ConnectionError, TimeoutError):
-            log.debug("control connection ended by its caller")
-        finally:
-            self._connections.discard(task)
-            writer.close()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = peer_of(writer.get_extra_info("socket"))
-        if peer.user_id not in (0, os.geteuid()):
-            log.warning("control connection refused", extra={"user_id": peer.user_id})
-            return
-
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer) -> None:
         async def send(answer: Answer) -> None:
             writer.write(msgspec.json.encode(answer) + b"\n")
             await writer.drain()
