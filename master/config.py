@@ -233,6 +233,7 @@ _SUPERVISION: dict[str, tuple[str, float, float]] = {
     "BACKOFF_FACTOR": ("backoff_factor", 1, 10),
     "BACKOFF_CAP_S": ("backoff_cap_s", 0.01, 86_400),
     "BACKOFF_JITTER": ("backoff_jitter", 0, 0.9),
+    "STEADY_AFTER_S": ("steady_after_s", 0.1, 86_400),
     "HEALTHY_AFTER_S": ("healthy_after_s", 0.1, 86_400),
     "QUARANTINE_EXITS": ("quarantine_exits", 1, 1000),
     "QUARANTINE_WINDOW_S": ("quarantine_window_s", 1, 86_400),

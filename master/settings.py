@@ -87,6 +87,8 @@ class SupervisionSettings:
     backoff_factor: float = 2.0
     backoff_cap_s: float = 60.0
     backoff_jitter: float = 0.2
+    steady_after_s: float = 10.0
+    """Ready for this long before its exit: no crash loop; started again at once, within the daily ceiling."""
     healthy_after_s: float = 120.0
     quarantine_exits: int = 6
     quarantine_window_s: float = 120.0

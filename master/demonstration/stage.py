@@ -203,8 +203,8 @@ class Stage:
                 status = await self.status()
             except FleetError:
                 status = None
-            if status is not None and status.master.discord == "ready":
-                return
+            if status is not None and status.master.discord not in ("connecting", "off"):
+                return  # ready, or refused for good
             await asyncio.sleep(0.02)
 
     @property

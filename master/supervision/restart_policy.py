@@ -29,6 +29,8 @@ class RestartPolicy:
 
     The first restart is at once; then the delay grows by a factor, with jitter, up to a cap, and is reset once the node
     was ready for a healthy period. More exits in a window than allowed mean quarantine: slow retries, for ever.
+    A node that had been ready for a while (somebody killed it, memory ran out) is no crash loop: it starts again at
+    once, but counts towards the daily ceiling.
 
     Parameters
     ----------
@@ -59,18 +61,20 @@ class RestartPolicy:
         settings = self._settings
         if ready_for_s is not None and ready_for_s >= settings.healthy_after_s:
             self.release()
-        self._exits.append(now)
+        steady = ready_for_s is not None and ready_for_s >= settings.steady_after_s
         self._exits_today.append(now)
+        if not steady:
+            self._exits.append(now)
+            self._failures += 1
         while self._exits and now - self._exits[0] > settings.quarantine_window_s:
             self._exits.popleft()
         while now - self._exits_today[0] > _DAY_S:
             self._exits_today.popleft()
-        self._failures += 1
         if self.quarantined or len(self._exits) > settings.quarantine_exits or len(self._exits_today) > DAILY_EXITS:
             self.quarantined = True
             return Decision(self._jittered(settings.quarantine_retry_s), True, self._reason())
-        if self._failures == 1:
-            return Decision(0.0, False, "first restart")
+        if steady or self._failures == 1:
+            return Decision(0.0, False, "it had been ready" if steady else "first restart")
         exponent = min(self._failures - 2, 60)
         delay = min(settings.backoff_initial_s * settings.backoff_factor**exponent, settings.backoff_cap_s)
         return Decision(self._jittered(delay), False, f"restart {self._failures} in a row")

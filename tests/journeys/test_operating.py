@@ -199,6 +199,16 @@ async def test_discord_refusing_the_master_leaves_the_fleet_running(stage: Stage
     await tap.wait_for("ready", "atlas", since=since)
 
 
+async def test_a_missing_intent_of_the_master_is_named_and_the_fleet_runs_without_discord() -> None:
+    async with Stage(pulse_s=0.5) as stage:
+        stage.master_bot.account.privileged_intents = 0
+        await stage.start_master()
+        async with stage.listen() as tap:
+            assert "MESSAGE CONTENT" in (await stage.status()).master.discord
+            await stage.register("atlas")
+            await tap.wait_for("ready", "atlas")
+
+
 async def test_a_node_whose_token_was_reset_is_told_apart_and_the_others_go_on(stage: Stage, tap: EventTap) -> None:
     for name in ("atlas", "borealis"):
         await stage.register(name)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from master.settings import SupervisionSettings
-from master.supervision.restart_policy import RestartPolicy
+from master.supervision.restart_policy import DAILY_EXITS, RestartPolicy
 
 SETTINGS = SupervisionSettings(
     backoff_initial_s=1, backoff_factor=2, backoff_cap_s=10, backoff_jitter=0.0, quarantine_exits=8
@@ -33,6 +33,13 @@ def test_too_many_exits_in_the_window_quarantine_and_more_do_not_free() -> None:
     assert judge.after_exit(99_999.0, ready_for_s=1.0).quarantined
 
 
+def test_a_node_that_had_been_ready_starts_at_once_up_to_the_daily_ceiling() -> None:
+    judge = policy()
+    decisions = [judge.after_exit(1000.0 + 15 * number, ready_for_s=12.0) for number in range(DAILY_EXITS + 1)]
+    assert {decision.delay_s for decision in decisions[:-1]} == {0}
+    assert decisions[-1].quarantined
+
+
 def test_a_healthy_period_forgets_what_was() -> None:
     judge = policy()
     for number in range(12):
@@ -41,14 +48,16 @@ def test_a_healthy_period_forgets_what_was() -> None:
     assert (decision.delay_s, decision.quarantined) == (0, False)
 
 
-@given(st.lists(st.floats(0, 30), min_size=1, max_size=60))
-def test_a_crash_loop_never_comes_near_discords_thousand_identifies(gaps: list[float]) -> None:
+@given(st.lists(st.floats(0, 30), min_size=1, max_size=60), st.none() | st.floats(0, 119))
+def test_a_crash_loop_never_comes_near_discords_thousand_identifies(
+    gaps: list[float], ready_for_s: float | None
+) -> None:
     """However the exits fall, a day of restarts without a healthy period stays far below 1,000."""
     judge = RestartPolicy(SupervisionSettings(), random.Random(2))  # noqa: S311
     now, starts, index = 0.0, 0, 0
     while now < 86_400:
         now += 1.0 + gaps[index % len(gaps)]
         index += 1
-        now += judge.after_exit(now, ready_for_s=0.5).delay_s
+        now += judge.after_exit(now, ready_for_s=ready_for_s).delay_s
         starts += 1
     assert starts < 200

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -276,6 +277,27 @@ async def test_the_environment_is_built_from_scratch(rig: Rig, monkeypatch: pyte
     out, _ = rig.logs.paths(node)
     await rig.wait_output(node, "\n")
     assert out.read_text().strip() in ("['FLEET_BOOT_FD', 'PATH']", "['FLEET_BOOT_FD', 'LC_CTYPE', 'PATH']")
+
+
+async def test_a_node_that_floods_its_log_is_bounded_while_it_runs_and_others_go_on(rig: Rig) -> None:
+    quiet = rig.add("quiet", SLEEPS)
+    node = rig.add("flood", "while True: print('x' * 1000)")
+    await rig.supervisor.start(quiet)
+    await rig.supervisor.start(node)
+    await asyncio.wait_for(_until(lambda: rig.logs.dropped_bytes.get("flood", 0) > 0), 20)
+    rig.verify(quiet)
+    await rig.supervisor.stop(node)
+    await asyncio.to_thread(rig.logs.rotate, ["flood"])
+    out, _ = rig.logs.paths("flood")
+    kept = sum(path.stat().st_size for path in out.parent.glob("flood.out.log*"))
+    assert kept <= rig.settings.log_files * rig.settings.log_max_bytes
+    assert rig.supervisor.view(quiet).state is NodeState.READY
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    """Wait for a count that has no event."""
+    while not holds():  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
 
 
 def test_a_flood_is_bounded_and_counted(rig: Rig, tmp_path: Path) -> None:
