@@ -48,6 +48,9 @@ def told(*, as_json: bool = False) -> Iterator[None]:
         yield
     except FleetError as error:
         fail(error, as_json=as_json)
+    except (PermissionError, FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        hint = "check the path, and who may use it"
+        fail(FleetError(f"{error.filename}: {error.strerror}", hint=hint), as_json=as_json)
     except BrokenPipeError:
         raise typer.Exit(ExitCode.OK) from None
     except KeyboardInterrupt:

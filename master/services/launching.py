@@ -6,11 +6,12 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from handshake.boot import BootDocument, encode_boot
 from master.ledger import tokens
 from master.ledger.database import Ledger
-from master.ledger.records import Node
+from master.ledger.records import Node, ReadinessKind
 from master.security.derivation import MasterSecret
 from master.security.vault import TokenVault
 from master.services.errors import TokenRefused
@@ -27,6 +28,15 @@ def node_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Give the whole environment of a node, and of the zygote that forks it."""
     inherited = {name: environment[name] for name in _INHERITED if name in environment}
     return {**inherited, "PYTHONUNBUFFERED": "1"}
+
+
+def interpreter_of(folder: Path) -> str:
+    """Give the Python of a node: that of a virtual environment in its folder, or the master's own."""
+    for name in (".venv", "venv"):
+        own = folder / name / "bin" / "python"
+        if own.exists():
+            return str(own)
+    return sys.executable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +83,10 @@ class Launcher:
             node_id=node.id,
             name=node.name,
             folder=folder,
-            command=(sys.executable, node.entry),
+            command=(interpreter_of(folder), node.entry),
             environment=node_environment(os.environ),
-            boot=encode_boot(await self._boot_document(node)),
+            # A bot that does not speak the protocol would not read it, and needs no key.
+            boot=encode_boot(await self._boot_document(node)) if node.readiness is ReadinessKind.HANDSHAKE else None,
             stdout_path=stdout_path,
             stderr_path=stderr_path,
             limits=Limits(memory_bytes=supervision.memory_limit_bytes, open_files=supervision.open_files_limit),

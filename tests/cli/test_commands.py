@@ -105,6 +105,14 @@ def test_init_makes_a_home_once(tmp_path: Path) -> None:
     assert fleet("check", "config", home=home).returncode == 0
 
 
+def test_init_names_a_path_that_it_cannot_use(tmp_path: Path) -> None:
+    done = fleet("init", "--yes", "--token-file", str(tmp_path / "missing"), home=tmp_path / "home")
+    assert (done.returncode, "No such file" in done.stderr) == (1, True)
+    (tmp_path / "file").write_text("in the way")
+    done = fleet("init", "--yes", home=tmp_path / "file" / "home")
+    assert (done.returncode, "error:" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+
+
 def test_doctor_is_content_with_a_new_home_and_says_what_is_wrong_with_a_bad_one(tmp_path: Path) -> None:
     fleet("init", "--yes", home=tmp_path)
     done = fleet("doctor", "--json", "--offline", home=tmp_path)

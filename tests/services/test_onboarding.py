@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import psutil
@@ -300,6 +301,26 @@ async def test_an_existing_folder_is_registered_as_it_is(house: House) -> None:
     assert read_manifest(folder).node_id == registered.node_id
     node = house.services.directory.find("old")
     assert (node.readiness, node.entry) == (ReadinessKind.PROCESS, "main.py")
+
+
+async def test_an_existing_bot_runs_with_its_own_virtual_environment_and_gets_no_key(house: House) -> None:
+    script = (
+        "import json, os, signal, sys; print(json.dumps([sys.argv[0], list(os.environ)]), flush=True); signal.pause()"
+    )
+    folder = existing_folder(house, script=script)
+    (folder / "venv" / "bin").mkdir(parents=True)
+    own = folder / "venv" / "bin" / "python"
+    own.symlink_to(sys.executable)
+    await house.services.onboarding.register(OPERATOR, registration(house, start=True))
+    node = house.services.directory.find("old")
+    pid = house.services.supervisor.pid_of(node.id)
+    assert pid is not None
+    assert psutil.Process(pid).cmdline()[0] == str(own)
+    (paths,) = house.services.fleet.log_paths([node])
+    out = Path(paths.stdout_path)
+    while not out.exists() or not out.read_text():  # noqa: ASYNC110 - a file has no event
+        await asyncio.sleep(0.01)
+    assert "FLEET_BOOT_FD" not in out.read_text()
 
 
 async def test_a_folder_that_speaks_the_protocol_is_noticed(house: House) -> None:
