@@ -258,6 +258,8 @@ async def run(token: str, boot: BootDocument | None, manifest: NodeManifest | No
 def main() -> int:
     """Run the node; gives its exit code (docs/writing-a-node.md lists them)."""
     line = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
+    # A bot without voice needs no warning that it has none; set both to True if yours has a voice.
+    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
     discord.utils.setup_logging(level=logging.INFO, formatter=line, root=True)
     try:
         token, boot, manifest = load_identity()

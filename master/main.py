@@ -8,6 +8,8 @@ import os
 import signal
 from dataclasses import dataclass
 
+import discord as discord_py
+
 from handshake.endpoints import apply_endpoints
 from handshake.sockets import Peer
 from handshake.transports.local import Handler, LocalServer
@@ -66,6 +68,7 @@ async def run_master(settings: Settings) -> ExitCode:
 
 async def _run_with(settings: Settings, ledger: Ledger) -> None:
     apply_endpoints(settings.discord.api_base, settings.discord.gateway_url)
+    discord_py.VoiceClient.warn_nacl = discord_py.VoiceClient.warn_dave = False  # a master has no voice
     discord = _discord_connection(settings)
     spawner = ZygoteSpawner(node_environment(os.environ))
     services = build_services(
