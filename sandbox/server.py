@@ -187,8 +187,7 @@ class Sandbox:
         return _json(error.status, error.payload(), {})
 
     async def _attachment(self, request: web.Request) -> web.StreamResponse:
-        wanted = request.match_info["channel_id"]
-        channel = self.world.channels.get(int(wanted)) if wanted.isdecimal() else None
+        channel = self.world.channels.get(int(request.match_info["channel_id"]))
         for message in channel.messages.values() if channel is not None else ():
             for attachment in message.attachments:
                 if str(attachment.id) == request.match_info["attachment_id"]:
