@@ -110,6 +110,15 @@ class AttachmentStub(Struct):
     description: Annotated[str, Meta(max_length=1024)] | None = None
 
 
+class AllowedMentions(Struct):
+    """Whom a message may call."""
+
+    parse: list[Literal["users", "roles", "everyone"]] | None = None
+    users: Annotated[list[Snowflake], Meta(max_length=100)] | None = None
+    roles: Annotated[list[Snowflake], Meta(max_length=100)] | None = None
+    replied_user: bool | None = False
+
+
 class MessageBody(Struct):
     """A new message, or an edit."""
 
@@ -118,11 +127,17 @@ class MessageBody(Struct):
     components: Annotated[list[Component], Meta(max_length=5)] | UnsetType | None = UNSET
     attachments: Annotated[list[AttachmentStub], Meta(max_length=MAX_FILES)] | UnsetType | None = UNSET
     message_reference: MessageReference | None = None
-    allowed_mentions: dict[str, Any] | None = None
+    allowed_mentions: AllowedMentions | None = None
     nonce: Annotated[str, Meta(max_length=25)] | int | None = None
     flags: int | None = None
     tts: bool | None = False
     sticker_ids: list[Snowflake] | None = None
+
+
+class DeferralBody(Struct):
+    """The answer that promises another one."""
+
+    flags: int | None = None
 
 
 class ModalBody(Struct):

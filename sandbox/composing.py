@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from sandbox import permissions
-from sandbox.bodies import MessageBody, Upload, check_components, convert
+from sandbox.bodies import AllowedMentions, MessageBody, Upload, check_components, convert
 from sandbox.errors import DiscordError, invalid_form, missing_permissions, unknown
 from sandbox.world import Attachment, Channel, Message, User, World
 
@@ -19,6 +19,7 @@ MAX_EMBED_CHARACTERS = 6_000
 MAX_FILE_BYTES = 10 * 1024 * 1024
 
 _USER_MENTION = re.compile(r"<@!?(\d{1,20})>")
+_EVERYONE = re.compile(r"@(?:everyone|here)\b")
 _ROLE_MENTION = re.compile(r"<@&(\d{1,20})>")
 
 
@@ -163,20 +164,21 @@ def _components(raw: list[dict[str, Any]], counter: list[int] | None = None) -> 
 
 
 def _mention(world: World, channel: Channel, message: Message, body: MessageBody, *, may_mention_all: bool) -> None:
-    allowed = body.allowed_mentions
-    parse = set((allowed or {}).get("parse") or []) if allowed is not None else {"users", "roles", "everyone"}
-    named = {int(user_id) for user_id in (allowed or {}).get("users") or []}
+    allowed = body.allowed_mentions or AllowedMentions(parse=["users", "roles", "everyone"], replied_user=True)
+    parse = set(allowed.parse or ())
+    named = {int(user_id) for user_id in allowed.users or ()}
+    named_roles = {int(role_id) for role_id in allowed.roles or ()}
     ids = dict.fromkeys(int(match) for match in _USER_MENTION.findall(message.content))
     message.mentions = [world.users[i] for i in ids if i in world.users and ("users" in parse or i in named)]
-    if message.reference_id is not None and (allowed is None or allowed.get("replied_user")):
+    if message.reference_id is not None and allowed.replied_user:
         replied = channel.messages.get(message.reference_id)
         if replied is not None and replied.author not in message.mentions:
             message.mentions.append(replied.author)
     if channel.guild_id is not None:
         roles = world.guilds[channel.guild_id].roles
         found = dict.fromkeys(int(match) for match in _ROLE_MENTION.findall(message.content))
-        message.mention_role_ids = [i for i in found if i in roles and "roles" in parse]
-        message.mention_everyone = may_mention_all and "everyone" in parse and "@everyone" in message.content
+        message.mention_role_ids = [i for i in found if i in roles and ("roles" in parse or i in named_roles)]
+        message.mention_everyone = may_mention_all and "everyone" in parse and bool(_EVERYONE.search(message.content))
 
 
 def as_json(value: Any) -> bytes:

@@ -6,14 +6,15 @@ import asyncio
 import secrets
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import WSMsgType, web
 
 from sandbox import intents, payloads
+from sandbox.bodies import Snowflake
 from sandbox.events import Event
 from sandbox.world import BotAccount, World, sees_content
 
@@ -35,6 +36,17 @@ MAX_EVENTS_PER_MINUTE = 120
 REPLAY_EVENTS = 500
 RESUME_WINDOW_S = 300.0
 DAILY_IDENTIFIES = 1000
+MEMBERS_PER_CHUNK = 1000
+
+
+class MembersRequest(msgspec.Struct):
+    """REQUEST_GUILD_MEMBERS: by the beginning of a name, or by ids."""
+
+    guild_id: Snowflake
+    query: str | None = None
+    limit: Annotated[int, msgspec.Meta(ge=0)] = 0
+    user_ids: list[Snowflake] | Snowflake | None = None
+    nonce: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -45,7 +57,8 @@ class Session:
     account: BotAccount
     intents: int
     sequence: int = 0
-    replay: deque[tuple[int, bytes]] = field(default_factory=lambda: deque(maxlen=REPLAY_EVENTS))
+    replay: deque[tuple[int, str, bytes]] = field(default_factory=lambda: deque(maxlen=REPLAY_EVENTS))
+    """Sequence, name and data. The data is the same object in all sessions: hundreds of bots see one message."""
     connection: Connection | None = None
     lost_at: float | None = None
     withhold_acks: bool = False
@@ -130,15 +143,24 @@ class Gateway:
 
     def dispatch(self, event: Event) -> None:
         """Send an event to the sessions that get it; serialised once for each form."""
-        bots = [event.only_for] if event.only_for is not None else list(self._by_bot)
         rendered: dict[bool, bytes] = {}
-        for bot_id in bots:
+        for bot_id in self._bots_near(event):
             for session in self._by_bot.get(bot_id, ()):
                 if self._gets(session, event):
                     full = self._with_content(session, event)
                     if full not in rendered:
                         rendered[full] = msgspec.json.encode(_stripped(event) if not full else event.data)
                     self._send(session, event.name, rendered[full])
+
+    def _bots_near(self, event: Event) -> Iterable[int]:
+        """Give the bots that an event may be for, so that those of other guilds cost nothing."""
+        if event.only_for is not None:
+            return (event.only_for,)
+        if event.guild_id is not None:
+            guild = self._world.guilds.get(event.guild_id)
+            return self._by_bot.keys() & guild.members.keys() if guild is not None else ()
+        channel = self._world.channels.get(event.channel_id or 0)
+        return [user.id for user in channel.recipients if user.id in self._by_bot] if channel is not None else ()
 
     def _gets(self, session: Session, event: Event) -> bool:
         needed = intents.needed_for(event.name, in_guild=event.guild_id is not None)
@@ -165,10 +187,9 @@ class Gateway:
 
     def _send(self, session: Session, name: str, data: bytes) -> None:
         session.sequence += 1
-        payload = b'{"op":0,"t":"%s","s":%d,"d":%s}' % (name.encode(), session.sequence, data)
-        session.replay.append((session.sequence, payload))
+        session.replay.append((session.sequence, name, data))
         if session.connection is not None:
-            session.connection.send(payload)
+            session.connection.send(_dispatch(session.sequence, name, data))
 
     # Serving
 
@@ -244,8 +265,11 @@ class Gateway:
             return 4001
         if connection.session is None:
             return 4003
-        if op == REQUEST_MEMBERS and isinstance(data, dict):
-            self._send_members(connection.session, data)
+        if op == REQUEST_MEMBERS:
+            try:
+                self._send_members(connection.session, msgspec.convert(data, MembersRequest))
+            except msgspec.ValidationError:
+                return 4002
         return None
 
     def _identify(self, connection: Connection, data: dict[str, Any]) -> int | None:
@@ -253,10 +277,10 @@ class Gateway:
         if account is None:
             return 4004
         wanted = data.get("intents")
-        if not isinstance(wanted, int) or not 0 <= wanted < intents.HIGHEST:
+        if type(wanted) is not int or not 0 <= wanted < intents.HIGHEST:
             return 4013
         shard = data.get("shard")
-        if shard is not None and (not isinstance(shard, list) or len(shard) != 2 or not 0 <= shard[0] < shard[1]):
+        if not _is_shard(shard):
             return 4010
         self.identifies[account.id] = self.identifies.get(account.id, 0) + 1
         if not self._within_daily_limit(account):
@@ -317,7 +341,7 @@ class Gateway:
         sequence = data.get("seq")
         if not isinstance(sequence, int) or not 0 <= sequence <= session.sequence:
             return 4007
-        missed = [payload for number, payload in session.replay if number > sequence]
+        missed = [_dispatch(number, name, told) for number, name, told in session.replay if number > sequence]
         if len(missed) < session.sequence - sequence:
             connection.send_op(INVALID, data=False)
             return None
@@ -353,28 +377,33 @@ class Gateway:
         self._sessions.pop(session.id, None)
         self._by_bot.get(session.account.id, set()).discard(session)
 
-    def _send_members(self, session: Session, data: dict[str, Any]) -> None:
-        guild = self._world.guilds.get(int(data.get("guild_id") or 0))
+    def _send_members(self, session: Session, request: MembersRequest) -> None:
+        guild = self._world.guilds.get(int(request.guild_id))
         if guild is None or session.account.id not in guild.members:
             return
-        wanted = data.get("user_ids")
-        ids = {int(i) for i in (wanted if isinstance(wanted, list) else [wanted])} if wanted else None
-        query = str(data.get("query") or "").lower()
+        wanted = request.user_ids
+        ids = {int(i) for i in (wanted if isinstance(wanted, list) else [wanted])} if wanted is not None else None
+        query = (request.query or "").lower()
+        everybody = ids is None and not query and not request.limit
+        if everybody and not session.intents & intents.GUILD_MEMBERS:
+            return
         found = [
             payloads.member(member)
             for user_id, member in guild.members.items()
             if (ids is None or user_id in ids) and member.user.username.lower().startswith(query)
         ]
-        limit = int(data.get("limit") or 0)
-        body = {
-            "guild_id": str(guild.id),
-            "members": found[:limit] if limit else found,
-            "chunk_index": 0,
-            "chunk_count": 1,
-            "not_found": [str(i) for i in ids or () if i not in guild.members],
-            "nonce": data.get("nonce"),
-        }
-        self._send(session, "GUILD_MEMBERS_CHUNK", msgspec.json.encode(body))
+        limit = len(found) if everybody else min(request.limit or MEMBERS_PER_CHUNK, MEMBERS_PER_CHUNK)
+        chunks = [found[i : i + MEMBERS_PER_CHUNK] for i in range(0, limit, MEMBERS_PER_CHUNK)] or [[]]
+        for index, chunk in enumerate(chunks):
+            body = {
+                "guild_id": str(guild.id),
+                "members": chunk[:limit],
+                "chunk_index": index,
+                "chunk_count": len(chunks),
+                "not_found": [str(i) for i in ids or () if i not in guild.members],
+                "nonce": request.nonce,
+            }
+            self._send(session, "GUILD_MEMBERS_CHUNK", msgspec.json.encode(body))
 
     # For faults and tests
 
@@ -440,6 +469,21 @@ class Gateway:
         """Close every connection, as a server does that goes down."""
         for connection in list(self._connections):
             connection.close(1001)
+
+
+def _dispatch(sequence: int, name: str, data: bytes) -> bytes:
+    """Give a dispatch payload around data that is serialised already."""
+    return b'{"op":0,"t":"%s","s":%d,"d":%s}' % (name.encode(), sequence, data)
+
+
+def _is_shard(shard: Any) -> bool:
+    """Tell whether IDENTIFY's ``shard`` is none, or [id, count]."""
+    if shard is None:
+        return True
+    if not isinstance(shard, list) or [type(part) for part in shard] != [int, int]:
+        return False
+    number, count = shard
+    return bool(0 <= number < count)
 
 
 def _stripped(event: Event) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from sandbox import composing, payloads
 from sandbox.bodies import (
     AutocompleteBody,
     CallbackBody,
+    DeferralBody,
     ModalBody,
     Upload,
     check_components,
@@ -221,7 +222,7 @@ class Interactions:
         interaction.message = self._post(interaction, data, uploads)
 
     def _answer_deferred(self, interaction: Interaction, data: dict[str, Any], uploads: list[Upload]) -> None:
-        flags = int(data.get("flags") or 0)
+        flags = convert(data, DeferralBody, "data").flags or 0
         message = Message(
             self._world.new_id(),
             interaction.channel.id,
@@ -280,7 +281,7 @@ class Interactions:
         }
 
     def _post(self, interaction: Interaction, raw: dict[str, Any], uploads: list[Upload]) -> Message:
-        flags = int(raw.get("flags") or 0)
+        flags = convert(raw, DeferralBody).flags or 0
         message = composing.compose(
             self._world,
             interaction.channel,

@@ -187,7 +187,8 @@ class Sandbox:
         return _json(error.status, error.payload(), {})
 
     async def _attachment(self, request: web.Request) -> web.StreamResponse:
-        channel = self.world.channels.get(int(request.match_info["channel_id"]))
+        wanted = request.match_info["channel_id"]
+        channel = self.world.channels.get(int(wanted)) if wanted.isdecimal() else None
         for message in channel.messages.values() if channel is not None else ():
             for attachment in message.attachments:
                 if str(attachment.id) == request.match_info["attachment_id"]:
