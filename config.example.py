@@ -81,11 +81,27 @@ SUPERVISION = {
     "QUARANTINE_EXITS": 6,  # more exits than this ...
     "QUARANTINE_WINDOW_S": 120.0,  # ... in this time: quarantined ...
     "QUARANTINE_RETRY_S": 900.0,  # ... and tried again this often
-    "CONCURRENT_STARTS": 4,  # starts at the same moment
+    "CONCURRENT_STARTS": 4,  # starts under way at the same moment, each until its node is ready
     "LOG_MAX_BYTES": 1_000_000,  # a node's log file is rotated at this size
     "LOG_FILES": 3,  # files kept for each stream
-    "MEMORY_LIMIT_BYTES": 0,  # above this a node is restarted gracefully; 0: no limit
+    "LOG_RATE_BYTES_S": 65_536,  # a node that writes more for long is cut short, and told how much; 0: no limit
+    "MEMORY_LIMIT_BYTES": 0,  # above this (RSS) a node is restarted gracefully; 0: no limit
+    "MEMORY_HARD_LIMIT_BYTES": 0,  # the kernel holds it to this: by cgroup v2, else by RLIMIT_DATA; 0: no limit
     "OPEN_FILES_LIMIT": 4096,
+    "CPU_WEIGHT": 100,  # 1 to 10,000: its share when the processor is short
+}
+
+# What is different for single nodes, by name. All entries may be left out.
+NODES = {
+    # "welcome": {
+    #     "PRIORITY": 10,  # the lowest number is started first
+    #     "AFTER": ["database-bot"],  # waits until these are ready, or given up
+    #     "MEMORY_LIMIT_BYTES": 150_000_000,
+    #     "MEMORY_HARD_LIMIT_BYTES": 0,
+    #     "OPEN_FILES_LIMIT": 1024,
+    #     "CPU_WEIGHT": 50,
+    #     "PLAIN": False,  # True: an interpreter of its own, never forked from the zygote
+    # },
 }
 
 HANDSHAKE = {

@@ -26,6 +26,7 @@ from typing import Any
 from master.settings import SupervisionSettings
 from master.supervision.clock import SystemClock
 from master.supervision.logs import NodeLogs
+from master.supervision.run_records import RunRecords
 from master.supervision.spawner import PlainSpawner, Spawner, SpawnRequest
 from master.supervision.supervisor import NodeSpec, Supervisor
 from master.supervision.zygote_spawner import ZygoteSpawner
@@ -86,7 +87,12 @@ async def ours(folder: Path, kills: int, spawner: Spawner) -> list[float]:
     # Killed on purpose and often: the policy's patience is not what is measured.
     settings = SupervisionSettings(steady_after_s=0.0, quarantine_exits=10**6)
     supervisor = Supervisor(
-        spawner=spawner, settings=settings, logs=logs, clock=SystemClock(), on_event=lambda _event: None
+        spawner=spawner,
+        settings=settings,
+        logs=logs,
+        records=RunRecords(folder / "runs"),
+        clock=SystemClock(),
+        on_event=lambda _event: None,
     )
     running = asyncio.create_task(supervisor.run())
     stdout_path, stderr_path = logs.paths("bot")

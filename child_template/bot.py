@@ -25,15 +25,18 @@ from discord.ext import commands
 from handshake.boot import BootDocument, read_boot
 from handshake.endpoints import apply_endpoints
 from handshake.errors import HandshakeError, TransportError
+from handshake.gateway_session import inherited_session
+from handshake.identify_budget import IdentifyBudgetSpent, inherited_budget
 from handshake.manifest import NodeManifest, read_manifest
 from handshake.messages import Heartbeat
 from handshake.node import NodeFacts, NodeLink
 from handshake.reports import describe_error
+from handshake.resumption import Resumption
 
 log = logging.getLogger("node")
 
 FOLDER = Path(__file__).resolve().parent
-EXIT_CONFIGURATION, EXIT_TOKEN, EXIT_INTENTS, EXIT_LICENCE, EXIT_UNEXPECTED = 64, 65, 66, 67, 70
+EXIT_CONFIGURATION, EXIT_TOKEN, EXIT_INTENTS, EXIT_LICENCE, EXIT_IDENTIFIES, EXIT_UNEXPECTED = 64, 65, 66, 67, 68, 70
 
 
 class HandshakeBot(commands.Bot):
@@ -61,6 +64,8 @@ class HandshakeBot(commands.Bot):
             # READY is believed once guilds stop coming for this long; the library would wait two seconds.
             guild_ready_timeout=0.1,
             member_cache_flags=discord.MemberCacheFlags.none(),
+            # Shows each gateway payload to dispatch(), which keeps what a successor needs to resume.
+            enable_debug_events=True,
         )
         self.started_at = time.time()
         self.version = (FOLDER / "VERSION").read_text("utf-8").strip()
@@ -69,9 +74,45 @@ class HandshakeBot(commands.Bot):
         self.link: NodeLink | None = None
         self._boot = boot
         self._manifest = manifest
+        session = inherited_session(os.environ)
+        self._resumption = None if session is None else Resumption(session)
+        self._identifies = inherited_budget(os.environ)
+        self._connected = asyncio.Event()
         self._linking: asyncio.Task[None] | None = None
         self._reporting: set[asyncio.Task[None]] = set()
         self.tree.error(self._on_command_error)
+
+    def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:
+        """Tell listeners of an event, unless the predecessor has told its own already."""
+        if event == "socket_raw_receive":
+            if self._resumption is not None:
+                self._resumption.take(args[0])
+            return
+        if event == "socket_raw_send" or (self._resumption is not None and self._resumption.replaying):
+            return
+        if event in ("connect", "resumed"):
+            self._connected.set()
+        super().dispatch(event, *args, **kwargs)
+
+    async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
+        """Keep to the IDENTIFYs that Discord allows a token."""
+        if self._identifies is not None:
+            self._identifies.spend()
+        await super().before_identify_hook(shard_id, initial=initial)
+
+    async def login(self, token: str) -> None:
+        """Log in; what the predecessor asked Discord already is not asked again."""
+        if self._resumption is None:
+            await super().login(token)
+            return
+        with self._resumption.answering(self):
+            await super().login(token)
+
+    async def connect(self, *, reconnect: bool = True) -> None:
+        """Connect: where the predecessor's session can be resumed, with its cache and without an IDENTIFY."""
+        if self._resumption is not None:
+            self._resumption.begin(self)
+        await super().connect(reconnect=reconnect)
 
     async def setup_hook(self) -> None:
         """Load the cogs, bring Discord's commands up to date, and begin the handshake."""
@@ -119,12 +160,15 @@ class HandshakeBot(commands.Bot):
         )
 
     async def _run_link(self, link: NodeLink) -> None:
-        # "Ready" is said once Discord's READY was seen, not when the process happens to run.
+        # "Ready" is said once Discord's READY (or RESUMED) was seen, not when the process happens to run.
+        await self._connected.wait()
         await self.wait_until_ready()
         await link.run()
 
     def describe(self) -> Heartbeat:
         """Give the pulse of this moment."""
+        if self._resumption is not None:
+            self._resumption.touch()
         latency = self.latency * 1000
         return Heartbeat(
             uptime_s=round(time.time() - self.started_at, 1),
@@ -213,7 +257,19 @@ class HandshakeBot(commands.Bot):
                 await self.link.say_goodbye("asked to stop")
             linking.cancel()
             await asyncio.gather(linking, *self._reporting, return_exceptions=True)
+            self._leave_session()
         await super().close()
+
+    def _leave_session(self) -> None:
+        """Leave the gateway session to the successor; without one, let Discord show the bot as offline at once."""
+        if self._resumption is None:
+            return
+        if not self._resumption.successor_expected:
+            self._resumption.forget()
+        elif self.ws is not None:
+            # Closing with 1000, as the library does, would end the session: docs/events/gateway#disconnecting.
+            close = self.ws.close
+            self.ws.close = lambda code=4000: close(code=4000)  # type: ignore[method-assign]
 
 
 def load_identity() -> tuple[str, BootDocument | None, NodeManifest | None]:
@@ -252,6 +308,9 @@ async def run(token: str, boot: BootDocument | None, manifest: NodeManifest | No
         except discord.ConnectionClosed as error:
             log.error("Discord closed the connection: %s", error)
             return EXIT_TOKEN if error.code == 4004 else EXIT_UNEXPECTED
+        except IdentifyBudgetSpent as error:
+            log.error("%s", error)
+            return EXIT_IDENTIFIES
     return bot.exit_code
 
 

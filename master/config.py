@@ -5,19 +5,20 @@ All mistakes are told at once, each with its key, what is wrong with its value, 
 
 from __future__ import annotations
 
-import difflib
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 from urllib.parse import quote_plus
 
 from dotenv import dotenv_values
 
 from handshake.redaction import Secret
+from master.config_reader import ConfigProblem, Reader, nearest, shown
+from master.config_supervision import read_nodes, read_supervision
 from master.errors import ExitCode, FleetError
 from master.security.derivation import check_master_secret
 from master.security.errors import SecretRefused, TokenFormatError
@@ -33,26 +34,11 @@ from master.settings import (
     LicenceTier,
     OperatorSettings,
     Settings,
-    SupervisionSettings,
 )
 
 CONFIG_NAME = "config.py"
 ENV_NAME = ".env"
 _DEFAULT_TEMPLATE = Path(__file__).resolve().parents[1] / "child_template"
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigProblem:
-    """One mistake."""
-
-    key: str
-    problem: str
-    fix: str
-
-    def __str__(self) -> str:
-        return f"{self.key}: {self.problem} -> {self.fix}"
 
 
 class ConfigError(FleetError):
@@ -91,7 +77,7 @@ def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
     if not path.is_file():
         missing = ConfigProblem(CONFIG_NAME, f"there is none in {home}", "run `fleet init`, or give --home")
         raise ConfigError(path, [missing])
-    reader = _Reader()
+    reader = Reader()
     values = _execute(path, {**environment, **_read_env(home / ENV_NAME, reader)})
     settings = _Builder(home, values, reader).build()
     if reader.problems or settings is None:
@@ -99,7 +85,7 @@ def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _read_env(path: Path, reader: _Reader) -> dict[str, str]:
+def _read_env(path: Path, reader: Reader) -> dict[str, str]:
     if not path.exists():
         return {}
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
@@ -143,70 +129,11 @@ def state_dir_of(home: Path, environment: Mapping[str, str]) -> Path:
     """Give the state folder of a home, also where its config is missing or wrong: a master may run there still."""
     default = home / "state"
     try:
-        values = _execute(home / CONFIG_NAME, {**environment, **_read_env(home / ENV_NAME, _Reader())})
+        values = _execute(home / CONFIG_NAME, {**environment, **_read_env(home / ENV_NAME, Reader())})
     except (ConfigError, OSError):
         return default
     given = values.get("STATE_DIR", "state")
     return (home / Path(given).expanduser()).resolve() if isinstance(given, str | Path) else default
-
-
-class _Reader:
-    """Collects mistakes while values are read."""
-
-    def __init__(self) -> None:
-        self.problems: list[ConfigProblem] = []
-
-    def report(self, key: str, problem: str, fix: str) -> None:
-        self.problems.append(ConfigProblem(key, problem, fix))
-
-    def section(self, values: dict[str, Any], name: str, known: tuple[str, ...]) -> dict[str, Any]:
-        """Take a section out of ``values``; its keys have to be known ones."""
-        section = values.pop(name, {})
-        if not isinstance(section, dict):
-            self.report(name, f"is a {type(section).__name__}", "make it a dict, as in config.example.py")
-            return {}
-        for key in section:
-            if key not in known:
-                self.report(f"{name}[{key!r}]", "is not known", _nearest(str(key), known))
-        return {key: value for key, value in section.items() if key in known}
-
-    def number(self, key: str, value: Any, kind: type, least: float, most: float, default: T) -> T | Any:
-        accepted = (int, float) if kind is float else (int,)
-        if isinstance(value, bool) or not isinstance(value, accepted):
-            self.report(key, f"is {_shown(value)}", f"a number from {least:g} to {most:g}")
-            return default
-        if not least <= value <= most:
-            self.report(key, f"is {value}", f"a number from {least:g} to {most:g}")
-            return default
-        return kind(value)
-
-    def snowflake(self, key: str, value: Any) -> int:
-        """Read a Discord id; None and 0 mean none."""
-        if value in (None, "", 0):
-            return 0
-        if isinstance(value, str) and value.isdecimal():
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or not 10**14 < value < 2**63:
-            self.report(key, f"is {_shown(value)}", "a Discord id: 17 to 20 digits (Developer Mode, Copy ID)")
-            return 0
-        return value
-
-    def text(self, key: str, value: Any, fix: str) -> str:
-        if not isinstance(value, str) or not value:
-            self.report(key, f"is {_shown(value)}", fix)
-            return ""
-        return value
-
-
-def _shown(value: Any) -> str:
-    """Show a value in an error: short, and never a secret (those are not shown at all)."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _nearest(key: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(key.upper(), known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known)}"
 
 
 _SECTIONS = (
@@ -217,33 +144,12 @@ _SECTIONS = (
     "COLORS",
     "OPERATORS",
     "SUPERVISION",
+    "NODES",
     "HANDSHAKE",
     "DISCORD",
     "LICENCES",
     "STATE_DIR",
 )
-
-# Key of SUPERVISION -> field, least, most.
-_SUPERVISION: dict[str, tuple[str, float, float]] = {
-    "PULSE_INTERVAL_S": ("pulse_interval_s", 0.1, 3600),
-    "MISSED_PULSES": ("missed_pulses", 1, 100),
-    "READY_TIMEOUT_S": ("ready_timeout_s", 0.5, 3600),
-    "GRACE_S": ("grace_s", 0.1, 300),
-    "BACKOFF_INITIAL_S": ("backoff_initial_s", 0.01, 3600),
-    "BACKOFF_FACTOR": ("backoff_factor", 1, 10),
-    "BACKOFF_CAP_S": ("backoff_cap_s", 0.01, 86_400),
-    "BACKOFF_JITTER": ("backoff_jitter", 0, 0.9),
-    "STEADY_AFTER_S": ("steady_after_s", 0.1, 86_400),
-    "HEALTHY_AFTER_S": ("healthy_after_s", 0.1, 86_400),
-    "QUARANTINE_EXITS": ("quarantine_exits", 1, 1000),
-    "QUARANTINE_WINDOW_S": ("quarantine_window_s", 1, 86_400),
-    "QUARANTINE_RETRY_S": ("quarantine_retry_s", 1, 86_400),
-    "CONCURRENT_STARTS": ("concurrent_starts", 1, 64),
-    "LOG_MAX_BYTES": ("log_max_bytes", 10_000, 10**9),
-    "LOG_FILES": ("log_files", 1, 50),
-    "MEMORY_LIMIT_BYTES": ("memory_limit_bytes", 0, 2**40),
-    "OPEN_FILES_LIMIT": ("open_files_limit", 64, 10**6),
-}
 
 _COLOURS = {"SUCCESS": "success", "ERROR": "error", "WARNING": "warning", "INFORMATION": "information"}
 
@@ -251,7 +157,7 @@ _COLOURS = {"SUCCESS": "success", "ERROR": "error", "WARNING": "warning", "INFOR
 class _Builder:
     """Turns what config.py holds into settings, section by section."""
 
-    def __init__(self, home: Path, values: dict[str, Any], reader: _Reader) -> None:
+    def __init__(self, home: Path, values: dict[str, Any], reader: Reader) -> None:
         self._home = home
         self._values = dict(values)
         self._read = reader
@@ -263,10 +169,11 @@ class _Builder:
         channels = self._read.section(self._values, "CHANNELS", ("VERIFY", "PATCH", "LOG"))
         channel_ids = {key: self._read.snowflake(f"CHANNELS[{key!r}]", value) for key, value in channels.items()}
         emojis, colours, operators = self._emojis(), self._colours(), self._operators()
-        supervision, handshake, discord = self._supervision(), self._handshake(), self._discord()
+        handshake, discord = self._handshake(), self._discord()
+        supervision, nodes = read_supervision(self._values, self._read), read_nodes(self._values, self._read)
         tiers = self._licences()
         for name in self._values:
-            self._read.report(name, "is not known", _nearest(name, _SECTIONS))
+            self._read.report(name, "is not known", nearest(name, _SECTIONS))
         if identity is None or database is None:
             return None
         return Settings(
@@ -282,11 +189,12 @@ class _Builder:
             handshake=handshake,
             discord=discord,
             licence_tiers=tiers,
+            nodes=nodes,
         )
 
     def _path(self, key: str, value: Any) -> Path:
         if not isinstance(value, str | Path) or not str(value):
-            self._read.report(key, f"is {_shown(value)}", "the path of a folder, as text")
+            self._read.report(key, f"is {shown(value)}", "the path of a folder, as text")
             return self._home
         return (self._home / Path(value).expanduser()).resolve()
 
@@ -390,7 +298,7 @@ class _Builder:
         for key, value in section.items():
             name = _COLOURS[key]
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 0xFFFFFF:
-                self._read.report(f"COLORS[{key!r}]", f"is {_shown(value)}", "a colour from 0x000000 to 0xffffff")
+                self._read.report(f"COLORS[{key!r}]", f"is {shown(value)}", "a colour from 0x000000 to 0xffffff")
                 value = getattr(defaults, name)
             found[name] = value
         return ColourSettings(**found)
@@ -401,21 +309,11 @@ class _Builder:
         for key in ("USERS", "ROLES"):
             value = section.get(key, [])
             if not isinstance(value, list | tuple | set | frozenset):
-                self._read.report(f"OPERATORS[{key!r}]", f"is {_shown(value)}", "a list of Discord ids")
+                self._read.report(f"OPERATORS[{key!r}]", f"is {shown(value)}", "a list of Discord ids")
                 value = []
             ids = [self._read.snowflake(f"OPERATORS[{key!r}]", item) for item in value]
             found[key] = frozenset(filter(None, ids))
         return OperatorSettings(user_ids=found["USERS"], role_ids=found["ROLES"])
-
-    def _supervision(self) -> SupervisionSettings:
-        section = self._read.section(self._values, "SUPERVISION", tuple(_SUPERVISION))
-        defaults = {field.name: field.default for field in fields(SupervisionSettings) if field.default is not MISSING}
-        found: dict[str, Any] = {}
-        for key, value in section.items():
-            name, least, most = _SUPERVISION[key]
-            default = defaults[name]
-            found[name] = self._read.number(f"SUPERVISION[{key!r}]", value, type(default), least, most, default)
-        return SupervisionSettings(**found)
 
     def _handshake(self) -> HandshakeSettings:
         known = ("TRANSPORT", "CHANNEL_PULSE_INTERVAL_S", "CLOCK_SKEW_S")
@@ -425,8 +323,8 @@ class _Builder:
             if section["TRANSPORT"] in ("auto", "local", "channel"):
                 found["transport"] = section["TRANSPORT"]
             else:
-                shown = f"is {_shown(section['TRANSPORT'])}"
-                self._read.report("HANDSHAKE['TRANSPORT']", shown, "'auto', 'local' or 'channel'")
+                problem = f"is {shown(section['TRANSPORT'])}"
+                self._read.report("HANDSHAKE['TRANSPORT']", problem, "'auto', 'local' or 'channel'")
         if "CHANNEL_PULSE_INTERVAL_S" in section:
             value = section["CHANNEL_PULSE_INTERVAL_S"]
             key = "HANDSHAKE['CHANNEL_PULSE_INTERVAL_S']"
@@ -448,7 +346,7 @@ class _Builder:
             if value in (None, ""):
                 continue
             if not isinstance(value, str) or not fits(value):
-                self._read.report(f"DISCORD[{key!r}]", f"is {_shown(value)}", f"{form}, or None for Discord itself")
+                self._read.report(f"DISCORD[{key!r}]", f"is {shown(value)}", f"{form}, or None for Discord itself")
             else:
                 found[key.lower()] = value
         if len(found) == 1 and not any(problem.key.startswith("DISCORD") for problem in self._read.problems):
@@ -460,7 +358,7 @@ class _Builder:
         if section is None:
             return (LicenceTier(name="standard"),)
         if not isinstance(section, dict) or not section:
-            self._read.report("LICENCES", f"is {_shown(section)}", "a dict of tier names and days, {'standard': 0}")
+            self._read.report("LICENCES", f"is {shown(section)}", "a dict of tier names and days, {'standard': 0}")
             return (LicenceTier(name="standard"),)
         return tuple(
             LicenceTier(

@@ -25,7 +25,9 @@ from master.services.launching import node_environment
 from master.services.verification import Source
 from master.settings import Settings
 from master.supervision.clock import SystemClock
+from master.supervision.limits import find_cgroups
 from master.supervision.zygote_spawner import ZygoteSpawner
+from master.systemd import feed_watchdog, notify
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,7 @@ async def _run_with(settings: Settings, ledger: Ledger) -> None:
         inspector=DiscordTokenInspector(settings.discord.api_base),
         discord=DiscordView(user_id=discord.user_id, state=discord.state),
         clock=SystemClock(),
+        cgroups=find_cgroups(),
     )
     ending = _Ending(asyncio.Event())
     _listen_to_signals(ending)
@@ -93,15 +96,20 @@ async def _run_with(settings: Settings, ledger: Ledger) -> None:
         async with asyncio.TaskGroup() as group:
             supervising = group.create_task(services.supervisor.run(), name="supervisor")
             presence = group.create_task(discord.run(services), name="discord")
+            watchdog = group.create_task(feed_watchdog(os.environ), name="watchdog")
             await spawner.warm()
-            await services.fleet.open()
+            opening = group.create_task(services.fleet.open(), name="opening")
             log.info("master up", extra={"nodes": len(services.directory), "home": str(settings.home)})
+            notify(os.environ, f"READY=1\nSTATUS={len(services.directory)} nodes")
             await ending.asked.wait()
+            notify(os.environ, "STOPPING=1")
+            opening.cancel()
             if ending.stop_nodes:
                 log.info("stopping the nodes")
                 await services.supervisor.stop_all()
             presence.cancel()
             supervising.cancel()
+            watchdog.cancel()
     finally:
         await control.close()
         await nodes.close()

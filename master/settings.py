@@ -5,6 +5,7 @@ Everything in ``master`` may import this module; nothing in here reads a file or
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -98,7 +99,27 @@ class SupervisionSettings:
     log_files: int = 3
     memory_limit_bytes: int = 0
     """0: no limit. Above it the node is restarted gracefully, with the reason recorded."""
+    memory_hard_limit_bytes: int = 0
+    """0: no limit. The kernel holds the node to it: by its cgroup, or else by RLIMIT_DATA."""
     open_files_limit: int = 4096
+    cpu_weight: int = 100
+    """1 to 10,000, as cgroup v2 counts; without a cgroup what is below 100 becomes a niceness."""
+    log_rate_bytes_s: int = 65_536
+    """What a node may write to its logs for long; 0: no limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """What is different for one node; None: as for the whole fleet."""
+
+    priority: int | None = None
+    after: tuple[str, ...] = ()
+    memory_limit_bytes: int | None = None
+    memory_hard_limit_bytes: int | None = None
+    open_files_limit: int | None = None
+    cpu_weight: int | None = None
+    plain: bool = False
+    """Never forked from the zygote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +165,12 @@ class Settings:
     handshake: HandshakeSettings = field(default_factory=HandshakeSettings)
     discord: DiscordSettings = field(default_factory=DiscordSettings)
     licence_tiers: tuple[LicenceTier, ...] = (LicenceTier(name="standard"),)
+    nodes: Mapping[str, NodeSettings] = field(default_factory=dict)
+    """By the node's name in lower case."""
+
+    def node(self, name: str) -> NodeSettings:
+        """Give what is different for a node."""
+        return self.nodes.get(name.casefold(), NodeSettings())
 
     @property
     def logs_dir(self) -> Path:
@@ -159,6 +186,21 @@ class Settings:
     def node_socket_path(self) -> Path:
         """The nodes' socket (local transport)."""
         return self.state_dir / "nodes.sock"
+
+    @property
+    def runs_dir(self) -> Path:
+        """Which process is which node's."""
+        return self.state_dir / "runs"
+
+    @property
+    def sessions_dir(self) -> Path:
+        """The nodes' gateway sessions."""
+        return self.state_dir / "sessions"
+
+    @property
+    def identifies_dir(self) -> Path:
+        """The IDENTIFYs that each bot has spent today."""
+        return self.state_dir / "identifies"
 
     @property
     def lock_path(self) -> Path:

@@ -24,7 +24,9 @@ from master.services.process_journal import ProcessJournal
 from master.services.verification import Verification
 from master.settings import Settings
 from master.supervision.clock import Clock
+from master.supervision.limits import Cgroups, OomWitness
 from master.supervision.logs import NodeLogs
+from master.supervision.run_records import RunRecords
 from master.supervision.spawner import Spawner
 from master.supervision.supervisor import Supervisor
 
@@ -65,6 +67,7 @@ def build_services(
     inspector: TokenInspector,
     discord: DiscordView,
     clock: Clock,
+    cgroups: Cgroups | None = None,
 ) -> Services:
     """Put the services together; nothing runs yet."""
     secret = MasterSecret(settings.identity.master_secret)
@@ -79,7 +82,15 @@ def build_services(
         settings.logs_dir, max_bytes=settings.supervision.log_max_bytes, files=settings.supervision.log_files
     )
     journal = ProcessJournal(ledger, directory, announcer, clock)
-    supervisor = Supervisor(spawner=spawner, settings=settings.supervision, logs=logs, clock=clock, on_event=journal)
+    supervisor = Supervisor(
+        spawner=spawner,
+        settings=settings.supervision,
+        logs=logs,
+        records=RunRecords(settings.runs_dir),
+        clock=clock,
+        on_event=journal,
+        oom=OomWitness(cgroups),
+    )
     verification = Verification(
         secret=secret,
         ledger=ledger,
@@ -101,6 +112,7 @@ def build_services(
         logs=logs,
         current=directory.get,
         master_user_id=discord.user_id,
+        cgroups=cgroups,
     )
     fleet = Fleet(
         settings=settings,

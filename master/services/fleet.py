@@ -15,11 +15,11 @@ from master import __version__
 from master.errors import FleetError
 from master.ledger import nodes
 from master.ledger.database import Ledger
-from master.ledger.records import DesiredState, Node
+from master.ledger.records import DesiredState, Node, ReadinessKind
 from master.services.actors import Actor
 from master.services.auditing import Auditor
 from master.services.directory import NodeDirectory
-from master.services.launching import Launcher
+from master.services.launching import NODE_ID_VARIABLE, Launcher
 from master.services.views import (
     ActionResult,
     FleetStatus,
@@ -31,7 +31,7 @@ from master.services.views import (
 from master.settings import Settings
 from master.supervision.clock import Clock
 from master.supervision.logs import NodeLogs
-from master.supervision.probe import map_processes
+from master.supervision.probe import find_marked, map_processes
 from master.supervision.supervisor import NodeView, Supervisor
 
 log = logging.getLogger(__name__)
@@ -77,8 +77,8 @@ class Fleet:
         for node in await self._ledger.read(nodes.list_active):
             self._directory.put(node)
             self.enrol(node)
-        for node in self._directory:
-            self._adopt(node)
+        left = [node for node in self._directory if not self._adopt(node)]
+        await self._adopt_by_environment([node for node in left if node.readiness is ReadinessKind.PROCESS])
 
     async def open(self) -> None:
         """Bring every node to its desired state, those of the lowest priority number first."""
@@ -90,9 +90,23 @@ class Fleet:
                 elif node.desired_state is DesiredState.STOPPED and running:
                     opening.create_task(self._supervisor.stop(node.id))
 
-    def _adopt(self, node: Node) -> None:
-        if node.pid is not None and node.pid_started_at is not None:
-            self._supervisor.adopt(node.id, node.pid, node.pid_started_at)
+    def _adopt(self, node: Node) -> bool:
+        """Take a node back; the local record is fresher than the ledger, which may have been away."""
+        recorded = self._supervisor.recorded(node.id)
+        if recorded is not None and self._supervisor.adopt(node.id, recorded.pid, recorded.started_at):
+            return True
+        if node.pid is None or node.pid_started_at is None:
+            return False
+        return self._supervisor.adopt(node.id, node.pid, node.pid_started_at)
+
+    async def _adopt_by_environment(self, left: Sequence[Node]) -> None:
+        """Find bots that wait for no boot document, and began in the moment in which a master died."""
+        if not left:
+            return
+        running = await asyncio.to_thread(find_marked, NODE_ID_VARIABLE)
+        for node in left:
+            if node.id in running:
+                self._supervisor.adopt(node.id, *running[node.id])
 
     async def _start_at_opening(self, node: Node) -> None:
         """Start one node; its trouble is its own and must not keep the others from starting."""

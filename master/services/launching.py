@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -9,17 +10,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from handshake.boot import BootDocument, encode_boot
+from handshake.gateway_session import SESSION_FD_VARIABLE, expect_successor
+from handshake.identify_budget import IDENTIFY_FD_VARIABLE, IdentifyBudgetSpent, open_budget
 from master.ledger import tokens
 from master.ledger.database import Ledger
 from master.ledger.records import Node, ReadinessKind
 from master.security.derivation import MasterSecret
 from master.security.vault import TokenVault
 from master.services.errors import TokenRefused
-from master.settings import Settings
+from master.settings import NodeSettings, Settings
+from master.supervision.errors import SpawnFailed, StartDeferred
+from master.supervision.limits import Cgroups, niceness_of
 from master.supervision.logs import NodeLogs
 from master.supervision.spawner import Limits, SpawnRequest
 from master.supervision.supervisor import NodeSpec
 
+NODE_ID_VARIABLE = "FLEET_NODE_ID"
+"""Tells whose a process is, also where it has said nothing yet: in its environment, which any program shows."""
 # What a node inherits of the master's environment: enough to run a program, and nothing that could be a secret.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -49,6 +56,8 @@ class Launcher:
         Gives the node as it is now, for a start long after the spec was made; None once it was removed.
     master_user_id
         Gives the master's Discord user id; 0 while it is not known.
+    cgroups
+        None where the master has none to divide: rlimits and niceness stand for it.
     """
 
     settings: Settings
@@ -58,6 +67,7 @@ class Launcher:
     logs: NodeLogs
     current: Callable[[str], Node | None]
     master_user_id: Callable[[], int]
+    cgroups: Cgroups | None = None
     sealed_tokens: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     def spec(self, node: Node) -> NodeSpec:
@@ -66,30 +76,63 @@ class Launcher:
         async def build() -> SpawnRequest:
             return await self._request(self.current(node.id) or node)
 
+        own, fleet = self.settings.node(node.name), self.settings.supervision
+        session = self.settings.sessions_dir / node.id
         return NodeSpec(
             node_id=node.id,
             name=node.name,
             folder=self.settings.identity.bots_base_path / node.folder,
             readiness=node.readiness.value,
-            priority=node.priority,
+            priority=node.priority if own.priority is None else own.priority,
             build=build,
+            after=own.after,
+            memory_limit_bytes=_either(own.memory_limit_bytes, fleet.memory_limit_bytes),
+            memory_hard_limit_bytes=_either(own.memory_hard_limit_bytes, fleet.memory_hard_limit_bytes),
+            expect_successor=lambda expected: expect_successor(session, expected),
         )
 
     async def _request(self, node: Node) -> SpawnRequest:
         folder = self.settings.identity.bots_base_path / node.folder
-        supervision = self.settings.supervision
+        own = self.settings.node(node.name)
+        speaks = node.readiness is ReadinessKind.HANDSHAKE
+        budget = self.settings.identifies_dir / str(node.bot_user_id)
+        # A bot that does not speak the protocol cannot tell: each of its starts counts as one IDENTIFY.
+        await asyncio.to_thread(_check_budget, node.name, budget, spend=not speaks)
         stdout_path, stderr_path = self.logs.paths(node.name)
         return SpawnRequest(
             node_id=node.id,
             name=node.name,
             folder=folder,
             command=(interpreter_of(folder), node.entry),
-            environment=node_environment(os.environ),
+            environment={**node_environment(os.environ), NODE_ID_VARIABLE: node.id},
             # A bot that does not speak the protocol would not read it, and needs no key.
-            boot=encode_boot(await self._boot_document(node)) if node.readiness is ReadinessKind.HANDSHAKE else None,
+            boot=encode_boot(await self._boot_document(node)) if speaks else None,
+            files={SESSION_FD_VARIABLE: self.settings.sessions_dir / node.id, IDENTIFY_FD_VARIABLE: budget}
+            if speaks
+            else {},
             stdout_path=stdout_path,
             stderr_path=stderr_path,
-            limits=Limits(memory_bytes=supervision.memory_limit_bytes, open_files=supervision.open_files_limit),
+            cgroup=await asyncio.to_thread(self._place, node.id, own),
+            limits=self._limits(own),
+            plain=own.plain,
+        )
+
+    def _place(self, node_id: str, own: NodeSettings) -> Path | None:
+        if self.cgroups is None:
+            return None
+        fleet = self.settings.supervision
+        memory_bytes = _either(own.memory_hard_limit_bytes, fleet.memory_hard_limit_bytes)
+        weight = _either(own.cpu_weight, fleet.cpu_weight)
+        return self.cgroups.place(node_id, memory_bytes=memory_bytes, cpu_weight=weight)
+
+    def _limits(self, own: NodeSettings) -> Limits:
+        fleet = self.settings.supervision
+        hard, weight = _either(own.memory_hard_limit_bytes, fleet.memory_hard_limit_bytes), own.cpu_weight
+        return Limits(
+            data_bytes=hard if self.cgroups is None else 0,
+            open_files=_either(own.open_files_limit, fleet.open_files_limit),
+            niceness=niceness_of(_either(weight, fleet.cpu_weight)) if self.cgroups is None else 0,
+            log_bytes_s=fleet.log_rate_bytes_s,
         )
 
     async def _sealed_token(self, node: Node) -> bytes:
@@ -123,3 +166,31 @@ class Launcher:
             api_base=settings.discord.api_base,
             gateway_url=settings.discord.gateway_url,
         )
+
+
+def _either(own: int | None, fleet: int) -> int:
+    return fleet if own is None else own
+
+
+def _check_budget(name: str, path: Path, *, spend: bool) -> None:
+    """Check, and with ``spend`` use up, one IDENTIFY of a bot. Blocks.
+
+    Raises
+    ------
+    StartDeferred
+        None is left today.
+    SpawnFailed
+        The file that counts them cannot be read or written.
+    """
+    try:
+        budget = open_budget(path)
+        try:
+            budget.spend() if spend else budget.check()
+        finally:
+            budget.close()
+    except IdentifyBudgetSpent as error:
+        raise StartDeferred(f"{name}: {error}", retry_in_s=error.retry_in_s, hint="find out why it restarts") from error
+    except OSError as error:
+        raise SpawnFailed(
+            f"{name}: its IDENTIFYs cannot be counted: {error.strerror}", hint=f"mend {path.parent}"
+        ) from error

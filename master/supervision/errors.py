@@ -26,6 +26,22 @@ class FolderMissing(SpawnFailed):
     exit_code: ClassVar[ExitCode] = ExitCode.NOT_FOUND
 
 
+class StartDeferred(SpawnFailed):
+    """A start would do harm now, and is put off.
+
+    Parameters
+    ----------
+    retry_in_s
+        Seconds until it may be tried again.
+    """
+
+    code: ClassVar[str] = "start_deferred"
+
+    def __init__(self, message: str, *, retry_in_s: float, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_in_s = retry_in_s
+
+
 class StateTimedOut(SupervisionError):
     """A node did not reach a state in its time."""
 

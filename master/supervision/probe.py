@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from master.supervision.process import parse_stat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,3 +47,27 @@ def map_processes(bots_base_path: Path, known_pids: Set[int]) -> list[StrayProce
         except psutil.Error:
             continue  # It ended while we looked, or it is another user's.
     return sorted(found, key=lambda stray: stray.pid)
+
+
+def find_marked(variable: str) -> dict[str, tuple[int, float]]:
+    """Find processes by an environment variable: its value -> pid and start (seconds since boot) of the oldest one.
+
+    Only leaders of their own session: a bot's helpers inherit its environment.
+    """
+    marker = f"{variable}=".encode()
+    found: dict[str, tuple[int, float]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        pid = int(folder.name)
+        try:
+            if os.getsid(pid) != pid:
+                continue
+            environment = (folder / "environ").read_bytes().split(b"\0")
+            started_at = parse_stat((folder / "stat").read_bytes()).started_at
+        except (OSError, ValueError):
+            continue  # It ended while we looked, or it is another user's.
+        value = next((entry[len(marker) :] for entry in environment if entry.startswith(marker)), None)
+        if value is not None:
+            known = found.get(value.decode("ascii", "replace"))
+            if known is None or started_at < known[1]:
+                found[value.decode("ascii", "replace")] = (pid, started_at)
+    return found

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +21,12 @@ REPORT_TIMEOUT_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ExitReport:
-    """How a process ended; both None when it was not our child, so that nobody told us."""
+    """How a process ended, and what it used; both None when it was not our child, so that nobody told us."""
 
     exit_code: int | None = None
     signal: int | None = None
+    cpu_s: float = 0.0
+    peak_rss_bytes: int = 0
 
     def __str__(self) -> str:
         if self.signal is not None:
@@ -44,7 +47,7 @@ class Usage:
     started_at: float
     """Seconds since boot."""
     stopped: bool
-    """Stopped by a signal (SIGSTOP) or a tracer."""
+    """Stopped by a signal (SIGSTOP); not by a debugger."""
 
 
 def parse_stat(content: bytes) -> Usage:
@@ -56,8 +59,20 @@ def parse_stat(content: bytes) -> Usage:
         rss_bytes=int(fields[21]) * _PAGE_BYTES,
         threads=int(fields[17]),
         started_at=int(fields[19]) / _TICKS_PER_S,
-        stopped=fields[0] in b"Tt",
+        stopped=fields[0] == b"T",
     )
+
+
+class HeldBoot(Protocol):
+    """A boot document that waits for its process to be on record."""
+
+    def release(self) -> None:
+        """Hand it over."""
+        ...
+
+    def close(self) -> None:
+        """Keep it for good."""
+        ...
 
 
 class NodeProcess:
@@ -72,6 +87,10 @@ class NodeProcess:
     reap
         For our own child: called once, when the process has ended; tells how. For a child of the zygote, which reaps
         it: the future that will tell. None for anybody else's.
+    pidfd
+        Of that very process, opened before anybody could reap it; it is closed here.
+    boot
+        What the process waits for; see :meth:`let_go`.
 
     Raises
     ------
@@ -79,26 +98,48 @@ class NodeProcess:
         There is no such process.
     """
 
-    def __init__(self, pid: int, reap: Callable[[], ExitReport] | asyncio.Future[ExitReport] | None = None) -> None:
+    def __init__(
+        self,
+        pid: int,
+        reap: Callable[[], ExitReport] | asyncio.Future[ExitReport] | None = None,
+        *,
+        pidfd: int | None = None,
+        boot: HeldBoot | None = None,
+    ) -> None:
         self.pid = pid
+        self._boot = boot
+        self.on_stopped: Callable[[], None] | None = None
+        """Told when a signal stopped the process, by whoever noticed."""
         self._reap = reap
         self._loop = asyncio.get_running_loop()
-        self._pidfd = os.pidfd_open(pid)
+        self._pidfd = os.pidfd_open(pid) if pidfd is None else pidfd
+        self._stat = -1
+        self.started_at = 0.0
         try:
             self._stat = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
             self.started_at = parse_stat(os.pread(self._stat, 4096, 0)).started_at
         except OSError:
-            os.close(self._pidfd)
-            raise ProcessLookupError(pid) from None
+            # With a pidfd from the zygote its end is told even so: too short a life to be looked at.
+            if pidfd is None:
+                self._release()
+                raise ProcessLookupError(pid) from None
         self.exited: asyncio.Future[ExitReport] = self._loop.create_future()
         self._loop.add_reader(self._pidfd, self._on_exit)
+        if isinstance(reap, asyncio.Future):
+            reap.add_done_callback(self._on_report)
+
+    def _on_report(self, report: asyncio.Future[ExitReport]) -> None:
+        # The zygote's word may be here before the pidfd's. That it is gone itself says nothing of the node.
+        if not report.cancelled() and report.result() != ExitReport():
+            self._close()
+            self._settle(report.result())
 
     def _on_exit(self) -> None:
         if isinstance(self._reap, asyncio.Future):
-            # The zygote ends the group and reaps; its word is on the way.
+            # The zygote ends the group and reaps; its word is on the way, unless it is gone.
             self._close()
-            self._reap.add_done_callback(lambda report: self._settle(report.result()))
-            self._loop.call_later(REPORT_TIMEOUT_S, self._settle, ExitReport())
+            patience = 0.0 if self._reap.done() else REPORT_TIMEOUT_S
+            self._loop.call_later(patience, self._settle, ExitReport())
             return
         # Before the leader is reaped its pid, and so the group's, cannot be anyone else's: what it left goes now.
         self.kill_group(signal.SIGKILL)
@@ -114,6 +155,16 @@ class NodeProcess:
             self.kill_group(signal.SIGKILL)
         self.exited.set_result(report)
 
+    def let_go(self) -> None:
+        """Give the process its boot document, now that it is on record."""
+        if self._boot is not None:
+            self._boot.release()
+
+    def was_stopped(self) -> None:
+        """Pass on that a signal stopped the process."""
+        if self.on_stopped is not None:
+            self.on_stopped()
+
     def detach(self) -> None:
         """Stop watching, and leave the process as it is."""
         self._close()
@@ -122,9 +173,15 @@ class NodeProcess:
     def _close(self) -> None:
         if self._pidfd >= 0:
             self._loop.remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            os.close(self._stat)
-            self._pidfd = self._stat = -1
+            self._release()
+
+    def _release(self) -> None:
+        if self._boot is not None:
+            self._boot.close()
+        for descriptor in (self._pidfd, self._stat):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._pidfd = self._stat = -1
 
     def send_signal(self, number: signal.Signals) -> None:
         """Signal the process itself; nothing happens when it has ended."""

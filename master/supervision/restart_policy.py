@@ -48,7 +48,7 @@ class RestartPolicy:
         self._exits_today: deque[float] = deque(maxlen=DAILY_EXITS + 1)
         self.quarantined = False
 
-    def after_exit(self, now: float, *, ready_for_s: float | None) -> Decision:
+    def after_exit(self, now: float, *, ready_for_s: float | None, out_of_memory: bool = False) -> Decision:
         """Decide after an exit.
 
         Parameters
@@ -57,11 +57,14 @@ class RestartPolicy:
             Monotonic seconds.
         ready_for_s
             How long the node had been ready; None when it never was.
+        out_of_memory
+            It ended for a limit, which it will reach again: short of a healthy period it counts as a failure.
         """
         settings = self._settings
         if ready_for_s is not None and ready_for_s >= settings.healthy_after_s:
             self.release()
-        steady = ready_for_s is not None and ready_for_s >= settings.steady_after_s
+        steady_after_s = settings.healthy_after_s if out_of_memory else settings.steady_after_s
+        steady = ready_for_s is not None and ready_for_s >= steady_after_s
         self._exits_today.append(now)
         if not steady:
             self._exits.append(now)

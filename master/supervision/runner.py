@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import signal
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,12 @@ from typing import Any, Literal
 from master.errors import FleetError
 from master.settings import SupervisionSettings
 from master.supervision.clock import Clock
-from master.supervision.errors import FolderMissing
+from master.supervision.errors import FolderMissing, SpawnFailed, StartDeferred
+from master.supervision.gate import StartGate
+from master.supervision.limits import OomWitness
 from master.supervision.process import ExitReport, NodeProcess, is_process
 from master.supervision.restart_policy import RestartPolicy
+from master.supervision.run_records import RunRecords
 from master.supervision.spawner import Spawner, SpawnRequest
 from master.supervision.states import NodeState, ProcessEvent, ProcessEventKind, may_follow
 
@@ -25,6 +29,15 @@ log = logging.getLogger(__name__)
 PROCESS_READY_AFTER_S = 3.0
 """A bot that does not speak the protocol counts as ready after this long."""
 MISSING_RECHECK_S = 5.0
+STOPS_BORNE, STOPS_WINDOW_S = 5, 60.0
+"""A node that signals stop more often than this is replaced instead of continued once more."""
+OVER_MEMORY_LIMIT = "over its memory limit"
+_ASKED = "asked to restart"
+_HOLDS_UP = frozenset({NodeState.STOPPED, NodeState.STARTING, NodeState.STOPPING, NodeState.BACKOFF})
+
+
+def _nothing(_expected: bool) -> None:
+    """For a node that leaves its successor nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +50,14 @@ class NodeSpec:
         ``handshake``: ready by its own word, alive by its pulse. ``process``: by running.
     build
         Called for each start; gathers token, key and environment afresh.
+    after
+        Names of nodes that are started first: this one waits until they are ready, or given up.
+    memory_limit_bytes
+        Above it the node is restarted gracefully; 0 for no limit.
+    memory_hard_limit_bytes
+        What the kernel holds it to; here only to say so when it was ended for that.
+    expect_successor
+        Tells the running node whether another process takes over when it ends; may block.
     """
 
     node_id: str
@@ -45,6 +66,10 @@ class NodeSpec:
     readiness: Literal["handshake", "process"]
     priority: int
     build: Callable[[], Awaitable[SpawnRequest]]
+    after: tuple[str, ...] = ()
+    memory_limit_bytes: int = 0
+    memory_hard_limit_bytes: int = 0
+    expect_successor: Callable[[bool], None] = _nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,24 +90,37 @@ class Pulse:
     cogs_failed: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What all runners share.
+
+    Parameters
+    ----------
+    find
+        Gives the runner of the node with that name; None when there is none.
+    last_lines
+        Gives the end of a node's log.
+    """
+
+    spawner: Spawner
+    settings: SupervisionSettings
+    clock: Clock
+    chance: random.Random
+    gate: StartGate
+    records: RunRecords
+    oom: OomWitness
+    find: Callable[[str], Runner | None]
+    last_lines: Callable[[str], list[str]]
+    on_event: Callable[[ProcessEvent], None]
+
+
 class Runner:
     """Supervise one node; the task that :meth:`run` is belongs to the supervisor.
 
     Requests (``start``, ``stop``, ``restart``, ``kill``) set what is wanted, wake the loop, and wait until it is so.
     """
 
-    def __init__(
-        self,
-        spec: NodeSpec,
-        *,
-        spawner: Spawner,
-        settings: SupervisionSettings,
-        clock: Clock,
-        chance: random.Random,
-        start_slots: asyncio.Semaphore,
-        last_lines: Callable[[str], list[str]],
-        on_event: Callable[[ProcessEvent], None],
-    ) -> None:
+    def __init__(self, spec: NodeSpec, surroundings: Surroundings) -> None:
         self.spec = spec
         self.state = NodeState.STOPPED
         self.process: NodeProcess | None = None
@@ -94,13 +132,15 @@ class Runner:
         self.last_exit = ""
         self.detail = ""
         self.next_start_at: float | None = None
-        self._spawner = spawner
-        self._settings = settings
-        self._clock = clock
-        self._policy = RestartPolicy(settings, chance)
-        self._start_slots = start_slots
-        self._last_lines = last_lines
-        self._on_event = on_event
+        self._around = surroundings
+        self._settings = surroundings.settings
+        self._clock = surroundings.clock
+        self._policy = RestartPolicy(surroundings.settings, surroundings.chance)
+        self._leave_gate: Callable[[], None] = lambda: None
+        self._urgent = False
+        """A node that had been ready and ended by itself: its successor is not made to wait for anybody."""
+        self._held_up = False
+        self._stops: deque[float] = deque(maxlen=STOPS_BORNE + 1)
         self._wanted = False
         self._replace = ""
         """Why the running process should be replaced; empty when it should not."""
@@ -128,8 +168,14 @@ class Runner:
         failures = self._failures
         spawns = self.spawns
         self._poke()
-        await self.wait_for(lambda: self.spawns > spawns or self._failures > failures or not self._wanted)
-        if self.spawns == spawns and self._failure is not None and self._wanted:
+        await self._wait_for_start(spawns, failures)
+
+    async def _wait_for_start(self, spawns: int, failures: int) -> None:
+        """Wait until a process has begun, or could not, or is held up by a node that comes first."""
+        await self.wait_for(
+            lambda: self.spawns > spawns or self._failures > failures or self._held_up or not self._wanted
+        )
+        if self.spawns == spawns and self._failures > failures and self._failure is not None and self._wanted:
             raise self._failure
 
     async def stop(self) -> None:
@@ -141,14 +187,12 @@ class Runner:
     async def restart(self) -> None:
         """Replace the node's process, and wait until the new one has begun."""
         if self.process is not None:
-            self._replace = "asked to restart"
+            self._replace = _ASKED
             self._wanted = True
             spawns, failures = self.spawns, self._failures
             self._policy.release()
             self._poke()
-            await self.wait_for(lambda: self.spawns > spawns or self._failures > failures or not self._wanted)
-            if self.spawns == spawns and self._failure is not None and self._wanted:
-                raise self._failure
+            await self._wait_for_start(spawns, failures)
         else:
             await self.start()
 
@@ -198,9 +242,28 @@ class Runner:
         kind = ProcessEventKind.RECOVERED if self.state is NodeState.DEGRADED else ProcessEventKind.READY
         if self._ready_at is None:
             self._ready_at = self._clock.monotonic()
+        self._leave_gate()
         self._enter(NodeState.READY)
         self._emit(kind)
         self._wake.set()
+
+    @property
+    def holds_up(self) -> bool:
+        """Whether those that come after this node should wait for it."""
+        return self._wanted and self.state in _HOLDS_UP
+
+    def _on_stopped(self) -> None:
+        """Continue a node that a signal stopped: a bot that stands still is one that is down."""
+        process, now = self.process, self._clock.monotonic()
+        if process is None or self.state is NodeState.STOPPING:
+            return
+        self._stops.append(now)
+        process.send_signal(signal.SIGCONT)
+        if len(self._stops) > STOPS_BORNE and now - self._stops[0] < STOPS_WINDOW_S:
+            self._stops.clear()
+            self.replace("stopped by a signal again and again")
+            return
+        self._emit(ProcessEventKind.CONTINUED, detail="stopped by a signal, continued at once")
 
     # The loop
 
@@ -212,13 +275,14 @@ class Runner:
                     self._enter(NodeState.STOPPED)
                     self.next_start_at = None
                     await self._sleep(None)
-                elif self.process is None and not await self._wait_for_turn():
+                elif self.process is None and not (await self._wait_for_turn() and await self._wait_for_others()):
                     continue
                 elif self.process is None:
                     await self._spawn()
                 else:
                     await self._watch(self.process)
         finally:
+            self._leave_gate()
             if self.process is not None:
                 self.process.detach()
                 self.process = None
@@ -247,30 +311,88 @@ class Runner:
         self.next_start_at = None
         return True
 
+    async def _wait_for_others(self) -> bool:
+        """Wait for those that come first; True when none is left to wait for."""
+        if self._urgent:
+            return True
+        others = (self._around.find(name) for name in self.spec.after)
+        first = next((other for other in others if other is not None and other is not self and other.holds_up), None)
+        if first is None:
+            self._held_up = False
+            return True
+        self.detail, self._held_up = f"waits for {first.spec.name}", True
+        self._notify()
+        waiting = asyncio.ensure_future(first.wait_for(lambda: not first.holds_up))
+        try:
+            await self._sleep(None, waiting)
+        finally:
+            waiting.cancel()
+        return False
+
+    async def _pass_gate(self) -> bool:
+        """Wait for a place among those that start; False when the start is no longer wanted."""
+        if self._urgent:
+            return True
+        entering = asyncio.ensure_future(self._around.gate.enter(self.spec.priority))
+        try:
+            while self._wanted and not entering.done():
+                await self._sleep(None, entering)
+        finally:
+            if not entering.done():
+                entering.cancel()
+        if not entering.done():
+            return False
+        self._leave_gate = entering.result()
+        return self._wanted
+
     async def _spawn(self) -> None:
-        async with self._start_slots:
-            if not self._wanted:
-                return
+        if not await self._pass_gate():
+            self._leave_gate()
+            return
+        try:
+            request = await self.spec.build()
+            process = await self._around.spawner.spawn(request)
             try:
-                request = await self.spec.build()
-                self.process = await self._spawner.spawn(request)
-            except FolderMissing as error:
-                self._miss(error)
-                return
-            except FleetError as error:
-                self._fail(error)
-                return
+                await asyncio.to_thread(self._around.records.note, self.spec.node_id, process.pid, process.started_at)
+            except OSError as error:
+                # Off the record it might be started a second time: its document stays shut, and it ends.
+                process.kill_group(signal.SIGKILL)
+                await asyncio.shield(process.exited)
+                raise SpawnFailed(
+                    f"{self.spec.name} could not be put on record: {error.strerror}",
+                    hint="free space in the state folder, or make it writable",
+                ) from error
+            except BaseException:
+                process.detach()
+                raise
+        except FleetError as error:
+            self._leave_gate()
+            self._take_failure(error)
+            return
+        self.process = process
+        process.let_go()
         self._failures, self._failure = 0, None
         self._begin("")
+
+    def _take_failure(self, error: FleetError) -> None:
+        match error:
+            case FolderMissing():
+                self._miss(error)
+            case StartDeferred():
+                self._defer(error)
+            case _:
+                self._fail(error)
 
     def _begin(self, detail: str) -> None:
         process = self.process
         if process is None:
             raise RuntimeError("a node begins with a process")
+        process.on_stopped = self._on_stopped
         self.spawns += 1
         self.spawned_at = self._clock.monotonic()
         self.pulse = self.pulsed_at = self._ready_at = None
         self._replace, self._killed, self.detail = "", False, detail
+        self._urgent = self._held_up = False
         self._enter(NodeState.STARTING)
         self._emit(ProcessEventKind.SPAWNED, pid=process.pid, pid_started_at=process.started_at, detail=detail)
 
@@ -283,6 +405,17 @@ class Runner:
         self._failure = error
         self.next_start_at = self._clock.monotonic() + MISSING_RECHECK_S
         self._notify()
+
+    def _defer(self, error: StartDeferred) -> None:
+        """Put a start off that would do harm now."""
+        newly = self.state is not NodeState.QUARANTINED
+        self.detail = error.message
+        self._failures += 1
+        self._failure = error
+        self.next_start_at = self._clock.monotonic() + error.retry_in_s
+        self._enter(NodeState.QUARANTINED)
+        if newly:
+            self._emit(ProcessEventKind.QUARANTINED, detail=error.message)
 
     def _fail(self, error: FleetError) -> None:
         """Count a start that did not come to a process as an exit."""
@@ -302,9 +435,9 @@ class Runner:
         if deadline is not None and now >= deadline:
             self._on_deadline(now)
             return
-        exited = await self._sleep(None if deadline is None else deadline - now, process)
-        if exited is not None:
-            self._after_exit(exited)
+        await self._sleep(None if deadline is None else deadline - now, process.exited)
+        if process.exited.done():
+            self._after_exit(process.exited.result())
 
     def _deadline(self) -> float | None:
         """When, in monotonic seconds, something is overdue."""
@@ -337,6 +470,7 @@ class Runner:
         """SIGTERM, then SIGKILL to the group after the grace period; then what an exit entails."""
         reason = self._replace
         self._enter(NodeState.STOPPING)
+        await asyncio.to_thread(self.spec.expect_successor, self._wanted)
         process.send_signal(signal.SIGTERM)
         # A stopped process would not see SIGTERM before it continues.
         process.send_signal(signal.SIGCONT)
@@ -355,9 +489,13 @@ class Runner:
         self.process = None
         uptime = now - (self.spawned_at or now)
         ready_for = None if self._ready_at is None else now - self._ready_at
-        was_asked = self.state is NodeState.STOPPING and (not self._wanted or reason == "asked to restart")
-        self.last_exit = f"{reason}: {report}" if reason else str(report)
+        ended_by_us = self.state is NodeState.STOPPING or self._killed
+        was_asked = self.state is NodeState.STOPPING and (not self._wanted or reason == _ASKED)
+        memory = "" if ended_by_us else self._explain(report)
+        why = "; ".join(part for part in (reason, memory) if part)
+        self.last_exit = f"{why}: {report}" if why else str(report)
         self.pulse = self.pulsed_at = self._ready_at = None
+        self._leave_gate()
         kind = ProcessEventKind.EXITED
         if self._killed:
             kind = ProcessEventKind.KILLED
@@ -378,17 +516,28 @@ class Runner:
         if was_asked:
             self.next_start_at = None
             return
-        self._back_off(self.last_exit, ready_for_s=ready_for)
+        self._urgent = ready_for is not None
+        out_of_memory = bool(memory) or reason.startswith(OVER_MEMORY_LIMIT)
+        self._back_off(self.last_exit, ready_for_s=ready_for, out_of_memory=out_of_memory)
 
-    def _back_off(self, why: str, *, ready_for_s: float | None = None) -> None:
+    def _explain(self, report: ExitReport) -> str:
+        """Say whether an end that nobody asked for was one for want of memory; empty when it was not."""
+        if report.signal == signal.SIGKILL:
+            return self._around.oom.explain(self.spec.node_id)
+        limit = self.spec.memory_hard_limit_bytes
+        if limit and report.exit_code and any(map(_is_memory_error, self._around.last_lines(self.spec.name)[-3:])):
+            return f"out of memory: it needs more than its hard limit of {limit >> 20} MB"
+        return ""
+
+    def _back_off(self, why: str, *, ready_for_s: float | None = None, out_of_memory: bool = False) -> None:
         now = self._clock.monotonic()
-        decision = self._policy.after_exit(now, ready_for_s=ready_for_s)
+        decision = self._policy.after_exit(now, ready_for_s=ready_for_s, out_of_memory=out_of_memory)
         if decision.delay_s <= 0:
             self.next_start_at = None
             self._notify()
             return
         self.next_start_at = now + decision.delay_s
-        last = next((line for line in reversed(self._last_lines(self.spec.name)) if line.strip()), "")
+        last = next((line for line in reversed(self._around.last_lines(self.spec.name)) if line.strip()), "")
         self.detail = f"{why}; {decision.reason}" + (f"; last line: {last.strip()[:300]}" if last else "")
         if decision.quarantined:
             newly = self.state is not NodeState.QUARANTINED
@@ -401,20 +550,14 @@ class Runner:
 
     # Waiting and telling
 
-    async def _sleep(self, timeout_s: float | None, process: NodeProcess | None = None) -> ExitReport | None:
-        """Wait for a request, the exit of ``process``, or the time-out; gives the exit report if it was that."""
+    async def _sleep(self, timeout_s: float | None, *futures: asyncio.Future[Any]) -> None:
+        """Wait for a request, for any of ``futures``, or for the time-out."""
         woken = asyncio.ensure_future(self._wake.wait())
-        waiting: set[asyncio.Future[Any]] = {woken}
-        if process is not None:
-            waiting.add(process.exited)
         try:
-            await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({woken, *futures}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             woken.cancel()
         self._wake.clear()
-        if process is not None and process.exited.done():
-            return process.exited.result()
-        return None
 
     def _poke(self) -> None:
         if self.process is None:
@@ -451,7 +594,7 @@ class Runner:
     ) -> None:
         if pid is None and self.process is not None:
             pid = self.process.pid
-        self._on_event(
+        self._around.on_event(
             ProcessEvent(
                 node_id=self.spec.node_id,
                 kind=kind,
@@ -465,3 +608,7 @@ class Runner:
             )
         )
         self._notify()
+
+
+def _is_memory_error(line: str) -> bool:
+    return "MemoryError" in line or "Cannot allocate memory" in line

@@ -1,12 +1,14 @@
-"""Starting a node's process. The zygote will be another ``Spawner`` behind the same interface."""
+"""Starting a node's process: what a start needs, and the plain way to do it."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import resource
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -22,10 +24,22 @@ SPAWN_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a node may use; 0 for no limit."""
+    """What a node may use; 0 for no limit of ours.
 
-    memory_bytes: int = 0
+    Parameters
+    ----------
+    data_bytes
+        RLIMIT_DATA: the hard limit on its private memory where no cgroup holds it.
+    niceness
+        0 to 19; stands for the CPU weight where no cgroup does.
+    log_bytes_s
+        What it may write to its logs for long.
+    """
+
+    data_bytes: int = 0
     open_files: int = 0
+    niceness: int = 0
+    log_bytes_s: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +52,13 @@ class SpawnRequest:
         The whole environment of the node; nothing else is inherited.
     boot
         What the node reads from its inherited descriptor; None for a bot that does not speak the protocol.
+    files
+        Files of the master's that the node gets open for reading and writing: an environment variable tells it the
+        number of each descriptor.
+    cgroup
+        The ``cgroup.procs`` that the node enters; None without cgroups.
+    plain
+        Never fork it from the zygote.
     """
 
     node_id: str
@@ -48,6 +69,9 @@ class SpawnRequest:
     stdout_path: Path
     stderr_path: Path
     boot: bytes | None = field(default=None, repr=False)
+    files: Mapping[str, Path] = field(default_factory=dict)
+    cgroup: Path | None = None
+    plain: bool = False
     limits: Limits = Limits()
 
 
@@ -80,9 +104,10 @@ class PlainSpawner:
         """
         if not request.folder.is_dir():
             raise FolderMissing(f"the folder of {request.name} is gone: {request.folder}", hint="restore it")
+        boot = BootPipe(request)
         # In a thread: between fork and exec the caller waits for milliseconds. Shielded: a process that was started
         # must not be lost because whoever asked for it was cancelled.
-        starting = asyncio.ensure_future(asyncio.to_thread(self._start, request))
+        starting = asyncio.ensure_future(asyncio.to_thread(self._start, request, boot))
         try:
             popen = await asyncio.wait_for(asyncio.shield(starting), SPAWN_TIMEOUT_S)
         except TimeoutError:
@@ -91,17 +116,17 @@ class PlainSpawner:
         except asyncio.CancelledError:
             starting.add_done_callback(_kill_late)
             raise
-        return NodeProcess(popen.pid, lambda: _reap(popen))
+        finally:
+            starting.add_done_callback(lambda _started: boot.close_reading())
+            if starting.done() and (starting.cancelled() or starting.exception() is not None):
+                boot.close()
+        return NodeProcess(popen.pid, lambda: _reap(popen), boot=boot)
 
-    def _start(self, request: SpawnRequest) -> subprocess.Popen[bytes]:
+    def _start(self, request: SpawnRequest, boot: BootPipe) -> subprocess.Popen[bytes]:
         opened: list[int] = []
         try:
-            environment = dict(request.environment)
-            inherited: tuple[int, ...] = ()
-            if request.boot is not None:
-                descriptor = pipe_with(request.boot, opened)
-                environment[BOOT_FD_VARIABLE] = str(descriptor)
-                inherited = (descriptor,)
+            inherited = open_inherited(request, boot.reading, opened)
+            environment = {**request.environment, **{name: str(number) for name, number in inherited.items()}}
             popen = subprocess.Popen(  # noqa: S603 - the command is the node's own
                 request.command,
                 cwd=request.folder,
@@ -109,7 +134,7 @@ class PlainSpawner:
                 stdin=subprocess.DEVNULL,
                 stdout=open_log(request.stdout_path, opened),
                 stderr=open_log(request.stderr_path, opened),
-                pass_fds=inherited,
+                pass_fds=tuple(inherited.values()),
                 start_new_session=True,
             )
         except OSError as error:
@@ -120,22 +145,46 @@ class PlainSpawner:
         finally:
             for descriptor in opened:
                 os.close(descriptor)
-        apply_limits(request.limits, popen.pid)
+        apply_limits(request, popen.pid)
         return popen
 
     async def close(self) -> None:
         """Do nothing: plain processes are nobody's."""
 
 
-def pipe_with(payload: bytes, opened: list[int]) -> int:
-    """Give the reading end of a pipe that already holds ``payload``, which fits (``encode_boot`` sees to it)."""
-    reading, writing = os.pipe()
-    opened.append(reading)
-    try:
-        os.write(writing, payload)
-    finally:
-        os.close(writing)
-    return reading
+class BootPipe:
+    """Holds a node's boot document back until its process is on record.
+
+    A process that nobody knows of, because zygote or master died at the wrong moment, reads an empty document, and ends
+    before it could log in a second time.
+    """
+
+    def __init__(self, request: SpawnRequest) -> None:
+        self._payload = request.boot
+        self.reading: int | None = None
+        self._writing = -1
+        if self._payload is not None:
+            self.reading, self._writing = os.pipe()
+
+    def release(self) -> None:
+        """Hand the document over; it fits into the pipe (``encode_boot`` sees to it)."""
+        if self._payload is not None and self._writing >= 0:
+            with contextlib.suppress(BrokenPipeError):  # It has ended already.
+                os.write(self._writing, self._payload)
+        self.close()
+
+    def close(self) -> None:
+        """Close our ends; what was not released never will be."""
+        self.close_reading()
+        if self._writing >= 0:
+            os.close(self._writing)
+            self._writing = -1
+
+    def close_reading(self) -> None:
+        """Close the end that the node has a copy of."""
+        if self.reading is not None:
+            os.close(self.reading)
+            self.reading = None
 
 
 def open_log(path: Path, opened: list[int]) -> int:
@@ -150,16 +199,39 @@ def open_log(path: Path, opened: list[int]) -> int:
     return descriptor
 
 
-def apply_limits(limits: Limits, pid: int) -> None:
-    """Set the limits of a process that has just begun; it may already have ended."""
-    if not limits.open_files:
-        return
+def open_inherited(request: SpawnRequest, boot: int | None, opened: list[int]) -> dict[str, int]:
+    """Open what a node inherits besides its output: boot document and files, each with its environment variable.
+
+    Raises
+    ------
+    OSError
+    """
+    inherited = {}
+    if boot is not None:
+        inherited[BOOT_FD_VARIABLE] = boot
+    for variable, path in request.files.items():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        inherited[variable] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        opened.append(inherited[variable])
+    return inherited
+
+
+def apply_limits(request: SpawnRequest, pid: int) -> None:
+    """Set the limits of a plain process that has just begun; it may already have ended."""
+    limits = request.limits
     try:
-        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        wanted = limits.open_files if hard == resource.RLIM_INFINITY else min(limits.open_files, hard)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (wanted, hard))
+        for which, wanted in ((resource.RLIMIT_NOFILE, limits.open_files), (resource.RLIMIT_DATA, limits.data_bytes)):
+            if wanted:
+                _, hard = resource.prlimit(pid, which)
+                resource.prlimit(pid, which, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+        if limits.niceness:
+            os.setpriority(os.PRIO_PROCESS, pid, limits.niceness)
+        if request.cgroup is not None:
+            request.cgroup.write_text(str(pid))
     except ProcessLookupError:
         return
+    except OSError as error:
+        log.warning("limits not set", extra={"node": request.name, "why": error.strerror})
 
 
 def _reap(popen: subprocess.Popen[bytes]) -> ExitReport:

@@ -32,6 +32,8 @@ class ProcessEventKind(StrEnum):
     READY = "ready"
     DEGRADED = "degraded"
     RECOVERED = "recovered"
+    CONTINUED = "continued"
+    """A signal had stopped it (SIGSTOP); it was continued at once."""
     EXITED = "exited"
     STOPPED = "stopped"
     KILLED = "killed"
@@ -56,7 +58,7 @@ class ProcessEvent:
 
 
 _MAY_FOLLOW: dict[NodeState, frozenset[NodeState]] = {
-    NodeState.STOPPED: frozenset({NodeState.STARTING, NodeState.MISSING, NodeState.BACKOFF}),
+    NodeState.STOPPED: frozenset({NodeState.STARTING, NodeState.MISSING, NodeState.BACKOFF, NodeState.QUARANTINED}),
     NodeState.STARTING: frozenset(
         {
             NodeState.READY,
@@ -102,7 +104,7 @@ _MAY_FOLLOW: dict[NodeState, frozenset[NodeState]] = {
         {NodeState.STARTING, NodeState.STOPPED, NodeState.MISSING, NodeState.BACKOFF, NodeState.QUARANTINED}
     ),
     NodeState.QUARANTINED: frozenset({NodeState.STARTING, NodeState.STOPPED, NodeState.MISSING, NodeState.QUARANTINED}),
-    NodeState.MISSING: frozenset({NodeState.STARTING, NodeState.STOPPED, NodeState.MISSING}),
+    NodeState.MISSING: frozenset({NodeState.STARTING, NodeState.STOPPED, NodeState.MISSING, NodeState.QUARANTINED}),
 }
 
 

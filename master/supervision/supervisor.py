@@ -14,10 +14,15 @@ import msgspec
 from master.errors import FleetError
 from master.settings import SupervisionSettings
 from master.supervision.clock import Clock
+from master.supervision.details import Details, read_details
 from master.supervision.errors import NotSupervised, StateTimedOut
+from master.supervision.gate import StartGate
+from master.supervision.history import NodeHistory
+from master.supervision.limits import OomWitness
 from master.supervision.logs import NodeLogs
 from master.supervision.process import Usage
-from master.supervision.runner import NodeSpec, Pulse, Runner
+from master.supervision.run_records import RunRecord, RunRecords
+from master.supervision.runner import OVER_MEMORY_LIMIT, NodeSpec, Pulse, Runner, Surroundings
 from master.supervision.spawner import Spawner
 from master.supervision.states import NodeState, ProcessEvent
 
@@ -25,7 +30,11 @@ __all__ = ["NodeSpec", "NodeView", "Pulse", "Supervisor"]
 
 log = logging.getLogger(__name__)
 
-SWEEP_INTERVAL_S = 2.0
+SWEEP_INTERVAL_S = 1.0
+DETAILS_INTERVAL_S = 300.0
+"""How often each node's details are read; they cost a millisecond or two, one node at a time."""
+ROTATE_EVERY = 2
+"""Sweeps between two looks at the logs' sizes."""
 
 
 class NodeView(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +55,9 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     cpu_percent: float | None = None
     rss_bytes: int | None = None
     threads: int | None = None
+    pss_bytes: int | None = None
+    open_files: int | None = None
+    connections: int | None = None
     detail: str = ""
 
 
@@ -57,6 +69,8 @@ class _Sample:
     at: float
     usage: Usage
     cpu_percent: float = 0.0
+    details: Details | None = None
+    details_due: float = 0.0
 
 
 class Supervisor:
@@ -74,18 +88,31 @@ class Supervisor:
         spawner: Spawner,
         settings: SupervisionSettings,
         logs: NodeLogs,
+        records: RunRecords,
         clock: Clock,
         on_event: Callable[[ProcessEvent], None],
+        oom: OomWitness | None = None,
         chance: random.Random | None = None,
     ) -> None:
-        self._spawner = spawner
-        self._settings = settings
         self._logs = logs
         self._clock = clock
-        self._on_event = on_event
-        self._random = chance or random.Random()  # noqa: S311 - jitter, not a secret
-        self._start_slots = asyncio.Semaphore(settings.concurrent_starts)
+        self._records = records
+        self._oom = oom or OomWitness(None)
+        self._around = Surroundings(
+            spawner=spawner,
+            settings=settings,
+            clock=clock,
+            chance=chance or random.Random(),  # noqa: S311 - jitter, not a secret
+            gate=StartGate(settings.concurrent_starts),
+            records=records,
+            oom=self._oom,
+            find=self._find,
+            last_lines=logs.tail,
+            on_event=on_event,
+        )
         self._runners: dict[str, Runner] = {}
+        self._histories: dict[str, NodeHistory] = {}
+        self._sweeps = 0
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._samples: dict[str, _Sample] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -99,8 +126,7 @@ class Supervisor:
             try:
                 while True:
                     await asyncio.sleep(SWEEP_INTERVAL_S)
-                    self._sample_all()
-                    await asyncio.to_thread(self._logs.rotate, [r.spec.name for r in self._runners.values()])
+                    await self._sweep()
             finally:
                 self._group = None
 
@@ -120,21 +146,33 @@ class Supervisor:
                 runner.process = None
                 await asyncio.sleep(1.0)
 
+    async def _sweep(self) -> None:
+        self._sweeps += 1
+        self._oom.note()
+        for runner in self._runners.values():
+            self._take_sample(runner)
+        await self._read_next_details()
+        if self._sweeps % ROTATE_EVERY == 0:
+            await asyncio.to_thread(self._logs.rotate, [r.spec.name for r in self._runners.values()])
+
+    async def _read_next_details(self) -> None:
+        """Read the details of the one node whose turn it is."""
+        now = time.monotonic()
+        due = min(self._samples.values(), key=lambda sample: sample.details_due, default=None)
+        if due is not None and due.details_due <= now:
+            # Spread out: no two nodes come due in the same second for ever.
+            due.details_due = now + DETAILS_INTERVAL_S * self._around.chance.uniform(0.9, 1.1)
+            due.details = await asyncio.to_thread(read_details, due.pid)
+
+    def _find(self, name: str) -> Runner | None:
+        return next((runner for runner in self._runners.values() if runner.spec.name == name), None)
+
     def register(self, spec: NodeSpec) -> None:
         """Make a node known; it is started by :meth:`start`."""
         if spec.node_id in self._runners:
             self._runners[spec.node_id].spec = spec
             return
-        runner = Runner(
-            spec,
-            spawner=self._spawner,
-            settings=self._settings,
-            clock=self._clock,
-            chance=self._random,
-            start_slots=self._start_slots,
-            last_lines=self._logs.tail,
-            on_event=self._on_event,
-        )
+        runner = Runner(spec, self._around)
         self._runners[spec.node_id] = runner
         self._launch(runner)
 
@@ -169,6 +207,10 @@ class Supervisor:
     def release(self, node_id: str) -> None:
         """End a node's backoff or quarantine."""
         self._runner(node_id).release()
+
+    def recorded(self, node_id: str) -> RunRecord | None:
+        """Give the process that was last put on record for a node, whether it runs or not."""
+        return self._records.read(node_id)
 
     def adopt(self, node_id: str, pid: int, pid_started_at: float) -> bool:
         """Watch a process that already runs instead of starting a second one.
@@ -240,12 +282,21 @@ class Supervisor:
             cpu_percent=sample.cpu_percent if sample else None,
             rss_bytes=sample.usage.rss_bytes if sample else None,
             threads=sample.usage.threads if sample else None,
+            pss_bytes=sample.details.pss_bytes if sample and sample.details else None,
+            open_files=sample.details.open_files if sample and sample.details else None,
+            connections=sample.details.connections if sample and sample.details else None,
             detail=runner.detail,
         )
 
-    def _sample_all(self) -> None:
-        for runner in self._runners.values():
-            self._take_sample(runner)
+    def history(self, node_id: str) -> NodeHistory:
+        """Give what a node used in the last minutes and hours."""
+        return self._histories.get(self._runner(node_id).spec.node_id) or NodeHistory()
+
+    async def read_details(self, node_id: str) -> None:
+        """Read a node's details now, for whoever looks at it."""
+        sample = self._sample(self._runner(node_id))
+        if sample is not None:
+            sample.details = await asyncio.to_thread(read_details, sample.pid)
 
     def _sample(self, runner: Runner) -> _Sample | None:
         """Give the last sample of a node's present process; taken now when there is none yet."""
@@ -260,15 +311,23 @@ class Supervisor:
         if process is None or usage is None:
             self._samples.pop(runner.spec.node_id, None)
             return None
+        if usage.stopped:
+            process.was_stopped()
         # Real time, whatever clock was handed in: CPU time passes in it.
-        sample = _Sample(process.pid, time.monotonic(), usage)
-        before = self._samples.get(runner.spec.node_id)
-        if before is not None and before.pid == process.pid and sample.at > before.at:
-            sample.cpu_percent = round(100 * (usage.cpu_s - before.usage.cpu_s) / (sample.at - before.at), 1)
-        self._samples[runner.spec.node_id] = sample
-        limit = self._settings.memory_limit_bytes
+        now = time.monotonic()
+        sample = self._samples.get(runner.spec.node_id)
+        if sample is None or sample.pid != process.pid:
+            sample = self._samples[runner.spec.node_id] = _Sample(process.pid, now, usage)
+        elif now > sample.at:
+            sample.cpu_percent = round(100 * (usage.cpu_s - sample.usage.cpu_s) / (now - sample.at), 1)
+            sample.at, sample.usage = now, usage
+            history = self._histories.get(runner.spec.node_id)
+            if history is None:
+                history = self._histories[runner.spec.node_id] = NodeHistory()
+            history.put(now, sample.cpu_percent, usage.rss_bytes)
+        limit = runner.spec.memory_limit_bytes
         if limit and usage.rss_bytes > limit:
-            runner.replace(f"over its memory limit ({usage.rss_bytes >> 20} of {limit >> 20} MB)")
+            runner.replace(f"{OVER_MEMORY_LIMIT} ({usage.rss_bytes >> 20} of {limit >> 20} MB)")
         return sample
 
     async def stop_all(self) -> None:

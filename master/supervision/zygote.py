@@ -4,6 +4,9 @@ A process of its own (``python -m master.supervision.zygote SOCKET MODULE...``):
 It gets requests with passed descriptors over an inherited socket, forks, reaps, and tells how each node ended. A node's
 boot document goes through it as an open pipe that it never reads. When the socket closes, the master is gone: the
 zygote ends, and its nodes live on.
+
+One child is forked ahead and waits for the next request, because fork() itself is a third of the way from a node's end
+to its successor. It knows nothing yet, and is replaced whenever there is nothing better to do.
 """
 
 from __future__ import annotations
@@ -11,41 +14,57 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-import io
+import importlib.machinery
+import logging
 import os
 import random
-import runpy
+import resource
 import select
 import signal
 import socket
 import sys
 import threading
 import traceback
+import types
 from typing import Literal, NoReturn
 
 import msgspec
+import setproctitle
+
+from handshake.output import LineStream, OutputLimit
 
 MAX_MESSAGE_BYTES = 64 * 1024
+MAX_DESCRIPTORS = 8
+_SPARE_AFTER_MS = 20
+"""A spare child is forked once nothing was asked for this long: a fleet's start must not fork twice as often."""
 
 
 class ForkRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Fork a node. With it come three descriptors: boot document, standard output, standard error."""
+    """Fork a node. With it come descriptors: standard output, standard error, and one for each of ``inherit``."""
 
     ticket: int
     name: str
     folder: str
     entry: str
     environment: dict[str, str]
-    boot_variable: str
+    inherit: tuple[str, ...] = ()
+    """Environment variables that tell the node the number of each further descriptor."""
+    cgroup: bool = False
+    """A last descriptor is the ``cgroup.procs`` that the node enters before it runs a line of its own."""
+    open_files: int = 0
+    data_bytes: int = 0
+    niceness: int = 0
+    log_bytes_s: int = 0
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the zygote tells its master.
 
-    ``ready`` once; ``forked`` or ``failed`` for a ticket; ``exited`` for each node, with what it used.
+    ``ready`` once; ``forked`` or ``failed`` for a ticket; ``stopped`` when a signal stopped a node; ``exited`` for each
+    node, with what it used.
     """
 
-    kind: Literal["ready", "forked", "failed", "exited"]
+    kind: Literal["ready", "forked", "failed", "stopped", "exited"]
     ticket: int = 0
     pid: int = 0
     status: int = 0
@@ -69,6 +88,7 @@ class Zygote:
         self._wake_read, self._wake_write = os.pipe()
         for descriptor in (self._wake_read, self._wake_write):
             os.set_blocking(descriptor, False)
+        self._spare: _Spare | None = None
 
     def serve(self) -> None:
         """Serve until the master hangs up."""
@@ -81,7 +101,9 @@ class Zygote:
         waiting.register(self._wake_read, select.POLLIN)
         self._tell(Answer(kind="ready", pid=os.getpid()))
         while True:
-            ready = {descriptor for descriptor, _ in waiting.poll()}
+            ready = {descriptor for descriptor, _ in waiting.poll(_SPARE_AFTER_MS if self._spare is None else None)}
+            if not ready:
+                self._fork_spare()
             if self._wake_read in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_read, 4096)
@@ -90,119 +112,210 @@ class Zygote:
                 return
 
     def _take_request(self) -> bool:
-        payload, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE_BYTES, 3)
+        payload, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE_BYTES, MAX_DESCRIPTORS)
         if not payload:
             return False
         try:
             request = msgspec.json.decode(payload, type=ForkRequest)
-            self._tell(self._fork(request, descriptors))
+            answer, pidfd = self._start(request, payload, descriptors)
+            self._tell(answer, pidfd)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
         return True
 
-    def _fork(self, request: ForkRequest, descriptors: list[int]) -> Answer:
-        if threading.active_count() != 1 or len(descriptors) != 3:
-            return Answer(
-                kind="failed", ticket=request.ticket, problem="not single-threaded, or descriptors are missing"
-            )
+    def _start(self, request: ForkRequest, payload: bytes, descriptors: list[int]) -> tuple[Answer, int | None]:
+        """Start a node; gives the answer, and a pidfd that is opened before anybody could reap."""
+        if len(descriptors) != 2 + len(request.inherit) + request.cgroup:
+            return Answer(kind="failed", ticket=request.ticket, problem="descriptors are missing"), None
+        spare, self._spare = self._spare, None
         try:
-            pid = os.fork()
+            pid = spare.pid if spare is not None and spare.become(payload, descriptors) else self._fork()
+            if pid == 0:
+                _become(request, descriptors)
+            pidfd = os.pidfd_open(pid)
         except OSError as error:
-            # EAGAIN, ENOMEM: an answer, not a crash.
-            return Answer(kind="failed", ticket=request.ticket, problem=error.strerror or str(error))
+            # EAGAIN, ENOMEM, EMFILE: an answer, not a crash.
+            return Answer(kind="failed", ticket=request.ticket, problem=error.strerror or str(error)), None
+        return Answer(kind="forked", ticket=request.ticket, pid=pid), pidfd
+
+    def _fork(self) -> int:
+        """Fork; the child has left the zygote behind, and is in a session of its own."""
+        if threading.active_count() != 1:
+            raise OSError(0, "the zygote is not single-threaded")
+        pid = os.fork()
         if pid == 0:
-            self._become(request, descriptors)
-        return Answer(kind="forked", ticket=request.ticket, pid=pid)
+            try:
+                self._leave_the_zygote_behind()
+            except BaseException:
+                os._exit(70)
+        return pid
+
+    def _fork_spare(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            pid = self._fork()
+        except OSError:
+            # No memory for a spare: requests fork for themselves, and say so when they cannot either.
+            ours.close()
+            theirs.close()
+            return
+        if pid == 0:
+            ours.close()
+            _wait_for_work(theirs)
+        theirs.close()
+        self._spare = _Spare(pid, ours)
 
     def _reap(self) -> None:
-        while True:
-            try:
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if ended is None:
-                return
-            # While its leader is not reaped the group's number is nobody else's: what the node left goes now.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(ended.si_pid, signal.SIGKILL)
-            pid, status, used = os.wait4(ended.si_pid, 0)
-            self._tell(
-                Answer(
-                    kind="exited",
-                    pid=pid,
-                    status=status,
-                    cpu_s=round(used.ru_utime + used.ru_stime, 3),
-                    peak_rss_bytes=used.ru_maxrss * 1024,
-                )
+        # Asked apart: for stops alone, children that have all ended are no children (ECHILD).
+        with contextlib.suppress(ChildProcessError):
+            while (stopped := os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WNOHANG)) is not None:
+                self._tell(Answer(kind="stopped", pid=stopped.si_pid))
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                # While its leader is not reaped the group's number is nobody else's: what the node left goes now.
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(ended.si_pid, signal.SIGKILL)
+                self._bury(ended.si_pid)
+
+    def _bury(self, pid: int) -> None:
+        _, status, used = os.wait4(pid, 0)
+        if self._spare is not None and self._spare.pid == pid:
+            self._spare.close()
+            self._spare = None
+            return
+        self._tell(
+            Answer(
+                kind="exited",
+                pid=pid,
+                status=status,
+                cpu_s=round(used.ru_utime + used.ru_stime, 3),
+                peak_rss_bytes=used.ru_maxrss * 1024,
             )
+        )
 
-    def _tell(self, answer: Answer) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._control.send(msgspec.json.encode(answer))
-
-    def _become(self, request: ForkRequest, descriptors: list[int]) -> NoReturn:
-        """Turn the forked process into the node; never returns."""
-        code = 70
+    def _tell(self, answer: Answer, pidfd: int | None = None) -> None:
         try:
-            self._leave_the_zygote_behind()
-            boot, stdout, stderr = descriptors
-            os.setsid()
-            os.umask(0o022)
-            os.dup2(stdout, 1)
-            os.dup2(stderr, 2)
-            os.close(stdout)
-            os.close(stderr)
-            os.set_inheritable(boot, False)
-            os.chdir(request.folder)
-            environment = {**request.environment, request.boot_variable: str(boot)}
-            os.environ.clear()
-            os.environ.update(environment)
-            _name_process(f"fleet: {request.name}")
-            _open_streams()
-            sys.argv = [request.entry]
-            sys.path.insert(0, request.folder)
-            # Copies made before the fork are the same in every node.
-            random.seed()
-            gc.enable()
-            code = _run(request.entry)
-        except BaseException:
-            traceback.print_exc()
+            socket.send_fds(self._control, [msgspec.json.encode(answer)], [] if pidfd is None else [pidfd])
+        except (BrokenPipeError, ConnectionResetError):
+            return  # The next read says so too.
         finally:
-            os._exit(code)
+            if pidfd is not None:
+                os.close(pidfd)
 
     def _leave_the_zygote_behind(self) -> None:
+        os.setsid()
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         self._control.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
+        if self._spare is not None:
+            self._spare.close()
 
 
-def _name_process(title: str) -> None:
-    """Show the node's name in ps and top."""
-    import setproctitle
+class _Spare:
+    """A child that was forked ahead, and waits to be told what it is."""
 
-    setproctitle.setproctitle(title)
+    def __init__(self, pid: int, control: socket.socket) -> None:
+        self.pid = pid
+        self._control = control
+
+    def become(self, payload: bytes, descriptors: list[int]) -> bool:
+        """Tell it what it is; False when it is gone."""
+        try:
+            socket.send_fds(self._control, [payload], descriptors)
+        except OSError:
+            return False
+        finally:
+            self.close()
+        return True
+
+    def close(self) -> None:
+        """Hang up; a spare that was told nothing ends."""
+        self._control.close()
 
 
-def _open_streams() -> None:
-    """Make the text streams anew: unbuffered, so that a log shows a line when it was printed."""
+def _wait_for_work(control: socket.socket) -> NoReturn:
+    """Be the spare child: wait for a request and become that node; end when the zygote does."""
+    try:
+        payload, descriptors, _, _ = socket.recv_fds(control, MAX_MESSAGE_BYTES, MAX_DESCRIPTORS)
+        control.close()
+        if payload:
+            _become(msgspec.json.decode(payload, type=ForkRequest), descriptors)
+    finally:
+        os._exit(0)
+
+
+def _become(request: ForkRequest, descriptors: list[int]) -> NoReturn:
+    """Turn the forked process into the node; never returns."""
+    code = 70
+    try:
+        stdout, stderr, *passed = descriptors
+        if request.cgroup:
+            _enter_cgroup(passed.pop())
+        os.umask(0o022)
+        for descriptor, target in ((stdout, 1), (stderr, 2)):
+            os.dup2(descriptor, target)
+            os.close(descriptor)
+        os.chdir(request.folder)
+        os.environ.clear()
+        os.environ.update(request.environment)
+        for variable, descriptor in zip(request.inherit, passed, strict=True):
+            os.set_inheritable(descriptor, False)
+            os.environ[variable] = str(descriptor)
+        setproctitle.setproctitle(f"fleet: {request.name}")
+        _open_streams(request.log_bytes_s)
+        _apply_limits(request)
+        sys.argv = [request.entry]
+        sys.path.insert(0, request.folder)
+        # Copies made before the fork are the same in every node.
+        random.seed()
+        gc.enable()
+        code = _run(request.entry)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _enter_cgroup(descriptor: int) -> None:
+    try:
+        os.write(descriptor, b"0")
+    except OSError as error:
+        print(f"[fleet] not in its cgroup: {error.strerror}", file=sys.stderr)
+    os.close(descriptor)
+
+
+def _apply_limits(request: ForkRequest) -> None:
+    for which, wanted in ((resource.RLIMIT_NOFILE, request.open_files), (resource.RLIMIT_DATA, request.data_bytes)):
+        if wanted:
+            _, hard = resource.getrlimit(which)
+            resource.setrlimit(which, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    if request.niceness:
+        os.setpriority(os.PRIO_PROCESS, 0, request.niceness)
+
+
+def _open_streams(bytes_s: int) -> None:
+    """Make the text streams anew: unbuffered, each line with its time, floods counted."""
+    limit = OutputLimit(bytes_s)
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        raw = os.fdopen(descriptor, "wb", 0, closefd=False)
-        stream = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
+        stream = LineStream(descriptor, limit)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
 
 def _run(entry: str) -> int:
-    """Run the node's entry file as ``python entry`` would; gives its exit code."""
-    import logging
-
+    """Run the node's entry file as ``python entry`` would, with its cached bytecode; gives its exit code."""
+    path = os.path.abspath(entry)
     try:
-        runpy.run_path(entry, run_name="__main__")
+        code = importlib.machinery.SourceFileLoader("__main__", path).get_code("__main__")
+        module = types.ModuleType("__main__")
+        module.__file__ = path
+        sys.modules["__main__"] = module
+        exec(code, module.__dict__)  # type: ignore[arg-type]  # noqa: S102 - the node's own program
     except SystemExit as ending:
         if ending.code is None or isinstance(ending.code, int):
             return (ending.code or 0) & 0xFF
@@ -215,19 +328,24 @@ def _run(entry: str) -> int:
         return 1
     finally:
         logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, LineStream):
+                stream.finish()
     return 0
 
 
 def main() -> None:
-    """Warm up and serve: arguments are the socket's number and the modules to import."""
+    """Warm up and serve: arguments are the socket's number, the modules to import, and with ``()`` a call in one."""
     gc.disable()
     control = socket.socket(fileno=int(sys.argv[1]))
-    for name in sys.argv[2:]:
-        importlib.import_module(name)
-    import setproctitle
-
+    for argument in sys.argv[2:]:
+        if argument.endswith("()"):
+            module, _, function = argument.removesuffix("()").rpartition(".")
+            getattr(importlib.import_module(module), function)()
+        else:
+            importlib.import_module(argument)
     setproctitle.setproctitle("fleet: zygote")
-    gc.collect()
+    # Not collected first: the holes that a collection leaves would be filled, and so copied, by every node.
     gc.freeze()
     Zygote(control).serve()
 

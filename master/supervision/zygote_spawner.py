@@ -4,31 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import logging
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 
-from handshake.boot import BOOT_FD_VARIABLE
+import handshake
 from master.supervision.errors import FolderMissing, SpawnFailed
 from master.supervision.process import ExitReport, NodeProcess
 from master.supervision.spawner import (
+    BootPipe,
     PlainSpawner,
     SpawnRequest,
-    apply_limits,
+    open_inherited,
     open_log,
-    pipe_with,
 )
 from master.supervision.zygote import MAX_MESSAGE_BYTES, Answer, ForkRequest
 
 log = logging.getLogger(__name__)
 
-PRELOAD = ("discord", "discord.ext.commands", "aiohttp", "handshake.node", "handshake.manifest", "handshake.reports")
+PRELOAD = (
+    "discord",
+    "discord.ext.commands",
+    "aiohttp",
+    "handshake.endpoints",
+    "handshake.manifest",
+    "handshake.node",
+    "handshake.reports",
+    "handshake.resumption",
+    "handshake.rehearsal.rehearse()",
+)
 """What nodes import anyway, and what is expensive to: 0.2 CPU-seconds and 25 MB each when they do it alone."""
 WARM_TIMEOUT_S = 30.0
 FORK_TIMEOUT_S = 10.0
@@ -41,52 +53,76 @@ class ZygoteGone(SpawnFailed):
     code = "zygote_gone"
 
 
+class _Forked(NamedTuple):
+    pid: int
+    pidfd: int
+    report: asyncio.Future[ExitReport]
+
+
 class _Connection:
     """One zygote process and the socket to it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, libraries: int) -> None:
         self._process = process
         self._control = control
+        self.libraries = libraries
+        """What the libraries looked like when it loaded them."""
         self._loop = asyncio.get_running_loop()
-        self._tickets: dict[int, asyncio.Future[int]] = {}
+        self._tickets: dict[int, asyncio.Future[_Forked]] = {}
         self._ticket = 0
-        self.reports: dict[int, asyncio.Future[ExitReport]] = {}
+        self._reports: dict[int, asyncio.Future[ExitReport]] = {}
+        self._processes: dict[int, NodeProcess] = {}
+        self._retired = False
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self.is_open = True
         control.setblocking(False)
         self._loop.add_reader(control, self._read)
 
     def _read(self) -> None:
-        while True:
+        while self.is_open:
             try:
-                payload = self._control.recv(MAX_MESSAGE_BYTES)
+                payload, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE_BYTES, 1)
             except BlockingIOError:
                 return
             except OSError:
-                payload = b""
+                payload, descriptors = b"", []
             if not payload:
                 self.close()
                 return
-            self._take(msgspec.json.decode(payload, type=Answer))
+            self._take(msgspec.json.decode(payload, type=Answer), descriptors)
 
-    def _take(self, answer: Answer) -> None:
-        if answer.kind == "ready":
-            if not self.ready.done():
-                self.ready.set_result(None)
-        elif answer.kind == "exited":
-            report = self.reports.setdefault(answer.pid, self._loop.create_future())
-            if not report.done():
-                report.set_result(_report_of(answer.status))
+    def _take(self, answer: Answer, descriptors: list[int]) -> None:
+        match answer.kind:
+            case "ready":
+                if not self.ready.done():
+                    self.ready.set_result(None)
+            case "exited":
+                self._processes.pop(answer.pid, None)
+                report = self._reports.pop(answer.pid, None)
+                if report is not None and not report.done():
+                    report.set_result(_report_of(answer))
+                if self._retired and not self._reports:
+                    self.close()
+            case "stopped":
+                if answer.pid in self._processes:
+                    self._processes[answer.pid].was_stopped()
+            case _:
+                self._settle(answer, descriptors)
+
+    def _settle(self, answer: Answer, descriptors: list[int]) -> None:
+        ticket = self._tickets.pop(answer.ticket, None)
+        if ticket is None or ticket.done():
+            # Nobody waits any more: without its boot document the node ends by itself.
+            for descriptor in descriptors:
+                os.close(descriptor)
+        elif answer.kind == "forked" and descriptors:
+            report = self._reports[answer.pid] = self._loop.create_future()
+            ticket.set_result(_Forked(answer.pid, descriptors[0], report))
         else:
-            ticket = self._tickets.pop(answer.ticket, None)
-            if ticket is not None and not ticket.done():
-                if answer.kind == "forked":
-                    ticket.set_result(answer.pid)
-                else:
-                    ticket.set_exception(SpawnFailed(f"the zygote could not fork: {answer.problem}"))
+            ticket.set_exception(SpawnFailed(f"the zygote could not fork: {answer.problem}"))
 
-    async def fork(self, request: SpawnRequest, descriptors: list[int]) -> int:
-        """Ask for a fork; gives the pid.
+    async def fork(self, request: SpawnRequest, inherit: tuple[str, ...], descriptors: list[int]) -> _Forked:
+        """Ask for a fork; gives the pid, a pidfd, and what will tell how it ends.
 
         Raises
         ------
@@ -97,13 +133,19 @@ class _Connection:
         """
         self._ticket += 1
         ticket = self._tickets[self._ticket] = self._loop.create_future()
+        limits = request.limits
         body = ForkRequest(
             ticket=self._ticket,
             name=request.name,
             folder=str(request.folder),
             entry=request.command[-1],
             environment=request.environment,
-            boot_variable=BOOT_FD_VARIABLE,
+            inherit=inherit,
+            cgroup=request.cgroup is not None,
+            open_files=limits.open_files,
+            data_bytes=limits.data_bytes,
+            niceness=limits.niceness,
+            log_bytes_s=limits.log_bytes_s,
         )
         try:
             socket.send_fds(self._control, [msgspec.json.encode(body)], descriptors)
@@ -111,6 +153,19 @@ class _Connection:
         except (OSError, TimeoutError) as error:
             self.close()
             raise ZygoteGone(f"the zygote did not answer ({type(error).__name__})") from error
+
+    def watch(self, forked: _Forked, boot: BootPipe) -> NodeProcess:
+        """Give the process that was forked."""
+        process = NodeProcess(forked.pid, forked.report, pidfd=forked.pidfd, boot=boot)
+        if not forked.report.done():
+            self._processes[forked.pid] = process
+        return process
+
+    def retire(self) -> None:
+        """Ask for nothing more; hang up once its last node has ended."""
+        self._retired = True
+        if not self._reports:
+            self.close()
 
     def close(self) -> None:
         """Hang up; the zygote ends, its nodes live on."""
@@ -125,7 +180,9 @@ class _Connection:
             if not future.done():
                 future.set_exception(gone)
                 future.exception()  # looked at: nobody may be waiting
-        for report in self.reports.values():
+        self._processes.clear()
+        reports, self._reports = self._reports, {}
+        for report in reports.values():
             if not report.done():
                 report.set_result(ExitReport())
 
@@ -152,6 +209,7 @@ class ZygoteSpawner:
         self._environment = dict(environment)
         self._plain = PlainSpawner()
         self._connection: _Connection | None = None
+        self._retired: list[_Connection] = []
         self._starting = asyncio.Lock()
         self._failures = 0
 
@@ -168,44 +226,47 @@ class ZygoteSpawner:
         """
         if not request.folder.is_dir():
             raise FolderMissing(f"the folder of {request.name} is gone: {request.folder}", hint="restore it")
-        if request.command != (sys.executable, request.command[-1]) or request.boot is None:
+        if request.plain or request.boot is None or request.command != (sys.executable, request.command[-1]):
             return await self._plain.spawn(request)
         zygote = await self._zygote()
         if zygote is None:
             return await self._plain.spawn(request)
         try:
-            return await self._fork(zygote, request, request.boot)
+            return await self._fork(zygote, request)
         except ZygoteGone as error:
+            # If it had forked already: that process never gets its boot document, and ends by itself.
             log.warning("starting a plain process instead", extra={"node": request.name, "why": error.message})
             return await self._plain.spawn(request)
 
-    async def _fork(self, zygote: _Connection, request: SpawnRequest, boot: bytes) -> NodeProcess:
+    async def _fork(self, zygote: _Connection, request: SpawnRequest) -> NodeProcess:
         opened: list[int] = []
+        boot = BootPipe(request)
         try:
-            descriptors = [
-                pipe_with(boot, opened),
-                open_log(request.stdout_path, opened),
-                open_log(request.stderr_path, opened),
-            ]
-            pid = await zygote.fork(request, descriptors)
-        except OSError as error:
-            raise SpawnFailed(f"{request.name} could not be started: {error.strerror or error}") from error
+            descriptors = [open_log(request.stdout_path, opened), open_log(request.stderr_path, opened)]
+            inherited = open_inherited(request, boot.reading, opened)
+            descriptors += inherited.values()
+            if request.cgroup is not None:
+                opened.append(os.open(request.cgroup, os.O_WRONLY | os.O_CLOEXEC))
+                descriptors.append(opened[-1])
+            forked = await zygote.fork(request, tuple(inherited), descriptors)
+        except BaseException as error:
+            boot.close()
+            if isinstance(error, OSError):
+                raise SpawnFailed(f"{request.name} could not be started: {error.strerror or error}") from error
+            raise
         finally:
+            boot.close_reading()
             for descriptor in opened:
                 os.close(descriptor)
-        apply_limits(request.limits, pid)
-        report = zygote.reports.setdefault(pid, asyncio.get_running_loop().create_future())
-        report.add_done_callback(lambda _report: zygote.reports.pop(pid, None))
-        try:
-            return NodeProcess(pid, report)
-        except ProcessLookupError:
-            # It ended before we could look: too short a life even for a pidfd.
-            raise SpawnFailed(f"{request.name} ended at once", hint=f"`fleet logs {request.name}`") from None
+        return zygote.watch(forked, boot)
 
     async def _zygote(self) -> _Connection | None:
         async with self._starting:
             if self._connection is not None and self._connection.is_open:
-                return self._connection
+                if self._connection.libraries == libraries_signature():
+                    return self._connection
+                log.info("the libraries changed: a new zygote, beside the old one until its nodes have ended")
+                self._retire(self._connection)
             if self._failures >= _RESTARTS_BORNE:
                 return None
             try:
@@ -218,7 +279,14 @@ class ZygoteSpawner:
             self._failures = 0
             return self._connection
 
+    def _retire(self, connection: _Connection) -> None:
+        self._retired = [old for old in self._retired if old.is_open]
+        connection.retire()
+        if connection.is_open:
+            self._retired.append(connection)
+
     async def _start(self) -> _Connection:
+        libraries = libraries_signature()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             command = [sys.executable, "-m", "master.supervision.zygote", str(theirs.fileno()), *PRELOAD]
@@ -230,7 +298,7 @@ class ZygoteSpawner:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
-        connection = _Connection(process, ours)
+        connection = _Connection(process, ours, libraries)
         try:
             await asyncio.wait_for(asyncio.shield(connection.ready), WARM_TIMEOUT_S)
         except BaseException:
@@ -241,11 +309,28 @@ class ZygoteSpawner:
 
     async def close(self) -> None:
         """End the zygote; running nodes go on."""
-        if self._connection is not None:
-            await self._connection.end()
+        for connection in (*self._retired, self._connection):
+            if connection is not None:
+                await connection.end()
 
 
-def _report_of(status: int) -> ExitReport:
-    if os.WIFSIGNALED(status):
-        return ExitReport(signal=os.WTERMSIG(status))
-    return ExitReport(exit_code=os.WEXITSTATUS(status))
+def libraries_signature() -> int:
+    """Tell whether libraries changed on disk: a number over the folders that an upgrade writes to.
+
+    An installer adds and removes a ``.dist-info`` folder in site-packages, which changes that folder's own time.
+    """
+    found = (importlib.util.find_spec(name) for name in ("discord", "msgspec"))
+    folders = {Path(spec.origin).parents[1] for spec in found if spec is not None and spec.origin}
+    own = Path(handshake.__file__).parent
+    changed = [path.stat().st_mtime_ns for path in (*sorted(folders), own, *sorted(own.glob("*.py"))) if path.exists()]
+    return hash(tuple(changed))
+
+
+def _report_of(answer: Answer) -> ExitReport:
+    status = answer.status
+    return ExitReport(
+        exit_code=None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status),
+        signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+        cpu_s=answer.cpu_s,
+        peak_rss_bytes=answer.peak_rss_bytes,
+    )

@@ -42,6 +42,8 @@ async def test_runbots_shows_the_fleet_and_its_buttons_steer_it(stage: Stage, ta
     await restarted.wait_until(lambda i: bool(i.embeds))
     assert "restart: atlas" in restarted.embeds[0]["title"]
 
+    # A restart tells of an end too: only what comes after this is the stop's.
+    since = len(tap.events)
     question = await stage.operator.presses(message, "Stop")
     await stage.operator.presses(question, "Stop")
     await tap.wait_for("stopped", "atlas", since=since)

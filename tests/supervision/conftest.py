@@ -13,6 +13,7 @@ import pytest
 from master.settings import SupervisionSettings
 from master.supervision.clock import SystemClock
 from master.supervision.logs import NodeLogs
+from master.supervision.run_records import RunRecords
 from master.supervision.spawner import PlainSpawner, SpawnRequest
 from master.supervision.states import ProcessEvent, ProcessEventKind
 from master.supervision.supervisor import NodeSpec, Supervisor
@@ -49,9 +50,13 @@ class Rig:
     events: list[ProcessEvent] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
+    quick: set[str] = field(default_factory=set)
+    """Nodes whose word that they are ready comes as soon as they run."""
 
     def note(self, event: ProcessEvent) -> None:
         self.events.append(event)
+        if event.kind is ProcessEventKind.SPAWNED and event.node_id in self.quick:
+            asyncio.get_running_loop().call_soon(self.verify, event.node_id)
         self.changed.set()
         self.changed = asyncio.Event()
 
@@ -128,7 +133,12 @@ async def make_rig(tmp_path: Path) -> AsyncIterator[MakeRig]:
             rig.note(event)
 
         supervisor = Supervisor(
-            spawner=PlainSpawner(), settings=settings, logs=logs, clock=SystemClock(), on_event=note
+            spawner=PlainSpawner(),
+            settings=settings,
+            logs=logs,
+            records=RunRecords(tmp_path / "runs"),
+            clock=SystemClock(),
+            on_event=note,
         )
         rig = Rig(supervisor, tmp_path, logs, settings)
         rig.task = asyncio.create_task(supervisor.run())

@@ -67,9 +67,11 @@ print(json.dumps({
 
 async def told(spawner: ZygoteSpawner, folder: Path, name: str) -> dict[str, object]:
     process = await spawner.spawn(request_for(folder, TELLS, name=name, boot=b'{"token": "secret"}'))
+    process.let_go()
     report = await asyncio.wait_for(process.exited, 10)
     assert report.exit_code == 0
-    return dict(json.loads((folder / "logs" / f"{name}.out.log").read_text()))
+    line = (folder / "logs" / f"{name}.out.log").read_text()
+    return dict(json.loads(line[line.index("{") :]))
 
 
 async def test_a_forked_node_is_a_process_of_its_own(spawner: ZygoteSpawner, tmp_path: Path) -> None:
@@ -151,7 +153,7 @@ async def test_what_a_node_started_dies_with_it(spawner: ZygoteSpawner, tmp_path
     out = tmp_path / "logs" / "atlas.out.log"
     while not out.read_text().strip():  # noqa: ASYNC110 - a file has no event
         await asyncio.sleep(0.01)
-    grandchild = psutil.Process(int(out.read_text()))
+    grandchild = psutil.Process(int(out.read_text().split()[-1]))
     os.kill(process.pid, signal.SIGKILL)
     assert (await asyncio.wait_for(process.exited, 10)).signal == signal.SIGKILL
     await asyncio.to_thread(psutil.wait_procs, [grandchild], 5)
