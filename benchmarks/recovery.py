@@ -1,265 +1,173 @@
-"""SIGKILL of a bot until its successor is ready (before login): ours, plain processes, supervisord and PM2 in one run.
+"""SIGKILL of a bot: time until the new process, and until it is ready (before login).
 
-The same program runs everywhere: it imports discord.py, builds a Bot, and notes the moment. Peers are installed with
-pip and npm into a cache folder (FLEET_BENCHMARK_CACHE, or below the temporary folder) the first time; one that cannot
-be had has an empty column that says so.
+Ours forked and as plain processes, beside supervisord and PM2, the same program everywhere: it imports discord.py,
+builds a Bot, and notes the moment.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
-import platform
-import shutil
 import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from master.settings import SupervisionSettings
-from master.supervision.clock import SystemClock
-from master.supervision.logs import NodeLogs
-from master.supervision.run_records import RunRecords
+import psutil
+
+from benchmarks.bots import Record, make_programs, our_supervisor
+from benchmarks.peers import PEERS, Peer, PeerMissing
+from benchmarks.reporting import Outcome, parser, show
+from master.supervision.process import NodeProcess
 from master.supervision.spawner import PlainSpawner, Spawner, SpawnRequest
-from master.supervision.supervisor import NodeSpec, Supervisor
 from master.supervision.zygote_spawner import ZygoteSpawner
 
-BOT = """\
-import os, signal, time
-import discord
-from discord.ext import commands
-bot = commands.Bot("!", intents=discord.Intents.default())
-with open({record!r}, "a") as record:
-    record.write(f"{{os.getpid()}} {{time.monotonic()}}\\n")
-signal.pause()
-"""
-WAIT_S = 15.0
+BETWEEN_S = 1.2
+"""Longer than what supervisord and PM2 call a start that held."""
+
+Moments = list[tuple[float, float, float]]
+"""Killed, new process, ready; monotonic seconds."""
 
 
-class Record:
-    """What the bot's incarnations noted: pid and moment of being ready."""
+def kill_repeatedly(record: Record, kills: int, new_process: Callable[[int, float], float]) -> Moments:
+    """Kill the bot and wait for its successor.
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "record"
-        (folder / "bot.py").write_text(BOT.format(record=str(self.path)))
-
-    def lines(self) -> list[tuple[int, float]]:
-        """Give all notes so far."""
-        if not self.path.exists():
-            return []
-        found = [line.split() for line in self.path.read_text().splitlines()]
-        return [(int(pid), float(at)) for pid, at in (pair for pair in found if len(pair) == 2)]
-
-    def wait(self, count: int) -> list[tuple[int, float]]:
-        """Wait for that many notes."""
-        deadline = time.monotonic() + WAIT_S
-        while len(self.lines()) < count:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"only {len(self.lines())} of {count} incarnations became ready")
-            time.sleep(0.0005)
-        return self.lines()
-
-
-def kill_repeatedly(record: Record, kills: int) -> list[float]:
-    """Kill the bot and wait for its successor; gives the times in milliseconds."""
-    times = []
+    Parameters
+    ----------
+    new_process
+        Waits for the process that follows the one with that pid, killed at that moment; gives when it was there.
+    """
+    found = []
     record.wait(1)
     for number in range(kills):
-        time.sleep(1.2)  # longer than what supervisord and PM2 call a start that held
-        pid, _ = record.lines()[-1]
+        time.sleep(BETWEEN_S)
+        _, pid, _ = record.lines()[-1]
         at = time.monotonic()
         os.kill(pid, signal.SIGKILL)
-        times.append((record.wait(number + 2)[-1][1] - at) * 1000)
-    return times
+        begun = new_process(pid, at)
+        found.append((at, begun, record.wait(number + 2)[-1][2]))
+    return found
 
 
-async def ours(folder: Path, kills: int, spawner: Spawner) -> list[float]:
-    """Measure our supervisor with a spawner."""
-    record = Record(folder)
-    logs = NodeLogs(folder / "logs", max_bytes=10**6, files=2)
-    # Killed on purpose and often: the policy's patience is not what is measured.
-    settings = SupervisionSettings(steady_after_s=0.0, quarantine_exits=10**6)
-    supervisor = Supervisor(
-        spawner=spawner,
-        settings=settings,
-        logs=logs,
-        records=RunRecords(folder / "runs"),
-        clock=SystemClock(),
-        on_event=lambda _event: None,
-    )
-    running = asyncio.create_task(supervisor.run())
-    stdout_path, stderr_path = logs.paths("bot")
+class TimedSpawner:
+    """A spawner that notes when each process was there."""
 
-    async def build() -> SpawnRequest:
-        return SpawnRequest(
-            node_id="bot",
-            name="bot",
-            folder=folder,
-            command=(sys.executable, "bot.py"),
-            environment={"PATH": os.environ["PATH"]},
-            boot=b"{}",
-            stdout_path=stdout_path,
-            stderr_path=stderr_path,
-        )
+    def __init__(self, spawner: Spawner) -> None:
+        self._spawner = spawner
+        self.moments: list[float] = []
 
-    spec = NodeSpec(node_id="bot", name="bot", folder=folder, readiness="handshake", priority=1, build=build)
-    supervisor.register(spec)
-    await supervisor.start("bot")
-    measuring = asyncio.create_task(asyncio.to_thread(kill_repeatedly, record, kills))
-    try:
-        while not measuring.done():
-            # The handshake's part, which this program does not speak: say that it is ready.
-            supervisor.node_verified("bot", version="", interval_s=3600.0)
-            await asyncio.wait({measuring}, timeout=0.05)
-        return await measuring
-    finally:
-        await supervisor.stop_all()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await spawner.close()
+    async def spawn(self, request: SpawnRequest) -> NodeProcess:
+        """Start a node."""
+        process = await self._spawner.spawn(request)
+        self.moments.append(time.monotonic())
+        return process
+
+    async def close(self) -> None:
+        """Let go of what the spawner holds."""
+        await self._spawner.close()
 
 
-def zygote(folder: Path, kills: int) -> list[float]:
-    """Measure forked nodes."""
+def ours(make: Callable[[], Spawner]) -> Callable[[Path, int], Moments]:
+    """Measure our supervisor with a spawner; the new process counts once the supervisor has it."""
 
-    async def measure() -> list[float]:
-        spawner = ZygoteSpawner({"PATH": os.environ["PATH"]})
-        await spawner.warm()
-        return await ours(folder, kills, spawner)
+    async def measure(folder: Path, kills: int) -> Moments:
+        programs, record = make_programs(folder, 1)
+        spawner = make()
+        if isinstance(spawner, ZygoteSpawner):
+            await spawner.warm()
+        timed = TimedSpawner(spawner)
 
-    return asyncio.run(measure())
+        def new_process(_pid: int, at: float) -> float:
+            # Not looked at sooner: this thread and the supervisor's share one interpreter.
+            time.sleep(0.1)
+            while timed.moments[-1] <= at:
+                time.sleep(0.01)
+            return timed.moments[-1]
 
+        async with our_supervisor(folder, programs, timed) as supervisor:
+            await supervisor.start(programs[0].name)
+            return await asyncio.to_thread(kill_repeatedly, record, kills, new_process)
 
-def plain(folder: Path, kills: int) -> list[float]:
-    """Measure plain processes."""
-
-    async def measure() -> list[float]:
-        return await ours(folder, kills, PlainSpawner())
-
-    return asyncio.run(measure())
-
-
-def _cache() -> Path:
-    named = os.environ.get("FLEET_BENCHMARK_CACHE")
-    folder = Path(named) if named else Path(tempfile.gettempdir()) / "fleet-benchmark-peers"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return lambda folder, kills: asyncio.run(measure(folder, kills))
 
 
-def _install(command: list[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+def theirs(run: Callable[..., Any]) -> Callable[[Path, int], Moments]:
+    """Measure a peer; the new process counts once the kernel lists it as the daemon's child."""
+
+    def measure(folder: Path, kills: int) -> Moments:
+        programs, record = make_programs(folder, 1)
+        peer: Peer
+        with run(folder, programs) as peer:
+            daemon = peer.daemon
+
+            def new_process(pid: int, _at: float) -> float:
+                while not any(child != pid for child in _children(daemon)):
+                    time.sleep(0.0002)
+                return time.monotonic()
+
+            peer.start()
+            return kill_repeatedly(record, kills, new_process)
+
+    return measure
 
 
-def supervisord(folder: Path, kills: int) -> list[float]:
-    """Measure supervisord."""
-    home = _cache() / "supervisord"
-    if not (home / "bin" / "supervisord").exists():
-        _install([sys.executable, "-m", "venv", str(home)])
-        _install([str(home / "bin" / "pip"), "install", "--quiet", "supervisor", "setuptools<81"])
-    record = Record(folder)
-    (folder / "supervisord.conf").write_text(
-        f"[supervisord]\nnodaemon=true\nlogfile={folder}/log\npidfile={folder}/pid\n"
-        f"[program:bot]\ncommand={sys.executable} bot.py\ndirectory={folder}\nautorestart=true\n"
-    )
-    peer = subprocess.Popen(
-        [str(home / "bin" / "supervisord"), "-c", "supervisord.conf"],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        return kill_repeatedly(record, kills)
-    finally:
-        peer.terminate()
-        peer.wait(20)
+def _children(daemon: psutil.Process) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{daemon.pid}/task").iterdir():
+        try:
+            found += map(int, (task / "children").read_text().split())
+        except OSError:
+            continue  # The thread has ended.
+    return found
 
 
-def pm2(folder: Path, kills: int) -> list[float]:
-    """Measure PM2."""
-    npm = shutil.which("npm")
-    if npm is None:
-        raise FileNotFoundError("npm is not installed")
-    home = _cache() / "pm2"
-    tool = home / "node_modules" / ".bin" / "pm2"
-    if not tool.exists():
-        _install([npm, "install", "--silent", "--prefix", str(home), "pm2"])
-    record = Record(folder)
-    environment = {**os.environ, "PM2_HOME": str(folder / "pm2")}
-
-    def run(*arguments: str) -> None:
-        subprocess.run(
-            [str(tool), *arguments], cwd=folder, env=environment, check=True, capture_output=True, timeout=60
-        )
-
-    try:
-        run("start", "bot.py", "--interpreter", sys.executable)
-        return kill_repeatedly(record, kills)
-    finally:
-        run("kill")
-
-
-CONTENDERS: dict[str, Callable[[Path, int], list[float]]] = {
-    "fleetmaster, zygote": zygote,
-    "fleetmaster, plain": plain,
-    "supervisord": supervisord,
-    "PM2": pm2,
+CONTENDERS = {
+    "fleetmaster, zygote": ours(lambda: ZygoteSpawner({"PATH": os.environ["PATH"]})),
+    "fleetmaster, plain": ours(PlainSpawner),
+    **{name: theirs(run) for name, run in PEERS.items()},
 }
 
 
-def measure(kills: int) -> dict[str, dict[str, Any]]:
+def measure(kills: int) -> Outcome:
     """Measure every contender, one after the other."""
-    rows: dict[str, dict[str, Any]] = {}
+    outcome = Outcome("SIGKILL to new process and to ready, ms")
     for name, contender in CONTENDERS.items():
         with tempfile.TemporaryDirectory(prefix="fleet-recovery-") as folder:
             try:
-                times = contender(Path(folder), kills)
-            except (OSError, subprocess.SubprocessError, TimeoutError) as error:
-                rows[name] = {"missing": f"{type(error).__name__}: {error}"[:200]}
+                moments = contender(Path(folder), kills)
+            except (PeerMissing, TimeoutError) as error:
+                outcome.rows[name] = {"missing": str(error)}
                 continue
-        times.sort()
-        rows[name] = {
-            "median_ms": round(statistics.median(times), 1),
-            "p95_ms": round(times[int(len(times) * 0.95) - 1], 1),
-            "kills": len(times),
+        spawns = sorted((begun - at) * 1000 for at, begun, _ in moments)
+        readies = sorted((ready - at) * 1000 for at, _, ready in moments)
+        p95 = int(len(moments) * 0.95) - 1
+        outcome.rows[name] = {
+            "process_median": round(statistics.median(spawns), 1),
+            "process_p95": round(spawns[p95], 1),
+            "ready_median": round(statistics.median(readies), 1),
+            "ready_p95": round(readies[p95], 1),
         }
-    return rows
+    own = outcome.rows["fleetmaster, zygote"]
+    for name in PEERS:
+        outcome.ratio(f"{name}, process", own["process_median"], outcome.rows[name].get("process_median"))
+        outcome.ratio(f"{name}, ready", own["ready_median"], outcome.rows[name].get("ready_median"))
+    outcome.at_most("kill_to_process_ms", own["process_median"], 5.0)
+    outcome.at_most("process_of_pm2", outcome.ratios.get("PM2, process"), 1.0)
+    outcome.at_most("ready_of_pm2", outcome.ratios.get("PM2, ready"), 0.1)
+    return outcome
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--kills", type=int, default=50)
+    options = arguments.parse_args()
     for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):
         os.environ.pop(name, None)  # either distorts a start
-    rows = measure(options.kills)
-    own = rows["fleetmaster, zygote"].get("median_ms")
-    ratios = {
-        name: round(own / row["median_ms"], 3)
-        for name, row in rows.items()
-        if own is not None and "median_ms" in row and not name.startswith("fleetmaster, z")
-    }
-    to_pm2 = ratios.get("PM2")
-    reach = {"kill_to_ready_of_pm2": {"value": to_pm2, "bound": 0.1, "holds": to_pm2 is not None and to_pm2 <= 0.1}}
-    if options.json:
-        machine = {"python": platform.python_version(), "cores": os.cpu_count(), "kernel": platform.release()}
-        print(json.dumps({"machine": machine, "rows": rows, "ratios": ratios, "reach": reach}))
-        return
-    print(f"{'SIGKILL to ready':<24}{'median ms':>12}{'p95 ms':>10}")
-    for name, row in rows.items():
-        if "missing" in row:
-            print(f"{name:<24}  {row['missing']}")
-        else:
-            print(f"{name:<24}{row['median_ms']:>12}{row['p95_ms']:>10}")
-    print("ours, as a share of: " + ", ".join(f"{name} {ratio:.3f}" for name, ratio in ratios.items()))
+    show(measure(options.kills), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -1,59 +1,75 @@
-"""A soak on the sandbox: a random SIGKILL every second; how much of the time the nodes were ready, and what was left.
+"""A soak: a random SIGKILL or SIGSTOP every second; the share of time in which the bots were up.
 
-Real master, real nodes, the demo's stage. There is no peer in this one yet: its column says so.
+Ours is a real master with connected nodes: down is from the signal until the node is ready again, login included. The
+peers' bots only have to be ready for login, under the same blows; nobody there notices one that is stopped.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
-import platform
 import random
 import signal
 import statistics
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import psutil
+
+from benchmarks.bots import Record, make_programs
+from benchmarks.fleets import bring_up
+from benchmarks.peers import PEERS, PeerMissing
+from benchmarks.reporting import Outcome, parser, show
 from master.demonstration.stage import Stage
 from master.services.views import FleetEvent
 
 BOUND = 0.999
+EVERY_S = 1.0
 
 
-async def soak(nodes: int, seconds: float) -> dict[str, Any]:
-    """Run the soak; gives availability, recovery times in ms, and the master's growth."""
-    chance = random.Random(1)  # noqa: S311 - which node dies next
-    async with Stage() as stage:
+def blows(count: int, seconds: float) -> list[tuple[int, signal.Signals]]:
+    """Give the same sequence of victims and signals for everybody."""
+    chance = random.Random(1)  # noqa: S311 - which one is next
+    kinds = (signal.SIGKILL, signal.SIGSTOP)
+    return [(chance.randrange(count), chance.choice(kinds)) for _ in range(int(seconds / EVERY_S))]
+
+
+async def ours(count: int, seconds: float) -> dict[str, Any]:
+    """Measure a real master."""
+    async with Stage(pulse_s=2.0) as stage:
         await stage.start_master()
+        names = await bring_up(stage, count)
         async with stage.listen() as tap:
-            names = [f"node-{number}" for number in range(nodes)]
-            await asyncio.gather(*(stage.register(name) for name in names))
-            for name in names:
-                await tap.wait_for("ready", name)
             before = (await stage.status()).master
-            began, since, kills = time.time(), len(tap.events), 0
-            while time.time() - began < seconds:
-                node = await stage.node(chance.choice(names))
-                if node.pid is not None:
-                    os.kill(node.pid, signal.SIGKILL)
-                    kills += 1
-                await asyncio.sleep(max(began + kills - time.time(), 0))
+            struck: list[tuple[float, str, signal.Signals]] = []
+            began = time.time()
+            for number, (victim, kind) in enumerate(blows(count, seconds)):
+                node = await stage.node(names[victim])
+                if node.pid is not None and node.state == "ready":
+                    struck.append((time.time(), node.name, kind))
+                    os.kill(node.pid, kind)
+                await asyncio.sleep(max(began + (number + 1) * EVERY_S - time.time(), 0))
             ended = time.time()
             await _settle(stage)
             status = await stage.status()
-            down = _down(tap.events[since:], ended)
-            return {
-                "nodes": nodes,
-                "seconds": round(ended - began, 1),
-                "kills": kills,
-                "availability": 1 - sum(down) / (nodes * (ended - began)),
-                "kill_to_ready_ms": round(statistics.median(down) * 1000, 1),
-                "ready_at_the_end": sum(node.state == "ready" for node in status.nodes),
-                "master_rss_growth_mb": round((status.master.rss_bytes - before.rss_bytes) / 2**20, 1),
-                "master_cpu_s": round(status.master.cpu_seconds - before.cpu_seconds, 2),
-            }
+            down = {kind: _down(tap.events, struck, kind, ended) for kind in (signal.SIGKILL, signal.SIGSTOP)}
+        everything = [*down[signal.SIGKILL], *down[signal.SIGSTOP]]
+        return {
+            "blows": len(struck),
+            "availability": round(1 - sum(everything) / (count * (ended - began)), 6),
+            "kill_to_ready_ms": _median_ms(down[signal.SIGKILL]),
+            "stop_to_continued_ms": _median_ms(down[signal.SIGSTOP]),
+            "up_at_the_end": sum(node.state == "ready" for node in status.nodes),
+            "rss_growth_mb": round((status.master.rss_bytes - before.rss_bytes) / 1e6, 1),
+            "supervisor_cpu_s": round(status.master.cpu_seconds - before.cpu_seconds, 2),
+        }
+
+
+def _median_ms(down: list[float]) -> float | None:
+    return round(statistics.median(down) * 1000, 1) if down else None
 
 
 async def _settle(stage: Stage) -> None:
@@ -64,35 +80,74 @@ async def _settle(stage: Stage) -> None:
             await asyncio.sleep(0.1)
 
 
-def _down(events: list[FleetEvent], ended: float) -> list[float]:
-    """Give how long nodes were not ready, one figure for each exit."""
-    since: dict[str, float] = {}
+def _down(
+    events: list[FleetEvent], struck: list[tuple[float, str, signal.Signals]], kind: signal.Signals, ended: float
+) -> list[float]:
+    """Give, for each blow of a kind, how long its node was down."""
+    over = {"ready", "recovered"} if kind is signal.SIGKILL else {"continued", "ready", "recovered"}
     found = []
-    for event in events:
-        if event.kind == "exited":
-            since.setdefault(event.node, event.at)
-        elif event.kind == "ready" and event.node in since:
-            found.append(min(event.at, ended) - since.pop(event.node))
-    return found + [ended - at for at in since.values()]
+    for at, name, what in struck:
+        if what is kind:
+            # Events carry milliseconds; the blow may seem to come a moment after its own effect.
+            own = (event for event in events if event.node == name and event.at >= at - 0.001)
+            after = (event.at for event in own if event.kind in over)
+            found.append(max(min(next(after, ended), ended) - at, 0.0))
+    return found
+
+
+def theirs(run: Callable[..., Any], count: int, seconds: float) -> dict[str, Any]:
+    """Measure a peer."""
+    with tempfile.TemporaryDirectory(prefix="fleet-soak-") as folder:
+        programs, record = make_programs(Path(folder), count)
+        with run(Path(folder), programs) as peer:
+            peer.start()
+            record.wait(count)
+            used = sum(peer.daemon.cpu_times()[:2])
+            rss = peer.daemon.memory_info().rss
+            struck: list[tuple[float, str, int, signal.Signals]] = []
+            began = time.monotonic()
+            for number, (victim, kind) in enumerate(blows(count, seconds)):
+                pid = _pid_of(record, programs[victim].name)
+                if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+                    struck.append((time.monotonic(), programs[victim].name, pid, kind))
+                    os.kill(pid, kind)
+                time.sleep(max(began + (number + 1) * EVERY_S - time.monotonic(), 0))
+            ended = time.monotonic()
+            lines = record.lines()
+            down = []
+            for at, name, _, _ in struck:
+                after = (ready for other, _, ready in lines if other == name and ready > at)
+                down.append(min(next(after, ended), ended) - at)
+            kills = [time_s for time_s, (*_, kind) in zip(down, struck, strict=True) if kind is signal.SIGKILL]
+            return {
+                "blows": len(struck),
+                "availability": round(1 - sum(down) / (count * (ended - began)), 6),
+                "kill_to_ready_ms": _median_ms(kills),
+                "rss_growth_mb": round((peer.daemon.memory_info().rss - rss) / 1e6, 1),
+                "supervisor_cpu_s": round(sum(peer.daemon.cpu_times()[:2]) - used, 2),
+            }
+
+
+def _pid_of(record: Record, name: str) -> int:
+    return [pid for other, pid, _ in record.lines() if other == name][-1]
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nodes", type=int, default=25)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args()
-    row = asyncio.run(soak(options.nodes, options.seconds))
-    reach = {"availability": {"value": row["availability"], "bound": BOUND, "holds": row["availability"] >= BOUND}}
-    if options.json:
-        machine = {"python": platform.python_version(), "cores": os.cpu_count(), "kernel": platform.release()}
-        peer = {"peer": "not measured"}
-        print(json.dumps({"machine": machine, "rows": [row, peer], "ratios": {}, "reach": reach}))
-        return
-    for name, value in row.items():
-        print(f"{name:<22}{value:>12.4f}" if isinstance(value, float) else f"{name:<22}{value:>12}")
-    print("peer                  not measured")
+    arguments = parser(__doc__)
+    arguments.add_argument("--nodes", type=int, default=25)
+    arguments.add_argument("--seconds", type=float, default=300.0)
+    arguments.add_argument("--peer-seconds", type=float, default=60.0, help="the peers fall behind at once")
+    options = arguments.parse_args()
+    outcome = Outcome(f"{options.nodes} bots, a SIGKILL or SIGSTOP every {EVERY_S:g} s")
+    outcome.rows["fleetmaster"] = asyncio.run(ours(options.nodes, options.seconds))
+    for name, run in PEERS.items():
+        try:
+            outcome.rows[name] = theirs(run, options.nodes, options.peer_seconds)
+        except (PeerMissing, TimeoutError) as error:
+            outcome.rows[name] = {"missing": str(error)}
+    outcome.at_least("availability", outcome.rows["fleetmaster"]["availability"], BOUND)
+    show(outcome, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -119,28 +119,26 @@ class MasterBot(commands.Bot):
 class DiscordConnection:
     """The master's presence on Discord, for as long as the master runs; supervision does not depend on it."""
 
-    def __init__(self, token: str | None, user_id: int) -> None:
+    def __init__(self, token: str, user_id: int) -> None:
+        # A master has no voice, and needs no warning that it has none.
+        discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
         self._token = token
         self._user_id = user_id
         self._bot: MasterBot | None = None
         self._trouble = ""
 
     def user_id(self) -> int:
-        """Give the master's user id, which its token begins with; 0 without one."""
+        """Give the master's user id, which its token begins with."""
         return self._user_id
 
     def state(self) -> str:
         """Say how the connection is."""
-        if self._token is None:
-            return "off"
         if self._trouble:
             return self._trouble
         return "ready" if self._bot is not None and self._bot.is_ready() else "connecting"
 
     async def run(self, services: Services) -> None:
         """Stay connected until cancelled."""
-        if self._token is None:
-            return
         delay = RETRY_FIRST_S
         while True:
             outcome = await self._connect(services, self._token)

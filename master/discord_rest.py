@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 
-import aiohttp
 import msgspec
 
 from handshake.redaction import Secret
@@ -49,6 +48,9 @@ class DiscordTokenInspector:
         DiscordUnavailable
             No answer in time, or an error of Discord's own, three times.
         """
+        # Imported when it is needed: a master without a token of its own seldom asks, and it costs 6 MB.
+        import aiohttp
+
         trouble = ""
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -71,6 +73,8 @@ class DiscordTokenInspector:
         raise DiscordUnavailable(f"Discord could not be asked about the token: {trouble}", hint="try again in a minute")
 
     async def _ask(self, token: Secret[str]) -> tuple[int, bytes, float]:
+        import aiohttp
+
         headers = {
             "Authorization": f"Bot {token.reveal()}",
             "User-Agent": f"DiscordBot (fleetmaster, {__version__})",

@@ -7,13 +7,11 @@ import logging
 import os
 import signal
 from dataclasses import dataclass
-
-import discord as discord_py
+from typing import Protocol
 
 from handshake.endpoints import apply_endpoints
 from handshake.sockets import Peer
 from handshake.transports.local import Handler, LocalServer
-from master.bot import DiscordConnection
 from master.control.server import ControlServer
 from master.discord_rest import DiscordTokenInspector
 from master.errors import ExitCode
@@ -30,6 +28,37 @@ from master.supervision.zygote_spawner import ZygoteSpawner
 from master.systemd import feed_watchdog, notify
 
 log = logging.getLogger(__name__)
+
+
+class Presence(Protocol):
+    """The master's own presence on Discord."""
+
+    def user_id(self) -> int:
+        """Give the master's user id; 0 without one."""
+        ...
+
+    def state(self) -> str:
+        """Say how the connection is."""
+        ...
+
+    async def run(self, services: Services) -> None:
+        """Stay connected until cancelled."""
+        ...
+
+
+class NoPresence:
+    """A master without a token: supervision and the command line alone."""
+
+    def user_id(self) -> int:
+        """Give 0."""
+        return 0
+
+    def state(self) -> str:
+        """Say that there is none."""
+        return "off"
+
+    async def run(self, services: Services) -> None:
+        """Do nothing."""
 
 
 @dataclass(slots=True)
@@ -69,9 +98,7 @@ async def run_master(settings: Settings) -> ExitCode:
 
 
 async def _run_with(settings: Settings, ledger: Ledger) -> None:
-    apply_endpoints(settings.discord.api_base, settings.discord.gateway_url)
-    discord_py.VoiceClient.warn_nacl = discord_py.VoiceClient.warn_dave = False  # a master has no voice
-    discord = _discord_connection(settings)
+    discord = _presence(settings)
     spawner = ZygoteSpawner(node_environment(os.environ))
     services = build_services(
         settings,
@@ -117,10 +144,14 @@ async def _run_with(settings: Settings, ledger: Ledger) -> None:
         await ledger.flush()
 
 
-def _discord_connection(settings: Settings) -> DiscordConnection:
+def _presence(settings: Settings) -> Presence:
     token = settings.identity.master_token
     if token is None:
-        return DiscordConnection(None, 0)
+        return NoPresence()
+    # Imported here: without a token the library would cost 20 MB for nothing.
+    from master.bot import DiscordConnection
+
+    apply_endpoints(settings.discord.api_base, settings.discord.gateway_url)
     return DiscordConnection(token.reveal(), check_token_format(token.reveal()))
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 import msgspec
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
 from master.errors import FleetError
-from master.services.views import FleetStatus, NodeStatus
+from master.services.views import FleetStatus, NodeHistoryView, NodeStatus
 from master.wording import duration
 
 # Rich follows NO_COLOR by itself: https://no-color.org.
@@ -114,7 +114,7 @@ def _row(node: NodeStatus, *, wide: bool) -> list[Text | str]:
         str(node.pid or "-"),
         duration(node.uptime_s),
         "-" if node.cpu_percent is None else f"{node.cpu_percent:.1f}",
-        megabytes(node.rss_bytes),
+        megabytes(node.pss_bytes or node.rss_bytes),
         str(node.restarts),
         "-" if node.last_pulse_s_ago is None else f"{node.last_pulse_s_ago:.0f}s",
     ]
@@ -157,3 +157,51 @@ def summary_line(status: FleetStatus) -> Text:
         style="bright_black",
     )
     return line
+
+
+_BARS = " ▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float], *, width: int) -> str:
+    """Draw values as a row of bars, the newest at the right; each bar is the highest of the values that it stands for.
+
+    Parameters
+    ----------
+    width
+        Columns at most.
+    """
+    if not values:
+        return ""
+    step = -(-len(values) // max(width, 1))
+    # Counted from the right, so that the newest bar is never a remainder.
+    heights = [max(values[max(end - step, 0) : end]) for end in range(len(values), 0, -step)][::-1]
+    highest = max(heights)
+    if highest <= 0:
+        return _BARS[1] * len(heights)
+    return "".join(_BARS[1 + round(height / highest * (len(_BARS) - 2))] for height in heights)
+
+
+def history_text(found: NodeHistoryView, *, width: int) -> Group:
+    """Render a node's history."""
+    node = found.node
+    facts = Text.assemble(
+        (node.name, "bold"), "  ", state_text(node.state), f"  pid {node.pid or '-'}  up {duration(node.uptime_s)}"
+    )
+    memory = Text(
+        f"memory {megabytes(node.pss_bytes)} MB of its own share (PSS), {megabytes(node.rss_bytes)} MB with what it "
+        f"shares (RSS)\n{_count(node.threads)} threads, {_count(node.open_files)} open files, "
+        f"{_count(node.connections)} connections",
+        style="bright_black",
+    )
+    rows: list[Text] = []
+    for title, series in (("five minutes", found.seconds), ("a day", found.minutes)):
+        for what, values, unit in (("CPU", series.cpu_percent, "%"), ("RSS", series.rss_mb, "MB")):
+            if values:
+                label, last = f"{title + ', ' + what:<18}", f" now {values[-1]:.1f} {unit}, most {max(values):.1f}"
+                line = sparkline(values, width=width - len(label) - len(last) - 1)
+                rows.append(Text.assemble(label, (line, "green"), (last, "bright_black")))
+    return Group(facts, memory, *(rows or [Text("no history yet")]))
+
+
+def _count(number: int | None) -> str:
+    return "-" if number is None else str(number)

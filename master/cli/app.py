@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from master import __version__
-from master.cli import checkout, logs, onboarding, running, setup, steering
+from master.cli import checkout, logs, onboarding, running, service, setup, steering
 from master.errors import ExitCode
 
 app = typer.Typer(
@@ -27,8 +27,10 @@ app.command("demo", rich_help_panel=_FIRST)(running.demo)
 app.command("init", rich_help_panel=_FIRST)(setup.init)
 app.command("doctor", rich_help_panel=_FIRST)(setup.doctor)
 app.command("run", rich_help_panel=_FIRST)(running.run)
+app.command("install-service", rich_help_panel=_FIRST)(service.install_service)
 app.command("status", rich_help_panel=_DAILY)(steering.status)
 app.command("top", rich_help_panel=_DAILY)(steering.top)
+app.command("history", rich_help_panel=_DAILY)(steering.history)
 app.command("logs", rich_help_panel=_DAILY)(logs.logs)
 app.command("events", rich_help_panel=_DAILY)(logs.events)
 app.command("start", rich_help_panel=_DAILY)(steering.start)

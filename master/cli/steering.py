@@ -12,14 +12,25 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from master.cli.context import HomeOption, JsonOption, NodesArgument, YesOption, client_of, told
-from master.control.protocol import NamesParams, ShutdownParams, StatusParams
+from master.cli.context import HomeOption, JsonOption, NodesArgument, YesOption, client_of, complete_nodes, told
+from master.control.protocol import NamesParams, NodeParams, RollParams, ShutdownParams, StatusParams
 from master.errors import ExitCode
-from master.services.views import ActionResult, FleetStatus
-from master.terminal import confirm, console, fleet_table, is_terminal, print_json, state_text, summary_line
+from master.services.views import ActionResult, FleetStatus, NodeHistoryView
+from master.terminal import (
+    confirm,
+    console,
+    fleet_table,
+    history_text,
+    is_terminal,
+    print_json,
+    state_text,
+    summary_line,
+)
 
 AllOption = Annotated[bool, typer.Option("--all", "-a", help="All nodes.")]
+NodeArgument = Annotated[str, typer.Argument(help="Name of a node.", autocompletion=complete_nodes, show_default=False)]
 ACTION_TIMEOUT_S = 180.0
+ROLLING_TIMEOUT_S = 3600.0
 
 
 def status(
@@ -87,10 +98,22 @@ def stop(
 
 
 def restart(
-    names: NodesArgument = None, everyone: AllOption = False, home: HomeOption = None, as_json: JsonOption = False
+    names: NodesArgument = None,
+    everyone: AllOption = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    rolling: Annotated[
+        bool, typer.Option("--rolling", help="A few at a time; halt on the first that does not come back ready.")
+    ] = False,
+    width: Annotated[int, typer.Option(min=1, max=100, help="With --rolling: how many at a time.")] = 2,
 ) -> None:
-    """Restart nodes gracefully."""
-    _act("restart", names, everyone=everyone, home=home, as_json=as_json)
+    """Restart nodes gracefully; each resumes its predecessor's session with Discord."""
+    if rolling:
+        chosen = _chosen(names, everyone=everyone)
+        params = RollParams(names=chosen, all=everyone, width=width)
+        _stream("roll", params, home=home, as_json=as_json, timeout_s=ROLLING_TIMEOUT_S)
+    else:
+        _act("restart", names, everyone=everyone, home=home, as_json=as_json)
 
 
 def kill(
@@ -136,13 +159,36 @@ def shutdown(
         console.print("the master is ending" + (", its nodes run on" if keep_nodes else ""))
 
 
-def _act(verb: str, names: list[str] | None, *, everyone: bool, home: Path | None, as_json: bool) -> None:
+def history(
+    name: NodeArgument,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a node used in the last five minutes and the last day."""
+    with told(as_json=as_json):
+        found = client_of(home).call("history", NodeParams(name=name), answer=NodeHistoryView, timeout_s=15.0)
+        if as_json:
+            print_json(found)
+            return
+        console.print(history_text(found, width=console.width))
+
+
+def _chosen(names: list[str] | None, *, everyone: bool) -> tuple[str, ...]:
     if bool(names) == everyone:
         raise typer.BadParameter("name the nodes, or give --all")
+    return tuple(names or ())
+
+
+def _act(verb: str, names: list[str] | None, *, everyone: bool, home: Path | None, as_json: bool) -> None:
+    params = NamesParams(names=_chosen(names, everyone=everyone), all=everyone)
+    _stream(verb, params, home=home, as_json=as_json, timeout_s=ACTION_TIMEOUT_S)
+
+
+def _stream(method: str, params: msgspec.Struct, *, home: Path | None, as_json: bool, timeout_s: float) -> None:
+    """Show each node's result as it comes in; the exit code is that of the first that failed."""
     results: list[ActionResult] = []
     with told(as_json=as_json):
-        params = NamesParams(names=tuple(names or ()), all=everyone)
-        for line in client_of(home).stream(verb, params, timeout_s=ACTION_TIMEOUT_S):
+        for line in client_of(home).stream(method, params, timeout_s=timeout_s):
             if line.kind != "event":
                 continue
             result = msgspec.convert(line.data, ActionResult)

@@ -11,7 +11,7 @@ can claim otherwise.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -60,6 +60,21 @@ class NamesParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     names: tuple[str, ...] = ()
     all: bool = False
+
+
+class RollParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``roll`` (a rolling restart) -> ActionResult events, then all."""
+
+    names: tuple[str, ...] = ()
+    all: bool = False
+    width: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
+    """Nodes replaced at the same time."""
+
+
+class NodeParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``history`` -> NodeHistoryView."""
+
+    name: str
 
 
 class RegisterParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -21,9 +21,11 @@ from master.control.protocol import (
     Answer,
     DuplicateParams,
     NamesParams,
+    NodeParams,
     NoParams,
     RegisterParams,
     Request,
+    RollParams,
     ShutdownParams,
     StatusParams,
 )
@@ -77,6 +79,8 @@ class ControlServer:
             "kill": _Method(NamesParams, self._verb("kill")),
             "release": _Method(NamesParams, self._verb("release")),
             "clear": _Method(NamesParams, self._verb("clear")),
+            "roll": _Method(RollParams, self._roll),
+            "history": _Method(NodeParams, self._history),
             "logs": _Method(NamesParams, self._logs),
             "register": _Method(RegisterParams, self._register),
             "dup": _Method(DuplicateParams, self._duplicate),
@@ -148,6 +152,18 @@ class ControlServer:
             return results
 
         return call
+
+    async def _roll(self, actor: Actor, params: RollParams, tell: Tell) -> Any:
+        fleet = self._services.fleet
+        chosen = fleet.choose(params.names, everyone=params.all)
+        results = []
+        async for result in fleet.roll(actor, chosen, width=params.width):
+            results.append(result)
+            await tell(result)
+        return results
+
+    async def _history(self, _actor: Actor, params: NodeParams, _tell: Tell) -> Any:
+        return await self._services.fleet.history(params.name)
 
     async def _logs(self, _actor: Actor, params: NamesParams, _tell: Tell) -> Any:
         fleet = self._services.fleet

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +18,10 @@ import msgspec
 
 from handshake.sockets import short_path
 from master.control.client import ControlClient
-from master.control.protocol import RegisterParams, StatusParams
+from master.control.protocol import NamesParams, RegisterParams, StatusParams
 from master.errors import FleetError
 from master.security.derivation import new_master_secret
-from master.services.views import FleetEvent, FleetStatus, NodeStatus, Registered
+from master.services.views import ActionResult, FleetEvent, FleetStatus, NodeStatus, Registered
 from sandbox import BotHandle, ChannelHandle, GuildHandle, Person, Sandbox
 from sandbox.intents import MESSAGE_CONTENT
 from sandbox.permissions import EVERYONE_DEFAULT
@@ -237,6 +238,11 @@ class Stage:
         """Register a bot that exists already."""
         params = RegisterParams(name=name, token=self.bots[name].token)
         return await asyncio.to_thread(self.client.call, "register", params, answer=Registered, timeout_s=60.0)
+
+    async def act(self, verb: str, names: Sequence[str]) -> list[ActionResult]:
+        """Do one thing to many nodes, as ``fleet start`` and its like do."""
+        params = NamesParams(names=tuple(names))
+        return await asyncio.to_thread(self.client.call, verb, params, answer=list[ActionResult], timeout_s=300.0)
 
     def listen(self) -> EventTap:
         """Follow the master's events."""

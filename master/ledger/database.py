@@ -10,6 +10,7 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_GROUP = 256
+LINGER_S = 0.02
+"""How long a write that nobody waits for may wait for others, to share their commit."""
 MAX_WAITING = 20_000
 
 
@@ -45,6 +48,8 @@ class LedgerStatistics:
 class _Write:
     work: Callable[[Connection], Any]
     done: Future[Any]
+    urgent: bool
+    """Whether somebody waits for the outcome."""
 
 
 class Ledger:
@@ -119,7 +124,7 @@ class Ledger:
         LedgerTimedOut
             It may still be written; so it may be when the caller is cancelled. Later writes come after it.
         """
-        done = self._enqueue(work)
+        done = self._enqueue(work, urgent=True)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(done), timeout_s)
         except TimeoutError:
@@ -130,7 +135,7 @@ class Ledger:
     def post(self, work: Callable[[Connection], object], *, describe: str) -> None:
         """Write without waiting; a failure is logged under ``describe``."""
         try:
-            done = self._enqueue(work)
+            done = self._enqueue(work, urgent=False)
         except LedgerUnavailable:
             self.statistics.dropped += 1
             log.error("write dropped: the ledger's queue is full", extra={"write": describe})
@@ -143,10 +148,10 @@ class Ledger:
 
         done.add_done_callback(report)
 
-    def _enqueue(self, work: Callable[[Connection], Any]) -> Future[Any]:
+    def _enqueue(self, work: Callable[[Connection], Any], *, urgent: bool) -> Future[Any]:
         done: Future[Any] = Future()
         try:
-            self._waiting.put_nowait(_Write(work, done))
+            self._waiting.put_nowait(_Write(work, done, urgent))
         except queue.Full:
             raise LedgerUnavailable(
                 f"{MAX_WAITING} writes wait for the ledger", hint="the database is too slow or away"
@@ -167,23 +172,30 @@ class Ledger:
         self._reader_engine.dispose()
 
     def _write_forever(self) -> None:
-        while True:
+        last = False
+        while not last:
             first = self._waiting.get()
             if first is None:
                 return
-            group, last = [first], False
-            while len(group) < MAX_GROUP:
-                try:
-                    following = self._waiting.get_nowait()
-                except queue.Empty:
-                    break
-                if following is None:
-                    last = True
-                    break
-                group.append(following)
+            group = [first]
+            last = self._fill(group)
             self._write_group(group)
-            if last:
-                return
+
+    def _fill(self, group: list[_Write]) -> bool:
+        """Add what waits, and while nobody waits for the outcome what comes soon; True when the ledger closes."""
+        until = time.monotonic() + LINGER_S
+        hurry = group[0].urgent
+        while len(group) < MAX_GROUP:
+            try:
+                patience = 0.0 if hurry else max(until - time.monotonic(), 0.0)
+                following = self._waiting.get(block=patience > 0, timeout=patience or None)
+            except queue.Empty:
+                return False
+            if following is None:
+                return True
+            group.append(following)
+            hurry = hurry or following.urgent
+        return False
 
     def _write_group(self, group: list[_Write]) -> None:
         outcomes: list[tuple[_Write, Any, Exception | None]] = []

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Literal
 
 import psutil
+from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from master import __version__
-from master.errors import FleetError
+from master.errors import ExitCode, FleetError
 from master.ledger import nodes
 from master.ledger.database import Ledger
 from master.ledger.records import DesiredState, Node, ReadinessKind
@@ -25,18 +26,23 @@ from master.services.views import (
     FleetStatus,
     LogPaths,
     MasterStatus,
+    NodeHistoryView,
     NodeStatus,
+    Series,
     StrayStatus,
 )
 from master.settings import Settings
 from master.supervision.clock import Clock
+from master.supervision.history import Ring
 from master.supervision.logs import NodeLogs
 from master.supervision.probe import find_marked, map_processes
+from master.supervision.states import NodeState
 from master.supervision.supervisor import NodeView, Supervisor
 
 log = logging.getLogger(__name__)
 
 Verb = Literal["start", "stop", "restart", "kill", "release", "clear"]
+_SETTLED = (NodeState.READY, NodeState.BACKOFF, NodeState.QUARANTINED, NodeState.MISSING, NodeState.STOPPED)
 
 
 class Fleet:
@@ -246,6 +252,69 @@ class Fleet:
         if changed is not None:
             self._directory.put(changed)
 
+    async def roll(self, actor: Actor, chosen: Sequence[Node], *, width: int) -> AsyncIterator[ActionResult]:
+        """Restart nodes a few at a time; halt on the first that does not come back ready, and leave the rest alone.
+
+        Nodes that are stopped are left so.
+
+        Parameters
+        ----------
+        width
+            How many are replaced at the same time.
+
+        Raises
+        ------
+        NotAuthorised
+            Before anything is done.
+        """
+        waiting = [node for node in chosen if node.desired_state is DesiredState.RUNNING]
+        failed = ""
+        while waiting and not failed:
+            batch, waiting = waiting[:width], waiting[width:]
+            for result in await asyncio.gather(*(self._roll_one(actor, node) for node in batch)):
+                failed = failed or ("" if result.ok else result.node)
+                yield result
+        for node in waiting:
+            yield ActionResult(
+                node=node.name,
+                ok=False,
+                state=self.state_of(node.id),
+                detail=f"left as it is: {failed} did not come back",
+                hint=f"`fleet logs {failed}` shows why",
+                code="halted",
+                exit_code=ExitCode.FAILED,
+            )
+
+    async def _roll_one(self, actor: Actor, node: Node) -> ActionResult:
+        result = await self._act_on(actor, "restart", node)
+        if not result.ok:
+            return result
+        spawned = self._supervisor.view(node.id).restarts
+        timeout_s = self._settings.supervision.ready_timeout_s
+        try:
+            await self._supervisor.wait_state(node.id, _SETTLED, timeout_s=timeout_s)
+        except FleetError as error:
+            return replace(result, ok=False, detail=error.message, hint=error.hint, exit_code=error.exit_code)
+        view = self._supervisor.view(node.id)
+        if view.state is NodeState.READY and view.restarts == spawned:
+            return replace(result, state=view.state.value)
+        detail = view.last_exit if view.restarts != spawned else (view.detail or view.last_exit)
+        return replace(result, ok=False, state=view.state.value, detail=detail, exit_code=ExitCode.FAILED)
+
+    async def history(self, name: str) -> NodeHistoryView:
+        """Give what a node used in the last minutes and hours, and read its details now.
+
+        Raises
+        ------
+        NoSuchNode
+        """
+        node = self._directory.find(name)
+        await self._supervisor.read_details(node.id)
+        history = self._supervisor.history(node.id)
+        return NodeHistoryView(
+            node=self._status_of(node), seconds=_series(history.fine), minutes=_series(history.coarse)
+        )
+
     def log_paths(self, chosen: Sequence[Node]) -> list[LogPaths]:
         """Say where the nodes' output is kept."""
         found = []
@@ -294,6 +363,11 @@ class Fleet:
         return _merge(node, view)
 
 
+def _series(ring: Ring) -> Series:
+    cpu, rss = ring.read()
+    return Series(slot_s=ring.slot_s, cpu_percent=tuple(cpu), rss_mb=tuple(rss))
+
+
 def _merge(node: Node, view: NodeView) -> NodeStatus:
     return NodeStatus(
         id=node.id,
@@ -308,6 +382,9 @@ def _merge(node: Node, view: NodeView) -> NodeStatus:
         uptime_s=view.uptime_s,
         cpu_percent=view.cpu_percent,
         rss_bytes=view.rss_bytes,
+        pss_bytes=view.pss_bytes,
+        open_files=view.open_files,
+        connections=view.connections,
         threads=view.threads,
         restarts=view.restarts,
         last_pulse_s_ago=view.last_pulse_s_ago,

@@ -96,8 +96,13 @@ class Launcher:
         own = self.settings.node(node.name)
         speaks = node.readiness is ReadinessKind.HANDSHAKE
         budget = self.settings.identifies_dir / str(node.bot_user_id)
-        # A bot that does not speak the protocol cannot tell: each of its starts counts as one IDENTIFY.
-        await asyncio.to_thread(_check_budget, node.name, budget, spend=not speaks)
+
+        def prepare() -> Path | None:
+            # A bot that does not speak the protocol cannot tell: each of its starts counts as one IDENTIFY.
+            _check_budget(node.name, budget, spend=not speaks)
+            return self._place(node.id, own)
+
+        cgroup = await asyncio.to_thread(prepare)
         stdout_path, stderr_path = self.logs.paths(node.name)
         return SpawnRequest(
             node_id=node.id,
@@ -112,7 +117,7 @@ class Launcher:
             else {},
             stdout_path=stdout_path,
             stderr_path=stderr_path,
-            cgroup=await asyncio.to_thread(self._place, node.id, own),
+            cgroup=cgroup,
             limits=self._limits(own),
             plain=own.plain,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -24,6 +24,22 @@ class IssuedLicence:
 
     record: Licence
     code: Secret[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whether a licence covers a node.
+
+    Parameters
+    ----------
+    trouble
+        Why it does not; empty when it does.
+    expires_at
+        Until when it does; None for ever.
+    """
+
+    trouble: str = ""
+    expires_at: datetime | None = None
 
 
 class Licensing:
@@ -87,22 +103,23 @@ class Licensing:
             return None
         return self._codes.hash(text)
 
-    def judge(self, connection: Connection, node_id: str, code_hash: bytes) -> str:
-        """Say why the licence behind ``code_hash`` does not cover ``node_id``; empty when it does.
+    def judge(self, connection: Connection, node_id: str, code_hash: bytes) -> Judgement:
+        """Say whether the licence behind ``code_hash`` covers ``node_id``.
 
         The first use of an issued licence makes it active; one past its date becomes expired.
         """
         licence = licences.find_by_hash(connection, code_hash)
         if licence is None or licence.node_id != node_id:
-            return "the licence is not this node's"
+            return Judgement("the licence is not this node's")
         now = self._clock.now()
         if licence.expires_at is not None and licence.expires_at <= now:
             licences.set_state(connection, licence.id, LicenceState.EXPIRED, at=now)
-            return "the licence has expired"
+            return Judgement("the licence has expired")
         if licence.state is LicenceState.ISSUED:
             licences.set_state(connection, licence.id, LicenceState.ACTIVE, at=now)
-            return ""
-        return "" if licence.state is LicenceState.ACTIVE else f"the licence is {licence.state}"
+        elif licence.state is not LicenceState.ACTIVE:
+            return Judgement(f"the licence is {licence.state}")
+        return Judgement(expires_at=licence.expires_at)
 
     def status(self, connection: Connection, node_id: str, code_hash: bytes) -> LicenceStatus:
         """Say how the licence behind ``code_hash`` stands, to the node that asks for its own."""

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import Connection
@@ -94,6 +95,8 @@ class Verification:
         self._keys: dict[str, NodeKey] = {}
         self._signers: dict[str, Signer] = {}
         self._verified: set[str] = set()
+        self._licences: dict[str, tuple[bytes, datetime | None]] = {}
+        """Licences that were found good, and until when: a restarted node does not wait for the database."""
         """Nodes whose present process has presented a valid licence."""
         self._verifier = Verifier(
             self._find_key,
@@ -248,7 +251,13 @@ class Verification:
         code_hash = self._licensing.hash_of(body.licence)
         if code_hash is None:
             return "the licence code is not genuine"
-        return await self._ledger.write(lambda connection: self._licensing.judge(connection, node.id, code_hash))
+        known = self._licences.get(node.id)
+        if known is not None and known[0] == code_hash and (known[1] is None or known[1] > self._clock.now()):
+            return ""
+        judged = await self._ledger.write(lambda connection: self._licensing.judge(connection, node.id, code_hash))
+        if not judged.trouble:
+            self._licences[node.id] = (code_hash, judged.expires_at)
+        return judged.trouble
 
     async def _check_licence(self, node: Node, body: LicenceCheck) -> LicenceStatus:
         code_hash = self._licensing.hash_of(body.licence)

@@ -29,6 +29,10 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     uptime_s: float | None = None
     cpu_percent: float | None = None
     rss_bytes: int | None = None
+    pss_bytes: int | None = None
+    """Its share of memory: pages shared with the zygote are counted in parts. Read every few minutes."""
+    open_files: int | None = None
+    connections: int | None = None
     threads: int | None = None
     restarts: int = 0
     last_pulse_s_ago: float | None = None
@@ -40,6 +44,22 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     last_exit: str = ""
     next_start_in_s: float | None = None
     detail: str = ""
+
+
+class Series(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node used, slot by slot, oldest first; a slot in which it did not run is zero."""
+
+    slot_s: float
+    cpu_percent: tuple[float, ...]
+    rss_mb: tuple[float, ...]
+
+
+class NodeHistoryView(msgspec.Struct, frozen=True, kw_only=True):
+    """One node's last five minutes by the second, and last day by the minute."""
+
+    node: NodeStatus
+    seconds: Series
+    minutes: Series
 
 
 class StrayStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,8 +29,8 @@ class RestartPolicy:
 
     The first restart is at once; then the delay grows by a factor, with jitter, up to a cap, and is reset once the node
     was ready for a healthy period. More exits in a window than allowed mean quarantine: slow retries, for ever.
-    A node that had been ready for a while (somebody killed it, memory ran out) is no crash loop: it starts again at
-    once, but counts towards the daily ceiling.
+    A node that had been ready for a while, or that somebody killed when it was ready, is no crash loop: it starts again
+    at once, but counts towards the daily ceiling.
 
     Parameters
     ----------
@@ -48,7 +48,9 @@ class RestartPolicy:
         self._exits_today: deque[float] = deque(maxlen=DAILY_EXITS + 1)
         self.quarantined = False
 
-    def after_exit(self, now: float, *, ready_for_s: float | None, out_of_memory: bool = False) -> Decision:
+    def after_exit(
+        self, now: float, *, ready_for_s: float | None, out_of_memory: bool = False, killed: bool = False
+    ) -> Decision:
         """Decide after an exit.
 
         Parameters
@@ -59,12 +61,14 @@ class RestartPolicy:
             How long the node had been ready; None when it never was.
         out_of_memory
             It ended for a limit, which it will reach again: short of a healthy period it counts as a failure.
+        killed
+            Somebody sent SIGKILL to a node that was ready: no failure of its own, however short that was.
         """
         settings = self._settings
         if ready_for_s is not None and ready_for_s >= settings.healthy_after_s:
             self.release()
         steady_after_s = settings.healthy_after_s if out_of_memory else settings.steady_after_s
-        steady = ready_for_s is not None and ready_for_s >= steady_after_s
+        steady = ready_for_s is not None and (ready_for_s >= steady_after_s or (killed and not out_of_memory))
         self._exits_today.append(now)
         if not steady:
             self._exits.append(now)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+_RECORD_BYTES = 64
+
 
 class RunRecord(msgspec.Struct, frozen=True):
     """One running process."""
@@ -42,22 +44,20 @@ class RunRecords:
         OSError
             It is not on record.
         """
-        path = self._folder / node_id
         payload = msgspec.json.encode(RunRecord(pid, started_at))
         try:
-            self._replace(path, payload)
+            descriptor = self._open(node_id)
         except FileNotFoundError:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._replace(path, payload)
-
-    def _replace(self, path: Path, payload: bytes) -> None:
-        temporary = path.with_name(f".{path.name}.new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            descriptor = self._open(node_id)
         try:
-            os.write(descriptor, payload)
+            # One small write over the old record: no crash of ours can tear it, and a torn one would not decode.
+            os.pwrite(descriptor, payload.ljust(_RECORD_BYTES), 0)
         finally:
             os.close(descriptor)
-        temporary.replace(path)
+
+    def _open(self, node_id: str) -> int:
+        return os.open(self._folder / node_id, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def read(self, node_id: str) -> RunRecord | None:
         """Give the process on record; None when there is none, or the record is damaged."""

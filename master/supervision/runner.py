@@ -518,7 +518,8 @@ class Runner:
             return
         self._urgent = ready_for is not None
         out_of_memory = bool(memory) or reason.startswith(OVER_MEMORY_LIMIT)
-        self._back_off(self.last_exit, ready_for_s=ready_for, out_of_memory=out_of_memory)
+        killed = not ended_by_us and report.signal == signal.SIGKILL
+        self._back_off(self.last_exit, ready_for_s=ready_for, out_of_memory=out_of_memory, killed=killed)
 
     def _explain(self, report: ExitReport) -> str:
         """Say whether an end that nobody asked for was one for want of memory; empty when it was not."""
@@ -529,9 +530,11 @@ class Runner:
             return f"out of memory: it needs more than its hard limit of {limit >> 20} MB"
         return ""
 
-    def _back_off(self, why: str, *, ready_for_s: float | None = None, out_of_memory: bool = False) -> None:
+    def _back_off(
+        self, why: str, *, ready_for_s: float | None = None, out_of_memory: bool = False, killed: bool = False
+    ) -> None:
         now = self._clock.monotonic()
-        decision = self._policy.after_exit(now, ready_for_s=ready_for_s, out_of_memory=out_of_memory)
+        decision = self._policy.after_exit(now, ready_for_s=ready_for_s, out_of_memory=out_of_memory, killed=killed)
         if decision.delay_s <= 0:
             self.next_start_at = None
             self._notify()

@@ -26,6 +26,7 @@ import sys
 import threading
 import traceback
 import types
+from collections.abc import Callable, Sequence
 from typing import Literal, NoReturn
 
 import msgspec
@@ -35,6 +36,8 @@ from handshake.output import LineStream, OutputLimit
 
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_DESCRIPTORS = 8
+_ROUNDS = 3
+"""Rehearsals before the first fork: what adapts while running needs a few."""
 _SPARE_AFTER_MS = 20
 """A spare child is forked once nothing was asked for this long: a fleet's start must not fork twice as often."""
 
@@ -81,10 +84,13 @@ class Zygote:
     ----------
     control
         A SOCK_SEQPACKET socket to the master.
+    rehearsals
+        What the spare child does before it waits.
     """
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, rehearsals: Sequence[Callable[[], None]] = ()) -> None:
         self._control = control
+        self._rehearsals = rehearsals
         self._wake_read, self._wake_write = os.pipe()
         for descriptor in (self._wake_read, self._wake_write):
             os.set_blocking(descriptor, False)
@@ -162,7 +168,7 @@ class Zygote:
             return
         if pid == 0:
             ours.close()
-            _wait_for_work(theirs)
+            _wait_for_work(theirs, self._rehearsals)
         theirs.close()
         self._spare = _Spare(pid, ours)
 
@@ -238,9 +244,12 @@ class _Spare:
         self._control.close()
 
 
-def _wait_for_work(control: socket.socket) -> NoReturn:
+def _wait_for_work(control: socket.socket, rehearsals: Sequence[Callable[[], None]]) -> NoReturn:
     """Be the spare child: wait for a request and become that node; end when the zygote does."""
     try:
+        # Writes, ahead of time, to pages that the node will write to: they are its own by then.
+        for rehearse in rehearsals:
+            rehearse()
         payload, descriptors, _, _ = socket.recv_fds(control, MAX_MESSAGE_BYTES, MAX_DESCRIPTORS)
         control.close()
         if payload:
@@ -338,16 +347,19 @@ def main() -> None:
     """Warm up and serve: arguments are the socket's number, the modules to import, and with ``()`` a call in one."""
     gc.disable()
     control = socket.socket(fileno=int(sys.argv[1]))
+    rehearsals = []
     for argument in sys.argv[2:]:
         if argument.endswith("()"):
             module, _, function = argument.removesuffix("()").rpartition(".")
-            getattr(importlib.import_module(module), function)()
+            rehearsals.append(getattr(importlib.import_module(module), function))
         else:
             importlib.import_module(argument)
+    for rehearse in _ROUNDS * rehearsals:
+        rehearse()
     setproctitle.setproctitle("fleet: zygote")
     # Not collected first: the holes that a collection leaves would be filled, and so copied, by every node.
     gc.freeze()
-    Zygote(control).serve()
+    Zygote(control, rehearsals).serve()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,12 +39,14 @@ PRELOAD = (
     "handshake.manifest",
     "handshake.node",
     "handshake.reports",
+    "handshake.identify_budget",
     "handshake.resumption",
     "handshake.rehearsal.rehearse()",
 )
 """What nodes import anyway, and what is expensive to: 0.2 CPU-seconds and 25 MB each when they do it alone."""
 WARM_TIMEOUT_S = 30.0
 FORK_TIMEOUT_S = 10.0
+LIBRARIES_LOOK_S = 2.0
 _RESTARTS_BORNE = 5
 
 
@@ -212,6 +215,7 @@ class ZygoteSpawner:
         self._retired: list[_Connection] = []
         self._starting = asyncio.Lock()
         self._failures = 0
+        self._looked_at = float("-inf")
 
     async def warm(self) -> None:
         """Start the zygote before it is needed; a failure is logged, and nodes start as plain processes."""
@@ -263,7 +267,7 @@ class ZygoteSpawner:
     async def _zygote(self) -> _Connection | None:
         async with self._starting:
             if self._connection is not None and self._connection.is_open:
-                if self._connection.libraries == libraries_signature():
+                if not self._libraries_changed(self._connection):
                     return self._connection
                 log.info("the libraries changed: a new zygote, beside the old one until its nodes have ended")
                 self._retire(self._connection)
@@ -278,6 +282,14 @@ class ZygoteSpawner:
                 return None
             self._failures = 0
             return self._connection
+
+    def _libraries_changed(self, connection: _Connection) -> bool:
+        """Look at the libraries, but not for each of a hundred starts anew."""
+        now = time.monotonic()
+        if now - self._looked_at < LIBRARIES_LOOK_S:
+            return False
+        self._looked_at = now
+        return connection.libraries != libraries_signature()
 
     def _retire(self, connection: _Connection) -> None:
         self._retired = [old for old in self._retired if old.is_open]

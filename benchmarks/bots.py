@@ -1,0 +1,128 @@
+"""The program that runs under every contender, up to the point before login, and ways to run it under ours."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from benchmarks.peers import Program
+from master.settings import SupervisionSettings
+from master.supervision.clock import SystemClock
+from master.supervision.logs import NodeLogs
+from master.supervision.run_records import RunRecords
+from master.supervision.spawner import Spawner, SpawnRequest
+from master.supervision.states import ProcessEvent, ProcessEventKind
+from master.supervision.supervisor import NodeSpec, Supervisor
+
+IDLE_BOT = """\
+import os, signal, time
+import discord
+from discord.ext import commands
+bot = commands.Bot("!", intents=discord.Intents.default())
+with open({record!r}, "a") as record:
+    record.write(f"{name} {{os.getpid()}} {{time.monotonic()}}\\n")
+signal.pause()
+"""
+DYING_BOT = """\
+with open({record!r}, "a") as record:
+    record.write("{name} 0 0\\n")
+raise SystemExit(1)
+"""
+WAIT_S = 120.0
+
+
+class Record:
+    """What the incarnations of all bots noted: name, pid, and the moment of being ready."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "record"
+        self.path.touch()
+
+    def lines(self) -> list[tuple[str, int, float]]:
+        """Give all notes so far."""
+        found = [line.split() for line in self.path.read_text().splitlines()]
+        return [(name, int(pid), float(at)) for name, pid, at in (parts for parts in found if len(parts) == 3)]
+
+    def wait(self, count: int) -> list[tuple[str, int, float]]:
+        """Wait for that many notes."""
+        deadline = time.monotonic() + WAIT_S
+        while len(found := self.lines()) < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"only {len(found)} of {count} incarnations became ready")
+            time.sleep(0.0005)
+        return found
+
+
+def make_programs(folder: Path, count: int, source: str = IDLE_BOT) -> tuple[list[Program], Record]:
+    """Make folders with that bot."""
+    record = Record(folder)
+    programs = []
+    for number in range(count):
+        program = Program(f"bot-{number}", folder / f"bot-{number}")
+        program.folder.mkdir()
+        (program.folder / "bot.py").write_text(source.format(record=str(record.path), name=program.name))
+        programs.append(program)
+    return programs, record
+
+
+@asynccontextmanager
+async def our_supervisor(folder: Path, programs: list[Program], spawner: Spawner) -> AsyncIterator[Supervisor]:
+    """Run our supervisor over ``programs``, none of them started.
+
+    The handshake's part, which the program does not speak, is said for it as soon as it runs.
+    """
+    logs = NodeLogs(folder / "logs", max_bytes=10**6, files=2)
+
+    def on_event(event: ProcessEvent) -> None:
+        if event.kind is ProcessEventKind.SPAWNED:
+            say = supervisor.node_verified
+            asyncio.get_running_loop().call_soon(lambda: say(event.node_id, version="", interval_s=3600.0))
+
+    supervisor = Supervisor(
+        spawner=spawner,
+        settings=SupervisionSettings(),
+        logs=logs,
+        records=RunRecords(folder / "runs"),
+        clock=SystemClock(),
+        on_event=on_event,
+    )
+    for program in programs:
+        supervisor.register(_spec(program, logs))
+    running = asyncio.create_task(supervisor.run())
+    try:
+        yield supervisor
+    finally:
+        await supervisor.stop_all()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await spawner.close()
+
+
+def _spec(program: Program, logs: NodeLogs) -> NodeSpec:
+    stdout_path, stderr_path = logs.paths(program.name)
+
+    async def build() -> SpawnRequest:
+        return SpawnRequest(
+            node_id=program.name,
+            name=program.name,
+            folder=program.folder,
+            command=(sys.executable, "bot.py"),
+            environment={"PATH": os.environ["PATH"]},
+            boot=b"{}",
+            stdout_path=stdout_path,
+            stderr_path=stderr_path,
+        )
+
+    return NodeSpec(
+        node_id=program.name,
+        name=program.name,
+        folder=program.folder,
+        readiness="handshake",
+        priority=1,
+        build=build,
+    )

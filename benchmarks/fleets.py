@@ -1,0 +1,48 @@
+"""Real fleets on the demo's stage, and their folders handed to a peer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psutil
+
+from benchmarks.peers import Program
+from master.demonstration.stage import Stage
+
+
+async def bring_up(stage: Stage, count: int, *, at_once: int = 8) -> list[str]:
+    """Register that many nodes of the template, and wait until each is ready; gives their names."""
+    names = [f"node-{number}" for number in range(count)]
+    async with stage.listen() as tap:
+        for start in range(0, count, at_once):
+            batch = names[start : start + at_once]
+            await asyncio.gather(*(stage.register(name) for name in batch))
+        for name in names:
+            await tap.wait_for("ready", name, timeout_s=300.0)
+    return names
+
+
+def as_programs(stage: Stage, names: list[str]) -> list[Program]:
+    """Give the nodes' folders as programs for a peer: each with its token in a .env, as for a start by hand."""
+    programs = []
+    for name in names:
+        folder = stage.home / "bots" / name
+        (folder / ".env").write_text(
+            f"DISCORD_TOKEN={stage.bots[name].token}\n"
+            f"DISCORD_API_BASE={stage.sandbox.api_base}\nDISCORD_GATEWAY_URL={stage.sandbox.gateway_url}\n"
+        )
+        programs.append(Program(name, folder))
+    return programs
+
+
+def zygote_of(master: psutil.Process) -> psutil.Process:
+    """Give a master's zygote.
+
+    Raises
+    ------
+    LookupError
+    """
+    for child in master.children():
+        if "zygote" in " ".join(child.cmdline()):
+            return child
+    raise LookupError("the master has no zygote")

@@ -1,0 +1,166 @@
+"""supervisord and PM2, installed with pip and npm into a cache folder the first time, and run beside ours.
+
+The folder is FLEET_BENCHMARK_CACHE, or one below the temporary folder. A peer that cannot be had raises
+:class:`PeerMissing`, which becomes its column.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+INSTALL_TIMEOUT_S = 300
+
+
+class PeerMissing(Exception):
+    """A peer could not be installed or started here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One bot: a folder with a bot.py."""
+
+    name: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A peer's daemon that is up, without programs.
+
+    Parameters
+    ----------
+    start
+        Command that starts all programs.
+    """
+
+    daemon: psutil.Process
+    _start: tuple[str, ...]
+    _environment: dict[str, str]
+    _folder: Path
+
+    def start(self) -> None:
+        """Ask for all programs; does not wait until they run."""
+        subprocess.Popen(
+            self._start, cwd=self._folder, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+
+def _cache() -> Path:
+    named = os.environ.get("FLEET_BENCHMARK_CACHE")
+    folder = Path(named) if named else Path(tempfile.gettempdir()) / "fleet-benchmark-peers"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _run(command: list[str], *, cwd: Path | None = None, environment: dict[str, str] | None = None) -> None:
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=INSTALL_TIMEOUT_S, cwd=cwd, env=environment)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise PeerMissing(f"{Path(command[0]).name}: {error}"[:200]) from error
+
+
+def _wait_for(path: Path) -> str:
+    deadline = time.monotonic() + 20
+    while not path.exists() or not path.read_text().strip():
+        if time.monotonic() > deadline:
+            raise PeerMissing(f"{path.name} did not appear")
+        time.sleep(0.01)
+    return path.read_text().strip()
+
+
+@contextmanager
+def supervisord(folder: Path, programs: list[Program], *, start_seconds: int = 1) -> Iterator[Peer]:
+    """Run supervisord over ``programs``, none of them started."""
+    home = _cache() / "supervisord"
+    if not (home / "bin" / "supervisord").exists():
+        _run([sys.executable, "-m", "venv", str(home)])
+        _run([str(home / "bin" / "pip"), "install", "--quiet", "supervisor", "setuptools<81"])
+    sections = "".join(
+        f"[program:{program.name}]\ncommand={sys.executable} bot.py\ndirectory={program.folder}\nautostart=false\n"
+        f"autorestart=true\nstartsecs={start_seconds}\nstartretries=1000000\n"
+        for program in programs
+    )
+    configuration = folder / "supervisord.conf"
+    configuration.write_text(
+        f"[supervisord]\nlogfile={folder}/log\npidfile={folder}/pid\nchildlogdir={folder}\nminfds=4096\n"
+        f"[unix_http_server]\nfile={folder}/sock\n"
+        "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n"
+        f"[supervisorctl]\nserverurl=unix://{folder}/sock\n{sections}"
+    )
+    control = (str(home / "bin" / "supervisorctl"), "-c", str(configuration))
+    _run([str(home / "bin" / "supervisord"), "-c", str(configuration)], cwd=folder)
+    daemon = psutil.Process(int(_wait_for(folder / "pid")))
+    try:
+        yield Peer(daemon, (*control, "start", "all"), dict(os.environ), folder)
+    finally:
+        _end(daemon)
+
+
+@contextmanager
+def pm2(folder: Path, programs: list[Program], *, endless: bool = False) -> Iterator[Peer]:
+    """Run PM2's daemon, with ``programs`` ready to be started.
+
+    Parameters
+    ----------
+    endless
+        Never give up on a program that dies at once.
+    """
+    npm = shutil.which("npm")
+    if npm is None:
+        raise PeerMissing("npm is not installed")
+    home = _cache() / "pm2"
+    tool = home / "node_modules" / ".bin" / "pm2"
+    if not tool.exists():
+        _run([npm, "install", "--silent", "--prefix", str(home), "pm2"])
+    environment = {**os.environ, "PM2_HOME": str(folder / "pm2")}
+    limits = {"max_restarts": 10**6, "min_uptime": 1} if endless else {}
+    (folder / "ecosystem.json").write_text(
+        json.dumps(
+            {
+                "apps": [
+                    {
+                        "name": program.name,
+                        "script": "bot.py",
+                        "cwd": str(program.folder),
+                        "interpreter": sys.executable,
+                        **limits,
+                    }
+                    for program in programs
+                ]
+            }
+        )
+    )
+    _run([str(tool), "ping"], cwd=folder, environment=environment)
+    daemon = psutil.Process(int(_wait_for(folder / "pm2" / "pm2.pid")))
+    try:
+        yield Peer(daemon, (str(tool), "start", "ecosystem.json"), environment, folder)
+    finally:
+        _end(daemon)
+
+
+def _end(daemon: psutil.Process) -> None:
+    try:
+        below = daemon.children(recursive=True)
+        daemon.kill()
+        daemon.wait(20)
+        for process in below:
+            process.kill()
+        psutil.wait_procs(below, 20)
+    except psutil.NoSuchProcess:
+        return
+
+
+PEERS: dict[str, Callable[..., Any]] = {"supervisord": supervisord, "PM2": pm2}

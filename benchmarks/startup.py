@@ -1,0 +1,217 @@
+"""Bringing a fleet up: CPU-seconds, wall time, memory; ours beside plain exec, supervisord and PM2.
+
+First to the point before login, with 25 and 100 bots; then 25 nodes of the template, connected to the sandbox. Counted
+are the bots, the supervisor from when it is up, and all of the zygote with its warming. Memory of a bot is PSS, with
+the zygote's shared out among its nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.bots import make_programs, our_supervisor
+from benchmarks.fleets import as_programs, bring_up, zygote_of
+from benchmarks.peers import PEERS, Peer, PeerMissing, Program
+from benchmarks.reporting import Outcome, parser, show
+from master.demonstration.stage import Stage
+from master.supervision.zygote_spawner import ZygoteSpawner
+
+PATIENCE_S = 180.0
+
+
+def cpu_of(processes: list[psutil.Process]) -> float:
+    """Give the CPU-seconds that processes have used."""
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+
+def pss_of(processes: list[psutil.Process]) -> float:
+    """Give proportional memory, in MB."""
+    return float(sum(process.memory_full_info().pss for process in processes) / 1e6)
+
+
+def _row(count: int, cpu_s: float, wall_s: float, pss_mb: float, supervisor_mb: float | None) -> dict[str, Any]:
+    return {
+        "nodes": count,
+        "cpu_s": round(cpu_s, 2),
+        "wall_s": round(wall_s, 2),
+        "pss_each_mb": round(pss_mb / count, 1),
+        "supervisor_rss_mb": None if supervisor_mb is None else round(supervisor_mb, 1),
+    }
+
+
+async def ours(folder: Path, count: int) -> dict[str, Any]:
+    """Measure forked nodes; the supervisor is this very process, so its memory is not comparable here."""
+    programs, record = make_programs(folder, count)
+    spawner = ZygoteSpawner({"PATH": os.environ["PATH"]})
+    began, used = time.monotonic(), _own_cpu()
+    await spawner.warm()
+    async with our_supervisor(folder, programs, spawner) as supervisor:
+        await asyncio.gather(*(supervisor.start(program.name) for program in programs))
+        while len(record.lines()) < count:  # noqa: ASYNC110 - the bots write to a file
+            await asyncio.sleep(0.02)
+        bots = [psutil.Process(pid) for _, pid, _ in record.lines()]
+        wall_s = max(at for *_, at in record.lines()) - began
+        zygote = bots[0].parent()
+        everybody = [*bots, zygote] if zygote is not None else bots
+        return _row(count, cpu_of(everybody) + _own_cpu() - used, wall_s, pss_of(everybody), None)
+
+
+def _own_cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+@contextmanager
+def plain_exec(_folder: Path, programs: list[Program]) -> Iterator[Peer | None]:
+    """Start nothing but the bots themselves."""
+    started = [
+        subprocess.Popen([sys.executable, "bot.py"], cwd=program.folder, stderr=subprocess.DEVNULL)
+        for program in programs
+    ]
+    try:
+        yield None
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def theirs(run: Any, folder: Path, count: int) -> dict[str, Any]:
+    """Measure a peer up to the point before login."""
+    programs, record = make_programs(folder, count)
+    began = time.monotonic()
+    with run(folder, programs) as peer:
+        used = 0.0
+        if peer is not None:
+            began, used = time.monotonic(), cpu_of([peer.daemon])
+            peer.start()
+        lines = record.wait(count)
+        bots = [psutil.Process(pid) for _, pid, _ in lines]
+        daemons = [peer.daemon] if peer is not None else []
+        supervisor_mb = daemons[0].memory_info().rss / 1e6 if daemons else None
+        wall_s = max(at for *_, at in lines) - began
+        return _row(count, cpu_of(bots) + cpu_of(daemons) - used, wall_s, pss_of(bots), supervisor_mb)
+
+
+CONTENDERS: dict[str, Any] = {"plain exec": plain_exec, **PEERS}
+
+
+def before_login(outcome: Outcome, counts: list[int]) -> None:
+    """Measure every contender to the point before login."""
+    for count in counts:
+        with tempfile.TemporaryDirectory(prefix="fleet-startup-") as folder:
+            outcome.rows[f"fleetmaster, {count}"] = asyncio.run(ours(Path(folder), count))
+        for name, run in CONTENDERS.items():
+            with tempfile.TemporaryDirectory(prefix="fleet-startup-") as folder:
+                try:
+                    outcome.rows[f"{name}, {count}"] = theirs(run, Path(folder), count)
+                except (PeerMissing, TimeoutError) as error:
+                    outcome.rows[f"{name}, {count}"] = {"missing": str(error)}
+
+
+async def connected(outcome: Outcome, count: int) -> None:
+    """Measure the template's nodes on the sandbox: under a real master, then the same folders under each peer."""
+    async with Stage(pulse_s=9.0) as stage:
+        await stage.start_master()
+        names = await bring_up(stage, count)
+        await stage.act("stop", names)
+        master = psutil.Process((await stage.status()).master.pid)
+        used, identified = cpu_of([master]), sum(stage.sandbox.gateway.identifies.values())
+        began = time.monotonic()
+        await stage.act("start", names)
+        await _identified(stage, identified + count)
+        wall_s = time.monotonic() - began
+        await asyncio.sleep(1.0)  # READY follows; the same for everybody
+        bots = [psutil.Process(node.pid) for node in (await stage.status()).nodes if node.pid is not None]
+        # The zygote's warming counts, as if it had been for this start alone.
+        cpu_s = cpu_of([*bots, master]) - used + cpu_of([zygote_of(master)])
+        outcome.rows[f"fleetmaster, {count} connected"] = _row(
+            count, cpu_s, wall_s, pss_of([*bots, zygote_of(master)]), master.memory_info().rss / 1e6
+        )
+        await stage.act("stop", names)
+        for name, run in CONTENDERS.items():
+            try:
+                row = await _connected_peer(stage, run, as_programs(stage, names))
+            except (PeerMissing, TimeoutError) as error:
+                row = {"missing": str(error)}
+            outcome.rows[f"{name}, {count} connected"] = row
+
+
+async def _identified(stage: Stage, count: int) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while sum(stage.sandbox.gateway.identifies.values()) < count:  # noqa: ASYNC110 - a count has no event
+            await asyncio.sleep(0.02)
+
+
+async def _connected_peer(stage: Stage, run: Any, programs: list[Program]) -> dict[str, Any]:
+    count = len(programs)
+    identified = sum(stage.sandbox.gateway.identifies.values())
+    with tempfile.TemporaryDirectory(prefix="fleet-startup-") as folder:
+        began = time.monotonic()
+        manager = run(Path(folder), programs)
+        peer = await asyncio.to_thread(manager.__enter__)
+        try:
+            used = 0.0
+            if peer is not None:
+                began, used = time.monotonic(), cpu_of([peer.daemon])
+                await asyncio.to_thread(peer.start)
+            await _identified(stage, identified + count)
+            wall_s = time.monotonic() - began
+            await asyncio.sleep(1.0)
+            folders = {str(program.folder) for program in programs}
+            parent = peer.daemon if peer is not None else psutil.Process()
+            bots = [child for child in parent.children() if child.cwd() in folders]
+            daemons = [peer.daemon] if peer is not None else []
+            supervisor_mb = daemons[0].memory_info().rss / 1e6 if daemons else None
+            return _row(count, cpu_of([*bots, *daemons]) - used, wall_s, pss_of(bots), supervisor_mb)
+        finally:
+            await asyncio.to_thread(manager.__exit__, None, None, None)
+
+
+def judge(outcome: Outcome, count: int, more: int | None) -> None:
+    """Compare with the peers."""
+    rows = outcome.rows
+    own, own_connected = rows[f"fleetmaster, {count}"], rows[f"fleetmaster, {count} connected"]
+    for peer in CONTENDERS:
+        row, row_connected = rows[f"{peer}, {count}"], rows[f"{peer}, {count} connected"]
+        share = outcome.ratio(f"{peer}, CPU", own["cpu_s"], row.get("cpu_s"))
+        share_connected = outcome.ratio(f"{peer}, CPU connected", own_connected["cpu_s"], row_connected.get("cpu_s"))
+        memory = outcome.ratio(f"{peer}, PSS connected", own_connected["pss_each_mb"], row_connected.get("pss_each_mb"))
+        if peer in PEERS:
+            outcome.at_most(f"cpu_of_{peer}", share, 1 / 12)
+            outcome.at_most(f"cpu_connected_of_{peer}", share_connected, 1 / 4)
+            outcome.at_most(f"pss_connected_of_{peer}", memory, 1 / 4 if sys.version_info < (3, 12) else 1 / 6)
+        if more is not None and "cpu_s" in row:
+            further = (rows[f"fleetmaster, {more}"]["cpu_s"] - own["cpu_s"]) / (more - count)
+            outcome.at_most(f"further_node_of_{peer}", round(further / (row["cpu_s"] / count), 4), 1 / 30)
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--nodes", type=int, default=25)
+    arguments.add_argument("--more", type=int, default=100, help="a second size; 0: none")
+    options = arguments.parse_args()
+    for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):
+        os.environ.pop(name, None)  # either distorts a start
+    outcome = Outcome(f"bringing up {options.nodes} bots")
+    before_login(outcome, [options.nodes, *([options.more] if options.more else [])])
+    asyncio.run(connected(outcome, options.nodes))
+    judge(outcome, options.nodes, options.more or None)
+    show(outcome, as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""``python -m master``: the master alone, without the command line's libraries; what ``fleet run`` becomes."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+
+from master.config import find_home, load_settings
+from master.errors import FleetError
+from master.journal import set_up_logging
+from master.main import run_master
+
+SWITCH_INTERVAL_S = 0.0005
+
+
+def main() -> int:
+    """Run the master; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m master", description="Run the master in the foreground.")
+    parser.add_argument("--home", type=Path, help="the fleet's folder; default: FLEET_HOME, or this folder")
+    parser.add_argument("--verbose", action="store_true", help="log details")
+    options = parser.parse_args()
+    # The ledger's threads must not hold the interpreter for long while the event loop has something to do.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    try:
+        settings = load_settings(find_home(options.home, os.environ), os.environ)
+        set_up_logging(logging.DEBUG if options.verbose else logging.INFO, sys.stderr)
+        return asyncio.run(run_master(settings))
+    except FleetError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"  {error.hint}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""``install-service``: the master as a systemd service."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from master.cli.context import HomeOption, YesOption, home_of, told
+from master.errors import ExitCode, FleetError
+from master.terminal import confirm, console
+
+UNIT_NAME = "fleetmaster.service"
+SYSTEMCTL_TIMEOUT_S = 30.0
+
+_UNIT = """\
+[Unit]
+Description=Fleetmaster, a fleet of Discord bots
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=notify
+NotifyAccess=main
+WatchdogSec=60
+Environment={home}
+Environment=MALLOC_ARENA_MAX=1
+ExecStart={python} -m master
+Restart=on-failure
+RestartSec=2
+# Only the master is stopped by systemd; it stops its nodes itself. After a crash they live on and are adopted.
+KillMode=process
+TimeoutStopSec=60
+# The master divides its cgroup among the nodes: memory limits and CPU weights.
+Delegate=yes
+LimitNOFILE=65536
+
+[Install]
+WantedBy=default.target
+"""
+
+
+def unit_text(home: Path, python: Path) -> str:
+    """Give the unit for a home."""
+    return _UNIT.format(home=_quoted(f"FLEET_HOME={home}"), python=_quoted(str(python)))
+
+
+def _quoted(value: str) -> str:
+    """Quote for a unit file: systemd.syntax(7), and ``%`` begins a specifier."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'
+
+
+def install_service(
+    home: HomeOption = None,
+    user: Annotated[bool, typer.Option("--user", help="For this user alone; needs no root.")] = False,
+    print_only: Annotated[bool, typer.Option("--print", help="Print the unit, and change nothing.")] = False,
+    yes: YesOption = False,
+) -> None:
+    """Run the master as a systemd service of yours, from now on and after each boot."""
+    with told():
+        folder = home_of(home)
+        unit = unit_text(folder, Path(sys.executable))
+        if print_only:
+            typer.echo(unit, nl=False)
+            return
+        if not user:
+            raise FleetError(
+                "say --user: a fleet needs no root, and should not have it",
+                hint="`fleet install-service --print` gives the unit for a place of your own choice",
+            )
+        if not (folder / "config.py").is_file():
+            raise FleetError(f"{folder} is no fleet's home", hint="run `fleet init` first, or give --home")
+        path = _unit_path()
+        if path.exists() and path.read_text("utf-8") != unit:
+            confirm(f"Replace {path}?", yes=yes)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(unit, "utf-8")
+        console.print(f"wrote {path}")
+        _enable()
+
+
+def _unit_path() -> Path:
+    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "systemd" / "user" / UNIT_NAME
+
+
+def _enable() -> None:
+    commands = (
+        ["systemctl", "--user", "daemon-reload"],
+        ["systemctl", "--user", "enable", "--now", UNIT_NAME],
+        # Without it the user's services end when the last session does.
+        ["loginctl", "enable-linger"],
+    )
+    for command in commands:
+        problem = _try(command)
+        if problem:
+            console.print(f"`{' '.join(command)}` did not work: {problem}", style="yellow")
+            console.print("the unit is in place; run these yourself: " + "; ".join(" ".join(c) for c in commands))
+            raise typer.Exit(ExitCode.FAILED)
+    console.print("enabled and started; `fleet status` shows the fleet, `journalctl --user -u fleetmaster` its log")
+
+
+def _try(command: list[str]) -> str:
+    """Run a command; gives what went wrong, empty when nothing did."""
+    if shutil.which(command[0]) is None:
+        return f"{command[0]} is not installed"
+    try:
+        done = subprocess.run(  # noqa: S603 - our own three commands
+            command, capture_output=True, text=True, timeout=SYSTEMCTL_TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if done.returncode == 0 else (done.stderr.strip() or f"exit code {done.returncode}")
