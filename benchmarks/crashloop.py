@@ -37,7 +37,7 @@ async def ours(seconds: float, restarts: int) -> dict[str, Any]:
         bots = stage.home / "bots"
         for number in range(BOTS):
             folder = bots / f"dying-{number}"
-            folder.mkdir()
+            folder.mkdir(parents=True)
             (folder / "bot.py").write_text("raise SystemExit(1)\n")
             handle = stage.create_bot(f"dying-{number}")
             params = RegisterParams(name=handle.name, token=handle.token, folder=folder.name, readiness="process")

@@ -20,7 +20,7 @@ from benchmarks.reporting import Outcome, parser, show
 from benchmarks.startup import cpu_of
 from master.demonstration.stage import Stage
 
-SETTLE_S = 15.0
+SETTLE_S = 60.0
 """What a start leaves to do (the first readings of memory, PM2's own start-up) is not idling."""
 
 

@@ -179,6 +179,9 @@ class NodeLink:
                 if self._post_to_channel is not None and not patient and self._clock() >= channel_due:
                     channel_due = self._clock() + self._intervals["channel"]
                     await self._pulse_by_channel(self._post_to_channel)
+            if self._local is not None and not failures:
+                # In step with all nodes of this box: it wakes once for the whole fleet instead of once for each node.
+                interval -= time.monotonic() % interval
             try:
                 await asyncio.wait_for(self._verify_again.wait(), interval)
                 return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from handshake.gateway_session import GatewaySession, SavedSession
 
 log = logging.getLogger(__name__)
 
+READY_TIMEOUT_S = 0.1
 REMEMBERED = ("/users/@me", "/oauth2/applications/@me")
 """What ``Client.login`` asks; a token that is no longer valid is refused by the gateway just as well."""
 
@@ -108,9 +111,14 @@ class Resumption:
                 "resume": True,
             }
             try:
-                return await DiscordWebSocket.from_client(client, **{**options, "initial": False, **session})
+                websocket = await DiscordWebSocket.from_client(client, **{**options, "initial": False, **session})
             except (OSError, aiohttp.ClientError, ConnectionClosed, ReconnectWebSocket) as error:
                 log.info("the session cannot be resumed (%s), a new one begins", type(error).__name__)
                 return await DiscordWebSocket.from_client(client, **options)
+            # Listeners learn that the bot is ready before they hear what was missed. Bounded: a bot that asks for
+            # members at its start needs the very events that wait here.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(client.wait_until_ready(), READY_TIMEOUT_S)
+            return websocket
 
         DiscordWebSocket.from_client = from_client  # type: ignore[method-assign]

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +29,9 @@ from master.supervision.zygote_spawner import ZygoteSpawner
 from master.systemd import feed_watchdog, notify
 
 log = logging.getLogger(__name__)
+
+WORKER_THREADS = 4
+"""For files and /proc: short jobs, and each thread costs memory for good."""
 
 
 class Presence(Protocol):
@@ -98,6 +102,7 @@ async def run_master(settings: Settings) -> ExitCode:
 
 
 async def _run_with(settings: Settings, ledger: Ledger) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "worker"))
     discord = _presence(settings)
     spawner = ZygoteSpawner(node_environment(os.environ))
     services = build_services(

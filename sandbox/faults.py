@@ -75,6 +75,10 @@ class Faults:
         """Send opcode 9."""
         await self._gateway.invalidate(account, resumable=resumable)
 
+    def forget_sessions(self, account: BotAccount) -> None:
+        """Let a bot's sessions live on, but refuse to resume them."""
+        self._gateway.forget_sessions(account)
+
     def refuse_identify(self, account: BotAccount, code: int, *, count: int = 1) -> None:
         """Close the bot's next connections at their IDENTIFY with a code such as 4004 or 4014."""
         self._gateway.refuse_identify(account, code, count)

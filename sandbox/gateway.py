@@ -377,6 +377,11 @@ class Gateway:
         self._sessions.pop(session.id, None)
         self._by_bot.get(session.account.id, set()).discard(session)
 
+    def forget_sessions(self, account: BotAccount) -> None:
+        """Make a bot's sessions unknown to RESUME."""
+        for session in self._by_bot.get(account.id, ()):
+            self._sessions.pop(session.id, None)
+
     def _send_members(self, session: Session, request: MembersRequest) -> None:
         guild = self._world.guilds.get(int(request.guild_id))
         if guild is None or session.account.id not in guild.members:

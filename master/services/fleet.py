@@ -309,6 +309,7 @@ class Fleet:
         NoSuchNode
         """
         node = self._directory.find(name)
+        self._supervisor.watch_closely()
         await self._supervisor.read_details(node.id)
         history = self._supervisor.history(node.id)
         return NodeHistoryView(
@@ -325,6 +326,7 @@ class Fleet:
 
     async def status(self, *, strays: bool = False) -> FleetStatus:
         """Give the whole fleet; with ``strays``, walk the process table as well."""
+        self._supervisor.watch_closely()
         return FleetStatus(
             at=self._clock.now().timestamp(),
             master=self.master_status(),

@@ -27,6 +27,7 @@ from master.supervision.supervisor import NodeSpec
 
 NODE_ID_VARIABLE = "FLEET_NODE_ID"
 """Tells whose a process is, also where it has said nothing yet: in its environment, which any program shows."""
+_MODEST_RATE_BYTES_S = 256 * 1024
 # What a node inherits of the master's environment: enough to run a program, and nothing that could be a secret.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -88,6 +89,10 @@ class Launcher:
             after=own.after,
             memory_limit_bytes=_either(own.memory_limit_bytes, fleet.memory_limit_bytes),
             memory_hard_limit_bytes=_either(own.memory_hard_limit_bytes, fleet.memory_hard_limit_bytes),
+            # What is forked from the zygote prints through a stream of ours.
+            bounded_output=node.readiness is ReadinessKind.HANDSHAKE
+            and not own.plain
+            and 0 < fleet.log_rate_bytes_s <= _MODEST_RATE_BYTES_S,
             expect_successor=lambda expected: expect_successor(session, expected),
         )
 

@@ -6,6 +6,8 @@ from array import array
 
 FINE_S, FINE_SLOTS = 1.0, 300
 COARSE_S, COARSE_SLOTS = 60.0, 1440
+SLOWEST_READING_S = 2.0
+"""While nobody looks a reading stands for two slots: CPU is its mean over them."""
 
 
 class Ring:
@@ -28,27 +30,36 @@ class Ring:
         """Number of the slot that was written last; 0 before the first."""
         self._filled = 0
 
-    def put(self, now: float, cpu_percent: float, rss_bytes: int) -> None:
-        """Take a reading; slots without one, while the node did not run, are zero.
+    def put(self, now: float, cpu_percent: float, rss_mb: float, *, goes_on: bool = False) -> None:
+        """Take a reading.
 
         Parameters
         ----------
         now
             Monotonic seconds.
+        goes_on
+            It covers the slots since the last reading too; otherwise the node did not run in them, and they are zero.
         """
         slot = int(now / self.slot_s) + 1
-        missed = min(slot - self._at - 1, self._slots) if self._at else 0
-        for number in range(slot - missed, slot):
-            self._cpu[number % self._slots] = self._rss[number % self._slots] = 0.0
-        if slot > self._at:
-            self._filled = min(self._filled + missed + 1, self._slots)
-            self._at = slot
-            self._cpu[slot % self._slots], self._rss[slot % self._slots] = cpu_percent, rss_bytes / 2**20
-        else:
+        index = slot % self._slots
+        if slot == self._at:
             # Another reading of the same slot: the highest is what an operator asks for.
-            index = slot % self._slots
-            self._cpu[index] = max(self._cpu[index], cpu_percent)
-            self._rss[index] = max(self._rss[index], rss_bytes / 2**20)
+            if cpu_percent > self._cpu[index]:
+                self._cpu[index] = cpu_percent
+            if rss_mb > self._rss[index]:
+                self._rss[index] = rss_mb
+            return
+        if slot != self._at + 1 and self._at:
+            self._fill(slot, *((cpu_percent, rss_mb) if goes_on else (0.0, 0.0)))
+        self._filled = min(self._filled + 1, self._slots)
+        self._at = slot
+        self._cpu[index], self._rss[index] = cpu_percent, rss_mb
+
+    def _fill(self, slot: int, cpu_percent: float, rss_mb: float) -> None:
+        missed = min(slot - self._at - 1, self._slots)
+        for number in range(slot - missed, slot):
+            self._cpu[number % self._slots], self._rss[number % self._slots] = cpu_percent, rss_mb
+        self._filled = min(self._filled + missed, self._slots)
 
     def read(self) -> tuple[list[float], list[float]]:
         """Give CPU (percent of a core) and memory (RSS in MiB), oldest first."""
@@ -62,8 +73,11 @@ class NodeHistory:
     def __init__(self) -> None:
         self.fine = Ring(FINE_S, FINE_SLOTS)
         self.coarse = Ring(COARSE_S, COARSE_SLOTS)
+        self._at = float("-inf")
 
     def put(self, now: float, cpu_percent: float, rss_bytes: int) -> None:
-        """Take a reading."""
-        self.fine.put(now, cpu_percent, rss_bytes)
-        self.coarse.put(now, cpu_percent, rss_bytes)
+        """Take a reading of a process that ran since the last one."""
+        rss_mb = rss_bytes / 2**20
+        self.fine.put(now, cpu_percent, rss_mb, goes_on=now - self._at < 2 * SLOWEST_READING_S)
+        self.coarse.put(now, cpu_percent, rss_mb)
+        self._at = now

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,7 @@ class ExitReport:
         return "exited" if self.exit_code is None else f"exited with code {self.exit_code}"
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """One reading of /proc/PID/stat."""
 
     cpu_s: float
@@ -53,13 +52,13 @@ class Usage:
 def parse_stat(content: bytes) -> Usage:
     """Read what we need of /proc/PID/stat: proc(5), fields 3, 14, 15, 20, 22 and 24."""
     # The command (field 2) may hold blanks and parentheses: everything behind the last one counts from field 3.
-    fields = content[content.rindex(b")") + 2 :].split()
+    fields = content[content.rindex(b")") + 2 :].split(b" ", 22)
     return Usage(
-        cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
-        rss_bytes=int(fields[21]) * _PAGE_BYTES,
-        threads=int(fields[17]),
-        started_at=int(fields[19]) / _TICKS_PER_S,
-        stopped=fields[0] == b"T",
+        (int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
+        int(fields[21]) * _PAGE_BYTES,
+        int(fields[17]),
+        int(fields[19]) / _TICKS_PER_S,
+        fields[0] == b"T",
     )
 
 
@@ -114,6 +113,8 @@ class NodeProcess:
         self._loop = asyncio.get_running_loop()
         self._pidfd = os.pidfd_open(pid) if pidfd is None else pidfd
         self._stat = -1
+        self._read = b""
+        self._usage: Usage | None = None
         self.started_at = 0.0
         try:
             self._stat = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
@@ -204,9 +205,13 @@ class NodeProcess:
         if self._stat < 0:
             return None
         try:
-            return parse_stat(os.pread(self._stat, 4096, 0))
+            content = os.pread(self._stat, 4096, 0)
+            # Of a process that did nothing since then the kernel says the same, byte for byte.
+            if content != self._read:
+                self._usage, self._read = parse_stat(content), content
         except (OSError, ValueError):
             return None
+        return self._usage
 
 
 def is_process(pid: int, started_at: float, folder: Path) -> bool:

@@ -56,6 +56,8 @@ class NodeSpec:
         Above it the node is restarted gracefully; 0 for no limit.
     memory_hard_limit_bytes
         What the kernel holds it to; here only to say so when it was ended for that.
+    bounded_output
+        Its log cannot grow faster than a limit that it keeps itself.
     expect_successor
         Tells the running node whether another process takes over when it ends; may block.
     """
@@ -69,6 +71,7 @@ class NodeSpec:
     after: tuple[str, ...] = ()
     memory_limit_bytes: int = 0
     memory_hard_limit_bytes: int = 0
+    bounded_output: bool = False
     expect_successor: Callable[[bool], None] = _nothing
 
 

@@ -120,7 +120,13 @@ class PlainSpawner:
             starting.add_done_callback(lambda _started: boot.close_reading())
             if starting.done() and (starting.cancelled() or starting.exception() is not None):
                 boot.close()
-        return NodeProcess(popen.pid, lambda: _reap(popen), boot=boot)
+        try:
+            return NodeProcess(popen.pid, lambda: _reap(popen), boot=boot)
+        except OSError as error:
+            # No descriptor left to watch it with: it must not run unwatched.
+            boot.close()
+            starting.add_done_callback(_kill_late)
+            raise _not_started(request, error) from error
 
     def _start(self, request: SpawnRequest, boot: BootPipe) -> subprocess.Popen[bytes]:
         opened: list[int] = []
@@ -138,10 +144,7 @@ class PlainSpawner:
                 start_new_session=True,
             )
         except OSError as error:
-            raise SpawnFailed(
-                f"{request.name} could not be started: {error.strerror or error}",
-                hint="`fleet doctor` checks memory, descriptors and the interpreter",
-            ) from error
+            raise _not_started(request, error) from error
         finally:
             for descriptor in opened:
                 os.close(descriptor)
@@ -157,6 +160,11 @@ class BootPipe:
 
     A process that nobody knows of, because zygote or master died at the wrong moment, reads an empty document, and ends
     before it could log in a second time.
+
+    Raises
+    ------
+    SpawnFailed
+        There is no descriptor left for it.
     """
 
     def __init__(self, request: SpawnRequest) -> None:
@@ -164,7 +172,10 @@ class BootPipe:
         self.reading: int | None = None
         self._writing = -1
         if self._payload is not None:
-            self.reading, self._writing = os.pipe()
+            try:
+                self.reading, self._writing = os.pipe()
+            except OSError as error:
+                raise _not_started(request, error) from error
 
     def release(self) -> None:
         """Hand the document over; it fits into the pipe (``encode_boot`` sees to it)."""
@@ -185,6 +196,13 @@ class BootPipe:
         if self.reading is not None:
             os.close(self.reading)
             self.reading = None
+
+
+def _not_started(request: SpawnRequest, error: OSError) -> SpawnFailed:
+    return SpawnFailed(
+        f"{request.name} could not be started: {error.strerror or error}",
+        hint="`fleet doctor` checks memory, descriptors and the interpreter",
+    )
 
 
 def open_log(path: Path, opened: list[int]) -> int:

@@ -17,7 +17,7 @@ from master.supervision.clock import Clock
 from master.supervision.details import Details, read_details
 from master.supervision.errors import NotSupervised, StateTimedOut
 from master.supervision.gate import StartGate
-from master.supervision.history import NodeHistory
+from master.supervision.history import SLOWEST_READING_S, NodeHistory
 from master.supervision.limits import OomWitness
 from master.supervision.logs import NodeLogs
 from master.supervision.process import Usage
@@ -30,11 +30,14 @@ __all__ = ["NodeSpec", "NodeView", "Pulse", "Supervisor"]
 
 log = logging.getLogger(__name__)
 
-SWEEP_INTERVAL_S = 1.0
-DETAILS_INTERVAL_S = 300.0
-"""How often each node's details are read; they cost a millisecond or two, one node at a time."""
-ROTATE_EVERY = 2
-"""Sweeps between two looks at the logs' sizes."""
+SWEEP_WATCHED_S, SWEEP_UNWATCHED_S = 1.0, SLOWEST_READING_S
+WATCHED_FOR_S = 15.0
+"""Readings come every second for this long after somebody looked."""
+DETAILS_EVERY_S = 60.0
+"""One node's details are read this often; they cost a millisecond or two. Those of a new process come first."""
+ROTATE_EVERY, ROTATE_ALL_EVERY = 1, 10
+"""Sweeps between two looks at the size of logs: of bots that write them as fast as they like, and of all."""
+OOM_NOTE_EVERY = 8
 
 
 class NodeView(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +73,7 @@ class _Sample:
     usage: Usage
     cpu_percent: float = 0.0
     details: Details | None = None
-    details_due: float = 0.0
+    details_at: float = 0.0
 
 
 class Supervisor:
@@ -113,6 +116,8 @@ class Supervisor:
         self._runners: dict[str, Runner] = {}
         self._histories: dict[str, NodeHistory] = {}
         self._sweeps = 0
+        self._details_due = 0.0
+        self._looked_at = float("-inf")
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._samples: dict[str, _Sample] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -125,7 +130,11 @@ class Supervisor:
                 self._launch(runner)
             try:
                 while True:
-                    await asyncio.sleep(SWEEP_INTERVAL_S)
+                    now = time.monotonic()
+                    watched = now - self._looked_at < WATCHED_FOR_S
+                    interval_s = SWEEP_WATCHED_S if watched else SWEEP_UNWATCHED_S
+                    # In step with the nodes' pulses: one wake-up for both.
+                    await asyncio.sleep(interval_s - now % interval_s)
                     await self._sweep()
             finally:
                 self._group = None
@@ -148,20 +157,29 @@ class Supervisor:
 
     async def _sweep(self) -> None:
         self._sweeps += 1
-        self._oom.note()
-        for runner in self._runners.values():
-            self._take_sample(runner)
-        await self._read_next_details()
-        if self._sweeps % ROTATE_EVERY == 0:
-            await asyncio.to_thread(self._logs.rotate, [r.spec.name for r in self._runners.values()])
-
-    async def _read_next_details(self) -> None:
-        """Read the details of the one node whose turn it is."""
+        # Real time, whatever clock was handed in: CPU time passes in it.
         now = time.monotonic()
-        due = min(self._samples.values(), key=lambda sample: sample.details_due, default=None)
-        if due is not None and due.details_due <= now:
-            # Spread out: no two nodes come due in the same second for ever.
-            due.details_due = now + DETAILS_INTERVAL_S * self._around.chance.uniform(0.9, 1.1)
+        for runner in self._runners.values():
+            self._take_sample(runner, now)
+        if self._sweeps % OOM_NOTE_EVERY == 0:
+            self._oom.note()
+        await self._read_next_details(now)
+        await self._rotate_logs()
+
+    async def _rotate_logs(self) -> None:
+        everyone = self._sweeps % ROTATE_ALL_EVERY == 0
+        if everyone or self._sweeps % ROTATE_EVERY == 0:
+            runners = self._runners.values()
+            names = [runner.spec.name for runner in runners if everyone or not runner.spec.bounded_output]
+            if names:
+                await asyncio.to_thread(self._logs.rotate, names)
+
+    async def _read_next_details(self, now: float) -> None:
+        """Read the details of the one node whose turn it is."""
+        due = min(self._samples.values(), key=lambda sample: sample.details_at, default=None)
+        if due is not None and (due.details is None or now >= self._details_due):
+            self._details_due = now + DETAILS_EVERY_S
+            due.details_at = now
             due.details = await asyncio.to_thread(read_details, due.pid)
 
     def _find(self, name: str) -> Runner | None:
@@ -253,6 +271,10 @@ class Supervisor:
         process = self._runner(node_id).process
         return None if process is None else process.pid
 
+    def watch_closely(self) -> None:
+        """Read what nodes use every second for a while: somebody looks."""
+        self._looked_at = time.monotonic()
+
     def snapshot(self) -> list[NodeView]:
         """Give all nodes as they are now."""
         return [self._view(runner) for runner in self._runners.values()]
@@ -302,10 +324,10 @@ class Supervisor:
         """Give the last sample of a node's present process; taken now when there is none yet."""
         sample = self._samples.get(runner.spec.node_id)
         if sample is None or runner.process is None or sample.pid != runner.process.pid:
-            return self._take_sample(runner)
+            return self._take_sample(runner, time.monotonic())
         return sample
 
-    def _take_sample(self, runner: Runner) -> _Sample | None:
+    def _take_sample(self, runner: Runner, now: float) -> _Sample | None:
         process = runner.process
         usage = process.usage() if process is not None else None
         if process is None or usage is None:
@@ -313,8 +335,6 @@ class Supervisor:
             return None
         if usage.stopped:
             process.was_stopped()
-        # Real time, whatever clock was handed in: CPU time passes in it.
-        now = time.monotonic()
         sample = self._samples.get(runner.spec.node_id)
         if sample is None or sample.pid != process.pid:
             sample = self._samples[runner.spec.node_id] = _Sample(process.pid, now, usage)

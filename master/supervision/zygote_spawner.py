@@ -326,16 +326,20 @@ class ZygoteSpawner:
                 await connection.end()
 
 
-def libraries_signature() -> int:
-    """Tell whether libraries changed on disk: a number over the folders that an upgrade writes to.
+def library_folders() -> list[Path]:
+    """Give the folders and files that an upgrade of what nodes import writes to.
 
     An installer adds and removes a ``.dist-info`` folder in site-packages, which changes that folder's own time.
     """
     found = (importlib.util.find_spec(name) for name in ("discord", "msgspec"))
     folders = {Path(spec.origin).parents[1] for spec in found if spec is not None and spec.origin}
     own = Path(handshake.__file__).parent
-    changed = [path.stat().st_mtime_ns for path in (*sorted(folders), own, *sorted(own.glob("*.py"))) if path.exists()]
-    return hash(tuple(changed))
+    return [*sorted(folders), own, *sorted(own.glob("*.py"))]
+
+
+def libraries_signature() -> int:
+    """Tell libraries on disk from changed ones: a number over the times of their folders."""
+    return hash(tuple(path.stat().st_mtime_ns for path in library_folders() if path.exists()))
 
 
 def _report_of(answer: Answer) -> ExitReport:

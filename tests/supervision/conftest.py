@@ -6,7 +6,9 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from master.settings import SupervisionSettings
 from master.supervision.clock import SystemClock
 from master.supervision.logs import NodeLogs
 from master.supervision.run_records import RunRecords
-from master.supervision.spawner import PlainSpawner, SpawnRequest
+from master.supervision.spawner import Limits, PlainSpawner, SpawnRequest
 from master.supervision.states import ProcessEvent, ProcessEventKind
 from master.supervision.supervisor import NodeSpec, Supervisor
 
@@ -40,6 +42,16 @@ EXITS = "import sys; sys.stderr.write('Traceback\\nValueError: the last words\\n
 
 
 @dataclass
+class JumpingClock(SystemClock):
+    """The real clock, whose wall somebody turns."""
+
+    wall_ahead_s: float = 0.0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.wall_ahead_s)
+
+
+@dataclass
 class Rig:
     """A supervisor, its events, and a way to wait for them."""
 
@@ -50,6 +62,8 @@ class Rig:
     events: list[ProcessEvent] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
+    clock: JumpingClock = field(default_factory=JumpingClock)
+    specs: dict[str, NodeSpec] = field(default_factory=dict)
     quick: set[str] = field(default_factory=set)
     """Nodes whose word that they are ready comes as soon as they run."""
 
@@ -60,7 +74,9 @@ class Rig:
         self.changed.set()
         self.changed = asyncio.Event()
 
-    def add(self, name: str, script: str, *, readiness: str = "handshake") -> str:
+    def add(
+        self, name: str, script: str, *, readiness: str = "handshake", limits: Limits | None = None, **spec: Any
+    ) -> str:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         (folder / "bot.py").write_text(script)
@@ -76,19 +92,25 @@ class Rig:
                 boot=b"{}",
                 stdout_path=stdout_path,
                 stderr_path=stderr_path,
+                limits=limits or Limits(),
             )
 
-        self.supervisor.register(
-            NodeSpec(
-                node_id=name,
-                name=name,
-                folder=folder,
-                readiness=readiness,  # type: ignore[arg-type]
-                priority=100,
-                build=build,
-            )
+        self.specs[name] = NodeSpec(
+            node_id=name,
+            name=name,
+            folder=folder,
+            readiness=readiness,  # type: ignore[arg-type]
+            build=build,
+            **{"priority": 100, **spec},
         )
+        self.supervisor.register(self.specs[name])
         return name
+
+    def spec(self, name: str) -> NodeSpec:
+        return self.specs[name]
+
+    def changed_spec(self, spec: NodeSpec, **changes: Any) -> NodeSpec:
+        return replace(spec, **changes)
 
     def verify(self, name: str, *, interval_s: float = 60.0) -> None:
         self.supervisor.node_verified(name, version="1", interval_s=interval_s)
@@ -132,15 +154,16 @@ async def make_rig(tmp_path: Path) -> AsyncIterator[MakeRig]:
         def note(event: ProcessEvent) -> None:
             rig.note(event)
 
+        clock = JumpingClock()
         supervisor = Supervisor(
             spawner=PlainSpawner(),
             settings=settings,
             logs=logs,
             records=RunRecords(tmp_path / "runs"),
-            clock=SystemClock(),
+            clock=clock,
             on_event=note,
         )
-        rig = Rig(supervisor, tmp_path, logs, settings)
+        rig = Rig(supervisor, tmp_path, logs, settings, clock=clock)
         rig.task = asyncio.create_task(supervisor.run())
         made.append(rig)
         return rig

@@ -1,0 +1,34 @@
+"""Which process is which node's, on disk."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from master.supervision.run_records import RunRecord, RunRecords
+
+
+def test_the_last_process_is_found_and_nobody_else_may_look(tmp_path: Path) -> None:
+    records = RunRecords(tmp_path / "runs")
+    assert records.read("01NODE") is None
+    records.note("01NODE", 4_194_304, 123_456.78)
+    records.note("01NODE", 42, 1.5)
+    assert records.read("01NODE") == RunRecord(42, 1.5)
+    assert stat.S_IMODE((tmp_path / "runs").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "runs" / "01NODE").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"pid": "x"}', b"\xff" * 64])
+def test_a_damaged_record_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "01NODE").write_bytes(content)
+    assert RunRecords(tmp_path).read("01NODE") is None
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "01NODE").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="symbolic links"):
+        RunRecords(tmp_path).note("01NODE", 1, 1.0)
+    assert (tmp_path / "victim").read_text() == "precious"
