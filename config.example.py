@@ -104,6 +104,15 @@ NODES = {
     # },
 }
 
+# How many days events are kept in the ledger; 0: for ever. The audit log is never pruned.
+RETENTION = {
+    "HANDSHAKE_EVENTS": 90,
+    "PROCESS_EVENTS": 90,
+    "ERROR_EVENTS": 180,
+    "PATCH_TRACKING": 365,
+    "SOLUTION_RUNS": 365,
+}
+
 HANDSHAKE = {
     # "auto": the local socket on the same box, VERIFY_CHANNEL when that fails; or "local", or "channel".
     "TRANSPORT": "auto",

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 EXTENSIONS = (
     "master.cogs.commands",
+    "master.cogs.books",
     "master.cogs.bot_manager",
     "master.cogs.duplicate",
     "master.cogs.error_monitor",

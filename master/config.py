@@ -33,6 +33,7 @@ from master.settings import (
     IdentitySettings,
     LicenceTier,
     OperatorSettings,
+    RetentionSettings,
     Settings,
 )
 
@@ -145,6 +146,7 @@ _SECTIONS = (
     "OPERATORS",
     "SUPERVISION",
     "NODES",
+    "RETENTION",
     "HANDSHAKE",
     "DISCORD",
     "LICENCES",
@@ -171,7 +173,7 @@ class _Builder:
         emojis, colours, operators = self._emojis(), self._colours(), self._operators()
         handshake, discord = self._handshake(), self._discord()
         supervision, nodes = read_supervision(self._values, self._read), read_nodes(self._values, self._read)
-        tiers = self._licences()
+        tiers, retention = self._licences(), self._retention()
         for name in self._values:
             self._read.report(name, "is not known", nearest(name, _SECTIONS))
         if identity is None or database is None:
@@ -189,6 +191,7 @@ class _Builder:
             handshake=handshake,
             discord=discord,
             licence_tiers=tiers,
+            retention=retention,
             nodes=nodes,
         )
 
@@ -333,6 +336,16 @@ class _Builder:
             value = section["CLOCK_SKEW_S"]
             found["clock_skew_s"] = self._read.number("HANDSHAKE['CLOCK_SKEW_S']", value, float, 0, 600, 60.0)
         return HandshakeSettings(**found)
+
+    def _retention(self) -> RetentionSettings:
+        known = tuple(field.name.upper() for field in fields(RetentionSettings))
+        section = self._read.section(self._values, "RETENTION", known)
+        return RetentionSettings(
+            **{
+                key.lower(): self._read.number(f"RETENTION[{key!r}]", value, int, 0, 36_500, 0)
+                for key, value in section.items()
+            }
+        )
 
     def _discord(self) -> DiscordSettings:
         section = self._read.section(self._values, "DISCORD", ("API_BASE", "GATEWAY_URL"))

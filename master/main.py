@@ -128,6 +128,7 @@ async def _run_with(settings: Settings, ledger: Ledger) -> None:
         async with asyncio.TaskGroup() as group:
             supervising = group.create_task(services.supervisor.run(), name="supervisor")
             presence = group.create_task(discord.run(services), name="discord")
+            pruning = group.create_task(services.retention.run(), name="retention")
             watchdog = group.create_task(feed_watchdog(os.environ), name="watchdog")
             await spawner.warm()
             opening = group.create_task(services.fleet.open(), name="opening")
@@ -142,6 +143,7 @@ async def _run_with(settings: Settings, ledger: Ledger) -> None:
             presence.cancel()
             supervising.cancel()
             watchdog.cancel()
+            pruning.cancel()
     finally:
         await control.close()
         await nodes.close()

@@ -132,6 +132,21 @@ class HandshakeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionSettings:
+    """How many days events are kept; 0: for ever. The audit log is never pruned."""
+
+    handshake_events: int = 90
+    process_events: int = 90
+    error_events: int = 180
+    patch_tracking: int = 365
+    solution_runs: int = 365
+
+    def days_of(self, table: str) -> int:
+        """Give the days of a table."""
+        return int(getattr(self, table))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiscordSettings:
     """Which Discord: both None for Discord itself, the sandbox's or another compatible server's otherwise."""
 
@@ -165,6 +180,7 @@ class Settings:
     handshake: HandshakeSettings = field(default_factory=HandshakeSettings)
     discord: DiscordSettings = field(default_factory=DiscordSettings)
     licence_tiers: tuple[LicenceTier, ...] = (LicenceTier(name="standard"),)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     nodes: Mapping[str, NodeSettings] = field(default_factory=dict)
     """By the node's name in lower case."""
 
@@ -186,6 +202,11 @@ class Settings:
     def node_socket_path(self) -> Path:
         """The nodes' socket (local transport)."""
         return self.state_dir / "nodes.sock"
+
+    @property
+    def backups_dir(self) -> Path:
+        """Where `fleet backup` puts its files."""
+        return self.state_dir / "backups"
 
     @property
     def runs_dir(self) -> Path:

@@ -11,7 +11,9 @@ from master.ledger.tables import metadata
 url = context.config.attributes["url"]
 
 if context.is_offline_mode():
-    context.configure(url=url, target_metadata=metadata, literal_binds=True)
+    # Connected, the dialect learns this from the server: VARBINARY(n) and NVARCHAR(max), not IMAGE and NTEXT.
+    options = {"deprecate_large_types": True} if url.get_backend_name() == "mssql" else {}
+    context.configure(url=url, target_metadata=metadata, literal_binds=True, dialect_opts=options)
     with context.begin_transaction():
         context.run_migrations()
 else:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from master import __version__
-from master.cli import checkout, logs, onboarding, running, service, setup, steering
+from master.cli import books, checkout, logs, onboarding, running, service, setup, steering
 from master.errors import ExitCode
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_FIRST, _DAILY, _NODES, _WORK = "First steps", "Every day", "Nodes", "This checkout"
+_FIRST, _DAILY, _NODES, _LEDGER, _WORK = "First steps", "Every day", "Nodes", "The ledger", "This checkout"
 
 app.command("demo", rich_help_panel=_FIRST)(running.demo)
 app.command("init", rich_help_panel=_FIRST)(setup.init)
@@ -42,6 +42,10 @@ app.command("clear", rich_help_panel=_DAILY)(steering.clear)
 app.command("shutdown", rich_help_panel=_DAILY)(steering.shutdown)
 app.command("register", rich_help_panel=_NODES)(onboarding.register)
 app.command("dup", rich_help_panel=_NODES)(onboarding.dup)
+app.add_typer(books.audit, name="audit", rich_help_panel=_LEDGER)
+app.add_typer(books.ledger, name="ledger", rich_help_panel=_LEDGER)
+app.command("backup", rich_help_panel=_LEDGER)(books.backup)
+app.command("restore", rich_help_panel=_LEDGER)(books.restore)
 app.command("check", rich_help_panel=_WORK)(checkout.check)
 app.command(
     "test",

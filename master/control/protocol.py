@@ -77,6 +77,21 @@ class NodeParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
 
 
+class AuditParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``audit`` -> list[AuditView], newest first."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
+    node: str = ""
+    action: str = ""
+
+
+class BackupParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``backup`` -> BackupView; ``ledger_status`` -> LedgerStatus; ``ledger_verify`` -> Soundness."""
+
+    path: str = ""
+    """Absolute path of a new file; empty: one in the state folder."""
+
+
 class RegisterParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``register`` -> Registered."""
 

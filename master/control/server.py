@@ -19,6 +19,8 @@ from handshake.sockets import Peer
 from master.control.protocol import (
     MAX_REQUEST_BYTES,
     Answer,
+    AuditParams,
+    BackupParams,
     DuplicateParams,
     NamesParams,
     NodeParams,
@@ -31,6 +33,7 @@ from master.control.protocol import (
 )
 from master.errors import ExitCode, FleetError
 from master.services.actors import Actor
+from master.services.bookkeeping import check_backup_path
 from master.services.container import Services
 from master.services.fleet import Verb
 from master.services.onboarding import CloneRequest, RegisterRequest
@@ -82,6 +85,10 @@ class ControlServer:
             "roll": _Method(RollParams, self._roll),
             "history": _Method(NodeParams, self._history),
             "logs": _Method(NamesParams, self._logs),
+            "audit": _Method(AuditParams, self._audit),
+            "ledger_status": _Method(NoParams, self._ledger_status),
+            "ledger_verify": _Method(NoParams, self._ledger_verify),
+            "backup": _Method(BackupParams, self._backup),
             "register": _Method(RegisterParams, self._register),
             "dup": _Method(DuplicateParams, self._duplicate),
             "events": _Method(NoParams, self._events),
@@ -164,6 +171,22 @@ class ControlServer:
 
     async def _history(self, _actor: Actor, params: NodeParams, _tell: Tell) -> Any:
         return await self._services.fleet.history(params.name)
+
+    async def _audit(self, _actor: Actor, params: AuditParams, _tell: Tell) -> Any:
+        node_id = self._services.fleet.find(params.node).id if params.node else None
+        return await self._services.bookkeeping.audit(limit=params.limit, node_id=node_id, action=params.action)
+
+    async def _ledger_status(self, _actor: Actor, _params: NoParams, _tell: Tell) -> Any:
+        return await self._services.bookkeeping.status()
+
+    async def _ledger_verify(self, _actor: Actor, _params: NoParams, _tell: Tell) -> Any:
+        return await self._services.bookkeeping.verify()
+
+    async def _backup(self, actor: Actor, params: BackupParams, _tell: Tell) -> Any:
+        async with self._services.auditor.action(actor, "backup") as entry:
+            made = await self._services.bookkeeping.back_up(check_backup_path(params.path))
+            entry.detail = made.path
+            return made
 
     async def _logs(self, _actor: Actor, params: NamesParams, _tell: Tell) -> Any:
         fleet = self._services.fleet

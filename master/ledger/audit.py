@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -91,6 +92,10 @@ class AuditChain:
             previous, expected = row.chain, expected + 1
         return None
 
+    def length(self, connection: Connection) -> int:
+        """Give the number of rows."""
+        return connection.execute(select(func.count()).select_from(audit_log)).scalar_one()
+
     def _link(self, row: AuditRow, previous: bytes) -> bytes:
         content = msgspec.json.encode(
             [
@@ -107,9 +112,10 @@ class AuditChain:
         return hmac.digest(self._key, previous + content, "sha256")
 
 
-def _rows(connection: Connection) -> list[AuditRow]:
-    query = select(audit_log).order_by(audit_log.c.sequence)
-    return [_record(row) for row in connection.execute(query)]
+def _rows(connection: Connection) -> Iterator[AuditRow]:
+    query = select(audit_log).order_by(audit_log.c.sequence).execution_options(yield_per=500)
+    for row in connection.execute(query):
+        yield _record(row)
 
 
 def _record(row: Row[Any]) -> AuditRow:
@@ -126,7 +132,11 @@ def _record(row: Row[Any]) -> AuditRow:
     )
 
 
-def recent(connection: Connection, *, limit: int = 50) -> list[AuditRow]:
-    """Give the latest rows, newest first."""
+def search(connection: Connection, *, limit: int = 50, node_id: str | None = None, action: str = "") -> list[AuditRow]:
+    """Give the latest rows, newest first; of one node, or of one action, when asked."""
     query = select(audit_log).order_by(audit_log.c.sequence.desc()).limit(limit)
+    if node_id is not None:
+        query = query.where(audit_log.c.node_id == node_id)
+    if action:
+        query = query.where(audit_log.c.action == action)
     return [_record(row) for row in connection.execute(query)]

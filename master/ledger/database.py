@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_GROUP = 256
+SNAPSHOT_TIMEOUT_S = 600.0
 LINGER_S = 0.02
 """How long a write that nobody waits for may wait for others, to share their commit."""
 MAX_WAITING = 20_000
@@ -111,6 +113,26 @@ class Ledger:
                 return query(connection)
         except SQLAlchemyError as error:
             raise explain(error) from error
+
+    async def snapshot(self, query: Callable[[Connection], T]) -> T:
+        """Run a long ``query`` on what one moment saw, without keeping short reads waiting.
+
+        Raises
+        ------
+        LedgerError
+        """
+        if self.dialect == "sqlite":
+            # A connection of its own: in WAL mode a reader sees one moment, and writers go on.
+            return await asyncio.to_thread(self._read, query)
+        # Elsewhere on the writer's thread: nobody else writes to a ledger.
+        return await self.write(query, timeout_s=SNAPSHOT_TIMEOUT_S)
+
+    def file_bytes(self) -> int | None:
+        """Give the size of a SQLite ledger with its write-ahead log; None for a server's."""
+        path = self._writer_engine.url.database
+        if self.dialect != "sqlite" or not path:
+            return None
+        return sum(Path(name).stat().st_size for name in (path, f"{path}-wal") if Path(name).exists())
 
     async def write(self, work: Callable[[Connection], T], *, timeout_s: float = 15.0) -> T:
         """Run ``work`` in a transaction; returns its value once that is durably committed.

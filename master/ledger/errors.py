@@ -48,3 +48,9 @@ class Conflict(LedgerError):
     """A constraint of the schema refused a row: the name, or the bot, is taken."""
 
     code: ClassVar[str] = "ledger_conflict"
+
+
+class ArchiveRefused(LedgerError):
+    """An archive of a ledger cannot be used: damaged, of another secret or revision, or there is a ledger already."""
+
+    code: ClassVar[str] = "archive_refused"

@@ -18,5 +18,13 @@ class _Moment(Protocol):
 
 def new_ulid(clock: _Clock) -> str:
     """Make a ULID: 48 bits of milliseconds, 80 random bits, in Crockford base32."""
-    number = int(clock.now().timestamp() * 1000) << 80 | secrets.randbits(80)
+    return _encode(int(clock.now().timestamp() * 1000) << 80 | secrets.randbits(80))
+
+
+def first_ulid_of(moment: _Moment) -> str:
+    """Give the lowest ULID of a millisecond: whatever is below it was made earlier."""
+    return _encode(int(moment.timestamp() * 1000) << 80)
+
+
+def _encode(number: int) -> str:
     return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -5, -5))

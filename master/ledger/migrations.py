@@ -6,6 +6,9 @@ a child process when they differ: ``python -m master.ledger.migrations`` with th
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +16,15 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, inspect, text
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from master.ledger.errors import LedgerError, LedgerTooNew
+from master.settings import DatabaseSettings
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD_REVISION = "0001"
+HEAD_REVISION = "0002"
 """The newest revision in sql/versions; a test holds the two together."""
 MIGRATION_TIMEOUT_S = 300.0
 
@@ -52,6 +57,7 @@ def bring_up_to_date(engine: Engine, url: URL) -> None:
             f"the ledger is at revision {revision}, this program knows {HEAD_REVISION}",
             hint="run the newer version of fleetmaster, or restore a backup from before the upgrade",
         )
+    kept = keep_copy(url, revision or "")
     migrated = subprocess.run(
         [sys.executable, "-m", "master.ledger.migrations"],
         input=url.render_as_string(hide_password=False),
@@ -62,7 +68,63 @@ def bring_up_to_date(engine: Engine, url: URL) -> None:
     )
     if migrated.returncode != 0:
         last_line = (migrated.stderr.strip().splitlines() or ["no message"])[-1]
-        raise LedgerError(f"migrating the ledger failed: {last_line[:300]}", hint="the ledger is as it was")
+        hint = "the ledger is as it was" + (f"; a copy of it is {kept}" if kept else "")
+        raise LedgerError(f"migrating the ledger failed: {last_line[:300]}", hint=hint)
+
+
+def move_to(settings: DatabaseSettings, revision: str | None) -> str:
+    """Go to a revision, back or forth, keeping a copy of a SQLite ledger; gives where that is. Blocks.
+
+    Parameters
+    ----------
+    revision
+        None for the newest.
+
+    Raises
+    ------
+    LedgerError
+        There is no such revision, or the migration failed.
+    """
+    from alembic import command
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    from master.ledger.engine import make_engine, parse_url
+
+    url = parse_url(settings)
+    config = alembic_config(url)
+    known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    wanted = revision or HEAD_REVISION
+    if wanted not in known:
+        raise LedgerError(f"there is no revision {wanted[:40]!r}", hint=f"known are: {', '.join(sorted(known))}")
+    engine = make_engine(url, settings)
+    present = current_revision(engine) or ""
+    engine.dispose()
+    if present == wanted:
+        return ""
+    kept = keep_copy(url, present)
+    try:
+        (command.upgrade if wanted > present else command.downgrade)(config, wanted)
+    except (SQLAlchemyError, CommandError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise LedgerError(
+            f"migrating the ledger failed: {reason}", hint=f"its copy is {kept}" if kept else ""
+        ) from error
+    return kept
+
+
+def keep_copy(url: URL, revision: str) -> str:
+    """Copy a SQLite ledger before its schema changes; gives where, empty for none (a server's DBA backs up)."""
+    if url.get_backend_name() != "sqlite" or not url.database or not revision:
+        return ""
+    kept = f"{url.database}.revision-{revision}"
+    with (
+        contextlib.closing(sqlite3.connect(url.database)) as present,
+        contextlib.closing(sqlite3.connect(kept)) as copy,
+    ):
+        os.chmod(kept, 0o600)
+        present.backup(copy)
+    return kept
 
 
 def alembic_config(url: URL) -> Config:

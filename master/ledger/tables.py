@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Dialect,
@@ -199,4 +200,124 @@ audit_log = Table(
     Column("detail", Unicode(400), nullable=False),
     Column("chain", LargeBinary(32), nullable=False),
     CheckConstraint("outcome IN ('done', 'refused', 'failed')", name="outcome"),
+)
+
+patches = Table(
+    "patches",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("name", Unicode(80), nullable=False),
+    Column("version", Unicode(32), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("author", Unicode(120), nullable=False),
+    Column("archive_hash", LargeBinary(32), nullable=False, unique=True),
+    Column("manifest", UnicodeText, nullable=False),
+    Column("state", Unicode(16), nullable=False),
+    Column("channel_id", BigInteger),
+    Column("message_id", BigInteger),
+    Column("finished_at", UtcDateTime),
+    Index("ux_patches_name_version", "name", "version", unique=True),
+    CheckConstraint(
+        "state IN ('announced', 'canary', 'rolling', 'paused', 'done', 'rolled_back', 'failed')", name="state"
+    ),
+)
+
+patch_tracking = Table(
+    "patch_tracking",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("patch_id", _ulid, ForeignKey("patches.id"), nullable=False),
+    Column("node_id", _ulid, ForeignKey("nodes.id")),
+    # A reaction of a person or bot, or a signed status of a node.
+    Column("kind", Unicode(16), nullable=False),
+    Column("user_id", BigInteger),
+    Column("emoji", Unicode(64), nullable=False),
+    Column("status", Unicode(16), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Index("ix_patch_tracking_patch_id_at", "patch_id", "at"),
+    Index("ix_patch_tracking_node_id_at", "node_id", "at"),
+    CheckConstraint("kind IN ('reaction', 'status')", name="kind"),
+)
+
+solution_runs = Table(
+    "solution_runs",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("node_id", _ulid, ForeignKey("nodes.id"), nullable=False),
+    Column("solution_id", Unicode(64), nullable=False),
+    Column("error_event_id", _ulid, ForeignKey("error_events.id")),
+    Column("action", Unicode(32), nullable=False),
+    Column("outcome", Unicode(16), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Column("finished_at", UtcDateTime),
+    Index("ix_solution_runs_node_id_at", "node_id", "at"),
+    Index("ix_solution_runs_solution_id_at", "solution_id", "at"),
+    CheckConstraint("outcome IN ('running', 'helped', 'did_not_help', 'failed', 'skipped')", name="outcome"),
+)
+
+ticket_permissions = Table(
+    "ticket_permissions",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("guild_id", BigInteger, nullable=False),
+    Column("channel_id", BigInteger, nullable=False),
+    # A user or a role.
+    Column("subject_id", BigInteger, nullable=False),
+    Column("subject_kind", Unicode(8), nullable=False),
+    Column("allow_bits", BigInteger, nullable=False),
+    Column("deny_bits", BigInteger, nullable=False),
+    Column("granted_by", BigInteger, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+    Index("ix_ticket_permissions_channel_id_subject_id", "channel_id", "subject_id"),
+    CheckConstraint("subject_kind IN ('user', 'role')", name="subject_kind"),
+)
+
+giveaways = Table(
+    "giveaways",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("guild_id", BigInteger, nullable=False),
+    Column("channel_id", BigInteger, nullable=False),
+    Column("message_id", BigInteger),
+    Column("prize", Unicode(200), nullable=False),
+    Column("winners", Integer, nullable=False),
+    Column("required_role_id", BigInteger),
+    Column("started_by", BigInteger, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
+    Column("state", Unicode(16), nullable=False),
+    # The draw can be checked afterwards: its seed is committed to before the end, and shown after it.
+    Column("seed_hash", LargeBinary(32), nullable=False),
+    Column("seed", LargeBinary(32)),
+    Index("ix_giveaways_state_ends_at", "state", "ends_at"),
+    # Not a UNIQUE constraint: SQL Server's takes one NULL only.
+    Index("ux_giveaways_message_id", "message_id", unique=True, sqlite_where=text("message_id IS NOT NULL")),
+    CheckConstraint("state IN ('open', 'drawn', 'cancelled')", name="state"),
+    CheckConstraint("winners >= 1", name="winners"),
+)
+
+giveaway_entries = Table(
+    "giveaway_entries",
+    metadata,
+    Column("giveaway_id", _ulid, ForeignKey("giveaways.id"), primary_key=True),
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("won", Boolean, nullable=False),
+)
+
+gmail_watch = Table(
+    "gmail_watch",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    # A hash: the address itself is nobody's business but the mailbox's.
+    Column("mailbox_hash", LargeBinary(32), nullable=False, unique=True),
+    Column("history_id", BigInteger, nullable=False),
+    Column("last_message_at", UtcDateTime),
+    Column("state", Unicode(16), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    CheckConstraint("state IN ('watching', 'paused', 'failed')", name="state"),
 )

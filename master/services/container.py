@@ -13,6 +13,7 @@ from master.security.vault import TokenVault
 from master.services.actors import Operators
 from master.services.alerts import Announcer
 from master.services.auditing import Auditor
+from master.services.bookkeeping import Bookkeeping
 from master.services.directory import NodeDirectory
 from master.services.error_reports import ErrorReports
 from master.services.fleet import Fleet
@@ -21,6 +22,7 @@ from master.services.launching import Launcher
 from master.services.licensing import Licensing
 from master.services.onboarding import Onboarding
 from master.services.process_journal import ProcessJournal
+from master.services.retention import Retention
 from master.services.verification import Verification
 from master.settings import Settings
 from master.supervision.clock import Clock
@@ -47,6 +49,8 @@ class Services:
     onboarding: Onboarding
     licensing: Licensing
     verification: Verification
+    bookkeeping: Bookkeeping
+    retention: Retention
     audit_chain: AuditChain
 
 
@@ -151,5 +155,7 @@ def build_services(
         onboarding=onboarding,
         licensing=licensing,
         verification=verification,
+        bookkeeping=Bookkeeping(settings, ledger, secret, clock),
+        retention=Retention(ledger, settings.retention, clock),
         audit_chain=audit_chain,
     )

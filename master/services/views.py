@@ -150,3 +150,59 @@ class FleetEvent(msgspec.Struct, frozen=True, kw_only=True):
     """The node's name; empty when the event is about no node."""
     detail: str = ""
     pid: int | None = None
+
+
+class AuditView(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the audit log."""
+
+    sequence: int
+    at: float
+    """Unix time in seconds."""
+    actor: str
+    face: str
+    action: str
+    node_id: str | None = None
+    outcome: str
+    detail: str = ""
+
+
+class LedgerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ledger holds."""
+
+    dialect: str
+    revision: str
+    rows: dict[str, int]
+    bytes: int | None = None
+    """Size of the file; None for a server's."""
+    writes: int = 0
+    groups: int = 0
+    """Transactions that the writes shared."""
+    failures: int = 0
+    dropped: int = 0
+
+
+class Soundness(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the ledger is as it was written."""
+
+    ok: bool
+    faults: tuple[str, ...] = ()
+    audit_rows: int = 0
+
+
+class BackupView(msgspec.Struct, frozen=True, kw_only=True):
+    """A backup that was made."""
+
+    path: str
+    bytes: int
+    rows: int
+    revision: str
+
+
+class RestoreView(msgspec.Struct, frozen=True, kw_only=True):
+    """A ledger that was put back."""
+
+    created_at: float
+    rows: int
+    tables: dict[str, int]
+    kept: str = ""
+    """Where the ledger that was there before is; empty when there was none."""

@@ -132,3 +132,40 @@ def test_the_state_folder_is_found_even_with_a_broken_config(tmp_path: Path) -> 
     assert state_dir_of(home_with(tmp_path, "1 / 0"), {}) == tmp_path / "state"
     (tmp_path / "config.py").write_text('STATE_DIR = "elsewhere"\n')
     assert state_dir_of(tmp_path, {}) == tmp_path / "elsewhere"
+
+
+def test_single_nodes_differ_from_the_fleet(tmp_path: Path) -> None:
+    home = home_with(
+        tmp_path,
+        MINIMAL
+        + 'NODES = {"Atlas": {"PRIORITY": 1, "AFTER": ["Base"], "MEMORY_LIMIT_BYTES": 0, "PLAIN": True}, "Base": {}}\n'
+        + 'RETENTION = {"ERROR_EVENTS": 7}\n',
+    )
+    settings = load_settings(home, {})
+    atlas = settings.node("ATLAS")
+    assert (atlas.priority, atlas.after, atlas.memory_limit_bytes, atlas.plain) == (1, ("base",), 0, True)
+    assert settings.node("borealis").after == ()
+    assert (settings.retention.days_of("error_events"), settings.retention.days_of("process_events")) == (7, 90)
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "words"),
+    [
+        ("NODES = []", "NODES", "is []"),
+        ('NODES = {"a": 1}', "NODES['a']", "is 1"),
+        ('NODES = {"a": {"PRIORTY": 1}}', "NODES['a']['PRIORTY']", "did you mean 'PRIORITY'?"),
+        ('NODES = {"a": {"AFTER": "b"}}', "NODES['a']['AFTER']", "a list of node names"),
+        ('NODES = {"a": {"CPU_WEIGHT": 0}}', "NODES['a']['CPU_WEIGHT']", "a number from 1 to 10000"),
+        ('NODES = {"a": {"PLAIN": "yes"}}', "NODES['a']['PLAIN']", "True or False"),
+        ('NODES = {"a": {"AFTER": ["B"]}, "b": {"AFTER": ["c"]}, "C": {"AFTER": ["a"]}}', "NODES", "a -> b -> c -> a"),
+        ('NODES = {"a": {"AFTER": ["a"]}}', "NODES", "a -> a"),
+        (
+            'SUPERVISION = {"MEMORY_LIMIT_BYTES": 200, "MEMORY_HARD_LIMIT_BYTES": 100}',
+            "SUPERVISION['MEMORY_HARD_LIMIT_BYTES']",
+            "leave room",
+        ),
+        ('RETENTION = {"ERROR_EVENTS": -1}', "RETENTION['ERROR_EVENTS']", "a number from 0"),
+    ],
+)
+def test_mistakes_about_nodes_and_limits_are_named(tmp_path: Path, line: str, key: str, words: str) -> None:
+    assert words in problems_of(home_with(tmp_path, MINIMAL + line + "\n"))[key]

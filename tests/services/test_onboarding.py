@@ -64,7 +64,7 @@ async def test_a_clone_is_whole(house: House) -> None:
     )
     node = house.services.directory.find("ATLAS")
     assert (node.lifecycle, node.tags, node.desired_state) == (Lifecycle.ACTIVE, ("music",), DesiredState.STOPPED)
-    (row,) = await house.services.ledger.read(audit.recent)
+    (row,) = await house.services.ledger.read(audit.search)
     assert (row.actor, row.action, row.node_id, row.outcome) == ("cli:root", "duplicate", node.id, Outcome.DONE)
     (run,) = await house.services.ledger.read(duplications.recent)
     assert (run.outcome, run.source) == ("done", "template 9.9")
@@ -236,7 +236,7 @@ async def test_cancelling_at_any_step_leaves_nothing(house: House, step: str) ->
 async def test_a_stranger_is_refused_and_that_is_audited(house: House) -> None:
     with pytest.raises(NotAuthorised):
         await house.services.onboarding.clone(STRANGER, request(house))
-    (row,) = await house.services.ledger.read(audit.recent)
+    (row,) = await house.services.ledger.read(audit.search)
     assert (row.actor, row.outcome) == ("discord:42", Outcome.REFUSED)
     await assert_nothing_left(house)
 

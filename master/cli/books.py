@@ -1,0 +1,261 @@
+"""``audit``, ``ledger``, ``backup`` and ``restore``: through the running master, or on the ledger when none runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import msgspec
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from master.cli.context import HomeOption, JsonOption, YesOption, client_of, home_of, told
+from master.control.client import NoMaster
+from master.control.protocol import AuditParams, BackupParams, NoParams
+from master.errors import ExitCode, FleetError
+from master.services.views import AuditView, BackupView, LedgerStatus, RestoreView, Soundness
+from master.terminal import confirm, console, megabytes, print_json
+
+if TYPE_CHECKING:
+    from master.services.bookkeeping import Bookkeeping
+    from master.settings import Settings
+
+T = TypeVar("T")
+LONG_TIMEOUT_S = 900.0
+
+audit = typer.Typer(help="Who did what, on which node, and how it ended.", no_args_is_help=True)
+ledger = typer.Typer(help="The ledger as a whole.", no_args_is_help=True)
+
+OutcomeStyles = {"done": "green", "refused": "yellow", "failed": "red"}
+
+
+def _settings(home: Path | None) -> Settings:
+    from master.config import load_settings
+
+    return load_settings(home_of(home), os.environ)
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Hold the state folder: no master may run, and none may start."""
+    from master.instance import InstanceLock
+
+    lock = InstanceLock(settings.lock_path)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _ask(
+    home: Path | None,
+    method: str,
+    params: msgspec.Struct,
+    answer: type[T],
+    offline: Callable[[Bookkeeping], Awaitable[T]],
+) -> T:
+    """Ask the master; without one, open the ledger here."""
+    try:
+        return client_of(home).call(method, params, answer=answer, timeout_s=LONG_TIMEOUT_S)
+    except NoMaster:
+        settings = _settings(home)
+        with _alone(settings):
+            return asyncio.run(_with_ledger(settings, offline))
+
+
+async def _with_ledger(settings: Settings, work: Callable[[Bookkeeping], Awaitable[T]]) -> T:
+    from master.ledger.database import Ledger
+    from master.security.derivation import MasterSecret
+    from master.services.bookkeeping import Bookkeeping
+    from master.supervision.clock import SystemClock
+
+    opened = await Ledger.open(settings.database)
+    try:
+        secret = MasterSecret(settings.identity.master_secret)
+        return await work(Bookkeeping(settings, opened, secret, SystemClock()))
+    finally:
+        await opened.close()
+
+
+@audit.command("show")
+def audit_show(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Rows.")] = 30,
+    node: Annotated[str, typer.Option("--node", help="Only what was done to this node; needs a running master.")] = "",
+    action: Annotated[str, typer.Option("--action", help="Only this action, such as restart.")] = "",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the latest actions, the newest last."""
+    with told(as_json=as_json):
+        params = AuditParams(limit=limit, node=node, action=action)
+        if node:
+            rows = client_of(home).call("audit", params, answer=list[AuditView], timeout_s=LONG_TIMEOUT_S)
+        else:
+            rows = _ask(home, "audit", params, list[AuditView], lambda books: _audit(books, params))
+        if as_json:
+            print_json(rows)
+            return
+        console.print(_audit_table(rows) if rows else "nothing was done yet")
+
+
+async def _audit(books: Bookkeeping, params: AuditParams) -> list[AuditView]:
+    return list(await books.audit(limit=params.limit, action=params.action))
+
+
+def _local_time(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _audit_table(rows: list[AuditView]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("#", "WHEN", "WHO", "ACTION", "OUTCOME"):
+        table.add_column(name, no_wrap=True, justify="right" if name == "#" else "left")
+    table.add_column("DETAIL", overflow="fold")
+    for row in reversed(rows):
+        when = _local_time(row.at)
+        outcome = Text(row.outcome, style=OutcomeStyles.get(row.outcome, ""))
+        table.add_row(str(row.sequence), when, row.actor, row.action, outcome, row.detail)
+    return table
+
+
+@audit.command("verify")
+def audit_verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Check that no row was altered or removed: each carries an HMAC over itself and the row before it."""
+    _verify(home, as_json=as_json)
+
+
+@ledger.command("verify")
+def ledger_verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Check the file, its references, and the audit log's chain."""
+    _verify(home, as_json=as_json)
+
+
+def _verify(home: Path | None, *, as_json: bool) -> None:
+    with told(as_json=as_json):
+        found = _ask(home, "ledger_verify", NoParams(), Soundness, lambda books: books.verify())
+    if as_json:
+        print_json(found)
+    elif found.ok:
+        console.print(Text.assemble(("✓ ", "green"), f"sound; {found.audit_rows} rows of the audit log are as written"))
+    for fault in () if as_json else found.faults:
+        console.print(Text.assemble(("✗ ", "red"), fault))
+    if not found.ok:
+        raise typer.Exit(ExitCode.LEDGER)
+
+
+@ledger.command("status")
+def ledger_status(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show what the ledger holds."""
+    with told(as_json=as_json):
+        found = _ask(home, "ledger_status", NoParams(), LedgerStatus, lambda books: books.status())
+        if as_json:
+            print_json(found)
+            return
+        size = "" if found.bytes is None else f", {megabytes(found.bytes)} MB"
+        console.print(f"{found.dialect}, revision {found.revision}{size}")
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("TABLE")
+        table.add_column("ROWS", justify="right")
+        for name, rows in sorted(found.rows.items()):
+            table.add_row(name, str(rows))
+        console.print(table)
+        if found.writes:
+            console.print(
+                f"{found.writes} writes in {found.groups} transactions, {found.failures} failed, "
+                f"{found.dropped} dropped, since the master started",
+                style="bright_black",
+            )
+
+
+@ledger.command("migrate")
+def ledger_migrate(
+    to: Annotated[str, typer.Option("--to", help="A revision, to go back to it; default: the newest.")] = "",
+    home: HomeOption = None,
+    yes: YesOption = False,
+) -> None:
+    """Bring the schema up to date, or back; a copy is kept. `fleet run` does the former by itself."""
+    with told():
+        if to:
+            confirm(f"Go to revision {to}? What later revisions added is lost.", yes=yes)
+        settings = _settings(home)
+        with _alone(settings):
+            from master.ledger.migrations import move_to
+
+            kept = move_to(settings.database, to or None)
+        console.print("the schema is at " + (to or "the newest revision") + (f"; a copy is {kept}" if kept else ""))
+
+
+FileOption = Annotated[Path | None, typer.Option("--file", "-o", help="A new file. [default: in the state folder]")]
+ArchiveArgument = Annotated[Path, typer.Argument(help="A file that `fleet backup` made.")]
+
+
+@ledger.command("export")
+def ledger_export(
+    path: Annotated[Path, typer.Argument(help="A new file.")], home: HomeOption = None, as_json: JsonOption = False
+) -> None:
+    """Write the whole ledger into one file, to move it to another database."""
+    _back_up(path, home, as_json=as_json)
+
+
+def backup(path: FileOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Back the ledger up while the fleet goes on; tokens stay encrypted. Keep .env too: it has the secret."""
+    _back_up(path, home, as_json=as_json)
+
+
+def _back_up(path: Path | None, home: Path | None, *, as_json: bool) -> None:
+    with told(as_json=as_json):
+        text = "" if path is None else str(path.expanduser().absolute())
+
+        async def offline(books: Bookkeeping) -> BackupView:
+            from master.services.bookkeeping import check_backup_path
+
+            return await books.back_up(check_backup_path(text))
+
+        made = _ask(home, "backup", BackupParams(path=text), BackupView, offline)
+        if as_json:
+            print_json(made)
+            return
+        console.print(f"{made.path}: {made.rows} rows, {megabytes(made.bytes)} MB", soft_wrap=True)
+
+
+@ledger.command("import")
+def ledger_import(path: ArchiveArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Fill an empty ledger from a file, and compare counts and hashes."""
+    with told(as_json=as_json):
+        settings = _settings(home)
+        with _alone(settings):
+            from master.services.restoring import import_into
+
+            _restored(import_into(settings, path), as_json=as_json)
+
+
+def restore(
+    path: ArchiveArgument, home: HomeOption = None, yes: YesOption = False, as_json: JsonOption = False
+) -> None:
+    """Put a backup in the ledger's place; the present one is kept beside it. No master may run."""
+    with told(as_json=as_json):
+        settings = _settings(home)
+        with _alone(settings):
+            if not path.is_file():
+                raise FleetError(f"there is no file {path}", hint="`ls state/backups` shows the backups")
+            confirm(f"Put {path.name} in the place of the present ledger?", yes=yes)
+            from master.services.restoring import restore as put_back
+
+            _restored(put_back(settings, path, at=datetime.now(UTC)), as_json=as_json)
+
+
+def _restored(found: RestoreView, *, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    made = _local_time(found.created_at)
+    console.print(f"{found.rows} rows as of {made}; counts and hashes agree")
+    if found.kept:
+        console.print(f"the ledger that was there is {found.kept}", soft_wrap=True)

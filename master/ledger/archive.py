@@ -1,0 +1,229 @@
+"""The whole ledger in one file: what backups are made of, and what moves a fleet from one database to another.
+
+A ZIP of one JSON line a row for each table (https://jsonlines.org), and a manifest with counts, hashes and a seal.
+Tokens stay encrypted as they are in the ledger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+from sqlalchemy import Connection, LargeBinary, Table, func, select
+
+from master.ledger.errors import ArchiveRefused
+from master.ledger.migrations import HEAD_REVISION
+from master.ledger.tables import UtcDateTime, metadata
+
+FORMAT = "fleetmaster-ledger/1"
+MAX_LINE_BYTES = 4 * 2**20
+MAX_MANIFEST_BYTES = 2**20
+BATCH_ROWS = 500
+_MANIFEST = "manifest.json"
+# What zipfile raises at a file that is damaged: in its directory, in a member's header, in what was deflated.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    KeyError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OSError,
+)
+
+
+class TableDigest(msgspec.Struct, frozen=True):
+    """What one table held."""
+
+    rows: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an archive says of itself."""
+
+    format: str
+    revision: str
+    created_at: datetime
+    dialect: str
+    secret_check: str
+    """Tells a wrong MASTER_SECRET from a damaged file, and nothing else about the secret."""
+    tables: dict[str, TableDigest]
+    seal: str = ""
+
+
+def write_archive(connection: Connection, target: Path, *, key: bytes, at: datetime) -> Manifest:
+    """Write everything that one transaction sees; the file is there whole or not at all, for its owner alone.
+
+    Parameters
+    ----------
+    key
+        Derived from MASTER_SECRET for this purpose.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w+b") as stream:
+            with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+                tables = {}
+                for table in metadata.sorted_tables:
+                    with archive.open(f"{table.name}.jsonl", "w", force_zip64=True) as member:
+                        tables[table.name] = digest_table(connection, table, member.write)
+                manifest = Manifest(
+                    format=FORMAT,
+                    revision=HEAD_REVISION,
+                    created_at=at,
+                    dialect=connection.dialect.name,
+                    secret_check=_secret_check(key),
+                    tables=tables,
+                )
+                manifest = msgspec.structs.replace(manifest, seal=_seal(manifest, key))
+                archive.writestr(_MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return manifest
+
+
+def digest_table(connection: Connection, table: Table, write: Callable[[bytes], object] = len) -> TableDigest:
+    """Give count and hash of a table's rows in the order of their keys; ``write`` gets each line."""
+    digest, count = hashlib.sha256(), 0
+    query = select(table).order_by(*table.primary_key.columns).execution_options(yield_per=BATCH_ROWS)
+    for row in connection.execute(query):
+        line = msgspec.json.encode(tuple(row)) + b"\n"
+        digest.update(line)
+        write(line)
+        count += 1
+    return TableDigest(count, digest.hexdigest())
+
+
+def check_archive(path: Path, *, key: bytes) -> Manifest:
+    """Check an archive whole, without touching anything.
+
+    Raises
+    ------
+    ArchiveRefused
+        No archive of ours, of another secret, of another revision, or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = _read_manifest(archive, path, key)
+            for name, expected in manifest.tables.items():
+                digest, count = hashlib.sha256(), 0
+                for line in _lines(archive, name):
+                    digest.update(line)
+                    count += 1
+                if TableDigest(count, digest.hexdigest()) != expected:
+                    raise ArchiveRefused(f"{path.name}: table {name} is damaged", hint="take another backup")
+    except _UNREADABLE as error:
+        raise ArchiveRefused(f"{path}: no archive that can be read ({error})", hint="take another backup") from error
+    return manifest
+
+
+def _read_manifest(archive: zipfile.ZipFile, path: Path, key: bytes) -> Manifest:
+    with archive.open(_MANIFEST) as member:
+        try:
+            manifest = msgspec.json.decode(member.read(MAX_MANIFEST_BYTES), type=Manifest)
+        except msgspec.MsgspecError as error:
+            raise ArchiveRefused(f"{path.name}: its manifest cannot be read: {error}") from None
+    if manifest.format != FORMAT:
+        raise ArchiveRefused(
+            f"{path.name} is of the format {manifest.format[:40]!r}", hint=f"this program reads {FORMAT}"
+        )
+    if not hmac.compare_digest(manifest.secret_check, _secret_check(key)):
+        raise ArchiveRefused(
+            f"{path.name} was made with another MASTER_SECRET",
+            hint="its tokens could not be decrypted: put the secret of that time into .env first",
+        )
+    if not hmac.compare_digest(manifest.seal, _seal(manifest, key)):
+        raise ArchiveRefused(f"{path.name}: its manifest was altered", hint="take another backup")
+    if manifest.revision != HEAD_REVISION:
+        raise ArchiveRefused(
+            f"{path.name} is of revision {manifest.revision}, this program has {HEAD_REVISION}",
+            hint="restore it with the version of fleetmaster that made it, then upgrade",
+        )
+    if set(manifest.tables) != set(metadata.tables):
+        raise ArchiveRefused(f"{path.name} does not hold the tables of its revision")
+    return manifest
+
+
+def load_archive(connection: Connection, path: Path, manifest: Manifest) -> None:
+    """Insert an archive's rows into empty tables, then compare counts and hashes with the manifest.
+
+    Raises
+    ------
+    ArchiveRefused
+        A table is not empty, or what arrived is not what was sent; the caller rolls back.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for table in metadata.sorted_tables:
+            if connection.execute(select(func.count()).select_from(table)).scalar_one():
+                raise ArchiveRefused(
+                    f"the ledger is not empty: {table.name} holds rows", hint="`fleet restore` replaces a ledger"
+                )
+            batch = []
+            for line in _lines(archive, table.name):
+                batch.append(_values(table, line))
+                if len(batch) == BATCH_ROWS:
+                    connection.execute(table.insert(), batch)
+                    batch = []
+            if batch:
+                connection.execute(table.insert(), batch)
+    for table in metadata.sorted_tables:
+        if digest_table(connection, table) != manifest.tables[table.name]:
+            raise ArchiveRefused(f"table {table.name} did not arrive as it was sent")
+
+
+def _lines(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
+    member: IO[bytes]
+    with archive.open(f"{name}.jsonl") as member:
+        while line := member.readline(MAX_LINE_BYTES):
+            if not line.endswith(b"\n"):
+                raise ArchiveRefused(f"a row of {name} is too long or cut off")
+            yield line
+
+
+def _values(table: Table, line: bytes) -> dict[str, Any]:
+    values = msgspec.json.decode(line, type=list[Any])
+    columns = list(table.columns)
+    if len(values) != len(columns):
+        raise ArchiveRefused(f"a row of {table.name} has {len(values)} values, not {len(columns)}")
+    return {column.key: _value(column.type, value) for column, value in zip(columns, values, strict=True)}
+
+
+def _value(kind: object, value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(kind, UtcDateTime):
+        return msgspec.convert(value, datetime)
+    if isinstance(kind, LargeBinary):
+        return msgspec.convert(value, bytes)
+    return value
+
+
+def _secret_check(key: bytes) -> str:
+    return hmac.digest(key, b"secret-check", "sha256").hex()[:16]
+
+
+def _seal(manifest: Manifest, key: bytes) -> str:
+    unsealed = msgspec.structs.replace(manifest, seal="")
+    return hmac.digest(key, msgspec.json.encode(unsealed, order="sorted"), "sha256").hex()

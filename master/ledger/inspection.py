@@ -1,0 +1,26 @@
+"""Looking at a ledger as a whole: how big it is, and whether it is sound."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, func, select, text
+
+from master.ledger.tables import metadata
+
+
+def count_rows(connection: Connection) -> dict[str, int]:
+    """Give the rows of each table."""
+    return {
+        table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+        for table in metadata.sorted_tables
+    }
+
+
+def find_faults(connection: Connection) -> list[str]:
+    """Ask the database itself what is wrong with its file and its references; empty when nothing is."""
+    if connection.dialect.name != "sqlite":
+        # DBCC CHECKDB is a DBA's to run, and needs more rights than the master should have.
+        return []
+    damage = connection.execute(text("PRAGMA integrity_check(20)")).scalars().all()
+    faults = [f"file: {line}" for line in damage if line != "ok"]
+    orphans = connection.execute(text("PRAGMA foreign_key_check")).all()
+    return faults + [f"{row[0]}: row {row[1]} refers to a row of {row[2]} that is not there" for row in orphans[:20]]

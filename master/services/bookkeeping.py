@@ -1,0 +1,129 @@
+"""The ledger as a whole, for its operator: what it holds, whether it is sound, backups, and the audit log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from master.errors import FleetError
+from master.ledger import inspection
+from master.ledger.archive import write_archive
+from master.ledger.audit import AuditChain, search
+from master.ledger.database import Ledger
+from master.ledger.errors import LedgerError
+from master.ledger.migrations import HEAD_REVISION
+from master.security.derivation import MasterSecret
+from master.services.views import AuditView, BackupView, LedgerStatus, Soundness
+from master.settings import Settings
+from master.supervision.clock import Clock
+
+BACKUPS_KEPT = 14
+
+
+class Bookkeeping:
+    """Works on an open ledger, with or without a running master."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, secret: MasterSecret, clock: Clock) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._chain = AuditChain(secret.derive("audit"))
+        self._archive_key = secret.derive("archive")
+        self._clock = clock
+
+    async def status(self) -> LedgerStatus:
+        """Say what the ledger holds."""
+        rows = await self._ledger.snapshot(inspection.count_rows)
+        statistics = self._ledger.statistics
+        return LedgerStatus(
+            dialect=self._ledger.dialect,
+            revision=HEAD_REVISION,
+            rows=rows,
+            bytes=self._ledger.file_bytes(),
+            writes=statistics.writes,
+            groups=statistics.groups,
+            failures=statistics.failures,
+            dropped=statistics.dropped,
+        )
+
+    async def verify(self) -> Soundness:
+        """Check file, references and audit chain."""
+
+        def check(connection: Connection) -> Soundness:
+            faults = inspection.find_faults(connection)
+            broken, checked = self._chain.verify(connection), self._chain.length(connection)
+            if broken is not None:
+                faults.append(f"audit log: {broken.problem}")
+            return Soundness(ok=not faults, faults=tuple(faults), audit_rows=checked)
+
+        return await self._ledger.snapshot(check)
+
+    async def audit(self, *, limit: int, node_id: str | None = None, action: str = "") -> tuple[AuditView, ...]:
+        """Give the latest rows of the audit log, newest first."""
+        rows = await self._ledger.snapshot(lambda c: search(c, limit=limit, node_id=node_id, action=action))
+        return tuple(
+            AuditView(
+                sequence=row.sequence,
+                at=row.at.timestamp(),
+                actor=row.actor,
+                face=row.face,
+                action=row.action,
+                node_id=row.node_id,
+                outcome=row.outcome.value,
+                detail=row.detail,
+            )
+            for row in rows
+        )
+
+    async def back_up(self, target: Path | None = None) -> BackupView:
+        """Write everything into one file, as one moment saw it, while the fleet goes on.
+
+        Parameters
+        ----------
+        target
+            Where; None for a new file in the state folder, where the oldest give way.
+
+        Raises
+        ------
+        LedgerError
+            It could not be written; nothing is left of it.
+        """
+        now = self._clock.now()
+        path = target or self._settings.backups_dir / f"ledger-{now:%Y%m%d-%H%M%S}.zip"
+        try:
+            if target is None:
+                await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True, mode=0o700)
+            manifest = await self._ledger.snapshot(lambda c: write_archive(c, path, key=self._archive_key, at=now))
+            size = path.stat().st_size
+            if target is None:
+                await asyncio.to_thread(_drop_oldest, path.parent)
+        except OSError as error:
+            raise LedgerError(
+                f"the backup could not be written to {path}: {error.strerror or error}", hint="name another file"
+            ) from error
+        rows = sum(table.rows for table in manifest.tables.values())
+        return BackupView(path=str(path), bytes=size, rows=rows, revision=manifest.revision)
+
+
+def _drop_oldest(folder: Path) -> None:
+    for path in sorted(folder.glob("ledger-*.zip"))[:-BACKUPS_KEPT]:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+
+
+def check_backup_path(text: str) -> Path | None:
+    """Read where a backup should go; None for the usual place.
+
+    Raises
+    ------
+    FleetError
+        No absolute path to a new file.
+    """
+    if not text:
+        return None
+    path = Path(text)
+    if not path.is_absolute() or path.exists():
+        raise FleetError(f"{text[:200]} is not the absolute path of a new file", hint="give one that does not exist")
+    return path

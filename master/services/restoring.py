@@ -1,0 +1,110 @@
+"""Putting an archive in the place of a ledger; only while no master runs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from handshake.redaction import Secret
+from master.ledger.archive import Manifest, check_archive, load_archive
+from master.ledger.engine import explain, make_engine, parse_url, prepare_file
+from master.ledger.errors import LedgerError
+from master.ledger.migrations import bring_up_to_date
+from master.security.derivation import MasterSecret
+from master.services.views import RestoreView
+from master.settings import DatabaseSettings, Settings
+
+_COMPANIONS = ("", "-wal", "-shm")
+
+
+def restore(settings: Settings, path: Path, *, at: datetime) -> RestoreView:
+    """Put the ledger of an archive in the place of the present one, which is kept beside it. Blocks.
+
+    Nothing is touched before the archive was checked whole, and the present ledger only once its successor is complete.
+
+    Raises
+    ------
+    ArchiveRefused
+        The archive cannot be used; on SQL Server also when its tables are not empty.
+    LedgerError
+        The new ledger could not be made; the present one is as it was.
+    """
+    key = MasterSecret(settings.identity.master_secret).derive("archive")
+    manifest = check_archive(path, key=key)
+    url = parse_url(settings.database)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        _fill(url, settings.database, path, manifest)
+        return _view(manifest, kept="")
+    present = Path(url.database)
+    successor = present.with_name(f"{present.name}.restoring")
+    _remove(successor)
+    try:
+        fresh = url.set(database=str(successor))
+        _fill(fresh, DatabaseSettings(url=Secret(str(fresh))), path, manifest)
+    except BaseException:
+        _remove(successor)
+        raise
+    return _view(manifest, kept=_swap(present, successor, at))
+
+
+def import_into(settings: Settings, path: Path) -> RestoreView:
+    """Fill the present ledger, which has to be empty, from an archive. Blocks.
+
+    Raises
+    ------
+    ArchiveRefused, LedgerError
+        Nothing was written.
+    """
+    manifest = check_archive(path, key=MasterSecret(settings.identity.master_secret).derive("archive"))
+    _fill(parse_url(settings.database), settings.database, path, manifest)
+    return _view(manifest, kept="")
+
+
+def _fill(url: URL, database: DatabaseSettings, path: Path, manifest: Manifest) -> None:
+    prepare_file(url)
+    engine: Engine = make_engine(url, database)
+    try:
+        bring_up_to_date(engine, make_url(url))
+        with engine.begin() as connection:
+            load_archive(connection, path, manifest)
+    except SQLAlchemyError as error:
+        raise explain(error) from error
+    finally:
+        engine.dispose()
+
+
+def _swap(present: Path, successor: Path, at: datetime) -> str:
+    """Move the present ledger aside and its successor in; gives where the old one is."""
+    kept = present.with_name(f"{present.name}.before-{at:%Y%m%d-%H%M%S}")
+    try:
+        if present.exists():
+            # The write-ahead log first: a ledger without it is older, one with another's is damaged.
+            for suffix in reversed(_COMPANIONS):
+                companion = Path(f"{present}{suffix}")
+                if companion.exists():
+                    companion.rename(f"{kept}{suffix}")
+        successor.rename(present)
+    except OSError as error:
+        raise LedgerError(
+            f"the restored ledger could not be put in place: {error.strerror}",
+            hint=f"it is complete: {successor}; the old one is {present} or {kept}",
+        ) from error
+    return str(kept) if kept.exists() else ""
+
+
+def _remove(path: Path) -> None:
+    for suffix in _COMPANIONS:
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def _view(manifest: Manifest, *, kept: str) -> RestoreView:
+    return RestoreView(
+        created_at=manifest.created_at.timestamp(),
+        rows=sum(table.rows for table in manifest.tables.values()),
+        tables={name: table.rows for name, table in manifest.tables.items()},
+        kept=kept,
+    )

@@ -1,0 +1,36 @@
+-- The least rights that a Fleetmaster master needs on SQL Server. Run schema.sqlserver.sql first, as the owner.
+--
+-- The master then never needs to be the owner: it finds the schema at the revision it expects and changes nothing about
+-- it. After an upgrade run the new schema.sqlserver.sql again before the master.
+--
+-- Give the role to the master's login:
+--     CREATE LOGIN fleetmaster WITH PASSWORD = N'...';
+--     CREATE USER fleetmaster FOR LOGIN fleetmaster;
+--     ALTER ROLE fleetmaster_master ADD MEMBER fleetmaster;
+
+IF DATABASE_PRINCIPAL_ID(N'fleetmaster_master') IS NULL
+CREATE ROLE fleetmaster_master;
+
+GRANT SELECT ON alembic_version TO fleetmaster_master;
+
+-- Rows that change.
+GRANT SELECT, INSERT, UPDATE ON nodes TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE ON licenses TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE ON bot_duplications TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE ON patches TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE ON ticket_permissions TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE ON giveaways TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE, DELETE ON giveaway_entries TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE ON gmail_watch TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE, DELETE ON node_tokens TO fleetmaster_master;
+
+-- Events, which are pruned when they are old.
+GRANT SELECT, INSERT, UPDATE, DELETE ON error_events TO fleetmaster_master;
+GRANT SELECT, INSERT, DELETE ON process_events TO fleetmaster_master;
+GRANT SELECT, INSERT, DELETE ON handshake_events TO fleetmaster_master;
+GRANT SELECT, INSERT, DELETE ON patch_tracking TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE, DELETE ON solution_runs TO fleetmaster_master;
+
+-- The audit log: read and add, and nothing else, whatever other roles the login may have.
+GRANT SELECT, INSERT ON audit_log TO fleetmaster_master;
+DENY UPDATE, DELETE ON audit_log TO fleetmaster_master;

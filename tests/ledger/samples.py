@@ -1,0 +1,36 @@
+"""Rows for the ledger's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from master.ledger import handshake_events
+from master.ledger.identifiers import first_ulid_of
+from master.ledger.records import HandshakeEvent
+
+
+def an_event(number: int, node_id: str, *, at: datetime) -> HandshakeEvent:
+    """Make an event of a moment; the number makes its id its own."""
+    return HandshakeEvent(
+        id=f"{first_ulid_of(at)[:10]}{number:016d}",
+        at=at,
+        node_id=node_id,
+        message_type="heartbeat",
+        outcome="accepted",
+        transport="local",
+        author_id=None if number % 2 else 2**63 - 1,
+        detail="Grüße 🛰",
+    )
+
+
+def events(count: int, node_id: str, *, at: datetime) -> Callable[[Connection], None]:
+    """Give what writes that many events."""
+
+    def write(connection: Connection) -> None:
+        for number in range(count):
+            handshake_events.insert(connection, an_event(number, node_id, at=at))
+
+    return write

@@ -1,0 +1,243 @@
+"""Backups: whole, checked before anything is touched, and put in place at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection
+
+from handshake.redaction import Secret
+from master.ledger import audit, nodes, tokens
+from master.ledger.archive import check_archive
+from master.ledger.database import Ledger
+from master.ledger.errors import ArchiveRefused
+from master.ledger.records import Outcome
+from master.security.derivation import MasterSecret, check_master_secret, new_master_secret
+from master.services.bookkeeping import BACKUPS_KEPT, Bookkeeping
+from master.services.restoring import import_into, restore
+from master.settings import DatabaseSettings, IdentitySettings, Settings
+from tests.conftest import TurnableClock
+from tests.ledger.samples import events
+from tests.ledger.test_database import NOW, a_node
+
+ROWS = 700
+
+
+def settings_at(folder: Path, secret: str) -> Settings:
+    return Settings(
+        home=folder,
+        state_dir=folder,
+        database=DatabaseSettings(url=Secret(f"sqlite:///{folder / 'ledger.db'}")),
+        identity=IdentitySettings(
+            bots_base_path=folder,
+            template_path=folder,
+            guild_id=0,
+            master_secret=Secret(check_master_secret(secret)),
+        ),
+    )
+
+
+def books_of(settings: Settings, ledger: Ledger, clock: TurnableClock) -> Bookkeeping:
+    return Bookkeeping(settings, ledger, MasterSecret(settings.identity.master_secret), clock)
+
+
+async def filled(settings: Settings) -> Ledger:
+    """A ledger with something of every kind of value in it."""
+    ledger = await Ledger.open(settings.database)
+    node = a_node(name="Ätlas 🛰", bot_user_id=2**63 - 1)
+
+    def write(connection: Connection) -> None:
+        nodes.insert(connection, node)
+        tokens.store(connection, node.id, b"\x00\xffsealed", at=NOW)
+        events(ROWS, node.id, at=NOW)(connection)
+        AuditOf(settings).note(connection)
+
+    await ledger.write(write)
+    return ledger
+
+
+class AuditOf:
+    def __init__(self, settings: Settings) -> None:
+        self._chain = audit.AuditChain(MasterSecret(settings.identity.master_secret).derive("audit"))
+
+    def note(self, connection: Connection) -> None:
+        self._chain.append(
+            connection,
+            at=NOW,
+            actor="cli:ada",
+            face="cli",
+            action="restart",
+            node_id=None,
+            outcome=Outcome.DONE,
+            detail="a row",
+        )
+
+
+@pytest.fixture
+def secret() -> str:
+    return new_master_secret()
+
+
+@pytest.fixture
+async def archive(tmp_path: Path, secret: str, clock: TurnableClock) -> Path:
+    source = tmp_path / "source"
+    source.mkdir()
+    settings = settings_at(source, secret)
+    ledger = await filled(settings)
+    made = await books_of(settings, ledger, clock).back_up()
+    await ledger.close()
+    return Path(made.path)
+
+
+async def test_what_is_restored_is_what_was_saved(
+    archive: Path, tmp_path: Path, secret: str, clock: TurnableClock
+) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    settings = settings_at(target, secret)
+    found = await asyncio.to_thread(import_into, settings, archive)
+    assert found.tables["handshake_events"] == ROWS
+    ledger = await Ledger.open(settings.database)
+    (node,) = await ledger.read(nodes.list_active)
+    assert (node.name, node.bot_user_id, node.created_at) == ("Ätlas 🛰", 2**63 - 1, NOW)
+    assert await ledger.read(lambda c: tokens.load(c, node.id)) == b"\x00\xffsealed"
+    sound = await books_of(settings, ledger, clock).verify()
+    assert (sound.ok, sound.audit_rows) == (True, 1)
+    # The way back gives the same file, but for the time it was made.
+    again = await books_of(settings, ledger, clock).back_up(target / "again.zip")
+    key = MasterSecret(settings.identity.master_secret).derive("archive")
+    assert check_archive(Path(again.path), key=key).tables == check_archive(archive, key=key).tables
+    await ledger.close()
+    with pytest.raises(ArchiveRefused, match="not empty"):
+        await asyncio.to_thread(import_into, settings, archive)
+
+
+async def test_restoring_replaces_a_ledger_and_keeps_it(archive: Path, tmp_path: Path, secret: str) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    settings = settings_at(target, secret)
+    await (await Ledger.open(settings.database)).close()
+    found = await asyncio.to_thread(restore, settings, archive, at=datetime(2026, 11, 21, tzinfo=UTC))
+    assert found.kept.endswith("ledger.db.before-20261121-000000")
+    assert Path(found.kept).exists()
+    ledger = await Ledger.open(settings.database)
+    assert len(await ledger.read(nodes.list_active)) == 1
+    await ledger.close()
+    assert not list(target.glob("*restoring*"))
+
+
+async def test_another_secret_is_refused_before_anything_is_touched(archive: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "ledger.db").write_bytes(b"precious")
+    with pytest.raises(ArchiveRefused, match="another MASTER_SECRET"):
+        await asyncio.to_thread(restore, settings_at(target, new_master_secret()), archive, at=NOW)
+    assert [path.name for path in target.iterdir()] == ["ledger.db"]
+    assert (target / "ledger.db").read_bytes() == b"precious"
+
+
+def rewritten(archive: Path, name: str, change: bytes | None) -> Path:
+    """Copy an archive with one member changed, or left out."""
+    copy = archive.with_name("changed.zip")
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(copy, "w") as target:
+        for member in source.namelist():
+            content = source.read(member)
+            if member == name:
+                if change is None:
+                    continue
+                content = content + change if not member.endswith("manifest.json") else change
+            target.writestr(member, content)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("nodes.jsonl", b'["01X"]\n', "table nodes is damaged"),
+        ("nodes.jsonl", b"no end of line", "cut off"),
+        ("handshake_events.jsonl", None, "no archive that can be read"),
+        ("manifest.json", None, "no archive that can be read"),
+        ("manifest.json", b"{}", "manifest cannot be read"),
+    ],
+)
+async def test_a_damaged_archive_is_named(
+    archive: Path, tmp_path: Path, secret: str, name: str, change: bytes | None, words: str
+) -> None:
+    settings = settings_at(tmp_path, secret)
+    with pytest.raises(ArchiveRefused, match=words):
+        await asyncio.to_thread(restore, settings, rewritten(archive, name, change), at=NOW)
+    assert not (tmp_path / "ledger.db").exists()
+
+
+async def test_an_altered_manifest_does_not_match_its_seal(archive: Path, tmp_path: Path, secret: str) -> None:
+    with zipfile.ZipFile(archive) as source:
+        manifest = json.loads(source.read("manifest.json"))
+    manifest["tables"]["audit_log"]["rows"] = 0
+    changed = rewritten(archive, "manifest.json", json.dumps(manifest).encode())
+    with pytest.raises(ArchiveRefused, match="was altered"):
+        await asyncio.to_thread(restore, settings_at(tmp_path, secret), changed, at=NOW)
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@given(offset=st.integers(0, 20_000), junk=st.binary(min_size=1, max_size=50))
+async def test_no_damage_is_taken_for_a_ledger(archive: Path, secret: str, offset: int, junk: bytes) -> None:
+    content = bytearray(archive.read_bytes())
+    offset %= len(content)
+    if bytes(content[offset : offset + len(junk)]) == junk:
+        return
+    content[offset : offset + len(junk)] = junk
+    damaged = archive.with_name("damaged.zip")
+    damaged.write_bytes(content)
+    key = MasterSecret(Secret(check_master_secret(secret))).derive("archive")
+    whole = check_archive(archive, key=key).tables
+    try:
+        assert check_archive(damaged, key=key).tables == whole
+    except ArchiveRefused:
+        return
+
+
+async def test_a_backup_is_its_owners_alone_and_the_oldest_give_way(
+    tmp_path: Path, secret: str, clock: TurnableClock
+) -> None:
+    settings = settings_at(tmp_path, secret)
+    ledger = await Ledger.open(settings.database)
+    books = books_of(settings, ledger, clock)
+    for _ in range(BACKUPS_KEPT + 3):
+        made = Path((await books.back_up()).path)
+        clock.turn(60)
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    assert len(list(made.parent.iterdir())) == BACKUPS_KEPT
+    await ledger.close()
+
+
+async def test_a_backup_sees_one_moment_while_others_write(archive: Path, tmp_path: Path, secret: str) -> None:
+    settings = settings_at(archive.parents[1], secret)
+    ledger = await Ledger.open(settings.database)
+    chain, stop = AuditOf(settings), asyncio.Event()
+
+    async def write_on() -> None:
+        while not stop.is_set():
+            await ledger.write(chain.note)
+
+    writing = asyncio.create_task(write_on())
+    for number in range(5):
+        made = await books_of(settings, ledger, TurnableClock()).back_up(tmp_path / f"{number}.zip")
+        target = tmp_path / f"target-{number}"
+        target.mkdir()
+        elsewhere = settings_at(target, secret)
+        await asyncio.to_thread(import_into, elsewhere, Path(made.path))
+        copy = await Ledger.open(elsewhere.database)
+        assert (await books_of(elsewhere, copy, TurnableClock()).verify()).ok
+        await copy.close()
+    stop.set()
+    await writing
+    await ledger.close()
