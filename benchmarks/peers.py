@@ -126,7 +126,7 @@ def pm2(folder: Path, programs: list[Program], *, endless: bool = False) -> Iter
     if not tool.exists():
         _run([npm, "install", "--silent", "--prefix", str(home), "pm2"])
     environment = {**os.environ, "PM2_HOME": str(folder / "pm2")}
-    limits = {"max_restarts": 10**6, "min_uptime": 1} if endless else {}
+    limits = {"max_restarts": 10**6} if endless else {}
     (folder / "ecosystem.json").write_text(
         json.dumps(
             {

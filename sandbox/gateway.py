@@ -196,7 +196,10 @@ class Gateway:
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         """Serve one WebSocket."""
         socket = web.WebSocketResponse(max_msg_size=1 << 20, compress=False)
-        await socket.prepare(request)
+        try:
+            await socket.prepare(request)
+        except ConnectionResetError:
+            return socket  # Whoever called has hung up already.
         query = request.query
         if query.get("encoding", "json") != "json":
             await socket.close(code=4002)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from handshake.redaction import Secret
 from master.demonstration.stage import EventTap, Stage
 from master.ledger.database import Ledger
+from master.ledger.migrations import migrate
 from master.security.derivation import MasterSecret, check_master_secret, new_master_secret
 from master.settings import DatabaseSettings
 from sandbox import Sandbox
@@ -45,8 +48,18 @@ def master_secret() -> MasterSecret:
     return MasterSecret(Secret(check_master_secret(new_master_secret())))
 
 
+@pytest.fixture(scope="session")
+def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger file at the newest revision: migrating one takes a second, which not every test has to spend."""
+    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    migrate(make_url(f"sqlite:///{path}"))
+    path.chmod(0o600)
+    return path
+
+
 @pytest.fixture
-def ledger_settings(tmp_path: Path) -> DatabaseSettings:
+def ledger_settings(tmp_path: Path, empty_ledger: Path) -> DatabaseSettings:
+    shutil.copy(empty_ledger, tmp_path / "ledger.db")
     return DatabaseSettings(url=Secret(f"sqlite:///{tmp_path / 'ledger.db'}"))
 
 
@@ -66,9 +79,9 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
+async def stage(empty_ledger: Path) -> AsyncIterator[Stage]:
     """A real master and real nodes as processes, on a sandbox."""
-    async with Stage(pulse_s=0.5) as up:
+    async with Stage(pulse_s=0.5, ledger=empty_ledger) as up:
         await up.start_master()
         yield up
         if up.sandbox.conformance is not None:

@@ -101,10 +101,20 @@ class Stage:
         The nodes' pulse interval: short, for people to see.
     transport
         ``auto``, ``local`` or ``channel``.
+    ledger
+        A SQLite ledger to begin with, which is copied; None: the master makes one.
     """
 
-    def __init__(self, *, keep: Path | None = None, pulse_s: float = 2.0, transport: str = "auto") -> None:
+    def __init__(
+        self,
+        *,
+        keep: Path | None = None,
+        pulse_s: float = 2.0,
+        transport: str = "auto",
+        ledger: Path | None = None,
+    ) -> None:
         self._keep = keep
+        self._ledger = ledger
         self._transport = transport
         self._pulse_s = pulse_s
         self.sandbox = Sandbox()
@@ -152,6 +162,9 @@ class Stage:
             gateway_url=self.sandbox.gateway_url,
         )
         (self.home / "config.py").write_text(config, "utf-8")
+        if self._ledger is not None:
+            (self.home / "state").mkdir(mode=0o700)
+            shutil.copy(self._ledger, self.home / "state" / "ledger.db")
         descriptor = os.open(self.home / ".env", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(f"MASTER_SECRET={new_master_secret()}\nMASTER_TOKEN={self.master_bot.token}\n")
@@ -164,7 +177,7 @@ class Stage:
         return bot
 
     async def start_master(self) -> None:
-        """Run ``fleet run`` as an operator would, and wait for its socket.
+        """Run a master, as ``fleet run`` does once it has checked the config, and wait for its socket.
 
         Raises
         ------
@@ -175,14 +188,14 @@ class Stage:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "master.cli",
-                "run",
+                "master",
                 "--home",
                 str(self.home),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env={"MALLOC_ARENA_MAX": "1", **os.environ},
             )
         self.master = Master(process, log_path)
         ready = asyncio.ensure_future(self._answering())

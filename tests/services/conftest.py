@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -55,7 +56,7 @@ class House:
         return sorted(path.name for path in self.base.iterdir()) if self.base.exists() else []
 
 
-def settings_in(folder: Path, sandbox: Sandbox) -> Settings:
+def settings_in(folder: Path, sandbox: Sandbox, empty_ledger: Path) -> Settings:
     template = folder / "template"
     (template / "cogs").mkdir(parents=True)
     (template / "bot.py").write_text(QUIET_BOT)
@@ -64,6 +65,7 @@ def settings_in(folder: Path, sandbox: Sandbox) -> Settings:
     (template / ".env").write_text("SECRET=never cloned\n")
     state = folder / "state"
     state.mkdir(mode=0o700)
+    shutil.copy(empty_ledger, state / "ledger.db")
     return Settings(
         home=folder,
         state_dir=state,
@@ -105,8 +107,8 @@ async def open_house(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Hous
 
 
 @pytest.fixture
-def house_settings(tmp_path: Path, sandbox: Sandbox) -> Settings:
-    return settings_in(tmp_path, sandbox)
+def house_settings(tmp_path: Path, sandbox: Sandbox, empty_ledger: Path) -> Settings:
+    return settings_in(tmp_path, sandbox, empty_ledger)
 
 
 @pytest.fixture
