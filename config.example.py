@@ -16,6 +16,14 @@ import os
 # }
 DATABASE = {
     "URL": "sqlite:///state/ledger.db",
+    # Or SQL Server (pip install 'fleetmaster[sqlserver]'); a DRIVER may be named, or is found:
+    # "SERVER": "box,1433",
+    # "DATABASE": "DISCORDBOT",
+    # "USER": "fleetmaster",
+    # "PASSWORD": os.environ["LEDGER_PASSWORD"],
+    # "TRUSTED_CONNECTION": False,  # True: with the operating system's account, without user and password
+    # "ENCRYPT": True,
+    # "TRUST_CERTIFICATE": False,  # True for a self-signed one
 }
 
 IDENTITY = {

@@ -35,13 +35,18 @@ async def fleet(count: int) -> dict[str, Any]:
             await starting
         bots = [psutil.Process(node.pid) for node in (await stage.status()).nodes if node.pid is not None]
         zygote = zygote_of(master)
+        cpu_s, pss_mb = cpu_of([*bots, master, zygote]) - used, pss_of([*bots, zygote])
+        rss_mb = master.memory_info().rss / 1e6
+        began = time.monotonic()
+        await stage.act("stop", names)
         return {
             "nodes": count,
             "ready": len(bots),
             "wall_s": round(wall_s, 1),
-            "cpu_s": round(cpu_of([*bots, master, zygote]) - used, 2),
-            "pss_mb": round(pss_of([*bots, zygote])),
-            "master_rss_mb": round(master.memory_info().rss / 1e6, 1),
+            "cpu_s": round(cpu_s, 2),
+            "pss_mb": round(pss_mb),
+            "master_rss_mb": round(rss_mb, 1),
+            "stop_s": round(time.monotonic() - began, 1),
         }
 
 
@@ -57,6 +62,9 @@ async def measure(sizes: list[int]) -> Outcome:
             row["pss_mb_further"] = round((row["pss_mb"] - before["pss_mb"]) / more, 2)
         outcome.rows[f"fleetmaster, {count}"] = before = row
     outcome.at_least("nodes_ready", float(before["ready"] if before is not None else 0), float(sizes[-1]))
+    hundred = outcome.rows.get("fleetmaster, 100")
+    if hundred is not None:
+        outcome.at_most("stop_of_100_s", hundred["stop_s"], 10.0)
     return outcome
 
 

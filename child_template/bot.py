@@ -36,6 +36,7 @@ from handshake.resumption import Resumption
 log = logging.getLogger("node")
 
 FOLDER = Path(__file__).resolve().parent
+CLOSE_TIMEOUT_S = 2.0
 EXIT_CONFIGURATION, EXIT_TOKEN, EXIT_INTENTS, EXIT_LICENCE, EXIT_IDENTIFIES, EXIT_UNEXPECTED = 64, 65, 66, 67, 68, 70
 
 
@@ -256,7 +257,8 @@ class HandshakeBot(commands.Bot):
             if self.link is not None:
                 await self.link.say_goodbye("asked to stop")
             linking.cancel()
-            await asyncio.gather(linking, *self._reporting, return_exceptions=True)
+            # Bounded: whatever holds one of them up, the bot leaves Discord in time.
+            await asyncio.wait({linking, *self._reporting}, timeout=CLOSE_TIMEOUT_S)
             self._leave_session()
         await super().close()
 

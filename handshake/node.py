@@ -183,7 +183,9 @@ class NodeLink:
                 # In step with all nodes of this box: it wakes once for the whole fleet instead of once for each node.
                 interval -= time.monotonic() % interval
             try:
-                await asyncio.wait_for(self._verify_again.wait(), interval)
+                # Not wait_for: Python 3.11's may swallow a cancellation that comes as it ends (gh-86296).
+                async with asyncio.timeout(interval):
+                    await self._verify_again.wait()
                 return
             except TimeoutError:
                 continue

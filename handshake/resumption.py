@@ -103,6 +103,9 @@ class Resumption:
 
         async def from_client(client: Client, **options: Any) -> DiscordWebSocket:
             DiscordWebSocket.from_client = original  # type: ignore[method-assign]
+            if options.get("shard_id") is not None:
+                # One file holds one session; which shard's it was nobody knows.
+                return await DiscordWebSocket.from_client(client, **options)
             self.saved = None
             session: dict[str, Any] = {
                 "session": saved.session_id,

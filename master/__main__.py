@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -25,6 +26,9 @@ def main() -> int:
     options = parser.parse_args()
     # The ledger's threads must not hold the interpreter for long while the event loop has something to do.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    # What importing left behind is reused, and what is there to stay is not looked through again and again.
+    gc.collect()
+    gc.freeze()
     try:
         settings = load_settings(find_home(options.home, os.environ), os.environ)
         set_up_logging(logging.DEBUG if options.verbose else logging.INFO, sys.stderr)

@@ -24,6 +24,7 @@ from master.security.derivation import check_master_secret
 from master.security.errors import SecretRefused, TokenFormatError
 from master.security.tokens import check_token_format
 from master.settings import (
+    ANY_DRIVER,
     ChannelSettings,
     ColourSettings,
     DatabaseSettings,
@@ -274,7 +275,7 @@ class _Builder:
             self._read.report("DATABASE['USER'], ['PASSWORD']", "are not both set", fix)
             return None
         parts = {
-            "DRIVER": "{" + str(section.get("DRIVER", "ODBC Driver 18 for SQL Server")).strip("{}") + "}",
+            "DRIVER": "{" + str(section.get("DRIVER") or ANY_DRIVER).strip("{}") + "}",
             "SERVER": str(section["SERVER"]),
             "DATABASE": str(section.get("DATABASE", "DISCORDBOT")),
             "Encrypt": "yes" if section.get("ENCRYPT", True) else "no",

@@ -12,6 +12,9 @@ from typing import Literal
 
 from handshake.redaction import Secret
 
+ANY_DRIVER = "auto"
+"""DATABASE['DRIVER']: take what the machine has."""
+
 Transport = Literal["auto", "local", "channel"]
 
 

@@ -88,13 +88,14 @@ class LocalClient:
         if len(text) >= MAX_MESSAGE_BYTES:
             raise TransportError(f"a message of {len(text)} bytes is too long")
         try:
-            if not self.is_connected:
-                await asyncio.wait_for(self._connect(), CONNECT_TIMEOUT_S)
-            writer = self._writer
-            if writer is None:
-                raise TransportError("the connection ended while it was made")
-            writer.write(text.encode() + b"\n")
-            await asyncio.wait_for(writer.drain(), CONNECT_TIMEOUT_S)
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                if not self.is_connected:
+                    await self._connect()
+                writer = self._writer
+                if writer is None:
+                    raise TransportError("the connection ended while it was made")
+                writer.write(text.encode() + b"\n")
+                await writer.drain()
         except (OSError, TimeoutError) as error:
             await self.close()
             raise TransportError(f"{self._path.name}: {error or type(error).__name__}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import sqlite3
@@ -18,7 +19,7 @@ from master.config import ConfigError, load_settings, state_dir_of
 from master.control.client import ControlClient
 from master.errors import FleetError
 from master.services.views import MasterStatus
-from master.settings import Settings
+from master.settings import ANY_DRIVER, Settings
 
 MIN_FREE_BYTES = 500 * 2**20
 MIN_OPEN_FILES = 1024
@@ -46,7 +47,7 @@ async def diagnose(home: Path, environment: Mapping[str, str], *, offline: bool)
         findings.append(Finding("config", "fail", error.message, error.hint))
     findings.append(_master(state_dir))
     if settings is not None:
-        findings += [_bots_folder(settings), _template(settings), _database(settings)]
+        findings += [_bots_folder(settings), _template(settings), *_driver(settings), _database(settings)]
         findings.append(await _discord(settings, offline=offline))
     return findings
 
@@ -152,6 +153,24 @@ def _database(settings: Settings) -> Finding:
         return f"{url.get_backend_name()}, schema {revision or 'not made yet'}"
 
     return _try("ledger", look)
+
+
+def _driver(settings: Settings) -> list[Finding]:
+    """Say which ODBC driver reaches SQL Server; nothing for a ledger on SQLite."""
+    from master.ledger.engine import parse_url
+    from master.ledger.odbc import driver_here
+
+    if not settings.database.url.reveal().startswith("mssql"):
+        return []
+    return [_try("odbc driver", lambda: driver_here().name), *_driver_named(parse_url(settings.database).query)]
+
+
+def _driver_named(query: Mapping[str, object]) -> list[Finding]:
+    """Say so when the config insists on a driver."""
+    found = re.search(r"DRIVER=\{([^}]+)\}", str(query.get("odbc_connect", "")))
+    if found is None or found[1] == ANY_DRIVER:
+        return []
+    return [Finding("odbc driver", "ok", f"config.py names {found[1]}")]
 
 
 def _try(what: str, look: Callable[[], str]) -> Finding:

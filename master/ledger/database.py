@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from master.ledger import migrations
 from master.ledger.engine import explain, make_engine, parse_url, prepare_file
-from master.ledger.errors import LedgerTimedOut, LedgerUnavailable
+from master.ledger.errors import LedgerRetryable, LedgerTimedOut, LedgerUnavailable
 from master.settings import DatabaseSettings
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_GROUP = 256
+RETRY_DELAYS_S = (0.05, 0.2, 0.8)
 SNAPSHOT_TIMEOUT_S = 600.0
 LINGER_S = 0.02
 """How long a write that nobody waits for may wait for others, to share their commit."""
@@ -44,6 +45,7 @@ class LedgerStatistics:
     groups: int = 0
     failures: int = 0
     dropped: int = 0
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,16 +222,9 @@ class Ledger:
         return False
 
     def _write_group(self, group: list[_Write]) -> None:
-        outcomes: list[tuple[_Write, Any, Exception | None]] = []
-        try:
-            with self._writer_engine.begin() as connection:
-                for write in group:
-                    # What its caller gave up before it began is not written; from here on it is.
-                    if write.done.set_running_or_notify_cancel():
-                        outcomes.append((write, *self._write_one(connection, write)))
-        except SQLAlchemyError as error:
-            explained = explain(error)
-            outcomes = [(write, None, explained) for write in group if not write.done.cancelled()]
+        # What its caller gave up before it began is not written; from here on it is.
+        live = [write for write in group if write.done.set_running_or_notify_cancel()]
+        outcomes = self._try_group(live)
         self.statistics.groups += 1
         for write, value, failure in outcomes:
             self.statistics.writes += 1
@@ -239,14 +234,32 @@ class Ledger:
             else:
                 write.done.set_result(value)
 
+    def _try_group(self, live: list[_Write]) -> list[tuple[_Write, Any, Exception | None]]:
+        """Write a group in one transaction; a deadlock, a lost connection or a busy file is tried again."""
+        attempt = 0
+        while True:
+            try:
+                with self._writer_engine.begin() as connection:
+                    return [(write, *self._write_one(connection, write)) for write in live]
+            except SQLAlchemyError as error:
+                explained = explain(error)
+                if attempt == len(RETRY_DELAYS_S) or not isinstance(explained, LedgerRetryable):
+                    return [(write, None, explained) for write in live]
+            self.statistics.retries += 1
+            log.info("the ledger asks to be tried again", extra={"why": explained.message})
+            time.sleep(RETRY_DELAYS_S[attempt])
+            attempt += 1
+
     def _write_one(self, connection: Connection, write: _Write) -> tuple[Any, Exception | None]:
         """Run one write in its own savepoint; whatever it raises is its caller's to see, not the group's."""
         try:
             with connection.begin_nested():
                 return write.work(connection), None
         except SQLAlchemyError as error:
-            if connection.invalidated:
+            explained = explain(error)
+            if connection.invalidated or isinstance(explained, LedgerRetryable):
+                # The server has rolled back the whole transaction, or will not go on with it.
                 raise
-            return None, explain(error)
+            return None, explained
         except Exception as error:
             return None, error

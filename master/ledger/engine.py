@@ -17,9 +17,11 @@ from master.ledger.errors import (
     LedgerCorrupt,
     LedgerError,
     LedgerReadOnly,
+    LedgerRetryable,
     LedgerUnavailable,
 )
-from master.settings import DatabaseSettings
+from master.ledger.odbc import driver_here, explain_odbc, sql_state_of
+from master.settings import ANY_DRIVER, DatabaseSettings
 
 _SQLITE_HEADER = b"SQLite format 3\x00"
 
@@ -91,7 +93,7 @@ def make_engine(url: URL, settings: DatabaseSettings, *, read_only: bool = False
             _set_up_sqlite(engine, read_only=read_only)
             return engine
         return create_engine(
-            url,
+            _with_driver(url),
             pool_pre_ping=True,
             use_insertmanyvalues=False,
             connect_args={"timeout": int(settings.connect_timeout_s)},
@@ -101,6 +103,15 @@ def make_engine(url: URL, settings: DatabaseSettings, *, read_only: bool = False
             f"the driver for {url.drivername} is not installed ({error})",
             hint="for SQL Server: pip install 'fleetmaster[sqlserver]'",
         ) from error
+
+
+def _with_driver(url: URL) -> URL:
+    """Put this machine's driver where the config leaves the choice to us."""
+    connect = url.query.get("odbc_connect")
+    chosen = "DRIVER={" + ANY_DRIVER + "}"
+    if not isinstance(connect, str) or chosen not in connect:
+        return url
+    return url.update_query_dict({"odbc_connect": connect.replace(chosen, f"DRIVER={driver_here().connection_value}")})
 
 
 def _set_up_sqlite(engine: Engine, *, read_only: bool) -> None:
@@ -136,6 +147,11 @@ def explain(error: SQLAlchemyError) -> LedgerError:
             return LedgerCorrupt(f"the ledger is damaged: {text}", hint="restore it from a backup")
         if "disk" in text and "full" in text:
             return LedgerUnavailable("the disk of the ledger is full", hint="free some space")
+        if "locked" in text or "busy" in text:
+            return LedgerRetryable("the ledger is locked", hint="another program has it open: close it")
+    if type(original).__module__ == "pyodbc" and original is not None:
+        state, message = ([*map(str, original.args), "", ""])[:2]
+        return explain_odbc(state if len(state) == 5 else sql_state_of(message), message)
     if isinstance(error, DBAPIError):
         return LedgerUnavailable(f"the ledger could not be reached: {text}", hint="`fleet doctor` looks closer")
     return LedgerError(f"the ledger refused a statement: {text}")

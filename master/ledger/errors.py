@@ -54,3 +54,9 @@ class ArchiveRefused(LedgerError):
     """An archive of a ledger cannot be used: damaged, of another secret or revision, or there is a ledger already."""
 
     code: ClassVar[str] = "archive_refused"
+
+
+class LedgerRetryable(LedgerUnavailable):
+    """The database asks to be tried again: a deadlock, a lost connection, a busy file."""
+
+    code: ClassVar[str] = "ledger_retryable"

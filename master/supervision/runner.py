@@ -275,8 +275,7 @@ class Runner:
         try:
             while True:
                 if not self._wanted and self.process is None:
-                    self._enter(NodeState.STOPPED)
-                    self.next_start_at = None
+                    self._rest()
                     await self._sleep(None)
                 elif self.process is None and not (await self._wait_for_turn() and await self._wait_for_others()):
                     continue
@@ -289,6 +288,14 @@ class Runner:
             if self.process is not None:
                 self.process.detach()
                 self.process = None
+
+    def _rest(self) -> None:
+        """Be stopped; what mattered to a start that is not wanted any more is forgotten."""
+        self._enter(NodeState.STOPPED)
+        self.next_start_at = None
+        if self._held_up:
+            self.detail = ""
+        self._urgent = self._held_up = False
 
     def adopt(self, pid: int, started_at: float) -> bool:
         """Take a process that is this node's already; False when it is not the one that was noted."""
@@ -473,7 +480,11 @@ class Runner:
         """SIGTERM, then SIGKILL to the group after the grace period; then what an exit entails."""
         reason = self._replace
         self._enter(NodeState.STOPPING)
-        await asyncio.to_thread(self.spec.expect_successor, self._wanted)
+        try:
+            await asyncio.to_thread(self.spec.expect_successor, self._wanted)
+        except OSError as error:
+            # It costs its successor the RESUME, nothing else.
+            log.warning("node not told of its successor", extra={"node": self.spec.name, "why": error.strerror})
         process.send_signal(signal.SIGTERM)
         # A stopped process would not see SIGTERM before it continues.
         process.send_signal(signal.SIGCONT)

@@ -154,6 +154,10 @@ class Supervisor:
                 log.exception("supervision of a node failed, and goes on", extra={"node": runner.spec.name})
                 runner.process = None
                 await asyncio.sleep(1.0)
+                # Its process may run on: it is taken back, never started a second time.
+                record = self._records.read(runner.spec.node_id)
+                if record is not None:
+                    runner.adopt(record.pid, record.started_at)
 
     async def _sweep(self) -> None:
         self._sweeps += 1

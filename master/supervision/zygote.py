@@ -173,16 +173,16 @@ class Zygote:
         self._spare = _Spare(pid, ours)
 
     def _reap(self) -> None:
-        # Asked apart: for stops alone, children that have all ended are no children (ECHILD).
-        with contextlib.suppress(ChildProcessError):
-            while (stopped := os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WNOHANG)) is not None:
-                self._tell(Answer(kind="stopped", pid=stopped.si_pid))
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
                 # While its leader is not reaped the group's number is nobody else's: what the node left goes now.
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(ended.si_pid, signal.SIGKILL)
                 self._bury(ended.si_pid)
+        # Asked apart: for stops alone, children that have all ended are no children (ECHILD).
+        with contextlib.suppress(ChildProcessError):
+            while (stopped := os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WNOHANG)) is not None:
+                self._tell(Answer(kind="stopped", pid=stopped.si_pid))
 
     def _bury(self, pid: int) -> None:
         _, status, used = os.wait4(pid, 0)
@@ -247,6 +247,7 @@ class _Spare:
 def _wait_for_work(control: socket.socket, rehearsals: Sequence[Callable[[], None]]) -> NoReturn:
     """Be the spare child: wait for a request and become that node; end when the zygote does."""
     try:
+        setproctitle.setproctitle("fleet: spare")
         # Writes, ahead of time, to pages that the node will write to: they are its own by then.
         for rehearse in rehearsals:
             rehearse()

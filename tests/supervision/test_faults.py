@@ -17,7 +17,7 @@ import pytest
 from master.supervision.errors import SpawnFailed, StartDeferred
 from master.supervision.process import ExitReport, NodeProcess, is_process
 from master.supervision.spawner import Limits, PlainSpawner, SpawnRequest
-from master.supervision.states import NodeState
+from master.supervision.states import NodeState, ProcessEvent
 from master.supervision.states import ProcessEventKind as K
 from master.supervision.zygote_spawner import ZygoteSpawner
 from tests.supervision.conftest import SLEEPS, MakeRig, Rig
@@ -398,3 +398,20 @@ async def test_a_node_stopped_by_the_operator_is_told_that_nobody_follows(rig: R
     await rig.supervisor.restart(node)
     await rig.supervisor.stop(node)
     assert told == [True, False]
+
+
+async def test_a_mistake_of_ours_costs_no_second_copy(rig: Rig) -> None:
+    """A listener that breaks while a node runs ends its supervision: that is taken up again, the node is not."""
+    node = rig.add("atlas", SLEEPS)
+    await rig.supervisor.start(node)
+    rig.verify(node, interval_s=0.05)
+    pid, listen = rig.pid(node), rig.note
+
+    def break_once(event: ProcessEvent) -> None:
+        rig.note = listen  # type: ignore[method-assign]
+        raise ZeroDivisionError("as it must")
+
+    rig.note = break_once  # type: ignore[method-assign]
+    adopted = await rig.wait_event(node, K.SPAWNED, count=2)
+    assert (adopted.pid, adopted.detail) == (pid, "adopted")
+    assert rig.pid(node) == pid
