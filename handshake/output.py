@@ -6,6 +6,7 @@ Foreign code that writes to the descriptors itself goes past this; the master's 
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import re
@@ -128,11 +129,9 @@ class LineStream(io.TextIOBase):
         with self._lock:
             lines = [self._partial] if self._partial else []
             self._partial = ""
-            if told := self._limit.take_dropped():
-                lines.append(told)
-            self._write_lines(lines)
+            self._write_lines(lines, at_the_end=True)
 
-    def _write_lines(self, lines: list[str]) -> None:
+    def _write_lines(self, lines: list[str], *, at_the_end: bool = False) -> None:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S ", time.localtime(self._now()))
         out: list[bytes] = []
         for line in lines:
@@ -144,6 +143,9 @@ class LineStream(io.TextIOBase):
             if before:
                 out.append((stamp + self._limit.take_dropped() + "\n").encode())
             out.append(encoded)
+        if at_the_end and self._limit.dropped_lines:
+            # Told beyond the limit: nobody would tell it later.
+            out.append((stamp + self._limit.take_dropped() + "\n").encode())
         payload = b"".join(out)
         try:
             while payload:
@@ -159,6 +161,8 @@ class _Bytes(io.RawIOBase):
     def __init__(self, stream: LineStream) -> None:
         super().__init__()
         self._stream = stream
+        # A character may come in two writes.
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
 
     def writable(self) -> bool:
         """Say yes."""
@@ -170,5 +174,5 @@ class _Bytes(io.RawIOBase):
 
     def write(self, payload: bytes, /) -> int:  # type: ignore[override]
         """Write bytes as UTF-8."""
-        self._stream.write(bytes(payload).decode("utf-8", "backslashreplace"))
+        self._stream.write(self._decoder.decode(bytes(payload)))
         return len(payload)

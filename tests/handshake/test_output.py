@@ -65,6 +65,23 @@ def test_a_flood_is_cut_and_counted(tmp_path: Path, clock: TurnableClock) -> Non
     assert calm.endswith("calm again")
 
 
+def test_a_character_in_two_writes_is_one(tmp_path: Path, clock: TurnableClock) -> None:
+    sink = Sink(tmp_path, clock)
+    first, second = "ü\n".encode()[:1], "ü\n".encode()[1:]
+    sink.stream.buffer.write(first)
+    sink.stream.buffer.write(second)
+    assert sink.lines()[0].endswith(" ü")
+
+
+def test_what_a_flood_lost_is_told_at_the_latest_at_the_end(tmp_path: Path, clock: TurnableClock) -> None:
+    sink = Sink(tmp_path, clock, bytes_s=100)
+    for _ in range(100):
+        print("x" * 99, file=sink.stream)
+    written = len(sink.lines())
+    sink.stream.finish()
+    assert f"{100 - written} lines" in sink.lines()[-1]
+
+
 def test_a_full_disk_costs_the_line_and_nothing_else(clock: TurnableClock) -> None:
     descriptor = os.open("/dev/full", os.O_WRONLY)
     try:
