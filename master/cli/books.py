@@ -128,18 +128,20 @@ def _audit_table(rows: list[AuditView]) -> Table:
 @audit.command("verify")
 def audit_verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Check that no row was altered or removed: each carries an HMAC over itself and the row before it."""
-    _verify(home, as_json=as_json)
+    _verify("audit_verify", lambda books: books.verify_audit(), home, as_json=as_json)
 
 
 @ledger.command("verify")
 def ledger_verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Check the file, its references, and the audit log's chain."""
-    _verify(home, as_json=as_json)
+    _verify("ledger_verify", lambda books: books.verify(), home, as_json=as_json)
 
 
-def _verify(home: Path | None, *, as_json: bool) -> None:
+def _verify(
+    method: str, offline: Callable[[Bookkeeping], Awaitable[Soundness]], home: Path | None, *, as_json: bool
+) -> None:
     with told(as_json=as_json):
-        found = _ask(home, "ledger_verify", NoParams(), Soundness, lambda books: books.verify())
+        found = _ask(home, method, NoParams(), Soundness, offline)
     if as_json:
         print_json(found)
     elif found.ok:

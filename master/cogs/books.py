@@ -44,7 +44,7 @@ class Books(commands.GroupCog, group_name="fleet", group_description="The fleet'
         await answer(interaction, await self._render(services, rows))
 
     async def _render(self, services: Services, rows: tuple[AuditView, ...]) -> discord.Embed:
-        sound = await services.bookkeeping.verify()
+        sound = await services.bookkeeping.verify_audit()
         settings = services.settings
         lines = "\n".join(audit_line(settings.emojis, row) for row in rows)
         embed = discord.Embed(
@@ -55,7 +55,7 @@ class Books(commands.GroupCog, group_name="fleet", group_description="The fleet'
         if sound.ok:
             embed.set_footer(text=f"{sound.audit_rows} rows, none altered or removed")
         else:
-            embed.add_field(name="The ledger is not sound", value="\n".join(sound.faults)[:1024], inline=False)
+            embed.add_field(name="Somebody changed it", value="\n".join(sound.faults)[:1024], inline=False)
         return embed
 
     @audit.autocomplete("node")

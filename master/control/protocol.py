@@ -86,7 +86,7 @@ class AuditParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BackupParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``backup`` -> BackupView; ``ledger_status`` -> LedgerStatus; ``ledger_verify`` -> Soundness."""
+    """``backup`` -> BackupView; ``ledger_status`` -> LedgerStatus; ``audit_verify``, ``ledger_verify`` -> Soundness."""
 
     path: str = ""
     """Absolute path of a new file; empty: one in the state folder."""

@@ -86,6 +86,7 @@ class ControlServer:
             "history": _Method(NodeParams, self._history),
             "logs": _Method(NamesParams, self._logs),
             "audit": _Method(AuditParams, self._audit),
+            "audit_verify": _Method(NoParams, self._audit_verify),
             "ledger_status": _Method(NoParams, self._ledger_status),
             "ledger_verify": _Method(NoParams, self._ledger_verify),
             "backup": _Method(BackupParams, self._backup),
@@ -175,6 +176,9 @@ class ControlServer:
     async def _audit(self, _actor: Actor, params: AuditParams, _tell: Tell) -> Any:
         node_id = self._services.fleet.find(params.node).id if params.node else None
         return await self._services.bookkeeping.audit(limit=params.limit, node_id=node_id, action=params.action)
+
+    async def _audit_verify(self, _actor: Actor, _params: NoParams, _tell: Tell) -> Any:
+        return await self._services.bookkeeping.verify_audit()
 
     async def _ledger_status(self, _actor: Actor, _params: NoParams, _tell: Tell) -> Any:
         return await self._services.bookkeeping.status()

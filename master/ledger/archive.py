@@ -12,7 +12,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -84,7 +84,7 @@ def write_archive(connection: Connection, target: Path, *, key: bytes, at: datet
                 tables = {}
                 for table in metadata.sorted_tables:
                     with archive.open(f"{table.name}.jsonl", "w", force_zip64=True) as member:
-                        tables[table.name] = digest_table(connection, table, member.write)
+                        tables[table.name] = _digest(_written(_rows(connection, table), member))
                 manifest = Manifest(
                     format=FORMAT,
                     revision=HEAD_REVISION,
@@ -104,14 +104,23 @@ def write_archive(connection: Connection, target: Path, *, key: bytes, at: datet
     return manifest
 
 
-def digest_table(connection: Connection, table: Table, write: Callable[[bytes], object] = len) -> TableDigest:
-    """Give count and hash of a table's rows in the order of their keys; ``write`` gets each line."""
-    digest, count = hashlib.sha256(), 0
+def _rows(connection: Connection, table: Table) -> Iterator[bytes]:
+    """Give a table's rows as lines, in the order of their keys."""
     query = select(table).order_by(*table.primary_key.columns).execution_options(yield_per=BATCH_ROWS)
     for row in connection.execute(query):
-        line = msgspec.json.encode(tuple(row)) + b"\n"
+        yield msgspec.json.encode(tuple(row)) + b"\n"
+
+
+def _written(lines: Iterable[bytes], target: IO[bytes]) -> Iterator[bytes]:
+    for line in lines:
+        target.write(line)
+        yield line
+
+
+def _digest(lines: Iterable[bytes]) -> TableDigest:
+    digest, count = hashlib.sha256(), 0
+    for line in lines:
         digest.update(line)
-        write(line)
         count += 1
     return TableDigest(count, digest.hexdigest())
 
@@ -128,11 +137,7 @@ def check_archive(path: Path, *, key: bytes) -> Manifest:
         with zipfile.ZipFile(path) as archive:
             manifest = _read_manifest(archive, path, key)
             for name, expected in manifest.tables.items():
-                digest, count = hashlib.sha256(), 0
-                for line in _lines(archive, name):
-                    digest.update(line)
-                    count += 1
-                if TableDigest(count, digest.hexdigest()) != expected:
+                if _digest(_lines(archive, name)) != expected:
                     raise ArchiveRefused(f"{path.name}: table {name} is damaged", hint="take another backup")
     except _UNREADABLE as error:
         raise ArchiveRefused(f"{path}: no archive that can be read ({error})", hint="take another backup") from error
@@ -189,12 +194,11 @@ def load_archive(connection: Connection, path: Path, manifest: Manifest) -> None
             if batch:
                 connection.execute(table.insert(), batch)
     for table in metadata.sorted_tables:
-        if digest_table(connection, table) != manifest.tables[table.name]:
+        if _digest(_rows(connection, table)) != manifest.tables[table.name]:
             raise ArchiveRefused(f"table {table.name} did not arrive as it was sent")
 
 
 def _lines(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
-    member: IO[bytes]
     with archive.open(f"{name}.jsonl") as member:
         while line := member.readline(MAX_LINE_BYTES):
             if not line.endswith(b"\n"):

@@ -118,12 +118,17 @@ def keep_copy(url: URL, revision: str) -> str:
     if url.get_backend_name() != "sqlite" or not url.database or not revision:
         return ""
     kept = f"{url.database}.revision-{revision}"
-    with (
-        contextlib.closing(sqlite3.connect(url.database)) as present,
-        contextlib.closing(sqlite3.connect(kept)) as copy,
-    ):
-        os.chmod(kept, 0o600)
-        present.backup(copy)
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(url.database)) as present,
+            contextlib.closing(sqlite3.connect(kept)) as copy,
+        ):
+            os.chmod(kept, 0o600)
+            present.backup(copy)
+    except (OSError, sqlite3.Error) as error:
+        raise LedgerError(
+            f"the ledger could not be copied before its migration: {error}", hint="free some space beside it"
+        ) from error
     return kept
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import sqlite3
 from datetime import datetime
 from pathlib import Path
 
@@ -17,6 +21,8 @@ from master.ledger.migrations import bring_up_to_date
 from master.security.derivation import MasterSecret
 from master.services.views import RestoreView
 from master.settings import DatabaseSettings, Settings
+
+log = logging.getLogger(__name__)
 
 _COMPANIONS = ("", "-wal", "-shm")
 
@@ -78,22 +84,32 @@ def _fill(url: URL, database: DatabaseSettings, path: Path, manifest: Manifest) 
 
 
 def _swap(present: Path, successor: Path, at: datetime) -> str:
-    """Move the present ledger aside and its successor in; gives where the old one is."""
+    """Put the successor in the present ledger's place in one step; gives where the old one is kept."""
     kept = present.with_name(f"{present.name}.before-{at:%Y%m%d-%H%M%S}")
     try:
         if present.exists():
-            # The write-ahead log first: a ledger without it is older, one with another's is damaged.
-            for suffix in reversed(_COMPANIONS):
-                companion = Path(f"{present}{suffix}")
-                if companion.exists():
-                    companion.rename(f"{kept}{suffix}")
-        successor.rename(present)
+            _settle(present)
+            # A second name first: at no moment is there no ledger, which the next master would take for a new fleet.
+            os.link(present, kept)
+        successor.replace(present)
     except OSError as error:
         raise LedgerError(
             f"the restored ledger could not be put in place: {error.strerror}",
-            hint=f"it is complete: {successor}; the old one is {present} or {kept}",
+            hint=f"it is complete: {successor}; the present one is as it was",
         ) from error
     return str(kept) if kept.exists() else ""
+
+
+def _settle(path: Path) -> None:
+    """Bring what a crashed master left in the write-ahead log into the file itself; another's log would damage it."""
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as ledger:
+            ledger.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.DatabaseError:
+        # A ledger that is damaged is what restoring is for; it is kept as it is.
+        log.warning("the present ledger is damaged", extra={"path": str(path)})
+    for suffix in ("-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
 def _remove(path: Path) -> None:

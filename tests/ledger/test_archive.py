@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import stat
+import sys
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -133,6 +135,40 @@ async def test_restoring_replaces_a_ledger_and_keeps_it(archive: Path, tmp_path:
     assert len(await ledger.read(nodes.list_active)) == 1
     await ledger.close()
     assert not list(target.glob("*restoring*"))
+
+
+async def test_what_a_crash_left_in_the_log_is_kept_with_the_old_ledger(
+    archive: Path, tmp_path: Path, secret: str
+) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    settings = settings_at(target, secret)
+    await (await Ledger.open(settings.database)).close()
+    # As after a crash: a row that only the write-ahead log has. It must not meet another ledger's file.
+    # It ends without closing, which would have emptied the log.
+    crashing = (
+        "import os, sqlite3, sys; d = sqlite3.connect(sys.argv[1]); d.execute(sys.argv[2]); d.commit(); os._exit(0)"
+    )
+    row = "INSERT INTO gmail_watch VALUES ('01X', x'00', 1, NULL, 'paused', '', '2026-11-21')"
+    crashed = await asyncio.create_subprocess_exec(sys.executable, "-c", crashing, str(target / "ledger.db"), row)
+    assert await crashed.wait() == 0
+    assert (target / "ledger.db-wal").stat().st_size > 0
+    found = await asyncio.to_thread(restore, settings, archive, at=NOW)
+    with sqlite3.connect(found.kept) as kept, sqlite3.connect(target / "ledger.db") as present:
+        assert kept.execute("SELECT count(*) FROM gmail_watch").fetchone() == (1,)
+        assert present.execute("SELECT count(*) FROM gmail_watch").fetchone() == (0,)
+        assert present.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+async def test_a_damaged_ledger_is_replaced_and_kept(archive: Path, tmp_path: Path, secret: str) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "ledger.db").write_bytes(b"SQLite format 3\0" + b"junk" * 2000)
+    found = await asyncio.to_thread(restore, settings_at(target, secret), archive, at=NOW)
+    assert Path(found.kept).read_bytes().endswith(b"junk")
+    ledger = await Ledger.open(settings_at(target, secret).database)
+    assert len(await ledger.read(nodes.list_active)) == 1
+    await ledger.close()
 
 
 async def test_another_secret_is_refused_before_anything_is_touched(archive: Path, tmp_path: Path) -> None:
