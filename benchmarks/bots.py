@@ -16,8 +16,9 @@ from master.supervision.clock import SystemClock
 from master.supervision.logs import NodeLogs
 from master.supervision.run_records import RunRecords
 from master.supervision.spawner import Spawner, SpawnRequest
+from master.supervision.specification import NodeSpec
 from master.supervision.states import ProcessEvent, ProcessEventKind
-from master.supervision.supervisor import NodeSpec, Supervisor
+from master.supervision.supervisor import Supervisor
 
 IDLE_BOT = """\
 import os, signal, time

@@ -6,7 +6,7 @@ Everything in ``master`` may import this module; nothing in here reads a file or
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -126,6 +126,16 @@ class NodeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeLimits:
+    """What one node may use; the fields are those of the two classes above."""
+
+    memory_limit_bytes: int
+    memory_hard_limit_bytes: int
+    open_files_limit: int
+    cpu_weight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HandshakeSettings:
     """How nodes and master talk."""
 
@@ -190,6 +200,12 @@ class Settings:
     def node(self, name: str) -> NodeSettings:
         """Give what is different for a node."""
         return self.nodes.get(name.casefold(), NodeSettings())
+
+    def limits_of(self, name: str) -> NodeLimits:
+        """Give what a node may use: its own figures, and the fleet's where it has none."""
+        own, fleet = self.node(name), self.supervision
+        found = {limit.name: getattr(own, limit.name) for limit in fields(NodeLimits)}
+        return NodeLimits(**{key: getattr(fleet, key) if value is None else value for key, value in found.items()})
 
     @property
     def logs_dir(self) -> Path:

@@ -18,16 +18,15 @@ from master.ledger.records import Node, ReadinessKind
 from master.security.derivation import MasterSecret
 from master.security.vault import TokenVault
 from master.services.errors import TokenRefused
-from master.settings import NodeSettings, Settings
+from master.settings import NodeLimits, Settings
 from master.supervision.errors import SpawnFailed, StartDeferred
 from master.supervision.limits import Cgroups, niceness_of
 from master.supervision.logs import NodeLogs
 from master.supervision.spawner import Limits, SpawnRequest
-from master.supervision.supervisor import NodeSpec
+from master.supervision.specification import NodeSpec
 
 NODE_ID_VARIABLE = "FLEET_NODE_ID"
 """Tells whose a process is, also where it has said nothing yet: in its environment, which any program shows."""
-_MODEST_RATE_BYTES_S = 256 * 1024
 # What a node inherits of the master's environment: enough to run a program, and nothing that could be a secret.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -77,7 +76,7 @@ class Launcher:
         async def build() -> SpawnRequest:
             return await self._request(self.current(node.id) or node)
 
-        own, fleet = self.settings.node(node.name), self.settings.supervision
+        own, limits = self.settings.node(node.name), self.settings.limits_of(node.name)
         session = self.settings.sessions_dir / node.id
         return NodeSpec(
             node_id=node.id,
@@ -87,27 +86,24 @@ class Launcher:
             priority=node.priority if own.priority is None else own.priority,
             build=build,
             after=own.after,
-            memory_limit_bytes=_either(own.memory_limit_bytes, fleet.memory_limit_bytes),
-            memory_hard_limit_bytes=_either(own.memory_hard_limit_bytes, fleet.memory_hard_limit_bytes),
-            # What is forked from the zygote prints through a stream of ours.
-            bounded_output=node.readiness is ReadinessKind.HANDSHAKE
-            and not own.plain
-            and 0 < fleet.log_rate_bytes_s <= _MODEST_RATE_BYTES_S,
+            memory_limit_bytes=limits.memory_limit_bytes,
+            memory_hard_limit_bytes=limits.memory_hard_limit_bytes,
             expect_successor=lambda expected: expect_successor(session, expected),
         )
 
     async def _request(self, node: Node) -> SpawnRequest:
         folder = self.settings.identity.bots_base_path / node.folder
-        own = self.settings.node(node.name)
+        limits = self.settings.limits_of(node.name)
         speaks = node.readiness is ReadinessKind.HANDSHAKE
         budget = self.settings.identifies_dir / str(node.bot_user_id)
 
         def prepare() -> Path | None:
             # A bot that does not speak the protocol cannot tell: each of its starts counts as one IDENTIFY.
             _check_budget(node.name, budget, spend=not speaks)
-            return self._place(node.id, own)
+            return self._place(node.id, limits)
 
         cgroup = await asyncio.to_thread(prepare)
+        files = {SESSION_FD_VARIABLE: self.settings.sessions_dir / node.id, IDENTIFY_FD_VARIABLE: budget}
         stdout_path, stderr_path = self.logs.paths(node.name)
         return SpawnRequest(
             node_id=node.id,
@@ -117,32 +113,27 @@ class Launcher:
             environment={**node_environment(os.environ), NODE_ID_VARIABLE: node.id},
             # A bot that does not speak the protocol would not read it, and needs no key.
             boot=encode_boot(await self._boot_document(node)) if speaks else None,
-            files={SESSION_FD_VARIABLE: self.settings.sessions_dir / node.id, IDENTIFY_FD_VARIABLE: budget}
-            if speaks
-            else {},
+            files=files if speaks else {},
             stdout_path=stdout_path,
             stderr_path=stderr_path,
             cgroup=cgroup,
-            limits=self._limits(own),
-            plain=own.plain,
+            limits=self._limits(limits),
+            plain=self.settings.node(node.name).plain,
         )
 
-    def _place(self, node_id: str, own: NodeSettings) -> Path | None:
+    def _place(self, node_id: str, limits: NodeLimits) -> Path | None:
         if self.cgroups is None:
             return None
-        fleet = self.settings.supervision
-        memory_bytes = _either(own.memory_hard_limit_bytes, fleet.memory_hard_limit_bytes)
-        weight = _either(own.cpu_weight, fleet.cpu_weight)
-        return self.cgroups.place(node_id, memory_bytes=memory_bytes, cpu_weight=weight)
+        return self.cgroups.place(node_id, memory_bytes=limits.memory_hard_limit_bytes, cpu_weight=limits.cpu_weight)
 
-    def _limits(self, own: NodeSettings) -> Limits:
-        fleet = self.settings.supervision
-        hard, weight = _either(own.memory_hard_limit_bytes, fleet.memory_hard_limit_bytes), own.cpu_weight
+    def _limits(self, limits: NodeLimits) -> Limits:
+        """Give what the process sets for itself: all of it where no cgroup holds memory and CPU."""
+        alone = self.cgroups is None
         return Limits(
-            data_bytes=hard if self.cgroups is None else 0,
-            open_files=_either(own.open_files_limit, fleet.open_files_limit),
-            niceness=niceness_of(_either(weight, fleet.cpu_weight)) if self.cgroups is None else 0,
-            log_bytes_s=fleet.log_rate_bytes_s,
+            data_bytes=limits.memory_hard_limit_bytes if alone else 0,
+            open_files=limits.open_files_limit,
+            niceness=niceness_of(limits.cpu_weight) if alone else 0,
+            log_bytes_s=self.settings.supervision.log_rate_bytes_s,
         )
 
     async def _sealed_token(self, node: Node) -> bytes:
@@ -176,10 +167,6 @@ class Launcher:
             api_base=settings.discord.api_base,
             gateway_url=settings.discord.gateway_url,
         )
-
-
-def _either(own: int | None, fleet: int) -> int:
-    return fleet if own is None else own
 
 
 def _check_budget(name: str, path: Path, *, spend: bool) -> None:

@@ -36,7 +36,8 @@ from master.services.error_reports import ErrorReports
 from master.services.licensing import Licensing
 from master.settings import HandshakeSettings, SupervisionSettings
 from master.supervision.clock import Clock
-from master.supervision.supervisor import Pulse, Supervisor
+from master.supervision.specification import Pulse
+from master.supervision.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 

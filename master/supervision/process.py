@@ -28,6 +28,13 @@ class ExitReport:
     cpu_s: float = 0.0
     peak_rss_bytes: int = 0
 
+    @property
+    def used(self) -> str:
+        """What it used, in words; empty when nobody measured."""
+        if not self.peak_rss_bytes:
+            return ""
+        return f"used {self.cpu_s:.1f} CPU-s and {self.peak_rss_bytes >> 20} MB at most"
+
     def __str__(self) -> str:
         if self.signal is not None:
             try:
@@ -90,6 +97,8 @@ class NodeProcess:
         Of that very process, opened before anybody could reap it; it is closed here.
     boot
         What the process waits for; see :meth:`let_go`.
+    bounded_output
+        It keeps its log to a rate by itself; what somebody else started, or runs foreign code alone, does not.
 
     Raises
     ------
@@ -104,8 +113,10 @@ class NodeProcess:
         *,
         pidfd: int | None = None,
         boot: HeldBoot | None = None,
+        bounded_output: bool = False,
     ) -> None:
         self.pid = pid
+        self.bounded_output = bounded_output
         self._boot = boot
         self.on_stopped: Callable[[], None] | None = None
         """Told when a signal stopped the process, by whoever noticed."""

@@ -7,10 +7,9 @@ import logging
 import random
 import signal
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from master.errors import FleetError
 from master.settings import SupervisionSettings
@@ -21,7 +20,8 @@ from master.supervision.limits import OomWitness
 from master.supervision.process import ExitReport, NodeProcess, is_process
 from master.supervision.restart_policy import RestartPolicy
 from master.supervision.run_records import RunRecords
-from master.supervision.spawner import Spawner, SpawnRequest
+from master.supervision.spawner import Spawner
+from master.supervision.specification import NodeSpec, Pulse
 from master.supervision.states import NodeState, ProcessEvent, ProcessEventKind, may_follow
 
 log = logging.getLogger(__name__)
@@ -34,63 +34,6 @@ STOPS_BORNE, STOPS_WINDOW_S = 5, 60.0
 OVER_MEMORY_LIMIT = "over its memory limit"
 _ASKED = "asked to restart"
 _HOLDS_UP = frozenset({NodeState.STOPPED, NodeState.STARTING, NodeState.STOPPING, NodeState.BACKOFF})
-
-
-def _nothing(_expected: bool) -> None:
-    """For a node that leaves its successor nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSpec:
-    """What the supervisor needs to know of a node.
-
-    Parameters
-    ----------
-    readiness
-        ``handshake``: ready by its own word, alive by its pulse. ``process``: by running.
-    build
-        Called for each start; gathers token, key and environment afresh.
-    after
-        Names of nodes that are started first: this one waits until they are ready, or given up.
-    memory_limit_bytes
-        Above it the node is restarted gracefully; 0 for no limit.
-    memory_hard_limit_bytes
-        What the kernel holds it to; here only to say so when it was ended for that.
-    bounded_output
-        Its log cannot grow faster than a limit that it keeps itself.
-    expect_successor
-        Tells the running node whether another process takes over when it ends; may block.
-    """
-
-    node_id: str
-    name: str
-    folder: Path
-    readiness: Literal["handshake", "process"]
-    priority: int
-    build: Callable[[], Awaitable[SpawnRequest]]
-    after: tuple[str, ...] = ()
-    memory_limit_bytes: int = 0
-    memory_hard_limit_bytes: int = 0
-    bounded_output: bool = False
-    expect_successor: Callable[[bool], None] = _nothing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pulse:
-    """What a node says with each pulse.
-
-    Parameters
-    ----------
-    interval_s
-        When the next one is due: seconds on the local socket, minutes in the channel.
-    """
-
-    uptime_s: float
-    latency_ms: float | None
-    guilds: int
-    state: str
-    interval_s: float
-    cogs_failed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +246,7 @@ class Runner:
             return False
         try:
             self.process = NodeProcess(pid)
-        except (ProcessLookupError, OSError):
+        except OSError:
             return False
         self._wanted = True
         self._begin("adopted")
@@ -521,7 +464,7 @@ class Runner:
             exit_code=report.exit_code,
             signal_number=report.signal,
             uptime_s=uptime,
-            detail=self.last_exit,
+            detail="; ".join(part for part in (self.last_exit, report.used) if part),
         )
         self._replace, self._killed = "", False
         if not self._wanted:

@@ -22,11 +22,10 @@ from master.supervision.limits import OomWitness
 from master.supervision.logs import NodeLogs
 from master.supervision.process import Usage
 from master.supervision.run_records import RunRecord, RunRecords
-from master.supervision.runner import OVER_MEMORY_LIMIT, NodeSpec, Pulse, Runner, Surroundings
+from master.supervision.runner import OVER_MEMORY_LIMIT, Runner, Surroundings
 from master.supervision.spawner import Spawner
+from master.supervision.specification import NodeSpec, Pulse
 from master.supervision.states import NodeState, ProcessEvent
-
-__all__ = ["NodeSpec", "NodeView", "Pulse", "Supervisor"]
 
 log = logging.getLogger(__name__)
 
@@ -173,8 +172,8 @@ class Supervisor:
     async def _rotate_logs(self) -> None:
         everyone = self._sweeps % ROTATE_ALL_EVERY == 0
         if everyone or self._sweeps % ROTATE_EVERY == 0:
-            runners = self._runners.values()
-            names = [runner.spec.name for runner in runners if everyone or not runner.spec.bounded_output]
+            running = ((runner.spec.name, runner.process) for runner in self._runners.values())
+            names = [name for name, process in running if everyone or (process and not process.bounded_output)]
             if names:
                 await asyncio.to_thread(self._logs.rotate, names)
 
@@ -316,7 +315,8 @@ class Supervisor:
 
     def history(self, node_id: str) -> NodeHistory:
         """Give what a node used in the last minutes and hours."""
-        return self._histories.get(self._runner(node_id).spec.node_id) or NodeHistory()
+        self._runner(node_id)
+        return self._histories.get(node_id) or NodeHistory()
 
     async def read_details(self, node_id: str) -> None:
         """Read a node's details now, for whoever looks at it."""

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,9 +157,9 @@ class _Connection:
             self.close()
             raise ZygoteGone(f"the zygote did not answer ({type(error).__name__})") from error
 
-    def watch(self, forked: _Forked, boot: BootPipe) -> NodeProcess:
+    def watch(self, forked: _Forked, boot: BootPipe, *, bounded_output: bool) -> NodeProcess:
         """Give the process that was forked."""
-        process = NodeProcess(forked.pid, forked.report, pidfd=forked.pidfd, boot=boot)
+        process = NodeProcess(forked.pid, forked.report, pidfd=forked.pidfd, boot=boot, bounded_output=bounded_output)
         if not forked.report.done():
             self._processes[forked.pid] = process
         return process
@@ -206,10 +206,22 @@ class ZygoteSpawner:
     ----------
     environment
         What the zygote itself may see; nothing secret.
+    libraries
+        Gives the folders and files that an upgrade of what nodes import writes to.
+    look_every_s
+        How often they are looked at, at most.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        *,
+        libraries: Callable[[], list[Path]] | None = None,
+        look_every_s: float = LIBRARIES_LOOK_S,
+    ) -> None:
         self._environment = dict(environment)
+        self._libraries = libraries or library_folders
+        self._look_every_s = look_every_s
         self._plain = PlainSpawner()
         self._connection: _Connection | None = None
         self._retired: list[_Connection] = []
@@ -262,7 +274,7 @@ class ZygoteSpawner:
             boot.close_reading()
             for descriptor in opened:
                 os.close(descriptor)
-        return zygote.watch(forked, boot)
+        return zygote.watch(forked, boot, bounded_output=request.limits.log_bytes_s > 0)
 
     async def _zygote(self) -> _Connection | None:
         async with self._starting:
@@ -286,10 +298,10 @@ class ZygoteSpawner:
     def _libraries_changed(self, connection: _Connection) -> bool:
         """Look at the libraries, but not for each of a hundred starts anew."""
         now = time.monotonic()
-        if now - self._looked_at < LIBRARIES_LOOK_S:
+        if now - self._looked_at < self._look_every_s:
             return False
         self._looked_at = now
-        return connection.libraries != libraries_signature()
+        return connection.libraries != _signature(self._libraries())
 
     def _retire(self, connection: _Connection) -> None:
         self._retired = [old for old in self._retired if old.is_open]
@@ -298,7 +310,7 @@ class ZygoteSpawner:
             self._retired.append(connection)
 
     async def _start(self) -> _Connection:
-        libraries = libraries_signature()
+        libraries = _signature(self._libraries())
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             command = [sys.executable, "-m", "master.supervision.zygote", str(theirs.fileno()), *PRELOAD]
@@ -337,9 +349,9 @@ def library_folders() -> list[Path]:
     return [*sorted(folders), own, *sorted(own.glob("*.py"))]
 
 
-def libraries_signature() -> int:
+def _signature(paths: list[Path]) -> int:
     """Tell libraries on disk from changed ones: a number over the times of their folders."""
-    return hash(tuple(path.stat().st_mtime_ns for path in library_folders() if path.exists()))
+    return hash(tuple(path.stat().st_mtime_ns for path in paths if path.exists()))
 
 
 def _report_of(answer: Answer) -> ExitReport:

@@ -17,9 +17,9 @@ import pytest
 from master.supervision.errors import SpawnFailed, StartDeferred
 from master.supervision.process import ExitReport, NodeProcess, is_process
 from master.supervision.spawner import Limits, PlainSpawner, SpawnRequest
-from master.supervision.states import NodeState, ProcessEvent
+from master.supervision.states import NodeState
 from master.supervision.states import ProcessEventKind as K
-from master.supervision.zygote_spawner import ZygoteSpawner
+from master.supervision.zygote_spawner import ZygoteSpawner, library_folders
 from tests.supervision.conftest import SLEEPS, MakeRig, Rig
 from tests.supervision.test_zygote import ENVIRONMENT, WAITS, request_for, zygote_of
 
@@ -98,15 +98,17 @@ def _cwd(process: psutil.Process) -> str:
         return ""
 
 
-async def test_new_libraries_bring_a_new_zygote_and_leave_the_nodes_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installer_changes_what_is_looked_at() -> None:
+    # It adds and removes the .dist-info folders, which changes the time of the folder they are in.
+    site_packages = Path(psutil.__file__).parents[1]
+    assert site_packages in library_folders()
+    assert list(site_packages.glob("discord*.dist-info"))
+
+
+async def test_new_libraries_bring_a_new_zygote_and_leave_the_nodes_alone(tmp_path: Path) -> None:
     library = tmp_path / "library"
     library.mkdir()
-    # The folder that is looked at: an installer would change the real one.
-    monkeypatch.setattr("master.supervision.zygote_spawner.library_folders", lambda: [library])
-    monkeypatch.setattr("master.supervision.zygote_spawner.LIBRARIES_LOOK_S", 0.0)
-    spawner = ZygoteSpawner(ENVIRONMENT)
+    spawner = ZygoteSpawner(ENVIRONMENT, libraries=lambda: [library], look_every_s=0.0)
     old = await spawner.spawn(request_for(tmp_path, WAITS, name="old"))
     same = await spawner.spawn(request_for(tmp_path, WAITS, name="same"))
     old_zygote = zygote_of(old)
@@ -405,13 +407,7 @@ async def test_a_mistake_of_ours_costs_no_second_copy(rig: Rig) -> None:
     node = rig.add("atlas", SLEEPS)
     await rig.supervisor.start(node)
     rig.verify(node, interval_s=0.05)
-    pid, listen = rig.pid(node), rig.note
-
-    def break_once(event: ProcessEvent) -> None:
-        rig.note = listen  # type: ignore[method-assign]
-        raise ZeroDivisionError("as it must")
-
-    rig.note = break_once  # type: ignore[method-assign]
+    pid, rig.breaks_once = rig.pid(node), True
     adopted = await rig.wait_event(node, K.SPAWNED, count=2)
     assert (adopted.pid, adopted.detail) == (pid, "adopted")
     assert rig.pid(node) == pid

@@ -15,8 +15,8 @@ import pytest
 from master.supervision.errors import SpawnFailed, StateTimedOut
 from master.supervision.probe import map_processes
 from master.supervision.process import NodeProcess
+from master.supervision.specification import Pulse
 from master.supervision.states import NodeState, ProcessEventKind
-from master.supervision.supervisor import Pulse
 from tests.supervision.conftest import EXITS, IGNORES_SIGTERM, SLEEPS, MakeRig, Rig
 
 K = ProcessEventKind
