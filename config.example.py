@@ -3,27 +3,20 @@
 import os
 
 # The ledger: where the fleet remembers its nodes, licences and history.
-# SQLite needs nothing; a path is relative to this file. For SQL Server give the fields instead:
-# DATABASE = {
-#     "DRIVER": "ODBC Driver 18 for SQL Server",
-#     "SERVER": "localhost,1433",
-#     "DATABASE": "DISCORDBOT",
-#     "USER": "fleetmaster",
-#     "PASSWORD": os.environ["DATABASE_PASSWORD"],
-#     "TRUSTED_CONNECTION": False,      # True: Windows or Kerberos login, without USER and PASSWORD
-#     "ENCRYPT": True,
-#     "TRUST_CERTIFICATE": False,       # True for a self-signed certificate
-# }
+# SQLite needs nothing; a path is relative to this file. docs/sql-server.md leads to SQL Server.
 DATABASE = {
     "URL": "sqlite:///state/ledger.db",
-    # Or SQL Server (pip install 'fleetmaster[sqlserver]'); a DRIVER may be named, or is found:
+    # For SQL Server these instead of the URL (pip install 'fleetmaster[sqlserver]'):
     # "SERVER": "box,1433",
     # "DATABASE": "DISCORDBOT",
     # "USER": "fleetmaster",
     # "PASSWORD": os.environ["LEDGER_PASSWORD"],
+    # "DRIVER": "ODBC Driver 18 for SQL Server",  # left out: the best that is installed
     # "TRUSTED_CONNECTION": False,  # True: with the operating system's account, without user and password
     # "ENCRYPT": True,
     # "TRUST_CERTIFICATE": False,  # True for a self-signed one
+    # "CONNECT_TIMEOUT_S": 10,
+    # "STATEMENT_TIMEOUT_S": 15,
 }
 
 IDENTITY = {
@@ -119,6 +112,7 @@ RETENTION = {
     "ERROR_EVENTS": 180,
     "PATCH_TRACKING": 365,
     "SOLUTION_RUNS": 365,
+    "PULSE_SNAPSHOTS": 30,
 }
 
 HANDSHAKE = {

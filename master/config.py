@@ -154,6 +154,8 @@ _SECTIONS = (
     "STATE_DIR",
 )
 
+_DATABASE_TIMEOUTS = {"CONNECT_TIMEOUT_S": "connect_timeout_s", "STATEMENT_TIMEOUT_S": "statement_timeout_s"}
+
 _COLOURS = {"SUCCESS": "success", "ERROR": "error", "WARNING": "warning", "INFORMATION": "information"}
 
 
@@ -253,6 +255,7 @@ class _Builder:
             "TRUSTED_CONNECTION",
             "ENCRYPT",
             "TRUST_CERTIFICATE",
+            *_DATABASE_TIMEOUTS,
         )
         section = self._read.section(self._values, "DATABASE", known)
         if "SERVER" in section:
@@ -266,7 +269,19 @@ class _Builder:
             # Not shown: it may hold a password.
             self._read.report("DATABASE['URL']", "is for no database we know", "sqlite:///... or mssql+pyodbc://...")
             return None
-        return DatabaseSettings(url=Secret(url))
+        return DatabaseSettings(url=Secret(url), **self._timeouts(section))
+
+    def _timeouts(self, section: dict[str, Any]) -> dict[str, float]:
+        found = {}
+        for key, name in _DATABASE_TIMEOUTS.items():
+            value = section.get(key)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.01 <= value <= 600:
+                self._read.report(f"DATABASE[{key!r}]", f"is {shown(value)}", "seconds, from 0.01 to 600")
+                continue
+            found[name] = float(value)
+        return found
 
     def _sql_server(self, section: dict[str, Any]) -> DatabaseSettings | None:
         trusted = bool(section.get("TRUSTED_CONNECTION"))
@@ -287,7 +302,8 @@ class _Builder:
             parts["UID"] = str(section["USER"])
             parts["PWD"] = "{" + str(section["PASSWORD"]).replace("}", "}}") + "}"
         connection = ";".join(f"{name}={value}" for name, value in parts.items())
-        return DatabaseSettings(url=Secret(f"mssql+pyodbc:///?odbc_connect={quote_plus(connection)}"))
+        url = f"mssql+pyodbc:///?odbc_connect={quote_plus(connection)}"
+        return DatabaseSettings(url=Secret(url), **self._timeouts(section))
 
     def _emojis(self) -> EmojiSettings:
         known = tuple(field.name.upper() for field in fields(EmojiSettings))

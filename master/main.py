@@ -18,7 +18,12 @@ from master.discord_rest import DiscordTokenInspector
 from master.errors import ExitCode
 from master.instance import InstanceLock
 from master.ledger.database import Ledger
+from master.ledger.errors import LedgerError
+from master.ledger.writing import Away
+from master.security.derivation import MasterSecret
 from master.security.tokens import check_token_format
+from master.services.alerts import AlertLevel
+from master.services.auditing import audit_chain_of
 from master.services.container import DiscordView, Services, build_services
 from master.services.launching import node_environment
 from master.services.verification import Source
@@ -32,6 +37,7 @@ log = logging.getLogger(__name__)
 
 WORKER_THREADS = 4
 """For files and /proc: short jobs, and each thread costs memory for good."""
+_RECOVER_AGAIN_S = 5.0
 
 
 class Presence(Protocol):
@@ -91,7 +97,8 @@ async def run_master(settings: Settings) -> ExitCode:
     lock = InstanceLock(settings.lock_path)
     lock.acquire()
     try:
-        ledger = await Ledger.open(settings.database)
+        chain = audit_chain_of(MasterSecret(settings.identity.master_secret))
+        ledger = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir)
         try:
             await _run_with(settings, ledger)
         finally:
@@ -120,7 +127,11 @@ async def _run_with(settings: Settings, ledger: Ledger) -> None:
     control = ControlServer(
         settings.control_socket_path, services, lambda stop_nodes: ending.ask(stop_nodes=stop_nodes)
     )
-    await services.onboarding.recover()
+    _listen_to_ledger(services)
+    if ledger.away is None:
+        await services.onboarding.recover()
+    else:
+        services.onboarding.hold()
     await services.fleet.load()
     await nodes.start()
     await control.start()
@@ -128,7 +139,12 @@ async def _run_with(settings: Settings, ledger: Ledger) -> None:
         async with asyncio.TaskGroup() as group:
             supervising = group.create_task(services.supervisor.run(), name="supervisor")
             presence = group.create_task(discord.run(services), name="discord")
-            pruning = group.create_task(services.retention.run(), name="retention")
+            housekeeping = [
+                group.create_task(services.retention.run(), name="retention"),
+                group.create_task(services.memory.run(), name="memory"),
+                group.create_task(services.snapshots.run(), name="snapshots"),
+                group.create_task(_recover_when_back(services), name="recovery"),
+            ]
             watchdog = group.create_task(feed_watchdog(os.environ), name="watchdog")
             await spawner.warm()
             opening = group.create_task(services.fleet.open(), name="opening")
@@ -143,12 +159,43 @@ async def _run_with(settings: Settings, ledger: Ledger) -> None:
             presence.cancel()
             supervising.cancel()
             watchdog.cancel()
-            pruning.cancel()
+            for task in housekeeping:
+                task.cancel()
     finally:
         await control.close()
         await nodes.close()
         await spawner.close()
         await ledger.flush()
+
+
+async def _recover_when_back(services: Services) -> None:
+    """Clean up what an earlier master left half-made, once the ledger tells what that is."""
+    while services.onboarding.held:
+        await services.ledger.wait_here()
+        try:
+            await services.onboarding.recover()
+        except LedgerError as error:
+            log.warning("half-made nodes could not be looked for", extra={"why": error.message})
+            await asyncio.sleep(_RECOVER_AGAIN_S)
+
+
+def _listen_to_ledger(services: Services) -> None:
+    """Tell the operator when the database goes away, and when it is back."""
+
+    def away(found: Away) -> None:
+        services.announcer.alert(
+            AlertLevel.ERROR,
+            "The database is away",
+            key="ledger:away",
+            text=f"{found.why}. {found.hint}\nThe fleet goes on; what would be written waits on disk.",
+        )
+
+    def back() -> None:
+        services.announcer.alert(AlertLevel.SUCCESS, "The database is back", key="ledger:back")
+
+    services.ledger.on_away, services.ledger.on_return = away, back
+    if services.ledger.away is not None:
+        away(services.ledger.away)
 
 
 def _presence(settings: Settings) -> Presence:

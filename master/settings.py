@@ -153,6 +153,7 @@ class RetentionSettings:
     error_events: int = 180
     patch_tracking: int = 365
     solution_runs: int = 365
+    pulse_snapshots: int = 30
 
     def days_of(self, table: str) -> int:
         """Give the days of a table."""
@@ -226,6 +227,16 @@ class Settings:
     def backups_dir(self) -> Path:
         """Where `fleet backup` puts its files."""
         return self.state_dir / "backups"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Where writes wait while the database is away."""
+        return self.state_dir / "spool"
+
+    @property
+    def memory_path(self) -> Path:
+        """What supervision needs of the ledger, for a start while the database is away."""
+        return self.state_dir / "memory.bin"
 
     @property
     def runs_dir(self) -> Path:

@@ -28,8 +28,12 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON node_tokens TO fleetmaster_master;
 GRANT SELECT, INSERT, UPDATE, DELETE ON error_events TO fleetmaster_master;
 GRANT SELECT, INSERT, DELETE ON process_events TO fleetmaster_master;
 GRANT SELECT, INSERT, DELETE ON handshake_events TO fleetmaster_master;
+GRANT SELECT, INSERT, DELETE ON pulse_snapshots TO fleetmaster_master;
 GRANT SELECT, INSERT, DELETE ON patch_tracking TO fleetmaster_master;
 GRANT SELECT, INSERT, UPDATE, DELETE ON solution_runs TO fleetmaster_master;
+
+-- Which writes of the master are applied.
+GRANT SELECT, INSERT, UPDATE, DELETE ON applied_writes TO fleetmaster_master;
 
 -- The audit log: read and add, and nothing else, whatever other roles the login may have.
 GRANT SELECT, INSERT ON audit_log TO fleetmaster_master;

@@ -1,4 +1,4 @@
--- The ledger of Fleetmaster on SQL Server 2017 or later, at revision 0002.
+-- The ledger of Fleetmaster on SQL Server 2017 or later, at revision 0003.
 -- Rendered from the migrations by `python -m master.ledger.rendering`; do not edit.
 -- It may be run again: what is there already is left as it is.
 SET XACT_ABORT ON;
@@ -302,7 +302,32 @@ CREATE INDEX ix_solution_runs_node_id_at ON solution_runs (node_id, at);
 IF INDEXPROPERTY(OBJECT_ID(N'solution_runs'), N'ix_solution_runs_solution_id_at', 'IndexID') IS NULL
 CREATE INDEX ix_solution_runs_solution_id_at ON solution_runs (solution_id, at);
 
-IF NOT EXISTS (SELECT 1 FROM alembic_version)
-INSERT INTO alembic_version (version_num) VALUES (N'0002');
+IF OBJECT_ID(N'applied_writes', N'U') IS NULL
+CREATE TABLE applied_writes (
+    session_id NVARCHAR(26) NOT NULL,
+    sequence BIGINT NOT NULL,
+    at DATETIME2(3) NOT NULL,
+    CONSTRAINT pk_applied_writes PRIMARY KEY (session_id),
+    CONSTRAINT ck_applied_writes_sequence CHECK (sequence >= 1)
+);
 
-UPDATE alembic_version SET version_num = N'0002' WHERE version_num < N'0002';
+IF OBJECT_ID(N'pulse_snapshots', N'U') IS NULL
+CREATE TABLE pulse_snapshots (
+    id NVARCHAR(26) NOT NULL,
+    at DATETIME2(3) NOT NULL,
+    node_id NVARCHAR(26) NOT NULL,
+    state NVARCHAR(16) NOT NULL,
+    latency_ms INTEGER NULL,
+    guilds INTEGER NOT NULL,
+    memory_bytes BIGINT NULL,
+    CONSTRAINT pk_pulse_snapshots PRIMARY KEY (id),
+    CONSTRAINT fk_pulse_snapshots_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
+);
+
+IF INDEXPROPERTY(OBJECT_ID(N'pulse_snapshots'), N'ix_pulse_snapshots_node_id_at', 'IndexID') IS NULL
+CREATE INDEX ix_pulse_snapshots_node_id_at ON pulse_snapshots (node_id, at);
+
+IF NOT EXISTS (SELECT 1 FROM alembic_version)
+INSERT INTO alembic_version (version_num) VALUES (N'0003');
+
+UPDATE alembic_version SET version_num = N'0003' WHERE version_num < N'0003';

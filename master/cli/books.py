@@ -162,6 +162,13 @@ def ledger_status(home: HomeOption = None, as_json: JsonOption = False) -> None:
             return
         size = "" if found.bytes is None else f", {megabytes(found.bytes)} MB"
         console.print(f"{found.dialect}, revision {found.revision}{size}")
+        if found.away_since is not None:
+            console.print(Text.assemble(("✗ ", "red"), f"away since {_local_time(found.away_since)}: {found.away_why}"))
+        if found.waiting:
+            console.print(f"{found.waiting} writes wait on disk, {megabytes(found.waiting_bytes)} MB")
+        if found.given_up:
+            given_up = ", ".join(f"{count} of {worth}" for worth, count in found.given_up.items())
+            console.print(Text.assemble(("! ", "yellow"), f"given up, as too much waited: {given_up}"))
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("TABLE")
         table.add_column("ROWS", justify="right")

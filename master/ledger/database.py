@@ -1,98 +1,162 @@
-"""The ledger as the rest sees it: reads on one thread, writes grouped into transactions on another.
+"""The ledger as the rest sees it: reads on one thread, writes on another.
 
-The event loop never waits on the database. A write returns once it is durably committed; writes that wait at the same
-moment share one transaction, each in a savepoint of its own, so that a failing one fails alone.
+The event loop never waits on the database. A write returns once it is durably committed; one that is made of entries
+may wait, in the spool, for a database that is away, and returns once it is on disk there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import queue
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from master.ledger import migrations
+from master.ledger.audit import AuditChain
 from master.ledger.engine import explain, make_engine, parse_url, prepare_file
-from master.ledger.errors import LedgerRetryable, LedgerTimedOut, LedgerUnavailable
+from master.ledger.entries import Entry
+from master.ledger.errors import LedgerTimedOut, LedgerUnavailable
+from master.ledger.identifiers import ulid_of
+from master.ledger.spool import Spool, SpoolStatistics
+from master.ledger.writing import Away, LedgerStatistics, Writer
 from master.settings import DatabaseSettings
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-MAX_GROUP = 256
-RETRY_DELAYS_S = (0.05, 0.2, 0.8)
 SNAPSHOT_TIMEOUT_S = 600.0
-LINGER_S = 0.02
-"""How long a write that nobody waits for may wait for others, to share their commit."""
-MAX_WAITING = 20_000
-
-
-@dataclass(slots=True)
-class LedgerStatistics:
-    """What the writer did so far."""
-
-    writes: int = 0
-    groups: int = 0
-    failures: int = 0
-    dropped: int = 0
-    retries: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Write:
-    work: Callable[[Connection], Any]
-    done: Future[Any]
-    urgent: bool
-    """Whether somebody waits for the outcome."""
+CLOSE_TIMEOUT_S = 30.0
 
 
 class Ledger:
     """One open ledger; made by :meth:`open`."""
 
-    def __init__(self, writer: Engine, reader: Engine) -> None:
-        self._writer_engine = writer
-        self._reader_engine = reader
-        self._waiting: queue.Queue[_Write | None] = queue.Queue(MAX_WAITING)
-        self._thread = threading.Thread(target=self._write_forever, name="ledger-writer", daemon=True)
+    def __init__(
+        self, settings: DatabaseSettings, *, chain: AuditChain, spool_dir: Path | None, session_id: str
+    ) -> None:
+        self._url = parse_url(settings)
+        self._engine = make_engine(self._url, settings)
+        self._reader_engine = make_engine(self._url, settings, read_only=True)
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="ledger-reader")
-        self.statistics = LedgerStatistics()
-        self.dialect = writer.dialect.name
+        self._loop = asyncio.get_running_loop()
+        self._spool = None if spool_dir is None else Spool(spool_dir, session_id)
+        self._writer = Writer(
+            self._engine,
+            session_id=session_id,
+            spool=self._spool,
+            chain=chain,
+            prepare=self._prepare,
+            told=self._tell,
+        )
+        self._here = asyncio.Event()
+        self.on_away: Callable[[Away], None] = _ignore
+        self.on_return: Callable[[], None] = _nothing
+        """Both are called on the event loop; set once there is somebody to tell."""
+        self.dialect = self._engine.dialect.name
         """``sqlite`` or ``mssql``."""
 
     @classmethod
-    async def open(cls, settings: DatabaseSettings) -> Ledger:
+    async def open(
+        cls, settings: DatabaseSettings, *, chain: AuditChain | None = None, spool_dir: Path | None = None
+    ) -> Ledger:
         """Open the ledger, bringing its schema up to date first.
+
+        Parameters
+        ----------
+        chain
+            What audited actions hang in; None for who audits nothing.
+        spool_dir
+            Where entries wait while the database is away; with it, a ledger opens though its database is away.
+            None: they fail then.
 
         Raises
         ------
         LedgerError
             It cannot be opened, is not a database, cannot be written, or is newer than this program.
         """
-        return await asyncio.to_thread(cls._open, settings)
-
-    @classmethod
-    def _open(cls, settings: DatabaseSettings) -> Ledger:
-        url = parse_url(settings)
-        prepare_file(url)
-        writer = make_engine(url, settings)
+        chain = chain or AuditChain(b"")
+        ledger = cls(settings, chain=chain, spool_dir=spool_dir, session_id=ulid_of(datetime.now(UTC)))
         try:
-            migrations.bring_up_to_date(writer, url)
-        except SQLAlchemyError as error:
-            writer.dispose()
-            raise explain(error) from error
-        ledger = cls(writer, make_engine(url, settings, read_only=True))
-        ledger._thread.start()
+            await asyncio.to_thread(ledger._begin)
+        except BaseException:
+            ledger._let_go()
+            raise
+        if ledger.away is None:
+            ledger._here.set()
         return ledger
+
+    def _begin(self) -> None:
+        prepare_file(self._url)
+        if self._spool is not None:
+            self._spool.open()
+        trouble = None
+        try:
+            self._prepare()
+        except LedgerUnavailable as error:
+            if self._spool is None:
+                raise
+            trouble = error
+        self._writer.start(trouble)
+
+    def _prepare(self) -> None:
+        try:
+            migrations.bring_up_to_date(self._engine, self._url)
+        except SQLAlchemyError as error:
+            raise explain(error) from error
+
+    def _tell(self, away: Away | None) -> None:
+        """Pass news from the writer's thread to the loop."""
+        if away is None:
+            log.info("the ledger is back")
+        else:
+            log.error("the ledger is away", extra={"why": away.why, "hint": away.hint})
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._hear, away)
+
+    def _hear(self, away: Away | None) -> None:
+        if away is None:
+            self._here.set()
+            self.on_return()
+        else:
+            self._here.clear()
+            self.on_away(away)
+
+    @property
+    def away(self) -> Away | None:
+        """Since when and why the database does not answer; None while it does."""
+        return self._writer.away
+
+    @property
+    def statistics(self) -> LedgerStatistics:
+        """What was written so far."""
+        return self._writer.statistics
+
+    @property
+    def spooled(self) -> SpoolStatistics:
+        """What waits for the database."""
+        return SpoolStatistics() if self._spool is None else self._spool.statistics
+
+    async def waiting(self) -> list[Entry]:
+        """Give all that waits for a database which is away, in order; it is newer than what was read before.
+
+        Raises
+        ------
+        LedgerError
+        """
+        if self._spool is None:
+            return []
+        return await asyncio.to_thread(self._spool.entries)
+
+    async def wait_here(self) -> None:
+        """Wait until the database answers, and all that waited for it is applied."""
+        await self._here.wait()
 
     async def read(self, query: Callable[[Connection], T], *, timeout_s: float = 10.0) -> T:
         """Run ``query`` on the reader's thread.
@@ -101,6 +165,9 @@ class Ledger:
         ------
         LedgerError
         """
+        if self.away is not None and self.dialect != "sqlite":
+            # It would wait for a connection's time-out, and so would whoever reads next.
+            raise LedgerUnavailable(f"the ledger is away: {self.away.why}", hint=self.away.hint)
         running = asyncio.get_running_loop().run_in_executor(self._readers, self._read, query)
         try:
             return await asyncio.wait_for(running, timeout_s)
@@ -131,7 +198,7 @@ class Ledger:
 
     def file_bytes(self) -> int | None:
         """Give the size of a SQLite ledger with its write-ahead log; None for a server's."""
-        path = self._writer_engine.url.database
+        path = self._url.database
         if self.dialect != "sqlite" or not path:
             return None
         return sum(Path(name).stat().st_size for name in (path, f"{path}-wal") if Path(name).exists())
@@ -145,10 +212,27 @@ class Ledger:
             A constraint refused a row; nothing of ``work`` was written.
         LedgerError
             Nothing of ``work`` was written.
+        LedgerUnavailable
+            Nothing was written, unless the connection broke between the commit and its answer and the database stays
+            away.
         LedgerTimedOut
             It may still be written; so it may be when the caller is cancelled. Later writes come after it.
         """
-        done = self._enqueue(work, urgent=True)
+        return await self._settled(self._writer.submit(work), timeout_s)
+
+    async def keep(self, *entries: Entry, timeout_s: float = 15.0) -> None:
+        """Write entries in one transaction; returns once they are durably in the ledger, or in its spool.
+
+        Raises
+        ------
+        LedgerError
+            They are in neither.
+        LedgerTimedOut
+            They may still be written.
+        """
+        await self._settled(self._writer.submit_entries(entries, urgent=True), timeout_s)
+
+    async def _settled(self, done: Future[T], timeout_s: float) -> T:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(done), timeout_s)
         except TimeoutError:
@@ -156,110 +240,45 @@ class Ledger:
                 f"the ledger did not write within {timeout_s:g} s", hint="`fleet doctor` looks closer"
             ) from None
 
-    def post(self, work: Callable[[Connection], object], *, describe: str) -> None:
-        """Write without waiting; a failure is logged under ``describe``."""
+    def post(self, *entries: Entry) -> None:
+        """Write entries without waiting; a failure is logged."""
+        kinds = ", ".join(type(entry).__name__ for entry in entries)
         try:
-            done = self._enqueue(work, urgent=False)
+            done = self._writer.submit_entries(entries, urgent=False)
         except LedgerUnavailable:
             self.statistics.dropped += 1
-            log.error("write dropped: the ledger's queue is full", extra={"write": describe})
+            log.error("write dropped: the ledger's queue is full", extra={"write": kinds})
             return
 
         def report(finished: Future[Any]) -> None:
             error = None if finished.cancelled() else finished.exception()
             if error is not None:
-                log.error("write failed", extra={"write": describe, "why": str(error)})
+                log.error("write failed", extra={"write": kinds, "why": str(error)})
 
         done.add_done_callback(report)
 
-    def _enqueue(self, work: Callable[[Connection], Any], *, urgent: bool) -> Future[Any]:
-        done: Future[Any] = Future()
-        try:
-            self._waiting.put_nowait(_Write(work, done, urgent))
-        except queue.Full:
-            raise LedgerUnavailable(
-                f"{MAX_WAITING} writes wait for the ledger", hint="the database is too slow or away"
-            ) from None
-        return done
-
     async def flush(self) -> None:
-        """Wait until all that was posted so far is written."""
-        await self.write(lambda _connection: None)
+        """Wait until all that was posted so far is in the ledger, or in its spool."""
+        try:
+            await self.write(lambda _connection: None)
+        except LedgerUnavailable:
+            if self.away is None:
+                raise
 
     async def close(self) -> None:
-        """Write what waits, and let go of the database."""
-        if self._thread.is_alive():
-            await asyncio.to_thread(self._waiting.put, None)
-            await asyncio.to_thread(self._thread.join, 30.0)
-        await asyncio.to_thread(self._readers.shutdown)
-        self._writer_engine.dispose()
+        """Write or spool what waits, and let go of the database."""
+        await asyncio.to_thread(self._writer.stop, CLOSE_TIMEOUT_S)
+        await asyncio.to_thread(self._let_go)
+
+    def _let_go(self) -> None:
+        self._readers.shutdown()
+        self._engine.dispose()
         self._reader_engine.dispose()
 
-    def _write_forever(self) -> None:
-        last = False
-        while not last:
-            first = self._waiting.get()
-            if first is None:
-                return
-            group = [first]
-            last = self._fill(group)
-            self._write_group(group)
 
-    def _fill(self, group: list[_Write]) -> bool:
-        """Add what waits, and while nobody waits for the outcome what comes soon; True when the ledger closes."""
-        until = time.monotonic() + LINGER_S
-        hurry = group[0].urgent
-        while len(group) < MAX_GROUP:
-            try:
-                patience = 0.0 if hurry else max(until - time.monotonic(), 0.0)
-                following = self._waiting.get(block=patience > 0, timeout=patience or None)
-            except queue.Empty:
-                return False
-            if following is None:
-                return True
-            group.append(following)
-            hurry = hurry or following.urgent
-        return False
+def _ignore(_away: Away) -> None:
+    """Nobody listens yet."""
 
-    def _write_group(self, group: list[_Write]) -> None:
-        # What its caller gave up before it began is not written; from here on it is.
-        live = [write for write in group if write.done.set_running_or_notify_cancel()]
-        outcomes = self._try_group(live)
-        self.statistics.groups += 1
-        for write, value, failure in outcomes:
-            self.statistics.writes += 1
-            if failure is not None:
-                self.statistics.failures += 1
-                write.done.set_exception(failure)
-            else:
-                write.done.set_result(value)
 
-    def _try_group(self, live: list[_Write]) -> list[tuple[_Write, Any, Exception | None]]:
-        """Write a group in one transaction; a deadlock, a lost connection or a busy file is tried again."""
-        attempt = 0
-        while True:
-            try:
-                with self._writer_engine.begin() as connection:
-                    return [(write, *self._write_one(connection, write)) for write in live]
-            except SQLAlchemyError as error:
-                explained = explain(error)
-                if attempt == len(RETRY_DELAYS_S) or not isinstance(explained, LedgerRetryable):
-                    return [(write, None, explained) for write in live]
-            self.statistics.retries += 1
-            log.info("the ledger asks to be tried again", extra={"why": explained.message})
-            time.sleep(RETRY_DELAYS_S[attempt])
-            attempt += 1
-
-    def _write_one(self, connection: Connection, write: _Write) -> tuple[Any, Exception | None]:
-        """Run one write in its own savepoint; whatever it raises is its caller's to see, not the group's."""
-        try:
-            with connection.begin_nested():
-                return write.work(connection), None
-        except SQLAlchemyError as error:
-            explained = explain(error)
-            if connection.invalidated or isinstance(explained, LedgerRetryable):
-                # The server has rolled back the whole transaction, or will not go on with it.
-                raise
-            return None, explained
-        except Exception as error:
-            return None, error
+def _nothing() -> None:
+    """Nobody listens yet."""

@@ -92,17 +92,37 @@ def make_engine(url: URL, settings: DatabaseSettings, *, read_only: bool = False
             )
             _set_up_sqlite(engine, read_only=read_only)
             return engine
-        return create_engine(
-            _with_driver(url),
-            pool_pre_ping=True,
-            use_insertmanyvalues=False,
-            connect_args={"timeout": int(settings.connect_timeout_s)},
-        )
+        return make_pool(_with_driver(url), settings)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise LedgerError(
             f"the driver for {url.drivername} is not installed ({error})",
             hint="for SQL Server: pip install 'fleetmaster[sqlserver]'",
         ) from error
+
+
+def make_pool(url: URL, settings: DatabaseSettings) -> Engine:
+    """Make an engine over ODBC: one connection, looked at before it is used, with time-outs on login and statements."""
+    engine = create_engine(
+        url,
+        pool_size=1,
+        max_overflow=1,
+        pool_timeout=settings.connect_timeout_s,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        use_insertmanyvalues=False,
+        connect_args={"timeout": _whole_seconds(settings.connect_timeout_s)},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: object) -> None:
+        connection.timeout = _whole_seconds(settings.statement_timeout_s)
+
+    return engine
+
+
+def _whole_seconds(seconds: float) -> int:
+    """Give what ODBC understands; 0 would mean for ever."""
+    return max(1, round(seconds))
 
 
 def _with_driver(url: URL) -> URL:

@@ -18,7 +18,12 @@ class _Moment(Protocol):
 
 def new_ulid(clock: _Clock) -> str:
     """Make a ULID: 48 bits of milliseconds, 80 random bits, in Crockford base32."""
-    return _encode(int(clock.now().timestamp() * 1000) << 80 | secrets.randbits(80))
+    return ulid_of(clock.now())
+
+
+def ulid_of(moment: _Moment) -> str:
+    """Make a ULID of a moment."""
+    return _encode(int(moment.timestamp() * 1000) << 80 | secrets.randbits(80))
 
 
 def first_ulid_of(moment: _Moment) -> str:

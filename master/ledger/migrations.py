@@ -24,7 +24,7 @@ from master.settings import DatabaseSettings
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD_REVISION = "0002"
+HEAD_REVISION = "0003"
 """The newest revision in sql/versions; a test holds the two together."""
 MIGRATION_TIMEOUT_S = 300.0
 

@@ -136,6 +136,20 @@ class ProcessRecord(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class PulseSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """How a node stood at one moment; its pulses in between are nowhere but in memory."""
+
+    id: str
+    at: datetime
+    node_id: str
+    state: str
+    latency_ms: int | None
+    """To Discord's gateway; None when the node did not say."""
+    guilds: int
+    memory_bytes: int | None
+    """None when it was not read."""
+
+
 class Duplication(msgspec.Struct, frozen=True, kw_only=True):
     """One run of the duplication saga."""
 

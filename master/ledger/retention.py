@@ -12,6 +12,7 @@ from master.ledger.tables import (
     handshake_events,
     patch_tracking,
     process_events,
+    pulse_snapshots,
     solution_runs,
 )
 
@@ -22,6 +23,7 @@ PRUNABLE: dict[str, Table] = {
     "error_events": error_events,
     "process_events": process_events,
     "handshake_events": handshake_events,
+    "pulse_snapshots": pulse_snapshots,
 }
 BATCH_ROWS = 500
 

@@ -202,6 +202,29 @@ audit_log = Table(
     CheckConstraint("outcome IN ('done', 'refused', 'failed')", name="outcome"),
 )
 
+pulse_snapshots = Table(
+    "pulse_snapshots",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("node_id", _ulid, ForeignKey("nodes.id"), nullable=False),
+    Column("state", Unicode(16), nullable=False),
+    Column("latency_ms", Integer),
+    Column("guilds", Integer, nullable=False),
+    Column("memory_bytes", BigInteger),
+    Index("ix_pulse_snapshots_node_id_at", "node_id", "at"),
+)
+
+applied_writes = Table(
+    "applied_writes",
+    metadata,
+    # One run of a master: its writes are numbered from 1.
+    Column("session_id", _ulid, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    CheckConstraint("sequence >= 1", name="sequence"),
+)
+
 patches = Table(
     "patches",
     metadata,

@@ -20,6 +20,11 @@ def load(connection: Connection, node_id: str) -> bytes | None:
     return connection.execute(select(node_tokens.c.sealed).where(node_tokens.c.node_id == node_id)).scalar_one_or_none()
 
 
+def load_all(connection: Connection) -> dict[str, bytes]:
+    """Give every node's sealed token."""
+    return {row.node_id: row.sealed for row in connection.execute(select(node_tokens))}
+
+
 def delete(connection: Connection, node_id: str) -> None:
     """Forget a node's token."""
     connection.execute(node_tokens.delete().where(node_tokens.c.node_id == node_id))

@@ -12,12 +12,19 @@ from sqlalchemy import Connection
 from master.errors import FleetError
 from master.ledger.audit import AuditChain
 from master.ledger.database import Ledger
+from master.ledger.entries import Audited
 from master.ledger.records import Outcome
+from master.security.derivation import MasterSecret
 from master.services.actors import Actor, Operators
 from master.services.errors import NotAuthorised
 from master.supervision.clock import Clock
 
 log = logging.getLogger(__name__)
+
+
+def audit_chain_of(secret: MasterSecret) -> AuditChain:
+    """Give the chain that a master's audit log hangs in."""
+    return AuditChain(secret.derive("audit"))
 
 
 @dataclass(slots=True)
@@ -78,13 +85,6 @@ class Auditor:
         self, connection: Connection, actor: Actor, entry: AuditEntry, *, outcome: Outcome = Outcome.DONE
     ) -> None:
         """Write the row inside a transaction of the caller's, so that action and row are one."""
-        self._append(connection, actor, entry, outcome, entry.detail)
-        entry.written = True
-
-    async def _write(self, actor: Actor, entry: AuditEntry, outcome: Outcome, detail: str) -> None:
-        await self._ledger.write(lambda connection: self._append(connection, actor, entry, outcome, detail))
-
-    def _append(self, connection: Connection, actor: Actor, entry: AuditEntry, outcome: Outcome, detail: str) -> None:
         self._chain.append(
             connection,
             at=self._clock.now(),
@@ -93,5 +93,19 @@ class Auditor:
             action=entry.action,
             node_id=entry.node_id,
             outcome=outcome,
-            detail=detail,
+            detail=entry.detail,
+        )
+        entry.written = True
+
+    async def _write(self, actor: Actor, entry: AuditEntry, outcome: Outcome, detail: str) -> None:
+        await self._ledger.keep(
+            Audited(
+                at=self._clock.now(),
+                actor=actor.label,
+                face=actor.face,
+                action=entry.action,
+                node_id=entry.node_id,
+                outcome=outcome,
+                detail=detail,
+            )
         )

@@ -11,11 +11,12 @@ from sqlalchemy import Connection
 from master.errors import FleetError
 from master.ledger import inspection
 from master.ledger.archive import write_archive
-from master.ledger.audit import AuditChain, search
+from master.ledger.audit import search
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
 from master.ledger.migrations import HEAD_REVISION
 from master.security.derivation import MasterSecret
+from master.services.auditing import audit_chain_of
 from master.services.views import AuditView, BackupView, LedgerStatus, Soundness
 from master.settings import Settings
 from master.supervision.clock import Clock
@@ -29,14 +30,15 @@ class Bookkeeping:
     def __init__(self, settings: Settings, ledger: Ledger, secret: MasterSecret, clock: Clock) -> None:
         self._settings = settings
         self._ledger = ledger
-        self._chain = AuditChain(secret.derive("audit"))
+        self._chain = audit_chain_of(secret)
         self._archive_key = secret.derive("archive")
         self._clock = clock
 
     async def status(self) -> LedgerStatus:
         """Say what the ledger holds."""
-        rows = await self._ledger.snapshot(inspection.count_rows)
-        statistics = self._ledger.statistics
+        away, statistics, spooled = self._ledger.away, self._ledger.statistics, self._ledger.spooled
+        readable = away is None or self._ledger.dialect == "sqlite"
+        rows = await self._ledger.snapshot(inspection.count_rows) if readable else {}
         return LedgerStatus(
             dialect=self._ledger.dialect,
             revision=HEAD_REVISION,
@@ -46,6 +48,11 @@ class Bookkeeping:
             groups=statistics.groups,
             failures=statistics.failures,
             dropped=statistics.dropped,
+            away_since=None if away is None else away.since.timestamp(),
+            away_why="" if away is None else away.why,
+            waiting=spooled.records,
+            waiting_bytes=spooled.bytes,
+            given_up=dict(spooled.dropped),
         )
 
     async def verify(self) -> Soundness:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from master.ledger.audit import AuditChain
 from master.ledger.database import Ledger
 from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.vault import TokenVault
 from master.services.actors import Operators
 from master.services.alerts import Announcer
-from master.services.auditing import Auditor
+from master.services.auditing import Auditor, audit_chain_of
 from master.services.bookkeeping import Bookkeeping
 from master.services.directory import NodeDirectory
 from master.services.error_reports import ErrorReports
@@ -22,6 +21,8 @@ from master.services.launching import Launcher
 from master.services.licensing import Licensing
 from master.services.onboarding import Onboarding
 from master.services.process_journal import ProcessJournal
+from master.services.pulse_snapshots import PulseSnapshots
+from master.services.recollection import Memory
 from master.services.retention import Retention
 from master.services.verification import Verification
 from master.settings import Settings
@@ -51,7 +52,8 @@ class Services:
     verification: Verification
     bookkeeping: Bookkeeping
     retention: Retention
-    audit_chain: AuditChain
+    memory: Memory
+    snapshots: PulseSnapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +79,10 @@ def build_services(
     secret = MasterSecret(settings.identity.master_secret)
     vault = TokenVault(secret)
     directory = NodeDirectory()
+    memory = Memory(settings.memory_path, directory)
     operators = Operators(settings.operators)
     announcer = Announcer(clock)
-    audit_chain = AuditChain(secret.derive("audit"))
-    auditor = Auditor(ledger, audit_chain, clock, operators)
+    auditor = Auditor(ledger, audit_chain_of(secret), clock, operators)
     licensing = Licensing(LicenceCodes(secret), settings.licence_tiers, clock)
     logs = NodeLogs(
         settings.logs_dir, max_bytes=settings.supervision.log_max_bytes, files=settings.supervision.log_files
@@ -99,6 +101,7 @@ def build_services(
         secret=secret,
         ledger=ledger,
         directory=directory,
+        memory=memory,
         supervisor=supervisor,
         licensing=licensing,
         announcer=announcer,
@@ -116,12 +119,14 @@ def build_services(
         logs=logs,
         current=directory.get,
         master_user_id=discord.user_id,
+        memory=memory,
         cgroups=cgroups,
     )
     fleet = Fleet(
         settings=settings,
         ledger=ledger,
         directory=directory,
+        memory=memory,
         supervisor=supervisor,
         launcher=launcher,
         logs=logs,
@@ -157,5 +162,6 @@ def build_services(
         verification=verification,
         bookkeeping=Bookkeeping(settings, ledger, secret, clock),
         retention=Retention(ledger, settings.retention, clock),
-        audit_chain=audit_chain,
+        memory=memory,
+        snapshots=PulseSnapshots(ledger, supervisor, clock),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from master.ledger.records import Node
 from master.services.errors import NoSuchNode
@@ -15,6 +15,8 @@ class NodeDirectory:
         self._by_id: dict[str, Node] = {}
         self._by_name: dict[str, str] = {}
         self._by_user: dict[int, str] = {}
+        self.changed: Callable[[], None] = _nobody
+        """Called after every change; set once there is somebody to tell."""
 
     def __iter__(self) -> Iterator[Node]:
         return iter(sorted(self._by_id.values(), key=lambda node: (node.priority, node.name.casefold())))
@@ -24,13 +26,24 @@ class NodeDirectory:
 
     def put(self, node: Node) -> None:
         """Add a node, or replace what is known of it."""
-        self.discard(node.id)
+        self._forget(node.id)
         self._by_id[node.id] = node
         self._by_name[node.name.casefold()] = node.id
         self._by_user[node.bot_user_id] = node.id
+        self.changed()
+
+    def update(self, node_id: str, change: Callable[[Node], Node]) -> None:
+        """Change what is known of a node, if it is known."""
+        node = self._by_id.get(node_id)
+        if node is not None:
+            self.put(change(node))
 
     def discard(self, node_id: str) -> None:
         """Forget a node, if it is known."""
+        self._forget(node_id)
+        self.changed()
+
+    def _forget(self, node_id: str) -> None:
         node = self._by_id.pop(node_id, None)
         if node is not None:
             self._by_name.pop(node.name.casefold(), None)
@@ -67,3 +80,7 @@ class NodeDirectory:
         found = [node for node in self if wanted in node.name.casefold()]
         found.sort(key=lambda node: not node.name.casefold().startswith(wanted))
         return found[:limit]
+
+
+def _nobody() -> None:
+    """Nobody listens yet."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from handshake.messages import ErrorReport
-from master.ledger import error_events
 from master.ledger.database import Ledger
+from master.ledger.entries import ErrorSeen
 from master.ledger.identifiers import new_ulid
 from master.ledger.records import ErrorEvent, Node
 from master.services.alerts import AlertLevel, Announcer
@@ -33,7 +33,7 @@ class ErrorReports:
             detail=report.traceback,
             count=report.count,
         )
-        self._ledger.post(lambda connection: error_events.record(connection, event), describe="error report")
+        self._ledger.post(ErrorSeen(event=event))
         self._announcer.event("error", node=node.name, detail=event.summary[:200])
         tail = report.traceback[-_SHOWN_TRACEBACK_CHARACTERS:].replace("```", "'''")
         self._announcer.alert(

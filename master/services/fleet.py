@@ -6,21 +6,24 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import psutil
 from msgspec.structs import replace
-from sqlalchemy import Connection
 
 from master import __version__
 from master.errors import ExitCode, FleetError
-from master.ledger import nodes
+from master.ledger import nodes, tokens
 from master.ledger.database import Ledger
+from master.ledger.entries import Entry, FlagTakenOff, Wanted
+from master.ledger.errors import LedgerUnavailable
 from master.ledger.records import DesiredState, Node, ReadinessKind
 from master.services.actors import Actor
 from master.services.auditing import Auditor
 from master.services.directory import NodeDirectory
 from master.services.launching import NODE_ID_VARIABLE, Launcher
+from master.services.recollection import Memory
 from master.services.views import (
     ActionResult,
     FleetStatus,
@@ -58,6 +61,7 @@ class Fleet:
         settings: Settings,
         ledger: Ledger,
         directory: NodeDirectory,
+        memory: Memory,
         supervisor: Supervisor,
         launcher: Launcher,
         logs: NodeLogs,
@@ -68,6 +72,7 @@ class Fleet:
         self._settings = settings
         self._ledger = ledger
         self._directory = directory
+        self._memory = memory
         self._supervisor = supervisor
         self._launcher = launcher
         self._logs = logs
@@ -79,12 +84,39 @@ class Fleet:
         self._process.cpu_percent()
 
     async def load(self) -> None:
-        """Load the nodes, and take back those that still run; nothing is started yet."""
-        for node in await self._ledger.read(nodes.list_active):
-            self._directory.put(node)
+        """Load the nodes, and take back those that still run; nothing is started yet.
+
+        Raises
+        ------
+        LedgerError
+            The ledger cannot be read; or it is away, and nothing is remembered of it.
+        """
+        await self._load_nodes()
+        for node in self._directory:
             self.enrol(node)
         left = [node for node in self._directory if not self._adopt(node)]
         await self._adopt_by_environment([node for node in left if node.readiness is ReadinessKind.PROCESS])
+
+    async def _load_nodes(self) -> None:
+        away = self._ledger.away
+        if away is None:
+            active, sealed = await self._ledger.read(lambda c: (nodes.list_active(c), tokens.load_all(c)))
+            for node in active:
+                self._directory.put(node)
+                if node.id in sealed:
+                    self._memory.keep_token(node.id, sealed[node.id])
+        elif not await self._memory.recall():
+            raise LedgerUnavailable(
+                f"the ledger is away, and nothing is remembered of its nodes: {away.why}", hint=away.hint
+            )
+        else:
+            self._take_in(await self._ledger.waiting())
+
+    def _take_in(self, waiting: Sequence[Entry]) -> None:
+        """Bring what is remembered up to what was written last, and waits for the ledger."""
+        for entry in waiting:
+            if isinstance(entry, Wanted):
+                self._directory.update(entry.node_id, partial(replace, desired_state=entry.desired))
 
     async def open(self) -> None:
         """Bring every node to its desired state, those of the lowest priority number first."""
@@ -220,14 +252,11 @@ class Fleet:
             node = self._directory.find(name)
             entry.node_id, entry.detail = node.id, f"{node.name}: {node.flag_reason}"
             now = self._clock.now()
-
-            def write(connection: Connection) -> Node | None:
-                nodes.clear_flag(connection, node.id, at=now)
-                return nodes.get(connection, node.id)
-
-            cleared = await self._ledger.write(write) or node
-            self._directory.put(cleared)
-            return self._status_of(cleared)
+            await self._ledger.keep(FlagTakenOff(node_id=node.id, at=now))
+            self._directory.update(
+                node.id, lambda known: replace(known, flagged_at=None, flag_reason="", updated_at=now)
+            )
+            return self._status_of(self._directory.get(node.id) or node)
 
     async def _do(
         self, actor: Actor, verb: Verb, name: str, desired: DesiredState, deed: Callable[[str], Awaitable[None]]
@@ -243,14 +272,8 @@ class Fleet:
         if node.desired_state is desired:
             return
         now = self._clock.now()
-
-        def write(connection: Connection) -> Node | None:
-            nodes.set_desired_state(connection, node.id, desired, at=now)
-            return nodes.get(connection, node.id)
-
-        changed = await self._ledger.write(write)
-        if changed is not None:
-            self._directory.put(changed)
+        await self._ledger.keep(Wanted(node_id=node.id, desired=desired, at=now))
+        self._directory.update(node.id, lambda known: replace(known, desired_state=desired, updated_at=now))
 
     async def roll(self, actor: Actor, chosen: Sequence[Node], *, width: int) -> AsyncIterator[ActionResult]:
         """Restart nodes a few at a time; halt on the first that does not come back ready, and leave the rest alone.
@@ -356,7 +379,7 @@ class Fleet:
             cpu_seconds=round(times.user + times.system, 3),
             rss_bytes=memory,
             discord=self._discord_state(),
-            ledger=self._ledger.dialect,
+            ledger=self._ledger.dialect + (" away" if self._ledger.away is not None else ""),
             home=str(self._settings.home),
         )
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from handshake.boot import BootDocument, encode_boot
@@ -18,6 +18,7 @@ from master.ledger.records import Node, ReadinessKind
 from master.security.derivation import MasterSecret
 from master.security.vault import TokenVault
 from master.services.errors import TokenRefused
+from master.services.recollection import Memory
 from master.settings import NodeLimits, Settings
 from master.supervision.errors import SpawnFailed, StartDeferred
 from master.supervision.limits import Cgroups, niceness_of
@@ -67,8 +68,8 @@ class Launcher:
     logs: NodeLogs
     current: Callable[[str], Node | None]
     master_user_id: Callable[[], int]
+    memory: Memory
     cgroups: Cgroups | None = None
-    sealed_tokens: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     def spec(self, node: Node) -> NodeSpec:
         """Give the supervisor's view of a node."""
@@ -137,15 +138,15 @@ class Launcher:
         )
 
     async def _sealed_token(self, node: Node) -> bytes:
-        """Give a node's token as it is sealed; kept after the first time, so that a restart waits on no database."""
-        sealed = self.sealed_tokens.get(node.id)
+        """Give a node's token as it is sealed; remembered, so that a restart waits on no database."""
+        sealed = self.memory.token_of(node.id)
         if sealed is None:
             sealed = await self.ledger.read(lambda connection: tokens.load(connection, node.id))
             if sealed is None:
                 raise TokenRefused(
                     f"the ledger holds no token for {node.name}", hint=f"register {node.name} again with its token"
                 )
-            self.sealed_tokens[node.id] = sealed
+            self.memory.keep_token(node.id, sealed)
         return sealed
 
     async def _boot_document(self, node: Node) -> BootDocument:

@@ -21,7 +21,7 @@ from handshake.manifest import MANIFEST_NAME, ManifestError, NodeManifest, read_
 from handshake.redaction import Secret
 from master.ledger import duplications, licences, nodes, tokens
 from master.ledger.database import Ledger
-from master.ledger.errors import Conflict
+from master.ledger.errors import Conflict, LedgerUnavailable
 from master.ledger.identifiers import new_ulid
 from master.ledger.records import DesiredState, Duplication, Lifecycle, Node, ReadinessKind
 from master.security.errors import TokenFormatError
@@ -118,6 +118,7 @@ class Onboarding:
         self._announcer = announcer
         self._clock = clock
         self._master_user_id = master_user_id
+        self._held = False
 
     async def clone(self, actor: Actor, request: CloneRequest, progress: Progress | None = None) -> Registered:
         """Make a new node: the saga of DESIGN.md section 7.
@@ -191,8 +192,27 @@ class Onboarding:
                 raise
             return await self._begin(active, reserved, bot, began, "registered", request.start, tell)
 
+    @property
+    def held(self) -> bool:
+        """Whether no nodes are made at present."""
+        return self._held
+
+    def hold(self) -> None:
+        """Make no nodes until :meth:`recover` has cleaned up: what is half-made could not be told from what is new."""
+        self._held = True
+
     async def recover(self) -> list[str]:
-        """Clean up what a crash left half-made; returns the names of the nodes that were given up."""
+        """Clean up what a crash left half-made; returns the names of the nodes that were given up.
+
+        Raises
+        ------
+        LedgerError
+        """
+        recovered = await self._recover()
+        self._held = False
+        return recovered
+
+    async def _recover(self) -> list[str]:
         left = await self._ledger.read(nodes.list_provisioning)
         base = self._identity.bots_base_path
         for node in left:
@@ -232,6 +252,10 @@ class Onboarding:
 
     async def _check(self, name: str, token: Secret[str]) -> BotIdentity:
         """Check what can be checked before anything is written: the name is free, the token Discord's and unused."""
+        if self._held:
+            raise LedgerUnavailable(
+                "the ledger has been away since the master started", hint="bring the database back first"
+            )
         if any(node.name.casefold() == name.casefold() for node in self._directory):
             raise NameTaken(f"there already is a node called {name!r}", hint="choose another name")
         try:

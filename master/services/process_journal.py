@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from sqlalchemy import Connection
-
-from master.ledger import nodes, process_events
 from master.ledger.database import Ledger
+from master.ledger.entries import ProcessStep
 from master.ledger.identifiers import new_ulid
 from master.ledger.records import ProcessRecord
 from master.services.alerts import AlertLevel, Announcer
@@ -67,14 +65,14 @@ class ProcessJournal:
             detail=event.detail[:400],
         )
 
-        def write(connection: Connection) -> None:
-            process_events.insert(connection, record)
-            if event.kind is ProcessEventKind.SPAWNED:
-                nodes.set_process(connection, event.node_id, event.pid, event.pid_started_at, at=event.at)
-            elif event.kind in _GONE:
-                nodes.set_process(connection, event.node_id, None, None, at=event.at)
-
-        self._ledger.post(write, describe=f"process event {event.kind.value}")
+        spawned = event.kind is ProcessEventKind.SPAWNED
+        self._ledger.post(
+            ProcessStep(
+                record=record,
+                moved=spawned or event.kind in _GONE,
+                pid_started_at=event.pid_started_at if spawned else None,
+            )
+        )
 
     def _alert(self, event: ProcessEvent, name: str) -> None:
         match event.kind:

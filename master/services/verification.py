@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Connection
+from msgspec.structs import replace
 
 from handshake.errors import Reason, Refused
 from handshake.messages import (
@@ -25,8 +25,8 @@ from handshake.messages import (
 )
 from handshake.replay import ReplayGuard
 from handshake.signing import Message, NodeKey, Signer, Verifier
-from master.ledger import handshake_events, nodes
 from master.ledger.database import Ledger
+from master.ledger.entries import HandshakeOutcome
 from master.ledger.identifiers import new_ulid
 from master.ledger.records import HandshakeEvent, Node
 from master.security.derivation import MasterSecret
@@ -34,6 +34,7 @@ from master.services.alerts import AlertLevel, Announcer
 from master.services.directory import NodeDirectory
 from master.services.error_reports import ErrorReports
 from master.services.licensing import Licensing
+from master.services.recollection import CoveredLicence, Memory
 from master.settings import HandshakeSettings, SupervisionSettings
 from master.supervision.clock import Clock
 from master.supervision.specification import Pulse
@@ -73,6 +74,7 @@ class Verification:
         secret: MasterSecret,
         ledger: Ledger,
         directory: NodeDirectory,
+        memory: Memory,
         supervisor: Supervisor,
         licensing: Licensing,
         announcer: Announcer,
@@ -85,6 +87,7 @@ class Verification:
         self._secret = secret
         self._ledger = ledger
         self._directory = directory
+        self._memory = memory
         self._supervisor = supervisor
         self._licensing = licensing
         self._announcer = announcer
@@ -96,8 +99,6 @@ class Verification:
         self._keys: dict[str, NodeKey] = {}
         self._signers: dict[str, Signer] = {}
         self._verified: set[str] = set()
-        self._licences: dict[str, tuple[bytes, datetime | None]] = {}
-        """Licences that were found good, and until when: a restarted node does not wait for the database."""
         """Nodes whose present process has presented a valid licence."""
         self._verifier = Verifier(
             self._find_key,
@@ -231,12 +232,7 @@ class Verification:
             return VerificationResponse(accepted=False, reason="the master did not start this process")
         self._verified.add(node.id)
         self._supervisor.node_verified(node.id, version=body.version, interval_s=self._interval_s(source))
-        self._ledger.post(
-            lambda connection: handshake_events.insert(
-                connection, self._event(node.id, message.type, "accepted", source)
-            ),
-            describe="accepted verification",
-        )
+        self._ledger.post(HandshakeOutcome(event=self._event(node.id, message.type, "accepted", source)))
         self._announcer.event("verified", node=node.name, detail=f"by {source.transport}", pid=body.pid)
         return VerificationResponse(
             accepted=True,
@@ -252,13 +248,17 @@ class Verification:
         code_hash = self._licensing.hash_of(body.licence)
         if code_hash is None:
             return "the licence code is not genuine"
-        known = self._licences.get(node.id)
-        if known is not None and known[0] == code_hash and (known[1] is None or known[1] > self._clock.now()):
+        known = self._memory.licence_of(node.id)
+        if known is not None and known.code_hash == code_hash and not self._expired(known.expires_at):
+            # It does not wait for the database, nor for one that is away.
             return ""
         judged = await self._ledger.write(lambda connection: self._licensing.judge(connection, node.id, code_hash))
         if not judged.trouble:
-            self._licences[node.id] = (code_hash, judged.expires_at)
+            self._memory.keep_licence(node.id, CoveredLicence(code_hash, judged.expires_at))
         return judged.trouble
+
+    def _expired(self, moment: datetime | None) -> bool:
+        return moment is not None and moment <= self._clock.now()
 
     async def _check_licence(self, node: Node, body: LicenceCheck) -> LicenceStatus:
         code_hash = self._licensing.hash_of(body.licence)
@@ -269,7 +269,6 @@ class Verification:
     async def _record_refusal(self, refused: Refused, source: Source) -> None:
         """Keep the refusal, flag the node that the message names, tell the operator."""
         node = self._directory.get(refused.claimed_node_id or "")
-        now = self._clock.now()
         event = self._event(
             node.id if node else None,
             refused.message_type,
@@ -278,16 +277,12 @@ class Verification:
             detail=refused.detail[:400],
         )
 
-        def write(connection: Connection) -> Node | None:
-            handshake_events.insert(connection, event)
-            if node is None:
-                return None
-            nodes.set_flag(connection, node.id, refused.reason.value, at=now)
-            return nodes.get(connection, node.id)
-
-        flagged = await self._ledger.write(write)
-        if flagged is not None and self._directory.get(flagged.id) is not None:
-            self._directory.put(flagged)
+        await self._ledger.keep(HandshakeOutcome(event=event, flag=node is not None))
+        if node is not None:
+            reason = refused.reason.value
+            self._directory.update(
+                node.id, lambda known: replace(known, flagged_at=event.at, flag_reason=reason, updated_at=event.at)
+            )
         name = node.name if node else ""
         log.warning(
             "message refused",

@@ -179,6 +179,14 @@ class LedgerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Transactions that the writes shared."""
     failures: int = 0
     dropped: int = 0
+    away_since: float | None = None
+    """Since when the database does not answer; None while it does."""
+    away_why: str = ""
+    waiting: int = 0
+    """Writes that wait on disk for it."""
+    waiting_bytes: int = 0
+    given_up: dict[str, int] = {}
+    """What a full spool dropped: snapshots first, then history, never what concerns security."""
 
 
 class Soundness(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from master.demonstration.stage import EventTap, Stage
+from master.ledger.migrations import HEAD_REVISION
 from tests.cli.test_commands import fleet
 
 pytestmark = pytest.mark.timeout(120)
@@ -24,7 +25,7 @@ def home(tmp_path: Path) -> Path:
 
 def test_without_a_master_the_ledger_itself_is_opened(home: Path) -> None:
     status = json.loads(fleet("ledger", "status", "--json", home=home).stdout)
-    assert (status["dialect"], status["revision"], status["rows"]["nodes"]) == ("sqlite", "0002", 0)
+    assert (status["dialect"], status["revision"], status["rows"]["nodes"]) == ("sqlite", HEAD_REVISION, 0)
     assert "nothing was done yet" in fleet("audit", "show", home=home).stdout
     assert fleet("audit", "verify", home=home).returncode == 0
     made = json.loads(fleet("backup", "--json", home=home).stdout)
@@ -54,13 +55,13 @@ def test_a_migration_goes_back_and_forth_and_keeps_a_copy(home: Path) -> None:
     assert fleet("ledger", "status", home=home).returncode == 0
     back = fleet("ledger", "migrate", "--to", "0001", "--yes", home=home)
     assert back.returncode == 0, back.stderr
-    assert "ledger.db.revision-0002" in back.stdout
+    assert f"ledger.db.revision-{HEAD_REVISION}" in back.stdout
     with sqlite3.connect(home / "state" / "ledger.db") as ledger:
         assert "giveaways" not in {row[0] for row in ledger.execute("SELECT name FROM sqlite_master")}
     assert fleet("ledger", "migrate", home=home).returncode == 0
     assert (home / "state" / "ledger.db.revision-0001").exists()
     assert fleet("ledger", "migrate", "--to", "9999", "--yes", home=home).returncode == 8
-    assert json.loads(fleet("ledger", "status", "--json", home=home).stdout)["revision"] == "0002"
+    assert json.loads(fleet("ledger", "status", "--json", home=home).stdout)["revision"] == HEAD_REVISION
 
 
 def test_a_damaged_ledger_is_told(home: Path) -> None:

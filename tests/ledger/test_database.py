@@ -24,6 +24,7 @@ from master.errors import FleetError
 from master.ledger import audit, error_events, handshake_events, licences, nodes, tokens
 from master.ledger.audit import AuditChain
 from master.ledger.database import Ledger
+from master.ledger.entries import Wanted
 from master.ledger.errors import Conflict, LedgerCorrupt, LedgerError, LedgerReadOnly, LedgerTooNew, LedgerUnavailable
 from master.ledger.migrations import HEAD_REVISION, alembic_config, migrate
 from master.ledger.records import DesiredState, ErrorEvent, HandshakeEvent, Lifecycle, Node, Outcome
@@ -101,10 +102,7 @@ async def test_what_was_posted_is_written_when_the_ledger_closes(ledger_settings
     await ledger.write(lambda c: nodes.insert(c, a_node()))
     for number in range(500):
         desired = DesiredState.RUNNING if number % 2 else DesiredState.STOPPED
-        ledger.post(
-            lambda c, desired=desired: nodes.set_desired_state(c, "01A", desired, at=NOW),  # type: ignore[misc]
-            describe="test",
-        )
+        ledger.post(Wanted(node_id="01A", desired=desired, at=NOW))
     await ledger.close()
     again = await Ledger.open(ledger_settings)
     node = await again.read(lambda c: nodes.get(c, "01A"))

@@ -1,0 +1,34 @@
+"""Rows of ``pulse_snapshots``: how the nodes stood every few minutes; the pulses themselves stay in memory."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select
+
+from master.ledger.records import PulseSnapshot
+from master.ledger.tables import pulse_snapshots
+
+
+def insert(connection: Connection, snapshot: PulseSnapshot) -> None:
+    """Add how one node stood."""
+    connection.execute(
+        pulse_snapshots.insert().values(
+            id=snapshot.id,
+            at=snapshot.at,
+            node_id=snapshot.node_id,
+            state=snapshot.state,
+            latency_ms=snapshot.latency_ms,
+            guilds=snapshot.guilds,
+            memory_bytes=snapshot.memory_bytes,
+        )
+    )
+
+
+def recent(connection: Connection, node_id: str, *, limit: int = 288) -> list[PulseSnapshot]:
+    """Give how a node stood lately, newest first."""
+    query = (
+        select(pulse_snapshots)
+        .where(pulse_snapshots.c.node_id == node_id)
+        .order_by(pulse_snapshots.c.at.desc(), pulse_snapshots.c.id.desc())
+        .limit(limit)
+    )
+    return [PulseSnapshot(**row._mapping) for row in connection.execute(query)]

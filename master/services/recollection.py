@@ -1,0 +1,125 @@
+"""What supervision needs of the ledger, kept in memory and in a file: a fleet starts though its database is away.
+
+Tokens are in it as the ledger has them, sealed; licences as keyed hashes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from master.ledger.records import Node
+from master.services.directory import NodeDirectory
+
+log = logging.getLogger(__name__)
+
+SETTLE_S = 0.5
+"""How long more changes are waited for before the file is written."""
+
+
+class CoveredLicence(msgspec.Struct, frozen=True):
+    """A licence that was found good."""
+
+    code_hash: bytes
+    expires_at: datetime | None
+
+
+class Recollection(msgspec.Struct, frozen=True, kw_only=True):
+    """The file's content."""
+
+    nodes: tuple[Node, ...]
+    tokens: dict[str, bytes]
+    licences: dict[str, CoveredLicence]
+
+
+class Memory:
+    """What is remembered of the ledger.
+
+    Parameters
+    ----------
+    path
+        The file; readable by its owner only.
+    directory
+        The nodes.
+    """
+
+    def __init__(self, path: Path, directory: NodeDirectory) -> None:
+        self._path = path
+        self._directory = directory
+        self._changed = asyncio.Event()
+        self._tokens: dict[str, bytes] = {}
+        self._licences: dict[str, CoveredLicence] = {}
+        directory.changed = self._changed.set
+
+    def token_of(self, node_id: str) -> bytes | None:
+        """Give a node's sealed token."""
+        return self._tokens.get(node_id)
+
+    def keep_token(self, node_id: str, sealed: bytes) -> None:
+        """Remember a node's sealed token."""
+        self._tokens[node_id] = sealed
+        self._changed.set()
+
+    def licence_of(self, node_id: str) -> CoveredLicence | None:
+        """Give the licence that was found good for a node."""
+        return self._licences.get(node_id)
+
+    def keep_licence(self, node_id: str, licence: CoveredLicence) -> None:
+        """Remember that a licence covers a node."""
+        self._licences[node_id] = licence
+        self._changed.set()
+
+    async def recall(self) -> bool:
+        """Fill memory and directory from the file; False when there is none that can be read."""
+        try:
+            payload = await asyncio.to_thread(self._path.read_bytes)
+            found = msgspec.msgpack.decode(payload, type=Recollection)
+        except FileNotFoundError:
+            return False
+        except (OSError, msgspec.MsgspecError) as error:
+            log.error("what is remembered of the ledger cannot be read", extra={"why": str(error)})
+            return False
+        self._tokens.update(found.tokens)
+        self._licences.update(found.licences)
+        for node in found.nodes:
+            self._directory.put(node)
+        return True
+
+    async def run(self) -> None:
+        """Write the file whenever something changed, until cancelled."""
+        try:
+            while True:
+                await self._changed.wait()
+                await asyncio.sleep(SETTLE_S)
+                await self.save()
+        finally:
+            if self._changed.is_set():
+                await self.save()
+
+    async def save(self) -> None:
+        """Write the file now; one that cannot be written is told, and the old one stays."""
+        self._changed.clear()
+        known = {node.id for node in self._directory}
+        content = Recollection(
+            nodes=tuple(self._directory),
+            tokens={node_id: sealed for node_id, sealed in self._tokens.items() if node_id in known},
+            licences={node_id: licence for node_id, licence in self._licences.items() if node_id in known},
+        )
+        try:
+            await asyncio.to_thread(_write, self._path, msgspec.msgpack.encode(content))
+        except OSError as error:
+            log.error("what is remembered of the ledger cannot be written", extra={"why": str(error)})
+
+
+def _write(path: Path, payload: bytes) -> None:
+    temporary = path.with_suffix(".new")
+    with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
+        stream.write(payload)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)

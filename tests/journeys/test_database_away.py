@@ -1,0 +1,98 @@
+"""The database goes away under a running fleet, and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from master.control.protocol import AuditParams, NoParams
+from master.demonstration.stage import Stage
+from master.errors import FleetError
+from master.services.views import AuditView, LedgerStatus, Soundness
+
+pytestmark = pytest.mark.timeout(120)
+
+LITTLE_PATIENCE = 'DATABASE = {"URL": "sqlite:///state/ledger.db", "STATEMENT_TIMEOUT_S": 0.05}\n'
+
+
+@contextmanager
+def locked(stage: Stage) -> Iterator[None]:
+    """Hold the ledger's file: no write is answered until it is let go."""
+    other = sqlite3.connect(stage.home / "state" / "ledger.db", isolation_level=None, timeout=10)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.close()
+
+
+async def test_the_fleet_does_not_care_and_nothing_is_lost(empty_ledger: Path) -> None:
+    async with Stage(pulse_s=0.5, ledger=empty_ledger) as stage:
+        config = stage.home / "config.py"
+        config.write_text(config.read_text("utf-8") + LITTLE_PATIENCE, "utf-8")
+        await stage.start_master()
+        async with stage.listen() as tap:
+            for name in ("atlas", "borealis"):
+                await stage.register(name)
+                await tap.wait_for("ready", name)
+            with locked(stage):
+                # A node that dies is started again, verified, and known to be ready.
+                since = len(tap.events)
+                os.kill((await stage.node("atlas")).pid or 0, signal.SIGKILL)
+                await tap.wait_for("ready", "atlas", since=since)
+                # What the operator wants is done and remembered.
+                (result,) = await stage.act("stop", ["borealis"])
+                assert result.ok, result
+                status = await asyncio.to_thread(stage.client.call, "ledger_status", NoParams(), answer=LedgerStatus)
+                assert status.away_since is not None
+                assert "locked" in status.away_why
+                assert status.waiting > 0
+                # What has to know at once whether the ledger took it is refused with the reason.
+                with pytest.raises(FleetError, match="ledger"):
+                    await stage.register("cassini")
+                pid = (await stage.node("atlas")).pid
+                (result,) = await stage.act("start", ["borealis"])
+                (result,) = await stage.act("stop", ["borealis"])
+                # Not even another master minds: it takes the nodes back, and keeps stopped what was stopped.
+                assert stage.master is not None
+                os.kill(stage.master.process.pid, signal.SIGKILL)
+                await stage.master.process.wait()
+                await stage.start_master()
+                assert (await stage.node("atlas")).pid == pid
+                assert (await stage.node("borealis")).state == "stopped"
+                assert (await stage.node("borealis")).desired == "stopped"
+        async with stage.listen() as tap:
+            await wait_until_back(stage)
+            await stage.register("cassini")
+            await tap.wait_for("ready", "cassini")
+            rows = await asyncio.to_thread(
+                stage.client.call, "audit", AuditParams(limit=50, node="", action="stop"), answer=list[AuditView]
+            )
+            assert [(row.action, row.outcome) for row in rows] == 2 * [("stop", "done")]
+            sound = await asyncio.to_thread(stage.client.call, "ledger_verify", NoParams(), answer=Soundness)
+            assert sound.ok, sound.faults
+        assert list((stage.home / "state" / "spool").glob("*.spool")) == []
+        with sqlite3.connect(stage.home / "state" / "ledger.db") as found:
+            desired = dict(found.execute("SELECT name, desired_state FROM nodes WHERE lifecycle = 'active'").fetchall())
+            assert desired == {"atlas": "running", "borealis": "stopped", "cassini": "running"}
+            spawned = found.execute(
+                "SELECT detail FROM process_events JOIN nodes ON nodes.id = node_id "
+                "WHERE kind = 'spawned' AND name = 'atlas' ORDER BY process_events.id"
+            ).fetchall()
+            # None twice, none lost: started, started again, taken over.
+            assert spawned == [("",), ("",), ("adopted",)]
+
+
+async def wait_until_back(stage: Stage) -> None:
+    while True:
+        status = await asyncio.to_thread(stage.client.call, "ledger_status", NoParams(), answer=LedgerStatus)
+        if status.away_since is None:
+            return
+        await asyncio.sleep(0.05)
