@@ -80,6 +80,9 @@ class UnixListener:
                 log.warning("connection refused", extra={"user_id": peer.user_id, "pid": peer.pid})
         except (ConnectionError, TimeoutError, ValueError) as error:
             log.debug("connection ended", extra={"why": type(error).__name__})
+        except asyncio.CancelledError:
+            # Only close() cancels, and waits: Python 3.11's streams would log a traceback for each cancelled task.
+            log.debug("connection ended with its listener")
         finally:
             self._connections.discard(task)
             writer.close()

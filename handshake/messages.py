@@ -30,6 +30,7 @@ class MessageType(StrEnum):
     VERIFICATION_RESPONSE = "verification_response"
     HEARTBEAT = "heartbeat"
     ACKNOWLEDGEMENT = "acknowledgement"
+    KEY_REPLACEMENT = "key_replacement"
     ERROR_REPORT = "error_report"
     TICKET_PERMISSION_REQUEST = "ticket_permission_request"
     TICKET_PERMISSION_RESPONSE = "ticket_permission_response"
@@ -86,6 +87,16 @@ class Acknowledgement(_Body, frozen=True):
     order: Literal["", "verify_again"] = ""
     clock_skew_s: float = 0.0
     notices: Annotated[tuple[Line, ...], Meta(max_length=5)] = ()
+
+
+class KeyReplacement(_Body, frozen=True):
+    """The master's answer to a pulse that was signed with an outdated key; sent over the local socket alone."""
+
+    key: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    key_epoch: Annotated[int, Meta(ge=1, lt=10**9)]
+
+    def __repr__(self) -> str:
+        return f"KeyReplacement(key_epoch={self.key_epoch}, ...)"
 
 
 class ErrorReport(_Body, frozen=True):
@@ -149,6 +160,7 @@ Body: TypeAlias = (
     | VerificationResponse
     | Heartbeat
     | Acknowledgement
+    | KeyReplacement
     | ErrorReport
     | TicketPermissionRequest
     | TicketPermissionResponse
@@ -163,6 +175,7 @@ BODIES: dict[MessageType, type[Body]] = {
     MessageType.VERIFICATION_RESPONSE: VerificationResponse,
     MessageType.HEARTBEAT: Heartbeat,
     MessageType.ACKNOWLEDGEMENT: Acknowledgement,
+    MessageType.KEY_REPLACEMENT: KeyReplacement,
     MessageType.ERROR_REPORT: ErrorReport,
     MessageType.TICKET_PERMISSION_REQUEST: TicketPermissionRequest,
     MessageType.TICKET_PERMISSION_RESPONSE: TicketPermissionResponse,

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handshake.boot import BootDocument
-from handshake.errors import Refused, TransportError
+from handshake.errors import Reason, Refused, TransportError
 from handshake.messages import (
     Acknowledgement,
     Body,
     ErrorReport,
     Heartbeat,
+    KeyReplacement,
     ShutdownNotice,
     VerificationRequest,
     VerificationResponse,
@@ -85,14 +86,13 @@ class NodeLink:
         self._post_to_channel = post_to_channel if boot.transport != "local" and boot.verify_channel_id else None
         self._on_refused = on_refused
         self._clock = clock
-        key = NodeKey(boot.node_id, boot.key_epoch, Secret(boot.key))
-        self._signer = Signer(key, from_master=False, clock=clock)
-        self._verifier = Verifier(
-            lambda _node_id, _epoch: key, node_id=boot.node_id, clock=clock, replay_guard=ReplayGuard(clock)
-        )
+        self._keys = [NodeKey(boot.node_id, boot.key_epoch, Secret(boot.key))]
+        """The present key, and behind it the one before: an answer may still be signed with that."""
+        self._signer = Signer(self._keys[0], from_master=False, clock=clock)
+        self._verifier = Verifier(self._find_key, node_id=boot.node_id, clock=clock, replay_guard=ReplayGuard(clock))
         self._local = None
         if boot.socket_path is not None and boot.transport != "channel":
-            self._local = LocalClient(Path(boot.socket_path), self._take)
+            self._local = LocalClient(Path(boot.socket_path), self._take_from_socket)
         self._answers: dict[str, asyncio.Future[Message]] = {}
         """Requests under way; an answer to anything else is not accepted."""
         self._pulses: dict[str, None] = {}
@@ -234,9 +234,18 @@ class NodeLink:
         """Take a message of VERIFY_CHANNEL; whatever is not the master's own answer to us is ignored."""
         text = channel.unwrap(content) if author_id == self._boot.master_user_id else None
         if text is not None:
-            self._take(text)
+            self._take(text, private=False)
 
-    def _take(self, text: str) -> None:
+    def _take_from_socket(self, text: str) -> None:
+        self._take(text, private=True)
+
+    def _find_key(self, node_id: str, epoch: int) -> NodeKey:
+        for key in self._keys:
+            if key.epoch == epoch:
+                return key
+        raise Refused(Reason.STALE_EPOCH, f"epoch {epoch}", claimed_node_id=node_id)
+
+    def _take(self, text: str, *, private: bool) -> None:
         try:
             message = self._verifier.open(text)
         except Refused as refused:
@@ -246,10 +255,19 @@ class NodeLink:
         if answer is not None:
             if not answer.done():
                 answer.set_result(message)
-        elif message.in_reply_to in self._pulses and isinstance(message.body, Acknowledgement):
-            _warn_of_skew(message.body.clock_skew_s)
-            if message.body.order == "verify_again":
+        elif message.in_reply_to in self._pulses:
+            self._take_answer_to_pulse(message.body, private=private)
+
+    def _take_answer_to_pulse(self, body: Body, *, private: bool) -> None:
+        if isinstance(body, Acknowledgement):
+            _warn_of_skew(body.clock_skew_s)
+            if body.order == "verify_again":
                 self._verify_again.set()
+        elif isinstance(body, KeyReplacement) and private and body.key_epoch > self._keys[0].epoch:
+            key = NodeKey(self._boot.node_id, body.key_epoch, Secret(body.key))
+            self._keys = [key, self._keys[0]]
+            self._signer = Signer(key, from_master=False, clock=self._clock)
+            log.info("the master has replaced this node's key", extra={"epoch": body.key_epoch})
 
     async def report(self, report: ErrorReport) -> None:
         """Send an error report; the same error within a minute is counted and sent with its next one.

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from master.config import find_home, load_settings
-from master.errors import FleetError
+from master.errors import ExitCode, FleetError
 from master.journal import set_up_logging
 from master.main import run_master
 
@@ -32,12 +32,16 @@ def main() -> int:
     try:
         settings = load_settings(find_home(options.home, os.environ), os.environ)
         set_up_logging(logging.DEBUG if options.verbose else logging.INFO, sys.stderr)
-        return asyncio.run(run_master(settings))
+        again = asyncio.run(run_master(settings))
     except FleetError as error:
         print(f"error: {error.message}", file=sys.stderr)
         if error.hint:
             print(f"  {error.hint}", file=sys.stderr)
         return error.exit_code
+    if again:
+        # The nodes live on, and the same process takes them back with what it reads anew.
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very program
+    return ExitCode.OK
 
 
 if __name__ == "__main__":

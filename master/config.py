@@ -20,11 +20,12 @@ from handshake.redaction import Secret
 from master.config_reader import ConfigProblem, Reader, nearest, shown
 from master.config_supervision import read_nodes, read_supervision
 from master.errors import ExitCode, FleetError
-from master.security.derivation import check_master_secret
+from master.security.derivation import check_master_secret, decode_kept_keys
 from master.security.errors import SecretRefused, TokenFormatError
 from master.security.tokens import check_token_format
 from master.settings import (
     ANY_DRIVER,
+    ENV_NAME,
     ChannelSettings,
     ColourSettings,
     DatabaseSettings,
@@ -39,7 +40,6 @@ from master.settings import (
 )
 
 CONFIG_NAME = "config.py"
-ENV_NAME = ".env"
 _DEFAULT_TEMPLATE = Path(__file__).resolve().parents[1] / "child_template"
 
 
@@ -80,8 +80,9 @@ def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
         missing = ConfigProblem(CONFIG_NAME, f"there is none in {home}", "run `fleet init`, or give --home")
         raise ConfigError(path, [missing])
     reader = Reader()
-    values = _execute(path, {**environment, **_read_env(home / ENV_NAME, reader)})
-    settings = _Builder(home, values, reader).build()
+    secrets = _read_env(home / ENV_NAME, reader)
+    values = _execute(path, {**environment, **secrets})
+    settings = _Builder(home, values, reader, secrets).build()
     if reader.problems or settings is None:
         raise ConfigError(path, reader.problems)
     return settings
@@ -162,7 +163,8 @@ _COLOURS = {"SUCCESS": "success", "ERROR": "error", "WARNING": "warning", "INFOR
 class _Builder:
     """Turns what config.py holds into settings, section by section."""
 
-    def __init__(self, home: Path, values: dict[str, Any], reader: Reader) -> None:
+    def __init__(self, home: Path, values: dict[str, Any], reader: Reader, secrets: Mapping[str, str]) -> None:
+        self._secrets = secrets
         self._home = home
         self._values = dict(values)
         self._read = reader
@@ -216,6 +218,7 @@ class _Builder:
             self._read.report("IDENTITY['TEMPLATE_PATH']", f"{template} does not exist", fix)
         guild_id = self._read.snowflake("IDENTITY['GUILD_ID']", section.get("GUILD_ID"))
         secret = self._secret(section.get("MASTER_SECRET"))
+        kept, previous, following = self._rotation()
         token = self._token(section.get("MASTER_TOKEN"))
         if secret is None:
             return None
@@ -225,7 +228,24 @@ class _Builder:
             guild_id=guild_id,
             master_secret=secret,
             master_token=token,
+            kept_keys=kept,
+            previous_secret=previous,
+            next_secret=following,
         )
+
+    def _rotation(self) -> tuple[dict[str, Secret[bytes]], Secret[bytes] | None, Secret[bytes] | None]:
+        """Read what `fleet rotate-secret` left in .env: it is the program's own, and not config.py's to know."""
+        found: list[Secret[bytes] | None] = []
+        kept: dict[str, Secret[bytes]] = {}
+        try:
+            kept = decode_kept_keys(self._secrets.get("MASTER_KEPT_KEYS", ""))
+            for name in ("MASTER_SECRET_PREVIOUS", "MASTER_SECRET_NEXT"):
+                text = self._secrets.get(name)
+                found.append(Secret(check_master_secret(text)) if text else None)
+        except SecretRefused as error:
+            self._read.report(ENV_NAME, error.message, error.hint)
+            return {}, None, None
+        return kept, found[0], found[1]
 
     def _secret(self, value: Any) -> Secret[bytes] | None:
         try:
@@ -336,7 +356,7 @@ class _Builder:
         return OperatorSettings(user_ids=found["USERS"], role_ids=found["ROLES"])
 
     def _handshake(self) -> HandshakeSettings:
-        known = ("TRANSPORT", "CHANNEL_PULSE_INTERVAL_S", "CLOCK_SKEW_S")
+        known = ("TRANSPORT", "CHANNEL_PULSE_INTERVAL_S", "CLOCK_SKEW_S", "KEY_HANDOVER_S")
         section = self._read.section(self._values, "HANDSHAKE", known)
         found: dict[str, Any] = {}
         if "TRANSPORT" in section:
@@ -352,6 +372,9 @@ class _Builder:
         if "CLOCK_SKEW_S" in section:
             value = section["CLOCK_SKEW_S"]
             found["clock_skew_s"] = self._read.number("HANDSHAKE['CLOCK_SKEW_S']", value, float, 0, 600, 60.0)
+        if "KEY_HANDOVER_S" in section:
+            value = section["KEY_HANDOVER_S"]
+            found["key_handover_s"] = self._read.number("HANDSHAKE['KEY_HANDOVER_S']", value, float, 1, 3600, 60.0)
         return HandshakeSettings(**found)
 
     def _retention(self) -> RetentionSettings:

@@ -15,23 +15,23 @@ from handshake.sockets import Peer
 from handshake.transports.local import Handler, LocalServer
 from master.control.server import ControlServer
 from master.discord_rest import DiscordTokenInspector
-from master.errors import ExitCode
 from master.instance import InstanceLock
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
 from master.ledger.writing import Away
-from master.security.derivation import MasterSecret
+from master.security.derivation import master_secret_of
 from master.security.tokens import check_token_format
 from master.services.alerts import AlertLevel
 from master.services.auditing import audit_chain_of
 from master.services.container import DiscordView, Services, build_services
 from master.services.launching import node_environment
+from master.services.rotation import finish_rotation
 from master.services.verification import Source
 from master.settings import Settings
 from master.supervision.clock import SystemClock
 from master.supervision.limits import find_cgroups
 from master.supervision.zygote_spawner import ZygoteSpawner
-from master.systemd import feed_watchdog, notify
+from master.systemd import feed_watchdog, notify, reloading
 
 log = logging.getLogger(__name__)
 
@@ -77,14 +77,15 @@ class _Ending:
 
     asked: asyncio.Event
     stop_nodes: bool = True
+    again: bool = False
 
-    def ask(self, *, stop_nodes: bool) -> None:
-        self.stop_nodes = stop_nodes
+    def ask(self, *, stop_nodes: bool, again: bool = False) -> None:
+        self.stop_nodes, self.again = stop_nodes, again
         self.asked.set()
 
 
-async def run_master(settings: Settings) -> ExitCode:
-    """Run a master until it is asked to stop.
+async def run_master(settings: Settings) -> bool:
+    """Run a master until it is asked to stop; True when it asks to be begun anew, with its settings read again.
 
     SIGTERM and SIGINT stop the nodes too (they are wanted running still, so the next master starts them again).
     SIGHUP ends the master alone: its nodes live on, and the next master adopts them.
@@ -97,18 +98,18 @@ async def run_master(settings: Settings) -> ExitCode:
     lock = InstanceLock(settings.lock_path)
     lock.acquire()
     try:
-        chain = audit_chain_of(MasterSecret(settings.identity.master_secret))
+        chain = audit_chain_of(master_secret_of(settings.identity))
         ledger = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir)
         try:
-            await _run_with(settings, ledger)
+            settings = await finish_rotation(settings, ledger)
+            return await _run_with(settings, ledger)
         finally:
             await ledger.close()
     finally:
         lock.release()
-    return ExitCode.OK
 
 
-async def _run_with(settings: Settings, ledger: Ledger) -> None:
+async def _run_with(settings: Settings, ledger: Ledger) -> bool:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "worker"))
     discord = _presence(settings)
     spawner = ZygoteSpawner(node_environment(os.environ))
@@ -125,7 +126,10 @@ async def _run_with(settings: Settings, ledger: Ledger) -> None:
     _listen_to_signals(ending)
     nodes = LocalServer(settings.node_socket_path, _local_handler(services))
     control = ControlServer(
-        settings.control_socket_path, services, lambda stop_nodes: ending.ask(stop_nodes=stop_nodes)
+        settings.control_socket_path,
+        services,
+        lambda stop_nodes: ending.ask(stop_nodes=stop_nodes),
+        lambda: ending.ask(stop_nodes=False, again=True),
     )
     _listen_to_ledger(services)
     if ledger.away is None:
@@ -133,6 +137,7 @@ async def _run_with(settings: Settings, ledger: Ledger) -> None:
     else:
         services.onboarding.hold()
     await services.fleet.load()
+    services.handover.begin()
     await nodes.start()
     await control.start()
     try:
@@ -144,6 +149,7 @@ async def _run_with(settings: Settings, ledger: Ledger) -> None:
                 group.create_task(services.memory.run(), name="memory"),
                 group.create_task(services.snapshots.run(), name="snapshots"),
                 group.create_task(_recover_when_back(services), name="recovery"),
+                group.create_task(services.handover.run(), name="handover"),
             ]
             watchdog = group.create_task(feed_watchdog(os.environ), name="watchdog")
             await spawner.warm()
@@ -151,7 +157,7 @@ async def _run_with(settings: Settings, ledger: Ledger) -> None:
             log.info("master up", extra={"nodes": len(services.directory), "home": str(settings.home)})
             notify(os.environ, f"READY=1\nSTATUS={len(services.directory)} nodes")
             await ending.asked.wait()
-            notify(os.environ, "STOPPING=1")
+            notify(os.environ, reloading() if ending.again else "STOPPING=1")
             opening.cancel()
             if ending.stop_nodes:
                 log.info("stopping the nodes")
@@ -166,6 +172,7 @@ async def _run_with(settings: Settings, ledger: Ledger) -> None:
         await nodes.close()
         await spawner.close()
         await ledger.flush()
+    return ending.again
 
 
 async def _recover_when_back(services: Services) -> None:

@@ -12,6 +12,8 @@ from typing import Literal
 
 from handshake.redaction import Secret
 
+ENV_NAME = ".env"
+"""The file of secrets in a fleet's home."""
 ANY_DRIVER = "auto"
 """DATABASE['DRIVER']: take what the machine has."""
 
@@ -37,6 +39,12 @@ class IdentitySettings:
     master_secret: Secret[bytes]
     master_token: Secret[str] | None = None
     """None: no Discord; supervision and the command line still work."""
+    kept_keys: Mapping[str, Secret[bytes]] = field(default_factory=dict)
+    """Keys of earlier secrets that outlive their rotation, by purpose."""
+    previous_secret: Secret[bytes] | None = None
+    """Set while running nodes may hold keys of it."""
+    next_secret: Secret[bytes] | None = None
+    """Set when a rotation was interrupted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +150,8 @@ class HandshakeSettings:
     transport: Transport = "auto"
     channel_pulse_interval_s: float = 240.0
     clock_skew_s: float = 60.0
+    key_handover_s: float = 60.0
+    """After a rotation: how long a running node has to come for its new key before it is replaced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,11 @@ def notify(environment: Mapping[str, str], state: str) -> bool:
         log.warning("systemd does not listen", extra={"why": error.strerror})
         return False
     return True
+
+
+def reloading() -> str:
+    """Give the state of a program that begins anew under the same pid (sd_notify(3), RELOADING=1)."""
+    return f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}"
 
 
 def watchdog_interval_s(environment: Mapping[str, str]) -> float | None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from master import __version__
-from master.cli import books, checkout, logs, onboarding, running, service, setup, steering
+from master.cli import books, checkout, logs, onboarding, running, secrets, service, setup, steering
 from master.errors import ExitCode
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ app.add_typer(books.audit, name="audit", rich_help_panel=_LEDGER)
 app.add_typer(books.ledger, name="ledger", rich_help_panel=_LEDGER)
 app.command("backup", rich_help_panel=_LEDGER)(books.backup)
 app.command("restore", rich_help_panel=_LEDGER)(books.restore)
+app.command("rotate-secret", rich_help_panel=_LEDGER)(secrets.rotate_secret)
 app.command("check", rich_help_panel=_WORK)(checkout.check)
 app.command(
     "test",

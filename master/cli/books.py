@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -15,7 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from master.cli.context import HomeOption, JsonOption, YesOption, client_of, home_of, told
+from master.cli.context import HomeOption, JsonOption, YesOption, alone, client_of, settings_of, told
 from master.control.client import NoMaster
 from master.control.protocol import AuditParams, BackupParams, NoParams
 from master.errors import ExitCode, FleetError
@@ -35,25 +33,6 @@ ledger = typer.Typer(help="The ledger as a whole.", no_args_is_help=True)
 OutcomeStyles = {"done": "green", "refused": "yellow", "failed": "red"}
 
 
-def _settings(home: Path | None) -> Settings:
-    from master.config import load_settings
-
-    return load_settings(home_of(home), os.environ)
-
-
-@contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """Hold the state folder: no master may run, and none may start."""
-    from master.instance import InstanceLock
-
-    lock = InstanceLock(settings.lock_path)
-    lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _ask(
     home: Path | None,
     method: str,
@@ -65,20 +44,20 @@ def _ask(
     try:
         return client_of(home).call(method, params, answer=answer, timeout_s=LONG_TIMEOUT_S)
     except NoMaster:
-        settings = _settings(home)
-        with _alone(settings):
+        settings = settings_of(home)
+        with alone(settings):
             return asyncio.run(_with_ledger(settings, offline))
 
 
 async def _with_ledger(settings: Settings, work: Callable[[Bookkeeping], Awaitable[T]]) -> T:
     from master.ledger.database import Ledger
-    from master.security.derivation import MasterSecret
+    from master.security.derivation import master_secret_of
     from master.services.bookkeeping import Bookkeeping
     from master.supervision.clock import SystemClock
 
     opened = await Ledger.open(settings.database)
     try:
-        secret = MasterSecret(settings.identity.master_secret)
+        secret = master_secret_of(settings.identity)
         return await work(Bookkeeping(settings, opened, secret, SystemClock()))
     finally:
         await opened.close()
@@ -193,8 +172,8 @@ def ledger_migrate(
     with told():
         if to:
             confirm(f"Go to revision {to}? What later revisions added is lost.", yes=yes)
-        settings = _settings(home)
-        with _alone(settings):
+        settings = settings_of(home)
+        with alone(settings):
             from master.ledger.migrations import move_to
 
             kept = move_to(settings.database, to or None)
@@ -238,8 +217,8 @@ def _back_up(path: Path | None, home: Path | None, *, as_json: bool) -> None:
 def ledger_import(path: ArchiveArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Fill an empty ledger from a file, and compare counts and hashes."""
     with told(as_json=as_json):
-        settings = _settings(home)
-        with _alone(settings):
+        settings = settings_of(home)
+        with alone(settings):
             from master.services.restoring import import_into
 
             _restored(import_into(settings, path), as_json=as_json)
@@ -250,8 +229,8 @@ def restore(
 ) -> None:
     """Put a backup in the ledger's place; the present one is kept beside it. No master may run."""
     with told(as_json=as_json):
-        settings = _settings(home)
-        with _alone(settings):
+        settings = settings_of(home)
+        with alone(settings):
             if not path.is_file():
                 raise FleetError(f"there is no file {path}", hint="`ls state/backups` shows the backups")
             confirm(f"Put {path.name} in the place of the present ledger?", yes=yes)

@@ -6,13 +6,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from master.control.client import ControlClient
 from master.errors import ExitCode, FleetError
 from master.terminal import fail
+
+if TYPE_CHECKING:
+    from master.settings import Settings
 
 HomeOption = Annotated[
     Path | None,
@@ -71,3 +74,23 @@ def complete_nodes(incomplete: str) -> list[str]:
 NodesArgument = Annotated[
     list[str] | None, typer.Argument(help="Names of nodes.", autocompletion=complete_nodes, show_default=False)
 ]
+
+
+def settings_of(home: Path | None) -> Settings:
+    """Read the fleet's settings, for work that needs no master."""
+    from master.config import load_settings
+
+    return load_settings(home_of(home), os.environ)
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Hold the state folder: no master may run, and none may start."""
+    from master.instance import InstanceLock
+
+    lock = InstanceLock(settings.lock_path)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

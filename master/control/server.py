@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import pwd
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from master.control.protocol import (
     StatusParams,
 )
 from master.errors import ExitCode, FleetError
-from master.services.actors import Actor
+from master.services.actors import Actor, unix_actor
 from master.services.bookkeeping import check_backup_path
 from master.services.container import Services
 from master.services.fleet import Verb
@@ -61,11 +60,20 @@ class ControlServer:
     ----------
     shut_down
         Begins the master's end; told whether to stop the nodes too.
+    begin_anew
+        Has the master begin anew, with its settings read again; the nodes live on.
     """
 
-    def __init__(self, path: Path, services: Services, shut_down: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        services: Services,
+        shut_down: Callable[[bool], None],
+        begin_anew: Callable[[], None],
+    ) -> None:
         self._services = services
         self._shut_down = shut_down
+        self._begin_anew = begin_anew
         self._listener = UnixListener(
             path,
             self._converse,
@@ -93,6 +101,7 @@ class ControlServer:
             "register": _Method(RegisterParams, self._register),
             "dup": _Method(DuplicateParams, self._duplicate),
             "events": _Method(NoParams, self._events),
+            "rotate_secret": _Method(NoParams, self._rotate_secret),
             "shutdown": _Method(ShutdownParams, self._shutdown),
         }
 
@@ -120,7 +129,7 @@ class ControlServer:
 
         try:
             line = await asyncio.wait_for(reader.readline(), REQUEST_TIMEOUT_S)
-            answer = await self._answer(line, _actor_of(peer.user_id), tell)
+            answer = await self._answer(line, unix_actor(peer.user_id), tell)
         except ValueError:
             answer = _error("bad_request", "the request line is too long", ExitCode.USAGE)
         await send(answer)
@@ -253,16 +262,13 @@ class ControlServer:
             async for event in events:
                 await tell(event)
 
+    async def _rotate_secret(self, actor: Actor, _params: NoParams, _tell: Tell) -> Any:
+        rotated = await self._services.rotation.rotate(actor)
+        self._begin_anew()
+        return rotated
+
     async def _shutdown(self, _actor: Actor, params: ShutdownParams, _tell: Tell) -> Any:
         self._shut_down(params.stop_nodes)
-
-
-def _actor_of(user_id: int) -> Actor:
-    try:
-        name = pwd.getpwuid(user_id).pw_name
-    except KeyError:
-        name = str(user_id)
-    return Actor(face="cli", identity=name, name=name)
 
 
 def _error(code: str, message: str, exit_code: ExitCode, hint: str = "") -> Answer:

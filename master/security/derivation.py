@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
+from collections.abc import Mapping
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from handshake.redaction import Secret
 from handshake.signing import NodeKey
 from master.security.errors import SecretRefused
+from master.settings import IdentitySettings
 
 MIN_SECRET_BYTES = 32
 _SALT = b"fleetmaster/1"
@@ -46,6 +48,36 @@ def check_master_secret(text: str) -> bytes:
     return secret
 
 
+LASTING_PURPOSES = ("audit", "licence", "licence-hash")
+"""What outlives a rotation of the secret: the audit log's chain, and the licence codes that people hold."""
+
+
+def encode_kept_keys(keys: Mapping[str, bytes]) -> Secret[str]:
+    """Give keys as one value for ``.env``."""
+    return Secret(",".join(f"{purpose}:{base64.urlsafe_b64encode(key).decode()}" for purpose, key in keys.items()))
+
+
+def decode_kept_keys(text: str) -> dict[str, Secret[bytes]]:
+    """Read what :func:`encode_kept_keys` gave.
+
+    Raises
+    ------
+    SecretRefused
+        It is not that.
+    """
+    found = {}
+    for part in filter(None, text.split(",")):
+        purpose, _, encoded = part.partition(":")
+        try:
+            key = base64.b64decode(encoded, altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            key = b""
+        if purpose not in LASTING_PURPOSES or len(key) != _KEY_BYTES:
+            raise SecretRefused("MASTER_KEPT_KEYS is damaged", hint="restore .env from your copy of it")
+        found[purpose] = Secret(key)
+    return found
+
+
 class MasterSecret:
     """Derive keys from the secret (HKDF-SHA256, RFC 5869).
 
@@ -53,10 +85,13 @@ class MasterSecret:
     ----------
     secret
         32 random bytes or more.
+    kept
+        Keys by purpose that were derived from an earlier secret, and stay as they are.
     """
 
-    def __init__(self, secret: Secret[bytes]) -> None:
+    def __init__(self, secret: Secret[bytes], kept: Mapping[str, Secret[bytes]] | None = None) -> None:
         self._secret = secret
+        self._kept = dict(kept or {})
 
     def derive_node_key(self, node_id: str, epoch: int) -> NodeKey:
         """Derive a node's signing key; raising the epoch makes every earlier key worthless."""
@@ -64,7 +99,13 @@ class MasterSecret:
 
     def derive(self, purpose: str) -> bytes:
         """Derive the 32-byte key for one purpose of the master's own, such as ``vault``."""
-        return self._derive(f"master|{purpose}")
+        kept = self._kept.get(purpose)
+        return kept.reveal() if kept is not None else self._derive(f"master|{purpose}")
 
     def _derive(self, info: str) -> bytes:
         return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=_SALT, info=info.encode()).derive(self._secret.reveal())
+
+
+def master_secret_of(identity: IdentitySettings) -> MasterSecret:
+    """Give the secret that a fleet's keys are derived from at present."""
+    return MasterSecret(identity.master_secret, identity.kept_keys)

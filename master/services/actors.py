@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +40,15 @@ class Actor:
 
 
 SYSTEM = Actor(face="system", identity="master", name="the master itself")
+
+
+def unix_actor(user_id: int) -> Actor:
+    """Give the operator behind a process of this box."""
+    try:
+        name = pwd.getpwuid(user_id).pw_name
+    except KeyError:
+        name = str(user_id)
+    return Actor(face="cli", identity=name, name=name)
 
 
 class Operators:

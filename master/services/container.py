@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from master.ledger.database import Ledger
-from master.security.derivation import MasterSecret
+from master.security.derivation import MasterSecret, master_secret_of
 from master.security.licence_codes import LicenceCodes
+from master.security.secrets_file import SecretsFile
 from master.security.vault import TokenVault
 from master.services.actors import Operators
 from master.services.alerts import Announcer
@@ -16,6 +17,7 @@ from master.services.bookkeeping import Bookkeeping
 from master.services.directory import NodeDirectory
 from master.services.error_reports import ErrorReports
 from master.services.fleet import Fleet
+from master.services.handover import Handover
 from master.services.identity import TokenInspector
 from master.services.launching import Launcher
 from master.services.licensing import Licensing
@@ -24,8 +26,9 @@ from master.services.process_journal import ProcessJournal
 from master.services.pulse_snapshots import PulseSnapshots
 from master.services.recollection import Memory
 from master.services.retention import Retention
+from master.services.rotation import SecretRotation
 from master.services.verification import Verification
-from master.settings import Settings
+from master.settings import ENV_NAME, Settings
 from master.supervision.clock import Clock
 from master.supervision.limits import Cgroups, OomWitness
 from master.supervision.logs import NodeLogs
@@ -52,6 +55,8 @@ class Services:
     verification: Verification
     bookkeeping: Bookkeeping
     retention: Retention
+    rotation: SecretRotation
+    handover: Handover
     memory: Memory
     snapshots: PulseSnapshots
 
@@ -76,7 +81,8 @@ def build_services(
     cgroups: Cgroups | None = None,
 ) -> Services:
     """Put the services together; nothing runs yet."""
-    secret = MasterSecret(settings.identity.master_secret)
+    secret = master_secret_of(settings.identity)
+    previous = settings.identity.previous_secret
     vault = TokenVault(secret)
     directory = NodeDirectory()
     memory = Memory(settings.memory_path, directory)
@@ -109,6 +115,7 @@ def build_services(
         handshake=settings.handshake,
         supervision=settings.supervision,
         clock=clock,
+        previous_secret=None if previous is None else MasterSecret(previous),
     )
     journal.process_ended = verification.process_ended
     launcher = Launcher(
@@ -133,6 +140,7 @@ def build_services(
         auditor=auditor,
         clock=clock,
         discord_state=discord.state,
+        old_keys=lambda: len(verification.old_keys) if verification.hands_over else None,
     )
     onboarding = Onboarding(
         ledger=ledger,
@@ -162,6 +170,14 @@ def build_services(
         verification=verification,
         bookkeeping=Bookkeeping(settings, ledger, secret, clock),
         retention=Retention(ledger, settings.retention, clock),
+        rotation=SecretRotation(settings, ledger, auditor, clock),
+        handover=Handover(
+            file=SecretsFile(settings.home / ENV_NAME),
+            directory=directory,
+            supervisor=supervisor,
+            verification=verification,
+            patience_s=settings.handshake.key_handover_s,
+        ),
         memory=memory,
         snapshots=PulseSnapshots(ledger, supervisor, clock),
     )

@@ -68,6 +68,7 @@ class Fleet:
         auditor: Auditor,
         clock: Clock,
         discord_state: Callable[[], str],
+        old_keys: Callable[[], int | None],
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -79,6 +80,7 @@ class Fleet:
         self._auditor = auditor
         self._clock = clock
         self._discord_state = discord_state
+        self._old_keys = old_keys
         self._began = clock.monotonic()
         self._process = psutil.Process()
         self._process.cpu_percent()
@@ -380,6 +382,7 @@ class Fleet:
             rss_bytes=memory,
             discord=self._discord_state(),
             ledger=self._ledger.dialect + (" away" if self._ledger.away is not None else ""),
+            old_keys=self._old_keys(),
             home=str(self._settings.home),
         )
 

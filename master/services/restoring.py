@@ -18,7 +18,7 @@ from master.ledger.archive import Manifest, check_archive, load_archive
 from master.ledger.engine import explain, make_engine, parse_url, prepare_file
 from master.ledger.errors import LedgerError
 from master.ledger.migrations import bring_up_to_date
-from master.security.derivation import MasterSecret
+from master.security.derivation import master_secret_of
 from master.services.views import RestoreView
 from master.settings import DatabaseSettings, Settings
 
@@ -39,7 +39,7 @@ def restore(settings: Settings, path: Path, *, at: datetime) -> RestoreView:
     LedgerError
         The new ledger could not be made; the present one is as it was.
     """
-    key = MasterSecret(settings.identity.master_secret).derive("archive")
+    key = master_secret_of(settings.identity).derive("archive")
     manifest = check_archive(path, key=key)
     url = parse_url(settings.database)
     if url.get_backend_name() != "sqlite" or not url.database:
@@ -65,7 +65,7 @@ def import_into(settings: Settings, path: Path) -> RestoreView:
     ArchiveRefused, LedgerError
         Nothing was written.
     """
-    manifest = check_archive(path, key=MasterSecret(settings.identity.master_secret).derive("archive"))
+    manifest = check_archive(path, key=master_secret_of(settings.identity).derive("archive"))
     _fill(parse_url(settings.database), settings.database, path, manifest)
     return _view(manifest, kept="")
 

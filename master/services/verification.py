@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -17,6 +18,7 @@ from handshake.messages import (
     Body,
     ErrorReport,
     Heartbeat,
+    KeyReplacement,
     LicenceCheck,
     LicenceStatus,
     ShutdownNotice,
@@ -82,6 +84,7 @@ class Verification:
         handshake: HandshakeSettings,
         supervision: SupervisionSettings,
         clock: Clock,
+        previous_secret: MasterSecret | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._secret = secret
@@ -96,6 +99,11 @@ class Verification:
         self._supervision = supervision
         self._clock = clock
         self._wall_clock = wall_clock
+        self._previous_secret = previous_secret
+        self.old_keys: set[str] = set()
+        """Nodes that run with a key of the previous secret."""
+        self.all_renewed = asyncio.Event()
+        """Set when there are none of those."""
         self._keys: dict[str, NodeKey] = {}
         self._signers: dict[str, Signer] = {}
         self._verified: set[str] = set()
@@ -114,6 +122,8 @@ class Verification:
             self._check_author(message, source)
             node = self._node_of(message)
             answer = await self._act(node, message, source)
+            if self.old_keys:
+                answer = self._renew(node, message, source, answer)
         except Refused as refused:
             await self._record_refusal(refused, source)
             return None
@@ -124,6 +134,41 @@ class Verification:
     def process_ended(self, node_id: str) -> None:
         """Require a new verification: what proved itself is gone."""
         self._verified.discard(node_id)
+        self._renewed(node_id)
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether nodes may still run with keys of the previous secret."""
+        return self._previous_secret is not None
+
+    def expect_old_keys(self, node_ids: Iterable[str]) -> None:
+        """Accept the previous secret's keys from these nodes, until each has its new one or its process ends."""
+        self.old_keys.update(node_ids)
+        if not self.old_keys:
+            self.all_renewed.set()
+
+    def end_handover(self) -> None:
+        """Forget the previous secret: its keys are worthless from now on."""
+        self._previous_secret = None
+        self.old_keys.clear()
+
+    def _renewed(self, node_id: str) -> None:
+        self.old_keys.discard(node_id)
+        if not self.old_keys:
+            self.all_renewed.set()
+
+    def _renew(self, node: Node, message: Message, source: Source, answer: Body | None) -> Body | None:
+        """Give a verified node that pulses with its old key the new one, but only where nobody else can read it."""
+        if node.id not in self.old_keys:
+            return answer
+        if message.epoch == node.key_epoch:
+            self._renewed(node.id)
+            return answer
+        supervised = source.transport == "local" and source.pid == self._supervisor.pid_of(node.id)
+        if not (supervised and isinstance(message.body, Heartbeat) and node.id in self._verified):
+            return answer
+        key = self._secret.derive_node_key(node.id, node.key_epoch)
+        return KeyReplacement(key=key.secret.reveal(), key_epoch=key.epoch)
 
     def is_verified(self, node_id: str) -> bool:
         """Tell whether the node's present process presented a valid licence."""
@@ -133,6 +178,8 @@ class Verification:
         node = self._directory.get(node_id)
         if node is None:
             raise Refused(Reason.UNKNOWN_NODE, "no such node")
+        if epoch == node.key_epoch - 1 and node_id in self.old_keys and self._previous_secret is not None:
+            return self._previous_secret.derive_node_key(node_id, epoch)
         if epoch != node.key_epoch:
             raise Refused(Reason.STALE_EPOCH, f"epoch {epoch}, current is {node.key_epoch}")
         key = self._keys.get(node_id)

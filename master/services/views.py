@@ -86,7 +86,16 @@ class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """``off``, ``connecting``, ``ready`` or ``refused: ...``."""
     ledger: str
     """``sqlite`` or ``mssql``, and ``away`` behind it while it cannot be reached."""
+    old_keys: int | None = None
+    """While MASTER_SECRET is being replaced: how many nodes still run with a key of the previous one."""
     home: str
+
+
+class RotationView(msgspec.Struct, frozen=True, kw_only=True):
+    """A replaced MASTER_SECRET."""
+
+    nodes: int
+    """Whose tokens are sealed anew, and which get new keys."""
 
 
 class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,108 @@
+"""``rotate-secret``: a new MASTER_SECRET for a fleet that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import msgspec
+from rich.text import Text
+
+from master.cli.context import HomeOption, JsonOption, YesOption, alone, client_of, settings_of, told
+from master.control.client import ControlBroken, ControlTimedOut, NoMaster
+from master.control.protocol import NoParams, StatusParams
+from master.errors import FleetError
+from master.services.views import FleetStatus, RotationView
+from master.settings import Settings
+from master.terminal import confirm, console, print_json
+
+ROTATION_TIMEOUT_S = 180.0
+COME_BACK_TIMEOUT_S = 60.0
+HANDOVER_TIMEOUT_S = 300.0
+LOOK_EVERY_S = 0.25
+
+
+class RotationResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How a rotation ended."""
+
+    nodes: int
+    renewed: bool
+    """Whether no running node holds a key of the old secret any more."""
+
+
+def rotate_secret(home: HomeOption = None, yes: YesOption = False, as_json: JsonOption = False) -> None:
+    """Make a new MASTER_SECRET: tokens are sealed anew and nodes get new keys, without a restart of any node.
+
+    Keep a copy of .env afterwards. Licences and the audit log go on; a backup made before needs the old secret.
+    """
+    with told(as_json=as_json):
+        if not as_json:
+            confirm("Replace MASTER_SECRET? Backups made until now need the present one.", yes=yes)
+        try:
+            began_at = _uptime_began(home)
+            rotated = client_of(home).call(
+                "rotate_secret", NoParams(), answer=RotationView, timeout_s=ROTATION_TIMEOUT_S
+            )
+        except NoMaster:
+            settings = settings_of(home)
+            with alone(settings):
+                rotated = asyncio.run(_rotate(settings))
+            renewed = False
+        else:
+            with console.status("the nodes come for their new keys"):
+                renewed = _wait(home, began_at)
+        result = RotationResult(nodes=rotated.nodes, renewed=renewed)
+        if as_json:
+            print_json(result)
+            return
+        console.print(Text.assemble(("✓ ", "green"), f"MASTER_SECRET is replaced; {rotated.nodes} nodes go over to it"))
+        if renewed:
+            console.print(Text.assemble(("✓ ", "green"), "every running node has its new key; the old secret is gone"))
+        else:
+            console.print("running nodes get their new keys from the next master; `fleet status` shows how many wait")
+        console.print("keep a copy of .env, and make a backup: `fleet backup`", style="bright_black")
+
+
+def _uptime_began(home: Path | None) -> float:
+    found = client_of(home).call("status", StatusParams(), answer=FleetStatus, timeout_s=15.0)
+    return found.at - found.master.uptime_s
+
+
+def _wait(home: Path | None, began_at: float) -> bool:
+    """Wait until the master has begun anew and the last node has come; False when that takes too long."""
+    until, back_until = time.monotonic() + HANDOVER_TIMEOUT_S, time.monotonic() + COME_BACK_TIMEOUT_S
+    while time.monotonic() < until:
+        time.sleep(LOOK_EVERY_S)
+        try:
+            found = client_of(home).call("status", StatusParams(), answer=FleetStatus, timeout_s=15.0)
+        except (NoMaster, ControlBroken, ControlTimedOut):
+            if time.monotonic() > back_until:
+                raise FleetError(
+                    "MASTER_SECRET is replaced, but the master did not come back",
+                    hint="look at its log, and begin it again: `fleet run`",
+                ) from None
+            continue
+        if found.at - found.master.uptime_s > began_at + 0.1 and found.master.old_keys is None:
+            return True
+    return False
+
+
+async def _rotate(settings: Settings) -> RotationView:
+    from master.ledger.database import Ledger
+    from master.security.derivation import master_secret_of
+    from master.services.actors import Operators, unix_actor
+    from master.services.auditing import Auditor, audit_chain_of
+    from master.services.rotation import SecretRotation, finish_rotation
+    from master.supervision.clock import SystemClock
+
+    chain = audit_chain_of(master_secret_of(settings.identity))
+    opened = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir)
+    try:
+        settings = await finish_rotation(settings, opened)
+        clock = SystemClock()
+        auditor = Auditor(opened, chain, clock, Operators(settings.operators))
+        return await SecretRotation(settings, opened, auditor, clock).rotate(unix_actor(os.getuid()))
+    finally:
+        await opened.close()

@@ -1,0 +1,59 @@
+"""The fleet's ``.env``: reading one secret of it, and changing some without losing a line or a moment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from handshake.redaction import Secret
+from master.security.errors import SecretRefused
+
+
+class SecretsFile:
+    """A file of ``NAME=value`` lines, readable by its owner only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self, name: str) -> Secret[str] | None:
+        """Give a value; None when it is not in the file."""
+        value = dotenv_values(self._path).get(name) if self._path.exists() else None
+        return Secret(value) if value else None
+
+    def change(self, changes: Mapping[str, Secret[str] | None]) -> None:
+        """Set values, and drop those that are None; the file is the old one or the new one, never half of it.
+
+        Raises
+        ------
+        SecretRefused
+            It cannot be written; it is as it was.
+        """
+        try:
+            lines = self._path.read_text("utf-8").splitlines()
+            kept = [line for line in lines if line.partition("=")[0].removeprefix("export ").strip() not in changes]
+            kept += [f"{name}={value.reveal()}" for name, value in changes.items() if value is not None]
+            self._replace("\n".join(kept) + "\n")
+        except OSError as error:
+            raise SecretRefused(
+                f"{self._path} cannot be changed: {error.strerror}", hint="make it and its folder writable"
+            ) from error
+
+    def _replace(self, content: str) -> None:
+        successor = self._path.with_name(f".{self._path.name}.new")
+        with open(successor, "w", encoding="utf-8", opener=_open_private) as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        successor.replace(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
