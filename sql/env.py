@@ -6,6 +6,7 @@ from alembic import context
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
+from master.ledger.engine import with_driver
 from master.ledger.tables import metadata
 
 url = context.config.attributes["url"]
@@ -17,7 +18,7 @@ if context.is_offline_mode():
     with context.begin_transaction():
         context.run_migrations()
 else:
-    engine = create_engine(url, poolclass=NullPool)
+    engine = create_engine(with_driver(url), poolclass=NullPool)
     with engine.connect() as connection:
         # Batch mode: SQLite cannot alter a constraint in place.
         context.configure(connection=connection, target_metadata=metadata, render_as_batch=True, transactional_ddl=True)

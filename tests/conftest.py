@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,9 @@ from sqlalchemy.engine import make_url
 from handshake.redaction import Secret
 from master.demonstration.stage import EventTap, Stage
 from master.ledger.database import Ledger
+from master.ledger.engine import make_engine
 from master.ledger.migrations import migrate
+from master.ledger.tables import metadata
 from master.security.derivation import MasterSecret, check_master_secret, new_master_secret
 from master.settings import DatabaseSettings
 from sandbox import Sandbox
@@ -57,10 +60,36 @@ def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+SERVER_URL = os.environ.get("FLEET_TEST_SQLSERVER_URL", "")
+"""A T-SQL server's (mssql+pyodbc://...): the ledger's tests run against that. Its tables are emptied by each test."""
+
+
 @pytest.fixture
-def ledger_settings(tmp_path: Path, empty_ledger: Path) -> DatabaseSettings:
+def sqlite_settings(tmp_path: Path, empty_ledger: Path) -> DatabaseSettings:
+    """A SQLite ledger, whatever the server."""
     shutil.copy(empty_ledger, tmp_path / "ledger.db")
     return DatabaseSettings(url=Secret(f"sqlite:///{tmp_path / 'ledger.db'}"))
+
+
+@pytest.fixture(scope="session")
+def migrated_server() -> DatabaseSettings:
+    """The server's ledger, at the newest revision."""
+    migrate(make_url(SERVER_URL))
+    return DatabaseSettings(url=Secret(SERVER_URL))
+
+
+@pytest.fixture
+def ledger_settings(request: pytest.FixtureRequest) -> DatabaseSettings:
+    """An empty ledger: the server's when one is named, a SQLite file otherwise."""
+    if not SERVER_URL:
+        return request.getfixturevalue("sqlite_settings")  # type: ignore[no-any-return]
+    settings: DatabaseSettings = request.getfixturevalue("migrated_server")
+    engine = make_engine(make_url(SERVER_URL), settings)
+    with engine.begin() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
+    engine.dispose()
+    return settings
 
 
 @pytest.fixture

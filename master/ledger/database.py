@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -21,10 +22,10 @@ from master.ledger import migrations
 from master.ledger.audit import AuditChain
 from master.ledger.engine import explain, make_engine, parse_url, prepare_file
 from master.ledger.entries import Entry
-from master.ledger.errors import LedgerTimedOut, LedgerUnavailable
+from master.ledger.errors import LedgerRetryable, LedgerTimedOut, LedgerUnavailable
 from master.ledger.identifiers import ulid_of
 from master.ledger.spool import Spool, SpoolStatistics
-from master.ledger.writing import Away, LedgerStatistics, Writer
+from master.ledger.writing import RETRY_DELAYS_S, Away, LedgerStatistics, Writer
 from master.settings import DatabaseSettings
 
 log = logging.getLogger(__name__)
@@ -177,11 +178,16 @@ class Ledger:
             ) from None
 
     def _read(self, query: Callable[[Connection], T]) -> T:
-        try:
-            with self._reader_engine.connect() as connection:
-                return query(connection)
-        except SQLAlchemyError as error:
-            raise explain(error) from error
+        for delay_s in (*RETRY_DELAYS_S, None):
+            try:
+                with self._reader_engine.connect() as connection:
+                    return query(connection)
+            except SQLAlchemyError as error:
+                explained = explain(error)
+                if delay_s is None or not isinstance(explained, LedgerRetryable):
+                    raise explained from error
+                time.sleep(delay_s)
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def snapshot(self, query: Callable[[Connection], T]) -> T:
         """Run a long ``query`` on what one moment saw, without keeping short reads waiting.

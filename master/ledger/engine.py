@@ -92,7 +92,7 @@ def make_engine(url: URL, settings: DatabaseSettings, *, read_only: bool = False
             )
             _set_up_sqlite(engine, read_only=read_only)
             return engine
-        return make_pool(_with_driver(url), settings)
+        return make_pool(with_driver(url), settings)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise LedgerError(
             f"the driver for {url.drivername} is not installed ({error})",
@@ -125,7 +125,7 @@ def _whole_seconds(seconds: float) -> int:
     return max(1, round(seconds))
 
 
-def _with_driver(url: URL) -> URL:
+def with_driver(url: URL) -> URL:
     """Put this machine's driver where the config leaves the choice to us."""
     connect = url.query.get("odbc_connect")
     chosen = "DRIVER={" + ANY_DRIVER + "}"

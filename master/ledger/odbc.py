@@ -90,8 +90,12 @@ def driver_here() -> OdbcDriver:
     return driver
 
 
-_LOST = ("08S01", "08003", "08007", "01000")
+_LOST = ("08S01", "08003", "08007")
+_UNREACHED = "20009"
+"""FreeTDS, which calls a closed port a lost connection."""
 _TRANSIENT_NUMBERS = ("1205", "1222", "40197", "40501", "40613", "49918", "10928", "10929")
+_ROLLED_BACK_NUMBERS = ("628", "3902", "3903", "6401")
+"""No such transaction or savepoint: the server had rolled back by itself, for a deadlock say, before we asked it to."""
 
 
 def sql_state_of(message: str) -> str:
@@ -117,7 +121,7 @@ def explain_odbc(state: str, message: str) -> LedgerError:
         What the driver said.
     """
     number = _number_of(message)
-    if state == "IM002":
+    if state == "IM002" or "Can't open lib" in message:
         return LedgerError(
             "the ODBC driver of DATABASE['DRIVER'] is not installed",
             hint="leave DRIVER out to take what there is; `fleet doctor` shows it",
@@ -128,11 +132,11 @@ def explain_odbc(state: str, message: str) -> LedgerError:
         return LedgerError("the database is not there, or not for this login", hint="check DATABASE['DATABASE']")
     if number in ("229", "230", "262"):
         return LedgerReadOnly("the login lacks a right", hint="run sql/roles.sqlserver.sql, and give it the role")
-    if state == "40001" or number in _TRANSIENT_NUMBERS:
+    if state in ("40001", "25000") or number in (*_TRANSIENT_NUMBERS, *_ROLLED_BACK_NUMBERS):
         return LedgerRetryable(f"SQL Server asks to try again ({number or state})")
-    if state in _LOST:
+    if state in _LOST and number != _UNREACHED:
         return LedgerRetryable("the connection to SQL Server was lost")
-    if state == "08001":
+    if state == "08001" or number == _UNREACHED:
         if "certificate" in message.lower():
             return LedgerUnavailable(
                 "SQL Server's certificate is not trusted", hint="install its authority, or TRUST_CERTIFICATE: True"

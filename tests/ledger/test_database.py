@@ -14,7 +14,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, inspect
+from sqlalchemy import Connection, Delete, Update, create_engine, inspect
 from sqlalchemy.dialects import mssql
 from sqlalchemy.engine import make_url
 from sqlalchemy.schema import CreateTable
@@ -230,16 +230,16 @@ async def test_an_untouched_audit_log_verifies(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("statement", "sequence"),
     [
-        ("UPDATE audit_log SET actor = 'cli:nobody' WHERE sequence = 3", 3),
-        ("UPDATE audit_log SET outcome = 'failed' WHERE sequence = 2", 2),
-        ("DELETE FROM audit_log WHERE sequence = 4", 4),
-        ("UPDATE audit_log SET chain = randomblob(32) WHERE sequence = 1", 1),
+        (audit_log.update().values(actor="cli:nobody"), 3),
+        (audit_log.update().values(outcome="failed"), 2),
+        (audit_log.delete(), 4),
+        (audit_log.update().values(chain=b"?" * 32), 1),
     ],
 )
-async def test_the_first_altered_row_is_found(ledger: Ledger, statement: str, sequence: int) -> None:
+async def test_the_first_altered_row_is_found(ledger: Ledger, statement: Update | Delete, sequence: int) -> None:
     chain = AuditChain(b"k" * 32)
     await _audited(ledger, chain, 5)
-    await ledger.write(lambda c: c.exec_driver_sql(statement).close())
+    await ledger.write(lambda c: c.execute(statement.where(audit_log.c.sequence == sequence)).close())
     fault = await ledger.read(chain.verify)
     assert fault is not None
     assert fault.sequence == sequence

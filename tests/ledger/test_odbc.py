@@ -67,6 +67,7 @@ def test_microsofts_newest_comes_first_then_the_wheel_then_freetds(wheel: Path) 
         ("HYT00", "[HYT00] Login timeout expired (0) (SQLDriverConnect)", LedgerUnavailable, "in time"),
         ("40001", "[40001] Transaction was deadlocked (1205) (SQLExecDirectW)", LedgerRetryable, "try again"),
         ("42000", "[42000] deadlocked, as FreeTDS says it (1205) (SQLExecDirectW)", LedgerRetryable, "try again"),
+        ("25000", "[25000] no corresponding BEGIN TRANSACTION. (3903) (SQLEndTran)", LedgerRetryable, "try again"),
         ("08S01", "[08S01] Communication link failure (0) (SQLExecDirectW)", LedgerRetryable, "was lost"),
         ("42000", "[42000] The INSERT permission was denied (229) (SQLExecDirectW)", LedgerReadOnly, "lacks a right"),
         ("42000", "[42000] Incorrect syntax (102) (SQLExecDirectW)", LedgerError, "refused a statement (42000, 102)"),

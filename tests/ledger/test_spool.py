@@ -79,8 +79,8 @@ def locked(settings: DatabaseSettings) -> Iterator[None]:
 
 
 @pytest.fixture
-def impatient(ledger_settings: DatabaseSettings) -> DatabaseSettings:
-    return DatabaseSettings(url=ledger_settings.url, statement_timeout_s=0.02)
+def impatient(sqlite_settings: DatabaseSettings) -> DatabaseSettings:
+    return DatabaseSettings(url=sqlite_settings.url, statement_timeout_s=0.02)
 
 
 async def open_spooling(settings: DatabaseSettings, tmp_path: Path) -> Ledger:

@@ -1,0 +1,109 @@
+"""What only a server can show; run with FLEET_TEST_SQLSERVER_URL=mssql+pyodbc://user:password@host:port/database?..."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import URL, make_url
+
+from handshake.redaction import Secret
+from master.ledger import audit, nodes
+from master.ledger.archive import check_archive
+from master.ledger.database import Ledger
+from master.ledger.errors import LedgerUnavailable
+from master.security.derivation import master_secret_of
+from master.services.restoring import import_into
+from master.settings import DatabaseSettings
+from tests.conftest import SERVER_URL, TurnableClock
+from tests.ledger.test_archive import archive, books_of, secret, settings_at
+from tests.ledger.test_database import a_node
+from tests.ledger.test_spool import CHAIN, action
+
+__all__ = ["archive", "secret"]  # fixtures
+
+pytestmark = pytest.mark.skipif(not SERVER_URL, reason="FLEET_TEST_SQLSERVER_URL names no server")
+
+
+async def test_a_fleet_moves_to_the_server_and_back(
+    archive: Path, tmp_path: Path, secret: str, clock: TurnableClock, ledger_settings: DatabaseSettings
+) -> None:
+    settings = replace(settings_at(tmp_path, secret), database=ledger_settings)
+    moved = await asyncio.to_thread(import_into, settings, archive)
+    ledger = await Ledger.open(ledger_settings)
+    books = books_of(settings, ledger, clock)
+    assert (await books.verify()).ok
+    again = await books.back_up(tmp_path / "again.zip")
+    await ledger.close()
+    key = master_secret_of(settings.identity).derive("archive")
+    assert check_archive(Path(again.path), key=key).tables == check_archive(archive, key=key).tables
+    assert moved.tables["handshake_events"] == 700
+
+
+class Wire:
+    """A relay between ledger and server, which can be cut."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._far_port = port
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self.port = 0
+
+    async def mend(self) -> None:
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in list(self._open):
+            writer.transport.abort()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(self._host, self._far_port)
+        ends = {writer, far_writer}
+        self._open |= ends
+        try:
+            await asyncio.gather(_pass(reader, far_writer), _pass(far_reader, writer))
+        finally:
+            self._open -= ends
+            for end in ends:
+                end.close()
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@pytest.mark.timeout(120)
+async def test_a_server_that_is_cut_off_is_away_and_what_waited_is_applied_once(
+    ledger_settings: DatabaseSettings, tmp_path: Path
+) -> None:
+    url: URL = make_url(ledger_settings.url.reveal())
+    if url.host is None:
+        pytest.skip("the server is not named by host and port")
+    wire = Wire(url.host, url.port or 1433)
+    await wire.mend()
+    through = url.set(host="127.0.0.1", port=wire.port).render_as_string(hide_password=False)
+    settings = DatabaseSettings(url=Secret(through), connect_timeout_s=3.0, statement_timeout_s=5.0)
+    ledger = await Ledger.open(settings, chain=CHAIN, spool_dir=tmp_path / "spool")
+    await ledger.write(lambda c: nodes.insert(c, a_node()))
+    await wire.cut()
+    await asyncio.gather(*(ledger.keep(action(number), timeout_s=60.0) for number in range(50)))
+    assert ledger.away is not None
+    with pytest.raises(LedgerUnavailable):
+        await ledger.read(nodes.list_active)
+    await wire.mend()
+    await ledger.wait_here()
+    rows = await ledger.read(lambda c: audit.search(c, limit=100))
+    assert [row.detail for row in reversed(rows)] == [str(number) for number in range(50)]
+    assert await ledger.read(CHAIN.verify) is None
+    await ledger.close()
