@@ -25,7 +25,7 @@ MIN_KEY_BYTES = 32
 
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)
 _STANDARD_TO_URL = bytes.maketrans(b"+/", b"-_")
-_URL_TO_STANDARD = str.maketrans("-_", "+/")
+_URL_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +260,8 @@ def _to_base64url(payload: bytes) -> bytes:
 
 
 def _from_base64url(segment: str) -> bytes:
-    return binascii.a2b_base64(segment.translate(_URL_TO_STANDARD) + "=" * (-len(segment) % 4))
+    # As bytes: translating text costs more than all the rest of decoding it.
+    return binascii.a2b_base64(segment.encode().translate(_URL_TO_STANDARD) + b"=" * (-len(segment) % 4))
 
 
 _TYPE_NAMES = {kind.value: kind for kind in MessageType}

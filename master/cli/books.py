@@ -15,7 +15,7 @@ from rich.text import Text
 
 from master.cli.context import HomeOption, JsonOption, YesOption, alone, client_of, settings_of, told
 from master.control.client import NoMaster
-from master.control.protocol import AuditParams, BackupParams, NoParams
+from master.control.protocol import AuditParams, BackupParams, LedgerParams, NoParams
 from master.errors import ExitCode, FleetError
 from master.services.views import AuditView, BackupView, LedgerStatus, RestoreView, Soundness
 from master.terminal import confirm, console, megabytes, print_json
@@ -132,10 +132,16 @@ def _verify(
 
 
 @ledger.command("status")
-def ledger_status(home: HomeOption = None, as_json: JsonOption = False) -> None:
+def ledger_status(
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Count every row, however many.")] = False,
+) -> None:
     """Show what the ledger holds."""
     with told(as_json=as_json):
-        found = _ask(home, "ledger_status", NoParams(), LedgerStatus, lambda books: books.status())
+        found = _ask(
+            home, "ledger_status", LedgerParams(exact=exact), LedgerStatus, lambda books: books.status(exact=exact)
+        )
         if as_json:
             print_json(found)
             return
@@ -152,7 +158,7 @@ def ledger_status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         table.add_column("TABLE")
         table.add_column("ROWS", justify="right")
         for name, rows in sorted(found.rows.items()):
-            table.add_row(name, str(rows))
+            table.add_row(name, f"{rows} or more" if name in found.uncounted else str(rows))
         console.print(table)
         if found.writes:
             console.print(

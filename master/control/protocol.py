@@ -85,8 +85,15 @@ class AuditParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     action: str = ""
 
 
+class LedgerParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``ledger_status`` -> LedgerStatus."""
+
+    exact: bool = False
+    """Count every row, which reads all of them."""
+
+
 class BackupParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``backup`` -> BackupView; ``ledger_status`` -> LedgerStatus; ``audit_verify``, ``ledger_verify`` -> Soundness."""
+    """``backup`` -> BackupView; without parameters ``audit_verify``, ``ledger_verify`` -> Soundness."""
 
     path: str = ""
     """Absolute path of a new file; empty: one in the state folder."""

@@ -21,6 +21,7 @@ from master.control.protocol import (
     AuditParams,
     BackupParams,
     DuplicateParams,
+    LedgerParams,
     NamesParams,
     NodeParams,
     NoParams,
@@ -95,7 +96,7 @@ class ControlServer:
             "logs": _Method(NamesParams, self._logs),
             "audit": _Method(AuditParams, self._audit),
             "audit_verify": _Method(NoParams, self._audit_verify),
-            "ledger_status": _Method(NoParams, self._ledger_status),
+            "ledger_status": _Method(LedgerParams, self._ledger_status),
             "ledger_verify": _Method(NoParams, self._ledger_verify),
             "backup": _Method(BackupParams, self._backup),
             "register": _Method(RegisterParams, self._register),
@@ -189,8 +190,8 @@ class ControlServer:
     async def _audit_verify(self, _actor: Actor, _params: NoParams, _tell: Tell) -> Any:
         return await self._services.bookkeeping.verify_audit()
 
-    async def _ledger_status(self, _actor: Actor, _params: NoParams, _tell: Tell) -> Any:
-        return await self._services.bookkeeping.status()
+    async def _ledger_status(self, _actor: Actor, params: LedgerParams, _tell: Tell) -> Any:
+        return await self._services.bookkeeping.status(exact=params.exact)
 
     async def _ledger_verify(self, _actor: Actor, _params: NoParams, _tell: Tell) -> Any:
         return await self._services.bookkeeping.verify()

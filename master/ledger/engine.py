@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from master.ledger.errors import (
     Conflict,
@@ -87,7 +86,9 @@ def make_engine(url: URL, settings: DatabaseSettings, *, read_only: bool = False
         if url.get_backend_name() == "sqlite":
             engine = create_engine(
                 url,
-                poolclass=NullPool,
+                # Kept open: closing the last connection would bring the write-ahead log into the file each time.
+                pool_size=1,
+                max_overflow=1,
                 connect_args={"timeout": settings.statement_timeout_s, "check_same_thread": False},
             )
             _set_up_sqlite(engine, read_only=read_only)

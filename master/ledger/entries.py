@@ -6,10 +6,11 @@ database is away they wait in the spool, and are applied in order and once when 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import msgspec
 from sqlalchemy import Connection
@@ -30,6 +31,16 @@ class Worth(IntEnum):
 class _Entry(msgspec.Struct, frozen=True, kw_only=True):
     worth: ClassVar[Worth]
 
+    def _apply(self, connection: Connection, chain: AuditChain) -> None:
+        """Write it; a kind that is written in one statement for many has no need of this."""
+        raise NotImplementedError
+
+    @classmethod
+    def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
+        """Write several of one kind, in their order."""
+        for entry in run:
+            entry._apply(connection, chain)
+
 
 class ProcessStep(_Entry, frozen=True, tag="process"):
     """A step in the life of a node's process, and which process is its own since then."""
@@ -41,12 +52,15 @@ class ProcessStep(_Entry, frozen=True, tag="process"):
     """Whether ``pid`` and ``pid_started_at`` are the node's process from now on; None: it has none."""
     pid_started_at: float | None = None
 
-    def apply(self, connection: Connection, _chain: AuditChain) -> None:
-        """Write it."""
-        process_events.insert(connection, self.record)
-        if self.moved:
-            pid = None if self.pid_started_at is None else self.record.pid
-            nodes.set_process(connection, self.record.node_id, pid, self.pid_started_at, at=self.record.at)
+    @classmethod
+    def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
+        """Write several, in their order."""
+        process_events.insert(connection, *(entry.record for entry in run))
+        for entry in run:
+            record = entry.record
+            if entry.moved:
+                pid = None if entry.pid_started_at is None else record.pid
+                nodes.set_process(connection, record.node_id, pid, entry.pid_started_at, at=record.at)
 
 
 class HandshakeOutcome(_Entry, frozen=True, tag="handshake"):
@@ -57,11 +71,14 @@ class HandshakeOutcome(_Entry, frozen=True, tag="handshake"):
     event: HandshakeEvent
     flag: bool = False
 
-    def apply(self, connection: Connection, _chain: AuditChain) -> None:
-        """Write it."""
-        handshake_events.insert(connection, self.event)
-        if self.flag and self.event.node_id is not None:
-            nodes.set_flag(connection, self.event.node_id, self.event.outcome, at=self.event.at)
+    @classmethod
+    def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
+        """Write several, in their order."""
+        handshake_events.insert(connection, *(entry.event for entry in run))
+        for entry in run:
+            event = entry.event
+            if entry.flag and event.node_id is not None:
+                nodes.set_flag(connection, event.node_id, event.outcome, at=event.at)
 
 
 class FlagTakenOff(_Entry, frozen=True, tag="unflag"):
@@ -72,7 +89,7 @@ class FlagTakenOff(_Entry, frozen=True, tag="unflag"):
     node_id: str
     at: datetime
 
-    def apply(self, connection: Connection, _chain: AuditChain) -> None:
+    def _apply(self, connection: Connection, chain: AuditChain) -> None:
         """Write it."""
         nodes.clear_flag(connection, self.node_id, at=self.at)
 
@@ -86,7 +103,7 @@ class Wanted(_Entry, frozen=True, tag="wanted"):
     desired: DesiredState
     at: datetime
 
-    def apply(self, connection: Connection, _chain: AuditChain) -> None:
+    def _apply(self, connection: Connection, chain: AuditChain) -> None:
         """Write it."""
         nodes.set_desired_state(connection, self.node_id, self.desired, at=self.at)
 
@@ -104,7 +121,7 @@ class Audited(_Entry, frozen=True, tag="audit"):
     outcome: Outcome
     detail: str
 
-    def apply(self, connection: Connection, chain: AuditChain) -> None:
+    def _apply(self, connection: Connection, chain: AuditChain) -> None:
         """Write it."""
         chain.append(
             connection,
@@ -125,7 +142,7 @@ class ErrorSeen(_Entry, frozen=True, tag="error"):
 
     event: ErrorEvent
 
-    def apply(self, connection: Connection, _chain: AuditChain) -> None:
+    def _apply(self, connection: Connection, chain: AuditChain) -> None:
         """Write it."""
         error_events.record(connection, self.event)
 
@@ -137,10 +154,9 @@ class PulsesSeen(_Entry, frozen=True, tag="pulses"):
 
     snapshots: tuple[PulseSnapshot, ...]
 
-    def apply(self, connection: Connection, _chain: AuditChain) -> None:
+    def _apply(self, connection: Connection, chain: AuditChain) -> None:
         """Write them."""
-        for snapshot in self.snapshots:
-            pulse_snapshots.insert(connection, snapshot)
+        pulse_snapshots.insert(connection, *self.snapshots)
 
 
 Entry = ProcessStep | HandshakeOutcome | FlagTakenOff | Wanted | Audited | ErrorSeen | PulsesSeen
@@ -151,11 +167,11 @@ def worth_of(entries: tuple[Entry, ...]) -> Worth:
     return max(entry.worth for entry in entries)
 
 
-def applying(entries: tuple[Entry, ...], chain: AuditChain) -> Callable[[Connection], None]:
-    """Give what writes entries, in their order."""
+def apply(connection: Connection, entries: Iterable[Entry], chain: AuditChain) -> None:
+    """Write entries in their order; those of one kind that follow each other in one statement."""
+    for kind, run in itertools.groupby(entries, key=_kind_of):
+        kind.apply_run(connection, list(run), chain)
 
-    def apply(connection: Connection) -> None:
-        for entry in entries:
-            entry.apply(connection, chain)
 
-    return apply
+def _kind_of(entry: Entry) -> type[_Entry]:
+    return type(entry)

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
+from msgspec.structs import asdict
 from sqlalchemy import Connection, select
 
 from master.ledger.records import HandshakeEvent
 from master.ledger.tables import handshake_events
 
 
-def insert(connection: Connection, event: HandshakeEvent) -> None:
-    """Add an event."""
-    connection.execute(
-        handshake_events.insert().values(
-            id=event.id,
-            at=event.at,
-            node_id=event.node_id,
-            message_type=event.message_type,
-            outcome=event.outcome,
-            transport=event.transport,
-            author_id=event.author_id,
-            detail=event.detail,
-        )
-    )
+def insert(connection: Connection, *events: HandshakeEvent) -> None:
+    """Add events."""
+    connection.execute(handshake_events.insert(), [asdict(event) for event in events])
 
 
 def recent(connection: Connection, *, node_id: str | None = None, limit: int = 50) -> list[HandshakeEvent]:

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
+from msgspec.structs import asdict
 from sqlalchemy import Connection, select
 
 from master.ledger.records import ProcessRecord
 from master.ledger.tables import process_events
 
 
-def insert(connection: Connection, record: ProcessRecord) -> None:
-    """Add a step of a process's life."""
-    connection.execute(
-        process_events.insert().values(
-            id=record.id,
-            at=record.at,
-            node_id=record.node_id,
-            kind=record.kind,
-            pid=record.pid,
-            exit_code=record.exit_code,
-            signal=record.signal,
-            detail=record.detail,
-        )
-    )
+def insert(connection: Connection, *records: ProcessRecord) -> None:
+    """Add steps of processes' lives."""
+    connection.execute(process_events.insert(), [asdict(record) for record in records])
 
 
 def recent(connection: Connection, node_id: str, *, limit: int = 50) -> list[ProcessRecord]:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
+from msgspec.structs import asdict
 from sqlalchemy import Connection, select
 
 from master.ledger.records import PulseSnapshot
 from master.ledger.tables import pulse_snapshots
 
 
-def insert(connection: Connection, snapshot: PulseSnapshot) -> None:
-    """Add how one node stood."""
-    connection.execute(
-        pulse_snapshots.insert().values(
-            id=snapshot.id,
-            at=snapshot.at,
-            node_id=snapshot.node_id,
-            state=snapshot.state,
-            latency_ms=snapshot.latency_ms,
-            guilds=snapshot.guilds,
-            memory_bytes=snapshot.memory_bytes,
-        )
-    )
+def insert(connection: Connection, *snapshots: PulseSnapshot) -> None:
+    """Add how nodes stood."""
+    connection.execute(pulse_snapshots.insert(), [asdict(snapshot) for snapshot in snapshots])
 
 
 def recent(connection: Connection, node_id: str, *, limit: int = 288) -> list[PulseSnapshot]:

@@ -25,7 +25,7 @@ PRUNABLE: dict[str, Table] = {
     "handshake_events": handshake_events,
     "pulse_snapshots": pulse_snapshots,
 }
-BATCH_ROWS = 500
+BATCH_ROWS = 200
 
 
 def prune(connection: Connection, name: str, before: datetime, *, limit: int = BATCH_ROWS) -> int:

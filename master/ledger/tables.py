@@ -169,6 +169,7 @@ error_events = Table(
     Column("detail", UnicodeText, nullable=False),
     Column("count", BigInteger, nullable=False),
     Index("ix_error_events_node_id_fingerprint", "node_id", "fingerprint"),
+    Index("ix_error_events_last_at", "last_at"),
     CheckConstraint("count >= 1", name="count"),
 )
 

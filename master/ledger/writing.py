@@ -13,7 +13,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from master.ledger import applied_writes
 from master.ledger.audit import AuditChain
 from master.ledger.engine import explain
-from master.ledger.entries import Entry, applying
+from master.ledger.entries import Entry, apply
 from master.ledger.errors import LedgerCorrupt, LedgerError, LedgerReadOnly, LedgerRetryable, LedgerUnavailable
 from master.ledger.spool import Record, Spool
 
@@ -73,6 +73,10 @@ class _Write:
     """What ``work`` writes, when it can wait."""
     done: Future[Any] = field(default_factory=Future)
     sequence: int = 0
+
+
+class _OneFailed(Exception):
+    """One write of a group failed, and the transaction is rolled back."""
 
 
 class Writer:
@@ -154,7 +158,10 @@ class Writer:
         LedgerUnavailable
             Too many writes wait.
         """
-        return self._enqueue(_Write(applying(entries, self._chain), urgent=urgent, entries=entries))
+        return self._enqueue(_Write(self._applying(entries), urgent=urgent, entries=entries))
+
+    def _applying(self, entries: tuple[Entry, ...]) -> Callable[[Connection], None]:
+        return lambda connection: apply(connection, entries, self._chain)
 
     def _enqueue(self, write: _Write) -> Future[Any]:
         try:
@@ -220,16 +227,20 @@ class Writer:
         out is asked of the ledger.
         """
         outcomes: list[tuple[Any, Exception | None]] = []
-        attempt = 0
+        attempt, apart = 0, False
         while True:
             try:
                 with self._engine.begin() as connection:
                     known = attempt > 0 and len(outcomes) == len(live)
                     if not (known and self._was_committed(connection, live)):
                         outcomes = []
-                        outcomes.extend(self._write_one(connection, write) for write in live)
+                        outcomes.extend(self._write_each(connection, live, apart=apart))
                         self._move_on(connection, live[-1].sequence)
                 break
+            except _OneFailed:
+                # Which of them is found out, and the others written, with a savepoint for each.
+                apart = True
+                continue
             except SQLAlchemyError as error:
                 explained = explain(error)
                 if attempt == len(RETRY_DELAYS_S) or not isinstance(explained, LedgerRetryable):
@@ -248,6 +259,29 @@ class Writer:
 
     def _move_on(self, connection: Connection, sequence: int) -> None:
         applied_writes.move_on(connection, self._session_id, sequence, at=datetime.now(UTC))
+
+    def _write_each(
+        self, connection: Connection, live: list[_Write], *, apart: bool
+    ) -> Iterator[tuple[Any, Exception | None]]:
+        """Run writes, hoping that all succeed, as they nearly always do; ``apart``, each in a savepoint of its own."""
+        if apart:
+            yield from (self._write_one(connection, write) for write in live)
+            return
+        for can_wait, run in itertools.groupby(live, key=lambda write: bool(write.entries)):
+            writes = list(run)
+            try:
+                if can_wait:
+                    entries = itertools.chain.from_iterable(write.entries for write in writes)
+                    apply(connection, entries, self._chain)
+                    yield from ((None, None) for _ in writes)
+                else:
+                    yield from [(write.work(connection), None) for write in writes]
+            except SQLAlchemyError as error:
+                if connection.invalidated or isinstance(explain(error), _OF_THE_DATABASE):
+                    raise
+                raise _OneFailed from error
+            except Exception as error:
+                raise _OneFailed from error
 
     def _write_one(self, connection: Connection, write: _Write) -> tuple[Any, Exception | None]:
         """Run one write in its own savepoint; whatever it raises is its caller's to see, not the group's."""
@@ -341,7 +375,7 @@ class Writer:
                     applied_writes.forget(connection, session_id)
 
     def _apply_record(self, connection: Connection, record: Record) -> None:
-        write = _Write(applying(record.entries, self._chain), urgent=False)
+        write = _Write(self._applying(record.entries), urgent=False)
         _, failure = self._write_one(connection, write)
         if failure is not None and self._spool is not None:
             # Its node is gone, say: it will be refused for ever, and must not hold up what follows.

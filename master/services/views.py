@@ -181,6 +181,8 @@ class LedgerStatus(msgspec.Struct, frozen=True, kw_only=True):
     dialect: str
     revision: str
     rows: dict[str, int]
+    uncounted: tuple[str, ...] = ()
+    """Tables with that many rows or more."""
     bytes: int | None = None
     """Size of the file; None for a server's."""
     writes: int = 0

@@ -38,9 +38,15 @@ def upgrade() -> None:
     with op.batch_alter_table("pulse_snapshots", schema=None) as batch_op:
         batch_op.create_index("ix_pulse_snapshots_node_id_at", ["node_id", "at"], unique=False)
 
+    with op.batch_alter_table("error_events", schema=None) as batch_op:
+        batch_op.create_index("ix_error_events_last_at", ["last_at"], unique=False)
+
 
 def downgrade() -> None:
     """Go back from it."""
+    with op.batch_alter_table("error_events", schema=None) as batch_op:
+        batch_op.drop_index("ix_error_events_last_at")
+
     with op.batch_alter_table("pulse_snapshots", schema=None) as batch_op:
         batch_op.drop_index("ix_pulse_snapshots_node_id_at")
 

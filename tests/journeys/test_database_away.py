@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from master.control.protocol import AuditParams, NoParams
+from master.control.protocol import AuditParams, LedgerParams, NoParams
 from master.demonstration.stage import Stage
 from master.errors import FleetError
 from master.services.views import AuditView, LedgerStatus, Soundness
@@ -50,7 +50,9 @@ async def test_the_fleet_does_not_care_and_nothing_is_lost(empty_ledger: Path) -
                 # What the operator wants is done and remembered.
                 (result,) = await stage.act("stop", ["borealis"])
                 assert result.ok, result
-                status = await asyncio.to_thread(stage.client.call, "ledger_status", NoParams(), answer=LedgerStatus)
+                status = await asyncio.to_thread(
+                    stage.client.call, "ledger_status", LedgerParams(), answer=LedgerStatus
+                )
                 assert status.away_since is not None
                 assert "locked" in status.away_why
                 assert status.waiting > 0
@@ -90,9 +92,13 @@ async def test_the_fleet_does_not_care_and_nothing_is_lost(empty_ledger: Path) -
             assert spawned == [("",), ("",), ("adopted",)]
 
 
+async def ledger_of(stage: Stage) -> LedgerStatus:
+    return await asyncio.to_thread(stage.client.call, "ledger_status", LedgerParams(), answer=LedgerStatus)
+
+
 async def wait_until_back(stage: Stage) -> None:
     while True:
-        status = await asyncio.to_thread(stage.client.call, "ledger_status", NoParams(), answer=LedgerStatus)
+        status = await ledger_of(stage)
         if status.away_since is None:
             return
         await asyncio.sleep(0.05)

@@ -27,6 +27,7 @@ from handshake.redaction import Secret
 from master.ledger import audit, handshake_events, nodes, tokens
 from master.ledger.database import Ledger
 from master.ledger.engine import explain, make_engine, make_pool
+from master.ledger.entries import apply
 from master.ledger.errors import LedgerError, LedgerRetryable, LedgerUnavailable
 from master.ledger.odbc import driver_here, wheel_folder
 from master.ledger.records import HandshakeEvent
@@ -118,7 +119,7 @@ async def test_rows_come_back_through_odbc_as_they_were(running: Running, engine
     await running.write(lambda c: nodes.insert(c, a_node(bot_user_id=2**63 - 1)))
     await running.write(lambda c: tokens.store(c, "01A", b"\x00\xff sealed", at=NOW))
     for number in range(3):
-        await running.write(lambda c, number=number: action(number).apply(c, CHAIN))  # type: ignore[misc]
+        await running.write(lambda c, number=number: apply(c, [action(number)], CHAIN))  # type: ignore[misc]
     with engine.connect() as connection:
         assert nodes.get(connection, "01A") == a_node(bot_user_id=2**63 - 1)
         assert tokens.load(connection, "01A") == b"\x00\xff sealed"
@@ -164,7 +165,7 @@ async def test_a_connection_that_died_in_the_pool_is_replaced(running: Running, 
         raw = connection.connection.dbapi_connection
     assert raw is not None
     raw.close()
-    await running.write(lambda c: action(1).apply(c, CHAIN))
+    await running.write(lambda c: apply(c, [action(1)], CHAIN))
     assert running.writer.statistics.failures == 0
 
 
@@ -274,7 +275,7 @@ def test_moments_and_events_are_bound_as_odbc_takes_them(engine: Engine) -> None
     moment = datetime(2026, 2, 28, 23, 59, 59, 999_000, tzinfo=UTC)
     with engine.begin() as connection:
         nodes.insert(connection, a_node())
-        refusal(1).apply(connection, CHAIN)
+        apply(connection, [refusal(1)], CHAIN)
         row = HandshakeEvent(
             id="H2", at=moment, node_id=None, message_type="x", outcome="malformed", transport="channel",
             author_id=2**62 + 1, detail="тест 🛰",

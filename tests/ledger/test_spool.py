@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, event
 from master.ledger import applied_writes, audit, error_events, handshake_events, nodes, process_events
 from master.ledger.audit import AuditChain
 from master.ledger.database import Ledger
-from master.ledger.entries import Audited, Entry, ErrorSeen, HandshakeOutcome, ProcessStep, PulsesSeen, Wanted
+from master.ledger.entries import Audited, Entry, ErrorSeen, HandshakeOutcome, ProcessStep, PulsesSeen, Wanted, apply
 from master.ledger.errors import LedgerUnavailable
 from master.ledger.inspection import count_rows
 from master.ledger.records import (
@@ -164,7 +164,7 @@ async def test_what_was_applied_before_a_crash_is_not_applied_again(
 
     def a_crash_in_the_middle(connection: Any) -> None:
         for number in range(1, 4):
-            action(number).apply(connection, CHAIN)
+            apply(connection, [action(number)], CHAIN)
         applied_writes.move_on(connection, "01SESSION", 3, at=NOW)
 
     await plain.write(a_crash_in_the_middle)

@@ -124,6 +124,7 @@ def use_everything(c: Connection) -> None:
     audit.search(c)
     audit.search(c, node_id="01A", action="stop")
     inspection.count_rows(c)
+    inspection.count_rows(c, 5)
     inspection.find_faults(c)
     for name in retention.PRUNABLE:
         retention.prune(c, name, NOW + timedelta(days=400))

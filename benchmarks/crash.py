@@ -1,0 +1,240 @@
+"""kill -9 at random moments of a ledger under load: no acknowledged write lost, none twice, the audit chain intact.
+
+Each round forks a writer on the same ledger and spool, reads what it acknowledges, and kills it a random moment later.
+In every third round the database is away for a while: what is acknowledged then is in the spool, which a later round
+applies. There is no peer: what is counted are losses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import select
+import signal
+import sqlite3
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import create_engine
+from sqlalchemy.engine import make_url
+
+from benchmarks.reporting import Outcome, parser, show
+from handshake.redaction import Secret
+from master.ledger.audit import AuditChain
+from master.ledger.database import Ledger
+from master.ledger.entries import Audited, ErrorSeen
+from master.ledger.errors import LedgerError
+from master.ledger.inspection import find_faults
+from master.ledger.migrations import migrate
+from master.ledger.records import ErrorEvent
+from master.ledger.records import Outcome as ActionOutcome
+from master.settings import DatabaseSettings
+
+CHAIN = AuditChain(b"crash" * 8)
+WRITERS = 8
+NODE = "01CRASH"
+LONGEST_S = 0.3
+EARLY = 0.2
+SPOOLED_WITHIN_S = 5.0
+BEGIN_TIMEOUT_S = 30.0
+
+
+@dataclass(slots=True)
+class Losses:
+    """What the rounds found."""
+
+    rounds: int = 0
+    acknowledged: int = 0
+    written: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    miscounted: int = 0
+    """By how much the counter of errors, which no key protects from being applied twice, is off."""
+    faults: list[str] = field(default_factory=list)
+
+
+def settings_of(folder: Path) -> DatabaseSettings:
+    """Give the ledger of a folder; it is impatient, so that a locked file is soon taken for one that is away."""
+    return DatabaseSettings(url=Secret(f"sqlite:///{folder / 'ledger.db'}"), statement_timeout_s=0.01)
+
+
+def prepare(folder: Path) -> None:
+    """Make a ledger with one node."""
+    migrate(make_url(f"sqlite:///{folder / 'ledger.db'}"))
+    with sqlite3.connect(folder / "ledger.db") as ledger:
+        ledger.execute(
+            "INSERT INTO nodes (id, name, name_key, folder, entry, bot_user_id, desired_state, lifecycle, readiness, "
+            "key_epoch, template_version, tags, priority, flag_reason, created_at, updated_at) VALUES "
+            "(?, 'crash', 'crash', 'crash', 'bot.py', 1, 'running', 'active', 'handshake', 1, '', '', 1, '', ?, ?)",
+            (NODE, "2026-01-01 00:00:00.000000", "2026-01-01 00:00:00.000000"),
+        )
+
+
+async def _work(folder: Path, first: int, told: int) -> None:
+    """Write as fast as it goes; tells each number once it is acknowledged."""
+    ledger = await Ledger.open(settings_of(folder), chain=CHAIN, spool_dir=folder / "spool")
+
+    async def write(number: int) -> None:
+        while True:
+            at = datetime.now(UTC)
+            action = Audited(
+                at=at, actor="cli:crash", face="cli", action="stop", node_id=NODE,
+                outcome=ActionOutcome.DONE, detail=str(number),
+            )  # fmt: skip
+            seen = ErrorEvent(
+                id=f"E{number}", at=at, node_id=NODE, source="task", fingerprint="same", summary="the same error"
+            )
+            await ledger.keep(action, ErrorSeen(event=seen))
+            os.write(told, f"{number}\n".encode())
+            number += WRITERS
+
+    os.write(told, b"0\n")
+    await asyncio.gather(*(write(first + offset) for offset in range(WRITERS)))
+
+
+def _fork(folder: Path, first: int) -> tuple[int, int]:
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(writing)
+        return pid, reading
+    code = 1
+    try:
+        os.close(reading)
+        logging.disable(logging.CRITICAL)
+        asyncio.run(_work(folder, first, writing))
+    except LedgerError as error:
+        os.write(writing, f"-1 {error}\n".encode())
+    finally:
+        os._exit(code)
+
+
+def _read_some(descriptor: int, timeout_s: float) -> bytes:
+    """Read what comes first; nothing when the writer ends or the time is over."""
+    return os.read(descriptor, 65536) if select.select([descriptor], [], [], timeout_s)[0] else b""
+
+
+def _read(descriptor: int, until: float) -> tuple[bytes, bool]:
+    """Read until a moment; False when the writer ended by itself before."""
+    content = b""
+    while (left := until - time.monotonic()) > 0:
+        if select.select([descriptor], [], [], left)[0]:
+            part = os.read(descriptor, 65536)
+            if not part:
+                return content, False
+            content += part
+    return content, True
+
+
+@contextmanager
+def _away(folder: Path, wanted: bool) -> Iterator[None]:
+    other = sqlite3.connect(folder / "ledger.db", isolation_level=None, timeout=10)
+    if wanted:
+        other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.close()
+
+
+def _round(folder: Path, first: int, chance: random.Random, *, away: bool) -> list[int]:
+    """Run one writer to its death; gives what it acknowledged."""
+    pid, reading = _fork(folder, first)
+    try:
+        # Now and then it is killed as it begins, which is when it applies what waits.
+        early = chance.random() < EARLY
+        content = b"" if early else _read_some(reading, BEGIN_TIMEOUT_S)
+        alive = early or bool(content)
+        with _away(folder, away):
+            if away and not early and alive:
+                # Until the writer has given the database up, and the spool acknowledges.
+                content += _read_some(reading, SPOOLED_WITHIN_S)
+            more, alive = _read(reading, time.monotonic() + chance.random() * LONGEST_S)
+            if alive:
+                os.kill(pid, signal.SIGKILL)
+            content += more
+            while part := os.read(reading, 65536):
+                content += part
+    finally:
+        os.close(reading)
+        os.waitpid(pid, 0)
+    lines = content.decode().splitlines()
+    if any(line.startswith("-1") for line in lines):
+        raise SystemExit(f"a writer failed: {[line for line in lines if line.startswith('-1')]}")
+    return [int(line) for line in lines if line != "0"]
+
+
+def crash(folder: Path, times: int, *, seed: int) -> Losses:
+    """Kill writers ``times`` times, then look at what is there."""
+    chance, found = random.Random(seed), Losses(rounds=times)  # noqa: S311 - moments, not secrets
+    acknowledged: list[int] = []
+    first = 1
+    for number in range(times):
+        acknowledged += _round(folder, first, chance, away=number % 3 == 2)
+        first += 1_000_000
+    # The next master applies what still waits.
+    asyncio.run(_open_and_close(folder))
+    return _judge(folder, acknowledged, found)
+
+
+async def _open_and_close(folder: Path) -> None:
+    ledger = await Ledger.open(settings_of(folder), chain=CHAIN, spool_dir=folder / "spool")
+    await ledger.wait_here()
+    await ledger.close()
+
+
+def _judge(folder: Path, acknowledged: list[int], found: Losses) -> Losses:
+    engine = create_engine(f"sqlite:///{folder / 'ledger.db'}")
+    with engine.connect() as connection:
+        written = Counter(int(row[0]) for row in connection.exec_driver_sql("SELECT detail FROM audit_log").fetchall())
+        counted = connection.exec_driver_sql("SELECT sum(count) FROM error_events").scalar() or 0
+        fault = CHAIN.verify(connection)
+        found.faults = find_faults(connection)
+    engine.dispose()
+    if fault is not None:
+        found.faults.append(fault.problem)
+    found.faults += [f"left in the spool: {path.name}" for path in (folder / "spool").glob("*")]
+    found.acknowledged, found.written = len(acknowledged), sum(written.values())
+    found.lost = sum(1 for number in acknowledged if number not in written)
+    found.duplicated = sum(count - 1 for count in written.values())
+    found.miscounted = abs(counted - found.written)
+    return found
+
+
+def main() -> None:
+    """Crash, look, print."""
+    options = parser(__doc__)
+    options.add_argument("--times", type=int, default=1000)
+    options.add_argument("--seed", type=int, default=int(time.time()))
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory(prefix="fleet-crash-") as name:
+        folder = Path(name)
+        prepare(folder)
+        found = crash(folder, chosen.times, seed=chosen.seed)
+    outcome = Outcome(f"kill -9 at {found.rounds} random moments under load (seed {chosen.seed})")
+    outcome.rows["fleetmaster"] = {
+        "kills": found.rounds,
+        "acknowledged": found.acknowledged,
+        "written": found.written,
+        "lost": found.lost,
+        "duplicated": found.duplicated,
+        "miscounted": found.miscounted,
+        "faults": len(found.faults),
+    }
+    for name in ("lost", "duplicated", "miscounted", "faults"):
+        outcome.at_most(name, outcome.rows["fleetmaster"][name], 0)
+    show(outcome, as_json=chosen.json)
+    for fault in found.faults:
+        print(fault)
+
+
+if __name__ == "__main__":
+    main()
