@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Annotated
 
 import typer
@@ -72,6 +73,8 @@ def _options(
 
 def run() -> int:
     """Run the command line; gives the exit code."""
+    # What goes wrong is told once, as an error; the master's log is its own.
+    logging.getLogger("master").addHandler(logging.NullHandler())
     try:
         result = app(standalone_mode=False, prog_name="fleet")
     except typer.Exit as ending:

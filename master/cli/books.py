@@ -52,12 +52,14 @@ def _ask(
 async def _with_ledger(settings: Settings, work: Callable[[Bookkeeping], Awaitable[T]]) -> T:
     from master.ledger.database import Ledger
     from master.security.derivation import master_secret_of
+    from master.services.auditing import audit_chain_of
     from master.services.bookkeeping import Bookkeeping
     from master.supervision.clock import SystemClock
 
-    opened = await Ledger.open(settings.database)
+    secret = master_secret_of(settings.identity)
+    # With the spool: what still waits in it belongs to what is looked at, saved or moved.
+    opened = await Ledger.open(settings.database, chain=audit_chain_of(secret), spool_dir=settings.spool_dir)
     try:
-        secret = master_secret_of(settings.identity)
         return await work(Bookkeeping(settings, opened, secret, SystemClock()))
     finally:
         await opened.close()
@@ -154,6 +156,8 @@ def ledger_status(
         if found.given_up:
             given_up = ", ".join(f"{count} of {worth}" for worth, count in found.given_up.items())
             console.print(Text.assemble(("! ", "yellow"), f"given up, as too much waited: {given_up}"))
+        if not found.rows:
+            return
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("TABLE")
         table.add_column("ROWS", justify="right")

@@ -48,6 +48,7 @@ async def diagnose(home: Path, environment: Mapping[str, str], *, offline: bool)
     findings.append(_master(state_dir))
     if settings is not None:
         findings += [_bots_folder(settings), _template(settings), *_driver(settings), _database(settings)]
+        findings += _spool(settings)
         findings.append(await _discord(settings, offline=offline))
     return findings
 
@@ -155,22 +156,42 @@ def _database(settings: Settings) -> Finding:
     return _try("ledger", look)
 
 
+def _spool(settings: Settings) -> list[Finding]:
+    """Say what waits on disk for the database; nothing when nothing does."""
+    from master.ledger.spool import Spool
+
+    spool = Spool(settings.spool_dir, "")
+    refused = settings.spool_dir / "refused.jsonl"
+    found = []
+    try:
+        records = sum(1 for name in spool.sessions() for _ in spool.records_of(name))
+        lines = len(refused.read_bytes().splitlines()) if refused.exists() else 0
+    except OSError as error:
+        return [Finding("spool", "fail", f"cannot be read: {error}", f"mend {settings.spool_dir}")]
+    if records:
+        problem = f"{records} writes wait on disk for the database"
+        found.append(Finding("spool", "warn", problem, "they are applied by themselves when it is back"))
+    if lines:
+        problem = f"{lines} writes that waited were refused by the database"
+        found.append(Finding("spool", "warn", problem, f"read {refused}, and remove it"))
+    return found
+
+
 def _driver(settings: Settings) -> list[Finding]:
     """Say which ODBC driver reaches SQL Server; nothing for a ledger on SQLite."""
     from master.ledger.engine import parse_url
-    from master.ledger.odbc import driver_here
+    from master.ledger.odbc import check_driver, driver_here
 
     if not settings.database.url.reveal().startswith("mssql"):
         return []
-    return [_try("odbc driver", lambda: driver_here().name), *_driver_named(parse_url(settings.database).query)]
+    named = _driver_named(parse_url(settings.database).query)
+    return [_try("odbc driver", lambda: check_driver(named) if named else driver_here().name)]
 
 
-def _driver_named(query: Mapping[str, object]) -> list[Finding]:
-    """Say so when the config insists on a driver."""
+def _driver_named(query: Mapping[str, object]) -> str:
+    """Give the driver that the config insists on; empty when it leaves the choice to us."""
     found = re.search(r"DRIVER=\{([^}]+)\}", str(query.get("odbc_connect", "")))
-    if found is None or found[1] == ANY_DRIVER:
-        return []
-    return [Finding("odbc driver", "ok", f"config.py names {found[1]}")]
+    return "" if found is None or found[1] == ANY_DRIVER else found[1]
 
 
 def _try(what: str, look: Callable[[], str]) -> Finding:

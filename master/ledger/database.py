@@ -94,7 +94,6 @@ class Ledger:
         return ledger
 
     def _begin(self) -> None:
-        prepare_file(self._url)
         if self._spool is not None:
             self._spool.open()
         trouble = None
@@ -107,6 +106,7 @@ class Ledger:
         self._writer.start(trouble)
 
     def _prepare(self) -> None:
+        prepare_file(self._url)
         try:
             migrations.bring_up_to_date(self._engine, self._url)
         except SQLAlchemyError as error:

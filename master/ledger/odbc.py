@@ -90,6 +90,24 @@ def driver_here() -> OdbcDriver:
     return driver
 
 
+def check_driver(name: str) -> str:
+    """Give a driver's name back if it is installed, or a path to one that is there.
+
+    Raises
+    ------
+    LedgerError
+    """
+    import pyodbc
+
+    installed = pyodbc.drivers()
+    if name not in installed and not Path(name).is_file():
+        raise LedgerError(
+            f"{name}, which config.py names, is not installed",
+            hint=f"leave DRIVER out to take what there is; installed are: {', '.join(installed) or 'none'}",
+        )
+    return name
+
+
 _LOST = ("08S01", "08003", "08007")
 _UNREACHED = "20009"
 """FreeTDS, which calls a closed port a lost connection."""

@@ -17,7 +17,7 @@ from master.errors import ExitCode, FleetError
 from master.ledger import nodes, tokens
 from master.ledger.database import Ledger
 from master.ledger.entries import Entry, FlagTakenOff, Wanted
-from master.ledger.errors import LedgerUnavailable
+from master.ledger.errors import LedgerError, LedgerUnavailable
 from master.ledger.records import DesiredState, Node, ReadinessKind
 from master.services.actors import Actor
 from master.services.auditing import Auditor
@@ -103,6 +103,12 @@ class Fleet:
         away = self._ledger.away
         if away is None:
             active, sealed = await self._ledger.read(lambda c: (nodes.list_active(c), tokens.load_all(c)))
+            if not active and (known := await self._memory.count()):
+                # An empty ledger where a full one was: a disk that is not mounted, another database.
+                raise LedgerError(
+                    f"the ledger holds no node, but {known} are remembered: is DATABASE the one you mean?",
+                    hint=f"if it is, and they are to be forgotten: rm {self._settings.memory_path}",
+                )
             for node in active:
                 self._directory.put(node)
                 if node.id in sealed:

@@ -74,21 +74,31 @@ class Memory:
         self._licences[node_id] = licence
         self._changed.set()
 
+    async def count(self) -> int:
+        """Give how many nodes the file remembers."""
+        found = await self._load()
+        return 0 if found is None else len(found.nodes)
+
     async def recall(self) -> bool:
         """Fill memory and directory from the file; False when there is none that can be read."""
-        try:
-            payload = await asyncio.to_thread(self._path.read_bytes)
-            found = msgspec.msgpack.decode(payload, type=Recollection)
-        except FileNotFoundError:
-            return False
-        except (OSError, msgspec.MsgspecError) as error:
-            log.error("what is remembered of the ledger cannot be read", extra={"why": str(error)})
+        found = await self._load()
+        if found is None:
             return False
         self._tokens.update(found.tokens)
         self._licences.update(found.licences)
         for node in found.nodes:
             self._directory.put(node)
         return True
+
+    async def _load(self) -> Recollection | None:
+        try:
+            payload = await asyncio.to_thread(self._path.read_bytes)
+            return msgspec.msgpack.decode(payload, type=Recollection)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError) as error:
+            log.error("what is remembered of the ledger cannot be read", extra={"why": str(error)})
+            return None
 
     async def run(self) -> None:
         """Write the file whenever something changed, until cancelled."""

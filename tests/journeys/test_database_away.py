@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -90,6 +91,57 @@ async def test_the_fleet_does_not_care_and_nothing_is_lost(empty_ledger: Path) -
             ).fetchall()
             # None twice, none lost: started, started again, taken over.
             assert spawned == [("",), ("",), ("adopted",)]
+
+
+async def test_a_master_begins_without_its_database(empty_ledger: Path) -> None:
+    async with Stage(pulse_s=0.5) as stage:
+        disk = stage.home / "disk"
+        disk.mkdir()
+        shutil.copy(empty_ledger, disk / "ledger.db")
+        config = stage.home / "config.py"
+        elsewhere = 'DATABASE = {"URL": "sqlite:///disk/ledger.db", "STATEMENT_TIMEOUT_S": 0.05}\n'
+        config.write_text(config.read_text("utf-8") + elsewhere, "utf-8")
+        await stage.start_master()
+        async with stage.listen() as tap:
+            await stage.register("atlas")
+            await tap.wait_for("ready", "atlas")
+        await end(stage, signal.SIGHUP)
+        # The disk is not there when the next master begins: no ledger, and none is made.
+        disk.rename(stage.home / "gone")
+        pid = await pid_of_adopted(stage, "atlas")
+        assert "away" in (await stage.status()).master.ledger
+        # A restart needs token, key and licence, and waits for none of them.
+        async with stage.listen() as tap:
+            os.kill(pid, signal.SIGKILL)
+            await tap.wait_for("ready", "atlas")
+        (stage.home / "gone").rename(disk)
+        await wait_until_back(stage)
+        async with stage.listen() as tap:
+            await stage.register("borealis")
+            await tap.wait_for("ready", "borealis")
+        await end(stage, signal.SIGHUP)
+        with sqlite3.connect(disk / "ledger.db") as found:
+            spawned = "SELECT count(*) FROM process_events WHERE kind = 'spawned' AND detail = ''"
+            assert found.execute(spawned).fetchone() == (3,)
+        # An empty folder in its place, as where a disk is not mounted, is not taken for a new fleet.
+        disk.rename(stage.home / "gone")
+        disk.mkdir()
+        with pytest.raises(FleetError) as refused:
+            await stage.start_master()
+        assert "the ledger holds no node, but 2 are remembered" in f"{refused.value} {stage.log_tail(30)}"
+
+
+async def end(stage: Stage, number: signal.Signals) -> None:
+    assert stage.master is not None
+    stage.master.process.send_signal(number)
+    await stage.master.process.wait()
+
+
+async def pid_of_adopted(stage: Stage, name: str) -> int:
+    await stage.start_master()
+    pid = (await stage.node(name)).pid
+    assert pid is not None
+    return pid
 
 
 async def ledger_of(stage: Stage) -> LedgerStatus:

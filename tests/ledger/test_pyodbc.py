@@ -29,7 +29,7 @@ from master.ledger.database import Ledger
 from master.ledger.engine import explain, make_engine, make_pool
 from master.ledger.entries import apply
 from master.ledger.errors import LedgerError, LedgerRetryable, LedgerUnavailable
-from master.ledger.odbc import driver_here, wheel_folder
+from master.ledger.odbc import check_driver, driver_here, wheel_folder
 from master.ledger.records import HandshakeEvent
 from master.ledger.spool import Spool
 from master.ledger.tables import nodes as nodes_table
@@ -224,6 +224,8 @@ def closed_port() -> int:
 
 
 def test_a_driver_that_is_not_there_is_named() -> None:
+    with pytest.raises(LedgerError, match="ODBC Driver 99 for SQL Server, which config"):
+        check_driver("ODBC Driver 99 for SQL Server")
     found = refused("DRIVER={ODBC Driver 99 for SQL Server};SERVER=localhost")
     assert "driver of DATABASE['DRIVER'] is not installed" in found.message
     assert "fleet doctor" in found.hint
