@@ -10,6 +10,7 @@ import sqlglot
 from sqlalchemy import UniqueConstraint
 from sqlglot import exp
 
+from master.ledger.diagram import render_diagram
 from master.ledger.migrations import HEAD_REVISION
 from master.ledger.rendering import render_schema
 from master.ledger.tables import metadata
@@ -86,3 +87,8 @@ def test_nothing_is_used_that_babelfish_refuses(name: str) -> None:
     script = (SQL / name).read_text("utf-8").upper()
     for refused in ("MERGE ", "CREATE OR ALTER", "WAITFOR", "DATETIMEOFFSET", "IMAGE", "NTEXT", "\nGO\n"):
         assert refused not in script
+
+
+def test_the_diagram_is_what_the_tables_say() -> None:
+    written = (SQL.parent / "docs" / "ledger.md").read_text("utf-8")
+    assert f"```mermaid\n{render_diagram()}```\n" in written, "run `python -m master.ledger.diagram`"
