@@ -194,7 +194,7 @@ def history_text(found: NodeHistoryView, *, width: int) -> Group:
         style="bright_black",
     )
     rows: list[Text] = []
-    for title, series in (("five minutes", found.seconds), ("a day", found.minutes)):
+    for title, series in (("five minutes", found.seconds), ("a day", found.minutes), ("a week", found.week)):
         for what, values, unit in (("CPU", series.cpu_percent, "%"), ("RSS", series.rss_mb, "MB")):
             if values:
                 label, last = f"{title + ', ' + what:<18}", f" now {values[-1]:.1f} {unit}, most {max(values):.1f}"

@@ -164,7 +164,7 @@ def history(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a node used in the last five minutes and the last day."""
+    """Show what a node used in the last five minutes, the last day and the last week."""
     with told(as_json=as_json):
         found = client_of(home).call("history", NodeParams(name=name), answer=NodeHistoryView, timeout_s=15.0)
         if as_json:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from master import __version__
 from master.errors import ExitCode, FleetError
-from master.ledger import nodes, tokens
+from master.ledger import nodes, pulse_snapshots, tokens
 from master.ledger.database import Ledger
 from master.ledger.entries import Entry, FlagTakenOff, Wanted
 from master.ledger.errors import LedgerError, LedgerUnavailable
@@ -23,6 +23,7 @@ from master.services.actors import Actor
 from master.services.auditing import Auditor
 from master.services.directory import NodeDirectory
 from master.services.launching import NODE_ID_VARIABLE, Launcher
+from master.services.pulse_snapshots import EVERY_S as SNAPSHOTS_EVERY_S
 from master.services.recollection import Memory
 from master.services.views import (
     ActionResult,
@@ -45,6 +46,7 @@ from master.supervision.supervisor import NodeView, Supervisor
 log = logging.getLogger(__name__)
 
 Verb = Literal["start", "stop", "restart", "kill", "release", "clear"]
+_WEEK_OF_SNAPSHOTS = 7 * 24 * 12
 _SETTLED = (NodeState.READY, NodeState.BACKOFF, NodeState.QUARANTINED, NodeState.MISSING, NodeState.STOPPED)
 
 
@@ -344,8 +346,20 @@ class Fleet:
         await self._supervisor.read_details(node.id)
         history = self._supervisor.history(node.id)
         return NodeHistoryView(
-            node=self._status_of(node), seconds=_series(history.fine), minutes=_series(history.coarse)
+            node=self._status_of(node),
+            seconds=_series(history.fine),
+            minutes=_series(history.coarse),
+            week=await self._week_of(node.id),
         )
+
+    async def _week_of(self, node_id: str) -> Series:
+        try:
+            found = await self._ledger.read(partial(pulse_snapshots.recent, node_id=node_id, limit=_WEEK_OF_SNAPSHOTS))
+        except LedgerError as error:
+            log.info("a node's week could not be read", extra={"why": error.message})
+            return Series(slot_s=SNAPSHOTS_EVERY_S, cpu_percent=(), rss_mb=())
+        memory = [row.memory_bytes / 1e6 for row in reversed(found) if row.memory_bytes is not None]
+        return Series(slot_s=SNAPSHOTS_EVERY_S, cpu_percent=(), rss_mb=tuple(round(value, 1) for value in memory))
 
     def log_paths(self, chosen: Sequence[Node]) -> list[LogPaths]:
         """Say where the nodes' output is kept."""

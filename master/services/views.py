@@ -55,11 +55,13 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeHistoryView(msgspec.Struct, frozen=True, kw_only=True):
-    """One node's last five minutes by the second, and last day by the minute."""
+    """One node's last five minutes by the second, last day by the minute, and what the ledger has of its last week."""
 
     node: NodeStatus
     seconds: Series
     minutes: Series
+    week: Series
+    """Of snapshots every five minutes, memory alone; empty while the ledger is away."""
 
 
 class StrayStatus(msgspec.Struct, frozen=True, kw_only=True):
