@@ -153,9 +153,12 @@ def summary_line(status: FleetStatus) -> Text:
     line.append("\n")
     line.append(
         f"master {master.pid}  up {duration(master.uptime_s)}  cpu {master.cpu_percent:.1f} %  "
-        f"{megabytes(master.rss_bytes)} MB  discord {master.discord}  ledger {master.ledger}",
+        f"{megabytes(master.rss_bytes)} MB  discord {master.discord}  ",
         style="bright_black",
     )
+    line.append(f"ledger {master.ledger}", style="red" if master.ledger.endswith("away") else "bright_black")
+    if master.old_keys is not None:
+        line.append(f"  {master.old_keys} nodes wait for their new keys", style="yellow")
     return line
 
 

@@ -171,6 +171,8 @@ def _spool(settings: Settings) -> list[Finding]:
     if records:
         problem = f"{records} writes wait on disk for the database"
         found.append(Finding("spool", "warn", problem, "they are applied by themselves when it is back"))
+    for path in settings.spool_dir.glob("*.damaged"):
+        found.append(Finding("spool", "warn", f"{path} was damaged", "some of what waited in it is lost; remove it"))
     if lines:
         problem = f"{lines} writes that waited were refused by the database"
         found.append(Finding("spool", "warn", problem, f"read {refused}, and remove it"))

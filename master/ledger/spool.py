@@ -2,12 +2,13 @@
 
 One file for each session of a master, ``<ULID of the session>.spool``, so that the files' names sort by age. A record
 is a header (length of its payload, CRC-32 of the rest, worth, number) and a msgpack payload. A record cut short by a
-crash was not acknowledged, and is cut off.
+crash was not acknowledged, and is cut off. One that is damaged is passed over, told, and the file kept.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import struct
 import zlib
@@ -21,8 +22,9 @@ import msgspec
 from master.ledger.entries import Entry, Worth, worth_of
 from master.ledger.errors import LedgerUnavailable
 
+log = logging.getLogger(__name__)
+
 MAX_BYTES = 32 * 2**20
-MAX_RECORD_BYTES = 2**20
 _HEADER = struct.Struct(">IIBQ")
 _TAIL = struct.Struct(">BQ")
 """The part of the header that the checksum covers."""
@@ -65,6 +67,7 @@ class _Raw:
     worth: Worth
     sequence: int
     payload: bytes
+    sound: bool = True
 
     def encode(self) -> bytes:
         tail = _TAIL.pack(self.worth, self.sequence)
@@ -94,6 +97,7 @@ class Spool:
         self._path = folder / f"{session_id}.spool"
         self._max_bytes = max_bytes
         self._stream: IO[bytes] | None = None
+        self._damaged: set[str] = set()
         self.statistics = SpoolStatistics()
 
     def open(self) -> None:
@@ -105,15 +109,27 @@ class Spool:
         """
         try:
             for path in self._files():
-                whole = 0
-                for raw in _read(path):
-                    whole += raw.bytes
-                    self.statistics.records += 1
-                if whole < path.stat().st_size:
-                    os.truncate(path, whole)
-                self.statistics.bytes += whole
+                self._look_at(path)
         except OSError as error:
             raise self._failed(error) from error
+
+    def _look_at(self, path: Path) -> None:
+        whole = 0
+        for raw in _scan(path):
+            whole += raw.bytes
+            if raw.sound:
+                self.statistics.records += 1
+            else:
+                self._damaged.add(path.stem)
+        torn = path.stat().st_size - whole
+        if torn:
+            log.info("a spool's last record was cut short by a crash", extra={"file": path.name, "bytes": torn})
+            os.truncate(path, whole)
+        if path.stem in self._damaged:
+            log.error(
+                "a spool is damaged: what can be read of it is applied, and it is kept", extra={"file": str(path)}
+            )
+        self.statistics.bytes += whole
 
     def sessions(self) -> list[str]:
         """Give the sessions of which something waits, the oldest first."""
@@ -160,7 +176,7 @@ class Spool:
             raise self._failed(error) from error
 
     def remove(self, session_id: str) -> None:
-        """Drop the file of a session whose records are applied.
+        """Drop the file of a session whose records are applied; a damaged one is put aside.
 
         Raises
         ------
@@ -170,7 +186,10 @@ class Spool:
         if session_id == self.session_id:
             self._close()
         self._forget(sum(1 for _ in _read(path)), path.stat().st_size)
-        path.unlink()
+        if session_id in self._damaged:
+            path.rename(path.with_suffix(".damaged"))
+        else:
+            path.unlink()
         _sync_folder(self._folder)
 
     def set_aside(self, record: Record, why: str) -> None:
@@ -291,16 +310,21 @@ def _encode(entries: tuple[Entry, ...]) -> bytes:
 
 
 def _read(path: Path) -> Iterator[_Raw]:
-    """Read the whole records of a file; ends at one that is cut short or damaged."""
+    """Read the sound records of a file."""
+    return (raw for raw in _scan(path) if raw.sound)
+
+
+def _scan(path: Path) -> Iterator[_Raw]:
+    """Read the whole records of a file, those that are damaged included; ends at one that is cut short."""
     with path.open("rb") as stream:
         while len(header := stream.read(_HEADER.size)) == _HEADER.size:
             length, checksum, worth, sequence = _HEADER.unpack(header)
-            if length > MAX_RECORD_BYTES:
-                return
+            # A length that is damaged leads to the end of the file, or to a record that is damaged too.
             payload = stream.read(length)
-            if len(payload) < length or zlib.crc32(payload, zlib.crc32(header[8:])) != checksum:
+            if len(payload) < length:
                 return
-            yield _Raw(Worth(worth), sequence, payload)
+            sound = zlib.crc32(payload, zlib.crc32(header[8:])) == checksum
+            yield _Raw(Worth(worth) if sound else Worth.SECURITY, sequence, payload, sound)
 
 
 def _open_private(path: str, flags: int) -> int:

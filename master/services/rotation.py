@@ -92,7 +92,13 @@ class SecretRotation:
                 entry.written = False
                 await self._settle()
                 raise
-            await asyncio.to_thread(_promote, self._file, self._settings.memory_path)
+            try:
+                await asyncio.to_thread(_promote, self._file, self._settings.memory_path)
+            except SecretRefused as error:
+                raise SecretRefused(
+                    f"the ledger is over to the new secret, and .env is not: {error.message}",
+                    hint=f"{error.hint}, then `fleet shutdown --keep-nodes` and `fleet run`, which finishes it",
+                ) from error
             return RotationView(nodes=count)
 
     def _check(self) -> None:

@@ -248,15 +248,22 @@ def test_a_record_cut_short_by_a_crash_is_cut_off_and_what_follows_is_readable(t
     assert [record.sequence for record in again.records_of("01A")] == [1, 3]
 
 
-def test_damage_in_the_middle_ends_what_is_read(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, "01A")
+async def test_a_damaged_record_is_passed_over_and_its_file_kept(
+    sqlite_settings: DatabaseSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = Spool(tmp_path / "spool", "01A")
     spool.append([Record(number, (action(number),)) for number in range(1, 5)])
     spool.close()
-    file = tmp_path / "01A.spool"
+    file = tmp_path / "spool" / "01A.spool"
     content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[len(content) * 5 // 8] ^= 1
     file.write_bytes(content)
-    assert [record.sequence for record in spool.records_of("01A")] == [1, 2]
+    ledger = await open_spooling(sqlite_settings, tmp_path)
+    assert [row.detail for row in await ledger.read(audit.search)] == ["4", "2", "1"]
+    assert "a spool is damaged" in caplog.text
+    assert [path.name for path in (tmp_path / "spool").iterdir()] == ["01A.damaged"]
+    assert (ledger.spooled.records, ledger.spooled.bytes) == (0, 0)
+    await ledger.close()
 
 
 def kinds_in(spool: Spool) -> list[type[Entry]]:
