@@ -1,9 +1,9 @@
 """The ledger's one writer: a thread that groups writes into transactions, and spools those that can wait.
 
-While the database answers, writes that wait at the same moment share one transaction, each in a savepoint of its own,
-so that a failing one fails alone. When it does not answer, writes made of entries go to the spool, all others are
-refused at once, and the database is looked for in a thread of its own: nobody waits for a time-out a second time. When
-it is back the spool is applied first.
+While the database answers, writes that wait at the same moment share one transaction; when one of them fails, each gets
+its own, so that it fails alone (not savepoints: some errors roll the whole transaction back on some servers). When it
+does not answer, writes made of entries go to the spool, all others are refused at once, and the database is looked for
+in a thread of its own: nobody waits for a time-out a second time. When it is back the spool is applied first.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
@@ -64,6 +66,10 @@ class Away:
     hint: str
 
 
+def _applies_entries(_connection: Connection) -> None:
+    raise AssertionError("entries are applied together")
+
+
 @dataclass(slots=True, eq=False)
 class _Write:
     work: Callable[[Connection], Any]
@@ -76,7 +82,11 @@ class _Write:
 
 
 class _OneFailed(Exception):
-    """One write of a group failed, and the transaction is rolled back."""
+    """One write of a group cannot be carried out, and the transaction is rolled back."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 class Writer:
@@ -158,10 +168,7 @@ class Writer:
         LedgerUnavailable
             Too many writes wait.
         """
-        return self._enqueue(_Write(self._applying(entries), urgent=urgent, entries=entries))
-
-    def _applying(self, entries: tuple[Entry, ...]) -> Callable[[Connection], None]:
-        return lambda connection: apply(connection, entries, self._chain)
+        return self._enqueue(_Write(_applies_entries, urgent=urgent, entries=entries))
 
     def _enqueue(self, write: _Write) -> Future[Any]:
         try:
@@ -184,7 +191,14 @@ class Writer:
                 break
             group = [first]
             last = self._fill(group)
-            self._settle(group)
+            try:
+                self._settle(group)
+            except Exception as error:
+                # A mistake of ours: it must not end the only writer, nor leave anybody waiting.
+                log.exception("the ledger's writer failed")
+                for write in group:
+                    if not write.done.done():
+                        write.done.set_exception(LedgerError(f"the ledger's writer failed: {type(error).__name__}"))
         self._end_session()
 
     def _fill(self, group: list[_Write]) -> bool:
@@ -211,7 +225,7 @@ class Writer:
         if not live:
             return
         if self.away is None:
-            trouble = self._try_group(live)
+            live, trouble = self._write(live)
             if trouble is None:
                 return
             if self._spool is not None:
@@ -220,39 +234,78 @@ class Writer:
             trouble = LedgerUnavailable(f"the ledger is away: {self.away.why}", hint=self.away.hint)
         self._divert(live, trouble)
 
-    def _try_group(self, live: list[_Write]) -> LedgerError | None:
-        """Write a group in one transaction; gives what keeps the whole of it from being written.
+    def _write(self, live: list[_Write]) -> tuple[list[_Write], LedgerError | None]:
+        """Write a group in one transaction, hoping that all succeed, as they nearly always do; else each in its own.
+
+        Gives those that are not written, and what is wrong with the database.
+        """
+        if len(live) > 1:
+            try:
+                self._transact(live)
+            except _OneFailed:
+                log.debug("one of a group failed: each is written by itself")
+            except LedgerError as trouble:
+                return live, trouble
+            else:
+                return [], None
+        for position, write in enumerate(live):
+            try:
+                self._transact([write])
+            except _OneFailed as failed:
+                self._fail(write, failed.reason)
+            except LedgerError as trouble:
+                return live[position:], trouble
+        return [], None
+
+    def _transact(self, live: list[_Write]) -> None:
+        """Write in one transaction, and acknowledge.
 
         A deadlock, a lost connection or a busy file is tried again. Whether a commit whose answer was lost was carried
         out is asked of the ledger.
+
+        Raises
+        ------
+        _OneFailed
+            One of the writes cannot be carried out; nothing is written.
+        LedgerError
+            The database does not write.
         """
-        outcomes: list[tuple[Any, Exception | None]] = []
-        attempt, apart = 0, False
+        values: list[Any] = []
+        attempt = 0
         while True:
             try:
-                with self._engine.begin() as connection:
-                    known = attempt > 0 and len(outcomes) == len(live)
+                with self._transaction() as connection:
+                    known = attempt > 0 and len(values) == len(live)
                     if not (known and self._was_committed(connection, live)):
-                        outcomes = []
-                        outcomes.extend(self._write_each(connection, live, apart=apart))
+                        values = []
+                        values.extend(self._run_each(connection, live))
                         self._move_on(connection, live[-1].sequence)
                 break
-            except _OneFailed:
-                # Which of them is found out, and the others written, with a savepoint for each.
-                apart = True
-                continue
             except SQLAlchemyError as error:
                 explained = explain(error)
                 if attempt == len(RETRY_DELAYS_S) or not isinstance(explained, LedgerRetryable):
                     # A driver may keep a dead connection for a live one (FreeTDS does): begin with new ones.
                     self._engine.dispose()
-                    return explained
+                    raise explained from error
             self.statistics.retries += 1
             log.info("the ledger asks to be tried again", extra={"why": explained.message})
             time.sleep(RETRY_DELAYS_S[attempt])
             attempt += 1
-        self._acknowledge(live, outcomes)
-        return None
+        self.statistics.groups += 1
+        for write, value in zip(live, values, strict=True):
+            self.statistics.writes += 1
+            write.done.set_result(value)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """Begin and end a transaction; a server that has rolled back by itself refuses to be asked for it again."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            if isinstance(error.__context__, _OneFailed):
+                raise error.__context__ from None
+            raise
 
     def _was_committed(self, connection: Connection, live: list[_Write]) -> bool:
         return applied_writes.last_of(connection, self._session_id) >= live[-1].sequence
@@ -260,52 +313,33 @@ class Writer:
     def _move_on(self, connection: Connection, sequence: int) -> None:
         applied_writes.move_on(connection, self._session_id, sequence, at=datetime.now(UTC))
 
-    def _write_each(
-        self, connection: Connection, live: list[_Write], *, apart: bool
-    ) -> Iterator[tuple[Any, Exception | None]]:
-        """Run writes, hoping that all succeed, as they nearly always do; ``apart``, each in a savepoint of its own."""
-        if apart:
-            yield from (self._write_one(connection, write) for write in live)
-            return
+    def _run_each(self, connection: Connection, live: list[_Write]) -> Iterator[Any]:
+        """Run writes, entries that follow each other together; gives what each returns."""
         for can_wait, run in itertools.groupby(live, key=lambda write: bool(write.entries)):
             writes = list(run)
-            try:
-                if can_wait:
-                    entries = itertools.chain.from_iterable(write.entries for write in writes)
-                    apply(connection, entries, self._chain)
-                    yield from ((None, None) for _ in writes)
-                else:
-                    yield from [(write.work(connection), None) for write in writes]
-            except SQLAlchemyError as error:
-                if connection.invalidated or isinstance(explain(error), _OF_THE_DATABASE):
-                    raise
-                raise _OneFailed from error
-            except Exception as error:
-                raise _OneFailed from error
+            if can_wait:
+                entries = itertools.chain.from_iterable(write.entries for write in writes)
+                self._carry_out(connection, partial(apply, entries=entries, chain=self._chain))
+                yield from (None for _ in writes)
+            else:
+                yield from (self._carry_out(connection, write.work) for write in writes)
 
-    def _write_one(self, connection: Connection, write: _Write) -> tuple[Any, Exception | None]:
-        """Run one write in its own savepoint; whatever it raises is its caller's to see, not the group's."""
+    def _carry_out(self, connection: Connection, work: Callable[[Connection], Any]) -> Any:
         try:
-            with connection.begin_nested():
-                return write.work(connection), None
+            return work(connection)
         except SQLAlchemyError as error:
             explained = explain(error)
             if connection.invalidated or isinstance(explained, _OF_THE_DATABASE):
-                # The server has rolled back the whole transaction, or will not go on with it.
                 raise
-            return None, explained
+            raise _OneFailed(explained) from error
         except Exception as error:
-            return None, error
+            # Whatever it is, it is its caller's to see, and not the end of the writer.
+            raise _OneFailed(error) from error
 
-    def _acknowledge(self, live: list[_Write], outcomes: Iterable[tuple[Any, Exception | None]]) -> None:
-        self.statistics.groups += 1
-        for write, (value, failure) in zip(live, outcomes, strict=True):
-            self.statistics.writes += 1
-            if failure is not None:
-                self.statistics.failures += 1
-                write.done.set_exception(failure)
-            else:
-                write.done.set_result(value)
+    def _fail(self, write: _Write, reason: Exception) -> None:
+        self.statistics.writes += 1
+        self.statistics.failures += 1
+        write.done.set_exception(reason)
 
     def _divert(self, live: list[_Write], trouble: LedgerError) -> None:
         """Spool what can wait; refuse the rest."""
@@ -365,23 +399,36 @@ class Writer:
                 applied = applied_writes.last_of(connection, session_id)
             waiting = (record for record in self._spool.records_of(session_id) if record.sequence > applied)
             while batch := list(itertools.islice(waiting, MAX_GROUP)):
-                with self._engine.begin() as connection:
-                    for record in batch:
-                        self._apply_record(connection, record)
-                    applied_writes.move_on(connection, session_id, batch[-1].sequence, at=datetime.now(UTC))
+                self._apply_batch(session_id, batch)
             self._spool.remove(session_id)
             if session_id != self._session_id:
                 with self._engine.begin() as connection:
                     applied_writes.forget(connection, session_id)
 
-    def _apply_record(self, connection: Connection, record: Record) -> None:
-        write = _Write(self._applying(record.entries), urgent=False)
-        _, failure = self._write_one(connection, write)
-        if failure is not None and self._spool is not None:
-            # Its node is gone, say: it will be refused for ever, and must not hold up what follows.
-            log.error("a write that waited is refused", extra={"why": str(failure), "sequence": record.sequence})
-            self.statistics.failures += 1
-            self._spool.set_aside(record, str(failure))
+    def _apply_batch(self, session_id: str, batch: list[Record]) -> None:
+        try:
+            self._apply_records(session_id, batch)
+        except _OneFailed:
+            for record in batch:
+                try:
+                    self._apply_records(session_id, [record])
+                except _OneFailed as failed:
+                    self._set_aside(session_id, record, failed.reason)
+
+    def _apply_records(self, session_id: str, records: list[Record]) -> None:
+        entries = itertools.chain.from_iterable(record.entries for record in records)
+        with self._transaction() as connection:
+            self._carry_out(connection, partial(apply, entries=entries, chain=self._chain))
+            applied_writes.move_on(connection, session_id, records[-1].sequence, at=datetime.now(UTC))
+
+    def _set_aside(self, session_id: str, record: Record, reason: Exception) -> None:
+        """Pass over a record: its node is gone, say, it will be refused for ever, and must not hold up what follows."""
+        log.error("a write that waited is refused", extra={"why": str(reason), "sequence": record.sequence})
+        self.statistics.failures += 1
+        if self._spool is not None:
+            self._spool.set_aside(record, str(reason))
+        with self._engine.begin() as connection:
+            applied_writes.move_on(connection, session_id, record.sequence, at=datetime.now(UTC))
 
     def _forget_old_sessions(self) -> None:
         with self._engine.begin() as connection:

@@ -83,10 +83,10 @@ def test_an_error_says_what_to_do_and_nothing_secret(
     assert sql_state_of(message) == state
 
 
-async def test_a_ledger_that_is_locked_for_a_while_is_tried_again(ledger_settings: DatabaseSettings) -> None:
-    settings = DatabaseSettings(url=ledger_settings.url, statement_timeout_s=0.05)
+async def test_a_ledger_that_is_locked_for_a_while_is_tried_again(sqlite_settings: DatabaseSettings) -> None:
+    settings = DatabaseSettings(url=sqlite_settings.url, statement_timeout_s=0.05)
     ledger = await Ledger.open(settings)
-    other = sqlite3.connect(ledger_settings.url.reveal().removeprefix("sqlite:///"), isolation_level=None)
+    other = sqlite3.connect(sqlite_settings.url.reveal().removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     writing = asyncio.create_task(ledger.write(lambda c: nodes.insert(c, a_node())))
     while not ledger.statistics.retries:  # noqa: ASYNC110 - the writer's thread has no event for it
@@ -100,11 +100,11 @@ async def test_a_ledger_that_is_locked_for_a_while_is_tried_again(ledger_setting
 
 
 async def test_a_ledger_that_stays_locked_is_named_and_nothing_is_half_written(
-    ledger_settings: DatabaseSettings,
+    sqlite_settings: DatabaseSettings,
 ) -> None:
-    settings = DatabaseSettings(url=ledger_settings.url, statement_timeout_s=0.02)
+    settings = DatabaseSettings(url=sqlite_settings.url, statement_timeout_s=0.02)
     ledger = await Ledger.open(settings)
-    other = sqlite3.connect(ledger_settings.url.reveal().removeprefix("sqlite:///"), isolation_level=None)
+    other = sqlite3.connect(sqlite_settings.url.reveal().removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(LedgerRetryable, match="locked"):
         await ledger.write(lambda c: nodes.insert(c, a_node()))

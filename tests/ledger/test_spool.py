@@ -194,10 +194,10 @@ class _LosesAnAnswer(sqlite3.Connection):
 
 @pytest.mark.parametrize("lost", [1, 4])
 async def test_a_commit_whose_answer_was_lost_is_not_made_twice(
-    ledger_settings: DatabaseSettings, tmp_path: Path, lost: int
+    sqlite_settings: DatabaseSettings, tmp_path: Path, lost: int
 ) -> None:
-    path = ledger_settings.url.reveal().removeprefix("sqlite:///")
-    engine = create_engine(ledger_settings.url.reveal(), connect_args={"factory": _LosesAnAnswer})
+    path = sqlite_settings.url.reveal().removeprefix("sqlite:///")
+    engine = create_engine(sqlite_settings.url.reveal(), connect_args={"factory": _LosesAnAnswer})
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: object) -> None:
