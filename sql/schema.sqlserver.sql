@@ -330,6 +330,9 @@ CREATE INDEX ix_pulse_snapshots_node_id_at ON pulse_snapshots (node_id, at);
 IF INDEXPROPERTY(OBJECT_ID(N'error_events'), N'ix_error_events_last_at', 'IndexID') IS NULL
 CREATE INDEX ix_error_events_last_at ON error_events (last_at);
 
+IF INDEXPROPERTY(OBJECT_ID(N'error_events'), N'ix_error_events_node_id_last_at', 'IndexID') IS NULL
+CREATE INDEX ix_error_events_node_id_last_at ON error_events (node_id, last_at);
+
 IF NOT EXISTS (SELECT 1 FROM alembic_version)
 INSERT INTO alembic_version (version_num) VALUES (N'0003');
 

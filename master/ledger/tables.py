@@ -170,6 +170,7 @@ error_events = Table(
     Column("count", BigInteger, nullable=False),
     Index("ix_error_events_node_id_fingerprint", "node_id", "fingerprint"),
     Index("ix_error_events_last_at", "last_at"),
+    Index("ix_error_events_node_id_last_at", "node_id", "last_at"),
     CheckConstraint("count >= 1", name="count"),
 )
 

@@ -40,11 +40,13 @@ def upgrade() -> None:
 
     with op.batch_alter_table("error_events", schema=None) as batch_op:
         batch_op.create_index("ix_error_events_last_at", ["last_at"], unique=False)
+        batch_op.create_index("ix_error_events_node_id_last_at", ["node_id", "last_at"], unique=False)
 
 
 def downgrade() -> None:
     """Go back from it."""
     with op.batch_alter_table("error_events", schema=None) as batch_op:
+        batch_op.drop_index("ix_error_events_node_id_last_at")
         batch_op.drop_index("ix_error_events_last_at")
 
     with op.batch_alter_table("pulse_snapshots", schema=None) as batch_op:
