@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 
 from master.errors import FleetError
 from master.ledger import inspection
-from master.ledger.archive import write_archive
 from master.ledger.audit import search
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
@@ -108,6 +107,9 @@ class Bookkeeping:
         LedgerError
             It could not be written; nothing is left of it.
         """
+        # Imported here: what ZIP files need costs a master half a megabyte, and it makes one a day.
+        from master.ledger.archive import write_archive
+
         now = self._clock.now()
         path = target or self._settings.backups_dir / f"ledger-{now:%Y%m%d-%H%M%S}.zip"
         try:
