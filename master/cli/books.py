@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -21,6 +23,7 @@ from master.services.views import AuditView, BackupView, LedgerStatus, RestoreVi
 from master.terminal import confirm, console, megabytes, print_json
 
 if TYPE_CHECKING:
+    from master.services.auditing import Auditor
     from master.services.bookkeeping import Bookkeeping
     from master.settings import Settings
 
@@ -39,30 +42,60 @@ def _ask(
     params: msgspec.Struct,
     answer: type[T],
     offline: Callable[[Bookkeeping], Awaitable[T]],
+    action: str = "",
 ) -> T:
-    """Ask the master; without one, open the ledger here."""
+    """Ask the master; without one, open the ledger here, and audit the action if it is one."""
     try:
         return client_of(home).call(method, params, answer=answer, timeout_s=LONG_TIMEOUT_S)
     except NoMaster:
         settings = settings_of(home)
         with alone(settings):
-            return asyncio.run(_with_ledger(settings, offline))
+            return asyncio.run(_with_ledger(settings, offline, action))
 
 
-async def _with_ledger(settings: Settings, work: Callable[[Bookkeeping], Awaitable[T]]) -> T:
+@asynccontextmanager
+async def _books(settings: Settings) -> AsyncIterator[tuple[Bookkeeping, Auditor]]:
+    """Open the ledger without a master, with what writes down who did what in it."""
     from master.ledger.database import Ledger
     from master.security.derivation import master_secret_of
-    from master.services.auditing import audit_chain_of
+    from master.services.actors import Operators
+    from master.services.auditing import Auditor, audit_chain_of
     from master.services.bookkeeping import Bookkeeping
     from master.supervision.clock import SystemClock
 
-    secret = master_secret_of(settings.identity)
+    secret, clock = master_secret_of(settings.identity), SystemClock()
+    chain = audit_chain_of(secret)
     # With the spool: what still waits in it belongs to what is looked at, saved or moved.
-    opened = await Ledger.open(settings.database, chain=audit_chain_of(secret), spool_dir=settings.spool_dir)
+    opened = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir)
     try:
-        return await work(Bookkeeping(settings, opened, secret, SystemClock()))
+        yield (
+            Bookkeeping(settings, opened, secret, clock),
+            Auditor(opened, chain, clock, Operators(settings.operators)),
+        )
     finally:
         await opened.close()
+
+
+async def _with_ledger(settings: Settings, work: Callable[[Bookkeeping], Awaitable[T]], action: str = "") -> T:
+    """Do something with the ledger; with ``action``, as an action of the operator's that is audited."""
+    from master.services.actors import unix_actor
+
+    async with _books(settings) as (books, auditor):
+        if not action:
+            return await work(books)
+        async with auditor.action(unix_actor(os.getuid()), action):
+            return await work(books)
+
+
+def _note(settings: Settings, action: str, detail: str) -> None:
+    """Write down what was done to the ledger as a whole, in the ledger that there is now."""
+    from master.services.actors import unix_actor
+
+    async def note() -> None:
+        async with _books(settings) as (_, auditor), auditor.action(unix_actor(os.getuid()), action) as entry:
+            entry.detail = detail
+
+    asyncio.run(note())
 
 
 @audit.command("show")
@@ -184,9 +217,16 @@ def ledger_migrate(
             confirm(f"Go to revision {to}? What later revisions added is lost.", yes=yes)
         settings = settings_of(home)
         with alone(settings):
-            from master.ledger.migrations import move_to
+            from master.ledger.migrations import HEAD_REVISION, check_revision, move_to
 
+            back = to not in ("", HEAD_REVISION)
+            if back:
+                check_revision(to)
+                # Opening the ledger afterwards would bring it up to date again.
+                _note(settings, "migrate", f"to {to}")
             kept = move_to(settings.database, to or None)
+            if kept and not back:
+                _note(settings, "migrate", f"to {HEAD_REVISION}")
         console.print("the schema is at " + (to or "the newest revision") + (f"; a copy is {kept}" if kept else ""))
 
 
@@ -216,7 +256,7 @@ def _back_up(path: Path | None, home: Path | None, *, as_json: bool) -> None:
 
             return await books.back_up(check_backup_path(text))
 
-        made = _ask(home, "backup", BackupParams(path=text), BackupView, offline)
+        made = _ask(home, "backup", BackupParams(path=text), BackupView, offline, "backup")
         if as_json:
             print_json(made)
             return
@@ -231,7 +271,9 @@ def ledger_import(path: ArchiveArgument, home: HomeOption = None, as_json: JsonO
         with alone(settings):
             from master.services.restoring import import_into
 
-            _restored(import_into(settings, path), as_json=as_json)
+            found = import_into(settings, path)
+            _note(settings, "import", f"{path.name}: {found.rows} rows")
+            _restored(found, as_json=as_json)
 
 
 def restore(
@@ -246,7 +288,9 @@ def restore(
             confirm(f"Put {path.name} in the place of the present ledger?", yes=yes)
             from master.services.restoring import restore as put_back
 
-            _restored(put_back(settings, path, at=datetime.now(UTC)), as_json=as_json)
+            found = put_back(settings, path, at=datetime.now(UTC))
+            _note(settings, "restore", f"{path.name}: {found.rows} rows")
+            _restored(found, as_json=as_json)
 
 
 def _restored(found: RestoreView, *, as_json: bool) -> None:

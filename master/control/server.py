@@ -268,7 +268,9 @@ class ControlServer:
         self._begin_anew()
         return rotated
 
-    async def _shutdown(self, _actor: Actor, params: ShutdownParams, _tell: Tell) -> Any:
+    async def _shutdown(self, actor: Actor, params: ShutdownParams, _tell: Tell) -> Any:
+        async with self._services.auditor.action(actor, "shutdown") as entry:
+            entry.detail = "with its nodes" if params.stop_nodes else "its nodes run on"
         self._shut_down(params.stop_nodes)
 
 

@@ -86,17 +86,14 @@ def move_to(settings: DatabaseSettings, revision: str | None) -> str:
         There is no such revision, or the migration failed.
     """
     from alembic import command
-    from alembic.script import ScriptDirectory
     from alembic.util import CommandError
 
     from master.ledger.engine import make_engine, parse_url
 
     url = parse_url(settings)
     config = alembic_config(url)
-    known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
     wanted = revision or HEAD_REVISION
-    if wanted not in known:
-        raise LedgerError(f"there is no revision {wanted[:40]!r}", hint=f"known are: {', '.join(sorted(known))}")
+    check_revision(wanted)
     engine = make_engine(url, settings)
     present = current_revision(engine) or ""
     engine.dispose()
@@ -111,6 +108,21 @@ def move_to(settings: DatabaseSettings, revision: str | None) -> str:
             f"migrating the ledger failed: {reason}", hint=f"its copy is {kept}" if kept else ""
         ) from error
     return kept
+
+
+def check_revision(revision: str) -> None:
+    """Refuse a revision that this program does not know.
+
+    Raises
+    ------
+    LedgerError
+    """
+    from alembic.script import ScriptDirectory
+
+    script = ScriptDirectory.from_config(alembic_config(make_url("sqlite://")))
+    known = [found.revision for found in script.walk_revisions()]
+    if revision not in known:
+        raise LedgerError(f"there is no revision {revision[:40]!r}", hint=f"known are: {', '.join(sorted(known))}")
 
 
 def keep_copy(url: URL, revision: str) -> str:

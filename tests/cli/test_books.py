@@ -43,12 +43,22 @@ def test_a_restore_asks_and_names_what_is_missing(home: Path) -> None:
     assert done.returncode == 0
     assert "counts and hashes agree" in done.stdout
     assert "ledger.db.before-" in done.stdout
-    # Only an empty ledger is filled, and the one that was just restored is.
+    # Only an empty ledger is filled: the one that was just restored knows of that.
+    assert fleet("ledger", "import", backup, home=home).returncode == 8
+    assert actions(home) == ["restore"]
+    (home / "state" / "ledger.db").unlink()
     assert fleet("ledger", "import", backup, home=home).returncode == 0
+    assert actions(home) == ["import"]
+    assert fleet("backup", home=home).returncode == 0
+    assert actions(home) == ["backup", "import"]
     (home / "junk.zip").write_bytes(b"PK junk")
     refused = fleet("restore", str(home / "junk.zip"), "--yes", "--json", home=home)
     assert refused.returncode == 8
     assert json.loads(refused.stdout)["error"]["code"] == "archive_refused"
+
+
+def actions(home: Path) -> list[str]:
+    return [row["action"] for row in json.loads(fleet("audit", "show", "--json", home=home).stdout)]
 
 
 def test_a_migration_goes_back_and_forth_and_keeps_a_copy(home: Path) -> None:
@@ -62,6 +72,7 @@ def test_a_migration_goes_back_and_forth_and_keeps_a_copy(home: Path) -> None:
     assert (home / "state" / "ledger.db.revision-0001").exists()
     assert fleet("ledger", "migrate", "--to", "9999", "--yes", home=home).returncode == 8
     assert json.loads(fleet("ledger", "status", "--json", home=home).stdout)["revision"] == HEAD_REVISION
+    assert actions(home) == ["migrate", "migrate"]
 
 
 def test_a_damaged_ledger_is_told(home: Path) -> None:
