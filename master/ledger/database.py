@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 SNAPSHOT_TIMEOUT_S = 600.0
 CLOSE_TIMEOUT_S = 30.0
+KEEP_TIMEOUT_S = 30.0
+"""Longer than a statement's and a connection's time-out together: by then a database that went away is known to have."""
 
 
 class Ledger:
@@ -226,7 +228,7 @@ class Ledger:
         """
         return await self._settled(self._writer.submit(work), timeout_s)
 
-    async def keep(self, *entries: Entry, timeout_s: float = 15.0) -> None:
+    async def keep(self, *entries: Entry, timeout_s: float = KEEP_TIMEOUT_S) -> None:
         """Write entries in one transaction; returns once they are durably in the ledger, or in its spool.
 
         Raises
