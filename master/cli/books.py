@@ -23,6 +23,7 @@ from master.services.views import AuditView, BackupView, LedgerStatus, RestoreVi
 from master.terminal import confirm, console, megabytes, print_json
 
 if TYPE_CHECKING:
+    from master.ledger.audit import AuditHead
     from master.services.auditing import Auditor
     from master.services.bookkeeping import Bookkeeping
     from master.settings import Settings
@@ -61,7 +62,12 @@ async def _books(settings: Settings) -> AsyncIterator[tuple[Bookkeeping, Auditor
     from master.services.actors import Operators
     from master.services.auditing import Auditor, audit_chain_of
     from master.services.bookkeeping import Bookkeeping
+    from master.services.recollection import load_recollection
     from master.supervision.clock import SystemClock
+
+    async def head() -> AuditHead | None:
+        found = await load_recollection(settings.memory_path)
+        return None if found is None else found.audit_head
 
     secret, clock = master_secret_of(settings.identity), SystemClock()
     chain = audit_chain_of(secret)
@@ -69,7 +75,7 @@ async def _books(settings: Settings) -> AsyncIterator[tuple[Bookkeeping, Auditor
     opened = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir)
     try:
         yield (
-            Bookkeeping(settings, opened, secret, clock),
+            Bookkeeping(settings, opened, secret, clock, head=head),
             Auditor(opened, chain, clock, Operators(settings.operators)),
         )
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,15 +25,37 @@ class AuditFault:
     problem: str
 
 
+class AuditHead(msgspec.Struct, frozen=True):
+    """The last row of the log, as far as it is known outside of the ledger."""
+
+    sequence: int
+    chain: bytes
+
+
 class AuditChain:
     """Append and verify audit rows.
 
     The ledger's single writer makes the sequence free of gaps; a removed row is then as visible as an altered one.
-    What only the key's holder can notice is a log cut short at its end: keep the last chain value elsewhere for that.
+    A log cut short at its end shows by its head, which is remembered outside of the ledger.
     """
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self._appended: AuditHead | None = None
+        self.head: AuditHead | None = None
+        """The last row that is known to be committed."""
+        self.moved: Callable[[], None] = _nobody
+        """Called, on the writer's thread, when the head is another; set once there is somebody to tell."""
+
+    def confirm(self) -> None:
+        """Take what was appended last for committed; the ledger's writer says so."""
+        if self._appended is not None:
+            self.head, self._appended = self._appended, None
+            self.moved()
+
+    def forget(self) -> None:
+        """Take what was appended last for rolled back."""
+        self._appended = None
 
     def append(
         self,
@@ -66,6 +88,7 @@ class AuditChain:
             detail=detail[:400],
             chain=b"",
         )
+        link = self._link(row, previous)
         connection.execute(
             audit_log.insert().values(
                 sequence=row.sequence,
@@ -76,20 +99,31 @@ class AuditChain:
                 node_id=row.node_id,
                 outcome=row.outcome.value,
                 detail=row.detail,
-                chain=self._link(row, previous),
+                chain=link,
             )
         )
+        self._appended = AuditHead(sequence, link)
         return sequence
 
-    def verify(self, connection: Connection) -> AuditFault | None:
-        """Walk the whole log; gives the first fault, or None when every row is as it was written."""
+    def verify(self, connection: Connection, head: AuditHead | None = None) -> AuditFault | None:
+        """Walk the whole log; gives the first fault, or None when every row is as it was written.
+
+        Parameters
+        ----------
+        head
+            A row that is known to have been there, if one is remembered.
+        """
         previous, expected = _GENESIS, 1
         for row in _rows(connection):
             if row.sequence != expected:
                 return AuditFault(expected, f"row {expected} is missing")
             if not hmac.compare_digest(row.chain, self._link(row, previous)):
                 return AuditFault(row.sequence, f"row {row.sequence} was altered")
+            if head is not None and row.sequence == head.sequence and not hmac.compare_digest(row.chain, head.chain):
+                return AuditFault(row.sequence, f"row {row.sequence} is another than was written")
             previous, expected = row.chain, expected + 1
+        if head is not None and head.sequence >= expected:
+            return AuditFault(expected, f"the log ends before row {expected}, and there were {head.sequence}")
         return None
 
     def length(self, connection: Connection) -> int:
@@ -140,3 +174,7 @@ def search(connection: Connection, *, limit: int = 50, node_id: str | None = Non
     if action:
         query = query.where(audit_log.c.action == action)
     return [_record(row) for row in connection.execute(query)]
+
+
+def _nobody() -> None:
+    """Nobody listens yet."""

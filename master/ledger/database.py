@@ -35,7 +35,7 @@ T = TypeVar("T")
 SNAPSHOT_TIMEOUT_S = 600.0
 CLOSE_TIMEOUT_S = 30.0
 KEEP_TIMEOUT_S = 30.0
-"""Longer than a statement's and a connection's time-out together: by then a database that went away is known to have."""
+"""Longer than a statement's and a connection's time-out together: by then it is known when a database went away."""
 
 
 class Ledger:
@@ -58,6 +58,8 @@ class Ledger:
             prepare=self._prepare,
             told=self._tell,
         )
+        self.chain = chain
+        """What audited actions hang in."""
         self._here = asyncio.Event()
         self.on_away: Callable[[Away], None] = _ignore
         self.on_return: Callable[[], None] = _nothing

@@ -291,6 +291,7 @@ class Writer:
             log.info("the ledger asks to be tried again", extra={"why": explained.message})
             time.sleep(RETRY_DELAYS_S[attempt])
             attempt += 1
+        self._chain.confirm()
         self.statistics.groups += 1
         for write, value in zip(live, values, strict=True):
             self.statistics.writes += 1
@@ -300,6 +301,7 @@ class Writer:
     def _transaction(self) -> Iterator[Connection]:
         """Begin and end a transaction; a server that has rolled back by itself refuses to be asked for it again."""
         try:
+            self._chain.forget()
             with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
@@ -420,6 +422,7 @@ class Writer:
         with self._transaction() as connection:
             self._carry_out(connection, partial(apply, entries=entries, chain=self._chain))
             applied_writes.move_on(connection, session_id, records[-1].sequence, at=datetime.now(UTC))
+        self._chain.confirm()
 
     def _set_aside(self, session_id: str, record: Record, reason: Exception) -> None:
         """Pass over a record: its node is gone, say, it will be refused for ever, and must not hold up what follows."""

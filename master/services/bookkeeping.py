@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from sqlalchemy import Connection
 
 from master.errors import FleetError
 from master.ledger import inspection
-from master.ledger.audit import search
+from master.ledger.audit import AuditHead, search
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
 from master.ledger.migrations import HEAD_REVISION
@@ -25,15 +26,34 @@ BACKUPS_KEPT = 14
 COUNTED = 20_000
 
 
-class Bookkeeping:
-    """Works on an open ledger, with or without a running master."""
+async def _unknown() -> AuditHead | None:
+    return None
 
-    def __init__(self, settings: Settings, ledger: Ledger, secret: MasterSecret, clock: Clock) -> None:
+
+class Bookkeeping:
+    """Works on an open ledger, with or without a running master.
+
+    Parameters
+    ----------
+    head
+        Gives the audit log's last row, as far as it is known outside of the ledger.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        secret: MasterSecret,
+        clock: Clock,
+        *,
+        head: Callable[[], Awaitable[AuditHead | None]] | None = None,
+    ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._chain = audit_chain_of(secret)
         self._archive_key = secret.derive("archive")
         self._clock = clock
+        self._head = head or _unknown
 
     async def status(self, *, exact: bool = False) -> LedgerStatus:
         """Say what the ledger holds; unless ``exact``, tables are counted up to COUNTED rows."""
@@ -60,9 +80,10 @@ class Bookkeeping:
 
     async def verify(self) -> Soundness:
         """Check file, references and audit chain; reads the whole ledger."""
+        head = await self._head()
 
         def check(connection: Connection) -> Soundness:
-            audited = self._check_chain(connection)
+            audited = self._check_chain(connection, head)
             faults = (*inspection.find_faults(connection), *audited.faults)
             return Soundness(ok=not faults, faults=faults, audit_rows=audited.audit_rows)
 
@@ -70,10 +91,11 @@ class Bookkeeping:
 
     async def verify_audit(self) -> Soundness:
         """Check the audit chain alone."""
-        return await self._ledger.snapshot(self._check_chain)
+        head = await self._head()
+        return await self._ledger.snapshot(lambda connection: self._check_chain(connection, head))
 
-    def _check_chain(self, connection: Connection) -> Soundness:
-        fault, rows = self._chain.verify(connection), self._chain.length(connection)
+    def _check_chain(self, connection: Connection, head: AuditHead | None) -> Soundness:
+        fault, rows = self._chain.verify(connection, head), self._chain.length(connection)
         faults = () if fault is None else (f"audit log: {fault.problem}",)
         return Soundness(ok=not faults, faults=faults, audit_rows=rows)
 

@@ -12,7 +12,7 @@ from master.security.secrets_file import SecretsFile
 from master.security.vault import TokenVault
 from master.services.actors import Operators
 from master.services.alerts import Announcer
-from master.services.auditing import Auditor, audit_chain_of
+from master.services.auditing import Auditor
 from master.services.bookkeeping import Bookkeeping
 from master.services.directory import NodeDirectory
 from master.services.error_reports import ErrorReports
@@ -85,10 +85,10 @@ def build_services(
     previous = settings.identity.previous_secret
     vault = TokenVault(secret)
     directory = NodeDirectory()
-    memory = Memory(settings.memory_path, directory)
+    memory = Memory(settings.memory_path, directory, ledger.chain)
     operators = Operators(settings.operators)
     announcer = Announcer(clock)
-    auditor = Auditor(ledger, audit_chain_of(secret), clock, operators)
+    auditor = Auditor(ledger, ledger.chain, clock, operators)
     licensing = Licensing(LicenceCodes(secret), settings.licence_tiers, clock)
     logs = NodeLogs(
         settings.logs_dir, max_bytes=settings.supervision.log_max_bytes, files=settings.supervision.log_files
@@ -168,7 +168,7 @@ def build_services(
         onboarding=onboarding,
         licensing=licensing,
         verification=verification,
-        bookkeeping=Bookkeeping(settings, ledger, secret, clock),
+        bookkeeping=Bookkeeping(settings, ledger, secret, clock, head=memory.audit_head),
         retention=Retention(ledger, settings.retention, clock),
         rotation=SecretRotation(settings, ledger, auditor, clock),
         handover=Handover(

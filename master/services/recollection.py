@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
+from master.ledger.audit import AuditChain, AuditHead
 from master.ledger.records import Node
 from master.services.directory import NodeDirectory
 
@@ -35,6 +37,19 @@ class Recollection(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[Node, ...]
     tokens: dict[str, bytes]
     licences: dict[str, CoveredLicence]
+    audit_head: AuditHead | None = None
+    """The audit log's last row: who cuts the log short in the database does not reach this."""
+
+
+async def load_recollection(path: Path) -> Recollection | None:
+    """Read what was remembered; None when there is nothing, or nothing that can be read."""
+    try:
+        return msgspec.msgpack.decode(await asyncio.to_thread(path.read_bytes), type=Recollection)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError) as error:
+        log.error("what is remembered of the ledger cannot be read", extra={"why": str(error)})
+        return None
 
 
 class Memory:
@@ -46,15 +61,20 @@ class Memory:
         The file; readable by its owner only.
     directory
         The nodes.
+    chain
+        The audit log's.
     """
 
-    def __init__(self, path: Path, directory: NodeDirectory) -> None:
+    def __init__(self, path: Path, directory: NodeDirectory, chain: AuditChain) -> None:
         self._path = path
         self._directory = directory
         self._changed = asyncio.Event()
         self._tokens: dict[str, bytes] = {}
         self._licences: dict[str, CoveredLicence] = {}
+        self._chain = chain
+        loop = asyncio.get_running_loop()
         directory.changed = self._changed.set
+        chain.moved = lambda: _call(loop, self._changed.set)
 
     def token_of(self, node_id: str) -> bytes | None:
         """Give a node's sealed token."""
@@ -76,12 +96,19 @@ class Memory:
 
     async def count(self) -> int:
         """Give how many nodes the file remembers."""
-        found = await self._load()
+        found = await load_recollection(self._path)
         return 0 if found is None else len(found.nodes)
+
+    async def audit_head(self) -> AuditHead | None:
+        """Give the audit log's last row as far as it is known: written by this master, or else by an earlier one."""
+        if self._chain.head is not None:
+            return self._chain.head
+        found = await load_recollection(self._path)
+        return None if found is None else found.audit_head
 
     async def recall(self) -> bool:
         """Fill memory and directory from the file; False when there is none that can be read."""
-        found = await self._load()
+        found = await load_recollection(self._path)
         if found is None:
             return False
         self._tokens.update(found.tokens)
@@ -89,16 +116,6 @@ class Memory:
         for node in found.nodes:
             self._directory.put(node)
         return True
-
-    async def _load(self) -> Recollection | None:
-        try:
-            payload = await asyncio.to_thread(self._path.read_bytes)
-            return msgspec.msgpack.decode(payload, type=Recollection)
-        except FileNotFoundError:
-            return None
-        except (OSError, msgspec.MsgspecError) as error:
-            log.error("what is remembered of the ledger cannot be read", extra={"why": str(error)})
-            return None
 
     async def run(self) -> None:
         """Write the file whenever something changed, until cancelled."""
@@ -115,10 +132,12 @@ class Memory:
         """Write the file now; one that cannot be written is told, and the old one stays."""
         self._changed.clear()
         known = {node.id for node in self._directory}
+        head = await self.audit_head()
         content = Recollection(
             nodes=tuple(self._directory),
             tokens={node_id: sealed for node_id, sealed in self._tokens.items() if node_id in known},
             licences={node_id: licence for node_id, licence in self._licences.items() if node_id in known},
+            audit_head=head,
         )
         try:
             await asyncio.to_thread(_write, self._path, msgspec.msgpack.encode(content))
@@ -133,3 +152,9 @@ def _write(path: Path, payload: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
+
+
+def _call(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
+    """Have the loop do something, from another thread."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(work)

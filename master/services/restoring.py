@@ -44,6 +44,7 @@ def restore(settings: Settings, path: Path, *, at: datetime) -> RestoreView:
     url = parse_url(settings.database)
     if url.get_backend_name() != "sqlite" or not url.database:
         _fill(url, settings.database, path, manifest)
+        _forget(settings)
         return _view(manifest, kept="")
     present = Path(url.database)
     successor = present.with_name(f"{present.name}.restoring")
@@ -54,7 +55,9 @@ def restore(settings: Settings, path: Path, *, at: datetime) -> RestoreView:
     except BaseException:
         _remove(successor)
         raise
-    return _view(manifest, kept=_swap(present, successor, at))
+    kept = _swap(present, successor, at)
+    _forget(settings)
+    return _view(manifest, kept=kept)
 
 
 def import_into(settings: Settings, path: Path) -> RestoreView:
@@ -98,6 +101,11 @@ def _swap(present: Path, successor: Path, at: datetime) -> str:
             hint=f"it is complete: {successor}; the present one is as it was",
         ) from error
     return str(kept) if kept.exists() else ""
+
+
+def _forget(settings: Settings) -> None:
+    """Drop what is remembered of the ledger that was: of its nodes, and of how far its audit log went."""
+    settings.memory_path.unlink(missing_ok=True)
 
 
 def _settle(path: Path) -> None:

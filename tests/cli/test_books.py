@@ -127,3 +127,19 @@ async def test_the_audit_log_in_discord(stage: Stage, tap: EventTap) -> None:
     refused = await stranger.runs_command(stage.office, stage.master_bot, "fleet audit")
     await refused.wait_until(lambda i: bool(i.embeds))
     assert "atlas" not in str(refused.embeds)
+
+
+async def test_an_audit_log_that_is_cut_short_is_noticed(stage: Stage, tap: EventTap) -> None:
+    await stage.register("atlas")
+    await tap.wait_for("ready", "atlas")
+    await stage.act("stop", ["atlas"])
+    assert stage.master is not None
+    stage.master.process.terminate()
+    await stage.master.process.wait()
+    whole = await asyncio.to_thread(fleet, "audit", "verify", home=stage.home)
+    assert whole.returncode == 0, whole.stdout
+    with sqlite3.connect(stage.home / "state" / "ledger.db") as ledger:
+        ledger.execute("DELETE FROM audit_log WHERE sequence = (SELECT max(sequence) FROM audit_log)")
+    cut = await asyncio.to_thread(fleet, "audit", "verify", home=stage.home)
+    assert cut.returncode == 8
+    assert "the log ends before row 2, and there were 2" in cut.stdout

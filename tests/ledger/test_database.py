@@ -23,7 +23,7 @@ from sqlalchemy.schema import CreateTable
 from handshake.redaction import Secret
 from master.errors import FleetError
 from master.ledger import audit, error_events, handshake_events, licences, nodes, tokens
-from master.ledger.audit import AuditChain
+from master.ledger.audit import AuditChain, AuditHead
 from master.ledger.database import Ledger
 from master.ledger.entries import Wanted
 from master.ledger.errors import Conflict, LedgerCorrupt, LedgerError, LedgerReadOnly, LedgerTooNew, LedgerUnavailable
@@ -247,6 +247,37 @@ async def test_the_first_altered_row_is_found(ledger: Ledger, statement: Update 
     fault = await ledger.read(chain.verify)
     assert fault is not None
     assert fault.sequence == sequence
+
+
+async def test_a_log_that_was_cut_short_is_found_by_its_head(ledger_settings: DatabaseSettings) -> None:
+    chain = AuditChain(b"k" * 32)
+    ledger = await Ledger.open(ledger_settings, chain=chain)
+    await _audited(ledger, chain, 5)
+    head = chain.head
+    assert head is not None
+    assert head.sequence == 5
+    assert await ledger.read(lambda c: chain.verify(c, head)) is None
+    with pytest.raises(RuntimeError):
+        await ledger.write(lambda c: _append_and_fail(c, chain))
+    assert chain.head == head  # what was rolled back was never there
+    await ledger.write(lambda c: c.execute(audit_log.delete().where(audit_log.c.sequence > 3)).close())
+    assert await ledger.read(chain.verify) is None
+    fault = await ledger.read(lambda c: chain.verify(c, head))
+    assert fault is not None
+    assert (fault.sequence, fault.problem) == (4, "the log ends before row 4, and there were 5")
+    # Grown again, by somebody who has the key of an earlier day: the row is another.
+    await _audited(ledger, chain, 3)
+    fault = await ledger.read(lambda c: chain.verify(c, AuditHead(5, b"?" * 32)))
+    assert fault is not None
+    assert fault.sequence == 5
+    await ledger.close()
+
+
+def _append_and_fail(connection: Connection, chain: AuditChain) -> None:
+    chain.append(
+        connection, at=NOW, actor="cli:root", face="cli", action="stop", node_id=None, outcome=Outcome.DONE, detail=""
+    )
+    raise RuntimeError("rolled back")
 
 
 async def test_rows_that_changed_places_are_found(ledger: Ledger) -> None:

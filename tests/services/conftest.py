@@ -14,8 +14,9 @@ import pytest
 from handshake.redaction import Secret
 from master.discord_rest import DiscordTokenInspector
 from master.ledger.database import Ledger
-from master.security.derivation import check_master_secret, new_master_secret
+from master.security.derivation import check_master_secret, master_secret_of, new_master_secret
 from master.services.actors import Actor
+from master.services.auditing import audit_chain_of
 from master.services.container import DiscordView, Services, build_services
 from master.settings import (
     ChannelSettings,
@@ -86,7 +87,7 @@ def settings_in(folder: Path, sandbox: Sandbox, empty_ledger: Path) -> Settings:
 
 @asynccontextmanager
 async def open_house(settings: Settings, sandbox: Sandbox) -> AsyncIterator[House]:
-    ledger = await Ledger.open(settings.database)
+    ledger = await Ledger.open(settings.database, chain=audit_chain_of(master_secret_of(settings.identity)))
     services = build_services(
         settings,
         ledger,
