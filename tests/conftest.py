@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -79,17 +81,21 @@ def migrated_server() -> DatabaseSettings:
 
 
 @pytest.fixture
-def ledger_settings(request: pytest.FixtureRequest) -> DatabaseSettings:
+def ledger_settings(request: pytest.FixtureRequest) -> Iterator[DatabaseSettings]:
     """An empty ledger: the server's when one is named, a SQLite file otherwise."""
     if not SERVER_URL:
-        return request.getfixturevalue("sqlite_settings")  # type: ignore[no-any-return]
-    settings: DatabaseSettings = request.getfixturevalue("migrated_server")
-    engine = make_engine(make_url(SERVER_URL), settings)
-    with engine.begin() as connection:
-        for table in reversed(metadata.sorted_tables):
-            connection.execute(table.delete())
-    engine.dispose()
-    return settings
+        yield request.getfixturevalue("sqlite_settings")
+        return
+    # There is one database, and maybe more than one worker: each test has it for itself.
+    with (Path(tempfile.gettempdir()) / "fleet-test-server.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        settings: DatabaseSettings = request.getfixturevalue("migrated_server")
+        engine = make_engine(make_url(SERVER_URL), settings)
+        with engine.begin() as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(table.delete())
+        engine.dispose()
+        yield settings
 
 
 @pytest.fixture

@@ -114,6 +114,10 @@ def make_pool(url: URL, settings: DatabaseSettings) -> Engine:
         connect_args={"timeout": _whole_seconds(settings.connect_timeout_s)},
     )
 
+    if engine.dialect.dbapi is not None:
+        # The driver manager has a pool of its own, which would hand dead connections out behind this one's back.
+        setattr(engine.dialect.dbapi, "pooling", False)  # noqa: B010 - pyodbc's own, unknown to the type
+
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: object) -> None:
         connection.timeout = _whole_seconds(settings.statement_timeout_s)
