@@ -70,6 +70,8 @@ class AuditChain:
         detail: str,
     ) -> int:
         """Add a row; returns its sequence number."""
+        if not self._key:
+            raise ValueError("an audit chain without a key proves nothing")
         last = connection.execute(
             select(audit_log.c.sequence, audit_log.c.chain).where(
                 audit_log.c.sequence == select(func.max(audit_log.c.sequence)).scalar_subquery()

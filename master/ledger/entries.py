@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import IntEnum
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 from sqlalchemy import Connection
@@ -30,16 +30,6 @@ class Worth(IntEnum):
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True):
     worth: ClassVar[Worth]
-
-    def _apply(self, connection: Connection, chain: AuditChain) -> None:
-        """Write it; a kind that is written in one statement for many has no need of this."""
-        raise NotImplementedError
-
-    @classmethod
-    def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
-        """Write several of one kind, in their order."""
-        for entry in run:
-            entry._apply(connection, chain)
 
 
 class ProcessStep(_Entry, frozen=True, tag="process"):
@@ -89,9 +79,11 @@ class FlagTakenOff(_Entry, frozen=True, tag="unflag"):
     node_id: str
     at: datetime
 
-    def _apply(self, connection: Connection, chain: AuditChain) -> None:
-        """Write it."""
-        nodes.clear_flag(connection, self.node_id, at=self.at)
+    @classmethod
+    def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
+        """Write several, in their order."""
+        for entry in run:
+            nodes.clear_flag(connection, entry.node_id, at=entry.at)
 
 
 class Wanted(_Entry, frozen=True, tag="wanted"):
@@ -103,9 +95,11 @@ class Wanted(_Entry, frozen=True, tag="wanted"):
     desired: DesiredState
     at: datetime
 
-    def _apply(self, connection: Connection, chain: AuditChain) -> None:
-        """Write it."""
-        nodes.set_desired_state(connection, self.node_id, self.desired, at=self.at)
+    @classmethod
+    def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
+        """Write several, in their order."""
+        for entry in run:
+            nodes.set_desired_state(connection, entry.node_id, entry.desired, at=entry.at)
 
 
 class Audited(_Entry, frozen=True, tag="audit"):
@@ -121,18 +115,20 @@ class Audited(_Entry, frozen=True, tag="audit"):
     outcome: Outcome
     detail: str
 
-    def _apply(self, connection: Connection, chain: AuditChain) -> None:
-        """Write it."""
-        chain.append(
-            connection,
-            at=self.at,
-            actor=self.actor,
-            face=self.face,
-            action=self.action,
-            node_id=self.node_id,
-            outcome=self.outcome,
-            detail=self.detail,
-        )
+    @classmethod
+    def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
+        """Write several, in their order."""
+        for entry in run:
+            chain.append(
+                connection,
+                at=entry.at,
+                actor=entry.actor,
+                face=entry.face,
+                action=entry.action,
+                node_id=entry.node_id,
+                outcome=entry.outcome,
+                detail=entry.detail,
+            )
 
 
 class ErrorSeen(_Entry, frozen=True, tag="error"):
@@ -142,9 +138,11 @@ class ErrorSeen(_Entry, frozen=True, tag="error"):
 
     event: ErrorEvent
 
-    def _apply(self, connection: Connection, chain: AuditChain) -> None:
-        """Write it."""
-        error_events.record(connection, self.event)
+    @classmethod
+    def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
+        """Write several, in their order."""
+        for entry in run:
+            error_events.record(connection, entry.event)
 
 
 class PulsesSeen(_Entry, frozen=True, tag="pulses"):
@@ -154,9 +152,11 @@ class PulsesSeen(_Entry, frozen=True, tag="pulses"):
 
     snapshots: tuple[PulseSnapshot, ...]
 
-    def _apply(self, connection: Connection, chain: AuditChain) -> None:
-        """Write them."""
-        pulse_snapshots.insert(connection, *self.snapshots)
+    @classmethod
+    def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
+        """Write several, in their order."""
+        for entry in run:
+            pulse_snapshots.insert(connection, *entry.snapshots)
 
 
 Entry = ProcessStep | HandshakeOutcome | FlagTakenOff | Wanted | Audited | ErrorSeen | PulsesSeen
@@ -168,10 +168,10 @@ def worth_of(entries: tuple[Entry, ...]) -> Worth:
 
 
 def apply(connection: Connection, entries: Iterable[Entry], chain: AuditChain) -> None:
-    """Write entries in their order; those of one kind that follow each other in one statement."""
+    """Write entries in their order; those of one kind that follow each other as one run."""
     for kind, run in itertools.groupby(entries, key=_kind_of):
         kind.apply_run(connection, list(run), chain)
 
 
-def _kind_of(entry: Entry) -> type[_Entry]:
+def _kind_of(entry: Entry) -> Any:
     return type(entry)

@@ -58,14 +58,20 @@ def bring_up_to_date(engine: Engine, url: URL) -> None:
             hint="run the newer version of fleetmaster, or restore a backup from before the upgrade",
         )
     kept = keep_copy(url, revision or "")
-    migrated = subprocess.run(
-        [sys.executable, "-m", "master.ledger.migrations"],
-        input=url.render_as_string(hide_password=False),
-        capture_output=True,
-        text=True,
-        timeout=MIGRATION_TIMEOUT_S,
-        check=False,
-    )
+    try:
+        migrated = subprocess.run(
+            [sys.executable, "-m", "master.ledger.migrations"],
+            input=url.render_as_string(hide_password=False),
+            capture_output=True,
+            text=True,
+            timeout=MIGRATION_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise LedgerError(
+            f"migrating the ledger took longer than {MIGRATION_TIMEOUT_S:g} s",
+            hint=f"a copy of it is {kept}" if kept else "run sql/schema.sqlserver.sql as its owner",
+        ) from None
     if migrated.returncode != 0:
         last_line = (migrated.stderr.strip().splitlines() or ["no message"])[-1]
         hint = "the ledger is as it was" + (f"; a copy of it is {kept}" if kept else "")

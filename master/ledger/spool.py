@@ -138,12 +138,22 @@ class Spool:
     def records_of(self, session_id: str) -> Iterator[Record]:
         """Read what waits of a session, in order; a record at a time is in memory.
 
+        One that another version of the program wrote, and this one does not understand, counts as damaged.
+
         Raises
         ------
         OSError
         """
         for raw in _read(self._folder / f"{session_id}.spool"):
-            yield Record(raw.sequence, msgspec.msgpack.decode(raw.payload, type=tuple[Entry, ...]))
+            try:
+                entries = msgspec.msgpack.decode(raw.payload, type=tuple[Entry, ...])
+            except msgspec.MsgspecError as error:
+                self._damaged.add(session_id)
+                log.error(
+                    "a write that waited cannot be read", extra={"sequence": raw.sequence, "why": str(error)[:200]}
+                )
+                continue
+            yield Record(raw.sequence, entries)
 
     def entries(self) -> list[Entry]:
         """Read all that waits, in order; does not change anything.
@@ -292,9 +302,9 @@ class Spool:
             stream.flush()
             os.fsync(stream.fileno())
         if dropped:
+            self._forget(dropped, path.stat().st_size - thinned.stat().st_size)
             thinned.replace(path)
             _sync_folder(self._folder)
-            self._forget(dropped, won)
             self._count_dropped(worth, dropped)
         else:
             thinned.unlink()
@@ -323,7 +333,7 @@ def _scan(path: Path) -> Iterator[_Raw]:
             payload = stream.read(length)
             if len(payload) < length:
                 return
-            sound = zlib.crc32(payload, zlib.crc32(header[8:])) == checksum
+            sound = zlib.crc32(payload, zlib.crc32(header[8:])) == checksum and worth in set(Worth)
             yield _Raw(Worth(worth) if sound else Worth.SECURITY, sequence, payload, sound)
 
 

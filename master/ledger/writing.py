@@ -66,10 +66,6 @@ class Away:
     hint: str
 
 
-def _applies_entries(_connection: Connection) -> None:
-    raise AssertionError("entries are applied together")
-
-
 @dataclass(slots=True, eq=False)
 class _Write:
     work: Callable[[Connection], Any]
@@ -168,7 +164,8 @@ class Writer:
         LedgerUnavailable
             Too many writes wait.
         """
-        return self._enqueue(_Write(_applies_entries, urgent=urgent, entries=entries))
+        work = partial(apply, entries=entries, chain=self._chain)
+        return self._enqueue(_Write(work, urgent=urgent, entries=entries))
 
     def _enqueue(self, write: _Write) -> Future[Any]:
         try:
@@ -182,7 +179,10 @@ class Writer:
     def _run(self) -> None:
         last = False
         while not last:
-            self._look_for_database()
+            try:
+                self._look_for_database()
+            except Exception:
+                log.exception("what waits could not be applied")
             try:
                 first = self._waiting.get(timeout=None if self._probe is None else self._probe.patience_s())
             except queue.Empty:
@@ -345,23 +345,20 @@ class Writer:
 
     def _divert(self, live: list[_Write], trouble: LedgerError) -> None:
         """Spool what can wait; refuse the rest."""
-        waiting = [write for write in live if write.entries and self._spool is not None]
-        failure: LedgerError = trouble
-        if waiting and self._spool is not None and self.away is not None:
+        waiting = [write for write in live if write.entries] if self._spool is not None else []
+        failure: LedgerError | None = None
+        if self._spool is not None and waiting:
             try:
                 self._spool.append([Record(write.sequence, write.entries) for write in waiting])
+                self.statistics.spooled += len(waiting)
             except LedgerError as error:
-                failure, waiting = error, []
-        else:
-            waiting = []
-        self.statistics.spooled += len(waiting)
-        spooled = set(map(id, waiting))
+                failure = error
         for write in live:
-            if id(write) in spooled:
+            if write.entries and self._spool is not None and failure is None:
                 write.done.set_result(None)
             else:
                 self.statistics.failures += 1
-                write.done.set_exception(failure if write.entries else trouble)
+                write.done.set_exception(failure if failure is not None and write.entries else trouble)
 
     def _lose(self, trouble: LedgerError) -> None:
         if self.away is None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from master.errors import FleetError
 from master.ledger.audit import AuditChain
 from master.ledger.database import Ledger
-from master.ledger.entries import Audited
+from master.ledger.entries import Audited, apply
 from master.ledger.records import Outcome
 from master.security.derivation import MasterSecret
 from master.services.actors import Actor, Operators
@@ -85,27 +85,19 @@ class Auditor:
         self, connection: Connection, actor: Actor, entry: AuditEntry, *, outcome: Outcome = Outcome.DONE
     ) -> None:
         """Write the row inside a transaction of the caller's, so that action and row are one."""
-        self._chain.append(
-            connection,
+        apply(connection, [self._row(actor, entry, outcome, entry.detail)], self._chain)
+        entry.written = True
+
+    async def _write(self, actor: Actor, entry: AuditEntry, outcome: Outcome, detail: str) -> None:
+        await self._ledger.keep(self._row(actor, entry, outcome, detail))
+
+    def _row(self, actor: Actor, entry: AuditEntry, outcome: Outcome, detail: str) -> Audited:
+        return Audited(
             at=self._clock.now(),
             actor=actor.label,
             face=actor.face,
             action=entry.action,
             node_id=entry.node_id,
             outcome=outcome,
-            detail=entry.detail,
-        )
-        entry.written = True
-
-    async def _write(self, actor: Actor, entry: AuditEntry, outcome: Outcome, detail: str) -> None:
-        await self._ledger.keep(
-            Audited(
-                at=self._clock.now(),
-                actor=actor.label,
-                face=actor.face,
-                action=entry.action,
-                node_id=entry.node_id,
-                outcome=outcome,
-                detail=detail,
-            )
+            detail=detail,
         )

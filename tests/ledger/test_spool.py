@@ -266,6 +266,23 @@ async def test_a_damaged_record_is_passed_over_and_its_file_kept(
     await ledger.close()
 
 
+async def test_a_record_of_another_version_holds_nothing_up(
+    sqlite_settings: DatabaseSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path / "spool", "01A")
+    # There is no other version to write it: only what it would have encoded is put in its place.
+    with monkeypatch.context() as later:
+        later.setattr("master.ledger.spool._encode", lambda _entries: msgspec.msgpack.encode([{"type": "unheard of"}]))
+        spool.append([Record(1, (action(1),))])
+    spool.append([Record(2, (action(2),))])
+    spool.close()
+    ledger = await open_spooling(sqlite_settings, tmp_path)
+    assert ledger.away is None
+    assert [row.detail for row in await ledger.read(audit.search)] == ["2"]
+    assert [path.name for path in (tmp_path / "spool").iterdir()] == ["01A.damaged"]
+    await ledger.close()
+
+
 def kinds_in(spool: Spool) -> list[type[Entry]]:
     return [
         type(entry) for session in spool.sessions() for record in spool.records_of(session) for entry in record.entries
