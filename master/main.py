@@ -101,7 +101,7 @@ async def run_master(settings: Settings) -> bool:
         chain = audit_chain_of(master_secret_of(settings.identity))
         ledger = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir)
         try:
-            settings = await finish_rotation(settings, ledger)
+            settings = await finish_rotation(settings, ledger, SystemClock())
             return await _run_with(settings, ledger)
         finally:
             await ledger.close()

@@ -100,8 +100,8 @@ async def _rotate(settings: Settings) -> RotationView:
     chain = audit_chain_of(master_secret_of(settings.identity))
     opened = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir)
     try:
-        settings = await finish_rotation(settings, opened)
         clock = SystemClock()
+        settings = await finish_rotation(settings, opened, clock)
         auditor = Auditor(opened, chain, clock, Operators(settings.operators))
         return await SecretRotation(settings, opened, auditor, clock).rotate(unix_actor(os.getuid()))
     finally:

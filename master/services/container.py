@@ -85,7 +85,7 @@ def build_services(
     previous = settings.identity.previous_secret
     vault = TokenVault(secret)
     directory = NodeDirectory()
-    memory = Memory(settings.memory_path, directory, ledger.chain)
+    memory = Memory(settings.memory_path, directory, ledger.chain, secret)
     operators = Operators(settings.operators)
     announcer = Announcer(clock)
     auditor = Auditor(ledger, ledger.chain, clock, operators)

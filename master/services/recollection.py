@@ -6,6 +6,7 @@ Tokens are in it as the ledger has them, sealed; licences as keyed hashes.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import os
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import msgspec
 
 from master.ledger.audit import AuditChain, AuditHead
 from master.ledger.records import Node
+from master.security.derivation import MasterSecret
 from master.services.directory import NodeDirectory
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ class CoveredLicence(msgspec.Struct, frozen=True):
 class Recollection(msgspec.Struct, frozen=True, kw_only=True):
     """The file's content."""
 
+    secret_mark: bytes
+    """Of the secret that the tokens are sealed under."""
     nodes: tuple[Node, ...]
     tokens: dict[str, bytes]
     licences: dict[str, CoveredLicence]
@@ -63,10 +67,13 @@ class Memory:
         The nodes.
     chain
         The audit log's.
+    secret
+        What is remembered under another one is of no use.
     """
 
-    def __init__(self, path: Path, directory: NodeDirectory, chain: AuditChain) -> None:
+    def __init__(self, path: Path, directory: NodeDirectory, chain: AuditChain, secret: MasterSecret) -> None:
         self._path = path
+        self._mark = secret.derive("memory")[:8]
         self._directory = directory
         self._changed = asyncio.Event()
         self._tokens: dict[str, bytes] = {}
@@ -107,9 +114,9 @@ class Memory:
         return None if found is None else found.audit_head
 
     async def recall(self) -> bool:
-        """Fill memory and directory from the file; False when there is none that can be read."""
+        """Fill memory and directory from the file; False when there is none that is of use."""
         found = await load_recollection(self._path)
-        if found is None:
+        if found is None or not hmac.compare_digest(found.secret_mark, self._mark):
             return False
         self._tokens.update(found.tokens)
         self._licences.update(found.licences)
@@ -134,6 +141,7 @@ class Memory:
         known = {node.id for node in self._directory}
         head = await self.audit_head()
         content = Recollection(
+            secret_mark=self._mark,
             nodes=tuple(self._directory),
             tokens={node_id: sealed for node_id, sealed in self._tokens.items() if node_id in known},
             licences={node_id: licence for node_id, licence in self._licences.items() if node_id in known},

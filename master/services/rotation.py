@@ -120,7 +120,7 @@ class SecretRotation:
     async def _settle(self) -> None:
         """After a failure: find out on which side of the transaction it fell, if the ledger tells."""
         with contextlib.suppress(LedgerError):
-            await finish_rotation(await asyncio.to_thread(_with_next, self._settings, self._file), self._ledger)
+            await _complete(await asyncio.to_thread(_with_next, self._settings, self._file), self._ledger)
 
 
 def _carry_over(connection: Connection, present: TokenVault, successor: TokenVault, clock: Clock) -> int:
@@ -131,6 +131,17 @@ def _carry_over(connection: Connection, present: TokenVault, successor: TokenVau
     for node in active:
         nodes.raise_key_epoch(connection, node.id, at=now)
     return len(active)
+
+
+def _carry_over_late(connection: Connection, previous: TokenVault, present: TokenVault, clock: Clock) -> int:
+    now, count = clock.now(), 0
+    for node_id, sealed in tokens.load_all(connection).items():
+        if _opens(present, {node_id: sealed}) or not _opens(previous, {node_id: sealed}):
+            continue
+        tokens.store(connection, node_id, present.seal(node_id, previous.unseal(node_id, sealed)), at=now)
+        nodes.raise_key_epoch(connection, node_id, at=now)
+        count += 1
+    return count
 
 
 def _promote(file: SecretsFile, memory: Path) -> None:
@@ -145,8 +156,10 @@ def _with_next(settings: Settings, file: SecretsFile) -> Settings:
     return dataclasses.replace(settings, identity=dataclasses.replace(settings.identity, next_secret=following))
 
 
-async def finish_rotation(settings: Settings, ledger: Ledger) -> Settings:
+async def finish_rotation(settings: Settings, ledger: Ledger, clock: Clock) -> Settings:
     """Bring a rotation that was interrupted to its end, or take it back; gives the settings as they are then.
+
+    A node that was being made while the secret changed may have been sealed under the previous one: it is carried over.
 
     Raises
     ------
@@ -155,6 +168,19 @@ async def finish_rotation(settings: Settings, ledger: Ledger) -> Settings:
     SecretRefused
         ``.env`` cannot be written.
     """
+    settings = await _complete(settings, ledger)
+    identity = settings.identity
+    if identity.previous_secret is not None and ledger.away is None:
+        previous, present = (
+            TokenVault(MasterSecret(one)) for one in (identity.previous_secret, identity.master_secret)
+        )
+        late = await ledger.write(lambda connection: _carry_over_late(connection, previous, present, clock))
+        if late:
+            log.warning("nodes made while MASTER_SECRET changed are carried over", extra={"nodes": late})
+    return settings
+
+
+async def _complete(settings: Settings, ledger: Ledger) -> Settings:
     identity = settings.identity
     if identity.next_secret is None:
         return settings
