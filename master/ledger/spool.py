@@ -19,6 +19,7 @@ from typing import IO
 
 import msgspec
 
+from master.durable import open_private, sync_folder
 from master.ledger.entries import Entry, Worth, worth_of
 from master.ledger.errors import LedgerUnavailable
 
@@ -200,7 +201,7 @@ class Spool:
             path.rename(path.with_suffix(".damaged"))
         else:
             path.unlink()
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
 
     def set_aside(self, record: Record, why: str) -> None:
         """Keep a record that the database will never take where an operator can read it.
@@ -210,7 +211,7 @@ class Spool:
         OSError
         """
         line = msgspec.json.encode({"why": why, "sequence": record.sequence, "entries": record.entries})
-        with open(self._folder / "refused.jsonl", "ab", opener=_open_private) as stream:
+        with open(self._folder / "refused.jsonl", "ab", opener=open_private) as stream:
             stream.write(line + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
@@ -241,8 +242,8 @@ class Spool:
     def _opened(self) -> IO[bytes]:
         if self._stream is None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._stream = open(self._path, "ab", buffering=0, opener=_open_private)  # noqa: SIM115 - kept open
-            _sync_folder(self._folder)
+            self._stream = open(self._path, "ab", buffering=0, opener=open_private)  # noqa: SIM115 - kept open
+            sync_folder(self._folder)
         return self._stream
 
     def _close(self) -> None:
@@ -292,7 +293,7 @@ class Spool:
         if path == self._path:
             self._close()
         thinned = path.with_suffix(".thinned")
-        with open(thinned, "wb", opener=_open_private) as stream:
+        with open(thinned, "wb", opener=open_private) as stream:
             for raw in _read(path):
                 if raw.worth is worth and won < wanted:
                     won += raw.bytes
@@ -304,7 +305,7 @@ class Spool:
         if dropped:
             self._forget(dropped, path.stat().st_size - thinned.stat().st_size)
             thinned.replace(path)
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
             self._count_dropped(worth, dropped)
         else:
             thinned.unlink()
@@ -335,16 +336,3 @@ def _scan(path: Path) -> Iterator[_Raw]:
                 return
             sound = zlib.crc32(payload, zlib.crc32(header[8:])) == checksum and worth in set(Worth)
             yield _Raw(Worth(worth) if sound else Worth.SECURITY, sequence, payload, sound)
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a file's name as durable as what is in it."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

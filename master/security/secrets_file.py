@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from dotenv import dotenv_values
 
 from handshake.redaction import Secret
+from master.durable import replace_file
 from master.security.errors import SecretRefused
 
 
@@ -35,25 +35,8 @@ class SecretsFile:
             lines = self._path.read_text("utf-8").splitlines()
             kept = [line for line in lines if line.partition("=")[0].removeprefix("export ").strip() not in changes]
             kept += [f"{name}={value.reveal()}" for name, value in changes.items() if value is not None]
-            self._replace("\n".join(kept) + "\n")
+            replace_file(self._path, ("\n".join(kept) + "\n").encode())
         except OSError as error:
             raise SecretRefused(
                 f"{self._path} cannot be changed: {error.strerror}", hint="make it and its folder writable"
             ) from error
-
-    def _replace(self, content: str) -> None:
-        successor = self._path.with_name(f".{self._path.name}.new")
-        with open(successor, "w", encoding="utf-8", opener=_open_private) as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        successor.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

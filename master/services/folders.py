@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handshake.manifest import MANIFEST_NAME, NodeManifest, write_manifest
+from master.durable import sync_folder
 from master.services.errors import FilesFailed, FolderRefused, NameTaken, TemplateBroken
 
 HIDDEN_PREFIX = ".provisioning-"
@@ -108,7 +109,7 @@ def clone_folder(source: Path, entry: str, base: Path, name: str, manifest: Node
         _sync_folders(hidden)
         # A plain rename replaces an empty folder that somebody made in between, and fails on any other.
         hidden.rename(target)
-        _sync_folder(base)
+        sync_folder(base)
     except OSError as error:
         remove_folder(hidden)
         raise FilesFailed(
@@ -140,15 +141,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _sync_folders(top: Path) -> None:
     for root, _, _ in os.walk(top):
-        _sync_folder(Path(root))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_folder(Path(root))
 
 
 def remove_folder(folder: Path) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
+from master.durable import replace_file
 from master.ledger.audit import AuditChain, AuditHead
 from master.ledger.records import Node
 from master.security.derivation import MasterSecret
@@ -148,18 +148,9 @@ class Memory:
             audit_head=head,
         )
         try:
-            await asyncio.to_thread(_write, self._path, msgspec.msgpack.encode(content))
+            await asyncio.to_thread(replace_file, self._path, msgspec.msgpack.encode(content))
         except OSError as error:
             log.error("what is remembered of the ledger cannot be written", extra={"why": str(error)})
-
-
-def _write(path: Path, payload: bytes) -> None:
-    temporary = path.with_suffix(".new")
-    with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
-        stream.write(payload)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
 
 
 def _call(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
