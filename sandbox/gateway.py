@@ -195,13 +195,13 @@ class Gateway:
 
     # Serving
 
-    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one WebSocket."""
         socket = web.WebSocketResponse(max_msg_size=1 << 20, compress=False)
         try:
             await socket.prepare(request)
         except ConnectionResetError:
-            return socket  # Whoever called has hung up already.
+            return web.Response(status=400)  # Whoever called has hung up already, and will not read it.
         query = request.query
         if query.get("encoding", "json") != "json":
             await socket.close(code=4002)
