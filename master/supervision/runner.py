@@ -94,7 +94,8 @@ class Runner:
         self._ready_at: float | None = None
         self._failures = 0
         self._failure: FleetError | None = None
-        self._wake = asyncio.Event()
+        self._asked = False
+        self._woken: asyncio.Future[None] | None = None
         self._changed = asyncio.Event()
 
     # Requests
@@ -191,7 +192,7 @@ class Runner:
         self._leave_gate()
         self._enter(NodeState.READY)
         self._emit(kind)
-        self._wake.set()
+        self._wake()
 
     @property
     def holds_up(self) -> bool:
@@ -512,17 +513,36 @@ class Runner:
 
     async def _sleep(self, timeout_s: float | None, *futures: asyncio.Future[Any]) -> None:
         """Wait for a request, for any of ``futures``, or for the time-out."""
-        woken = asyncio.ensure_future(self._wake.wait())
+        loop = asyncio.get_running_loop()
+        woken = self._woken = loop.create_future()
+
+        def wake(_done: object = None) -> None:
+            if not woken.done():
+                woken.set_result(None)
+
+        timer = None if timeout_s is None else loop.call_later(timeout_s, wake)
+        for future in futures:
+            future.add_done_callback(wake)
         try:
-            await asyncio.wait({woken, *futures}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if not self._asked:
+                await woken
         finally:
-            woken.cancel()
-        self._wake.clear()
+            self._asked, self._woken = False, None
+            for future in futures:
+                future.remove_done_callback(wake)
+            if timer is not None:
+                timer.cancel()
+
+    def _wake(self) -> None:
+        """End the present sleep, or the next one before it begins."""
+        self._asked = True
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
 
     def _poke(self) -> None:
         if self.process is None:
             self.next_start_at = None
-        self._wake.set()
+        self._wake()
 
     async def wait_for(self, holds: Callable[[], bool]) -> None:
         """Wait until ``holds`` does; it is asked again at every change."""

@@ -208,13 +208,22 @@ def _not_started(request: SpawnRequest, error: OSError) -> SpawnFailed:
 def open_log(path: Path, opened: list[int]) -> int:
     """Open a log for appending; where that fails (a full or read-only disk) the output is lost, not the node."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = _open_or_make(path, os.O_WRONLY | os.O_APPEND)
     except OSError as error:
         log.warning("log cannot be opened, output is lost", extra={"path": str(path), "why": error.strerror})
         descriptor = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     opened.append(descriptor)
     return descriptor
+
+
+def _open_or_make(path: Path, flags: int) -> int:
+    """Open a file that is made when it is missing, and so is its folder."""
+    flags |= os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return os.open(path, flags, 0o600)
 
 
 def open_inherited(request: SpawnRequest, boot: int | None, opened: list[int]) -> dict[str, int]:
@@ -228,8 +237,7 @@ def open_inherited(request: SpawnRequest, boot: int | None, opened: list[int]) -
     if boot is not None:
         inherited[BOOT_FD_VARIABLE] = boot
     for variable, path in request.files.items():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        inherited[variable] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        inherited[variable] = _open_or_make(path, os.O_RDWR | os.O_NOFOLLOW)
         opened.append(inherited[variable])
     return inherited
 

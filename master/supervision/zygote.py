@@ -33,7 +33,9 @@ import msgspec
 import setproctitle
 
 from handshake.output import LineStream, OutputLimit
+from master.supervision.pages import allow_merging, collapse
 
+MERGE_MEMORY = "--merge-memory"
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_DESCRIPTORS = 8
 _ROUNDS = 3
@@ -123,27 +125,36 @@ class Zygote:
             return False
         try:
             request = msgspec.json.decode(payload, type=ForkRequest)
-            answer, pidfd = self._start(request, payload, descriptors)
-            self._tell(answer, pidfd)
+            if len(descriptors) != 2 + len(request.inherit) + request.cgroup:
+                self._tell(Answer(kind="failed", ticket=request.ticket, problem="descriptors are missing"))
+            else:
+                self._start(request, payload, descriptors)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
         return True
 
-    def _start(self, request: ForkRequest, payload: bytes, descriptors: list[int]) -> tuple[Answer, int | None]:
-        """Start a node; gives the answer, and a pidfd that is opened before anybody could reap."""
-        if len(descriptors) != 2 + len(request.inherit) + request.cgroup:
-            return Answer(kind="failed", ticket=request.ticket, problem="descriptors are missing"), None
+    def _start(self, request: ForkRequest, payload: bytes, descriptors: list[int]) -> None:
+        """Start a node, and tell; with a pidfd that is opened before anybody could reap."""
         spare, self._spare = self._spare, None
+        if spare is not None and not spare.lives:
+            spare.close()
+            spare = None
         try:
-            pid = spare.pid if spare is not None and spare.become(payload, descriptors) else self._fork()
+            pid = spare.pid if spare is not None else self._fork()
             if pid == 0:
                 _become(request, descriptors)
             pidfd = os.pidfd_open(pid)
         except OSError as error:
-            # EAGAIN, ENOMEM, EMFILE: an answer, not a crash.
-            return Answer(kind="failed", ticket=request.ticket, problem=error.strerror or str(error)), None
-        return Answer(kind="forked", ticket=request.ticket, pid=pid), pidfd
+            # EAGAIN, ENOMEM, EMFILE: an answer, not a crash. A spare that hears nothing ends.
+            if spare is not None:
+                spare.close()
+            self._tell(Answer(kind="failed", ticket=request.ticket, problem=error.strerror or str(error)))
+            return
+        # The master first: it has the node's document to hand over. A spare that ends just now is a node that did.
+        self._tell(Answer(kind="forked", ticket=request.ticket, pid=pid), pidfd)
+        if spare is not None:
+            spare.become(payload, descriptors)
 
     def _fork(self) -> int:
         """Fork; the child has left the zygote behind, and is in a session of its own."""
@@ -229,15 +240,19 @@ class _Spare:
         self.pid = pid
         self._control = control
 
-    def become(self, payload: bytes, descriptors: list[int]) -> bool:
-        """Tell it what it is; False when it is gone."""
+    @property
+    def lives(self) -> bool:
+        """Whether it has not ended yet; when it has, it is for its parent to bury."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+    def become(self, payload: bytes, descriptors: list[int]) -> None:
+        """Tell it what it is; nothing happens when it is gone, which its parent will see."""
         try:
             socket.send_fds(self._control, [payload], descriptors)
         except OSError:
-            return False
+            return
         finally:
             self.close()
-        return True
 
     def close(self) -> None:
         """Hang up; a spare that was told nothing ends."""
@@ -345,12 +360,17 @@ def _run(entry: str) -> int:
 
 
 def main() -> None:
-    """Warm up and serve: arguments are the socket's number, the modules to import, and with ``()`` a call in one."""
+    """Warm up and serve: arguments are the socket's number, the modules to import, and with ``()`` a call in one.
+
+    ``--merge-memory`` among them lets the kernel merge equal pages of the zygote and its nodes.
+    """
     gc.disable()
     control = socket.socket(fileno=int(sys.argv[1]))
     rehearsals = []
     for argument in sys.argv[2:]:
-        if argument.endswith("()"):
+        if argument == MERGE_MEMORY:
+            allow_merging()
+        elif argument.endswith("()"):
             module, _, function = argument.removesuffix("()").rpartition(".")
             rehearsals.append(getattr(importlib.import_module(module), function))
         else:
@@ -360,6 +380,7 @@ def main() -> None:
     setproctitle.setproctitle("fleet: zygote")
     # Not collected first: the holes that a collection leaves would be filled, and so copied, by every node.
     gc.freeze()
+    collapse()
     Zygote(control, rehearsals).serve()
 
 

@@ -27,7 +27,7 @@ from master.supervision.spawner import (
     open_inherited,
     open_log,
 )
-from master.supervision.zygote import MAX_MESSAGE_BYTES, Answer, ForkRequest
+from master.supervision.zygote import MAX_MESSAGE_BYTES, MERGE_MEMORY, Answer, ForkRequest
 
 log = logging.getLogger(__name__)
 
@@ -62,14 +62,36 @@ class _Forked(NamedTuple):
     report: asyncio.Future[ExitReport]
 
 
+class _Libraries:
+    """The libraries as a zygote loads them: the times of their folders and files."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = [str(path) for path in paths]
+        self._times = self._read()
+
+    @property
+    def changed(self) -> bool:
+        """Whether they are others by now. Between a node's end and its successor, so it looks at nothing twice."""
+        return self._read() != self._times
+
+    def _read(self) -> list[int]:
+        return [_time_of(path) for path in self._paths]
+
+
+def _time_of(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
 class _Connection:
     """One zygote process and the socket to it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, libraries: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, libraries: _Libraries) -> None:
         self._process = process
         self._control = control
         self.libraries = libraries
-        """What the libraries looked like when it loaded them."""
         self._loop = asyncio.get_running_loop()
         self._tickets: dict[int, asyncio.Future[_Forked]] = {}
         self._ticket = 0
@@ -210,6 +232,8 @@ class ZygoteSpawner:
         Gives the folders and files that an upgrade of what nodes import writes to.
     look_every_s
         How often they are looked at, at most.
+    merge_memory
+        Let the kernel merge equal pages of the zygote and its nodes; see :mod:`master.supervision.merging`.
     """
 
     def __init__(
@@ -218,7 +242,9 @@ class ZygoteSpawner:
         *,
         libraries: Callable[[], list[Path]] | None = None,
         look_every_s: float = LIBRARIES_LOOK_S,
+        merge_memory: bool = False,
     ) -> None:
+        self._arguments = (*PRELOAD, *((MERGE_MEMORY,) if merge_memory else ()))
         self._environment = dict(environment)
         self._libraries = libraries or library_folders
         self._look_every_s = look_every_s
@@ -301,7 +327,7 @@ class ZygoteSpawner:
         if now - self._looked_at < self._look_every_s:
             return False
         self._looked_at = now
-        return connection.libraries != _signature(self._libraries())
+        return connection.libraries.changed
 
     def _retire(self, connection: _Connection) -> None:
         self._retired = [old for old in self._retired if old.is_open]
@@ -310,10 +336,10 @@ class ZygoteSpawner:
             self._retired.append(connection)
 
     async def _start(self) -> _Connection:
-        libraries = _signature(self._libraries())
+        libraries = _Libraries(self._libraries())
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            command = [sys.executable, "-m", "master.supervision.zygote", str(theirs.fileno()), *PRELOAD]
+            command = [sys.executable, "-m", "master.supervision.zygote", str(theirs.fileno()), *self._arguments]
             process = await asyncio.to_thread(
                 subprocess.Popen,
                 command,
@@ -347,11 +373,6 @@ def library_folders() -> list[Path]:
     folders = {Path(spec.origin).parents[1] for spec in found if spec is not None and spec.origin}
     own = Path(handshake.__file__).parent
     return [*sorted(folders), own, *sorted(own.glob("*.py"))]
-
-
-def _signature(paths: list[Path]) -> int:
-    """Tell libraries on disk from changed ones: a number over the times of their folders."""
-    return hash(tuple(path.stat().st_mtime_ns for path in paths if path.exists()))
 
 
 def _report_of(answer: Answer) -> ExitReport:

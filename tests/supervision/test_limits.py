@@ -57,10 +57,10 @@ def test_an_oom_kill_in_the_cgroup_is_named(delegated: tuple[Path, Path], tmp_pa
 
 def test_an_oom_kill_of_the_box_is_named_once(tmp_path: Path) -> None:
     vmstat = tmp_path / "vmstat"
-    vmstat.write_text("oom_kill 2\n")
+    vmstat.write_text("pgfault 5\noom_kill 2\n")
     witness = OomWitness(None, vmstat)
     assert witness.explain("01NODE") == ""
-    vmstat.write_text("oom_kill 3\n")
+    vmstat.write_text("pgfault 5\noom_kill 3\n")
     assert "the box has too little" in witness.explain("01NODE")
     witness.note()
     assert witness.explain("01NODE") == ""
