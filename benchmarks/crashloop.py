@@ -18,7 +18,7 @@ import psutil
 from benchmarks.bots import DYING_BOT, make_programs
 from benchmarks.fleets import bring_up
 from benchmarks.peers import PEERS, PeerMissing, Program, pm2, supervisord
-from benchmarks.reporting import Outcome, parser, show
+from benchmarks.reporting import MB, Outcome, parser, show
 from benchmarks.startup import cpu_of
 from master.control.protocol import RegisterParams
 from master.demonstration.stage import Stage
@@ -61,8 +61,8 @@ def _row(cpu_s: float, crashes: int, before: int, after: int, restarts: int) -> 
     return {
         "cpu_s": round(cpu_s, 2),
         "crashes": crashes,
-        "rss_before_mb": round(before / 1e6, 1),
-        "rss_after_mb": round(after / 1e6, 1),
+        "rss_before_mb": round(before / MB, 1),
+        "rss_after_mb": round(after / MB, 1),
         "growth": round(after / before - 1, 4),
         "restarts": restarts,
     }

@@ -29,7 +29,7 @@ import psutil
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
-from benchmarks.reporting import Outcome, parser, show
+from benchmarks.reporting import MB, Outcome, parser, show
 from handshake.messages import Heartbeat, VerificationRequest
 from handshake.redaction import Secret
 from handshake.signing import MASTER, Signer
@@ -173,7 +173,7 @@ async def pulses(folder: Path, outcome: Outcome) -> None:
         await _take(services, texts[: NODES * 10])
         rss = psutil.Process().memory_info().rss
         rate = await _take(services, texts[NODES * 10 :])
-        grown_mb = (psutil.Process().memory_info().rss - rss) / 1e6
+        grown_mb = (psutil.Process().memory_info().rss - rss) / MB
         if any(view.guilds != 12 for view in services.supervisor.snapshot()):
             raise SystemExit("a pulse did not arrive")
         peer = _peer_rate(secrets.token_bytes(32))
@@ -316,8 +316,8 @@ async def queries(folder: Path, events: int, outcome: Outcome) -> None:
             slowest = max(slowest, max(taken))
     finally:
         await ledger.close()
-    grown = (psutil.Process().memory_info().rss - rss) / 1e6
-    outcome.rows["the ledger"] = {"events": events, "MB": round(path.stat().st_size / 1e6)}
+    grown = (psutil.Process().memory_info().rss - rss) / MB
+    outcome.rows["the ledger"] = {"events": events, "MB": round(path.stat().st_size / MB)}
     outcome.at_most("slowest_query_ms", round(slowest, 1), QUERY_BOUND_MS)
     outcome.at_most("queries_memory_mb", round(grown, 1), MEMORY_BOUND_MB)
 

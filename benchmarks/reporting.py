@@ -48,6 +48,10 @@ class Outcome:
         return self.ratios[name]
 
 
+MB = 2**20
+"""What a megabyte is here: as `fleet status` and most tools count, and as the bounds were measured."""
+
+
 def parser(doc: str | None) -> argparse.ArgumentParser:
     """Give an argument parser that knows ``--json``."""
     made = argparse.ArgumentParser(description=doc)

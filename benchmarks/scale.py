@@ -12,7 +12,7 @@ import psutil
 
 from benchmarks.fleets import bring_up, zygote_of
 from benchmarks.peers import PEERS, PeerMissing
-from benchmarks.reporting import Outcome, parser, show
+from benchmarks.reporting import MB, Outcome, parser, show
 from benchmarks.startup import cpu_of, pss_of, theirs
 from master.demonstration.stage import Stage
 
@@ -36,7 +36,7 @@ async def fleet(count: int) -> dict[str, Any]:
         bots = [psutil.Process(node.pid) for node in (await stage.status()).nodes if node.pid is not None]
         zygote = zygote_of(master)
         cpu_s, pss_mb = cpu_of([*bots, master, zygote]) - used, pss_of([*bots, zygote])
-        rss_mb = master.memory_info().rss / 1e6
+        rss_mb = master.memory_info().rss / MB
         began = time.monotonic()
         await stage.act("stop", names)
         return {

@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -23,6 +23,8 @@ LIFETIME_S = 60
 ALGORITHM = "HS256"
 MIN_KEY_BYTES = 32
 
+_T = TypeVar("_T")
+_HEADERS_KEPT, _HEADER_CHARACTERS = 1_024, 200
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)
 _STANDARD_TO_URL = bytes.maketrans(b"+/", b"-_")
 _URL_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
@@ -46,8 +48,7 @@ class NodeKey:
         return f"{self.node_id}.{self.epoch}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A message that was verified."""
 
     node_id: str
@@ -80,15 +81,23 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     typ: str
 
 
-class _Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class _Claims(msgspec.Struct, Generic[_T], frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     iss: str
     aud: str
     iat: int
     exp: int
     jti: str
     seq: int
-    body: Any
+    body: _T
     re: str | None = None
+
+
+class _Opened(NamedTuple):
+    """What a header says."""
+
+    typ: str
+    node_id: str
+    epoch: int
 
 
 class Signer:
@@ -166,7 +175,10 @@ class Verifier:
         self._replay_guard = replay_guard
         self._skew_s = skew_s
         self._header_decoder = msgspec.json.Decoder(_Header)
-        self._claims_decoder = msgspec.json.Decoder(_Claims)
+        self._claims_decoder = msgspec.json.Decoder(_Claims[msgspec.Raw])
+        self._body_decoders = {kind: msgspec.json.Decoder(BODIES[kind]) for kind in BODIES}
+        self._opened: dict[str, _Opened] = {}
+        """Headers of genuine messages, as they stood there: all pulses of a node have the same."""
 
     def open(self, text: str) -> Message:
         """Verify a message.
@@ -176,42 +188,42 @@ class Verifier:
         Refused
             With its reason; nothing else, whatever the text is.
         """
-        signed, header, payload, signature = self._take_apart(text)
-        node_id, epoch = self._read_key_id(header)
-        key = self._key_for(node_id, epoch, header.typ)
-        if not hmac.compare_digest(signature, hmac.digest(key.secret.reveal(), signed, "sha256")):
-            raise Refused(
-                Reason.BAD_SIGNATURE,
-                "the signature does not match",
-                claimed_node_id=node_id,
-                message_type=header.typ[:40],
-            )
-        try:
-            return self._judge(payload, header, node_id, epoch)
-        except msgspec.MsgspecError as error:
-            raise _malformed(str(error)[:300], node_id, header.typ) from None
-        except (RecursionError, UnicodeDecodeError):
-            raise _malformed("nested too deeply, or not UTF-8", node_id, header.typ) from None
-
-    def _take_apart(self, text: str) -> tuple[bytes, _Header, bytes, bytes]:
-        """Give what was signed, the header, the payload and the signature (RFC 7515, section 7.1)."""
         match = _COMPACT.fullmatch(text) if len(text) <= MAX_MESSAGE_BYTES else None
         if match is None:
             raise _malformed("not a JWS in compact form")
+        header = self._opened.get(match[1]) or self._open_header(match[1])
+        node_id, typ = header.node_id, header.typ
+        key = self._key_for(node_id, header.epoch, typ)
+        expected = hmac.digest(key.secret.reveal(), text[: match.end(2)].encode(), "sha256")
         try:
-            header = self._header_decoder.decode(_from_base64url(match[1]))
-            payload, signature = _from_base64url(match[2]), _from_base64url(match[3])
+            genuine = hmac.compare_digest(_from_base64url(match[3]), expected)
+            payload = _from_base64url(match[2])
+        except ValueError as error:
+            raise _malformed(str(error)[:200], node_id, typ) from None
+        if not genuine:
+            raise Refused(
+                Reason.BAD_SIGNATURE, "the signature does not match", claimed_node_id=node_id, message_type=typ[:40]
+            )
+        if len(self._opened) < _HEADERS_KEPT and len(match[1]) <= _HEADER_CHARACTERS:
+            self._opened[match[1]] = header
+        try:
+            return self._judge(payload, header)
+        except msgspec.MsgspecError as error:
+            raise _malformed(str(error)[:300], node_id, typ) from None
+        except (RecursionError, UnicodeDecodeError):
+            raise _malformed("nested too deeply, or not UTF-8", node_id, typ) from None
+
+    def _open_header(self, segment: str) -> _Opened:
+        try:
+            header = self._header_decoder.decode(_from_base64url(segment))
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise _malformed(f"header: {str(error)[:200]}") from None
         if header.alg != ALGORITHM:
             raise _malformed(f"algorithm {header.alg[:20]!r}")
-        return text.rpartition(".")[0].encode(), header, payload, signature
-
-    def _read_key_id(self, header: _Header) -> tuple[str, int]:
         node_id, _, epoch = header.kid.rpartition(".")
         if not (0 < len(node_id) <= 26 and node_id.isalnum() and epoch.isdecimal() and len(epoch) < 10):
             raise _malformed("kid is not <node>.<epoch>")
-        return node_id, int(epoch)
+        return _Opened(header.typ, node_id, int(epoch))
 
     def _key_for(self, node_id: str, epoch: int, typ: str) -> NodeKey:
         if self._node_id is not None and node_id != self._node_id:
@@ -222,7 +234,8 @@ class Verifier:
             refused.claimed_node_id, refused.message_type = node_id, typ[:40]
             raise
 
-    def _judge(self, payload: bytes, header: _Header, node_id: str, epoch: int) -> Message:
+    def _judge(self, payload: bytes, header: _Opened) -> Message:
+        node_id = header.node_id
         claims = self._claims_decoder.decode(payload)
         expected = (MASTER, node_id) if self._node_id is not None else (node_id, MASTER)
         if (claims.iss, claims.aud) != expected:
@@ -240,12 +253,12 @@ class Verifier:
         kind = _TYPE_NAMES.get(header.typ)
         if kind is None:
             raise _malformed("unknown message type", node_id, header.typ)
-        body = msgspec.convert(claims.body, BODIES[kind])
+        body: Body = self._body_decoders[kind].decode(claims.body)
         if not self._replay_guard.admit(node_id, claims.jti, claims.exp + self._skew_s):
             raise Refused(Reason.REPLAYED, f"jti {claims.jti}", claimed_node_id=node_id, message_type=header.typ)
         return Message(
             node_id=node_id,
-            epoch=epoch,
+            epoch=header.epoch,
             type=kind,
             body=body,
             token_id=claims.jti,

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
+from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from handshake.errors import TransportError
-from handshake.listening import UnixListener
 from handshake.messages import MAX_MESSAGE_BYTES
-from handshake.sockets import Peer, short_path
+from handshake.sockets import Peer, bind_listener, peer_of, short_path
 
-Handler = Callable[[str, Peer], Awaitable[str | None]]
-"""Takes a message and who sent it; gives the answer, or None."""
+log = logging.getLogger(__name__)
+
+Handler = Callable[[str, Peer], str | Awaitable[str | None] | None]
+"""Takes a message and who sent it; gives the answer, None for none, or what will give either."""
 
 MAX_CONNECTIONS = 1_024
+MAX_WAITING = 64
+"""Messages of one connection that may wait behind one that takes its time; then it is not read from."""
 CONNECT_TIMEOUT_S = 5.0
 
 
 class LocalServer:
     """The master's end.
+
+    It does without streams and a task for each connection: most of what it gets are pulses, which are taken at once.
 
     Parameters
     ----------
@@ -32,14 +39,10 @@ class LocalServer:
     """
 
     def __init__(self, path: Path, handler: Handler) -> None:
+        self._path = path
         self._handler = handler
-        self._listener = UnixListener(
-            path,
-            self._converse,
-            admits=lambda peer: peer.user_id == os.geteuid(),
-            limit=MAX_MESSAGE_BYTES,
-            max_connections=MAX_CONNECTIONS,
-        )
+        self._server: asyncio.Server | None = None
+        self._conversations: set[_Conversation] = set()
 
     async def start(self) -> None:
         """Begin to listen.
@@ -49,18 +52,143 @@ class LocalServer:
         OSError
             Another process listens there, or the folder cannot be written.
         """
-        await self._listener.start()
+        listener = bind_listener(self._path, backlog=MAX_CONNECTIONS)
+        self._server = await asyncio.get_running_loop().create_unix_server(
+            lambda: _Conversation(self._handler, self._conversations), sock=listener
+        )
 
     async def close(self) -> None:
         """Stop listening and end the connections."""
-        await self._listener.close()
+        if self._server is not None:
+            self._server.close()
+        for conversation in list(self._conversations):
+            await conversation.end()
+        self._path.unlink(missing_ok=True)
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer) -> None:
-        while line := await reader.readline():
-            answer = await self._handler(line.decode("ascii", "replace").rstrip("\n"), peer)
-            if answer is not None:
-                writer.write(answer.encode() + b"\n")
-                await writer.drain()
+
+class _Conversation(asyncio.Protocol):
+    """One connection: lines in, answers out, in order."""
+
+    def __init__(self, handler: Handler, conversations: set[_Conversation]) -> None:
+        self._handler = handler
+        self._conversations = conversations
+        self._transport: asyncio.Transport | None = None
+        self._peer = Peer(0, -1)
+        self._rest = b""
+        self._waiting: deque[bytes] = deque()
+        self._answering: asyncio.Task[None] | None = None
+        self._may_write = self._reads = True
+        self._ended = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Look who it is: only processes of our own user may speak."""
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError("a Unix stream is a transport")
+        self._transport = transport
+        self._peer = peer_of(transport.get_extra_info("socket"))
+        self._conversations.add(self)
+        if self._peer.user_id != os.geteuid() or len(self._conversations) > MAX_CONNECTIONS:
+            log.warning("connection refused", extra={"user_id": self._peer.user_id, "pid": self._peer.pid})
+            transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Take what waits all the same: a node says good-bye and hangs up."""
+        self._transport = None
+        self._may_write = True
+        self._work()
+
+    def data_received(self, data: bytes) -> None:
+        """Take the lines that are whole."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > MAX_MESSAGE_BYTES or any(len(line) > MAX_MESSAGE_BYTES for line in lines):
+            self._hang_up("a line is too long")
+            return
+        self._waiting.extend(lines)
+        self._work()
+
+    def eof_received(self) -> bool:
+        """Stay open until what was said is answered."""
+        self._ended = True
+        self._work()
+        return True
+
+    def pause_writing(self) -> None:
+        """Take nothing more from a peer that does not read its answers."""
+        self._may_write = False
+        self._balance()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._may_write = True
+        self._work()
+
+    def _work(self) -> None:
+        """Take what waits, until one message takes its time."""
+        while self._waiting and self._answering is None and self._may_write:
+            try:
+                answer = self._handler(self._waiting.popleft().decode("ascii", "replace"), self._peer)
+            except Exception as error:
+                self._give_up(error)
+                break
+            if isinstance(answer, str):
+                self._say(answer)
+            elif answer is not None:
+                self._answering = asyncio.ensure_future(self._answer(answer))
+                self._answering.add_done_callback(self._answered)
+        self._balance()
+
+    async def _answer(self, answer: Awaitable[str | None]) -> None:
+        said = await answer
+        if said is not None:
+            self._say(said)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._answering = None
+        if not task.cancelled():
+            if (error := task.exception()) is not None:
+                self._give_up(error)
+            self._work()
+
+    def _give_up(self, error: BaseException) -> None:
+        """End this connection for a mistake of ours; the others go on."""
+        log.error("a message could not be handled", exc_info=error)
+        self._hang_up("its message could not be handled")
+
+    def _say(self, answer: str) -> None:
+        if self._transport is not None:
+            self._transport.write(answer.encode() + b"\n")
+
+    def _balance(self) -> None:
+        """Read on only while what waits is bounded."""
+        reads = self._may_write and len(self._waiting) < MAX_WAITING
+        idle = self._answering is None and not self._waiting
+        if self._transport is None:
+            if idle:
+                self._conversations.discard(self)
+        elif self._ended and idle:
+            self._transport.close()
+        elif reads is not self._reads and not self._transport.is_closing():
+            self._reads = reads
+            if reads:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _hang_up(self, why: str) -> None:
+        log.debug("connection ended", extra={"why": why, "pid": self._peer.pid})
+        self._waiting.clear()
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def end(self) -> None:
+        """Hang up, and wait for what is being answered."""
+        self._waiting.clear()
+        if self._answering is not None:
+            self._answering.cancel()
+            await asyncio.gather(self._answering, return_exceptions=True)
+        if self._transport is not None:
+            self._transport.abort()
+        self._conversations.discard(self)
 
 
 class LocalClient:

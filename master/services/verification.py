@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -117,19 +117,33 @@ class Verification:
 
     async def receive(self, text: str, source: Source) -> str | None:
         """Take one message from a node; gives the signed answer, or None when there is nothing to say."""
+        answer = self.take(text, source)
+        return answer if answer is None or isinstance(answer, str) else await answer
+
+    def take(self, text: str, source: Source) -> str | Awaitable[str | None] | None:
+        """Take one message as :meth:`receive` does: a pulse at once, and what will give the answer to anything else."""
         try:
             message = self._verifier.open(text)
             self._check_author(message, source)
             node = self._node_of(message)
+        except Refused as refused:
+            return self._record_refusal(refused, source)
+        if isinstance(message.body, Heartbeat):
+            return self._sign(self._pulse(node, message.body, message, source), node, message, source)
+        return self._take_slowly(node, message, source)
+
+    async def _take_slowly(self, node: Node, message: Message, source: Source) -> str | None:
+        try:
             answer = await self._act(node, message, source)
-            if self.old_keys:
-                answer = self._renew(node, message, source, answer)
         except Refused as refused:
             await self._record_refusal(refused, source)
             return None
-        if answer is None:
-            return None
-        return self._signer_of(message).sign(answer, in_reply_to=message.token_id)
+        return self._sign(answer, node, message, source)
+
+    def _sign(self, answer: Body | None, node: Node, message: Message, source: Source) -> str | None:
+        if self.old_keys:
+            answer = self._renew(node, message, source, answer)
+        return None if answer is None else self._signer_of(message).sign(answer, in_reply_to=message.token_id)
 
     def process_ended(self, node_id: str) -> None:
         """Require a new verification: what proved itself is gone."""
@@ -215,8 +229,6 @@ class Verification:
 
     async def _act(self, node: Node, message: Message, source: Source) -> Body | None:
         body = message.body
-        if isinstance(body, Heartbeat):
-            return self._pulse(node, body, message, source)
         if isinstance(body, VerificationRequest):
             return await self._verify(node, body, message, source)
         if isinstance(body, ErrorReport):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 
 import psutil
 
@@ -21,13 +22,30 @@ class Details:
 
     pss_bytes: int
     open_files: int
-    connections: int
+    connections: int | None = None
+    """None when nobody asked for them: the kernel lists those of the whole box for one process's."""
 
 
-def read_details(pid: int) -> Details | None:
-    """Look closer at a process; None when it has ended or is another user's."""
+def read_details(pid: int, *, connections: bool) -> Details | None:
+    """Look closer at a process; None when it has ended or is another user's.
+
+    Parameters
+    ----------
+    connections
+        Count its internet sockets too, which costs ten times what the rest does.
+    """
     try:
-        process = psutil.Process(pid)
-        return Details(process.memory_full_info().pss, process.num_fds(), len(process.net_connections("inet")))
-    except psutil.Error:
+        found = Details(_read_pss(pid), len(os.listdir(f"/proc/{pid}/fd")))
+        if connections:
+            found = replace(found, connections=len(psutil.Process(pid).net_connections("inet")))
+    except (OSError, ValueError, psutil.Error):
         return None
+    return found
+
+
+def _read_pss(pid: int) -> int:
+    """Read the proportional memory of a process in bytes: proc_pid_smaps(5), smaps_rollup."""
+    with open(f"/proc/{pid}/smaps_rollup", "rb", buffering=0) as rollup:
+        content = rollup.read(4096)
+    at = content.index(b"\nPss:") + 5
+    return int(content[at : content.index(b"kB", at)]) * 1024

@@ -6,8 +6,8 @@ from array import array
 
 FINE_S, FINE_SLOTS = 1.0, 300
 COARSE_S, COARSE_SLOTS = 60.0, 1440
-SLOWEST_READING_S = 2.0
-"""While nobody looks a reading stands for two slots: CPU is its mean over them."""
+SLOWEST_READING_S = 4.5
+"""While nobody looks a reading stands for four or five slots: CPU is its mean over them."""
 
 
 class Ring:
@@ -71,13 +71,39 @@ class NodeHistory:
     """The rings of one node: seconds for five minutes, minutes for a day."""
 
     def __init__(self) -> None:
-        self.fine = Ring(FINE_S, FINE_SLOTS)
-        self.coarse = Ring(COARSE_S, COARSE_SLOTS)
-        self._at = float("-inf")
+        self._fine = Ring(FINE_S, FINE_SLOTS)
+        self._coarse = Ring(COARSE_S, COARSE_SLOTS)
+        self._at = self._rested_until = float("-inf")
+        self._rss_mb = 0.0
+
+    @property
+    def fine(self) -> Ring:
+        """The seconds."""
+        self._catch_up()
+        return self._fine
+
+    @property
+    def coarse(self) -> Ring:
+        """The minutes."""
+        self._catch_up()
+        return self._coarse
 
     def put(self, now: float, cpu_percent: float, rss_bytes: int) -> None:
         """Take a reading of a process that ran since the last one."""
-        rss_mb = rss_bytes / 2**20
-        self.fine.put(now, cpu_percent, rss_mb, goes_on=now - self._at < 2 * SLOWEST_READING_S)
-        self.coarse.put(now, cpu_percent, rss_mb)
+        self._catch_up()
+        goes_on = now - self._at < 2 * SLOWEST_READING_S
+        self._rss_mb = rss_bytes / 2**20
+        self._write(now, cpu_percent, goes_on=goes_on)
+
+    def rest(self, now: float) -> None:
+        """Note that the process used nothing since the last reading; written down once it matters."""
+        self._rested_until = now
+
+    def _catch_up(self) -> None:
+        if self._rested_until > self._at:
+            self._write(self._rested_until, 0.0, goes_on=True)
+
+    def _write(self, now: float, cpu_percent: float, *, goes_on: bool) -> None:
+        self._fine.put(now, cpu_percent, self._rss_mb, goes_on=goes_on)
+        self._coarse.put(now, cpu_percent, self._rss_mb, goes_on=goes_on)
         self._at = now

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import stat
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,100 @@ async def test_a_line_that_is_too_long_ends_the_connection_and_no_other(tmp_path
     assert await asyncio.wait_for(reader.read(), 5) == b""
     writer.close()
     assert (await exchange(tmp_path / "nodes.sock", "hello")).startswith("hello")
+    await server.close()
+
+
+async def test_messages_behind_a_slow_one_wait_and_answers_keep_their_order(tmp_path: Path) -> None:
+    opened, arrived = asyncio.Event(), asyncio.Queue[str]()
+
+    def answer(text: str, _peer: Peer) -> str | Awaitable[str | None] | None:
+        arrived.put_nowait(text)
+        return slowly(text) if text.startswith("slow") else f"{text}!"
+
+    async def slowly(text: str) -> str:
+        await opened.wait()
+        return f"{text}!"
+
+    server = LocalServer(tmp_path / "nodes.sock", answer)
+    await server.start()
+    reader, writer = await asyncio.open_unix_connection(str(tmp_path / "nodes.sock"))
+    writer.write(b"at once\nslow\nlater\nslow too\nlast\n")
+    async with asyncio.timeout(5):
+        assert await reader.readline() == b"at once!\n"
+        assert [await arrived.get(), await arrived.get()] == ["at once", "slow"]
+        assert arrived.empty()
+        opened.set()
+        found = [await reader.readline() for _ in range(4)]
+    assert found == [b"slow!\n", b"later!\n", b"slow too!\n", b"last!\n"]
+    writer.close()
+    await server.close()
+
+
+async def test_what_was_said_before_hanging_up_is_taken(tmp_path: Path) -> None:
+    opened, arrived = asyncio.Event(), asyncio.Queue[str]()
+
+    async def take(text: str, _peer: Peer) -> str | None:
+        arrived.put_nowait(text)
+        await opened.wait()
+        return "nobody reads this"
+
+    server = LocalServer(tmp_path / "nodes.sock", take)
+    await server.start()
+    with socket.socket(socket.AF_UNIX) as node:
+        node.connect(str(tmp_path / "nodes.sock"))
+        node.sendall(b"an error\ngood-bye\n")
+    async with asyncio.timeout(5):
+        assert await arrived.get() == "an error"
+        opened.set()
+        assert await arrived.get() == "good-bye"
+    await server.close()
+
+
+async def test_a_peer_that_talks_on_is_read_no_faster_than_it_is_answered(tmp_path: Path) -> None:
+    opened, taken = asyncio.Event(), 0
+
+    async def take(_text: str, _peer: Peer) -> None:
+        nonlocal taken
+        taken += 1
+        await opened.wait()
+
+    server = LocalServer(tmp_path / "nodes.sock", take)
+    await server.start()
+    reader, writer = await asyncio.open_unix_connection(str(tmp_path / "nodes.sock"))
+    lines, line = 0, b"x" * 1_000 + b"\n"
+    with contextlib.suppress(TimeoutError):
+        while lines < 100_000:
+            writer.write(line)
+            lines += 1
+            await asyncio.wait_for(writer.drain(), 0.5)
+    assert (lines, taken) < (5_000, 2), "the kernel's buffer is full, and nothing reads it"
+    opened.set()
+    writer.write_eof()
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    assert taken == lines
+    await server.close()
+
+
+@pytest.mark.parametrize("slowly", [True, False])
+async def test_a_mistake_in_taking_a_message_ends_its_connection_and_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, slowly: bool
+) -> None:
+    def fail(text: str, _peer: Peer) -> str:
+        if text == "bad":
+            raise ZeroDivisionError(text)
+        return text
+
+    async def fail_slowly(text: str, peer: Peer) -> str:
+        return fail(text, peer)
+
+    server = LocalServer(tmp_path / "nodes.sock", fail_slowly if slowly else fail)
+    await server.start()
+    reader, writer = await asyncio.open_unix_connection(str(tmp_path / "nodes.sock"))
+    writer.write(b"bad\ngood\n")
+    assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert "a message could not be handled" in caplog.text
+    assert await exchange(tmp_path / "nodes.sock", "good") == "good"
+    writer.close()
     await server.close()
 
 

@@ -34,3 +34,17 @@ def test_a_reading_every_other_second_leaves_no_holes_and_a_pause_does() -> None
     for second in (600, 602, 604, 620):
         history.put(float(second), 7.0, 10 << 20)
     assert history.fine.read()[0] == [7.0] * 5 + [0.0] * 15 + [7.0]
+
+
+def test_rest_is_written_down_once_it_matters() -> None:
+    history = NodeHistory()
+    history.put(600.0, 8.0, 10 << 20)
+    for tenth in range(1, 41):
+        history.rest(600.0 + 4.5 * tenth)
+    history.put(784.5, 9.0, 12 << 20)
+    cpu, memory = history.fine.read()
+    assert cpu == [8.0] + [0.0] * 180 + [9.0] * 4
+    assert memory == [10.0] * 181 + [12.0] * 4
+    assert history.coarse.read() == ([8.0, 0.0, 0.0, 9.0], [10.0, 10.0, 10.0, 12.0])
+    history.rest(789.0)
+    assert history.fine.read()[0][-6:] == [9.0, 0.0, 0.0, 0.0, 0.0, 0.0]
