@@ -90,6 +90,7 @@ SUPERVISION = {
     "MEMORY_HARD_LIMIT_BYTES": 0,  # the kernel holds it to this: by cgroup v2, else by RLIMIT_DATA; 0: no limit
     "OPEN_FILES_LIMIT": 4096,
     "CPU_WEIGHT": 100,  # 1 to 10,000: its share when the processor is short
+    "MERGE_MEMORY": True,  # equal pages of nodes are kept once (KSM), which `fleet doctor` looks at
 }
 
 # What is different for single nodes, by name. All entries may be left out.

@@ -22,7 +22,7 @@ import psutil
 from benchmarks.bots import Record, make_programs
 from benchmarks.fleets import bring_up
 from benchmarks.peers import PEERS, PeerMissing
-from benchmarks.reporting import Outcome, parser, show
+from benchmarks.reporting import MB, Outcome, parser, show
 from master.demonstration.stage import Stage
 from master.services.views import FleetEvent
 
@@ -39,7 +39,7 @@ def blows(count: int, seconds: float) -> list[tuple[int, signal.Signals]]:
 
 async def ours(count: int, seconds: float) -> dict[str, Any]:
     """Measure a real master."""
-    async with Stage(pulse_s=2.0) as stage:
+    async with Stage(pulse_s=2.0, merge_memory=True) as stage:
         await stage.start_master()
         names = await bring_up(stage, count)
         async with stage.listen() as tap:
@@ -63,7 +63,7 @@ async def ours(count: int, seconds: float) -> dict[str, Any]:
             "kill_to_ready_ms": _median_ms(down[signal.SIGKILL]),
             "stop_to_continued_ms": _median_ms(down[signal.SIGSTOP]),
             "up_at_the_end": sum(node.state == "ready" for node in status.nodes),
-            "rss_growth_mb": round((status.master.rss_bytes - before.rss_bytes) / 1e6, 1),
+            "rss_growth_mb": round((status.master.rss_bytes - before.rss_bytes) / MB, 1),
             "supervisor_cpu_s": round(status.master.cpu_seconds - before.cpu_seconds, 2),
         }
 
@@ -123,7 +123,7 @@ def theirs(run: Callable[..., Any], count: int, seconds: float) -> dict[str, Any
                 "blows": len(struck),
                 "availability": round(1 - sum(down) / (count * (ended - began)), 6),
                 "kill_to_ready_ms": _median_ms(kills),
-                "rss_growth_mb": round((peer.daemon.memory_info().rss - rss) / 1e6, 1),
+                "rss_growth_mb": round((peer.daemon.memory_info().rss - rss) / MB, 1),
                 "supervisor_cpu_s": round(sum(peer.daemon.cpu_times()[:2]) - used, 2),
             }
 

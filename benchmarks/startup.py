@@ -2,7 +2,8 @@
 
 First to the point before login, with 25 and 100 bots; then 25 nodes of the template, connected to the sandbox. Counted
 are the bots, the supervisor from when it is up, and all of the zygote with its warming. Memory of a bot is PSS, with
-the zygote's shared out among its nodes.
+the zygote's shared out among its nodes. Where this user may have the kernel merge equal pages, memory is measured again
+once it has, with what that cost the kernel's thread.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ import psutil
 from benchmarks.bots import make_programs, our_supervisor
 from benchmarks.fleets import as_programs, bring_up, zygote_of
 from benchmarks.peers import PEERS, Peer, PeerMissing, Program
-from benchmarks.reporting import Outcome, parser, show
+from benchmarks.reporting import MB, Outcome, parser, show
 from master.demonstration.stage import Stage
+from master.supervision.merging import KSM
 from master.supervision.zygote_spawner import ZygoteSpawner
 
-PATIENCE_S = 180.0
+PATIENCE_S, MERGE_PATIENCE_S = 180.0, 900.0
 
 
 def cpu_of(processes: list[psutil.Process]) -> float:
@@ -38,7 +40,7 @@ def cpu_of(processes: list[psutil.Process]) -> float:
 
 def pss_of(processes: list[psutil.Process]) -> float:
     """Give proportional memory, in MB."""
-    return float(sum(process.memory_full_info().pss for process in processes) / 1e6)
+    return float(sum(process.memory_full_info().pss for process in processes) / MB)
 
 
 def _row(count: int, cpu_s: float, wall_s: float, pss_mb: float, supervisor_mb: float | None) -> dict[str, Any]:
@@ -100,7 +102,7 @@ def theirs(run: Any, folder: Path, count: int) -> dict[str, Any]:
         lines = record.wait(count)
         bots = [psutil.Process(pid) for _, pid, _ in lines]
         daemons = [peer.daemon] if peer is not None else []
-        supervisor_mb = daemons[0].memory_info().rss / 1e6 if daemons else None
+        supervisor_mb = daemons[0].memory_info().rss / MB if daemons else None
         wall_s = max(at for *_, at in lines) - began
         return _row(count, cpu_of(bots) + cpu_of(daemons) - used, wall_s, pss_of(bots), supervisor_mb)
 
@@ -123,7 +125,7 @@ def before_login(outcome: Outcome, counts: list[int]) -> None:
 
 async def connected(outcome: Outcome, count: int) -> None:
     """Measure the template's nodes on the sandbox: under a real master, then the same folders under each peer."""
-    async with Stage(pulse_s=9.0) as stage:
+    async with Stage(pulse_s=9.0, merge_memory=True) as stage:
         await stage.start_master()
         names = await bring_up(stage, count)
         await stage.act("stop", names)
@@ -138,8 +140,9 @@ async def connected(outcome: Outcome, count: int) -> None:
         # The zygote's warming counts, as if it had been for this start alone.
         cpu_s = cpu_of([*bots, master]) - used + cpu_of([zygote_of(master)])
         outcome.rows[f"fleetmaster, {count} connected"] = _row(
-            count, cpu_s, wall_s, pss_of([*bots, zygote_of(master)]), master.memory_info().rss / 1e6
+            count, cpu_s, wall_s, pss_of([*bots, zygote_of(master)]), master.memory_info().rss / MB
         )
+        outcome.rows[f"fleetmaster, {count} merged"] = await _merged(stage, master, bots)
         await stage.act("stop", names)
         for name, run in CONTENDERS.items():
             try:
@@ -147,6 +150,23 @@ async def connected(outcome: Outcome, count: int) -> None:
             except (PeerMissing, TimeoutError) as error:
                 row = {"missing": str(error)}
             outcome.rows[f"{name}, {count} connected"] = row
+
+
+async def _merged(stage: Stage, master: psutil.Process, bots: list[psutil.Process]) -> dict[str, Any]:
+    """Wait until the kernel has merged what it can, and measure memory again; the CPU is that of its thread."""
+    if not os.access(KSM / "run", os.W_OK):
+        return {"missing": "this user may not have the kernel merge pages"}
+    kernel = [process for process in psutil.process_iter() if process.name() == "ksmd"]
+    marker = stage.home / "state" / "merging"
+    used, began = cpu_of(kernel), time.monotonic()
+    async with asyncio.timeout(MERGE_PATIENCE_S):
+        while not marker.exists():  # noqa: ASYNC110 - a file has no event
+            await asyncio.sleep(0.2)
+        while marker.exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+    cpu_s, wall_s = cpu_of(kernel) - used, time.monotonic() - began
+    await asyncio.sleep(20.0)  # pulses and heartbeats write to memory again
+    return _row(len(bots), cpu_s, wall_s, pss_of([*bots, zygote_of(master)]), master.memory_info().rss / MB)
 
 
 async def _identified(stage: Stage, count: int) -> None:
@@ -174,7 +194,7 @@ async def _connected_peer(stage: Stage, run: Any, programs: list[Program]) -> di
             parent = peer.daemon if peer is not None else psutil.Process()
             bots = [child for child in parent.children() if child.cwd() in folders]
             daemons = [peer.daemon] if peer is not None else []
-            supervisor_mb = daemons[0].memory_info().rss / 1e6 if daemons else None
+            supervisor_mb = daemons[0].memory_info().rss / MB if daemons else None
             return _row(count, cpu_of([*bots, *daemons]) - used, wall_s, pss_of(bots), supervisor_mb)
         finally:
             await asyncio.to_thread(manager.__exit__, None, None, None)
@@ -184,11 +204,14 @@ def judge(outcome: Outcome, count: int, more: int | None) -> None:
     """Compare with the peers."""
     rows = outcome.rows
     own, own_connected = rows[f"fleetmaster, {count}"], rows[f"fleetmaster, {count} connected"]
+    merged = rows[f"fleetmaster, {count} merged"].get("pss_each_mb")
     for peer in CONTENDERS:
         row, row_connected = rows[f"{peer}, {count}"], rows[f"{peer}, {count} connected"]
         share = outcome.ratio(f"{peer}, CPU", own["cpu_s"], row.get("cpu_s"))
         share_connected = outcome.ratio(f"{peer}, CPU connected", own_connected["cpu_s"], row_connected.get("cpu_s"))
         memory = outcome.ratio(f"{peer}, PSS connected", own_connected["pss_each_mb"], row_connected.get("pss_each_mb"))
+        if merged is not None:
+            memory = outcome.ratio(f"{peer}, PSS connected, merged", merged, row_connected.get("pss_each_mb"))
         if peer in PEERS:
             outcome.at_most(f"cpu_of_{peer}", share, 1 / 12)
             outcome.at_most(f"cpu_connected_of_{peer}", share_connected, 1 / 4)

@@ -53,6 +53,13 @@ class Reader:
             return default
         return kind(value)
 
+    def flag(self, key: str, value: Any, default: bool) -> bool:
+        """Read True or False; ``default`` stands in for a mistake."""
+        if isinstance(value, bool):
+            return value
+        self.report(key, f"is {shown(value)}", "True or False")
+        return default
+
     def snowflake(self, key: str, value: Any) -> int:
         """Read a Discord id; None and 0 mean none."""
         if value in (None, "", 0):

@@ -33,6 +33,9 @@ _SUPERVISION: dict[str, tuple[str, float, float]] = {
     "LOG_RATE_BYTES_S": ("log_rate_bytes_s", 0, 10**9),
 }
 
+# Key of SUPERVISION -> field, of those that are True or False.
+_FLAGS = {"MERGE_MEMORY": "merge_memory"}
+
 # Key of an entry of NODES -> field, least, most.
 _NODE_NUMBERS: dict[str, tuple[str, int, int]] = {
     "PRIORITY": ("priority", 0, 1_000_000),
@@ -46,10 +49,14 @@ _NODE_KEYS = (*_NODE_NUMBERS, "AFTER", "PLAIN")
 
 def read_supervision(values: dict[str, Any], read: Reader) -> SupervisionSettings:
     """Take SUPERVISION out of what config.py holds; mistakes go to ``read``."""
-    section = read.section(values, "SUPERVISION", tuple(_SUPERVISION))
+    section = read.section(values, "SUPERVISION", (*_SUPERVISION, *_FLAGS))
     defaults = {field.name: field.default for field in fields(SupervisionSettings) if field.default is not MISSING}
     found: dict[str, Any] = {}
     for key, value in section.items():
+        if key in _FLAGS:
+            name = _FLAGS[key]
+            found[name] = read.flag(f"SUPERVISION[{key!r}]", value, defaults[name])
+            continue
         name, least, most = _SUPERVISION[key]
         default = defaults[name]
         found[name] = read.number(f"SUPERVISION[{key!r}]", value, type(default), least, most, default)
@@ -89,10 +96,7 @@ def _read_node(key: str, entry: Any, read: Reader) -> NodeSettings:
             else:
                 read.report(at, f"is {shown(value)}", "a list of node names")
         elif name == "PLAIN":
-            if isinstance(value, bool):
-                found["plain"] = value
-            else:
-                read.report(at, f"is {shown(value)}", "True or False")
+            found["plain"] = read.flag(at, value, False)
         else:
             read.report(at, "is not known", nearest(str(name), _NODE_KEYS))
     return NodeSettings(**found)

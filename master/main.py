@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
+from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -112,7 +114,7 @@ async def run_master(settings: Settings) -> bool:
 async def _run_with(settings: Settings, ledger: Ledger) -> bool:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "worker"))
     discord = _presence(settings)
-    spawner = ZygoteSpawner(node_environment(os.environ))
+    spawner = ZygoteSpawner(node_environment(os.environ), merge_memory=settings.supervision.merge_memory)
     services = build_services(
         settings,
         ledger,
@@ -148,11 +150,14 @@ async def _run_with(settings: Settings, ledger: Ledger) -> bool:
                 group.create_task(services.retention.run(), name="retention"),
                 group.create_task(services.memory.run(), name="memory"),
                 group.create_task(services.snapshots.run(), name="snapshots"),
+                group.create_task(services.merging.run(), name="merging"),
                 group.create_task(_recover_when_back(services), name="recovery"),
                 group.create_task(services.handover.run(), name="handover"),
             ]
             watchdog = group.create_task(feed_watchdog(os.environ), name="watchdog")
             await spawner.warm()
+            # Services and Discord's classes are there to stay: the collector need not look through them each time.
+            gc.freeze()
             opening = group.create_task(services.fleet.open(), name="opening")
             log.info("master up", extra={"nodes": len(services.directory), "home": str(settings.home)})
             notify(os.environ, f"READY=1\nSTATUS={len(services.directory)} nodes")
@@ -217,8 +222,8 @@ def _presence(settings: Settings) -> Presence:
 
 
 def _local_handler(services: Services) -> Handler:
-    async def handle(text: str, peer: Peer) -> str | None:
-        return await services.verification.receive(text, Source(transport="local", pid=peer.pid))
+    def handle(text: str, peer: Peer) -> str | Awaitable[str | None] | None:
+        return services.verification.take(text, Source(transport="local", pid=peer.pid))
 
     return handle
 

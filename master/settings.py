@@ -117,6 +117,8 @@ class SupervisionSettings:
     """1 to 10,000, as cgroup v2 counts; without a cgroup what is below 100 becomes a niceness."""
     log_rate_bytes_s: int = 65_536
     """What a node may write to its logs for long; 0: no limit."""
+    merge_memory: bool = True
+    """Let the kernel merge equal pages of nodes (KSM); needs Linux with it, and somebody who may turn it on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +264,11 @@ class Settings:
     def identifies_dir(self) -> Path:
         """The IDENTIFYs that each bot has spent today."""
         return self.state_dir / "identifies"
+
+    @property
+    def merging_path(self) -> Path:
+        """Says that the kernel's merging of memory was turned on by us."""
+        return self.state_dir / "merging"
 
     @property
     def lock_path(self) -> Path:

@@ -157,6 +157,8 @@ def summary_line(status: FleetStatus) -> Text:
         style="bright_black",
     )
     line.append(f"ledger {master.ledger}", style="red" if master.ledger.endswith("away") else "bright_black")
+    if master.merged_bytes:
+        line.append(f"  merged pages save {megabytes(master.merged_bytes)} MB")
     if master.old_keys is not None:
         line.append(f"  {master.old_keys} nodes wait for their new keys", style="yellow")
     return line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import resource
 import shutil
@@ -20,6 +21,7 @@ from master.control.client import ControlClient
 from master.errors import FleetError
 from master.services.views import MasterStatus
 from master.settings import ANY_DRIVER, Settings
+from master.supervision.merging import KSM, PageMerging
 
 MIN_FREE_BYTES = 500 * 2**20
 MIN_OPEN_FILES = 1024
@@ -48,7 +50,7 @@ async def diagnose(home: Path, environment: Mapping[str, str], *, offline: bool)
     findings.append(_master(state_dir))
     if settings is not None:
         findings += [_bots_folder(settings), _template(settings), *_driver(settings), _database(settings)]
-        findings += _spool(settings)
+        findings += [*_spool(settings), _merging(settings)]
         findings.append(await _discord(settings, offline=offline))
     return findings
 
@@ -177,6 +179,29 @@ def _spool(settings: Settings) -> list[Finding]:
         problem = f"{lines} writes that waited were refused by the database"
         found.append(Finding("spool", "warn", problem, f"read {refused}, and remove it"))
     return found
+
+
+def _merging(settings: Settings) -> Finding:
+    """Say whether equal pages of nodes are kept once."""
+    what = "memory merging"
+    if not settings.supervision.merge_memory:
+        return Finding(what, "ok", "off (MERGE_MEMORY)")
+    if not KSM.exists():
+        return Finding(what, "ok", "not on this kernel: it has no KSM")
+    merging = PageMerging(settings.merging_path, enabled=True)
+    saved = f"saves {(merging.saved_bytes() or 0) / 2**20:.0f} MB"
+    if (KSM / "run").read_text().strip() == "1" and not settings.merging_path.exists():
+        return Finding(what, "ok", f"on all the time, {saved}")
+    if merging.may_drive:
+        return Finding(what, "ok", f"the master turns it on when nodes have started, {saved}")
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    return Finding(
+        what,
+        "warn",
+        f"off: {user} may not turn it on, and each node takes twice the memory",
+        f"printf 'z {KSM}/%s 0644 {user} root -\\n' run pages_to_scan | sudo tee /etc/tmpfiles.d/fleetmaster.conf; "
+        "sudo systemd-tmpfiles --create fleetmaster.conf",
+    )
 
 
 def _driver(settings: Settings) -> list[Finding]:

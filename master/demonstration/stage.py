@@ -67,7 +67,7 @@ IDENTITY = {{
 }}
 CHANNELS = {{"VERIFY": {verify_id}, "PATCH": {patch_id}, "LOG": {log_id}}}
 OPERATORS = {{"USERS": [{operator_id}]}}
-SUPERVISION = {{"PULSE_INTERVAL_S": {pulse_s}}}
+SUPERVISION = {{"PULSE_INTERVAL_S": {pulse_s}, "MERGE_MEMORY": {merge_memory}}}
 HANDSHAKE = {{"TRANSPORT": "{transport}", "CHANNEL_PULSE_INTERVAL_S": 5.0}}
 DISCORD = {{"API_BASE": "{api_base}", "GATEWAY_URL": "{gateway_url}"}}
 '''
@@ -103,6 +103,8 @@ class Stage:
         ``auto``, ``local`` or ``channel``.
     ledger
         A SQLite ledger to begin with, which is copied; None: the master makes one.
+    merge_memory
+        Have the kernel merge memory where this user may: a matter of the whole box, so not for a look around.
     """
 
     def __init__(
@@ -112,8 +114,10 @@ class Stage:
         pulse_s: float = 2.0,
         transport: str = "auto",
         ledger: Path | None = None,
+        merge_memory: bool = False,
     ) -> None:
         self._keep = keep
+        self._merge_memory = merge_memory
         self._ledger = ledger
         self._transport = transport
         self._pulse_s = pulse_s
@@ -157,6 +161,7 @@ class Stage:
             log_id=self.log.id,
             operator_id=self.operator.id,
             pulse_s=self._pulse_s,
+            merge_memory=self._merge_memory,
             transport=self._transport,
             api_base=self.sandbox.api_base,
             gateway_url=self.sandbox.gateway_url,

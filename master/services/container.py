@@ -32,8 +32,10 @@ from master.settings import ENV_NAME, Settings
 from master.supervision.clock import Clock
 from master.supervision.limits import Cgroups, OomWitness
 from master.supervision.logs import NodeLogs
+from master.supervision.merging import PageMerging
 from master.supervision.run_records import RunRecords
 from master.supervision.spawner import Spawner
+from master.supervision.states import ProcessEvent, ProcessEventKind
 from master.supervision.supervisor import Supervisor
 
 
@@ -59,6 +61,7 @@ class Services:
     handover: Handover
     memory: Memory
     snapshots: PulseSnapshots
+    merging: PageMerging
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +97,20 @@ def build_services(
         settings.logs_dir, max_bytes=settings.supervision.log_max_bytes, files=settings.supervision.log_files
     )
     journal = ProcessJournal(ledger, directory, announcer, clock)
+    merging = PageMerging(settings.merging_path, enabled=settings.supervision.merge_memory)
+
+    def on_event(event: ProcessEvent) -> None:
+        journal(event)
+        if event.kind is ProcessEventKind.READY:
+            merging.ask()
+
     supervisor = Supervisor(
         spawner=spawner,
         settings=settings.supervision,
         logs=logs,
         records=RunRecords(settings.runs_dir),
         clock=clock,
-        on_event=journal,
+        on_event=on_event,
         oom=OomWitness(cgroups),
     )
     verification = Verification(
@@ -140,6 +150,7 @@ def build_services(
         auditor=auditor,
         clock=clock,
         discord_state=discord.state,
+        merged_bytes=merging.saved_bytes,
         old_keys=lambda: len(verification.old_keys) if verification.hands_over else None,
     )
     onboarding = Onboarding(
@@ -180,4 +191,5 @@ def build_services(
         ),
         memory=memory,
         snapshots=PulseSnapshots(ledger, supervisor, clock),
+        merging=merging,
     )

@@ -70,6 +70,7 @@ class Fleet:
         auditor: Auditor,
         clock: Clock,
         discord_state: Callable[[], str],
+        merged_bytes: Callable[[], int | None],
         old_keys: Callable[[], int | None],
     ) -> None:
         self._settings = settings
@@ -82,6 +83,7 @@ class Fleet:
         self._auditor = auditor
         self._clock = clock
         self._discord_state = discord_state
+        self._merged_bytes = merged_bytes
         self._old_keys = old_keys
         self._began = clock.monotonic()
         self._process = psutil.Process()
@@ -402,6 +404,7 @@ class Fleet:
             rss_bytes=memory,
             discord=self._discord_state(),
             ledger=self._ledger.dialect + (" away" if self._ledger.away is not None else ""),
+            merged_bytes=self._merged_bytes(),
             old_keys=self._old_keys(),
             home=str(self._settings.home),
         )

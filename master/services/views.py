@@ -88,6 +88,8 @@ class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """``off``, ``connecting``, ``ready`` or ``refused: ...``."""
     ledger: str
     """``sqlite`` or ``mssql``, and ``away`` behind it while it cannot be reached."""
+    merged_bytes: int | None = None
+    """What the kernel saves on this box by keeping equal pages once; None when nothing is to be merged."""
     old_keys: int | None = None
     """While MASTER_SECRET is being replaced: how many nodes still run with a key of the previous one."""
     home: str

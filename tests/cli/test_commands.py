@@ -121,6 +121,10 @@ def test_doctor_is_content_with_a_new_home_and_says_what_is_wrong_with_a_bad_one
     assert {findings[what]["verdict"] for what in ("python", "sqlite", "pidfd", "config", "template", "ledger")} == {
         "ok"
     }
+    merging = findings["memory merging"]
+    assert ("tmpfiles" in merging["fix"]) is (merging["verdict"] == "warn")
+    config = tmp_path / "config.py"
+    config.write_text(config.read_text() + '\nSUPERVISION["MERGE_MEMORY"] = False\n')
     (tmp_path / "state" / "ledger.db").write_bytes(b"no database" * 10)
     (tmp_path / "state").chmod(0o755)
     done = fleet("doctor", "--json", "--offline", home=tmp_path)
@@ -129,6 +133,7 @@ def test_doctor_is_content_with_a_new_home_and_says_what_is_wrong_with_a_bad_one
     assert findings["ledger"]["verdict"] == "fail"
     assert findings["ledger"]["fix"]
     assert "chmod 700" in findings["state folder"]["fix"]
+    assert findings["memory merging"]["detail"].startswith("off")
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,7 @@ def test_single_nodes_differ_from_the_fleet(tmp_path: Path) -> None:
         ('NODES = {"a": 1}', "NODES['a']", "is 1"),
         ('NODES = {"a": {"PRIORTY": 1}}', "NODES['a']['PRIORTY']", "did you mean 'PRIORITY'?"),
         ('NODES = {"a": {"AFTER": "b"}}', "NODES['a']['AFTER']", "a list of node names"),
+        ('SUPERVISION = {"MERGE_MEMORY": 1}', "SUPERVISION['MERGE_MEMORY']", "True or False"),
         ('NODES = {"a": {"CPU_WEIGHT": 0}}', "NODES['a']['CPU_WEIGHT']", "a number from 1 to 10000"),
         ('NODES = {"a": {"PLAIN": "yes"}}', "NODES['a']['PLAIN']", "True or False"),
         ('NODES = {"a": {"AFTER": ["B"]}, "b": {"AFTER": ["c"]}, "C": {"AFTER": ["a"]}}', "NODES", "a -> b -> c -> a"),

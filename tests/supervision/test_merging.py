@@ -1,0 +1,200 @@
+"""Memory that the kernel merges: the zygote's marks, and who turns the kernel on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from master.supervision.details import read_details
+from master.supervision.merging import KSM, PACE, SCANS, PageMerging
+from master.supervision.zygote_spawner import ZygoteSpawner
+from tests.supervision.test_zygote import ENVIRONMENT, request_for
+
+needs_ksm = pytest.mark.skipif(not KSM.exists(), reason="this kernel cannot merge pages (no KSM)")
+drives_ksm = pytest.mark.skipif(
+    not all(os.access(KSM / name, os.W_OK) for name in ("run", "pages_to_scan")), reason="this user may not steer KSM"
+)
+
+MARKED = """\
+import json, re, signal
+marked = re.findall(r"^VmFlags:.* mg(?: |$)", open("/proc/self/smaps").read(), re.MULTILINE)
+print(json.dumps({"marked": len(marked)}))
+"""
+COLLAPSES = """\
+import json, re
+from master.supervision.pages import collapse
+held = [bytes(400) for _ in range(60_000)]
+had_room = collapse()
+found = re.findall(r"^AnonHugePages: +([0-9]+) kB", open("/proc/self/smaps").read(), re.MULTILINE)
+print(json.dumps({"had_room": had_room, "huge_kb": sum(map(int, found))}))
+"""
+MARKS_MAPPINGS = f"""\
+from master.supervision.pages import mark_mappings
+held = [bytes(100) for _ in range(100_000)]
+assert mark_mappings()
+{MARKED}
+"""
+
+
+def kernel(folder: Path) -> Path:
+    """Make a folder that looks like the kernel's, for what an unprivileged test cannot make the real one do."""
+    folder.mkdir()
+    for name, value in {"run": "0", "full_scans": "7", "pages_sharing": "1000", "pages_to_scan": "100"}.items():
+        (folder / name).write_text(f"{value}\n")
+    return folder
+
+
+@asynccontextmanager
+async def driving(merging: PageMerging) -> AsyncIterator[None]:
+    running = asyncio.create_task(merging.run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def content(path: Path, wanted: str) -> None:
+    async with asyncio.timeout(30):
+        while path.read_text().strip() != wanted:  # noqa: ASYNC110 - a file of the kernel's has no event
+            await asyncio.sleep(0.01)
+
+
+@needs_ksm
+@pytest.mark.parametrize("merge", [True, False])
+async def test_nodes_of_a_zygote_are_marked_if_that_is_wanted(tmp_path: Path, merge: bool) -> None:
+    spawner = ZygoteSpawner(ENVIRONMENT, merge_memory=merge)
+    await spawner.warm()
+    process = await spawner.spawn(request_for(tmp_path, MARKED))
+    process.let_go()
+    await asyncio.wait_for(process.exited, 20)
+    await spawner.close()
+    told = json.loads("{" + (tmp_path / "logs" / "atlas.out.log").read_text().partition("{")[2])
+    assert (told["marked"] > 5) is merge
+
+
+@needs_ksm
+def test_before_linux_6_4_the_mappings_are_marked_one_by_one() -> None:
+    told = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", MARKS_MAPPINGS], capture_output=True, check=True, timeout=60
+    )
+    assert json.loads(told.stdout)["marked"] >= 2
+
+
+def test_memory_is_put_into_huge_pages_where_the_kernel_can() -> None:
+    told = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", COLLAPSES], capture_output=True, check=True, timeout=60
+    )
+    found = json.loads(told.stdout)
+    if not found["had_room"]:
+        pytest.skip("this kernel has no MADV_COLLAPSE (Linux 6.1)")
+    assert found["huge_kb"] >= 8192
+
+
+async def test_a_pass_begins_once_nodes_are_settled_and_ends_after_its_scans(tmp_path: Path) -> None:
+    ksm, marker = kernel(tmp_path / "ksm"), tmp_path / "merging"
+    merging = PageMerging(marker, enabled=True, ksm=ksm, settle_s=0.2, look_s=0.01)
+    async with driving(merging):
+        await asyncio.sleep(0)
+        assert (ksm / "run").read_text().strip() == "0"
+        merging.ask()
+        await content(ksm / "run", "1")
+        assert marker.read_text() == "100"
+        assert int((ksm / "pages_to_scan").read_text()) == PACE
+        (ksm / "pages_sharing").write_text("9000\n")
+        (ksm / "full_scans").write_text(f"{7 + SCANS}\n")
+        await content(ksm / "run", "0")
+    assert not marker.exists()
+    assert (ksm / "pages_to_scan").read_text().strip() == "100"
+    assert merging.saved_bytes() == 9000 * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_what_a_killed_master_left_on_is_turned_off_and_so_is_ours_when_it_ends(tmp_path: Path) -> None:
+    ksm, marker = kernel(tmp_path / "ksm"), tmp_path / "merging"
+    marker.write_text("64")
+    (ksm / "run").write_text("1\n")
+    (ksm / "pages_to_scan").write_text(f"{PACE}\n")
+    merging = PageMerging(marker, enabled=True, ksm=ksm, settle_s=0.0, look_s=0.01)
+    async with driving(merging):
+        await content(ksm / "pages_to_scan", "64")
+        assert (ksm / "run").read_text().strip() == "0"
+        merging.ask()
+        await content(ksm / "run", "1")
+    assert (ksm / "run").read_text().strip() == "0"
+    assert not marker.exists()
+
+
+async def test_somebody_elses_merging_is_left_alone(tmp_path: Path) -> None:
+    ksm, marker = kernel(tmp_path / "ksm"), tmp_path / "merging"
+    (ksm / "run").write_text("1\n")
+    merging = PageMerging(marker, enabled=True, ksm=ksm, settle_s=0.0, look_s=0.01)
+    async with driving(merging):
+        merging.ask()
+        async with asyncio.timeout(10):
+            while merging.asked:  # noqa: ASYNC110 - it is taken by the task
+                await asyncio.sleep(0.01)
+    assert (ksm / "run").read_text() == "1\n"
+    assert not marker.exists()
+
+
+async def test_without_leave_or_wish_nothing_is_driven(tmp_path: Path) -> None:
+    assert not PageMerging(tmp_path / "merging", enabled=True, ksm=tmp_path / "none").may_drive
+    lone = PageMerging(tmp_path / "merging", enabled=True, ksm=tmp_path / "none", settle_s=0.0)
+    async with driving(lone):
+        lone.ask()
+        async with asyncio.timeout(10):
+            while lone.asked:  # noqa: ASYNC110 - it is taken by the task
+                await asyncio.sleep(0.01)
+    assert not (tmp_path / "none").exists()
+    off = PageMerging(tmp_path / "merging", enabled=False, ksm=kernel(tmp_path / "ksm"))
+    assert not off.may_drive
+    assert off.saved_bytes() is None
+    await asyncio.wait_for(off.run(), 5)
+
+
+def proportional_bytes(pid: int) -> int:
+    details = read_details(pid, connections=False)
+    assert details is not None
+    return details.pss_bytes
+
+
+@needs_ksm
+@drives_ksm
+async def test_the_kernel_merges_what_equal_processes_hold(tmp_path: Path) -> None:
+    if (KSM / "run").read_text().strip() != "0":
+        pytest.skip("somebody else has the kernel merge")
+    pace = (KSM / "pages_to_scan").read_text()
+    spawner = ZygoteSpawner(ENVIRONMENT, merge_memory=True)
+    await spawner.warm()
+    # Each writes the same to memory of its own: 4 MB that only merging can save.
+    script = "import signal; held = bytearray(b'same page' * 466_034); print('here', flush=True); signal.pause()"
+    nodes = [await spawner.spawn(request_for(tmp_path, script, name=f"node-{n}")) for n in range(4)]
+    merging = PageMerging(tmp_path / "merging", enabled=True, settle_s=0.0, look_s=0.05, scans=6)
+    try:
+        for number, node in enumerate(nodes):
+            node.let_go()
+            log = tmp_path / "logs" / f"node-{number}.out.log"
+            async with asyncio.timeout(10):
+                while not (log.exists() and "here" in log.read_text()):  # noqa: ASYNC110 - another process writes it
+                    await asyncio.sleep(0.02)
+        before = sum(proportional_bytes(node.pid) for node in nodes)
+        async with driving(merging), asyncio.timeout(30):
+            merging.ask()
+            while sum(proportional_bytes(node.pid) for node in nodes) > before - 8 * 2**20:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        assert merging.saved_bytes()
+        assert (KSM / "pages_to_scan").read_text() == pace
+        assert not (tmp_path / "merging").exists()
+    finally:
+        for node in nodes:
+            node.kill_group()
+            await asyncio.wait_for(node.exited, 10)
+        await spawner.close()
