@@ -30,8 +30,8 @@ PASS_TIMEOUT_S = 900.0
 PACE = 1_000
 """Pages that the kernel compares between two naps of 20 ms during a pass, where we may say so. Its own 100 take six
 times as long, and half as much CPU again."""
-GAP_S = 120.0
-"""Between passes, whoever asks: a crash loop must not keep the kernel comparing."""
+GAP_S = 900.0
+"""Between passes, whoever asks: a bot that dies and comes back must not keep the kernel comparing."""
 FIRST_REPEAT_S, LAST_REPEAT_S = 3600.0, 8 * 3600.0
 WORTH = 0.1
 """A pass that gains less than this share of what is saved is followed by a longer pause: twice as long each time."""
