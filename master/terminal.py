@@ -150,6 +150,8 @@ def summary_line(status: FleetStatus) -> Text:
             line.append("  ")
             line.append(f"{symbol} {counts[state]} {state}", style=style)
     master = status.master
+    if master.merged_bytes:
+        line.append(f"  {master.merged_bytes / 2**20:.0f} MB saved by merging", style="bright_black")
     line.append("\n")
     line.append(
         f"master {master.pid}  up {duration(master.uptime_s)}  cpu {master.cpu_percent:.1f} %  "
@@ -157,8 +159,6 @@ def summary_line(status: FleetStatus) -> Text:
         style="bright_black",
     )
     line.append(f"ledger {master.ledger}", style="red" if master.ledger.endswith("away") else "bright_black")
-    if master.merged_bytes:
-        line.append(f"  merged pages save {megabytes(master.merged_bytes)} MB")
     if master.old_keys is not None:
         line.append(f"  {master.old_keys} nodes wait for their new keys", style="yellow")
     return line

@@ -113,6 +113,7 @@ def build_services(
         on_event=on_event,
         oom=OomWitness(cgroups),
     )
+    merging.on_merged = supervisor.read_details_anew
     verification = Verification(
         secret=secret,
         ledger=ledger,

@@ -17,6 +17,7 @@ import contextlib
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ class PageMerging:
         self._settle_s, self._look_s, self._scans = settle_s, look_s, scans
         self._asked = asyncio.Event()
         self._asked_at = self._passed_at = float("-inf")
+        self.on_merged: Callable[[], None] = _ignore
+        """Told after each pass: what processes hold of their own is less now."""
 
     def ask(self) -> None:
         """Ask for a pass, as soon as nobody has asked for a while; must not wait."""
@@ -136,6 +139,7 @@ class PageMerging:
         finally:
             self._turn_off()
             self._passed_at = time.monotonic()
+        self.on_merged()
         gained = (self.saved_bytes() or 0) - before
         log.info("memory merged", extra={"gained_mb": gained >> 20, "saved_mb": (before + gained) >> 20})
         return gained
@@ -161,3 +165,7 @@ class PageMerging:
 
     def _read(self, name: str) -> int:
         return int((self._ksm / name).read_text())
+
+
+def _ignore() -> None:
+    """Nobody listens yet."""

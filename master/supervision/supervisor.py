@@ -329,6 +329,11 @@ class Supervisor:
         if sample is not None:
             sample.details = await asyncio.to_thread(read_details, sample.pid, connections=True)
 
+    def read_details_anew(self) -> None:
+        """Have all nodes' details read again, a few with each sweep; must not wait."""
+        for sample in self._samples.values():
+            sample.details_at = 0.0
+
     def _sample(self, runner: Runner) -> _Sample | None:
         """Give the last sample of a node's present process; taken now when there is none yet."""
         sample = self._samples.get(runner.spec.node_id)

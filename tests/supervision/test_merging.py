@@ -101,7 +101,8 @@ def test_memory_is_put_into_huge_pages_where_the_kernel_can() -> None:
 
 async def test_a_pass_begins_once_nodes_are_settled_and_ends_after_its_scans(tmp_path: Path) -> None:
     ksm, marker = kernel(tmp_path / "ksm"), tmp_path / "merging"
-    merging = PageMerging(marker, enabled=True, ksm=ksm, settle_s=0.2, look_s=0.01)
+    merging, told = PageMerging(marker, enabled=True, ksm=ksm, settle_s=0.2, look_s=0.01), asyncio.Event()
+    merging.on_merged = told.set
     async with driving(merging):
         await asyncio.sleep(0)
         assert (ksm / "run").read_text().strip() == "0"
@@ -111,7 +112,8 @@ async def test_a_pass_begins_once_nodes_are_settled_and_ends_after_its_scans(tmp
         assert int((ksm / "pages_to_scan").read_text()) == PACE
         (ksm / "pages_sharing").write_text("9000\n")
         (ksm / "full_scans").write_text(f"{7 + SCANS}\n")
-        await content(ksm / "run", "0")
+        await asyncio.wait_for(told.wait(), 10)
+        assert (ksm / "run").read_text().strip() == "0"
     assert not marker.exists()
     assert (ksm / "pages_to_scan").read_text().strip() == "100"
     assert merging.saved_bytes() == 9000 * os.sysconf("SC_PAGE_SIZE")

@@ -315,3 +315,22 @@ def test_a_flood_is_bounded_and_counted(rig: Rig, tmp_path: Path) -> None:
     assert "MB of output dropped" in out.read_text()
     assert rig.logs.dropped_bytes["flood"] > 800_000
     assert (out.parent / "flood.out.log.1").read_text().endswith("end 4\n")
+
+
+async def test_details_are_read_again_when_somebody_says_that_they_changed(rig: Rig) -> None:
+    path = rig.folder / "grow"
+    node = rig.add(
+        "atlas",
+        f"import os, time\nwhile not os.path.exists({str(path)!r}): time.sleep(0.01)\n"
+        "held = [open(os.devnull) for _ in range(40)]\nimport signal; signal.pause()",
+    )
+    await rig.supervisor.start(node)
+    rig.supervisor.watch_closely()
+    async with asyncio.timeout(20):
+        while (few := rig.supervisor.view(node).open_files) is None:  # noqa: ASYNC110 - a reading has no event
+            await asyncio.sleep(0.02)
+        path.touch()
+        while rig.supervisor.view(node).open_files == few:
+            rig.supervisor.read_details_anew()
+            await asyncio.sleep(0.1)
+    assert (rig.supervisor.view(node).open_files or 0) >= few + 40
