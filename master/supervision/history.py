@@ -95,9 +95,13 @@ class NodeHistory:
         self._rss_mb = rss_bytes / 2**20
         self._write(now, cpu_percent, goes_on=goes_on)
 
-    def rest(self, now: float) -> None:
+    def rest(self, now: float, rss_bytes: int) -> None:
         """Note that the process used nothing since the last reading; written down once it matters."""
-        self._rested_until = now
+        if now - max(self._at, self._rested_until) < 2 * SLOWEST_READING_S:
+            self._rested_until = now
+        else:
+            # Another process than the one that was read last: what is between them is nobody's.
+            self.put(now, 0.0, rss_bytes)
 
     def _catch_up(self) -> None:
         if self._rested_until > self._at:

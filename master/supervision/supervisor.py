@@ -356,7 +356,7 @@ class Supervisor:
         elif usage is sample.usage:
             # The very same reading: it did nothing since, as most nodes most of the time.
             sample.at, sample.cpu_percent = now, 0.0
-            sample.history.rest(now)
+            sample.history.rest(now, usage.rss_bytes)
             return sample
         elif now > sample.at:
             sample.cpu_percent = round(100 * (usage.cpu_s - sample.usage.cpu_s) / (now - sample.at), 1)
