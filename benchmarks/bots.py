@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from benchmarks.peers import Program
-from master.settings import SupervisionSettings
+from master.configuration.settings import SupervisionSettings
 from master.supervision.clock import SystemClock
 from master.supervision.logs import NodeLogs
 from master.supervision.run_records import RunRecords
@@ -45,7 +45,7 @@ class Record:
         self.path.touch()
 
     def lines(self) -> list[tuple[str, int, float]]:
-        """Give all notes so far."""
+        """Return all notes so far."""
         found = [line.split() for line in self.path.read_text().splitlines()]
         return [(name, int(pid), float(at)) for name, pid, at in (parts for parts in found if len(parts) == 3)]
 

@@ -28,15 +28,15 @@ from sqlalchemy.engine import make_url
 
 from benchmarks.reporting import Outcome, parser, show
 from handshake.redaction import Secret
-from master.ledger.audit import AuditChain
+from master.configuration.settings import DatabaseSettings
 from master.ledger.database import Ledger
-from master.ledger.entries import Audited, ErrorSeen
 from master.ledger.errors import LedgerError
-from master.ledger.inspection import find_faults
-from master.ledger.migrations import migrate
-from master.ledger.records import ErrorEvent
-from master.ledger.records import Outcome as ActionOutcome
-from master.settings import DatabaseSettings
+from master.ledger.rows.audit import AuditChain
+from master.ledger.rows.inspection import find_faults
+from master.ledger.rows.records import ErrorEvent
+from master.ledger.rows.records import Outcome as ActionOutcome
+from master.ledger.schema.migrations import migrate
+from master.ledger.writer.entries import Audited, ErrorSeen
 
 CHAIN = AuditChain(b"crash" * 8)
 WRITERS = 8
@@ -62,7 +62,7 @@ class Losses:
 
 
 def settings_of(folder: Path) -> DatabaseSettings:
-    """Give the ledger of a folder; it is impatient, so that a locked file is soon taken for one that is away."""
+    """Return the ledger of a folder; it is impatient, so that a locked file is soon taken for one that is away."""
     return DatabaseSettings(url=Secret(f"sqlite:///{folder / 'ledger.db'}"), statement_timeout_s=0.01)
 
 
@@ -92,7 +92,7 @@ async def _work(folder: Path, first: int, told: int) -> None:
             seen = ErrorEvent(
                 id=f"E{number}", at=at, node_id=NODE, source="task", fingerprint="same", summary="the same error"
             )
-            await ledger.keep(action, ErrorSeen(event=seen))
+            await ledger.write_durable(action, ErrorSeen(event=seen))
             os.write(told, f"{number}\n".encode())
             number += WRITERS
 
@@ -145,19 +145,19 @@ def _away(folder: Path, wanted: bool) -> Iterator[None]:
         other.close()
 
 
-def _round(folder: Path, first: int, chance: random.Random, *, away: bool) -> list[int]:
-    """Run one writer to its death; gives what it acknowledged."""
+def _round(folder: Path, first: int, rng: random.Random, *, away: bool) -> list[int]:
+    """Run one writer to its death; returns what it acknowledged."""
     pid, reading = _fork(folder, first)
     try:
         # Now and then it is killed as it begins, which is when it applies what waits.
-        early = chance.random() < EARLY
+        early = rng.random() < EARLY
         content = b"" if early else _read_some(reading, BEGIN_TIMEOUT_S)
         alive = early or bool(content)
         with _away(folder, away):
             if away and not early and alive:
                 # Until the writer has given the database up, and the spool acknowledges.
                 content += _read_some(reading, SPOOLED_WITHIN_S)
-            more, alive = _read(reading, time.monotonic() + chance.random() * LONGEST_S)
+            more, alive = _read(reading, time.monotonic() + rng.random() * LONGEST_S)
             if alive:
                 os.kill(pid, signal.SIGKILL)
             content += more
@@ -174,11 +174,11 @@ def _round(folder: Path, first: int, chance: random.Random, *, away: bool) -> li
 
 def crash(folder: Path, times: int, *, seed: int) -> Losses:
     """Kill writers ``times`` times, then look at what is there."""
-    chance, found = random.Random(seed), Losses(rounds=times)  # noqa: S311 - moments, not secrets
+    rng, found = random.Random(seed), Losses(rounds=times)  # noqa: S311 - moments, not secrets
     acknowledged: list[int] = []
     first = 1
     for number in range(times):
-        acknowledged += _round(folder, first, chance, away=number % 3 == 2)
+        acknowledged += _round(folder, first, rng, away=number % 3 == 2)
         first += 1_000_000
     # The next master applies what still waits.
     asyncio.run(_open_and_close(folder))

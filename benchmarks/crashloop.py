@@ -16,13 +16,13 @@ from typing import Any
 import psutil
 
 from benchmarks.bots import DYING_BOT, make_programs
-from benchmarks.fleets import bring_up
+from benchmarks.fleets import start_wanted
 from benchmarks.peers import PEERS, PeerMissing, Program, pm2, supervisord
 from benchmarks.reporting import MB, Outcome, parser, show
 from benchmarks.startup import cpu_of
 from master.control.protocol import RegisterParams
 from master.demonstration.stage import Stage
-from master.services.views import Registered
+from master.services.core.views import Registered
 
 BOTS = 10
 WARM_RESTARTS = 200
@@ -47,7 +47,7 @@ async def ours(seconds: float, restarts: int) -> dict[str, Any]:
         spent = cpu_of([master]) - used
         crashed = sum(node.restarts for node in (await stage.status()).nodes)
         await stage.act("stop", [f"dying-{number}" for number in range(BOTS)])
-        names = await bring_up(stage, BOTS)
+        names = await start_wanted(stage, BOTS)
         before = 0
         for done in range(0, WARM_RESTARTS + restarts, BOTS):
             if done == WARM_RESTARTS:

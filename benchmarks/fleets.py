@@ -10,8 +10,8 @@ from benchmarks.peers import Program
 from master.demonstration.stage import Stage
 
 
-async def bring_up(stage: Stage, count: int, *, at_once: int = 8) -> list[str]:
-    """Register that many nodes of the template, and wait until each is ready; gives their names."""
+async def start_wanted(stage: Stage, count: int, *, at_once: int = 8) -> list[str]:
+    """Register that many nodes of the template, and wait until each is ready; returns their names."""
     names = [f"node-{number}" for number in range(count)]
     async with stage.listen() as tap:
         for start in range(0, count, at_once):
@@ -23,7 +23,7 @@ async def bring_up(stage: Stage, count: int, *, at_once: int = 8) -> list[str]:
 
 
 def as_programs(stage: Stage, names: list[str]) -> list[Program]:
-    """Give the nodes' folders as programs for a peer: each with its token in a .env, as for a start by hand."""
+    """Return the nodes' folders as programs for a peer: each with its token in a .env, as for a start by hand."""
     programs = []
     for name in names:
         folder = stage.home / "bots" / name
@@ -36,7 +36,7 @@ def as_programs(stage: Stage, names: list[str]) -> list[Program]:
 
 
 def zygote_of(master: psutil.Process) -> psutil.Process:
-    """Give a master's zygote.
+    """Return a master's zygote.
 
     Raises
     ------

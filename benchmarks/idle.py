@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from benchmarks.bots import make_programs
-from benchmarks.fleets import bring_up, zygote_of
+from benchmarks.fleets import start_wanted, zygote_of
 from benchmarks.peers import PEERS, PeerMissing
 from benchmarks.reporting import MB, Outcome, parser, show
 from master.demonstration.stage import Stage
@@ -27,7 +27,7 @@ MINUTES = ("first", "second")
 
 
 def used_s(processes: list[psutil.Process]) -> float:
-    """Give the CPU-seconds of processes by the scheduler's own count, in nanoseconds: ticks are too coarse for this."""
+    """Return the CPU-seconds of processes by the scheduler's count in nanoseconds: ticks are too coarse."""
     tasks = (task for process in processes for task in Path(f"/proc/{process.pid}/task").iterdir())
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
@@ -61,7 +61,7 @@ async def measure(count: int, seconds: float) -> Outcome:
                 outcome.rows[name] = {"missing": str(error)}
         async with Stage(pulse_s=9.0) as stage:
             await stage.start_master()
-            await bring_up(stage, count)
+            await start_wanted(stage, count)
             master = psutil.Process((await stage.status()).master.pid)
             idling["fleetmaster, master"] = asyncio.create_task(_idle([master], seconds))
             idling["fleetmaster, zygote"] = asyncio.create_task(_idle([zygote_of(master)], seconds))

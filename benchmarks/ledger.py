@@ -33,8 +33,11 @@ from benchmarks.reporting import MB, Outcome, parser, show
 from handshake.messages import Heartbeat, VerificationRequest
 from handshake.redaction import Secret
 from handshake.signing import MASTER, Signer
-from master.discord_rest import DiscordTokenInspector
-from master.ledger import (
+from master.bot.token_inspector import DiscordTokenInspector
+from master.configuration.settings import ChannelSettings, DatabaseSettings, IdentitySettings, Settings
+from master.ledger.database import Ledger
+from master.ledger.identifiers import first_ulid_of, ulid_of
+from master.ledger.rows import (
     audit,
     duplications,
     error_events,
@@ -46,18 +49,16 @@ from master.ledger import (
     pulse_snapshots,
     tokens,
 )
-from master.ledger.database import Ledger
-from master.ledger.entries import HandshakeOutcome
-from master.ledger.identifiers import first_ulid_of, ulid_of
-from master.ledger.migrations import migrate
-from master.ledger.records import HandshakeEvent, Node
-from master.ledger.retention import prune
-from master.security.derivation import check_master_secret, master_secret_of, new_master_secret
-from master.services.auditing import audit_chain_of
-from master.services.bookkeeping import COUNTED
+from master.ledger.rows.records import HandshakeEvent, Node
+from master.ledger.rows.retention import prune
+from master.ledger.schema.migrations import migrate
+from master.ledger.writer.entries import HandshakeOutcome
+from master.security.derivation import check_master_secret, new_master_secret
 from master.services.container import DiscordView, Services, build_services
-from master.services.verification import Source
-from master.settings import ChannelSettings, DatabaseSettings, IdentitySettings, Settings
+from master.services.core.auditing import audit_chain_of
+from master.services.core.keys import master_secret_of
+from master.services.trust.verification import Source
+from master.services.upkeep.ledger_admin import COUNTED
 from master.supervision.clock import SystemClock
 from master.supervision.spawner import PlainSpawner
 
@@ -77,7 +78,7 @@ class House:
 
 
 def settings_in(folder: Path) -> Settings:
-    """Give the settings of a fleet in a folder."""
+    """Return the settings of a fleet in a folder."""
     state = folder / "state"
     state.mkdir(mode=0o700)
     return Settings(
@@ -130,7 +131,7 @@ async def house_of(folder: Path, count: int) -> AsyncIterator[House]:
 
 
 def _start_of(pid: int) -> float:
-    """Give when a process began, in seconds since boot (proc(5), field 22 of stat)."""
+    """Return when a process began, in seconds since boot (proc(5), field 22 of stat)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
@@ -185,7 +186,7 @@ async def pulses(folder: Path, outcome: Outcome) -> None:
 
 
 async def _take(services: Services, texts: list[tuple[str, Source]]) -> float:
-    """Give pulses a second of this process's CPU time, all of its threads counted."""
+    """Return pulses a second of this process's CPU time, all of its threads counted."""
     receive, began = services.verification.receive, time.process_time()
     for text, source in texts:
         await receive(text, source)
@@ -216,7 +217,7 @@ async def grouped(folder: Path, outcome: Outcome) -> None:
         ledger = house.services.ledger
         began = time.monotonic()
         for number in range(ROWS):
-            ledger.post(HandshakeOutcome(event=_event(number)))
+            ledger.write_soon(HandshakeOutcome(event=_event(number)))
             if number % 1_000 == 999:
                 await ledger.flush()
         await ledger.flush()
@@ -224,7 +225,7 @@ async def grouped(folder: Path, outcome: Outcome) -> None:
         groups = ledger.statistics.groups
         began = time.monotonic()
         for number in range(COMMITS):
-            await ledger.keep(HandshakeOutcome(event=_event(number)))
+            await ledger.write_durable(HandshakeOutcome(event=_event(number)))
         alone = COMMITS / (time.monotonic() - began)
     outcome.rows["rows, grouped"] = {"a second": round(together), "transactions": groups}
     outcome.rows["rows, a commit each"] = {"a second": round(alone), "transactions": COMMITS}
@@ -233,7 +234,7 @@ async def grouped(folder: Path, outcome: Outcome) -> None:
 
 
 def fill(path: Path, events: int) -> str:
-    """Make a ledger with a year of events in it; gives the id of a node with many."""
+    """Make a ledger with a year of events in it; returns the id of a node with many."""
     migrate(make_url(f"sqlite:///{path}"))
     begin = datetime.now(UTC) - timedelta(days=365)
     step = timedelta(days=365) / events
@@ -278,7 +279,7 @@ def fill(path: Path, events: int) -> str:
 
 
 def commands(node_id: str) -> dict[str, Callable[[Connection], Any]]:
-    """Give the queries behind the commands."""
+    """Return the queries behind the commands."""
     old = datetime.now(UTC) - timedelta(days=360)
     return {
         "nodes at the start": lambda c: (nodes.list_active(c), tokens.load_all(c)),

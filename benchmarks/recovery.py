@@ -38,7 +38,7 @@ def kill_repeatedly(record: Record, kills: int, new_process: Callable[[int, floa
     Parameters
     ----------
     new_process
-        Waits for the process that follows the one with that pid, killed at that moment; gives when it was there.
+        Waits for the process that follows the one with that pid, killed at that moment; returns when it was there.
     """
     found = []
     record.wait(1)

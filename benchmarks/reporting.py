@@ -53,7 +53,7 @@ MB = 2**20
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
-    """Give an argument parser that knows ``--json``."""
+    """Return an argument parser that knows ``--json``."""
     made = argparse.ArgumentParser(description=doc)
     made.add_argument("--json", action="store_true", help="print one JSON object")
     return made

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.fleets import bring_up, zygote_of
+from benchmarks.fleets import start_wanted, zygote_of
 from benchmarks.peers import PEERS, PeerMissing
 from benchmarks.reporting import MB, Outcome, parser, show
 from benchmarks.startup import cpu_of, pss_of, theirs
@@ -21,7 +21,7 @@ async def fleet(count: int) -> dict[str, Any]:
     """Measure a fleet of that size: restarted as a whole, so that registering it is not counted."""
     async with Stage(pulse_s=9.0) as stage:
         await stage.start_master()
-        names = await bring_up(stage, count)
+        names = await start_wanted(stage, count)
         await stage.act("stop", names)
         status = await stage.status()
         master = psutil.Process(status.master.pid)

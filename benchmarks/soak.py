@@ -20,28 +20,28 @@ from typing import Any
 import psutil
 
 from benchmarks.bots import Record, make_programs
-from benchmarks.fleets import bring_up
+from benchmarks.fleets import start_wanted
 from benchmarks.peers import PEERS, PeerMissing
 from benchmarks.reporting import MB, Outcome, parser, show
 from master.demonstration.stage import Stage
-from master.services.views import FleetEvent
+from master.services.core.views import FleetEvent
 
 BOUND = 0.999
 EVERY_S = 1.0
 
 
 def blows(count: int, seconds: float) -> list[tuple[int, signal.Signals]]:
-    """Give the same sequence of victims and signals for everybody."""
-    chance = random.Random(1)  # noqa: S311 - which one is next
+    """Return the same sequence of victims and signals for everybody."""
+    rng = random.Random(1)  # noqa: S311 - which one is next
     kinds = (signal.SIGKILL, signal.SIGSTOP)
-    return [(chance.randrange(count), chance.choice(kinds)) for _ in range(int(seconds / EVERY_S))]
+    return [(rng.randrange(count), rng.choice(kinds)) for _ in range(int(seconds / EVERY_S))]
 
 
 async def ours(count: int, seconds: float) -> dict[str, Any]:
     """Measure a real master."""
     async with Stage(pulse_s=2.0, merge_memory=True) as stage:
         await stage.start_master()
-        names = await bring_up(stage, count)
+        names = await start_wanted(stage, count)
         async with stage.listen() as tap:
             before = (await stage.status()).master
             struck: list[tuple[float, str, signal.Signals]] = []
@@ -83,7 +83,7 @@ async def _settle(stage: Stage) -> None:
 def _down(
     events: list[FleetEvent], struck: list[tuple[float, str, signal.Signals]], kind: signal.Signals, ended: float
 ) -> list[float]:
-    """Give, for each blow of a kind, how long its node was down."""
+    """Return, for each blow of a kind, how long its node was down."""
     over = {"ready", "recovered"} if kind is signal.SIGKILL else {"continued", "ready", "recovered"}
     found = []
     for at, name, what in struck:

@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 
 from benchmarks.bots import make_programs, our_supervisor
-from benchmarks.fleets import as_programs, bring_up, zygote_of
+from benchmarks.fleets import as_programs, start_wanted, zygote_of
 from benchmarks.peers import PEERS, Peer, PeerMissing, Program
 from benchmarks.reporting import MB, Outcome, parser, show
 from master.demonstration.stage import Stage
@@ -34,12 +34,12 @@ PATIENCE_S, MERGE_PATIENCE_S = 180.0, 900.0
 
 
 def cpu_of(processes: list[psutil.Process]) -> float:
-    """Give the CPU-seconds that processes have used."""
+    """Return the CPU-seconds that processes have used."""
     return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 def pss_of(processes: list[psutil.Process]) -> float:
-    """Give proportional memory, in MB."""
+    """Return proportional memory, in MB."""
     return float(sum(process.memory_full_info().pss for process in processes) / MB)
 
 
@@ -127,7 +127,7 @@ async def connected(outcome: Outcome, count: int) -> None:
     """Measure the template's nodes on the sandbox: under a real master, then the same folders under each peer."""
     async with Stage(pulse_s=9.0, merge_memory=True) as stage:
         await stage.start_master()
-        names = await bring_up(stage, count)
+        names = await start_wanted(stage, count)
         await stage.act("stop", names)
         master = psutil.Process((await stage.status()).master.pid)
         used, identified = cpu_of([master]), sum(stage.sandbox.gateway.identifies.values())

@@ -23,15 +23,15 @@ from discord import app_commands
 from discord.ext import commands
 
 from handshake.boot import BootDocument, read_boot
-from handshake.endpoints import apply_endpoints
 from handshake.errors import HandshakeError, TransportError
-from handshake.gateway_session import inherited_session
-from handshake.identify_budget import IdentifyBudgetSpent, inherited_budget
 from handshake.manifest import NodeManifest, read_manifest
 from handshake.messages import Heartbeat
-from handshake.node import NodeFacts, NodeLink
-from handshake.reports import describe_error
-from handshake.resumption import Resumption
+from nodekit.endpoints import apply_endpoints
+from nodekit.gateway_session import inherited_session
+from nodekit.identify_budget import IdentifyBudgetSpent, inherited_budget
+from nodekit.link import NodeFacts, NodeLink
+from nodekit.reports import describe_error
+from nodekit.resumption import Resumption
 
 log = logging.getLogger("node")
 
@@ -167,7 +167,7 @@ class HandshakeBot(commands.Bot):
         await link.run()
 
     def describe(self) -> Heartbeat:
-        """Give the pulse of this moment."""
+        """Return the pulse of this moment."""
         if self._resumption is not None:
             self._resumption.touch()
         latency = self.latency * 1000
@@ -275,7 +275,7 @@ class HandshakeBot(commands.Bot):
 
 
 def load_identity() -> tuple[str, BootDocument | None, NodeManifest | None]:
-    """Give token, boot document and manifest: from the master, or from ``.env``."""
+    """Return token, boot document and manifest: from the master, or from ``.env``."""
     boot = read_boot(os.environ)
     if boot is not None:
         apply_endpoints(boot.api_base, boot.gateway_url)
@@ -294,7 +294,7 @@ def load_identity() -> tuple[str, BootDocument | None, NodeManifest | None]:
 
 
 async def run(token: str, boot: BootDocument | None, manifest: NodeManifest | None) -> int:
-    """Run the bot until it is asked to stop; gives the exit code."""
+    """Run the bot until it is asked to stop; returns the exit code."""
     loop = asyncio.get_running_loop()
     async with HandshakeBot(boot, manifest) as bot:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -317,7 +317,7 @@ async def run(token: str, boot: BootDocument | None, manifest: NodeManifest | No
 
 
 def main() -> int:
-    """Run the node; gives its exit code (docs/writing-a-node.md lists them)."""
+    """Run the node; returns its exit code (docs/writing-a-node.md lists them)."""
     line = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
     # A bot without voice needs no warning that it has none; set both to True if yours has a voice.
     discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False

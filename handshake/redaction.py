@@ -23,7 +23,7 @@ class Secret(Generic[T]):
         self._value = value
 
     def reveal(self) -> T:
-        """Give the secret itself, at the one place that needs it."""
+        """Return the secret itself, at the one place that needs it."""
         return self._value
 
     def __bool__(self) -> bool:

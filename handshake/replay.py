@@ -14,7 +14,7 @@ class ReplayGuard:
     Parameters
     ----------
     clock
-        Gives Unix time in seconds.
+        Returns Unix time in seconds.
     capacity
         Messages remembered for one node at a time. At one pulse in 9 s and a life of 120 s a node needs about 14.
     """

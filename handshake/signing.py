@@ -65,7 +65,7 @@ class KeyFinder(Protocol):
     """Find the key a message claims to be signed with."""
 
     def __call__(self, node_id: str, epoch: int) -> NodeKey:
-        """Give the key.
+        """Return the key.
 
         Raises
         ------
@@ -110,7 +110,7 @@ class Signer:
     from_master
         True at the master's end.
     clock
-        Gives Unix time in seconds.
+        Returns Unix time in seconds.
     """
 
     def __init__(self, key: NodeKey, *, from_master: bool, clock: Callable[[], float]) -> None:
@@ -120,7 +120,7 @@ class Signer:
         self._sequence = 0
 
     def sign(self, body: Body, *, in_reply_to: str | None = None) -> str:
-        """Give the signed message; :attr:`last_token_id` is what a response must name."""
+        """Return the signed message; :attr:`last_token_id` is what a response must name."""
         now = int(self._clock())
         self._sequence += 1
         self.last_token_id = secrets.token_urlsafe(12)

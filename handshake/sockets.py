@@ -13,7 +13,7 @@ from pathlib import Path
 
 @contextmanager
 def short_path(path: Path) -> Iterator[str]:
-    """Give a name for ``path`` that fits a socket address, valid while the context lasts.
+    """Return a name for ``path`` that fits a socket address, valid while the context lasts.
 
     Raises
     ------

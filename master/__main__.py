@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from master.config import find_home, load_settings
+from master.configuration.loading import find_home, load_settings
 from master.errors import ExitCode, FleetError
 from master.journal import set_up_logging
 from master.main import run_master
@@ -19,7 +19,7 @@ SWITCH_INTERVAL_S = 0.0005
 
 
 def main() -> int:
-    """Run the master; gives the exit code."""
+    """Run the master; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m master", description="Run the master in the foreground.")
     parser.add_argument("--home", type=Path, help="the fleet's folder; default: FLEET_HOME, or this folder")
     parser.add_argument("--verbose", action="store_true", help="log details")

@@ -12,28 +12,28 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from handshake.endpoints import apply_endpoints
 from handshake.sockets import Peer
 from handshake.transports.local import Handler, LocalServer
+from master.bot.token_inspector import DiscordTokenInspector
+from master.configuration.settings import Settings
 from master.control.server import ControlServer
-from master.discord_rest import DiscordTokenInspector
 from master.instance import InstanceLock
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
-from master.ledger.writing import Away
-from master.security.derivation import master_secret_of
+from master.ledger.writer.queue import Away
 from master.security.tokens import check_token_format
-from master.services.alerts import AlertLevel
-from master.services.auditing import audit_chain_of
 from master.services.container import DiscordView, Services, build_services
-from master.services.launching import node_environment
-from master.services.rotation import finish_rotation
-from master.services.verification import Source
-from master.settings import Settings
+from master.services.core.alerts import AlertLevel
+from master.services.core.auditing import audit_chain_of
+from master.services.core.keys import master_secret_of
+from master.services.fleet.launching import node_environment
+from master.services.trust.rotation import finish_rotation
+from master.services.trust.verification import Source
 from master.supervision.clock import SystemClock
 from master.supervision.limits import find_cgroups
 from master.supervision.zygote_spawner import ZygoteSpawner
 from master.systemd import feed_watchdog, notify, reloading
+from nodekit.endpoints import apply_endpoints
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Presence(Protocol):
     """The master's own presence on Discord."""
 
     def user_id(self) -> int:
-        """Give the master's user id; 0 without one."""
+        """Return the master's user id; 0 without one."""
         ...
 
     def state(self) -> str:
@@ -62,7 +62,7 @@ class NoPresence:
     """A master without a token: supervision and the command line alone."""
 
     def user_id(self) -> int:
-        """Give 0."""
+        """Return 0."""
         return 0
 
     def state(self) -> str:
@@ -148,7 +148,7 @@ async def _run_with(settings: Settings, ledger: Ledger) -> bool:
             presence = group.create_task(discord.run(services), name="discord")
             housekeeping = [
                 group.create_task(services.retention.run(), name="retention"),
-                group.create_task(services.memory.run(), name="memory"),
+                group.create_task(services.ledger_cache.run(), name="memory"),
                 group.create_task(services.snapshots.run(), name="snapshots"),
                 group.create_task(services.merging.run(), name="merging"),
                 group.create_task(_recover_when_back(services), name="recovery"),
@@ -215,7 +215,7 @@ def _presence(settings: Settings) -> Presence:
     if token is None:
         return NoPresence()
     # Imported here: without a token the library would cost 20 MB for nothing.
-    from master.bot import DiscordConnection
+    from master.bot.client import DiscordConnection
 
     apply_endpoints(settings.discord.api_base, settings.discord.gateway_url)
     return DiscordConnection(token.reveal(), check_token_format(token.reveal()))

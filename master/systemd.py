@@ -28,12 +28,12 @@ def notify(environment: Mapping[str, str], state: str) -> bool:
 
 
 def reloading() -> str:
-    """Give the state of a program that begins anew under the same pid (sd_notify(3), RELOADING=1)."""
+    """Return the state of a program that begins anew under the same pid (sd_notify(3), RELOADING=1)."""
     return f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}"
 
 
 def watchdog_interval_s(environment: Mapping[str, str]) -> float | None:
-    """Give how often the service manager wants a sign of life, halved as sd_watchdog_enabled(3) advises."""
+    """Return how often the service manager wants a sign of life, halved as sd_watchdog_enabled(3) advises."""
     usec, pid = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", "")
     if not usec.isdecimal() or int(usec) == 0 or (pid and pid != str(os.getpid())):
         return None

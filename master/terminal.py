@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from master.errors import FleetError
-from master.services.views import FleetStatus, NodeHistoryView, NodeStatus
+from master.services.core.views import FleetStatus, NodeHistoryView, NodeStatus
 from master.wording import duration
 
 # Rich follows NO_COLOR by itself: https://no-color.org.
@@ -85,7 +85,7 @@ def megabytes(size: float | None) -> str:
 
 
 def state_text(state: str) -> Text:
-    """Give a state with its symbol and colour."""
+    """Return a state with its symbol and colour."""
     symbol, style = STATE_STYLES.get(state, ("?", "white"))
     return Text(f"{symbol} {state}", style=style)
 

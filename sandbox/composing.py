@@ -138,7 +138,7 @@ def _attachments(world: World, body: MessageBody, uploads: list[Upload]) -> list
 
 
 def _embeds(raw: dict[str, Any]) -> list[dict[str, Any]]:
-    """Give embeds as Discord answers with them: typed, empty parts left out."""
+    """Return embeds as Discord answers with them: typed, empty parts left out."""
     found = []
     for embed in raw.get("embeds") or []:
         kept = {name: value for name, value in embed.items() if value is not None}
@@ -150,7 +150,7 @@ def _embeds(raw: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _components(raw: list[dict[str, Any]], counter: list[int] | None = None) -> list[dict[str, Any]]:
-    """Give components as Discord answers with them: each has an id, counted from 1."""
+    """Return components as Discord answers with them: each has an id, counted from 1."""
     counter = counter if counter is not None else [0]
     found = []
     for component in raw:

@@ -90,7 +90,7 @@ class Conformance:
         return self._operations.get((method, _shape(_with_fixed_parts(route, path))))
 
     def check_request(self, method: str, route: str, path: str, body: Any) -> str | None:
-        """Check a request's JSON body; gives the first violation."""
+        """Check a request's JSON body; returns the first violation."""
         operation = self._operation(method, route, path)
         if operation is None:
             return None if route in _NOT_IN_DOCUMENT else self._note(f"{method} {route}: not in the document")
@@ -102,7 +102,7 @@ class Conformance:
         return self._check(f"request {method} {route}", schema, _with_text_ids(body))
 
     def check_answer(self, method: str, route: str, path: str, status: int, body: Any) -> str | None:
-        """Check an answer's status and JSON body; gives the first violation."""
+        """Check an answer's status and JSON body; returns the first violation."""
         operation = self._operation(method, route, path)
         if operation is None:
             return None
@@ -147,7 +147,7 @@ def _with_text_ids(body: Any) -> Any:
 
 
 def _shape(route: str) -> str:
-    """Give a route with its parameters unnamed."""
+    """Return a route with its parameters unnamed."""
     return _PARAMETER.sub("{}", route)
 
 

@@ -26,7 +26,7 @@ class DiscordError(Exception):
         self.errors = errors
 
     def payload(self) -> dict[str, Any]:
-        """Give the body of the answer."""
+        """Return the body of the answer."""
         body: dict[str, Any] = {"message": self.message, "code": self.code}
         if self.errors is not None:
             body["errors"] = self.errors

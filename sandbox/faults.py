@@ -48,7 +48,7 @@ class Faults:
         self._rules.append(_Rule(count, method, path_contains, delay_s=seconds))
 
     async def strike(self, method: str, path: str) -> tuple[int, dict[str, Any], dict[str, str]] | None:
-        """Apply the rules to a request; gives the answer that takes the place of the real one, if any."""
+        """Apply the rules to a request; returns the answer that takes the place of the real one, if any."""
         for rule in self._rules:
             if not rule.fits(method, path):
                 continue

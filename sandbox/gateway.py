@@ -122,7 +122,7 @@ class Gateway:
     heartbeat_interval_s
         What HELLO asks for; a client that is silent for twice as long is dropped.
     url
-        Gives the public address, for READY's ``resume_gateway_url``.
+        Returns the public address, for READY's ``resume_gateway_url``.
     """
 
     def __init__(self, world: World, *, url: Callable[[], str], heartbeat_interval_s: float = 41.25) -> None:
@@ -155,7 +155,7 @@ class Gateway:
                     self._send(session, event.name, rendered[full])
 
     def _bots_near(self, event: Event) -> Iterable[int]:
-        """Give the bots that an event may be for, so that those of other guilds cost nothing."""
+        """Return the bots that an event may be for, so that those of other guilds cost nothing."""
         if event.only_for is not None:
             return (event.only_for,)
         if event.guild_id is not None:
@@ -239,7 +239,7 @@ class Gateway:
         await asyncio.wait({writer}, timeout=5)
 
     def _take(self, connection: Connection, raw: str | bytes) -> int | None:
-        """Take one payload; gives the close code that it earns, if any."""
+        """Take one payload; returns the close code that it earns, if any."""
         now = self._world.clock()
         connection.heard_at = now
         connection.received.append(now)
@@ -483,7 +483,7 @@ class Gateway:
 
 
 def _dispatch(sequence: int, name: str, data: bytes) -> bytes:
-    """Give a dispatch payload around data that is serialised already."""
+    """Return a dispatch payload around data that is serialised already."""
     return b'{"op":0,"t":"%s","s":%d,"d":%s}' % (name.encode(), sequence, data)
 
 

@@ -59,5 +59,5 @@ _DIRECT_EVENTS = {
 
 
 def needed_for(event: str, *, in_guild: bool) -> int:
-    """Give the intent that an event needs; 0 when it needs none."""
+    """Return the intent that an event needs; 0 when it needs none."""
     return (_GUILD_EVENTS if in_guild else _DIRECT_EVENTS).get(event, 0)

@@ -71,12 +71,12 @@ class Interaction:
 
     @property
     def content(self) -> str:
-        """Give the text of the answer."""
+        """Return the text of the answer."""
         return self.message.content if self.message else ""
 
     @property
     def embeds(self) -> list[dict[str, Any]]:
-        """Give the embeds of the answer."""
+        """Return the embeds of the answer."""
         return self.message.embeds if self.message else []
 
     @property
@@ -297,7 +297,7 @@ class Interactions:
     # What follows, through the interaction's webhook
 
     def by_token(self, application_id: int, token: str) -> Interaction:
-        """Give the interaction of a webhook token.
+        """Return the interaction of a webhook token.
 
         Raises
         ------
@@ -331,7 +331,7 @@ class Interactions:
         return message
 
     def message_of(self, interaction: Interaction, which: str) -> Message:
-        """Give ``@original``, or the followup with that id.
+        """Return ``@original``, or the followup with that id.
 
         Raises
         ------

@@ -81,7 +81,7 @@ def role(what: Role) -> dict[str, Any]:
 
 
 def partial_member(who: Member) -> dict[str, Any]:
-    """Give a member without its user, as messages carry it."""
+    """Return a member without its user, as messages carry it."""
     return {
         "avatar": None,
         "banner": None,
@@ -198,7 +198,7 @@ def guild(what: Guild) -> dict[str, Any]:
 
 
 def gateway_guild(what: Guild, viewer: User) -> dict[str, Any]:
-    """Give a guild as GUILD_CREATE sends it; of the members, only the bot itself, as in a large guild."""
+    """Return a guild as GUILD_CREATE sends it; of the members, only the bot itself, as in a large guild."""
     own = what.members.get(viewer.id)
     return {
         **guild(what),
@@ -218,13 +218,13 @@ def gateway_guild(what: Guild, viewer: User) -> dict[str, Any]:
 
 
 def emoji(key: str) -> dict[str, Any]:
-    """Give an emoji from its key: unicode, or ``name:id``."""
+    """Return an emoji from its key: unicode, or ``name:id``."""
     name, colon, emoji_id = key.rpartition(":")
     return {"id": emoji_id, "name": name, "animated": False} if colon else {"id": None, "name": key}
 
 
 def emoji_key(data: dict[str, Any]) -> str:
-    """Give the key of an emoji's payload."""
+    """Return the key of an emoji's payload."""
     return f"{data['name']}:{data['id']}" if data.get("id") else str(data["name"])
 
 

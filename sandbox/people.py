@@ -43,17 +43,17 @@ class BotHandle:
 
     @property
     def id(self) -> int:
-        """Give the bot's user id, which is its application's too."""
+        """Return the bot's user id, which is its application's too."""
         return self.account.id
 
     @property
     def name(self) -> str:
-        """Give the bot's name."""
+        """Return the bot's name."""
         return self.account.username
 
     @property
     def token(self) -> str:
-        """Give the bot's token."""
+        """Return the bot's token."""
         return self.account.token
 
 
@@ -66,12 +66,12 @@ class ChannelHandle:
 
     @property
     def id(self) -> int:
-        """Give the channel's id."""
+        """Return the channel's id."""
         return self.channel.id
 
     @property
     def messages(self) -> list[Message]:
-        """Give the messages that are not ephemeral, oldest first."""
+        """Return the messages that are not ephemeral, oldest first."""
         return [m for m in self.channel.messages.values() if m.ephemeral_for is None]
 
     async def wait_for_message(
@@ -104,7 +104,7 @@ class GuildHandle:
 
     @property
     def id(self) -> int:
-        """Give the guild's id."""
+        """Return the guild's id."""
         return self.guild.id
 
     def create_role(self, name: str, bits: int = 0) -> Role:
@@ -135,12 +135,12 @@ class Person:
 
     @property
     def id(self) -> int:
-        """Give the user's id."""
+        """Return the user's id."""
         return self.user.id
 
     @property
     def name(self) -> str:
-        """Give the user's name."""
+        """Return the user's name."""
         return self.user.username
 
     def _require(self, channel: Channel, bits: int, what: str) -> None:
@@ -168,7 +168,7 @@ class Person:
         return self._world.post(composing.compose(self._world, channel.channel, self.user, raw, uploads, have=have))
 
     async def sends_direct(self, bot: BotHandle, content: str) -> ChannelHandle:
-        """Write to a bot directly; gives the channel."""
+        """Write to a bot directly; returns the channel."""
         handle = ChannelHandle(self._people, self._world.direct_channel(bot.account, self.user))
         await self.sends(handle, content)
         return handle
@@ -428,7 +428,7 @@ class People:
         world.listeners.append(self._on_event)
 
     def person(self, user: User) -> Person:
-        """Give a user a client."""
+        """Return a user a client."""
         return Person(self, user)
 
     def _on_event(self, _event: Event) -> None:

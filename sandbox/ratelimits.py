@@ -44,7 +44,7 @@ class RateLimits:
     Parameters
     ----------
     clock
-        Gives Unix time in seconds.
+        Returns Unix time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:

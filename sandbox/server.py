@@ -33,7 +33,7 @@ class Sandbox:
     Parameters
     ----------
     clock
-        Gives Unix time in seconds; deadlines and rate limits follow it.
+        Returns Unix time in seconds; deadlines and rate limits follow it.
     heartbeat_interval_s
         What the gateway asks its clients for.
     rate_limits
@@ -116,12 +116,12 @@ class Sandbox:
 
     @property
     def api_base(self) -> str:
-        """Give the address of REST v10."""
+        """Return the address of REST v10."""
         return f"http://127.0.0.1:{self._port}/api/v10"
 
     @property
     def gateway_url(self) -> str:
-        """Give the address of the gateway."""
+        """Return the address of the gateway."""
         return f"ws://127.0.0.1:{self._port}/gateway"
 
     # Serving
@@ -197,7 +197,7 @@ class Sandbox:
 
 
 def _nobody() -> BotAccount:
-    """Give who calls a route that needs no token."""
+    """Return who calls a route that needs no token."""
     return BotAccount(0, "")
 
 

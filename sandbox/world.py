@@ -40,7 +40,7 @@ class BotAccount(User):
 
     @property
     def application_id(self) -> int:
-        """Give the application's id."""
+        """Return the application's id."""
         return self.id
 
 
@@ -168,7 +168,7 @@ class World:
     Parameters
     ----------
     clock
-        Gives Unix time in seconds.
+        Returns Unix time in seconds.
     seed
         Makes ids and tokens the same in each run.
     """
@@ -194,7 +194,7 @@ class World:
         return elapsed_ms << 22 | (self._increment >> 12 & 0x3FF) << 12 | self._increment & 0xFFF
 
     def now(self) -> str:
-        """Give the present moment as Discord writes it."""
+        """Return the present moment as Discord writes it."""
         return datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="milliseconds")
 
     def new_token(self, user_id: int) -> str:
@@ -227,23 +227,23 @@ class World:
         return account
 
     def set_token(self, account: BotAccount) -> None:
-        """Give a bot a new token; the one it had is worthless from now on."""
+        """Return a bot a new token; the one it had is worthless from now on."""
         self._tokens.pop(account.token, None)
         account.token = self.new_token(account.id)
         self._tokens[account.token] = account
 
     def account_by_token(self, token: str) -> BotAccount | None:
-        """Give the bot that a token belongs to."""
+        """Return the bot that a token belongs to."""
         return self._tokens.get(token)
 
     def bots(self) -> Iterable[BotAccount]:
-        """Give all bots."""
+        """Return all bots."""
         return (user for user in self.users.values() if isinstance(user, BotAccount))
 
     # Looking up
 
     def guild(self, guild_id: int | None) -> Guild:
-        """Give a guild.
+        """Return a guild.
 
         Raises
         ------
@@ -256,7 +256,7 @@ class World:
         return guild
 
     def guild_for(self, account: User, guild_id: int) -> Guild:
-        """Give a guild that ``account`` is in; any other is unknown or out of reach, as on Discord."""
+        """Return a guild that ``account`` is in; any other is unknown or out of reach, as on Discord."""
         guild = self.guilds.get(guild_id)
         if guild is None:
             raise unknown("guild")
@@ -265,7 +265,7 @@ class World:
         return guild
 
     def channel_for(self, account: User, channel_id: int, needed: int = 0) -> Channel:
-        """Give a channel that ``account`` may see and has the permissions ``needed`` in.
+        """Return a channel that ``account`` may see and has the permissions ``needed`` in.
 
         Raises
         ------
@@ -289,7 +289,7 @@ class World:
         return permissions.in_channel(self.guilds[channel.guild_id], channel, account.id)
 
     def message_in(self, channel: Channel, message_id: int) -> Message:
-        """Give a message that can be fetched: ephemeral ones cannot.
+        """Return a message that can be fetched: ephemeral ones cannot.
 
         Raises
         ------
@@ -307,7 +307,7 @@ class World:
         return channel is not None and bool(self.permissions_in(account, channel) & permissions.VIEW_CHANNEL)
 
     def guilds_of(self, user_id: int) -> list[Guild]:
-        """Give the guilds that a user is in."""
+        """Return the guilds that a user is in."""
         return [guild for guild in self.guilds.values() if user_id in guild.members]
 
     # Guilds, roles, members
@@ -381,7 +381,7 @@ class World:
             self.guilds[channel.guild_id].channels.pop(channel.id, None)
 
     def direct_channel(self, bot: User, other: User) -> Channel:
-        """Give the direct message channel of two users; made the first time."""
+        """Return the direct message channel of two users; made the first time."""
         key = (min(bot.id, other.id), max(bot.id, other.id))
         if key not in self._direct:
             channel = Channel(self.new_id(), 1, "", recipients=[bot, other])
@@ -440,7 +440,7 @@ class World:
         self.emit(Event(name, data, channel.guild_id, channel.id))
 
     def render(self, message: Message, viewer: BotAccount | None = None) -> dict[str, Any]:
-        """Give a message's payload, as ``viewer`` gets it over REST."""
+        """Return a message's payload, as ``viewer`` gets it over REST."""
         channel = self.channels.get(message.channel_id)
         referenced = channel.messages.get(message.reference_id or 0) if channel else None
         data = payloads.message(

@@ -7,7 +7,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from master.ledger.engine import with_driver
-from master.ledger.tables import metadata
+from master.ledger.schema.tables import metadata
 
 url = context.config.attributes["url"]
 

@@ -1,5 +1,5 @@
 -- The ledger of Fleetmaster on SQL Server 2017 or later, at revision 0003.
--- Rendered from the migrations by `python -m master.ledger.rendering`; do not edit.
+-- Rendered from the migrations by `python -m master.ledger.schema.rendering`; do not edit.
 -- It may be run again: what is there already is left as it is.
 SET XACT_ABORT ON;
 

@@ -14,13 +14,13 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from handshake.redaction import Secret
+from master.configuration.settings import DatabaseSettings
 from master.demonstration.stage import EventTap, Stage
 from master.ledger.database import Ledger
 from master.ledger.engine import make_engine
-from master.ledger.migrations import migrate
-from master.ledger.tables import metadata
+from master.ledger.schema.migrations import migrate
+from master.ledger.schema.tables import metadata
 from master.security.derivation import MasterSecret, check_master_secret, new_master_secret
-from master.settings import DatabaseSettings
 from sandbox import Sandbox
 
 

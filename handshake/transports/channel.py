@@ -24,6 +24,6 @@ def wrap(text: str) -> str:
 
 
 def unwrap(content: str) -> str | None:
-    """Give the signed message in a channel message; None when it holds anything else."""
+    """Return the signed message in a channel message; None when it holds anything else."""
     match = _BLOCK.fullmatch(content.strip()) if len(content) <= 2_000 else None
     return None if match is None else match[1]

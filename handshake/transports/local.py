@@ -17,7 +17,7 @@ from handshake.sockets import Peer, bind_listener, peer_of, short_path
 log = logging.getLogger(__name__)
 
 Handler = Callable[[str, Peer], str | Awaitable[str | None] | None]
-"""Takes a message and who sent it; gives the answer, None for none, or what will give either."""
+"""Takes a message and who sent it; returns the answer, None for none, or what will give either."""
 
 MAX_CONNECTIONS = 1_024
 MAX_WAITING = 64

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from master import __version__
-from master.cli import books, checkout, logs, onboarding, running, secrets, service, setup, steering
+from master.cli import checkout, ledger, logs, onboarding, running, secrets, service, setup, steering
 from master.errors import ExitCode
 
 app = typer.Typer(
@@ -43,10 +43,10 @@ app.command("clear", rich_help_panel=_DAILY)(steering.clear)
 app.command("shutdown", rich_help_panel=_DAILY)(steering.shutdown)
 app.command("register", rich_help_panel=_NODES)(onboarding.register)
 app.command("dup", rich_help_panel=_NODES)(onboarding.dup)
-app.add_typer(books.audit, name="audit", rich_help_panel=_LEDGER)
-app.add_typer(books.ledger, name="ledger", rich_help_panel=_LEDGER)
-app.command("backup", rich_help_panel=_LEDGER)(books.backup)
-app.command("restore", rich_help_panel=_LEDGER)(books.restore)
+app.add_typer(ledger.audit, name="audit", rich_help_panel=_LEDGER)
+app.add_typer(ledger.ledger, name="ledger", rich_help_panel=_LEDGER)
+app.command("backup", rich_help_panel=_LEDGER)(ledger.backup)
+app.command("restore", rich_help_panel=_LEDGER)(ledger.restore)
 app.command("rotate-secret", rich_help_panel=_LEDGER)(secrets.rotate_secret)
 app.command("check", rich_help_panel=_WORK)(checkout.check)
 app.command(
@@ -72,7 +72,7 @@ def _options(
 
 
 def run() -> int:
-    """Run the command line; gives the exit code."""
+    """Run the command line; returns the exit code."""
     # What goes wrong is told once, as an error; the master's log is its own.
     logging.getLogger("master").addHandler(logging.NullHandler())
     try:

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 import typer
 from rich.text import Text
 
-from master.cli.context import HomeOption, home_of, told
+from master.cli.context import HomeOption, home_of, reporting_errors
 from master.errors import ExitCode, FleetError
 from master.terminal import console
 
@@ -44,7 +44,7 @@ def check(
     home: HomeOption = None,
 ) -> None:
     """Check the config of the home, and the code of this checkout (format, lint, types, layers)."""
-    with told():
+    with reporting_errors():
         folder = home_of(home)
         root = _checkout()
         has_config = (folder / "config.py").is_file()
@@ -57,7 +57,7 @@ def check(
 
 
 def _check_config(folder: Path) -> None:
-    from master.config import load_settings
+    from master.configuration.loading import load_settings
 
     load_settings(folder, os.environ)
     console.print(Text.assemble(("✓ ", "green"), f"config of {folder}"))
@@ -83,7 +83,7 @@ def _check_code(root: Path | None) -> None:
 
 def test(context: typer.Context) -> None:
     """Run the tests of this checkout; what follows goes to pytest."""
-    with told():
+    with reporting_errors():
         root = _checkout()
         if root is None:
             raise NoCheckout("this is no source checkout", hint="clone the repository to run its tests")

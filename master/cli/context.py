@@ -15,7 +15,7 @@ from master.errors import ExitCode, FleetError
 from master.terminal import fail
 
 if TYPE_CHECKING:
-    from master.settings import Settings
+    from master.configuration.settings import Settings
 
 HomeOption = Annotated[
     Path | None,
@@ -26,26 +26,26 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def home_of(given: Path | None) -> Path:
-    """Give the fleet's home."""
-    from master.config import find_home
+    """Return the fleet's home."""
+    from master.configuration.loading import find_home
 
     return find_home(given, os.environ)
 
 
 def state_dir(given: Path | None) -> Path:
-    """Give the state folder of the home."""
-    from master.config import state_dir_of
+    """Return the state folder of the home."""
+    from master.configuration.loading import state_dir_of
 
     return state_dir_of(home_of(given), os.environ)
 
 
 def client_of(given: Path | None) -> ControlClient:
-    """Give a client of the home's master."""
+    """Return a client of the home's master."""
     return ControlClient(state_dir(given) / "control.sock")
 
 
 @contextmanager
-def told(*, as_json: bool = False) -> Iterator[None]:
+def reporting_errors(*, as_json: bool = False) -> Iterator[None]:
     """Run a command's body; a known error is shown, and its exit code is the command's."""
     try:
         yield
@@ -62,7 +62,7 @@ def told(*, as_json: bool = False) -> Iterator[None]:
 
 def complete_nodes(incomplete: str) -> list[str]:
     """Complete a node's name; stays silent when no master answers at once."""
-    from master.services.views import FleetStatus
+    from master.services.core.views import FleetStatus
 
     try:
         status = client_of(None).call("status", answer=FleetStatus, timeout_s=1.0)
@@ -78,7 +78,7 @@ NodesArgument = Annotated[
 
 def settings_of(home: Path | None) -> Settings:
     """Read the fleet's settings, for work that needs no master."""
-    from master.config import load_settings
+    from master.configuration.loading import load_settings
 
     return load_settings(home_of(home), os.environ)
 

@@ -13,11 +13,11 @@ import msgspec
 import typer
 from rich.text import Text
 
-from master.cli.context import HomeOption, JsonOption, NodesArgument, client_of, state_dir, told
+from master.cli.context import HomeOption, JsonOption, NodesArgument, client_of, reporting_errors, state_dir
 from master.control.client import NoMaster
 from master.control.protocol import NamesParams
 from master.errors import ExitCode, FleetError
-from master.services.views import FleetEvent, LogPaths
+from master.services.core.views import FleetEvent, LogPaths
 from master.terminal import console, print_json
 
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_cyan", "bright_magenta", "bright_green")
@@ -42,7 +42,7 @@ def logs(
     as_json: JsonOption = False,
 ) -> None:
     """Show what nodes print; reads their files, also when no master runs."""
-    with told(as_json=as_json):
+    with reporting_errors(as_json=as_json):
         found = _find(home, tuple(names or ()))
         if as_json and not follow:
             print_json([{"node": p.node, "lines": _last(p, lines, stdout=stdout, stderr=stderr)} for p in found])
@@ -87,7 +87,7 @@ def _last(paths: LogPaths, count: int, *, stdout: bool, stderr: bool) -> list[st
 
 
 def _last_lines(path: Path, count: int) -> tuple[list[str], int]:
-    """Give the last lines of a file, and where it ends."""
+    """Return the last lines of a file, and where it ends."""
     try:
         with path.open("rb") as stream:
             end = stream.seek(0, os.SEEK_END)
@@ -139,7 +139,7 @@ class _Tail:
 
 def events(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Follow what happens in the fleet; Ctrl-C leaves."""
-    with told(as_json=as_json):
+    with reporting_errors(as_json=as_json):
         for line in client_of(home).stream("events"):
             event = msgspec.convert(line.data, FleetEvent)
             if as_json:

@@ -12,10 +12,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from master.cli.context import HomeOption, JsonOption, client_of, complete_nodes, told
+from master.cli.context import HomeOption, JsonOption, client_of, complete_nodes, reporting_errors
 from master.control.protocol import DuplicateParams, RegisterParams
 from master.errors import ExitCode, FleetError
-from master.services.views import FleetEvent, Registered
+from master.services.core.views import FleetEvent, Registered
 from master.terminal import console, print_json, state_text
 
 TokenFileOption = Annotated[
@@ -53,7 +53,7 @@ def register(
     as_json: JsonOption = False,
 ) -> None:
     """Take a bot into the fleet: an existing folder, or a token alone."""
-    with told(as_json=as_json):
+    with reporting_errors(as_json=as_json):
         params = RegisterParams(
             name=name,
             token=_token(token_file),
@@ -81,7 +81,7 @@ def dup(
     as_json: JsonOption = False,
 ) -> None:
     """Make a new node from the template, or from another node."""
-    with told(as_json=as_json):
+    with reporting_errors(as_json=as_json):
         params = DuplicateParams(
             name=name, token=_token(token_file), source=source, tier=tier, tags=tuple(tag or ()), start=start
         )

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from master.cli.context import HomeOption, home_of, told
+from master.cli.context import HomeOption, home_of, reporting_errors
 from master.errors import ExitCode
 from master.terminal import console, print_json
 
@@ -20,8 +20,8 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details.")] = False,
 ) -> None:
     """Run the master in the foreground; Ctrl-C stops it and its nodes, SIGHUP leaves the nodes running."""
-    with told():
-        from master.config import load_settings
+    with reporting_errors():
+        from master.configuration.loading import load_settings
 
         folder = home_of(home)
         load_settings(folder, os.environ)
@@ -41,7 +41,7 @@ def demo(
     keep: Annotated[Path | None, typer.Option("--keep", help="Use this new folder, and keep it.")] = None,
 ) -> None:
     """Show a live fleet on a local Discord: no token, no server, nothing left behind."""
-    with told(as_json=as_json):
+    with reporting_errors(as_json=as_json):
         from master.demonstration.story import tell
 
         outcome = asyncio.run(tell(nodes=nodes, stay=not (once or as_json), quiet=as_json, keep=keep, console=console))

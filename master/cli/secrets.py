@@ -10,12 +10,12 @@ from pathlib import Path
 import msgspec
 from rich.text import Text
 
-from master.cli.context import HomeOption, JsonOption, YesOption, alone, client_of, settings_of, told
+from master.cli.context import HomeOption, JsonOption, YesOption, alone, client_of, reporting_errors, settings_of
+from master.configuration.settings import Settings
 from master.control.client import ControlBroken, ControlTimedOut, NoMaster
 from master.control.protocol import NoParams, StatusParams
 from master.errors import FleetError
-from master.services.views import FleetStatus, RotationView
-from master.settings import Settings
+from master.services.core.views import FleetStatus, RotationView
 from master.terminal import confirm, console, print_json
 
 ROTATION_TIMEOUT_S = 180.0
@@ -37,7 +37,7 @@ def rotate_secret(home: HomeOption = None, yes: YesOption = False, as_json: Json
 
     Keep a copy of .env afterwards. Licences and the audit log go on; a backup made before needs the old secret.
     """
-    with told(as_json=as_json):
+    with reporting_errors(as_json=as_json):
         if not as_json:
             confirm("Replace MASTER_SECRET? Backups made until now need the present one.", yes=yes)
         try:
@@ -91,10 +91,10 @@ def _wait(home: Path | None, began_at: float) -> bool:
 
 async def _rotate(settings: Settings) -> RotationView:
     from master.ledger.database import Ledger
-    from master.security.derivation import master_secret_of
-    from master.services.actors import Operators, unix_actor
-    from master.services.auditing import Auditor, audit_chain_of
-    from master.services.rotation import SecretRotation, finish_rotation
+    from master.services.core.actors import Operators, unix_actor
+    from master.services.core.auditing import Auditor, audit_chain_of
+    from master.services.core.keys import master_secret_of
+    from master.services.trust.rotation import SecretRotation, finish_rotation
     from master.supervision.clock import SystemClock
 
     chain = audit_chain_of(master_secret_of(settings.identity))

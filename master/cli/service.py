@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from master.cli.context import HomeOption, YesOption, home_of, told
+from master.cli.context import HomeOption, YesOption, home_of, reporting_errors
 from master.errors import ExitCode, FleetError
 from master.terminal import confirm, console
 
@@ -46,7 +46,7 @@ WantedBy=default.target
 
 
 def unit_text(home: Path, python: Path) -> str:
-    """Give the unit for a home."""
+    """Return the unit for a home."""
     return _UNIT.format(home=_quoted(f"FLEET_HOME={home}"), python=_quoted(str(python)))
 
 
@@ -63,7 +63,7 @@ def install_service(
     yes: YesOption = False,
 ) -> None:
     """Run the master as a systemd service of yours, from now on and after each boot."""
-    with told():
+    with reporting_errors():
         folder = home_of(home)
         unit = unit_text(folder, Path(sys.executable))
         if print_only:
@@ -107,7 +107,7 @@ def _enable() -> None:
 
 
 def _try(command: list[str]) -> str:
-    """Run a command; gives what went wrong, empty when nothing did."""
+    """Run a command; returns what went wrong, empty when nothing did."""
     if shutil.which(command[0]) is None:
         return f"{command[0]} is not installed"
     try:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from master.cli.context import HomeOption, JsonOption, YesOption, home_of, told
+from master.cli.context import HomeOption, JsonOption, YesOption, home_of, reporting_errors
 from master.errors import ExitCode, FleetError
 from master.terminal import console, is_terminal, print_json
+
+if TYPE_CHECKING:
+    from master.configuration.settings import Settings
 
 _EXAMPLE = Path(__file__).resolve().parents[2] / "config.example.py"
 
@@ -39,7 +42,7 @@ def init(
     yes: YesOption = False,
 ) -> None:
     """Make a fleet's home: config.py, .env with a new secret, the folders; says what to click in Discord."""
-    with told():
+    with reporting_errors():
         folder = home_of(home)
         asking = is_terminal() and not yes
         if (folder / "config.py").exists() or (folder / ".env").exists():
@@ -114,7 +117,7 @@ def _write(folder: Path, token: str, ids: dict[str, str], operators: list[str]) 
 
 def _tell(folder: Path, token: str) -> None:
     from master.security.tokens import check_token_format
-    from master.services.identity import invite_url
+    from master.services.onboarding.identity import invite_url
 
     console.print(Text.assemble(("✓ ", "green"), f"made {folder}: config.py, .env (secret, mode 0600), bots/, state/"))
     console.print()
@@ -134,10 +137,21 @@ def doctor(
     """Check everything a fleet needs, and say what to do about what is missing."""
     import asyncio
 
-    from master.cli.diagnosis import Finding, diagnose
+    from master.bot.token_inspector import DiscordTokenInspector
+    from master.control.client import ControlClient
+    from master.services.core.views import MasterStatus
+    from master.services.upkeep.diagnosis import Finding, diagnose
 
-    with told(as_json=as_json):
-        findings: list[Finding] = asyncio.run(diagnose(home_of(home), os.environ, offline=offline))
+    def ping(state_dir: Path) -> MasterStatus:
+        return ControlClient(state_dir / "control.sock").call("ping", answer=MasterStatus, timeout_s=5.0)
+
+    def inspector_of(settings: Settings) -> DiscordTokenInspector:
+        return DiscordTokenInspector(settings.discord.api_base)
+
+    with reporting_errors(as_json=as_json):
+        findings: list[Finding] = asyncio.run(
+            diagnose(home_of(home), os.environ, ping=ping, inspector_of=None if offline else inspector_of)
+        )
         if as_json:
             print_json(findings)
         else:

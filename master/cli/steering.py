@@ -12,10 +12,18 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from master.cli.context import HomeOption, JsonOption, NodesArgument, YesOption, client_of, complete_nodes, told
+from master.cli.context import (
+    HomeOption,
+    JsonOption,
+    NodesArgument,
+    YesOption,
+    client_of,
+    complete_nodes,
+    reporting_errors,
+)
 from master.control.protocol import NamesParams, NodeParams, RollParams, ShutdownParams, StatusParams
 from master.errors import ExitCode
-from master.services.views import ActionResult, FleetStatus, NodeHistoryView
+from master.services.core.views import ActionResult, FleetStatus, NodeHistoryView
 from master.terminal import (
     confirm,
     console,
@@ -41,7 +49,7 @@ def status(
     ] = False,
 ) -> None:
     """Show the fleet."""
-    with told(as_json=as_json):
+    with reporting_errors(as_json=as_json):
         found = client_of(home).call("status", StatusParams(strays=strays), answer=FleetStatus, timeout_s=15.0)
         if as_json:
             print_json(found)
@@ -64,7 +72,7 @@ def top(
     interval: Annotated[float, typer.Option(min=0.2, max=60.0, help="Seconds between updates.")] = 1.0,
 ) -> None:
     """Watch the fleet live; Ctrl-C leaves."""
-    with told():
+    with reporting_errors():
         client = client_of(home)
         found = client.call("status", answer=FleetStatus, timeout_s=15.0)
         if not is_terminal():
@@ -152,7 +160,7 @@ def shutdown(
     ] = False,
 ) -> None:
     """End the master, and its nodes unless they are kept."""
-    with told():
+    with reporting_errors():
         if not keep_nodes:
             confirm("End the master and all of its nodes?", yes=yes)
         client_of(home).call("shutdown", ShutdownParams(stop_nodes=not keep_nodes), answer=type(None), timeout_s=15.0)
@@ -165,7 +173,7 @@ def history(
     as_json: JsonOption = False,
 ) -> None:
     """Show what a node used in the last five minutes, the last day and the last week."""
-    with told(as_json=as_json):
+    with reporting_errors(as_json=as_json):
         found = client_of(home).call("history", NodeParams(name=name), answer=NodeHistoryView, timeout_s=15.0)
         if as_json:
             print_json(found)
@@ -187,7 +195,7 @@ def _act(verb: str, names: list[str] | None, *, everyone: bool, home: Path | Non
 def _stream(method: str, params: msgspec.Struct, *, home: Path | None, as_json: bool, timeout_s: float) -> None:
     """Show each node's result as it comes in; the exit code is that of the first that failed."""
     results: list[ActionResult] = []
-    with told(as_json=as_json):
+    with reporting_errors(as_json=as_json):
         for line in client_of(home).stream(method, params, timeout_s=timeout_s):
             if line.kind != "event":
                 continue

@@ -7,10 +7,10 @@ from typing import Any
 
 import discord
 
-from master.bot import MasterBot
+from master.bot.client import MasterBot
+from master.bot.presenting import actor_of, answer, error_embed
 from master.errors import FleetError
-from master.presenting import actor_of, answer, error_embed
-from master.services.errors import NotAuthorised
+from master.services.core.errors import NotAuthorised
 
 VIEW_TIMEOUT_S = 600.0
 

@@ -10,13 +10,13 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from master.bot import MasterBot
+from master.bot.client import MasterBot
+from master.bot.presenting import actor_of, answer, defer, error_embed, node_line, success_embed
 from master.cogs._views import Confirm, OperatorView
 from master.errors import FleetError
-from master.presenting import actor_of, answer, defer, error_embed, node_line, success_embed
 from master.services.container import Services
-from master.services.fleet import Verb
-from master.services.views import FleetStatus
+from master.services.core.views import FleetStatus
+from master.services.fleet.fleet import Verb
 from master.wording import duration
 
 log = logging.getLogger(__name__)

@@ -9,11 +9,11 @@ from discord import app_commands
 from discord.ext import commands
 
 from handshake.redaction import Secret
-from master.bot import MasterBot
+from master.bot.client import MasterBot
+from master.bot.presenting import actor_of, answer, ask, defer, registered_embed, success_embed
 from master.cogs._views import Confirm, OperatorModal, node_choices
-from master.presenting import actor_of, answer, ask, defer, registered_embed, success_embed
-from master.services.onboarding import CloneRequest, RegisterRequest
-from master.services.views import Registered
+from master.services.core.views import Registered
+from master.services.onboarding.saga import CloneRequest, RegisterRequest
 
 _INSTEAD = "on the box: fleet register NAME (the token is asked for there)"
 

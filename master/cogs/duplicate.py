@@ -9,11 +9,11 @@ from discord import app_commands
 from discord.ext import commands
 
 from handshake.redaction import Secret
-from master.bot import MasterBot
+from master.bot.client import MasterBot
+from master.bot.presenting import actor_of, answer, ask, defer, registered_embed
 from master.cogs._views import OperatorModal, node_choices
 from master.cogs.commands import split_tags
-from master.presenting import actor_of, answer, ask, defer, registered_embed
-from master.services.onboarding import CloneRequest
+from master.services.onboarding.saga import CloneRequest
 
 _INSTEAD = "on the box: fleet dup NAME (the token is asked for there)"
 

@@ -8,8 +8,8 @@ import logging
 import discord
 from discord.ext import commands
 
-from master.bot import MasterBot
-from master.services.alerts import Admitted, AlertLevel, AlertLimiter
+from master.bot.client import MasterBot
+from master.services.core.alerts import Admitted, AlertLevel, AlertLimiter
 
 log = logging.getLogger(__name__)
 

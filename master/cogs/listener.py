@@ -8,8 +8,8 @@ import discord
 from discord.ext import commands
 
 from handshake.transports import channel
-from master.bot import MasterBot
-from master.services.verification import Source
+from master.bot.client import MasterBot
+from master.services.trust.verification import Source
 
 log = logging.getLogger(__name__)
 

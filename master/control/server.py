@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from handshake.listening import UnixListener
 from handshake.redaction import Secret
 from handshake.sockets import Peer
+from master.control.listener import UnixListener
 from master.control.protocol import (
     MAX_REQUEST_BYTES,
     Answer,
@@ -32,12 +32,12 @@ from master.control.protocol import (
     StatusParams,
 )
 from master.errors import ExitCode, FleetError
-from master.services.actors import Actor, unix_actor
-from master.services.bookkeeping import check_backup_path
 from master.services.container import Services
-from master.services.fleet import Verb
-from master.services.onboarding import CloneRequest, RegisterRequest
-from master.services.views import FleetEvent
+from master.services.core.actors import Actor, unix_actor
+from master.services.core.views import FleetEvent
+from master.services.fleet.fleet import Verb
+from master.services.onboarding.saga import CloneRequest, RegisterRequest
+from master.services.upkeep.ledger_admin import check_backup_path
 
 log = logging.getLogger(__name__)
 
@@ -185,20 +185,20 @@ class ControlServer:
 
     async def _audit(self, _actor: Actor, params: AuditParams, _tell: Tell) -> Any:
         node_id = self._services.fleet.find(params.node).id if params.node else None
-        return await self._services.bookkeeping.audit(limit=params.limit, node_id=node_id, action=params.action)
+        return await self._services.ledger_admin.audit(limit=params.limit, node_id=node_id, action=params.action)
 
     async def _audit_verify(self, _actor: Actor, _params: NoParams, _tell: Tell) -> Any:
-        return await self._services.bookkeeping.verify_audit()
+        return await self._services.ledger_admin.verify_audit()
 
     async def _ledger_status(self, _actor: Actor, params: LedgerParams, _tell: Tell) -> Any:
-        return await self._services.bookkeeping.status(exact=params.exact)
+        return await self._services.ledger_admin.status(exact=params.exact)
 
     async def _ledger_verify(self, _actor: Actor, _params: NoParams, _tell: Tell) -> Any:
-        return await self._services.bookkeeping.verify()
+        return await self._services.ledger_admin.verify()
 
     async def _backup(self, actor: Actor, params: BackupParams, _tell: Tell) -> Any:
         async with self._services.auditor.action(actor, "backup") as entry:
-            made = await self._services.bookkeeping.back_up(check_backup_path(params.path))
+            made = await self._services.ledger_admin.back_up(check_backup_path(params.path))
             entry.detail = made.path
             return made
 

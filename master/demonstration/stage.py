@@ -21,7 +21,7 @@ from master.control.client import ControlClient
 from master.control.protocol import NamesParams, RegisterParams, StatusParams
 from master.errors import FleetError
 from master.security.derivation import new_master_secret
-from master.services.views import ActionResult, FleetEvent, FleetStatus, NodeStatus, Registered
+from master.services.core.views import ActionResult, FleetEvent, FleetStatus, NodeStatus, Registered
 from sandbox import BotHandle, ChannelHandle, GuildHandle, Person, Sandbox
 from sandbox.intents import MESSAGE_CONTENT
 from sandbox.permissions import EVERYONE_DEFAULT
@@ -228,7 +228,7 @@ class Stage:
 
     @property
     def client(self) -> ControlClient:
-        """Give a client of the master's socket."""
+        """Return a client of the master's socket."""
         return ControlClient(self.home / "state" / "control.sock")
 
     async def status(self) -> FleetStatus:
@@ -236,7 +236,7 @@ class Stage:
         return await asyncio.to_thread(self.client.call, "status", StatusParams(), answer=FleetStatus, timeout_s=10.0)
 
     async def node(self, name: str) -> NodeStatus:
-        """Give one node.
+        """Return one node.
 
         Raises
         ------
@@ -267,7 +267,7 @@ class Stage:
         return EventTap(self.home / "state" / "control.sock")
 
     def log_tail(self, lines: int = 12) -> str:
-        """Give the end of the master's log."""
+        """Return the end of the master's log."""
         if self.master is None or not self.master.log_path.exists():
             return ""
         return "\n".join(self.master.log_path.read_text("utf-8", "replace").splitlines()[-lines:])

@@ -195,7 +195,7 @@ def _name(index: int) -> str:
 
 
 async def tell(*, nodes: int, stay: bool, quiet: bool, keep: Path | None, console: Console) -> Outcome:
-    """Run the demo; gives what was shown and measured.
+    """Run the demo; returns what was shown and measured.
 
     Parameters
     ----------

@@ -21,8 +21,8 @@ import msgspec
 from sqlalchemy import Connection, LargeBinary, Table, func, select
 
 from master.ledger.errors import ArchiveRefused
-from master.ledger.migrations import HEAD_REVISION
-from master.ledger.tables import UtcDateTime, metadata
+from master.ledger.schema.migrations import HEAD_REVISION
+from master.ledger.schema.tables import UtcDateTime, metadata
 
 FORMAT = "fleetmaster-ledger/1"
 MAX_LINE_BYTES = 4 * 2**20
@@ -105,7 +105,7 @@ def write_archive(connection: Connection, target: Path, *, key: bytes, at: datet
 
 
 def _rows(connection: Connection, table: Table) -> Iterator[bytes]:
-    """Give a table's rows as lines, in the order of their keys."""
+    """Return a table's rows as lines, in the order of their keys."""
     query = select(table).order_by(*table.primary_key.columns).execution_options(yield_per=BATCH_ROWS)
     for row in connection.execute(query):
         yield msgspec.json.encode(tuple(row)) + b"\n"

@@ -18,15 +18,15 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from master.ledger import migrations
-from master.ledger.audit import AuditChain
+from master.configuration.settings import DatabaseSettings
 from master.ledger.engine import explain, make_engine, parse_url, prepare_file
-from master.ledger.entries import Entry
 from master.ledger.errors import LedgerRetryable, LedgerTimedOut, LedgerUnavailable
 from master.ledger.identifiers import ulid_of
-from master.ledger.spool import Spool, SpoolStatistics
-from master.ledger.writing import RETRY_DELAYS_S, Away, LedgerStatistics, Writer
-from master.settings import DatabaseSettings
+from master.ledger.rows.audit import AuditChain
+from master.ledger.schema import migrations
+from master.ledger.writer.entries import Entry
+from master.ledger.writer.queue import RETRY_DELAYS_S, Away, LedgerStatistics, Writer
+from master.ledger.writer.spool import Spool, SpoolStatistics
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Ledger:
             spool=self._spool,
             chain=chain,
             prepare=self._prepare,
-            told=self._tell,
+            on_change=self._tell,
         )
         self.chain = chain
         """What audited actions hang in."""
@@ -91,7 +91,7 @@ class Ledger:
         try:
             await asyncio.to_thread(ledger._begin)
         except BaseException:
-            ledger._let_go()
+            ledger._release()
             raise
         if ledger.away is None:
             ledger._here.set()
@@ -149,7 +149,7 @@ class Ledger:
         return SpoolStatistics() if self._spool is None else self._spool.statistics
 
     async def waiting(self) -> list[Entry]:
-        """Give all that waits for a database which is away, in order; it is newer than what was read before.
+        """Return all that waits for a database which is away, in order; it is newer than what was read before.
 
         Raises
         ------
@@ -207,7 +207,7 @@ class Ledger:
         return await self.write(query, timeout_s=SNAPSHOT_TIMEOUT_S)
 
     def file_bytes(self) -> int | None:
-        """Give the size of a SQLite ledger with its write-ahead log; None for a server's."""
+        """Return the size of a SQLite ledger with its write-ahead log; None for a server's."""
         path = self._url.database
         if self.dialect != "sqlite" or not path:
             return None
@@ -230,7 +230,7 @@ class Ledger:
         """
         return await self._settled(self._writer.submit(work), timeout_s)
 
-    async def keep(self, *entries: Entry, timeout_s: float = KEEP_TIMEOUT_S) -> None:
+    async def write_durable(self, *entries: Entry, timeout_s: float = KEEP_TIMEOUT_S) -> None:
         """Write entries in one transaction; returns once they are durably in the ledger, or in its spool.
 
         Raises
@@ -250,7 +250,7 @@ class Ledger:
                 f"the ledger did not write within {timeout_s:g} s", hint="`fleet doctor` looks closer"
             ) from None
 
-    def post(self, *entries: Entry) -> None:
+    def write_soon(self, *entries: Entry) -> None:
         """Write entries without waiting; a failure is logged."""
         kinds = ", ".join(type(entry).__name__ for entry in entries)
         try:
@@ -278,9 +278,9 @@ class Ledger:
     async def close(self) -> None:
         """Write or spool what waits, and let go of the database."""
         await asyncio.to_thread(self._writer.stop, CLOSE_TIMEOUT_S)
-        await asyncio.to_thread(self._let_go)
+        await asyncio.to_thread(self._release)
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._readers.shutdown()
         self._engine.dispose()
         self._reader_engine.dispose()

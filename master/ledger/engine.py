@@ -11,6 +11,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
+from master.configuration.settings import ANY_DRIVER, DatabaseSettings
 from master.ledger.errors import (
     Conflict,
     LedgerCorrupt,
@@ -20,13 +21,12 @@ from master.ledger.errors import (
     LedgerUnavailable,
 )
 from master.ledger.odbc import driver_here, explain_odbc, sql_state_of
-from master.settings import ANY_DRIVER, DatabaseSettings
 
 _SQLITE_HEADER = b"SQLite format 3\x00"
 
 
 def parse_url(settings: DatabaseSettings) -> URL:
-    """Give the ledger's URL.
+    """Return the ledger's URL.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def make_pool(url: URL, settings: DatabaseSettings) -> Engine:
 
 
 def _whole_seconds(seconds: float) -> int:
-    """Give what ODBC understands; 0 would mean for ever."""
+    """Return what ODBC understands; 0 would mean for ever."""
     return max(1, round(seconds))
 
 

@@ -27,7 +27,7 @@ def ulid_of(moment: _Moment) -> str:
 
 
 def first_ulid_of(moment: _Moment) -> str:
-    """Give the lowest ULID of a millisecond: whatever is below it was made earlier."""
+    """Return the lowest ULID of a millisecond: whatever is below it was made earlier."""
     return _encode(int(moment.timestamp() * 1000) << 80)
 
 

@@ -56,7 +56,7 @@ def find_driver(installed: Iterable[str], wheel: Path | None = None) -> OdbcDriv
 
 
 def wheel_folder() -> Path | None:
-    """Give the folder of the package that carries Microsoft's driver; None when it is not installed."""
+    """Return the folder of the package that carries Microsoft's driver; None when it is not installed."""
     spec = importlib.util.find_spec(_WHEEL)
     return Path(spec.origin).parent if spec is not None and spec.origin else None
 
@@ -68,7 +68,7 @@ def _library_in(wheel: Path) -> Path | None:
 
 
 def driver_here() -> OdbcDriver:
-    """Give the driver of this machine.
+    """Return the driver of this machine.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def driver_here() -> OdbcDriver:
 
 
 def check_driver(name: str) -> str:
-    """Give a driver's name back if it is installed, or a path to one that is there.
+    """Return a driver's name back if it is installed, or a path to one that is there.
 
     Raises
     ------
@@ -117,13 +117,13 @@ _ROLLED_BACK_NUMBERS = ("628", "3902", "3903", "6401")
 
 
 def sql_state_of(message: str) -> str:
-    """Give the SQLSTATE that a driver's message begins with; empty when there is none."""
+    """Return the SQLSTATE that a driver's message begins with; empty when there is none."""
     found = re.search(r"\[?([0-9A-Z]{5})\]", message)
     return found[1] if found else ""
 
 
 def _number_of(message: str) -> str:
-    """Give the server's own error number: ``... (1205) (SQLExecDirectW)``."""
+    """Return the server's own error number: ``... (1205) (SQLExecDirectW)``."""
     found = re.search(r"\((\d{2,6})\) \(SQL", message)
     return found[1] if found else ""
 

@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from handshake.redaction import Secret
 from handshake.signing import NodeKey
 from master.security.errors import SecretRefused
-from master.settings import IdentitySettings
 
 MIN_SECRET_BYTES = 32
 _SALT = b"fleetmaster/1"
@@ -53,7 +52,7 @@ LASTING_PURPOSES = ("audit", "licence", "licence-hash")
 
 
 def encode_kept_keys(keys: Mapping[str, bytes]) -> Secret[str]:
-    """Give keys as one value for ``.env``."""
+    """Return keys as one value for ``.env``."""
     return Secret(",".join(f"{purpose}:{base64.urlsafe_b64encode(key).decode()}" for purpose, key in keys.items()))
 
 
@@ -104,8 +103,3 @@ class MasterSecret:
 
     def _derive(self, info: str) -> bytes:
         return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=_SALT, info=info.encode()).derive(self._secret.reveal())
-
-
-def master_secret_of(identity: IdentitySettings) -> MasterSecret:
-    """Give the secret that a fleet's keys are derived from at present."""
-    return MasterSecret(identity.master_secret, identity.kept_keys)

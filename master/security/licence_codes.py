@@ -81,7 +81,7 @@ class LicenceCodes:
         return ParsedCode(body[2:10].hex(), body[1], expires_at)
 
     def hash(self, text: str) -> bytes:
-        """Give the keyed hash that the ledger keeps instead of the code."""
+        """Return the keyed hash that the ledger keeps instead of the code."""
         return hmac.digest(self._hash_key, _normalise(text).encode(), "sha256")
 
     def _mac(self, body: bytes) -> bytes:

@@ -19,7 +19,7 @@ class SecretsFile:
         self._path = path
 
     def read(self, name: str) -> Secret[str] | None:
-        """Give a value; None when it is not in the file."""
+        """Return a value; None when it is not in the file."""
         value = dotenv_values(self._path).get(name) if self._path.exists() else None
         return Secret(value) if value else None
 

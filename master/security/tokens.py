@@ -14,7 +14,7 @@ _HINT = "copy it from the Bot page of the application in Discord's developer por
 
 
 def check_token_format(token: str) -> int:
-    """Give the Discord user id that a bot token begins with.
+    """Return the Discord user id that a bot token begins with.
 
     Raises
     ------

@@ -5,30 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from master.configuration.settings import ENV_NAME, Settings
 from master.ledger.database import Ledger
-from master.security.derivation import MasterSecret, master_secret_of
+from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
 from master.security.vault import TokenVault
-from master.services.actors import Operators
-from master.services.alerts import Announcer
-from master.services.auditing import Auditor
-from master.services.bookkeeping import Bookkeeping
-from master.services.directory import NodeDirectory
-from master.services.error_reports import ErrorReports
-from master.services.fleet import Fleet
-from master.services.handover import Handover
-from master.services.identity import TokenInspector
-from master.services.launching import Launcher
-from master.services.licensing import Licensing
-from master.services.onboarding import Onboarding
-from master.services.process_journal import ProcessJournal
-from master.services.pulse_snapshots import PulseSnapshots
-from master.services.recollection import Memory
-from master.services.retention import Retention
-from master.services.rotation import SecretRotation
-from master.services.verification import Verification
-from master.settings import ENV_NAME, Settings
+from master.services.core.actors import Operators
+from master.services.core.alerts import Announcer
+from master.services.core.auditing import Auditor
+from master.services.core.directory import NodeDirectory
+from master.services.core.keys import master_secret_of
+from master.services.core.ledger_cache import LedgerCache
+from master.services.fleet.fleet import Fleet
+from master.services.fleet.launching import Launcher
+from master.services.fleet.process_journal import ProcessJournal
+from master.services.fleet.pulse_snapshots import PulseSnapshots
+from master.services.healing.error_reports import ErrorReports
+from master.services.onboarding.identity import TokenInspector
+from master.services.onboarding.saga import Onboarding
+from master.services.trust.handover import Handover
+from master.services.trust.licensing import Licensing
+from master.services.trust.rotation import SecretRotation
+from master.services.trust.verification import Verification
+from master.services.upkeep.ledger_admin import LedgerAdmin
+from master.services.upkeep.retention import Retention
 from master.supervision.clock import Clock
 from master.supervision.limits import Cgroups, OomWitness
 from master.supervision.logs import NodeLogs
@@ -55,11 +56,11 @@ class Services:
     onboarding: Onboarding
     licensing: Licensing
     verification: Verification
-    bookkeeping: Bookkeeping
+    ledger_admin: LedgerAdmin
     retention: Retention
     rotation: SecretRotation
     handover: Handover
-    memory: Memory
+    ledger_cache: LedgerCache
     snapshots: PulseSnapshots
     merging: PageMerging
 
@@ -88,7 +89,7 @@ def build_services(
     previous = settings.identity.previous_secret
     vault = TokenVault(secret)
     directory = NodeDirectory()
-    memory = Memory(settings.memory_path, directory, ledger.chain, secret)
+    ledger_cache = LedgerCache(settings.ledger_cache_path, directory, ledger.chain, secret)
     operators = Operators(settings.operators)
     announcer = Announcer(clock)
     auditor = Auditor(ledger, ledger.chain, clock, operators)
@@ -118,7 +119,7 @@ def build_services(
         secret=secret,
         ledger=ledger,
         directory=directory,
-        memory=memory,
+        ledger_cache=ledger_cache,
         supervisor=supervisor,
         licensing=licensing,
         announcer=announcer,
@@ -137,14 +138,14 @@ def build_services(
         logs=logs,
         current=directory.get,
         master_user_id=discord.user_id,
-        memory=memory,
+        ledger_cache=ledger_cache,
         cgroups=cgroups,
     )
     fleet = Fleet(
         settings=settings,
         ledger=ledger,
         directory=directory,
-        memory=memory,
+        ledger_cache=ledger_cache,
         supervisor=supervisor,
         launcher=launcher,
         logs=logs,
@@ -180,7 +181,7 @@ def build_services(
         onboarding=onboarding,
         licensing=licensing,
         verification=verification,
-        bookkeeping=Bookkeeping(settings, ledger, secret, clock, head=memory.audit_head),
+        ledger_admin=LedgerAdmin(settings, ledger, secret, clock, head=ledger_cache.audit_head),
         retention=Retention(ledger, settings.retention, clock),
         rotation=SecretRotation(settings, ledger, auditor, clock),
         handover=Handover(
@@ -190,7 +191,7 @@ def build_services(
             verification=verification,
             patience_s=settings.handshake.key_handover_s,
         ),
-        memory=memory,
+        ledger_cache=ledger_cache,
         snapshots=PulseSnapshots(ledger, supervisor, clock),
         merging=merging,
     )

@@ -11,11 +11,11 @@ class Clock(Protocol):
     """What time it is."""
 
     def monotonic(self) -> float:
-        """Give seconds that never go backwards."""
+        """Return seconds that never go backwards."""
         ...
 
     def now(self) -> datetime:
-        """Give the present moment, aware, in UTC."""
+        """Return the present moment, aware, in UTC."""
         ...
 
 
@@ -23,9 +23,9 @@ class SystemClock:
     """The computer's own clock."""
 
     def monotonic(self) -> float:
-        """Give seconds that never go backwards."""
+        """Return seconds that never go backwards."""
         return time.monotonic()
 
     def now(self) -> datetime:
-        """Give the present moment, aware, in UTC."""
+        """Return the present moment, aware, in UTC."""
         return datetime.now(UTC)

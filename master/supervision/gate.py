@@ -29,7 +29,7 @@ class StartGate:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
 
     async def enter(self, priority: int) -> Callable[[], None]:
-        """Wait for a place; gives what leaves it again, which happens by itself when patience is at its end.
+        """Wait for a place; returns what leaves it again, which happens by itself when patience is at its end.
 
         Parameters
         ----------

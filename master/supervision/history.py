@@ -62,7 +62,7 @@ class Ring:
         self._filled = min(self._filled + missed, self._slots)
 
     def read(self) -> tuple[list[float], list[float]]:
-        """Give CPU (percent of a core) and memory (RSS in MiB), oldest first."""
+        """Return CPU (percent of a core) and memory (RSS in MiB), oldest first."""
         numbers = [number % self._slots for number in range(self._at - self._filled + 1, self._at + 1)]
         return [round(self._cpu[n], 2) for n in numbers], [round(self._rss[n], 2) for n in numbers]
 

@@ -29,7 +29,7 @@ class Cgroups:
         self._oom_kills: dict[str, int] = {}
 
     def place(self, node_id: str, *, memory_bytes: int, cpu_weight: int) -> Path | None:
-        """Make a node's cgroup with its limits; gives its ``cgroup.procs``, or None when that cannot be.
+        """Make a node's cgroup with its limits; returns its ``cgroup.procs``, or None when that cannot be.
 
         Parameters
         ----------
@@ -63,7 +63,7 @@ class Cgroups:
 
 
 def find_cgroups(root: Path = CGROUP_ROOT, own: Path = Path("/proc/self/cgroup")) -> Cgroups | None:
-    """Give the cgroup that the master may divide among its nodes; None without one (version 1, no delegation)."""
+    """Return the cgroup that the master may divide among its nodes; None without one (version 1, no delegation)."""
     try:
         lines = own.read_text().splitlines()
         path = next(line.removeprefix("0::").lstrip("/") for line in lines if line.startswith("0::"))

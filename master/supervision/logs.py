@@ -37,7 +37,7 @@ class NodeLogs:
         self._warned = False
 
     def paths(self, name: str) -> tuple[Path, Path]:
-        """Give the files of a node's standard output and standard error."""
+        """Return the files of a node's standard output and standard error."""
         return self._folder / f"{name}.out.log", self._folder / f"{name}.err.log"
 
     def rotate(self, names: list[str]) -> None:
@@ -94,7 +94,7 @@ class NodeLogs:
             log.error("log %s cannot be rotated, %s", path.name, remedy, extra={"why": error.strerror})
 
     def tail(self, name: str, *, lines: int = 20, max_bytes: int = 8_192) -> list[str]:
-        """Give the last lines of a node's standard error, or of its output when there are none."""
+        """Return the last lines of a node's standard error, or of its output when there are none."""
         for path in reversed(self.paths(name)):
             try:
                 with path.open("rb") as stream:

@@ -85,7 +85,7 @@ class PageMerging:
         return self._enabled and os.access(self._ksm / "run", os.W_OK)
 
     def saved_bytes(self) -> int | None:
-        """Give what merging saves on this box now, in bytes; None when the kernel cannot or nothing is marked."""
+        """Return what merging saves on this box now, in bytes; None when the kernel cannot or nothing is marked."""
         if not self._enabled:
             return None
         try:
@@ -123,7 +123,7 @@ class PageMerging:
         return True
 
     async def _pass(self) -> int:
-        """Let the kernel scan a few times; gives what that saved, in bytes."""
+        """Let the kernel scan a few times; returns what that saved, in bytes."""
         # Looked at each time: an operator may hand it over later. And somebody else may have it run, for us too.
         if not self.may_drive or self._read("run") == 1:
             return 0

@@ -16,7 +16,7 @@ _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) rw-p \S+ \S+ 0 *(\[heap\])?")
 
 
 def collapse() -> int:
-    """Put the private memory that this process has into huge pages where it fits; gives the bytes of what had room.
+    """Put the private memory that this process has into huge pages where it fits; returns the bytes of what had room.
 
     A fork copies, and a process that ends takes apart, one entry for each page: with less of them both take less time.
     By madvise(2) MADV_COLLAPSE, which needs Linux 6.1; elsewhere nothing happens.
@@ -40,7 +40,7 @@ def mark_mappings() -> bool:
 
 
 def _mappings() -> list[tuple[int, int]]:
-    """Give the writable private mappings that are no file's: where each begins, and its bytes (proc_pid_maps(5))."""
+    """Return the writable private mappings that are no file's: where each begins, and its bytes (proc_pid_maps(5))."""
     found = filter(None, map(_MAPPING.fullmatch, Path("/proc/self/maps").read_text().splitlines()))
     return [(start := int(match[1], 16), int(match[2], 16) - start) for match in found]
 

@@ -96,7 +96,7 @@ class NodeProcess:
     pidfd
         Of that very process, opened before anybody could reap it; it is closed here.
     boot
-        What the process waits for; see :meth:`let_go`.
+        What the process waits for; see :meth:`release`.
     bounded_output
         It keeps its log to a rate by itself; what somebody else started, or runs foreign code alone, does not.
 
@@ -167,8 +167,8 @@ class NodeProcess:
             self.kill_group(signal.SIGKILL)
         self.exited.set_result(report)
 
-    def let_go(self) -> None:
-        """Give the process its boot document, now that it is on record."""
+    def release(self) -> None:
+        """Return the process its boot document, now that it is on record."""
         if self._boot is not None:
             self._boot.release()
 

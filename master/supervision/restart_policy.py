@@ -6,7 +6,7 @@ import random
 from collections import deque
 from dataclasses import dataclass
 
-from master.settings import SupervisionSettings
+from master.configuration.settings import SupervisionSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,13 @@ class RestartPolicy:
     ----------
     settings
         Delays, factor, cap, jitter, window.
-    chance
+    rng
         Source of the jitter; not shared with a process that was forked.
     """
 
-    def __init__(self, settings: SupervisionSettings, chance: random.Random) -> None:
+    def __init__(self, settings: SupervisionSettings, rng: random.Random) -> None:
         self._settings = settings
-        self._random = chance
+        self._rng = rng
         self._failures = 0
         self._exits: deque[float] = deque()
         self._exits_today: deque[float] = deque(maxlen=DAILY_EXITS + 1)
@@ -100,4 +100,4 @@ class RestartPolicy:
 
     def _jittered(self, delay_s: float) -> float:
         spread = self._settings.backoff_jitter
-        return delay_s * self._random.uniform(1 - spread, 1 + spread)
+        return delay_s * self._rng.uniform(1 - spread, 1 + spread)

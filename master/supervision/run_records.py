@@ -60,7 +60,7 @@ class RunRecords:
         return os.open(self._folder / node_id, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def read(self, node_id: str) -> RunRecord | None:
-        """Give the process on record; None when there is none, or the record is damaged."""
+        """Return the process on record; None when there is none, or the record is damaged."""
         try:
             return msgspec.json.decode((self._folder / node_id).read_bytes(), type=RunRecord)
         except (OSError, msgspec.MsgspecError):

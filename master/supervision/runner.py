@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from master.configuration.settings import SupervisionSettings
 from master.errors import FleetError
-from master.settings import SupervisionSettings
 from master.supervision.clock import Clock
 from master.supervision.errors import FolderMissing, SpawnFailed, StartDeferred
 from master.supervision.gate import StartGate
@@ -37,21 +37,21 @@ _HOLDS_UP = frozenset({NodeState.STOPPED, NodeState.STARTING, NodeState.STOPPING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class RunnerContext:
     """What all runners share.
 
     Parameters
     ----------
     find
-        Gives the runner of the node with that name; None when there is none.
+        Returns the runner of the node with that name; None when there is none.
     last_lines
-        Gives the end of a node's log.
+        Returns the end of a node's log.
     """
 
     spawner: Spawner
     settings: SupervisionSettings
     clock: Clock
-    chance: random.Random
+    rng: random.Random
     gate: StartGate
     records: RunRecords
     oom: OomWitness
@@ -66,7 +66,7 @@ class Runner:
     Requests (``start``, ``stop``, ``restart``, ``kill``) set what is wanted, wake the loop, and wait until it is so.
     """
 
-    def __init__(self, spec: NodeSpec, surroundings: Surroundings) -> None:
+    def __init__(self, spec: NodeSpec, context: RunnerContext) -> None:
         self.spec = spec
         self.state = NodeState.STOPPED
         self.process: NodeProcess | None = None
@@ -78,10 +78,10 @@ class Runner:
         self.last_exit = ""
         self.detail = ""
         self.next_start_at: float | None = None
-        self._around = surroundings
-        self._settings = surroundings.settings
-        self._clock = surroundings.clock
-        self._policy = RestartPolicy(surroundings.settings, surroundings.chance)
+        self._context = context
+        self._settings = context.settings
+        self._clock = context.clock
+        self._policy = RestartPolicy(context.settings, context.rng)
         self._leave_gate: Callable[[], None] = lambda: None
         self._urgent = False
         """A node that had been ready and ended by itself: its successor is not made to wait for anybody."""
@@ -269,7 +269,7 @@ class Runner:
         """Wait for those that come first; True when none is left to wait for."""
         if self._urgent:
             return True
-        others = (self._around.find(name) for name in self.spec.after)
+        others = (self._context.find(name) for name in self.spec.after)
         first = next((other for other in others if other is not None and other is not self and other.holds_up), None)
         if first is None:
             self._held_up = False
@@ -287,7 +287,7 @@ class Runner:
         """Wait for a place among those that start; False when the start is no longer wanted."""
         if self._urgent:
             return True
-        entering = asyncio.ensure_future(self._around.gate.enter(self.spec.priority))
+        entering = asyncio.ensure_future(self._context.gate.enter(self.spec.priority))
         try:
             while self._wanted and not entering.done():
                 await self._sleep(None, entering)
@@ -305,9 +305,9 @@ class Runner:
             return
         try:
             request = await self.spec.build()
-            process = await self._around.spawner.spawn(request)
+            process = await self._context.spawner.spawn(request)
             try:
-                await asyncio.to_thread(self._around.records.note, self.spec.node_id, process.pid, process.started_at)
+                await asyncio.to_thread(self._context.records.note, self.spec.node_id, process.pid, process.started_at)
             except OSError as error:
                 # Off the record it might be started a second time: its document stays shut, and it ends.
                 process.kill_group(signal.SIGKILL)
@@ -324,7 +324,7 @@ class Runner:
             self._take_failure(error)
             return
         self.process = process
-        process.let_go()
+        process.release()
         self._failures, self._failure = 0, None
         self._begin("")
 
@@ -482,9 +482,9 @@ class Runner:
     def _explain(self, report: ExitReport) -> str:
         """Say whether an end that nobody asked for was one for want of memory; empty when it was not."""
         if report.signal == signal.SIGKILL:
-            return self._around.oom.explain(self.spec.node_id)
+            return self._context.oom.explain(self.spec.node_id)
         limit = self.spec.memory_hard_limit_bytes
-        if limit and report.exit_code and any(map(_is_memory_error, self._around.last_lines(self.spec.name)[-3:])):
+        if limit and report.exit_code and any(map(_is_memory_error, self._context.last_lines(self.spec.name)[-3:])):
             return f"out of memory: it needs more than its hard limit of {limit >> 20} MB"
         return ""
 
@@ -498,7 +498,7 @@ class Runner:
             self._notify()
             return
         self.next_start_at = now + decision.delay_s
-        last = next((line for line in reversed(self._around.last_lines(self.spec.name)) if line.strip()), "")
+        last = next((line for line in reversed(self._context.last_lines(self.spec.name)) if line.strip()), "")
         self.detail = f"{why}; {decision.reason}" + (f"; last line: {last.strip()[:300]}" if last else "")
         if decision.quarantined:
             newly = self.state is not NodeState.QUARANTINED
@@ -574,7 +574,7 @@ class Runner:
     ) -> None:
         if pid is None and self.process is not None:
             pid = self.process.pid
-        self._around.on_event(
+        self._context.on_event(
             ProcessEvent(
                 node_id=self.spec.node_id,
                 kind=kind,

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from master.configuration.settings import SupervisionSettings
 from master.errors import FleetError
-from master.settings import SupervisionSettings
 from master.supervision.clock import Clock
 from master.supervision.details import Details, read_details
 from master.supervision.errors import NotSupervised, StateTimedOut
@@ -22,7 +22,7 @@ from master.supervision.limits import OomWitness
 from master.supervision.logs import NodeLogs
 from master.supervision.process import Usage
 from master.supervision.run_records import RunRecord, RunRecords
-from master.supervision.runner import OVER_MEMORY_LIMIT, Runner, Surroundings
+from master.supervision.runner import OVER_MEMORY_LIMIT, Runner, RunnerContext
 from master.supervision.spawner import Spawner
 from master.supervision.specification import NodeSpec, Pulse
 from master.supervision.states import NodeState, ProcessEvent
@@ -96,17 +96,17 @@ class Supervisor:
         clock: Clock,
         on_event: Callable[[ProcessEvent], None],
         oom: OomWitness | None = None,
-        chance: random.Random | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         self._logs = logs
         self._clock = clock
         self._records = records
         self._oom = oom or OomWitness(None)
-        self._around = Surroundings(
+        self._context = RunnerContext(
             spawner=spawner,
             settings=settings,
             clock=clock,
-            chance=chance or random.Random(),  # noqa: S311 - jitter, not a secret
+            rng=rng or random.Random(),  # noqa: S311 - jitter, not a secret
             gate=StartGate(settings.concurrent_starts),
             records=records,
             oom=self._oom,
@@ -198,7 +198,7 @@ class Supervisor:
         if spec.node_id in self._runners:
             self._runners[spec.node_id].spec = spec
             return
-        runner = Runner(spec, self._around)
+        runner = Runner(spec, self._context)
         self._runners[spec.node_id] = runner
         self._launch(runner)
 
@@ -235,7 +235,7 @@ class Supervisor:
         self._runner(node_id).release()
 
     def recorded(self, node_id: str) -> RunRecord | None:
-        """Give the process that was last put on record for a node, whether it runs or not."""
+        """Return the process that was last put on record for a node, whether it runs or not."""
         return self._records.read(node_id)
 
     def adopt(self, node_id: str, pid: int, pid_started_at: float) -> bool:
@@ -275,7 +275,7 @@ class Supervisor:
         self._runner(node_id).take_pulse(pulse)
 
     def pid_of(self, node_id: str) -> int | None:
-        """Give the pid of a node's process."""
+        """Return the pid of a node's process."""
         process = self._runner(node_id).process
         return None if process is None else process.pid
 
@@ -284,11 +284,11 @@ class Supervisor:
         self._looked_at = time.monotonic()
 
     def snapshot(self) -> list[NodeView]:
-        """Give all nodes as they are now."""
+        """Return all nodes as they are now."""
         return [self._view(runner) for runner in self._runners.values()]
 
     def view(self, node_id: str) -> NodeView:
-        """Give one node as it is now."""
+        """Return one node as it is now."""
         return self._view(self._runner(node_id))
 
     def _view(self, runner: Runner) -> NodeView:
@@ -319,7 +319,7 @@ class Supervisor:
         )
 
     def history(self, node_id: str) -> NodeHistory:
-        """Give what a node used in the last minutes and hours."""
+        """Return what a node used in the last minutes and hours."""
         self._runner(node_id)
         return self._histories.get(node_id) or NodeHistory()
 
@@ -335,7 +335,7 @@ class Supervisor:
             sample.details_at = 0.0
 
     def _sample(self, runner: Runner) -> _Sample | None:
-        """Give the last sample of a node's present process; taken now when there is none yet."""
+        """Return the last sample of a node's present process; taken now when there is none yet."""
         sample = self._samples.get(runner.spec.node_id)
         if sample is None or runner.process is None or sample.pid != runner.process.pid:
             return self._take_sample(runner, time.monotonic())

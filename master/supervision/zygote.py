@@ -32,14 +32,14 @@ from typing import Literal, NoReturn
 import msgspec
 import setproctitle
 
-from handshake.output import LineStream, OutputLimit
 from master.supervision.pages import allow_merging, collapse
+from nodekit.output import LineStream, OutputLimit
 
 MERGE_MEMORY = "--merge-memory"
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_DESCRIPTORS = 8
 _ROUNDS = 3
-"""Rehearsals before the first fork: what adapts while running needs a few."""
+"""Warm-ups before the first fork: what adapts while running needs a few."""
 _SPARE_AFTER_MS = 20
 """A spare child is forked once nothing was asked for this long: a fleet's start must not fork twice as often."""
 
@@ -86,13 +86,13 @@ class Zygote:
     ----------
     control
         A SOCK_SEQPACKET socket to the master.
-    rehearsals
+    warmups
         What the spare child does before it waits.
     """
 
-    def __init__(self, control: socket.socket, rehearsals: Sequence[Callable[[], None]] = ()) -> None:
+    def __init__(self, control: socket.socket, warmups: Sequence[Callable[[], None]] = ()) -> None:
         self._control = control
-        self._rehearsals = rehearsals
+        self._rehearsals = warmups
         self._wake_read, self._wake_write = os.pipe()
         for descriptor in (self._wake_read, self._wake_write):
             os.set_blocking(descriptor, False)
@@ -259,13 +259,13 @@ class _Spare:
         self._control.close()
 
 
-def _wait_for_work(control: socket.socket, rehearsals: Sequence[Callable[[], None]]) -> NoReturn:
+def _wait_for_work(control: socket.socket, warmups: Sequence[Callable[[], None]]) -> NoReturn:
     """Be the spare child: wait for a request and become that node; end when the zygote does."""
     try:
         setproctitle.setproctitle("fleet: spare")
         # Writes, ahead of time, to pages that the node will write to: they are its own by then.
-        for rehearse in rehearsals:
-            rehearse()
+        for warm_up in warmups:
+            warm_up()
         payload, descriptors, _, _ = socket.recv_fds(control, MAX_MESSAGE_BYTES, MAX_DESCRIPTORS)
         control.close()
         if payload:
@@ -333,7 +333,7 @@ def _open_streams(bytes_s: int) -> None:
 
 
 def _run(entry: str) -> int:
-    """Run the node's entry file as ``python entry`` would, with its cached bytecode; gives its exit code."""
+    """Run the node's entry file as ``python entry`` would, with its cached bytecode; returns its exit code."""
     path = os.path.abspath(entry)
     try:
         code = importlib.machinery.SourceFileLoader("__main__", path).get_code("__main__")
@@ -366,22 +366,22 @@ def main() -> None:
     """
     gc.disable()
     control = socket.socket(fileno=int(sys.argv[1]))
-    rehearsals = []
+    warmups = []
     for argument in sys.argv[2:]:
         if argument == MERGE_MEMORY:
             allow_merging()
         elif argument.endswith("()"):
             module, _, function = argument.removesuffix("()").rpartition(".")
-            rehearsals.append(getattr(importlib.import_module(module), function))
+            warmups.append(getattr(importlib.import_module(module), function))
         else:
             importlib.import_module(argument)
-    for rehearse in _ROUNDS * rehearsals:
-        rehearse()
+    for warm_up in _ROUNDS * warmups:
+        warm_up()
     setproctitle.setproctitle("fleet: zygote")
     # Not collected first: the holes that a collection leaves would be filled, and so copied, by every node.
     gc.freeze()
     collapse()
-    Zygote(control, rehearsals).serve()
+    Zygote(control, warmups).serve()
 
 
 if __name__ == "__main__":

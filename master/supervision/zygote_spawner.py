@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 import handshake
+import nodekit
 from master.supervision.errors import FolderMissing, SpawnFailed
 from master.supervision.process import ExitReport, NodeProcess
 from master.supervision.spawner import (
@@ -35,13 +36,13 @@ PRELOAD = (
     "discord",
     "discord.ext.commands",
     "aiohttp",
-    "handshake.endpoints",
+    "nodekit.endpoints",
     "handshake.manifest",
-    "handshake.node",
-    "handshake.reports",
-    "handshake.identify_budget",
-    "handshake.resumption",
-    "handshake.rehearsal.rehearse()",
+    "nodekit.link",
+    "nodekit.reports",
+    "nodekit.identify_budget",
+    "nodekit.resumption",
+    "nodekit.warmup.warm_up()",
 )
 """What nodes import anyway, and what is expensive to: 0.2 CPU-seconds and 25 MB each when they do it alone."""
 WARM_TIMEOUT_S = 30.0
@@ -147,7 +148,7 @@ class _Connection:
             ticket.set_exception(SpawnFailed(f"the zygote could not fork: {answer.problem}"))
 
     async def fork(self, request: SpawnRequest, inherit: tuple[str, ...], descriptors: list[int]) -> _Forked:
-        """Ask for a fork; gives the pid, a pidfd, and what will tell how it ends.
+        """Ask for a fork; returns the pid, a pidfd, and what will tell how it ends.
 
         Raises
         ------
@@ -180,7 +181,7 @@ class _Connection:
             raise ZygoteGone(f"the zygote did not answer ({type(error).__name__})") from error
 
     def watch(self, forked: _Forked, boot: BootPipe, *, bounded_output: bool) -> NodeProcess:
-        """Give the process that was forked."""
+        """Return the process that was forked."""
         process = NodeProcess(forked.pid, forked.report, pidfd=forked.pidfd, boot=boot, bounded_output=bounded_output)
         if not forked.report.done():
             self._processes[forked.pid] = process
@@ -229,7 +230,7 @@ class ZygoteSpawner:
     environment
         What the zygote itself may see; nothing secret.
     libraries
-        Gives the folders and files that an upgrade of what nodes import writes to.
+        Returns the folders and files that an upgrade of what nodes import writes to.
     look_every_s
         How often they are looked at, at most.
     merge_memory
@@ -365,14 +366,14 @@ class ZygoteSpawner:
 
 
 def library_folders() -> list[Path]:
-    """Give the folders and files that an upgrade of what nodes import writes to.
+    """Return the folders and files that an upgrade of what nodes import writes to.
 
     An installer adds and removes a ``.dist-info`` folder in site-packages, which changes that folder's own time.
     """
     found = (importlib.util.find_spec(name) for name in ("discord", "msgspec"))
     folders = {Path(spec.origin).parents[1] for spec in found if spec is not None and spec.origin}
-    own = Path(handshake.__file__).parent
-    return [*sorted(folders), own, *sorted(own.glob("*.py"))]
+    own = [Path(package.__path__[0]) for package in (handshake, nodekit)]
+    return [*sorted(folders), *own, *sorted(path for folder in own for path in folder.glob("*.py"))]
 
 
 def _report_of(answer: Answer) -> ExitReport:

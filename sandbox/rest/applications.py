@@ -11,7 +11,7 @@ from sandbox.rest.call import NO_CONTENT, Call, Created, Routes
 
 
 def _scope(call: Call) -> tuple[int, int | None]:
-    """Give application and guild of the path; an application's commands are its own bot's business only."""
+    """Return application and guild of the path; an application's commands are its own bot's business only."""
     application_id = call.id("application_id")
     if application_id != call.account.application_id:
         raise missing_access()

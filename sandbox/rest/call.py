@@ -37,7 +37,7 @@ class Call:
     gateway_url: str
 
     def id(self, name: str) -> int:
-        """Give an id of the path.
+        """Return an id of the path.
 
         Raises
         ------
@@ -50,11 +50,11 @@ class Call:
         return int(raw)
 
     def text(self, name: str) -> str:
-        """Give a word of the path."""
+        """Return a word of the path."""
         return self.request.match_info[name]
 
     def query(self, name: str, *, default: int, least: int, most: int) -> int:
-        """Give a number of the query.
+        """Return a number of the query.
 
         Raises
         ------

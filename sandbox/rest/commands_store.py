@@ -19,17 +19,17 @@ class CommandStore:
         self._commands: dict[tuple[int, int | None], dict[int, dict[str, Any]]] = {}
 
     def of_scope(self, application_id: int, guild_id: int | None) -> list[dict[str, Any]]:
-        """Give the commands of one scope."""
+        """Return the commands of one scope."""
         return list(self._commands.get((application_id, guild_id), {}).values())
 
     def visible(self, application_id: int, guild_id: int | None) -> list[dict[str, Any]]:
-        """Give what a person in a guild can use; a guild's command hides a global one of the same name."""
+        """Return what a person in a guild can use; a guild's command hides a global one of the same name."""
         own = self.of_scope(application_id, guild_id) if guild_id is not None else []
         names = {(command["name"], command["type"]) for command in own}
         return own + [c for c in self.of_scope(application_id, None) if (c["name"], c["type"]) not in names]
 
     def get(self, application_id: int, guild_id: int | None, command_id: int) -> dict[str, Any]:
-        """Give one command.
+        """Return one command.
 
         Raises
         ------

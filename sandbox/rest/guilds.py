@@ -30,7 +30,7 @@ def _member(guild: Guild, user_id: int) -> Member:
 
 
 def _role_below(call: Call, guild: Guild, role_id: int) -> Role:
-    """Give a role that the bot may hand out: below its own highest one."""
+    """Return a role that the bot may hand out: below its own highest one."""
     role = guild.roles.get(role_id)
     if role is None:
         raise unknown("role")

@@ -138,7 +138,7 @@ async def unpin(call: Call) -> Any:
 
 
 def _emoji(call: Call) -> str:
-    """Give the emoji of the path.
+    """Return the emoji of the path.
 
     Raises
     ------

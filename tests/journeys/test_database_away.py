@@ -16,7 +16,7 @@ import pytest
 from master.control.protocol import AuditParams, LedgerParams, NoParams
 from master.demonstration.stage import Stage
 from master.errors import FleetError
-from master.services.views import AuditView, LedgerStatus, Soundness
+from master.services.core.views import AuditView, LedgerStatus, Soundness
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -18,7 +18,7 @@ from handshake.signing import NodeKey, Signer
 from master.control.client import NoMaster, RemoteError
 from master.control.protocol import NamesParams
 from master.demonstration.stage import EventTap, Stage
-from master.services.views import ActionResult, FleetStatus
+from master.services.core.views import ActionResult, FleetStatus
 
 pytestmark = pytest.mark.timeout(120)
 

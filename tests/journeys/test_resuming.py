@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from handshake.identify_budget import DAILY_IDENTIFIES
 from master.control.protocol import RegisterParams
 from master.demonstration.stage import EventTap, Stage
-from master.services.views import Registered
+from master.services.core.views import Registered
+from nodekit.identify_budget import DAILY_IDENTIFIES
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -21,7 +21,7 @@ from handshake.transports.local import LocalClient
 from master.control.protocol import NoParams
 from master.demonstration.stage import Stage
 from master.security.derivation import MasterSecret, check_master_secret, new_master_secret
-from master.services.views import Soundness
+from master.services.core.views import Soundness
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -12,7 +12,7 @@ import pytest
 
 from master.control.protocol import NodeParams, RegisterParams, RollParams
 from master.demonstration.stage import EventTap, Stage
-from master.services.views import ActionResult, NodeHistoryView, Registered
+from master.services.core.views import ActionResult, NodeHistoryView, Registered
 
 pytestmark = pytest.mark.timeout(120)
 

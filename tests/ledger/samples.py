@@ -7,9 +7,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from master.ledger import handshake_events
 from master.ledger.identifiers import first_ulid_of
-from master.ledger.records import HandshakeEvent
+from master.ledger.rows import handshake_events
+from master.ledger.rows.records import HandshakeEvent
 
 
 def an_event(number: int, node_id: str, *, at: datetime) -> HandshakeEvent:
@@ -27,7 +27,7 @@ def an_event(number: int, node_id: str, *, at: datetime) -> HandshakeEvent:
 
 
 def events(count: int, node_id: str, *, at: datetime) -> Callable[[Connection], None]:
-    """Give what writes that many events."""
+    """Return what writes that many events."""
 
     def write(connection: Connection) -> None:
         for number in range(count):

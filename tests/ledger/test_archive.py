@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from handshake.redaction import Secret
-from master.ledger import audit, nodes, tokens
+from master.configuration.settings import DatabaseSettings, IdentitySettings, Settings
 from master.ledger.archive import check_archive
 from master.ledger.database import Ledger
 from master.ledger.errors import ArchiveRefused
-from master.ledger.records import Outcome
+from master.ledger.rows import audit, nodes, tokens
+from master.ledger.rows.records import Outcome
 from master.security.derivation import MasterSecret, check_master_secret, new_master_secret
-from master.services.bookkeeping import BACKUPS_KEPT, Bookkeeping
-from master.services.restoring import import_into, restore
-from master.settings import DatabaseSettings, IdentitySettings, Settings
+from master.services.upkeep.ledger_admin import BACKUPS_KEPT, LedgerAdmin
+from master.services.upkeep.restoring import import_into, restore
 from tests.conftest import TurnableClock
 from tests.ledger.samples import events
 from tests.ledger.test_database import NOW, a_node
@@ -48,8 +48,8 @@ def settings_at(folder: Path, secret: str) -> Settings:
     )
 
 
-def books_of(settings: Settings, ledger: Ledger, clock: TurnableClock) -> Bookkeeping:
-    return Bookkeeping(settings, ledger, MasterSecret(settings.identity.master_secret), clock)
+def books_of(settings: Settings, ledger: Ledger, clock: TurnableClock) -> LedgerAdmin:
+    return LedgerAdmin(settings, ledger, MasterSecret(settings.identity.master_secret), clock)
 
 
 async def filled(settings: Settings) -> Ledger:

@@ -21,16 +21,16 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.schema import CreateTable
 
 from handshake.redaction import Secret
+from master.configuration.settings import DatabaseSettings
 from master.errors import FleetError
-from master.ledger import audit, error_events, handshake_events, licences, nodes, tokens
-from master.ledger.audit import AuditChain, AuditHead
 from master.ledger.database import Ledger
-from master.ledger.entries import Wanted
 from master.ledger.errors import Conflict, LedgerCorrupt, LedgerError, LedgerReadOnly, LedgerTooNew, LedgerUnavailable
-from master.ledger.migrations import HEAD_REVISION, alembic_config, migrate
-from master.ledger.records import DesiredState, ErrorEvent, HandshakeEvent, Lifecycle, Node, Outcome
-from master.ledger.tables import audit_log, metadata
-from master.settings import DatabaseSettings
+from master.ledger.rows import audit, error_events, handshake_events, licences, nodes, tokens
+from master.ledger.rows.audit import AuditChain, AuditHead
+from master.ledger.rows.records import DesiredState, ErrorEvent, HandshakeEvent, Lifecycle, Node, Outcome
+from master.ledger.schema.migrations import HEAD_REVISION, alembic_config, migrate
+from master.ledger.schema.tables import audit_log, metadata
+from master.ledger.writer.entries import Wanted
 
 NOW = datetime(2026, 11, 21, 1, 2, 3, 456000, tzinfo=UTC)
 
@@ -103,7 +103,7 @@ async def test_what_was_posted_is_written_when_the_ledger_closes(ledger_settings
     await ledger.write(lambda c: nodes.insert(c, a_node()))
     for number in range(500):
         desired = DesiredState.RUNNING if number % 2 else DesiredState.STOPPED
-        ledger.post(Wanted(node_id="01A", desired=desired, at=NOW))
+        ledger.write_soon(Wanted(node_id="01A", desired=desired, at=NOW))
     await ledger.close()
     again = await Ledger.open(ledger_settings)
     node = await again.read(lambda c: nodes.get(c, "01A"))

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from master.ledger import nodes
+from master.configuration.settings import DatabaseSettings
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError, LedgerReadOnly, LedgerRetryable, LedgerUnavailable
 from master.ledger.odbc import MICROSOFT, explain_odbc, find_driver, sql_state_of
-from master.settings import DatabaseSettings
+from master.ledger.rows import nodes
 from tests.ledger.test_database import a_node
 
 

@@ -24,19 +24,19 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from handshake.redaction import Secret
-from master.ledger import audit, handshake_events, nodes, tokens
+from master.configuration.settings import DatabaseSettings
 from master.ledger.database import Ledger
 from master.ledger.engine import explain, make_engine, make_pool
-from master.ledger.entries import apply
 from master.ledger.errors import LedgerError, LedgerRetryable, LedgerUnavailable
 from master.ledger.odbc import check_driver, driver_here, wheel_folder
-from master.ledger.records import HandshakeEvent
-from master.ledger.spool import Spool
-from master.ledger.tables import nodes as nodes_table
-from master.ledger.writing import Away, Writer
-from master.settings import DatabaseSettings
+from master.ledger.rows import audit, handshake_events, nodes, tokens
+from master.ledger.rows.records import HandshakeEvent
+from master.ledger.schema.tables import nodes as nodes_table
+from master.ledger.writer.entries import apply
+from master.ledger.writer.queue import Away, Writer
+from master.ledger.writer.spool import Spool
 from tests.ledger.test_database import NOW, a_node
-from tests.ledger.test_spool import CHAIN, action, refusal, step
+from tests.ledger.writer.test_spool import CHAIN, action, refusal, step
 
 pyodbc = pytest.importorskip("pyodbc", reason="pyodbc or unixODBC is not installed", exc_type=ImportError)
 
@@ -100,7 +100,7 @@ class Running:
             spool=self.spool,
             chain=CHAIN,
             prepare=lambda: None,
-            told=self.told.append,
+            on_change=self.told.append,
         )
         self.writer.start()
 
@@ -251,7 +251,7 @@ async def test_microsofts_driver_takes_our_connection_string_and_a_closed_port_i
     ledger = await Ledger.open(settings, chain=CHAIN, spool_dir=tmp_path / "spool")
     assert ledger.away is not None
     began = time.monotonic()
-    await ledger.keep(action(1))
+    await ledger.write_durable(action(1))
     with pytest.raises(LedgerUnavailable):
         await ledger.read(nodes.list_active)
     assert time.monotonic() - began < 0.9  # nobody waited for a login again

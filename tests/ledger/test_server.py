@@ -11,17 +11,17 @@ import pytest
 from sqlalchemy.engine import URL, make_url
 
 from handshake.redaction import Secret
-from master.ledger import audit, nodes
+from master.configuration.settings import DatabaseSettings
 from master.ledger.archive import check_archive
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerUnavailable
-from master.security.derivation import master_secret_of
-from master.services.restoring import import_into
-from master.settings import DatabaseSettings
+from master.ledger.rows import audit, nodes
+from master.services.core.keys import master_secret_of
+from master.services.upkeep.restoring import import_into
 from tests.conftest import SERVER_URL, TurnableClock
 from tests.ledger.test_archive import archive, books_of, secret, settings_at
 from tests.ledger.test_database import a_node
-from tests.ledger.test_spool import CHAIN, action
+from tests.ledger.writer.test_spool import CHAIN, action
 
 __all__ = ["archive", "secret"]  # fixtures
 
@@ -97,7 +97,7 @@ async def test_a_server_that_is_cut_off_is_away_and_what_waited_is_applied_once(
     ledger = await Ledger.open(settings, chain=CHAIN, spool_dir=tmp_path / "spool")
     await ledger.write(lambda c: nodes.insert(c, a_node()))
     await wire.cut()
-    await asyncio.gather(*(ledger.keep(action(number), timeout_s=60.0) for number in range(50)))
+    await asyncio.gather(*(ledger.write_durable(action(number), timeout_s=60.0) for number in range(50)))
     assert ledger.away is not None
     with pytest.raises(LedgerUnavailable):
         await ledger.read(nodes.list_active)

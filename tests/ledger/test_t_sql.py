@@ -17,9 +17,9 @@ from sqlalchemy.dialects import mssql
 from sqlalchemy.pool import StaticPool
 from sqlglot import exp
 
-from master.ledger import (
+from master.ledger import archive
+from master.ledger.rows import (
     applied_writes,
-    archive,
     audit,
     duplications,
     error_events,
@@ -32,8 +32,8 @@ from master.ledger import (
     retention,
     tokens,
 )
-from master.ledger.audit import AuditChain
-from master.ledger.records import (
+from master.ledger.rows.audit import AuditChain
+from master.ledger.rows.records import (
     DesiredState,
     Duplication,
     ErrorEvent,
@@ -44,7 +44,7 @@ from master.ledger.records import (
     ProcessRecord,
     PulseSnapshot,
 )
-from master.ledger.tables import metadata
+from master.ledger.schema.tables import metadata
 from tests.ledger.test_database import NOW, a_node
 
 REPOSITORIES = (
@@ -134,7 +134,7 @@ def use_everything(c: Connection) -> None:
 
 
 def functions_of(module: ModuleType) -> Iterator[tuple[str, CodeType]]:
-    """Give every function and method of a module that takes a connection."""
+    """Return every function and method of a module that takes a connection."""
     owners = [module, *(found for _, found in inspect.getmembers(module, inspect.isclass))]
     for owner in owners:
         if getattr(owner, "__module__", module.__name__) != module.__name__:

@@ -13,7 +13,7 @@ import discord
 import pytest
 from discord.ext import commands
 
-from handshake.endpoints import apply_endpoints
+from nodekit.endpoints import apply_endpoints
 from sandbox import BotHandle, ChannelHandle, GuildHandle, Person, Sandbox
 
 

@@ -23,7 +23,7 @@ _BAD: list[Any] = [
 
 
 def spoilt(kind: type[msgspec.Struct], good: dict[str, Any]) -> Iterator[Any]:
-    """Give a good body with each of its fields spoilt in each way, and what is no body at all."""
+    """Return a good body with each of its fields spoilt in each way, and what is no body at all."""
     for field in msgspec.structs.fields(kind):
         for bad in _BAD:
             yield {**good, field.encode_name: bad}

@@ -12,13 +12,8 @@ from pathlib import Path
 import pytest
 
 from handshake.redaction import Secret
-from master.discord_rest import DiscordTokenInspector
-from master.ledger.database import Ledger
-from master.security.derivation import check_master_secret, master_secret_of, new_master_secret
-from master.services.actors import Actor
-from master.services.auditing import audit_chain_of
-from master.services.container import DiscordView, Services, build_services
-from master.settings import (
+from master.bot.token_inspector import DiscordTokenInspector
+from master.configuration.settings import (
     ChannelSettings,
     DatabaseSettings,
     DiscordSettings,
@@ -28,6 +23,12 @@ from master.settings import (
     Settings,
     SupervisionSettings,
 )
+from master.ledger.database import Ledger
+from master.security.derivation import check_master_secret, new_master_secret
+from master.services.container import DiscordView, Services, build_services
+from master.services.core.actors import Actor
+from master.services.core.auditing import audit_chain_of
+from master.services.core.keys import master_secret_of
 from master.supervision.clock import SystemClock
 from master.supervision.spawner import PlainSpawner
 from sandbox import BotHandle, Sandbox

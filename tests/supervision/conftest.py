@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from master.settings import SupervisionSettings
+from master.configuration.settings import SupervisionSettings
 from master.supervision.clock import SystemClock
 from master.supervision.logs import NodeLogs
 from master.supervision.run_records import RunRecords

@@ -81,7 +81,7 @@ async def test_a_zygote_killed_mid_fork_starts_nothing_twice(tmp_path: Path) -> 
     await asyncio.sleep(0.05)
     zygote.kill()
     second = await asyncio.wait_for(starting, 20)
-    second.let_go()
+    second.release()
     assert await until_told(tmp_path / "second") == b"the token"
     alive = [p.pid for p in psutil.process_iter() if _cwd(p) == str(tmp_path / "second")]
     assert alive == [second.pid]

@@ -74,7 +74,7 @@ async def test_nodes_of_a_zygote_are_marked_if_that_is_wanted(tmp_path: Path, me
     spawner = ZygoteSpawner(ENVIRONMENT, merge_memory=merge)
     await spawner.warm()
     process = await spawner.spawn(request_for(tmp_path, MARKED))
-    process.let_go()
+    process.release()
     await asyncio.wait_for(process.exited, 20)
     await spawner.close()
     told = json.loads("{" + (tmp_path / "logs" / "atlas.out.log").read_text().partition("{")[2])
@@ -182,7 +182,7 @@ async def test_the_kernel_merges_what_equal_processes_hold(tmp_path: Path) -> No
     merging = PageMerging(tmp_path / "merging", enabled=True, settle_s=0.0, look_s=0.05, scans=6)
     try:
         for number, node in enumerate(nodes):
-            node.let_go()
+            node.release()
             log = tmp_path / "logs" / f"node-{number}.out.log"
             async with asyncio.timeout(10):
                 while not (log.exists() and "here" in log.read_text()):  # noqa: ASYNC110 - another process writes it

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from master.settings import SupervisionSettings
+from master.configuration.settings import SupervisionSettings
 from master.supervision.restart_policy import DAILY_EXITS, RestartPolicy
 
 SETTINGS = SupervisionSettings(

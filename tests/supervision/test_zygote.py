@@ -65,9 +65,9 @@ print(json.dumps({
 """
 
 
-async def told(spawner: ZygoteSpawner, folder: Path, name: str) -> dict[str, object]:
+async def facts_of(spawner: ZygoteSpawner, folder: Path, name: str) -> dict[str, object]:
     process = await spawner.spawn(request_for(folder, TELLS, name=name, boot=b'{"token": "secret"}'))
-    process.let_go()
+    process.release()
     report = await asyncio.wait_for(process.exited, 10)
     assert report.exit_code == 0
     line = (folder / "logs" / f"{name}.out.log").read_text()
@@ -75,7 +75,7 @@ async def told(spawner: ZygoteSpawner, folder: Path, name: str) -> dict[str, obj
 
 
 async def test_a_forked_node_is_a_process_of_its_own(spawner: ZygoteSpawner, tmp_path: Path) -> None:
-    facts = await told(spawner, tmp_path, "atlas")
+    facts = await facts_of(spawner, tmp_path, "atlas")
     environment = dict(facts["environment"])  # type: ignore[call-overload]
     assert environment.pop("FLEET_BOOT_FD").isdecimal()
     assert environment == {"PATH": "/usr/bin:/bin", "GREETING": "hello"}
@@ -91,7 +91,7 @@ async def test_a_forked_node_is_a_process_of_its_own(spawner: ZygoteSpawner, tmp
 
 
 async def test_two_nodes_do_not_share_their_randomness(spawner: ZygoteSpawner, tmp_path: Path) -> None:
-    assert (await told(spawner, tmp_path, "a"))["random"] != (await told(spawner, tmp_path, "b"))["random"]
+    assert (await facts_of(spawner, tmp_path, "a"))["random"] != (await facts_of(spawner, tmp_path, "b"))["random"]
 
 
 async def test_the_zygote_holds_no_secret_and_has_one_thread(spawner: ZygoteSpawner, tmp_path: Path) -> None:

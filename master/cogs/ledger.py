@@ -1,0 +1,81 @@
+"""/fleet audit and /fleet backup: the ledger's side of the fleet."""
+
+from __future__ import annotations
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from master.bot.client import MasterBot
+from master.bot.presenting import actor_of, answer, defer, success_embed
+from master.cogs._views import node_choices
+from master.configuration.settings import EmojiSettings
+from master.services.container import Services
+from master.services.core.views import AuditView
+
+_SHOWN = 15
+_MAX_DESCRIPTION = 4096
+
+
+def audit_line(emojis: EmojiSettings, row: AuditView) -> str:
+    """Return one line about one action; what people wrote themselves is shown as text, not as markup."""
+    mark = emojis.success if row.outcome == "done" else emojis.error
+    detail = discord.utils.escape_markdown(row.detail[:120])
+    actor = discord.utils.escape_markdown(row.actor[:60])
+    return f"{mark} <t:{int(row.at)}:f> **{row.action}** by {actor}" + (f": {detail}" if detail else "")
+
+
+class LedgerCommands(commands.GroupCog, group_name="fleet", group_description="The fleet's ledger"):
+    """What was done, and keeping it."""
+
+    @app_commands.command(description="The latest actions of operators, and whether the audit log is intact")
+    @app_commands.describe(node="Only what was done to this node", action="Only this action, such as restart")
+    async def audit(
+        self,
+        interaction: discord.Interaction[MasterBot],
+        node: app_commands.Range[str, 0, 40] = "",
+        action: app_commands.Range[str, 0, 40] = "",
+    ) -> None:
+        """Show the latest rows and check the chain."""
+        await defer(interaction)
+        services = interaction.client.services
+        node_id = services.fleet.find(node).id if node else None
+        rows = await services.ledger_admin.audit(limit=_SHOWN, node_id=node_id, action=action.strip())
+        await answer(interaction, await self._render(services, rows))
+
+    async def _render(self, services: Services, rows: tuple[AuditView, ...]) -> discord.Embed:
+        sound = await services.ledger_admin.verify_audit()
+        settings = services.settings
+        lines = "\n".join(audit_line(settings.emojis, row) for row in rows)
+        embed = discord.Embed(
+            title="Audit log",
+            description=lines[:_MAX_DESCRIPTION] or "Nothing was done yet.",
+            colour=settings.colours.information if sound.ok else settings.colours.error,
+        )
+        if sound.ok:
+            embed.set_footer(text=f"{sound.audit_rows} rows, none altered or removed")
+        else:
+            embed.add_field(name="Somebody changed it", value="\n".join(sound.faults)[:1024], inline=False)
+        return embed
+
+    @audit.autocomplete("node")
+    async def _nodes(self, interaction: discord.Interaction[MasterBot], current: str) -> list[app_commands.Choice[str]]:
+        return await node_choices(interaction, current)
+
+    @app_commands.command(description="Back the ledger up into the master's state folder")
+    async def backup(self, interaction: discord.Interaction[MasterBot]) -> None:
+        """Write a backup."""
+        await defer(interaction)
+        services = interaction.client.services
+        async with services.auditor.action(actor_of(interaction), "backup") as entry:
+            made = await services.ledger_admin.back_up()
+            entry.detail = made.path
+        words = (
+            f"{made.rows} rows, {made.bytes / 1e6:.1f} MB. Keep `.env` too: without its secret no token can be read."
+        )
+        await answer(interaction, success_embed(services.settings, "The ledger is backed up", words))
+
+
+async def setup(bot: MasterBot) -> None:
+    """Load the cog."""
+    await bot.add_cog(LedgerCommands())

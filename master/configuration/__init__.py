@@ -1,0 +1,1 @@
+"""config.py and .env, read into one frozen ``Settings`` tree."""

@@ -1,0 +1,1 @@
+"""What happens in a fleet, as typed events, and the bus that carries them."""

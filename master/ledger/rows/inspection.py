@@ -1,0 +1,36 @@
+"""Looking at a ledger as a whole: how big it is, and whether it is sound."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, Select, Table, func, literal, select, text
+
+from master.ledger.schema.tables import metadata
+
+
+def count_rows(connection: Connection, most: int | None = None) -> dict[str, int]:
+    """Return the rows of each table.
+
+    Parameters
+    ----------
+    most
+        Count no further: a result of ``most`` means that many or more. Counting millions reads all of them.
+    """
+    return {table.name: connection.execute(_counting(table, most)).scalar_one() for table in metadata.sorted_tables}
+
+
+def _counting(table: Table, most: int | None) -> Select[int]:
+    if most is None:
+        return select(func.count()).select_from(table)
+    first = select(literal(1).label("one")).select_from(table).limit(most).subquery()
+    return select(func.count()).select_from(first)
+
+
+def find_faults(connection: Connection) -> list[str]:
+    """Ask the database itself what is wrong with its file and its references; empty when nothing is."""
+    if connection.dialect.name != "sqlite":
+        # DBCC CHECKDB is a DBA's to run, and needs more rights than the master should have.
+        return []
+    damage = connection.execute(text("PRAGMA integrity_check(20)")).scalars().all()
+    faults = [f"file: {line}" for line in damage if line != "ok"]
+    orphans = connection.execute(text("PRAGMA foreign_key_check")).all()
+    return faults + [f"{row[0]}: row {row[1]} refers to a row of {row[2]} that is not there" for row in orphans[:20]]

@@ -1,0 +1,56 @@
+"""Rows of ``licenses``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from master.ledger.rows.records import Licence, LicenceState
+from master.ledger.schema.tables import licenses
+
+
+def insert(connection: Connection, licence: Licence) -> None:
+    """Add a licence."""
+    connection.execute(
+        licenses.insert().values(
+            id=licence.id,
+            node_id=licence.node_id,
+            tier=licence.tier,
+            state=licence.state.value,
+            code_hash=licence.code_hash,
+            issued_at=licence.issued_at,
+            expires_at=licence.expires_at,
+            activated_at=licence.activated_at,
+        )
+    )
+
+
+def find_by_hash(connection: Connection, code_hash: bytes) -> Licence | None:
+    """Return the licence whose code has this keyed hash."""
+    row = connection.execute(select(licenses).where(licenses.c.code_hash == code_hash)).one_or_none()
+    if row is None:
+        return None
+    return Licence(
+        id=row.id,
+        node_id=row.node_id,
+        tier=row.tier,
+        state=LicenceState(row.state),
+        code_hash=row.code_hash,
+        issued_at=row.issued_at,
+        expires_at=row.expires_at,
+        activated_at=row.activated_at,
+    )
+
+
+def set_state(connection: Connection, licence_id: str, state: LicenceState, *, at: datetime) -> None:
+    """Change a licence's state; the first activation is dated."""
+    values: dict[str, object] = {"state": state.value}
+    if state is LicenceState.ACTIVE:
+        values["activated_at"] = at
+    connection.execute(licenses.update().where(licenses.c.id == licence_id).values(**values))
+
+
+def revoke_of_node(connection: Connection, node_id: str) -> None:
+    """Revoke all licences of a node."""
+    connection.execute(licenses.update().where(licenses.c.node_id == node_id).values(state=LicenceState.REVOKED.value))

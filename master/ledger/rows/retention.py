@@ -1,0 +1,45 @@
+"""Removing old events in small batches, so that no statement holds the database for long."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, Table, select
+
+from master.ledger.identifiers import first_ulid_of
+from master.ledger.schema.tables import (
+    error_events,
+    handshake_events,
+    patch_tracking,
+    process_events,
+    pulse_snapshots,
+    solution_runs,
+)
+
+PRUNABLE: dict[str, Table] = {
+    # Those that refer to others come first. The audit log is not pruned: its chain is whole or worth nothing.
+    "solution_runs": solution_runs,
+    "patch_tracking": patch_tracking,
+    "error_events": error_events,
+    "process_events": process_events,
+    "handshake_events": handshake_events,
+    "pulse_snapshots": pulse_snapshots,
+}
+BATCH_ROWS = 200
+
+
+def prune(connection: Connection, name: str, before: datetime, *, limit: int = BATCH_ROWS) -> int:
+    """Remove up to ``limit`` rows of a table that are older than ``before``; returns how many were.
+
+    Ids are ULIDs, which sort by time: a range of the primary key, on every table and both databases.
+    """
+    table = PRUNABLE[name]
+    old = select(table.c.id).where(table.c.id < first_ulid_of(before))
+    if table is error_events:
+        # One row stands for every time the same error came; the last one counts, and what a solution refers to stays.
+        referred = select(solution_runs.c.id).where(solution_runs.c.error_event_id == table.c.id)
+        old = old.where(table.c.last_at < before, ~referred.exists())
+    ids = connection.execute(old.order_by(table.c.id).limit(limit)).scalars().all()
+    if ids:
+        connection.execute(table.delete().where(table.c.id.in_(ids)))
+    return len(ids)

@@ -1,0 +1,348 @@
+"""The tables, defined once for SQLite and SQL Server; migrations in sql/ bring a database to them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    TypeDecorator,
+    Unicode,
+    UnicodeText,
+    text,
+)
+from sqlalchemy.dialects.sqlite import DATETIME as SQLITE_DATETIME
+from sqlalchemy.types import TypeEngine
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware moment in UTC, to the millisecond.
+
+    DATETIME2(3) on SQL Server: a string bound into DATETIMEOFFSET is refused by some T-SQL servers, and reading one
+    needs an output converter (SQL-SERVER-FACTS). ISO text on SQLite, which sorts.
+    """
+
+    impl = SQLITE_DATETIME
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the dialect's own type."""
+        # SQLAlchemy leaves these two constructors untyped.
+        if dialect.name == "mssql":
+            # Imported here: on SQLite the other dialect would cost 2 MB for nothing.
+            from sqlalchemy.dialects.mssql import DATETIME2
+
+            return dialect.type_descriptor(DATETIME2(3))  # type: ignore[no-untyped-call]
+        return dialect.type_descriptor(SQLITE_DATETIME())  # type: ignore[no-untyped-call]
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn an aware moment into naive UTC; a naive one is a mistake."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime is no moment")
+        utc = value.astimezone(UTC).replace(tzinfo=None)
+        return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn naive UTC into an aware moment."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+_ulid = Unicode(26)
+_ALIVE = text("lifecycle <> 'removed'")
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("name", Unicode(40), nullable=False),
+    Column("name_key", Unicode(40), nullable=False),  # the name, case folded: both databases compare it alike
+    Column("folder", Unicode(255), nullable=False),
+    Column("entry", Unicode(255), nullable=False),
+    Column("bot_user_id", BigInteger, nullable=False),
+    Column("desired_state", Unicode(16), nullable=False),
+    Column("lifecycle", Unicode(16), nullable=False),
+    Column("readiness", Unicode(16), nullable=False),
+    Column("key_epoch", Integer, nullable=False),
+    Column("template_version", Unicode(32), nullable=False),
+    Column("tags", Unicode(400), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("flagged_at", UtcDateTime),
+    Column("flag_reason", Unicode(40), nullable=False),
+    Column("pid", Integer),
+    Column("pid_started_at", Float(53)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    CheckConstraint("desired_state IN ('running', 'stopped')", name="desired_state"),
+    CheckConstraint("lifecycle IN ('provisioning', 'active', 'removed')", name="lifecycle"),
+    CheckConstraint("readiness IN ('handshake', 'process')", name="readiness"),
+    CheckConstraint("key_epoch >= 1", name="key_epoch"),
+)
+for _column in ("name_key", "bot_user_id", "folder"):
+    # For SQL Server the migrations say the same; naming that dialect here would load it, 2 MB, on SQLite too.
+    Index(f"ux_nodes_{_column}_alive", nodes.c[_column], unique=True, sqlite_where=_ALIVE)
+
+node_tokens = Table(
+    "node_tokens",
+    metadata,
+    Column("node_id", _ulid, ForeignKey("nodes.id"), primary_key=True),
+    Column("sealed", LargeBinary(512), nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+licenses = Table(
+    "licenses",
+    metadata,
+    Column("id", Unicode(32), primary_key=True),
+    Column("node_id", _ulid, ForeignKey("nodes.id"), index=True),
+    Column("tier", Unicode(40), nullable=False),
+    Column("state", Unicode(16), nullable=False),
+    Column("code_hash", LargeBinary(32), nullable=False, unique=True),
+    Column("issued_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("activated_at", UtcDateTime),
+    CheckConstraint("state IN ('issued', 'active', 'suspended', 'revoked', 'expired')", name="state"),
+)
+
+handshake_events = Table(
+    "handshake_events",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    Column("node_id", _ulid, ForeignKey("nodes.id")),
+    Column("message_type", Unicode(40), nullable=False),
+    Column("outcome", Unicode(40), nullable=False),
+    Column("transport", Unicode(16), nullable=False),
+    Column("author_id", BigInteger),
+    Column("detail", Unicode(400), nullable=False),
+    Index("ix_handshake_events_node_id_at", "node_id", "at"),
+)
+
+bot_duplications = Table(
+    "bot_duplications",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("node_id", _ulid, ForeignKey("nodes.id"), nullable=False, index=True),
+    Column("source", Unicode(80), nullable=False),
+    Column("requested_by", Unicode(120), nullable=False),
+    Column("outcome", Unicode(16), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Column("finished_at", UtcDateTime),
+    CheckConstraint("outcome IN ('running', 'done', 'failed', 'cleaned_up')", name="outcome"),
+)
+
+error_events = Table(
+    "error_events",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("node_id", _ulid, ForeignKey("nodes.id"), nullable=False),
+    Column("source", Unicode(16), nullable=False),
+    Column("fingerprint", Unicode(16), nullable=False),
+    Column("summary", Unicode(400), nullable=False),
+    Column("detail", UnicodeText, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Index("ix_error_events_node_id_fingerprint", "node_id", "fingerprint"),
+    Index("ix_error_events_last_at", "last_at"),
+    Index("ix_error_events_node_id_last_at", "node_id", "last_at"),
+    CheckConstraint("count >= 1", name="count"),
+)
+
+process_events = Table(
+    "process_events",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("node_id", _ulid, ForeignKey("nodes.id"), nullable=False),
+    Column("kind", Unicode(16), nullable=False),
+    Column("pid", Integer),
+    Column("exit_code", Integer),
+    Column("signal", SmallInteger),
+    Column("detail", Unicode(400), nullable=False),
+    Index("ix_process_events_node_id_at", "node_id", "at"),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", Unicode(120), nullable=False),
+    Column("face", Unicode(16), nullable=False),
+    Column("action", Unicode(40), nullable=False),
+    # No foreign key: the row must outlive whatever it is about.
+    Column("node_id", _ulid, index=True),
+    Column("outcome", Unicode(16), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Column("chain", LargeBinary(32), nullable=False),
+    CheckConstraint("outcome IN ('done', 'refused', 'failed')", name="outcome"),
+)
+
+pulse_snapshots = Table(
+    "pulse_snapshots",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("node_id", _ulid, ForeignKey("nodes.id"), nullable=False),
+    Column("state", Unicode(16), nullable=False),
+    Column("latency_ms", Integer),
+    Column("guilds", Integer, nullable=False),
+    Column("memory_bytes", BigInteger),
+    Index("ix_pulse_snapshots_node_id_at", "node_id", "at"),
+)
+
+applied_writes = Table(
+    "applied_writes",
+    metadata,
+    # One run of a master: its writes are numbered from 1.
+    Column("session_id", _ulid, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    CheckConstraint("sequence >= 1", name="sequence"),
+)
+
+patches = Table(
+    "patches",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("name", Unicode(80), nullable=False),
+    Column("version", Unicode(32), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("author", Unicode(120), nullable=False),
+    Column("archive_hash", LargeBinary(32), nullable=False, unique=True),
+    Column("manifest", UnicodeText, nullable=False),
+    Column("state", Unicode(16), nullable=False),
+    Column("channel_id", BigInteger),
+    Column("message_id", BigInteger),
+    Column("finished_at", UtcDateTime),
+    Index("ux_patches_name_version", "name", "version", unique=True),
+    CheckConstraint(
+        "state IN ('announced', 'canary', 'rolling', 'paused', 'done', 'rolled_back', 'failed')", name="state"
+    ),
+)
+
+patch_tracking = Table(
+    "patch_tracking",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("patch_id", _ulid, ForeignKey("patches.id"), nullable=False),
+    Column("node_id", _ulid, ForeignKey("nodes.id")),
+    # A reaction of a person or bot, or a signed status of a node.
+    Column("kind", Unicode(16), nullable=False),
+    Column("user_id", BigInteger),
+    Column("emoji", Unicode(64), nullable=False),
+    Column("status", Unicode(16), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Index("ix_patch_tracking_patch_id_at", "patch_id", "at"),
+    Index("ix_patch_tracking_node_id_at", "node_id", "at"),
+    CheckConstraint("kind IN ('reaction', 'status')", name="kind"),
+)
+
+solution_runs = Table(
+    "solution_runs",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("node_id", _ulid, ForeignKey("nodes.id"), nullable=False),
+    Column("solution_id", Unicode(64), nullable=False),
+    Column("error_event_id", _ulid, ForeignKey("error_events.id")),
+    Column("action", Unicode(32), nullable=False),
+    Column("outcome", Unicode(16), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Column("finished_at", UtcDateTime),
+    Index("ix_solution_runs_node_id_at", "node_id", "at"),
+    Index("ix_solution_runs_solution_id_at", "solution_id", "at"),
+    CheckConstraint("outcome IN ('running', 'helped', 'did_not_help', 'failed', 'skipped')", name="outcome"),
+)
+
+ticket_permissions = Table(
+    "ticket_permissions",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("guild_id", BigInteger, nullable=False),
+    Column("channel_id", BigInteger, nullable=False),
+    # A user or a role.
+    Column("subject_id", BigInteger, nullable=False),
+    Column("subject_kind", Unicode(8), nullable=False),
+    Column("allow_bits", BigInteger, nullable=False),
+    Column("deny_bits", BigInteger, nullable=False),
+    Column("granted_by", BigInteger, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+    Index("ix_ticket_permissions_channel_id_subject_id", "channel_id", "subject_id"),
+    CheckConstraint("subject_kind IN ('user', 'role')", name="subject_kind"),
+)
+
+giveaways = Table(
+    "giveaways",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("guild_id", BigInteger, nullable=False),
+    Column("channel_id", BigInteger, nullable=False),
+    Column("message_id", BigInteger),
+    Column("prize", Unicode(200), nullable=False),
+    Column("winners", Integer, nullable=False),
+    Column("required_role_id", BigInteger),
+    Column("started_by", BigInteger, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
+    Column("state", Unicode(16), nullable=False),
+    # The draw can be checked afterwards: its seed is committed to before the end, and shown after it.
+    Column("seed_hash", LargeBinary(32), nullable=False),
+    Column("seed", LargeBinary(32)),
+    Index("ix_giveaways_state_ends_at", "state", "ends_at"),
+    # Not a UNIQUE constraint: SQL Server's takes one NULL only.
+    Index("ux_giveaways_message_id", "message_id", unique=True, sqlite_where=text("message_id IS NOT NULL")),
+    CheckConstraint("state IN ('open', 'drawn', 'cancelled')", name="state"),
+    CheckConstraint("winners >= 1", name="winners"),
+)
+
+giveaway_entries = Table(
+    "giveaway_entries",
+    metadata,
+    Column("giveaway_id", _ulid, ForeignKey("giveaways.id"), primary_key=True),
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("won", Boolean, nullable=False),
+)
+
+gmail_watch = Table(
+    "gmail_watch",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    # A hash: the address itself is nobody's business but the mailbox's.
+    Column("mailbox_hash", LargeBinary(32), nullable=False, unique=True),
+    Column("history_id", BigInteger, nullable=False),
+    Column("last_message_at", UtcDateTime),
+    Column("state", Unicode(16), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    CheckConstraint("state IN ('watching', 'paused', 'failed')", name="state"),
+)

@@ -1,0 +1,1 @@
+"""Everything that the master can be asked to do, whichever face asks."""

@@ -1,0 +1,1 @@
+"""The Discord server as it should be, and its repair. Empty until it is built."""

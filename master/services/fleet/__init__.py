@@ -1,0 +1,1 @@
+"""Nodes as the operator steers them: starting, stopping, their state, their history."""

@@ -1,0 +1,194 @@
+"""Everything one start of a node needs, gathered afresh each time: token, key, boot document, environment."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from handshake.boot import BootDocument, encode_boot
+from master.configuration.settings import NodeLimits, Settings
+from master.ledger.database import Ledger
+from master.ledger.rows import tokens
+from master.ledger.rows.records import Node, ReadinessKind
+from master.security.derivation import MasterSecret
+from master.security.vault import TokenVault
+from master.services.core.errors import TokenRefused
+from master.services.core.ledger_cache import LedgerCache
+from master.supervision.errors import SpawnFailed, StartDeferred
+from master.supervision.limits import Cgroups, niceness_of
+from master.supervision.logs import NodeLogs
+from master.supervision.spawner import Limits, SpawnRequest
+from master.supervision.specification import NodeSpec
+from nodekit.gateway_session import SESSION_FD_VARIABLE, expect_successor
+from nodekit.identify_budget import IDENTIFY_FD_VARIABLE, IdentifyBudgetSpent, open_budget
+
+NODE_ID_VARIABLE = "FLEET_NODE_ID"
+"""Tells whose a process is, also where it has said nothing yet: in its environment, which any program shows."""
+# What a node inherits of the master's environment: enough to run a program, and nothing that could be a secret.
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+def node_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the whole environment of a node, and of the zygote that forks it."""
+    inherited = {name: environment[name] for name in _INHERITED if name in environment}
+    return {**inherited, "PYTHONUNBUFFERED": "1"}
+
+
+def interpreter_of(folder: Path) -> str:
+    """Return the Python of a node: that of a virtual environment in its folder, or the master's own."""
+    for name in (".venv", "venv"):
+        own = folder / name / "bin" / "python"
+        if own.exists():
+            return str(own)
+    return sys.executable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launcher:
+    """Build what the supervisor needs to start a node.
+
+    Parameters
+    ----------
+    current
+        Returns the node as it is now, for a start long after the spec was made; None once it was removed.
+    master_user_id
+        Returns the master's Discord user id; 0 while it is not known.
+    cgroups
+        None where the master has none to divide: rlimits and niceness stand for it.
+    """
+
+    settings: Settings
+    ledger: Ledger
+    vault: TokenVault
+    secret: MasterSecret
+    logs: NodeLogs
+    current: Callable[[str], Node | None]
+    master_user_id: Callable[[], int]
+    ledger_cache: LedgerCache
+    cgroups: Cgroups | None = None
+
+    def spec(self, node: Node) -> NodeSpec:
+        """Return the supervisor's view of a node."""
+
+        async def build() -> SpawnRequest:
+            return await self._request(self.current(node.id) or node)
+
+        own, limits = self.settings.node(node.name), self.settings.limits_of(node.name)
+        session = self.settings.sessions_dir / node.id
+        return NodeSpec(
+            node_id=node.id,
+            name=node.name,
+            folder=self.settings.identity.bots_base_path / node.folder,
+            readiness=node.readiness.value,
+            priority=node.priority if own.priority is None else own.priority,
+            build=build,
+            after=own.after,
+            memory_limit_bytes=limits.memory_limit_bytes,
+            memory_hard_limit_bytes=limits.memory_hard_limit_bytes,
+            expect_successor=lambda expected: expect_successor(session, expected),
+        )
+
+    async def _request(self, node: Node) -> SpawnRequest:
+        folder = self.settings.identity.bots_base_path / node.folder
+        limits = self.settings.limits_of(node.name)
+        speaks = node.readiness is ReadinessKind.HANDSHAKE
+        budget = self.settings.identifies_dir / str(node.bot_user_id)
+
+        def prepare() -> Path | None:
+            # A bot that does not speak the protocol cannot tell: each of its starts counts as one IDENTIFY.
+            _check_budget(node.name, budget, spend=not speaks)
+            return self._place(node.id, limits)
+
+        cgroup = await asyncio.to_thread(prepare)
+        files = {SESSION_FD_VARIABLE: self.settings.sessions_dir / node.id, IDENTIFY_FD_VARIABLE: budget}
+        stdout_path, stderr_path = self.logs.paths(node.name)
+        return SpawnRequest(
+            node_id=node.id,
+            name=node.name,
+            folder=folder,
+            command=(interpreter_of(folder), node.entry),
+            environment={**node_environment(os.environ), NODE_ID_VARIABLE: node.id},
+            # A bot that does not speak the protocol would not read it, and needs no key.
+            boot=encode_boot(await self._boot_document(node)) if speaks else None,
+            files=files if speaks else {},
+            stdout_path=stdout_path,
+            stderr_path=stderr_path,
+            cgroup=cgroup,
+            limits=self._limits(limits),
+            plain=self.settings.node(node.name).plain,
+        )
+
+    def _place(self, node_id: str, limits: NodeLimits) -> Path | None:
+        if self.cgroups is None:
+            return None
+        return self.cgroups.place(node_id, memory_bytes=limits.memory_hard_limit_bytes, cpu_weight=limits.cpu_weight)
+
+    def _limits(self, limits: NodeLimits) -> Limits:
+        """Return what the process sets for itself: all of it where no cgroup holds memory and CPU."""
+        alone = self.cgroups is None
+        return Limits(
+            data_bytes=limits.memory_hard_limit_bytes if alone else 0,
+            open_files=limits.open_files_limit,
+            niceness=niceness_of(limits.cpu_weight) if alone else 0,
+            log_bytes_s=self.settings.supervision.log_rate_bytes_s,
+        )
+
+    async def _sealed_token(self, node: Node) -> bytes:
+        """Return a node's token as it is sealed; remembered, so that a restart waits on no database."""
+        sealed = self.ledger_cache.token_of(node.id)
+        if sealed is None:
+            sealed = await self.ledger.read(lambda connection: tokens.load(connection, node.id))
+            if sealed is None:
+                raise TokenRefused(
+                    f"the ledger holds no token for {node.name}", hint=f"register {node.name} again with its token"
+                )
+            self.ledger_cache.keep_token(node.id, sealed)
+        return sealed
+
+    async def _boot_document(self, node: Node) -> BootDocument:
+        sealed = await self._sealed_token(node)
+        settings = self.settings
+        key = self.secret.derive_node_key(node.id, node.key_epoch)
+        return BootDocument(
+            node_id=node.id,
+            name=node.name,
+            token=self.vault.unseal(node.id, sealed).reveal(),
+            key=key.secret.reveal(),
+            key_epoch=node.key_epoch,
+            master_user_id=self.master_user_id(),
+            verify_channel_id=settings.channels.verify,
+            socket_path=str(settings.node_socket_path) if settings.handshake.transport != "channel" else None,
+            transport=settings.handshake.transport,
+            pulse_interval_s=settings.supervision.pulse_interval_s,
+            channel_pulse_interval_s=settings.handshake.channel_pulse_interval_s,
+            api_base=settings.discord.api_base,
+            gateway_url=settings.discord.gateway_url,
+        )
+
+
+def _check_budget(name: str, path: Path, *, spend: bool) -> None:
+    """Check, and with ``spend`` use up, one IDENTIFY of a bot. Blocks.
+
+    Raises
+    ------
+    StartDeferred
+        None is left today.
+    SpawnFailed
+        The file that counts them cannot be read or written.
+    """
+    try:
+        budget = open_budget(path)
+        try:
+            budget.spend() if spend else budget.check()
+        finally:
+            budget.close()
+    except IdentifyBudgetSpent as error:
+        raise StartDeferred(f"{name}: {error}", retry_in_s=error.retry_in_s, hint="find out why it restarts") from error
+    except OSError as error:
+        raise SpawnFailed(
+            f"{name}: its IDENTIFYs cannot be counted: {error.strerror}", hint=f"mend {path.parent}"
+        ) from error

@@ -1,0 +1,1 @@
+"""Errors of nodes, and what is done about them."""

@@ -1,0 +1,1 @@
+"""Mail that becomes actions. Empty until it is built."""

@@ -1,0 +1,1 @@
+"""How a node comes into the fleet: names, folders, whose token it is, the saga."""

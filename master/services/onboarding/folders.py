@@ -1,0 +1,201 @@
+"""Cloning a node's folder so that it is whole or not there at all; blocking, meant for a worker thread."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from handshake.manifest import MANIFEST_NAME, NodeManifest, write_manifest
+from master.durable import sync_folder
+from master.services.core.errors import FilesFailed, FolderRefused, NameTaken, TemplateBroken
+
+HIDDEN_PREFIX = ".provisioning-"
+MAX_FILES = 5_000
+MAX_BYTES = 256 * 1024 * 1024
+
+# What belongs to one node and no other, or is made again by running it.
+_NEVER_CLONED = frozenset({MANIFEST_NAME, ".env", ".git", ".venv", "venv", "__pycache__", "logs", ".commands"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    path: Path
+    relative: Path
+    size: int
+
+
+def _walk(source: Path) -> Iterator[_Entry]:
+    """Yield the regular files to clone; symbolic links are left behind, for they may lead anywhere."""
+    for root, folders, files in os.walk(source):
+        folders[:] = sorted(name for name in folders if name not in _NEVER_CLONED)
+        for name in sorted(files):
+            path = Path(root, name)
+            status = path.lstat()
+            if name not in _NEVER_CLONED and stat.S_ISREG(status.st_mode):
+                yield _Entry(path, path.relative_to(source), status.st_size)
+
+
+def check_source(source: Path, entry: str) -> list[Path]:
+    """Check that ``source`` can be cloned and run: it exists, is of a sane size, and every Python file compiles.
+
+    Returns
+    -------
+    list of Path
+        The files to clone, relative to ``source``.
+
+    Raises
+    ------
+    TemplateBroken
+        Naming the file and the line.
+    """
+    if not source.is_dir():
+        raise TemplateBroken(
+            f"the template folder {source} does not exist",
+            hint="set IDENTITY['TEMPLATE_PATH'] in config.py to a folder with a bot.py in it",
+        )
+    entries = list(_walk(source))
+    if len(entries) > MAX_FILES or sum(file.size for file in entries) > MAX_BYTES:
+        raise TemplateBroken(
+            f"{source} holds {len(entries)} files, {sum(file.size for file in entries) >> 20} MB",
+            hint=f"a node's folder may have up to {MAX_FILES} files and {MAX_BYTES >> 20} MB; move data elsewhere",
+        )
+    if Path(entry) not in {file.relative for file in entries}:
+        raise TemplateBroken(f"{source} has no {entry}", hint="a node's folder needs the file that starts it")
+    for file in entries:
+        if file.path.suffix == ".py":
+            _check_compiles(file.path, file.relative)
+    return [file.relative for file in entries]
+
+
+def _check_compiles(path: Path, relative: Path) -> None:
+    try:
+        compile(path.read_bytes(), str(relative), "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        where = f"{relative}, line {line}" if line else str(relative)
+        raise TemplateBroken(
+            f"{where}: {getattr(error, 'msg', None) or error}",
+            hint="mend the file in the template; nothing was cloned",
+        ) from error
+
+
+def clone_folder(source: Path, entry: str, base: Path, name: str, manifest: NodeManifest) -> Path:
+    """Clone ``source`` to ``base/name``: a hidden sibling first, synced to disk, then one rename.
+
+    Raises
+    ------
+    TemplateBroken, NameTaken, FilesFailed
+        And nothing is left behind.
+    """
+    target = base / name
+    hidden = base / f"{HIDDEN_PREFIX}{manifest.node_id}"
+    files = check_source(source, entry)
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        taken_by = _existing(base, name)
+        if taken_by is not None:
+            raise NameTaken(
+                f"a folder called {taken_by!r} already exists",
+                hint=f"choose another name, or register that folder: fleet register {name} --folder {taken_by}",
+            )
+        hidden.mkdir(mode=0o700)
+        for relative in files:
+            _copy(source / relative, hidden / relative)
+        write_manifest(hidden, manifest)
+        _sync_folders(hidden)
+        # A plain rename replaces an empty folder that somebody made in between, and fails on any other.
+        hidden.rename(target)
+        sync_folder(base)
+    except OSError as error:
+        remove_folder(hidden)
+        raise FilesFailed(
+            f"cloning to {target} failed: {error.strerror or error}",
+            hint="check the free space (df -h) and the permissions of BOTS_BASE_PATH",
+        ) from error
+    except BaseException:
+        remove_folder(hidden)
+        raise
+    return target
+
+
+def _existing(base: Path, name: str) -> str | None:
+    """Return the entry of ``base`` that ``name`` would collide with, case set aside (so does the ledger)."""
+    wanted = name.casefold()
+    return next((entry.name for entry in base.iterdir() if entry.name.casefold() == wanted), None)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    shutil.copyfile(source, target, follow_symlinks=False)
+    shutil.copymode(source, target, follow_symlinks=False)
+    descriptor = os.open(target, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folders(top: Path) -> None:
+    for root, _, _ in os.walk(top):
+        sync_folder(Path(root))
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and all below it, if it is there.
+
+    Raises
+    ------
+    FilesFailed
+        Something in it could not be removed.
+    """
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise FilesFailed(
+            f"{folder} could not be removed: {error.strerror or error}", hint="remove it by hand"
+        ) from error
+
+
+def hidden_leftovers(base: Path) -> list[Path]:
+    """Return the hidden folders that crashed clonings left below ``base``."""
+    if not base.is_dir():
+        return []
+    return sorted(base.glob(f"{HIDDEN_PREFIX}*"))
+
+
+def unregistered_folders(base: Path, known: set[str]) -> list[str]:
+    """Return the names of folders below ``base`` that hold Python files and are nobody's yet."""
+    if not base.is_dir():
+        return []
+    return sorted(
+        entry.name
+        for entry in base.iterdir()
+        if entry.is_dir()
+        and not entry.name.startswith(".")
+        and entry.name not in known
+        and next(entry.glob("*.py"), None) is not None
+    )
+
+
+def require_entry(folder: Path, entry: str) -> None:
+    """Check that an existing folder has the file that starts its bot.
+
+    Raises
+    ------
+    FolderRefused
+        The folder or the entry file is missing, or the entry is not directly in it.
+    """
+    if not folder.is_dir():
+        raise FolderRefused(f"the folder {folder} does not exist", hint="give the name of an existing folder")
+    if Path(entry).name != entry or not (folder / entry).is_file():
+        candidates = ", ".join(sorted(path.name for path in folder.glob("*.py"))[:5])
+        raise FolderRefused(
+            f"{folder.name} has no file {entry[:60]!r}",
+            hint=f"name the file that starts the bot with --entry; it has {candidates or 'no Python files'}",
+        )

@@ -1,0 +1,54 @@
+"""What a node may be called: the name is also its folder, so nothing may climb out of BOTS_BASE_PATH."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from master.services.core.errors import FolderRefused, NameRefused
+
+MAX_NAME_LENGTH = 40
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
+_RESERVED = frozenset({"all", "master", "template", "fleet"})
+_RULE = f"use 1 to {MAX_NAME_LENGTH} letters, digits, hyphens or underscores, beginning with a letter or a digit"
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` back if a node may have it.
+
+    Raises
+    ------
+    NameRefused
+        Naming what is wrong with it; the hint is the rule.
+    """
+    shown = name if len(name) <= MAX_NAME_LENGTH else name[:MAX_NAME_LENGTH] + "…"
+    if not name:
+        raise NameRefused("the name is empty", hint=_RULE)
+    if len(name) > MAX_NAME_LENGTH:
+        raise NameRefused(f"the name {shown!r} is {len(name)} characters long", hint=_RULE)
+    if "/" in name or "\\" in name or ".." in name:
+        raise NameRefused(f"the name {shown!r} would leave the folder of the bots", hint=_RULE)
+    if not _NAME.fullmatch(name):
+        wrong = next((c for c in name if not (c.isascii() and (c.isalnum() or c in "-_"))), name[0])
+        raise NameRefused(f"the name {shown!r} may not contain or begin with {wrong!r}", hint=_RULE)
+    if name.casefold() in _RESERVED:
+        raise NameRefused(f"the name {shown!r} is a word of the command line", hint="choose another")
+    return name
+
+
+def folder_below(base: Path, folder: str) -> Path:
+    """Resolve ``folder`` below ``base`` without letting it climb out, symbolic links followed.
+
+    Raises
+    ------
+    FolderRefused
+        The folder is not directly below ``base``.
+    """
+    candidate = (base / folder).resolve()
+    if candidate.parent != base.resolve() or not folder or folder.startswith("."):
+        raise FolderRefused(
+            f"the folder {folder!r} is not directly below BOTS_BASE_PATH",
+            hint=f"give the name of a folder inside {base}",
+        )
+    return candidate

@@ -1,0 +1,448 @@
+"""The steps that registering and duplicating share: check, reserve, clone or adopt a folder, commit, start.
+
+Whatever fails, in whatever step, leaves either a whole node or nothing; what a crash left ``provisioning`` is cleaned
+up by :meth:`Onboarding.recover` at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from handshake.manifest import MANIFEST_NAME, ManifestError, NodeManifest, read_manifest, write_manifest
+from handshake.redaction import Secret
+from master.configuration.settings import IdentitySettings
+from master.ledger.database import Ledger
+from master.ledger.errors import Conflict, LedgerUnavailable
+from master.ledger.identifiers import new_ulid
+from master.ledger.rows import duplications, licences, nodes, tokens
+from master.ledger.rows.records import DesiredState, Duplication, Lifecycle, Node, ReadinessKind
+from master.security.errors import TokenFormatError
+from master.security.tokens import check_token_format
+from master.security.vault import TokenVault
+from master.services.core.actors import Actor
+from master.services.core.alerts import Announcer
+from master.services.core.auditing import AuditEntry, Auditor
+from master.services.core.directory import NodeDirectory
+from master.services.core.errors import FolderRefused, NameTaken, TokenInUse, TokenRefused
+from master.services.core.views import Registered
+from master.services.fleet.fleet import Fleet
+from master.services.onboarding import folders
+from master.services.onboarding.identity import BotIdentity, TokenInspector, invite_url
+from master.services.onboarding.names import check_name, folder_below
+from master.services.trust.licensing import IssuedLicence, Licensing
+from master.supervision.clock import Clock
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str], None]
+"""Told the name of each step as it begins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloneRequest:
+    """Make a new node from the template, or from another node.
+
+    Parameters
+    ----------
+    source
+        Name of the node to clone; empty for the template.
+    tier
+        Licence tier; empty for the first of the config.
+    start
+        Start it at once, and keep it running.
+    """
+
+    name: str
+    token: Secret[str]
+    source: str = ""
+    tier: str = ""
+    tags: tuple[str, ...] = ()
+    start: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterRequest:
+    """Take an existing folder below BOTS_BASE_PATH into the fleet."""
+
+    name: str
+    token: Secret[str]
+    folder: str
+    entry: str = "bot.py"
+    readiness: Literal["handshake", "process", "auto"] = "auto"
+    tier: str = ""
+    tags: tuple[str, ...] = ()
+    start: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Reserved:
+    node: Node
+    licence: IssuedLicence
+
+
+class Onboarding:
+    """Bring nodes into the fleet: by cloning (``clone``) or by registering what is there (``register``)."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        identity: IdentitySettings,
+        vault: TokenVault,
+        licensing: Licensing,
+        inspector: TokenInspector,
+        directory: NodeDirectory,
+        fleet: Fleet,
+        auditor: Auditor,
+        announcer: Announcer,
+        clock: Clock,
+        master_user_id: Callable[[], int],
+    ) -> None:
+        self._ledger = ledger
+        self._identity = identity
+        self._vault = vault
+        self._licensing = licensing
+        self._inspector = inspector
+        self._directory = directory
+        self._fleet = fleet
+        self._auditor = auditor
+        self._announcer = announcer
+        self._clock = clock
+        self._master_user_id = master_user_id
+        self._held = False
+
+    async def clone(self, actor: Actor, request: CloneRequest, progress: Progress | None = None) -> Registered:
+        """Make a new node: the saga of DESIGN.md section 7.
+
+        Raises
+        ------
+        NotAuthorised, NameRefused, TokenRefused, DiscordUnavailable, TemplateBroken, FilesFailed, LedgerError
+            And nothing of the node is left.
+        """
+        tell = progress or (lambda _step: None)
+        began = time.monotonic()
+        async with self._auditor.action(actor, "duplicate") as entry:
+            entry.detail = f"{check_name(request.name)} from {request.source or 'the template'}"
+            source, entry_file, version, origin = self._source_of(request)
+            tell("checking the name and the token")
+            bot = await self._check(request.name, request.token)
+            await asyncio.to_thread(folders.check_source, source, entry_file)
+            node = self._new_node(request.name, request.name, entry_file, bot, request.tags, request.start)
+            reserved = _Reserved(node, self._licensing.issue(node.id, request.tier))
+            try:
+                tell("reserving the node in the ledger")
+                await self._reserve(actor, reserved, request.token, origin)
+                tell("cloning the folder")
+                manifest = self._manifest(reserved, version)
+                await _in_thread(
+                    folders.clone_folder,
+                    source,
+                    entry_file,
+                    self._identity.bots_base_path,
+                    node.folder,
+                    manifest,
+                )
+                tell("committing")
+                active = await self._commit(actor, reserved, entry)
+            except BaseException as error:
+                await self._undo(reserved, error, remove=self._identity.bots_base_path / node.folder)
+                raise
+            return await self._begin(active, reserved, bot, began, "duplicated", request.start, tell)
+
+    async def register(self, actor: Actor, request: RegisterRequest, progress: Progress | None = None) -> Registered:
+        """Take an existing folder into the fleet and issue its licence; its files stay as they are.
+
+        Raises
+        ------
+        NotAuthorised, NameRefused, TokenRefused, DiscordUnavailable, FolderRefused, LedgerError
+        """
+        tell = progress or (lambda _step: None)
+        began = time.monotonic()
+        async with self._auditor.action(actor, "register") as entry:
+            entry.detail = f"{check_name(request.name)} in {request.folder}"
+            folder = folder_below(self._identity.bots_base_path, request.folder)
+            folders.require_entry(folder, request.entry)
+            if any(node.folder == folder.name for node in self._directory):
+                raise FolderRefused(
+                    f"the folder {folder.name!r} already belongs to a node",
+                    hint="`fleet status` lists the nodes",
+                )
+            tell("checking the name and the token")
+            bot = await self._check(request.name, request.token)
+            readiness = _readiness_of(folder, request.readiness)
+            node = self._new_node(request.name, folder.name, request.entry, bot, request.tags, request.start, readiness)
+            reserved = _Reserved(node, self._licensing.issue(node.id, request.tier))
+            try:
+                tell("reserving the node in the ledger")
+                await self._reserve(actor, reserved, request.token, "folder")
+                await _in_thread(write_manifest, folder, self._manifest(reserved, ""))
+                tell("committing")
+                active = await self._commit(actor, reserved, entry)
+            except BaseException as error:
+                await self._undo(reserved, error, remove=folder / MANIFEST_NAME)
+                raise
+            return await self._begin(active, reserved, bot, began, "registered", request.start, tell)
+
+    @property
+    def held(self) -> bool:
+        """Whether no nodes are made at present."""
+        return self._held
+
+    def hold(self) -> None:
+        """Make no nodes until :meth:`recover` has cleaned up: what is half-made could not be told from what is new."""
+        self._held = True
+
+    async def recover(self) -> list[str]:
+        """Clean up what a crash left half-made; returns the names of the nodes that were given up.
+
+        Raises
+        ------
+        LedgerError
+        """
+        recovered = await self._recover()
+        self._held = False
+        return recovered
+
+    async def _recover(self) -> list[str]:
+        left = await self._ledger.read(nodes.list_provisioning)
+        base = self._identity.bots_base_path
+        for node in left:
+            folder = base / node.folder
+            cloned = await asyncio.to_thread(_holds_manifest_of, folder, node.id)
+            origin = await self._ledger.read(partial(duplications.source_of, node_id=node.id))
+            remove = None
+            if cloned:
+                remove = folder / MANIFEST_NAME if origin == "folder" else folder
+            await asyncio.to_thread(_remove, remove)
+            await self._release(node, "cleaned_up", "the master stopped in the middle")
+            log.warning("half-made node cleaned up", extra={"node": node.name})
+        for hidden in await asyncio.to_thread(folders.hidden_leftovers, base):
+            await asyncio.to_thread(folders.remove_folder, hidden)
+        return [node.name for node in left]
+
+    def registrable_folders(self, fragment: str = "") -> list[str]:
+        """Return folders below BOTS_BASE_PATH that hold a bot and are no node's yet."""
+        known = {node.folder for node in self._directory}
+        wanted = fragment.casefold()
+        found = folders.unregistered_folders(self._identity.bots_base_path, known)
+        return [name for name in found if wanted in name.casefold()]
+
+    def _source_of(self, request: CloneRequest) -> tuple[Path, str, str, str]:
+        """Return folder, entry file, version and origin of what is to be cloned."""
+        if not request.source:
+            template = self._identity.template_path
+            version = _version_of(template)
+            return template, "bot.py", version, f"template {version}".strip()
+        node = self._directory.find(request.source)
+        return (
+            self._identity.bots_base_path / node.folder,
+            node.entry,
+            node.template_version,
+            f"node {node.name}",
+        )
+
+    async def _check(self, name: str, token: Secret[str]) -> BotIdentity:
+        """Check what can be checked before anything is written: the name is free, the token Discord's and unused."""
+        if self._held:
+            raise LedgerUnavailable(
+                "the ledger has been away since the master started", hint="bring the database back first"
+            )
+        if any(node.name.casefold() == name.casefold() for node in self._directory):
+            raise NameTaken(f"there already is a node called {name!r}", hint="choose another name")
+        try:
+            claimed = check_token_format(token.reveal())
+        except TokenFormatError as error:
+            raise TokenRefused(error.message, hint=error.hint) from error
+        self._require_unused(claimed)
+        bot = await self._inspector.inspect(token)
+        self._require_unused(bot.user_id)
+        return bot
+
+    def _require_unused(self, bot_user_id: int) -> None:
+        holder = self._directory.by_user(bot_user_id)
+        if holder is not None:
+            raise TokenInUse(
+                f"this bot already is the node {holder.name!r}",
+                hint="each node needs a bot of its own: make another application in Discord's developer portal",
+            )
+        if bot_user_id == self._master_user_id():
+            raise TokenInUse("this is the master's own token", hint="make another application for the node")
+
+    def _new_node(
+        self,
+        name: str,
+        folder: str,
+        entry: str,
+        bot: BotIdentity,
+        tags: tuple[str, ...],
+        start: bool,
+        readiness: ReadinessKind = ReadinessKind.HANDSHAKE,
+    ) -> Node:
+        now = self._clock.now()
+        return Node(
+            id=new_ulid(self._clock),
+            name=name,
+            folder=folder,
+            entry=entry,
+            bot_user_id=bot.user_id,
+            desired_state=DesiredState.RUNNING if start else DesiredState.STOPPED,
+            lifecycle=Lifecycle.PROVISIONING,
+            readiness=readiness,
+            tags=tags,
+            created_at=now,
+            updated_at=now,
+        )
+
+    async def _reserve(self, actor: Actor, reserved: _Reserved, token: Secret[str], origin: str) -> None:
+        node, licence = reserved.node, reserved.licence
+        sealed = self._vault.seal(node.id, token)
+        now = self._clock.now()
+        duplication = Duplication(
+            id=new_ulid(self._clock),
+            at=now,
+            node_id=node.id,
+            source=origin,
+            requested_by=actor.label,
+            outcome="running",
+        )
+
+        def write(connection: Connection) -> None:
+            nodes.insert(connection, node)
+            tokens.store(connection, node.id, sealed, at=now)
+            licences.insert(connection, licence.record)
+            duplications.insert(connection, duplication)
+
+        try:
+            await self._ledger.write(write)
+        except Conflict as error:
+            # Two requests for one name or one bot at the same moment: the ledger's constraint decides.
+            raise NameTaken(
+                f"the name {node.name!r} or its bot was taken a moment ago",
+                hint="`fleet status` lists the nodes",
+            ) from error
+
+    def _manifest(self, reserved: _Reserved, version: str) -> NodeManifest:
+        node = reserved.node
+        return NodeManifest(
+            node_id=node.id,
+            name=node.name,
+            licence=reserved.licence.code.reveal(),
+            template_version=version,
+            entry=node.entry,
+            created_at=node.created_at.isoformat(),
+            tags=node.tags,
+        )
+
+    async def _commit(self, actor: Actor, reserved: _Reserved, entry: AuditEntry) -> Node:
+        now = self._clock.now()
+        entry.node_id = reserved.node.id
+
+        def write(connection: Connection) -> Node:
+            nodes.activate(connection, reserved.node.id, at=now)
+            duplications.finish_of_node(connection, reserved.node.id, "done", at=now)
+            self._auditor.append(connection, actor, entry)
+            active = nodes.get(connection, reserved.node.id)
+            if active is None:
+                raise RuntimeError(f"node {reserved.node.id} vanished inside its own transaction")
+            return active
+
+        return await self._ledger.write(write)
+
+    async def _undo(self, reserved: _Reserved, error: BaseException, *, remove: Path) -> None:
+        """Leave nothing of a node whose onboarding failed; finishes even while being cancelled."""
+        is_ours = await asyncio.shield(asyncio.to_thread(_belongs_to, remove, reserved.node.id))
+        await asyncio.shield(asyncio.to_thread(_remove, remove if is_ours else None))
+        await asyncio.shield(self._release(reserved.node, "failed", f"{type(error).__name__}: {error}"[:300]))
+
+    async def _release(self, node: Node, outcome: str, detail: str) -> None:
+        now = self._clock.now()
+
+        def write(connection: Connection) -> None:
+            nodes.mark_removed(connection, node.id, at=now)
+            tokens.delete(connection, node.id)
+            licences.revoke_of_node(connection, node.id)
+            duplications.finish_of_node(connection, node.id, outcome, detail=detail, at=now)
+
+        await self._ledger.write(write)
+
+    async def _begin(
+        self,
+        node: Node,
+        reserved: _Reserved,
+        bot: BotIdentity,
+        began: float,
+        kind: str,
+        start: bool,
+        tell: Progress,
+    ) -> Registered:
+        self._directory.put(node)
+        self._fleet.register(node)
+        self._announcer.event(kind, node=node.name, detail=reserved.licence.record.tier)
+        if start:
+            tell("starting")
+            await self._fleet.start_wanted(node.id)
+        return Registered(
+            node_id=node.id,
+            name=node.name,
+            folder=node.folder,
+            bot_user_id=str(bot.user_id),
+            licence=reserved.licence.code.reveal(),
+            invite_url=invite_url(bot.user_id),
+            state=self._fleet.state_of(node.id),
+            seconds=round(time.monotonic() - began, 3),
+        )
+
+
+async def _in_thread(function: Callable[..., object], *arguments: object) -> None:
+    """Run blocking work to its end even when the caller is cancelled: half of it must not go on behind his back."""
+    working = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait({working})
+        raise
+
+
+def _readiness_of(folder: Path, wanted: str) -> ReadinessKind:
+    """Settle ``auto``: a folder whose entry file speaks the protocol imports ``handshake``."""
+    if wanted != "auto":
+        return ReadinessKind(wanted)
+    speaks = any("handshake" in path.read_text("utf-8", "replace") for path in folder.glob("*.py"))
+    return ReadinessKind.HANDSHAKE if speaks else ReadinessKind.PROCESS
+
+
+def _version_of(template: Path) -> str:
+    try:
+        return (template / "VERSION").read_text("utf-8").strip()[:32]
+    except OSError:
+        return ""
+
+
+def _holds_manifest_of(folder: Path, node_id: str) -> bool:
+    try:
+        return read_manifest(folder).node_id == node_id
+    except ManifestError:
+        return False
+
+
+def _belongs_to(path: Path, node_id: str) -> bool:
+    """Tell whether ``path`` (a node's folder, or the manifest in it) was made for this node."""
+    return _holds_manifest_of(path.parent if path.name == MANIFEST_NAME else path, node_id)
+
+
+def _remove(path: Path | None) -> None:
+    if path is None:
+        return
+    if path.name == MANIFEST_NAME:
+        path.unlink(missing_ok=True)
+    else:
+        folders.remove_folder(path)

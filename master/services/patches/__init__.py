@@ -1,0 +1,1 @@
+"""New code for running nodes. Empty until patches are built."""

@@ -1,0 +1,1 @@
+"""Whom the master believes: verification of messages, licences, replacing the secret."""

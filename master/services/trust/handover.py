@@ -1,0 +1,75 @@
+"""After a rotation: running nodes get their new keys, those that cannot are replaced, and the old secret is dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from master.errors import FleetError
+from master.ledger.rows.records import ReadinessKind
+from master.security.errors import SecretRefused
+from master.security.secrets_file import SecretsFile
+from master.services.core.directory import NodeDirectory
+from master.services.trust.rotation import PREVIOUS
+from master.services.trust.verification import Verification
+from master.supervision.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+
+class Handover:
+    """Watches over nodes that run with keys of the previous secret.
+
+    Parameters
+    ----------
+    patience_s
+        How long a node has to come for its new key with a pulse; one that does not (it speaks by the channel only, or
+        is of an older version) is replaced then, and resumes its session.
+    """
+
+    def __init__(
+        self,
+        *,
+        file: SecretsFile,
+        directory: NodeDirectory,
+        supervisor: Supervisor,
+        verification: Verification,
+        patience_s: float,
+    ) -> None:
+        self._file = file
+        self._directory = directory
+        self._supervisor = supervisor
+        self._verification = verification
+        self._patience_s = patience_s
+
+    def begin(self) -> None:
+        """Note which nodes run with old keys: those that were taken over from an earlier master."""
+        self._verification.expect_old_keys(
+            node.id
+            for node in self._directory
+            if node.readiness is ReadinessKind.HANDSHAKE and self._supervisor.pid_of(node.id) is not None
+        )
+
+    async def run(self) -> None:
+        """See the handover through; returns when the old secret is gone."""
+        if not self._verification.hands_over:
+            return
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._verification.all_renewed.wait()
+        except TimeoutError:
+            for node_id in sorted(self._verification.old_keys):
+                await self._replace(node_id)
+        try:
+            await asyncio.to_thread(self._file.change, {PREVIOUS: None})
+        except SecretRefused as error:
+            log.error("the previous secret stays in .env", extra={"why": error.message, "hint": error.hint})
+        else:
+            log.info("no node holds a key of the previous secret; it is dropped")
+        self._verification.end_handover()
+
+    async def _replace(self, node_id: str) -> None:
+        try:
+            await self._supervisor.restart(node_id)
+        except FleetError as error:
+            log.error("a node with an old key could not be replaced", extra={"node": node_id, "why": error.message})

@@ -1,0 +1,130 @@
+"""Issuing and checking licences; a code is shown once and kept only as a keyed hash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from handshake.messages import LicenceStatus
+from handshake.redaction import Secret
+from master.configuration.settings import LicenceTier
+from master.ledger.rows import licences
+from master.ledger.rows.records import Licence, LicenceState
+from master.security.errors import InvalidLicenceCode
+from master.security.licence_codes import LicenceCodes
+from master.services.core.errors import TierUnknown
+from master.supervision.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedLicence:
+    """A new licence and the code that proves it, which nobody can read again later."""
+
+    record: Licence
+    code: Secret[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whether a licence covers a node.
+
+    Parameters
+    ----------
+    trouble
+        Why it does not; empty when it does.
+    expires_at
+        Until when it does; None for ever.
+    """
+
+    trouble: str = ""
+    expires_at: datetime | None = None
+
+
+class Licensing:
+    """Issue licences and judge the codes that nodes present."""
+
+    def __init__(self, codes: LicenceCodes, tiers: tuple[LicenceTier, ...], clock: Clock) -> None:
+        self._codes = codes
+        self._tiers = tiers
+        self._clock = clock
+
+    @property
+    def tier_names(self) -> tuple[str, ...]:
+        """Names of the tiers in the config."""
+        return tuple(tier.name for tier in self._tiers)
+
+    def issue(self, node_id: str, tier_name: str = "") -> IssuedLicence:
+        """Make a licence for a node; the caller writes its record.
+
+        Parameters
+        ----------
+        tier_name
+            A tier of the config; empty for the first one.
+
+        Raises
+        ------
+        TierUnknown
+            No such tier.
+        """
+        index = self._tier_index(tier_name)
+        tier = self._tiers[index]
+        now = self._clock.now()
+        expires_at = now + timedelta(days=tier.days) if tier.days else None
+        code = self._codes.issue(tier=index, expires_at=expires_at)
+        record = Licence(
+            id=code.licence_id,
+            node_id=node_id,
+            tier=tier.name,
+            state=LicenceState.ISSUED,
+            code_hash=self._codes.hash(code.text.reveal()),
+            issued_at=now,
+            expires_at=expires_at,
+        )
+        return IssuedLicence(record, code.text)
+
+    def _tier_index(self, tier_name: str) -> int:
+        if not tier_name:
+            return 0
+        for index, tier in enumerate(self._tiers):
+            if tier.name.casefold() == tier_name.casefold():
+                return index
+        raise TierUnknown(
+            f"there is no licence tier {tier_name[:40]!r}",
+            hint=f"LICENCES in config.py has: {', '.join(self.tier_names)}",
+        )
+
+    def hash_of(self, text: str) -> bytes | None:
+        """Return the keyed hash of a code that is genuine, or None for one that is not."""
+        try:
+            self._codes.parse(text)
+        except InvalidLicenceCode:
+            return None
+        return self._codes.hash(text)
+
+    def judge(self, connection: Connection, node_id: str, code_hash: bytes) -> Judgement:
+        """Say whether the licence behind ``code_hash`` covers ``node_id``.
+
+        The first use of an issued licence makes it active; one past its date becomes expired.
+        """
+        licence = licences.find_by_hash(connection, code_hash)
+        if licence is None or licence.node_id != node_id:
+            return Judgement("the licence is not this node's")
+        now = self._clock.now()
+        if licence.expires_at is not None and licence.expires_at <= now:
+            licences.set_state(connection, licence.id, LicenceState.EXPIRED, at=now)
+            return Judgement("the licence has expired")
+        if licence.state is LicenceState.ISSUED:
+            licences.set_state(connection, licence.id, LicenceState.ACTIVE, at=now)
+        elif licence.state is not LicenceState.ACTIVE:
+            return Judgement(f"the licence is {licence.state}")
+        return Judgement(expires_at=licence.expires_at)
+
+    def status(self, connection: Connection, node_id: str, code_hash: bytes) -> LicenceStatus:
+        """Say how the licence behind ``code_hash`` stands, to the node that asks for its own."""
+        licence = licences.find_by_hash(connection, code_hash)
+        if licence is None or licence.node_id != node_id:
+            return LicenceStatus(state="unknown")
+        expires_at = licence.expires_at.timestamp() if licence.expires_at else None
+        return LicenceStatus(state=licence.state.value, tier=licence.tier, expires_at=expires_at)

@@ -1,0 +1,220 @@
+"""Replacing MASTER_SECRET while the fleet runs.
+
+Three places have to change together: ``.env``, the sealed tokens and the nodes' key epochs. The order makes every
+moment recoverable: the next secret goes into ``.env`` beside the present one; one transaction seals all tokens anew and
+raises all epochs; then the next secret takes the present one's place. After a crash in between, the tokens tell which
+side of the transaction it fell on. The previous secret stays in ``.env`` until no running node holds a key of it.
+
+What must outlive a rotation, the audit log's chain and the licences that people hold, keeps its keys as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from handshake.redaction import Secret
+from master.configuration.settings import ENV_NAME, Settings
+from master.errors import FleetError
+from master.ledger.database import Ledger
+from master.ledger.errors import LedgerError, LedgerUnavailable
+from master.ledger.rows import nodes, tokens
+from master.security.derivation import (
+    LASTING_PURPOSES,
+    MasterSecret,
+    check_master_secret,
+    encode_kept_keys,
+    new_master_secret,
+)
+from master.security.errors import SecretRefused, VaultError
+from master.security.secrets_file import SecretsFile
+from master.security.vault import TokenVault
+from master.services.core.actors import Actor
+from master.services.core.auditing import Auditor
+from master.services.core.keys import master_secret_of
+from master.services.core.views import RotationView
+from master.supervision.clock import Clock
+
+log = logging.getLogger(__name__)
+
+PRESENT, NEXT, PREVIOUS, KEPT = (
+    "MASTER_SECRET",
+    "MASTER_SECRET_NEXT",
+    "MASTER_SECRET_PREVIOUS",
+    "MASTER_KEPT_KEYS",
+)
+WRITE_TIMEOUT_S = 120.0
+
+
+class SecretRotation:
+    """Replace the secret; whoever called starts the master anew afterwards."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, auditor: Auditor, clock: Clock) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._auditor = auditor
+        self._clock = clock
+        self._file = SecretsFile(settings.home / ENV_NAME)
+
+    async def rotate(self, actor: Actor) -> RotationView:
+        """Make a new secret, and bring ``.env`` and ledger over to it.
+
+        Raises
+        ------
+        NotAuthorised
+        SecretRefused
+            The secret is not in ``.env``, or an earlier rotation is not finished.
+        LedgerError
+            The ledger is away or refuses; unless the message says otherwise, all is as it was.
+        """
+        async with self._auditor.action(actor, "rotate_secret") as entry:
+            self._check()
+            present = master_secret_of(self._settings.identity)
+            text = Secret(new_master_secret())
+            successor = MasterSecret(Secret(check_master_secret(text.reveal())))
+            kept = encode_kept_keys({purpose: present.derive(purpose) for purpose in LASTING_PURPOSES})
+            await asyncio.to_thread(self._file.change, {NEXT: text, KEPT: kept})
+
+            def carry_over(connection: Connection) -> int:
+                count = _carry_over(connection, TokenVault(present), TokenVault(successor), self._clock)
+                entry.detail = f"{count} nodes"
+                self._auditor.append(connection, actor, entry)
+                return count
+
+            try:
+                count = await self._ledger.write(carry_over, timeout_s=WRITE_TIMEOUT_S)
+            except FleetError:
+                entry.written = False
+                await self._settle()
+                raise
+            try:
+                await asyncio.to_thread(_promote, self._file, self._settings.ledger_cache_path)
+            except SecretRefused as error:
+                raise SecretRefused(
+                    f"the ledger is over to the new secret, and .env is not: {error.message}",
+                    hint=f"{error.hint}, then `fleet shutdown --keep-nodes` and `fleet run`, which finishes it",
+                ) from error
+            return RotationView(nodes=count)
+
+    def _check(self) -> None:
+        identity = self._settings.identity
+        if self._ledger.away is not None:
+            raise LedgerUnavailable(f"the ledger is away: {self._ledger.away.why}", hint=self._ledger.away.hint)
+        if self._file.read(PREVIOUS) is not None:
+            raise SecretRefused(
+                "the last rotation is not finished: nodes still hold keys of the secret before",
+                hint="`fleet status` shows how many; try again in a few minutes",
+            )
+        found = self._file.read(PRESENT)
+        if found is None or check_master_secret(found.reveal()) != identity.master_secret.reveal():
+            raise SecretRefused(
+                f"MASTER_SECRET does not come from {self._settings.home / ENV_NAME}",
+                hint="put it there, and let config.py take it from the environment as config.example.py does",
+            )
+
+    async def _settle(self) -> None:
+        """After a failure: find out on which side of the transaction it fell, if the ledger tells."""
+        with contextlib.suppress(LedgerError):
+            await _complete(await asyncio.to_thread(_with_next, self._settings, self._file), self._ledger)
+
+
+def _carry_over(connection: Connection, present: TokenVault, successor: TokenVault, clock: Clock) -> int:
+    now = clock.now()
+    for node_id, sealed in tokens.load_all(connection).items():
+        tokens.store(connection, node_id, successor.seal(node_id, present.unseal(node_id, sealed)), at=now)
+    active = nodes.list_active(connection)
+    for node in active:
+        nodes.raise_key_epoch(connection, node.id, at=now)
+    return len(active)
+
+
+def _carry_over_late(connection: Connection, previous: TokenVault, present: TokenVault, clock: Clock) -> int:
+    now, count = clock.now(), 0
+    for node_id, sealed in tokens.load_all(connection).items():
+        if _opens(present, {node_id: sealed}) or not _opens(previous, {node_id: sealed}):
+            continue
+        tokens.store(connection, node_id, present.seal(node_id, previous.unseal(node_id, sealed)), at=now)
+        nodes.raise_key_epoch(connection, node_id, at=now)
+        count += 1
+    return count
+
+
+def _promote(file: SecretsFile, ledger_cache_path: Path) -> None:
+    # What is remembered of the tokens is sealed under the secret before.
+    ledger_cache_path.unlink(missing_ok=True)
+    file.change({PRESENT: file.read(NEXT), PREVIOUS: file.read(PRESENT), NEXT: None})
+
+
+def _with_next(settings: Settings, file: SecretsFile) -> Settings:
+    text = file.read(NEXT)
+    following = None if text is None else Secret(check_master_secret(text.reveal()))
+    return dataclasses.replace(settings, identity=dataclasses.replace(settings.identity, next_secret=following))
+
+
+async def finish_rotation(settings: Settings, ledger: Ledger, clock: Clock) -> Settings:
+    """Bring a rotation that was interrupted to its end, or take it back; returns the settings as they are then.
+
+    A node that was being made while the secret changed may have been sealed under the previous one: it is carried over.
+
+    Raises
+    ------
+    LedgerError
+        The ledger, which alone can tell, is away.
+    SecretRefused
+        ``.env`` cannot be written.
+    """
+    settings = await _complete(settings, ledger)
+    identity = settings.identity
+    if identity.previous_secret is not None and ledger.away is None:
+        previous, present = (
+            TokenVault(MasterSecret(one)) for one in (identity.previous_secret, identity.master_secret)
+        )
+        late = await ledger.write(lambda connection: _carry_over_late(connection, previous, present, clock))
+        if late:
+            log.warning("nodes made while MASTER_SECRET changed are carried over", extra={"nodes": late})
+    return settings
+
+
+async def _complete(settings: Settings, ledger: Ledger) -> Settings:
+    identity = settings.identity
+    if identity.next_secret is None:
+        return settings
+    if ledger.away is not None:
+        raise LedgerUnavailable(
+            f"MASTER_SECRET was being replaced, and the ledger, which alone can tell how far, is away: "
+            f"{ledger.away.why}",
+            hint=ledger.away.hint,
+        )
+    file = SecretsFile(settings.home / ENV_NAME)
+    sealed = await ledger.read(tokens.load_all)
+    if await asyncio.to_thread(_opens, TokenVault(MasterSecret(identity.next_secret)), sealed):
+        await asyncio.to_thread(_promote, file, settings.ledger_cache_path)
+        log.warning("a replacement of MASTER_SECRET that was interrupted is finished")
+        identity = dataclasses.replace(
+            identity,
+            master_secret=identity.next_secret,
+            previous_secret=identity.master_secret,
+            next_secret=None,
+        )
+    else:
+        await asyncio.to_thread(file.change, {NEXT: None})
+        log.warning("a replacement of MASTER_SECRET that was interrupted is taken back")
+        identity = dataclasses.replace(identity, next_secret=None)
+    return dataclasses.replace(settings, identity=identity)
+
+
+def _opens(vault: TokenVault, sealed: dict[str, bytes]) -> bool:
+    """Say whether tokens are sealed under a vault's secret; all of them are or none is."""
+    for node_id, token in sealed.items():
+        try:
+            vault.unseal(node_id, token)
+        except VaultError:
+            return False
+        return True
+    # Nothing was sealed, and so nothing can be lost by going on.
+    return True

@@ -1,0 +1,1 @@
+"""Care of the ledger and of the box: backups, retention, restoring, diagnosis."""

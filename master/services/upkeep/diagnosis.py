@@ -1,0 +1,259 @@
+"""The checks of ``fleet doctor``; each gives one finding and none changes anything."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import resource
+import shutil
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from master.configuration.loading import ConfigError, load_settings, state_dir_of
+from master.configuration.settings import ANY_DRIVER, Settings
+from master.errors import FleetError
+from master.services.core.views import MasterStatus
+from master.services.onboarding.identity import TokenInspector
+from master.supervision.merging import KSM, PageMerging
+
+MIN_FREE_BYTES = 500 * 2**20
+MIN_OPEN_FILES = 1024
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One line of the doctor's report."""
+
+    what: str
+    verdict: Literal["ok", "warn", "fail"]
+    detail: str
+    fix: str = ""
+
+
+Ping = Callable[[Path], MasterStatus]
+"""Asks the master of a state folder how it is; raises ``FleetError`` where none answers."""
+
+
+async def diagnose(
+    home: Path,
+    environment: Mapping[str, str],
+    *,
+    ping: Ping,
+    inspector_of: Callable[[Settings], TokenInspector] | None,
+) -> list[Finding]:
+    """Run all checks.
+
+    Parameters
+    ----------
+    ping
+        Asks a running master.
+    inspector_of
+        Asks Discord whose token this is; None: Discord is not asked.
+    """
+    findings = [_python(), _sqlite(), _pidfd(), _open_files(), _disk(home)]
+    state_dir = state_dir_of(home, environment)
+    findings.append(_state_folder(state_dir))
+    settings: Settings | None = None
+    try:
+        settings = load_settings(home, environment)
+        findings.append(Finding("config", "ok", str(home / "config.py")))
+    except ConfigError as error:
+        findings.append(Finding("config", "fail", error.message, error.hint))
+    findings.append(_master(state_dir, ping))
+    if settings is not None:
+        findings += [_bots_folder(settings), _template(settings), *_driver(settings), _database(settings)]
+        findings += [*_spool(settings), _merging(settings)]
+        findings.append(await _discord(settings, inspector_of))
+    return findings
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding("python", "ok", f"{version} at {sys.executable}")
+
+
+def _sqlite() -> Finding:
+    if sqlite3.sqlite_version_info < (3, 35):
+        return Finding("sqlite", "fail", sqlite3.sqlite_version, "install SQLite 3.35 or later")
+    return Finding("sqlite", "ok", sqlite3.sqlite_version)
+
+
+def _pidfd() -> Finding:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError as error:
+        return Finding("pidfd", "fail", str(error), "needs Linux 5.3 or later, and a sandbox that allows pidfd_open")
+    return Finding("pidfd", "ok", "exits are events, not polls")
+
+
+def _open_files() -> Finding:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < MIN_OPEN_FILES:
+        return Finding("open files", "warn", f"limit {soft}", f"ulimit -n {MIN_OPEN_FILES * 4} before `fleet run`")
+    return Finding("open files", "ok", f"limit {soft}")
+
+
+def _disk(home: Path) -> Finding:
+    folder = next(path for path in (home, *home.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    shown = f"{free / 2**30:.1f} GB free"
+    if free < MIN_FREE_BYTES:
+        return Finding("disk", "warn", shown, "free some space: logs and the ledger need room")
+    return Finding("disk", "ok", shown)
+
+
+def _state_folder(folder: Path) -> Finding:
+    if not folder.exists():
+        return Finding("state folder", "ok", f"{folder} is made by the first `fleet run`")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Finding(
+            "state folder", "fail", f"{folder} cannot be written", f"chown it to the user of the master: {folder}"
+        )
+    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        return Finding("state folder", "warn", f"others can look into {folder}", f"chmod 700 {folder}")
+    return Finding("state folder", "ok", str(folder))
+
+
+def _master(state_dir: Path, ping: Ping) -> Finding:
+    try:
+        status = ping(state_dir)
+    except FleetError as error:
+        left = (state_dir / "control.sock").exists()
+        return Finding("master", "warn" if left else "ok", error.message, error.hint)
+    verdict: Literal["ok", "warn"] = "warn" if status.discord.startswith("refused") else "ok"
+    return Finding("master", verdict, f"running as {status.pid}, discord {status.discord}")
+
+
+def _bots_folder(settings: Settings) -> Finding:
+    base = settings.identity.bots_base_path
+    if not base.exists():
+        return Finding("bots", "ok", f"{base} is made with the first node")
+    if not os.access(base, os.W_OK):
+        return Finding("bots", "fail", f"{base} cannot be written", "chown it to the user of the master")
+    return Finding("bots", "ok", f"{sum(entry.is_dir() for entry in base.iterdir())} folders in {base}")
+
+
+def _template(settings: Settings) -> Finding:
+    from master.services.onboarding.folders import check_source
+
+    return _try(
+        "template",
+        lambda: (
+            f"{len(check_source(settings.identity.template_path, 'bot.py'))} files in {settings.identity.template_path}"
+        ),
+    )
+
+
+def _database(settings: Settings) -> Finding:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from master.ledger.engine import explain, make_engine, parse_url, prepare_file
+    from master.ledger.errors import LedgerError
+    from master.ledger.schema.migrations import HEAD_REVISION, current_revision
+
+    def look() -> str:
+        url = parse_url(settings.database)
+        if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+            return f"{url.database} is made by the first `fleet run`"
+        prepare_file(url)
+        engine = make_engine(url, settings.database, read_only=True)
+        try:
+            revision = current_revision(engine)
+        except SQLAlchemyError as error:
+            raise explain(error) from error
+        finally:
+            engine.dispose()
+        if revision not in (None, HEAD_REVISION):
+            raise LedgerError(f"schema {revision}, this program has {HEAD_REVISION}", hint="`fleet run` migrates it")
+        return f"{url.get_backend_name()}, schema {revision or 'not made yet'}"
+
+    return _try("ledger", look)
+
+
+def _spool(settings: Settings) -> list[Finding]:
+    """Say what waits on disk for the database; nothing when nothing does."""
+    from master.ledger.writer.spool import Spool
+
+    spool = Spool(settings.spool_dir, "")
+    refused = settings.spool_dir / "refused.jsonl"
+    found = []
+    try:
+        records = sum(1 for name in spool.sessions() for _ in spool.records_of(name))
+        lines = len(refused.read_bytes().splitlines()) if refused.exists() else 0
+    except OSError as error:
+        return [Finding("spool", "fail", f"cannot be read: {error}", f"mend {settings.spool_dir}")]
+    if records:
+        problem = f"{records} writes wait on disk for the database"
+        found.append(Finding("spool", "warn", problem, "they are applied by themselves when it is back"))
+    for path in settings.spool_dir.glob("*.damaged"):
+        found.append(Finding("spool", "warn", f"{path} was damaged", "some of what waited in it is lost; remove it"))
+    if lines:
+        problem = f"{lines} writes that waited were refused by the database"
+        found.append(Finding("spool", "warn", problem, f"read {refused}, and remove it"))
+    return found
+
+
+def _merging(settings: Settings) -> Finding:
+    """Say whether equal pages of nodes are kept once."""
+    what = "memory merging"
+    if not settings.supervision.merge_memory:
+        return Finding(what, "ok", "off (MERGE_MEMORY)")
+    if not KSM.exists():
+        return Finding(what, "ok", "not on this kernel: it has no KSM")
+    merging = PageMerging(settings.merging_path, enabled=True)
+    saved = f"saves {(merging.saved_bytes() or 0) / 2**20:.0f} MB"
+    if (KSM / "run").read_text().strip() == "1" and not settings.merging_path.exists():
+        return Finding(what, "ok", f"on all the time, {saved}")
+    if merging.may_drive:
+        return Finding(what, "ok", f"the master turns it on when nodes have started, {saved}")
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    return Finding(
+        what,
+        "warn",
+        f"off: {user} may not turn it on, and each node takes twice the memory",
+        f"printf 'z {KSM}/%s 0644 {user} root -\\n' run pages_to_scan | sudo tee /etc/tmpfiles.d/fleetmaster.conf; "
+        "sudo systemd-tmpfiles --create fleetmaster.conf",
+    )
+
+
+def _driver(settings: Settings) -> list[Finding]:
+    """Say which ODBC driver reaches SQL Server; nothing for a ledger on SQLite."""
+    from master.ledger.engine import parse_url
+    from master.ledger.odbc import check_driver, driver_here
+
+    if not settings.database.url.reveal().startswith("mssql"):
+        return []
+    named = _driver_named(parse_url(settings.database).query)
+    return [_try("odbc driver", lambda: check_driver(named) if named else driver_here().name)]
+
+
+def _driver_named(query: Mapping[str, object]) -> str:
+    """Return the driver that the config insists on; empty when it leaves the choice to us."""
+    found = re.search(r"DRIVER=\{([^}]+)\}", str(query.get("odbc_connect", "")))
+    return "" if found is None or found[1] == ANY_DRIVER else found[1]
+
+
+def _try(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, "ok", look())
+    except FleetError as error:
+        return Finding(what, "fail", error.message, error.hint)
+
+
+async def _discord(settings: Settings, inspector_of: Callable[[Settings], TokenInspector] | None) -> Finding:
+    token = settings.identity.master_token
+    if token is None:
+        return Finding("discord", "warn", "no MASTER_TOKEN: no slash commands", "put it into .env")
+    if inspector_of is None:
+        return Finding("discord", "ok", "not asked (--offline)")
+    try:
+        bot = await inspector_of(settings).inspect(token)
+    except FleetError as error:
+        return Finding("discord", "fail", error.message, error.hint)
+    return Finding("discord", "ok", f"logged in as {bot.username} ({bot.user_id})")

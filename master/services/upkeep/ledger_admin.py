@@ -1,0 +1,171 @@
+"""The ledger as a whole, for its operator: what it holds, whether it is sound, backups, and the audit log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from master.configuration.settings import Settings
+from master.errors import FleetError
+from master.ledger.database import Ledger
+from master.ledger.errors import LedgerError
+from master.ledger.rows import inspection
+from master.ledger.rows.audit import AuditHead, search
+from master.ledger.schema.migrations import HEAD_REVISION
+from master.security.derivation import MasterSecret
+from master.services.core.auditing import audit_chain_of
+from master.services.core.views import AuditView, BackupView, LedgerStatus, Soundness
+from master.supervision.clock import Clock
+
+BACKUPS_KEPT = 14
+COUNTED = 20_000
+
+
+async def _unknown() -> AuditHead | None:
+    return None
+
+
+class LedgerAdmin:
+    """Works on an open ledger, with or without a running master.
+
+    Parameters
+    ----------
+    head
+        Returns the audit log's last row, as far as it is known outside of the ledger.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        secret: MasterSecret,
+        clock: Clock,
+        *,
+        head: Callable[[], Awaitable[AuditHead | None]] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._chain = audit_chain_of(secret)
+        self._archive_key = secret.derive("archive")
+        self._clock = clock
+        self._head = head or _unknown
+
+    async def status(self, *, exact: bool = False) -> LedgerStatus:
+        """Say what the ledger holds; unless ``exact``, tables are counted up to COUNTED rows."""
+        away, statistics, spooled = self._ledger.away, self._ledger.statistics, self._ledger.spooled
+        most = None if exact else COUNTED
+        readable = away is None or self._ledger.dialect == "sqlite"
+        rows = await self._ledger.snapshot(partial(inspection.count_rows, most=most)) if readable else {}
+        return LedgerStatus(
+            dialect=self._ledger.dialect,
+            revision=HEAD_REVISION,
+            rows=rows,
+            uncounted=tuple(name for name, count in rows.items() if count == most),
+            bytes=self._ledger.file_bytes(),
+            writes=statistics.writes,
+            groups=statistics.groups,
+            failures=statistics.failures,
+            dropped=statistics.dropped,
+            away_since=None if away is None else away.since.timestamp(),
+            away_why="" if away is None else away.why,
+            waiting=spooled.records,
+            waiting_bytes=spooled.bytes,
+            given_up=dict(spooled.dropped),
+        )
+
+    async def verify(self) -> Soundness:
+        """Check file, references and audit chain; reads the whole ledger."""
+        head = await self._head()
+
+        def check(connection: Connection) -> Soundness:
+            audited = self._check_chain(connection, head)
+            faults = (*inspection.find_faults(connection), *audited.faults)
+            return Soundness(ok=not faults, faults=faults, audit_rows=audited.audit_rows)
+
+        return await self._ledger.snapshot(check)
+
+    async def verify_audit(self) -> Soundness:
+        """Check the audit chain alone."""
+        head = await self._head()
+        return await self._ledger.snapshot(lambda connection: self._check_chain(connection, head))
+
+    def _check_chain(self, connection: Connection, head: AuditHead | None) -> Soundness:
+        fault, rows = self._chain.verify(connection, head), self._chain.length(connection)
+        faults = () if fault is None else (f"audit log: {fault.problem}",)
+        return Soundness(ok=not faults, faults=faults, audit_rows=rows)
+
+    async def audit(self, *, limit: int, node_id: str | None = None, action: str = "") -> tuple[AuditView, ...]:
+        """Return the latest rows of the audit log, newest first."""
+        rows = await self._ledger.snapshot(lambda c: search(c, limit=limit, node_id=node_id, action=action))
+        return tuple(
+            AuditView(
+                sequence=row.sequence,
+                at=row.at.timestamp(),
+                actor=row.actor,
+                face=row.face,
+                action=row.action,
+                node_id=row.node_id,
+                outcome=row.outcome.value,
+                detail=row.detail,
+            )
+            for row in rows
+        )
+
+    async def back_up(self, target: Path | None = None) -> BackupView:
+        """Write everything into one file, as one moment saw it, while the fleet goes on.
+
+        Parameters
+        ----------
+        target
+            Where; None for a new file in the state folder, where the oldest give way.
+
+        Raises
+        ------
+        LedgerError
+            It could not be written; nothing is left of it.
+        """
+        # Imported here: what ZIP files need costs a master half a megabyte, and it makes one a day.
+        from master.ledger.archive import write_archive
+
+        now = self._clock.now()
+        path = target or self._settings.backups_dir / f"ledger-{now:%Y%m%d-%H%M%S}.zip"
+        try:
+            if target is None:
+                await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True, mode=0o700)
+            manifest = await self._ledger.snapshot(lambda c: write_archive(c, path, key=self._archive_key, at=now))
+            size = path.stat().st_size
+            if target is None:
+                await asyncio.to_thread(_drop_oldest, path.parent)
+        except OSError as error:
+            raise LedgerError(
+                f"the backup could not be written to {path}: {error.strerror or error}", hint="name another file"
+            ) from error
+        rows = sum(table.rows for table in manifest.tables.values())
+        return BackupView(path=str(path), bytes=size, rows=rows, revision=manifest.revision)
+
+
+def _drop_oldest(folder: Path) -> None:
+    for path in sorted(folder.glob("ledger-*.zip"))[:-BACKUPS_KEPT]:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+
+
+def check_backup_path(text: str) -> Path | None:
+    """Read where a backup should go; None for the usual place.
+
+    Raises
+    ------
+    FleetError
+        No absolute path to a new file.
+    """
+    if not text:
+        return None
+    path = Path(text)
+    if not path.is_absolute() or path.exists():
+        raise FleetError(f"{text[:200]} is not the absolute path of a new file", hint="give one that does not exist")
+    return path

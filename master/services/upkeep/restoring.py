@@ -1,0 +1,134 @@
+"""Putting an archive in the place of a ledger; only while no master runs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from handshake.redaction import Secret
+from master.configuration.settings import DatabaseSettings, Settings
+from master.ledger.archive import Manifest, check_archive, load_archive
+from master.ledger.engine import explain, make_engine, parse_url, prepare_file
+from master.ledger.errors import LedgerError
+from master.ledger.schema.migrations import bring_up_to_date
+from master.services.core.keys import master_secret_of
+from master.services.core.views import RestoreView
+
+log = logging.getLogger(__name__)
+
+_COMPANIONS = ("", "-wal", "-shm")
+
+
+def restore(settings: Settings, path: Path, *, at: datetime) -> RestoreView:
+    """Put the ledger of an archive in the place of the present one, which is kept beside it. Blocks.
+
+    Nothing is touched before the archive was checked whole, and the present ledger only once its successor is complete.
+
+    Raises
+    ------
+    ArchiveRefused
+        The archive cannot be used; on SQL Server also when its tables are not empty.
+    LedgerError
+        The new ledger could not be made; the present one is as it was.
+    """
+    key = master_secret_of(settings.identity).derive("archive")
+    manifest = check_archive(path, key=key)
+    url = parse_url(settings.database)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        _fill(url, settings.database, path, manifest)
+        _forget(settings)
+        return _view(manifest, kept="")
+    present = Path(url.database)
+    successor = present.with_name(f"{present.name}.restoring")
+    _remove(successor)
+    try:
+        fresh = url.set(database=str(successor))
+        _fill(fresh, DatabaseSettings(url=Secret(str(fresh))), path, manifest)
+    except BaseException:
+        _remove(successor)
+        raise
+    kept = _swap(present, successor, at)
+    _forget(settings)
+    return _view(manifest, kept=kept)
+
+
+def import_into(settings: Settings, path: Path) -> RestoreView:
+    """Fill the present ledger, which has to be empty, from an archive. Blocks.
+
+    Raises
+    ------
+    ArchiveRefused, LedgerError
+        Nothing was written.
+    """
+    manifest = check_archive(path, key=master_secret_of(settings.identity).derive("archive"))
+    _fill(parse_url(settings.database), settings.database, path, manifest)
+    return _view(manifest, kept="")
+
+
+def _fill(url: URL, database: DatabaseSettings, path: Path, manifest: Manifest) -> None:
+    prepare_file(url)
+    engine: Engine = make_engine(url, database)
+    try:
+        bring_up_to_date(engine, make_url(url))
+        with engine.begin() as connection:
+            load_archive(connection, path, manifest)
+    except SQLAlchemyError as error:
+        raise explain(error) from error
+    finally:
+        engine.dispose()
+
+
+def _swap(present: Path, successor: Path, at: datetime) -> str:
+    """Put the successor in the present ledger's place in one step; returns where the old one is kept."""
+    kept = present.with_name(f"{present.name}.before-{at:%Y%m%d-%H%M%S}")
+    try:
+        if present.exists():
+            _settle(present)
+            # A second name first: at no moment is there no ledger, which the next master would take for a new fleet.
+            os.link(present, kept)
+        successor.replace(present)
+    except OSError as error:
+        raise LedgerError(
+            f"the restored ledger could not be put in place: {error.strerror}",
+            hint=f"it is complete: {successor}; the present one is as it was",
+        ) from error
+    return str(kept) if kept.exists() else ""
+
+
+def _forget(settings: Settings) -> None:
+    """Drop what is remembered of the ledger that was: of its nodes, and of how far its audit log went."""
+    settings.ledger_cache_path.unlink(missing_ok=True)
+
+
+def _settle(path: Path) -> None:
+    """Bring what a crashed master left in the write-ahead log into the file itself; another's log would damage it."""
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as ledger:
+            ledger.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.DatabaseError:
+        # A ledger that is damaged is what restoring is for; it is kept as it is.
+        log.warning("the present ledger is damaged", extra={"path": str(path)})
+    for suffix in ("-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    for suffix in _COMPANIONS:
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def _view(manifest: Manifest, *, kept: str) -> RestoreView:
+    return RestoreView(
+        created_at=manifest.created_at.timestamp(),
+        rows=sum(table.rows for table in manifest.tables.values()),
+        tables={name: table.rows for name, table in manifest.tables.items()},
+        kept=kept,
+    )

@@ -1,0 +1,66 @@
+"""Pruning old events, by table, in small batches between everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from datetime import timedelta
+
+from master.configuration.settings import RetentionSettings
+from master.ledger.database import Ledger
+from master.ledger.errors import LedgerError
+from master.ledger.rows.retention import BATCH_ROWS, PRUNABLE, prune
+from master.supervision.clock import Clock
+
+log = logging.getLogger(__name__)
+
+FIRST_AFTER_S, EVERY_S, BETWEEN_BATCHES_S = 60.0, 3600.0, 0.1
+
+
+class Retention:
+    """Remove what is older than the config keeps."""
+
+    def __init__(self, ledger: Ledger, settings: RetentionSettings, clock: Clock) -> None:
+        self._ledger = ledger
+        self._settings = settings
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Prune every hour, until cancelled; a ledger that is away is tried again the next time."""
+        delay_s = FIRST_AFTER_S
+        while True:
+            await asyncio.sleep(delay_s)
+            delay_s = EVERY_S
+            try:
+                removed = await self.prune_all()
+            except LedgerError as error:
+                log.warning("old events could not be pruned", extra={"why": error.message})
+                continue
+            if any(removed.values()):
+                log.info("old events pruned", extra={name: count for name, count in removed.items() if count})
+
+    async def prune_all(self) -> dict[str, int]:
+        """Prune every table; returns the rows removed from each.
+
+        Raises
+        ------
+        LedgerError
+        """
+        removed = {}
+        for name in PRUNABLE:
+            days = self._settings.days_of(name)
+            if days:
+                removed[name] = await self._prune_table(name, days)
+        return removed
+
+    async def _prune_table(self, name: str, days: int) -> int:
+        before, total = self._clock.now() - timedelta(days=days), 0
+        batch = functools.partial(prune, name=name, before=before)
+        while True:
+            count = await self._ledger.write(batch)
+            total += count
+            if count < BATCH_ROWS:
+                return total
+            # Whoever waits to write comes first.
+            await asyncio.sleep(BETWEEN_BATCHES_S)

@@ -1,0 +1,199 @@
+"""A node's gateway session, kept where its successor finds it: what RESUME needs, and what READY once told.
+
+A file that node and master share, of one header page that is mapped into memory and a log behind it. The header holds
+the last sequence number, which costs one store in memory for each event and survives a SIGKILL; the log holds the
+events that made the cache (READY, GUILD_CREATE, ...), compressed. https://discord.com/developers/docs/events/gateway#resuming
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import struct
+import time
+import zlib
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+SESSION_FD_VARIABLE = "FLEET_SESSION_FD"
+MAX_AGE_S = 180.0
+"""Older than this a session is not tried: Discord forgets one that is gone for minutes."""
+MAX_LOG_BYTES = 8 * 1024 * 1024
+_HEADER = struct.Struct("<8sQQQQ")  # magic, sequence, milliseconds of the last sign of life, bytes of log, successor
+_MAGIC = b"FLEETGS1"
+_LENGTH = struct.Struct("<I")
+_PAGE = 4096
+_SUCCESSOR_AT = 32
+
+_CACHED = ("GUILD_", "CHANNEL_CREATE", "CHANNEL_UPDATE", "CHANNEL_DELETE", "THREAD_", "STAGE_INSTANCE_", "USER_UPDATE")
+_NOT_CACHED = ("GUILD_MEMBER_", "GUILD_MEMBERS_", "GUILD_BAN_", "GUILD_AUDIT_LOG_", "GUILD_SCHEDULED_EVENT_USER_")
+
+
+class _Frame(msgspec.Struct):
+    op: int
+    t: str | None = None
+    s: int | None = None
+
+
+class _Identity(msgspec.Struct):
+    session_id: str
+    resume_gateway_url: str
+
+
+class _Ready(msgspec.Struct):
+    d: _Identity
+
+
+@dataclass(frozen=True, slots=True)
+class SavedSession:
+    """What a successor starts from.
+
+    Parameters
+    ----------
+    events
+        Whole gateway payloads (``{"t": ..., "d": ...}``) in their order, READY first.
+    answers
+        What REST once answered, by path.
+    """
+
+    session_id: str
+    resume_url: str
+    sequence: int
+    events: list[dict[str, Any]] = field(repr=False)
+    answers: dict[str, Any] = field(repr=False)
+
+
+class GatewaySession:
+    """The shared file of one node.
+
+    Parameters
+    ----------
+    descriptor
+        Open for reading and writing; closed by :meth:`close`.
+    """
+
+    def __init__(self, descriptor: int, *, clock: Callable[[], float] = time.time) -> None:
+        self._descriptor = descriptor
+        self._clock = clock
+        if os.fstat(descriptor).st_size < _PAGE:
+            os.ftruncate(descriptor, _PAGE)
+        self._header = mmap.mmap(descriptor, _PAGE)
+        self._header[_SUCCESSOR_AT] = 0
+        self._decode = msgspec.json.Decoder(_Frame).decode
+        self._sequence = 0
+        self._log_bytes = 0
+        self._writing = False
+
+    def saved(self) -> SavedSession | None:
+        """Return what the predecessor left; None when there is nothing that could be resumed."""
+        magic, sequence, seen_ms, log_bytes, _ = _HEADER.unpack_from(self._header)
+        age_s = self._clock() - seen_ms / 1000
+        if magic != _MAGIC or not 0 < log_bytes <= MAX_LOG_BYTES or not -60 < age_s < MAX_AGE_S:
+            return None
+        try:
+            payloads = list(self._payloads(log_bytes))
+            identity = msgspec.json.decode(payloads[0], type=_Ready).d
+            events = [msgspec.json.decode(payload) for payload in payloads]
+        except (IndexError, ValueError, OSError, zlib.error, struct.error, msgspec.MsgspecError):
+            return None
+        # Further events of the same session go behind those that are there.
+        self._sequence, self._log_bytes, self._writing = sequence, log_bytes, True
+        answers = {event["path"]: event["answer"] for event in events if "path" in event}
+        return SavedSession(
+            identity.session_id,
+            identity.resume_gateway_url,
+            sequence,
+            [event for event in events if "path" not in event],
+            answers,
+        )
+
+    def _payloads(self, log_bytes: int) -> Iterator[bytes]:
+        log = os.pread(self._descriptor, log_bytes, _PAGE)
+        if len(log) != log_bytes:
+            raise ValueError("the log is cut off")
+        at = 0
+        while at < log_bytes:
+            (length,) = _LENGTH.unpack_from(log, at)
+            at += _LENGTH.size
+            inflate = zlib.decompressobj()
+            yield inflate.decompress(log[at : at + length], 64 * MAX_LOG_BYTES)
+            at += length
+
+    def take(self, raw: str | bytes) -> bool:
+        """Take one payload as it came from the gateway, before anybody acts on it; True when a session began."""
+        frame = self._decode(raw)
+        if frame.s is None or frame.t is None:
+            return False
+        began = frame.t == "READY"
+        if began:
+            self._log_bytes, self._writing = 0, True
+            self._append(raw)
+        elif self._writing and frame.t.startswith(_CACHED) and not frame.t.startswith(_NOT_CACHED):
+            self._append(raw)
+        self._sequence = frame.s
+        self._note()
+        return began
+
+    def keep_answer(self, path: str, answer: Any) -> None:
+        """Keep what REST answered to a question that the successor would ask again."""
+        if self._writing:
+            self._append(msgspec.json.encode({"path": path, "answer": answer}))
+            self._note()
+
+    def touch(self) -> None:
+        """Say that the session is alive, also when nothing happens on it."""
+        if self._writing:
+            self._note()
+
+    def forget(self) -> None:
+        """Leave nothing to resume."""
+        self._writing = False
+        self._header[: _HEADER.size] = bytes(_HEADER.size)
+
+    @property
+    def successor_expected(self) -> bool:
+        """Whether the master is about to start another process for this node."""
+        return self._header[_SUCCESSOR_AT] != 0
+
+    def _append(self, raw: str | bytes) -> None:
+        packed = zlib.compress(raw.encode() if isinstance(raw, str) else raw, 1)
+        record = _LENGTH.pack(len(packed)) + packed
+        if self._log_bytes + len(record) > MAX_LOG_BYTES:
+            self.forget()
+            return
+        try:
+            os.pwrite(self._descriptor, record, _PAGE + self._log_bytes)
+        except OSError:
+            # A full disk costs the next RESUME, nothing else.
+            self.forget()
+            return
+        self._log_bytes += len(record)
+
+    def _note(self) -> None:
+        if self._writing:
+            now_ms = int(self._clock() * 1000)
+            successor = self._header[_SUCCESSOR_AT]
+            _HEADER.pack_into(self._header, 0, _MAGIC, self._sequence, now_ms, self._log_bytes, successor)
+
+    def close(self) -> None:
+        """Close the file; what it holds stays."""
+        self._header.close()
+        os.close(self._descriptor)
+
+
+def expect_successor(path: Path, expected: bool) -> None:
+    """Tell a running node whether another process takes over: then it leaves its session open when it ends."""
+    with contextlib.suppress(FileNotFoundError), path.open("r+b") as shared:
+        if os.fstat(shared.fileno()).st_size >= _PAGE:
+            os.pwrite(shared.fileno(), bytes([expected]), _SUCCESSOR_AT)
+
+
+def inherited_session(environment: MutableMapping[str, str]) -> GatewaySession | None:
+    """Return the session whose descriptor ``environment`` names; None when it names none."""
+    number = environment.pop(SESSION_FD_VARIABLE, None)
+    return GatewaySession(int(number)) if number is not None and number.isdecimal() else None

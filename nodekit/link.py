@@ -1,0 +1,313 @@
+"""A node's end of the handshake: proves itself, then pulses, over whichever transport works. Knows no Discord."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from handshake.boot import BootDocument
+from handshake.errors import Reason, Refused, TransportError
+from handshake.messages import (
+    Acknowledgement,
+    Body,
+    ErrorReport,
+    Heartbeat,
+    KeyReplacement,
+    ShutdownNotice,
+    VerificationRequest,
+    VerificationResponse,
+)
+from handshake.redaction import Secret
+from handshake.replay import ReplayGuard
+from handshake.signing import Message, NodeKey, Signer, Verifier
+from handshake.transports import channel
+from handshake.transports.local import LocalClient
+
+log = logging.getLogger(__name__)
+
+ANSWER_TIMEOUT_S = 10.0
+GOODBYE_TIMEOUT_S = 2.0
+RETRY_FIRST_S = 1.0
+RETRY_CAP_S = 60.0
+LOCAL_FAILURES_BORNE = 3
+MAX_REPORTS_PER_MINUTE = 10
+
+PostToChannel = Callable[[str], Awaitable[None]]
+"""Posts a message in VERIFY_CHANNEL; raises ``TransportError`` when it cannot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFacts:
+    """What a node says of itself when it proves itself."""
+
+    licence: str
+    version: str
+    bot_user_id: int
+    library: str
+
+
+class NodeLink:
+    """Prove the node to its master, and stay in touch.
+
+    Parameters
+    ----------
+    boot
+        Key, transports, intervals.
+    facts
+        Licence and versions.
+    describe
+        Returns the pulse of this moment.
+    post_to_channel
+        None when the node has no VERIFY_CHANNEL.
+    on_refused
+        Told the master's reason when it does not accept the node.
+    """
+
+    def __init__(
+        self,
+        boot: BootDocument,
+        facts: NodeFacts,
+        *,
+        describe: Callable[[], Heartbeat],
+        post_to_channel: PostToChannel | None,
+        on_refused: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._boot = boot
+        self._facts = facts
+        self._describe = describe
+        self._post_to_channel = post_to_channel if boot.transport != "local" and boot.verify_channel_id else None
+        self._on_refused = on_refused
+        self._clock = clock
+        self._keys = [NodeKey(boot.node_id, boot.key_epoch, Secret(boot.key))]
+        """The present key, and behind it the one before: an answer may still be signed with that."""
+        self._signer = Signer(self._keys[0], from_master=False, clock=clock)
+        self._verifier = Verifier(self._find_key, node_id=boot.node_id, clock=clock, replay_guard=ReplayGuard(clock))
+        self._local = None
+        if boot.socket_path is not None and boot.transport != "channel":
+            self._local = LocalClient(Path(boot.socket_path), self._take_from_socket)
+        self._answers: dict[str, asyncio.Future[Message]] = {}
+        """Requests under way; an answer to anything else is not accepted."""
+        self._pulses: dict[str, None] = {}
+        self._verify_again = asyncio.Event()
+        self._reports: dict[str, int] = {}
+        self._report_times: list[float] = []
+        self._intervals: dict[str, float] = {
+            "local": boot.pulse_interval_s,
+            "channel": boot.channel_pulse_interval_s,
+        }
+        self.verified = asyncio.Event()
+        """Set while the master accepts this node."""
+
+    async def run(self) -> None:
+        """Prove the node, then pulse until cancelled; proves it again whenever the master asks."""
+        try:
+            while True:
+                self.verified.clear()
+                self._verify_again.clear()
+                if not await self._verify_until_answered():
+                    return
+                self.verified.set()
+                await self._pulse_until_asked()
+        finally:
+            if self._local is not None:
+                await self._local.close()
+
+    async def _verify_until_answered(self) -> bool:
+        """Ask until the master answers; False when it refuses."""
+        delay = RETRY_FIRST_S
+        while True:
+            try:
+                response = await self._request_verification()
+            except (TransportError, TimeoutError) as error:
+                log.warning("the master does not answer", extra={"why": str(error) or type(error).__name__})
+                await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+                delay = min(delay * 2, RETRY_CAP_S)
+                continue
+            if response.accepted:
+                self._intervals = {
+                    "local": max(response.pulse_interval_s, 0.05),
+                    "channel": max(response.channel_pulse_interval_s, 5.0),
+                }
+                _warn_of_skew(response.clock_skew_s)
+                return True
+            self._on_refused(response.reason)
+            return False
+
+    async def _request_verification(self) -> VerificationResponse:
+        facts = self._facts
+        request = VerificationRequest(
+            licence=facts.licence,
+            version=facts.version,
+            pid=os.getpid(),
+            pid_started_at=0.0,
+            bot_user_id=facts.bot_user_id,
+            started_at=self._clock(),
+            python=platform.python_version(),
+            library=facts.library,
+        )
+        text = self._signer.sign(request)
+        token_id = self._signer.last_token_id
+        answer = self._answers[token_id] = asyncio.get_running_loop().create_future()
+        try:
+            await self._send(text)
+            message = await asyncio.wait_for(answer, ANSWER_TIMEOUT_S)
+        finally:
+            del self._answers[token_id]
+        if not isinstance(message.body, VerificationResponse):
+            raise TransportError(f"the master answered with a {message.type}")
+        return message.body
+
+    async def _pulse_until_asked(self) -> None:
+        failures, channel_due = 0, 0.0
+        while True:
+            if self._local is not None and await self._pulse_locally(self._local):
+                failures, interval = 0, self._intervals["local"]
+            else:
+                # A master that restarts is back in a second: the socket is tried at every pulse, and the channel,
+                # where Discord counts messages, is used only once that has failed for a while.
+                failures += 1
+                interval = self._intervals["local"] if self._local is not None else self._intervals["channel"]
+                patient = self._local is not None and failures < LOCAL_FAILURES_BORNE
+                if self._post_to_channel is not None and not patient and self._clock() >= channel_due:
+                    channel_due = self._clock() + self._intervals["channel"]
+                    await self._pulse_by_channel(self._post_to_channel)
+            if self._local is not None and not failures:
+                # In step with all nodes of this box: it wakes once for the whole fleet instead of once for each node.
+                interval -= time.monotonic() % interval
+            try:
+                # Not wait_for: Python 3.11's may swallow a cancellation that comes as it ends (gh-86296).
+                async with asyncio.timeout(interval):
+                    await self._verify_again.wait()
+                return
+            except TimeoutError:
+                continue
+
+    def _next_pulse(self) -> str:
+        text = self._signer.sign(self._describe())
+        self._pulses[self._signer.last_token_id] = None
+        if len(self._pulses) > 16:
+            del self._pulses[next(iter(self._pulses))]
+        return text
+
+    async def _pulse_locally(self, local: LocalClient) -> bool:
+        try:
+            await local.send(self._next_pulse())
+        except TransportError as error:
+            log.debug("pulse dropped", extra={"why": str(error)})
+            return False
+        return True
+
+    async def _pulse_by_channel(self, post: PostToChannel) -> None:
+        try:
+            await post(channel.wrap(self._next_pulse()))
+        except TransportError as error:
+            log.debug("pulse dropped", extra={"why": str(error)})
+
+    async def _send(self, text: str) -> None:
+        """Send over the local socket, or over the channel when that fails.
+
+        Raises
+        ------
+        TransportError
+            Neither works.
+        """
+        trouble = TransportError("no transport")
+        if self._local is not None:
+            try:
+                await self._local.send(text)
+                return
+            except TransportError as error:
+                trouble = error
+        if self._post_to_channel is None:
+            raise trouble
+        await self._post_to_channel(channel.wrap(text))
+
+    def receive_from_channel(self, author_id: int, content: str) -> None:
+        """Take a message of VERIFY_CHANNEL; whatever is not the master's own answer to us is ignored."""
+        text = channel.unwrap(content) if author_id == self._boot.master_user_id else None
+        if text is not None:
+            self._take(text, private=False)
+
+    def _take_from_socket(self, text: str) -> None:
+        self._take(text, private=True)
+
+    def _find_key(self, node_id: str, epoch: int) -> NodeKey:
+        for key in self._keys:
+            if key.epoch == epoch:
+                return key
+        raise Refused(Reason.STALE_EPOCH, f"epoch {epoch}", claimed_node_id=node_id)
+
+    def _take(self, text: str, *, private: bool) -> None:
+        try:
+            message = self._verifier.open(text)
+        except Refused as refused:
+            log.debug("message ignored", extra={"reason": refused.reason.value})
+            return
+        answer = self._answers.get(message.in_reply_to or "")
+        if answer is not None:
+            if not answer.done():
+                answer.set_result(message)
+        elif message.in_reply_to in self._pulses:
+            self._take_answer_to_pulse(message.body, private=private)
+
+    def _take_answer_to_pulse(self, body: Body, *, private: bool) -> None:
+        if isinstance(body, Acknowledgement):
+            _warn_of_skew(body.clock_skew_s)
+            if body.order == "verify_again":
+                self._verify_again.set()
+        elif isinstance(body, KeyReplacement) and private and body.key_epoch > self._keys[0].epoch:
+            key = NodeKey(self._boot.node_id, body.key_epoch, Secret(body.key))
+            self._keys = [key, self._keys[0]]
+            self._signer = Signer(key, from_master=False, clock=self._clock)
+            log.info("the master has replaced this node's key", extra={"epoch": body.key_epoch})
+
+    async def report(self, report: ErrorReport) -> None:
+        """Send an error report; the same error within a minute is counted and sent with its next one.
+
+        Never raises: an error that cannot be reported stays in the node's log.
+        """
+        now = self._clock()
+        self._report_times = [sent for sent in self._report_times if now - sent < 60]
+        count = self._reports.pop(report.fingerprint, 0) + report.count
+        if len(self._report_times) >= MAX_REPORTS_PER_MINUTE:
+            if len(self._reports) < 100:
+                self._reports[report.fingerprint] = count
+            return
+        self._report_times.append(now)
+        try:
+            await self._send(self._signer.sign(_with_count(report, count)))
+        except TransportError as error:
+            log.warning("error report not sent", extra={"why": str(error)})
+
+    async def say_goodbye(self, reason: str) -> None:
+        """Tell the master that the node stops on purpose; returns up after two seconds."""
+        body: Body = ShutdownNotice(reason=reason[:400])
+        try:
+            await asyncio.wait_for(self._send(self._signer.sign(body)), GOODBYE_TIMEOUT_S)
+        except (TransportError, TimeoutError):
+            log.debug("goodbye not sent")
+
+
+def _with_count(report: ErrorReport, count: int) -> ErrorReport:
+    return ErrorReport(
+        source=report.source,
+        where=report.where,
+        exception=report.exception,
+        fingerprint=report.fingerprint,
+        message=report.message,
+        traceback=report.traceback,
+        count=count,
+    )
+
+
+def _warn_of_skew(skew_s: float) -> None:
+    if abs(skew_s) > 5:
+        log.warning("this clock differs from the master's by %.0f s", skew_s)

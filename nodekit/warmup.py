@@ -1,0 +1,69 @@
+"""What the zygote does before it forks, and its spare child before it is needed: warm in every node then.
+
+The first Bot of a process costs several times what the second does: type caches fill, msgspec reads annotations,
+bytecode adapts. And a forked process pays for each page that it writes to for the first time; the spare has paid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import time
+from typing import Any
+
+import aiohttp
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from handshake.messages import Heartbeat
+from handshake.redaction import Secret
+from handshake.replay import ReplayGuard
+from handshake.signing import NodeKey, Signer, Verifier
+
+_ID = "100000000000000001"
+_USER = {"id": _ID, "username": "warmup", "discriminator": "0", "avatar": None, "bot": True}
+_READY: dict[str, Any] = {
+    "user": _USER,
+    "guilds": [{"id": _ID, "unavailable": True}],
+    "application": {"id": _ID, "flags": 0},
+}
+_GUILD: dict[str, Any] = {
+    "id": _ID,
+    "name": "warmup",
+    "owner_id": _ID,
+    "roles": [{"id": _ID, "name": "@everyone", "permissions": "0", "position": 0, "color": 0, "colors": {}}],
+    "channels": [{"id": _ID, "type": 0, "name": "warmup", "position": 0}],
+    "members": [{"user": _USER, "roles": [], "joined_at": None, "deaf": False, "mute": False, "flags": 0}],
+}
+
+
+class _Cog(commands.Cog):
+    @app_commands.command(description="warmup")
+    @app_commands.describe(text="warmup")
+    async def warmup(self, interaction: discord.Interaction, text: str | None = None) -> None:
+        """Never called."""
+
+
+def warm_up() -> None:
+    """Make a bot with a cog, show it a guild, sign and verify, and throw it all away; nothing is connected."""
+    asyncio.run(_warm_up())
+
+
+async def _warm_up() -> None:
+    bot = commands.Bot("!", intents=discord.Intents.default(), max_messages=None)
+    await bot.add_cog(_Cog())
+    for command in bot.tree.get_commands():
+        command.to_dict(bot.tree)
+    state = bot._connection
+    state.user = discord.ClientUser(state=state, data=_USER)  # type: ignore[arg-type]
+    state._add_guild_from_data(_GUILD)  # type: ignore[arg-type]
+    async with aiohttp.ClientSession():
+        pass
+    platform.python_version()
+    key = NodeKey("REHEARSAL", 1, Secret(bytes(32)))
+    verifier = Verifier(lambda _node_id, _epoch: key, clock=time.time, replay_guard=ReplayGuard(time.time))
+    verifier.open(
+        Signer(key, from_master=False, clock=time.time).sign(Heartbeat(uptime_s=0.0, latency_ms=None, guilds=0))
+    )
+    await bot.close()

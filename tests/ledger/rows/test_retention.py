@@ -1,0 +1,39 @@
+"""Old events go, in batches; what is young, or referred to, or in the audit log, stays."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from master.configuration.settings import RetentionSettings
+from master.ledger.database import Ledger
+from master.ledger.rows import nodes
+from master.ledger.rows.inspection import count_rows
+from master.ledger.rows.retention import prune
+from master.services.upkeep.retention import Retention
+from tests.conftest import TurnableClock
+from tests.ledger.samples import events
+from tests.ledger.test_database import a_node
+
+
+async def test_what_is_older_than_the_config_keeps_goes(ledger: Ledger) -> None:
+    clock = TurnableClock(datetime(2026, 11, 21, tzinfo=UTC).timestamp())
+    node = a_node()
+    await ledger.write(lambda c: nodes.insert(c, node))
+    for days, count in ((100, 1_200), (10, 30)):
+        await ledger.write(events(count, node.id, at=clock.now() - timedelta(days=days)))
+    retention = Retention(ledger, RetentionSettings(handshake_events=90, process_events=0), clock)
+    removed = await retention.prune_all()
+    assert removed["handshake_events"] == 1_200
+    assert "process_events" not in removed
+    assert (await ledger.read(count_rows))["handshake_events"] == 30
+    assert (await retention.prune_all())["handshake_events"] == 0
+
+
+async def test_a_batch_is_bounded(ledger: Ledger) -> None:
+    node, old = a_node(), datetime(2020, 1, 1, tzinfo=UTC)
+    await ledger.write(lambda c: nodes.insert(c, node))
+
+    await ledger.write(events(20, node.id, at=old))
+    now = datetime(2026, 11, 21, tzinfo=UTC)
+    assert await ledger.write(lambda c: prune(c, "handshake_events", now, limit=8)) == 8
+    assert (await ledger.read(count_rows))["handshake_events"] == 12

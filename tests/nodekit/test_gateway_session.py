@@ -1,0 +1,136 @@
+"""A node's gateway session in the file that its successor reads."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nodekit.gateway_session import (
+    MAX_AGE_S,
+    SESSION_FD_VARIABLE,
+    GatewaySession,
+    expect_successor,
+    inherited_session,
+)
+from tests.conftest import TurnableClock
+
+READY = {"session_id": "abc", "resume_gateway_url": "ws://127.0.0.1/gateway", "user": {"id": "1"}}
+
+
+def frame(name: str | None, data: Any, sequence: int | None, op: int = 0) -> str:
+    return json.dumps({"op": op, "t": name, "s": sequence, "d": data})
+
+
+def session_at(path: Path, clock: TurnableClock) -> GatewaySession:
+    return GatewaySession(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), clock=clock)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "session"
+
+
+@pytest.fixture
+def session(path: Path, clock: TurnableClock) -> GatewaySession:
+    made = session_at(path, clock)
+    assert made.take(frame("READY", READY, 1))
+    made.take(frame("GUILD_CREATE", {"id": "7", "name": "HQ"}, 2))
+    made.take(frame("MESSAGE_CREATE", {"content": "not kept"}, 3))
+    made.take(frame(None, None, None, op=11))
+    return made
+
+
+def test_a_successor_finds_session_sequence_and_cache(
+    session: GatewaySession, path: Path, clock: TurnableClock
+) -> None:
+    session.keep_answer("/users/@me", {"id": "1"})
+    session.close()
+    saved = session_at(path, clock).saved()
+    assert saved is not None
+    assert (saved.session_id, saved.sequence, saved.resume_url) == ("abc", 3, "ws://127.0.0.1/gateway")
+    assert [event["t"] for event in saved.events] == ["READY", "GUILD_CREATE"]
+    assert saved.answers == {"/users/@me": {"id": "1"}}
+    assert "HQ" not in repr(saved)
+
+
+def test_the_line_goes_on_over_several_successors(session: GatewaySession, path: Path, clock: TurnableClock) -> None:
+    session.close()
+    second = session_at(path, clock)
+    assert second.saved() is not None
+    assert not second.take(frame("GUILD_UPDATE", {"id": "7", "name": "HQ 2"}, 4))
+    second.close()
+    saved = session_at(path, clock).saved()
+    assert saved is not None
+    assert saved.sequence == 4
+    assert [event["d"].get("name") for event in saved.events[1:]] == ["HQ", "HQ 2"]
+
+
+def test_a_new_session_replaces_the_old_one(session: GatewaySession, path: Path, clock: TurnableClock) -> None:
+    assert session.take(frame("READY", {**READY, "session_id": "xyz"}, 1))
+    session.close()
+    saved = session_at(path, clock).saved()
+    assert saved is not None
+    assert (saved.session_id, saved.sequence, len(saved.events)) == ("xyz", 1, 1)
+
+
+def test_what_was_forgotten_or_is_old_is_not_tried(session: GatewaySession, path: Path, clock: TurnableClock) -> None:
+    clock.turn(MAX_AGE_S + 1)
+    assert session_at(path, clock).saved() is None
+    session.touch()
+    assert session_at(path, clock).saved() is not None
+    session.forget()
+    session.touch()
+    assert session_at(path, clock).saved() is None
+
+
+def test_a_clock_that_went_back_does_not_keep_a_session_for_ever(
+    session: GatewaySession, path: Path, clock: TurnableClock
+) -> None:
+    clock.turn(-3600)
+    assert session_at(path, clock).saved() is None
+
+
+def test_the_master_says_whether_a_successor_comes(session: GatewaySession, path: Path, clock: TurnableClock) -> None:
+    def successor_expected() -> bool:
+        return session.successor_expected
+
+    assert not successor_expected()
+    expect_successor(path, True)
+    assert successor_expected()
+    session.take(frame("GUILD_UPDATE", {"id": "7"}, 5))
+    assert successor_expected()
+    # The successor itself has none until the master says so.
+    assert not session_at(path, clock).successor_expected
+    expect_successor(path.with_name("nothing"), True)
+
+
+@given(junk=st.binary(max_size=400), offset=st.integers(0, 4300))
+def test_a_damaged_file_is_a_new_start(tmp_path_factory: pytest.TempPathFactory, junk: bytes, offset: int) -> None:
+    path, clock = tmp_path_factory.mktemp("session") / "session", TurnableClock()
+    made = session_at(path, clock)
+    made.take(frame("READY", READY, 1))
+    made.close()
+    with path.open("r+b") as damaged:
+        damaged.seek(offset)
+        damaged.write(junk)
+    successor = session_at(path, clock)
+    saved = successor.saved()
+    assert saved is None or saved.session_id
+    assert successor.take(frame("READY", READY, 1))
+    successor.close()
+
+
+def test_a_node_gets_it_by_descriptor(session: GatewaySession, path: Path) -> None:
+    session.close()
+    environment = {SESSION_FD_VARIABLE: str(os.open(path, os.O_RDWR))}
+    inherited = inherited_session(environment)
+    assert inherited is not None
+    inherited.close()
+    assert environment == {}
+    assert inherited_session(environment) is None

@@ -1,0 +1,99 @@
+"""What a node prints: times, whole lines, floods that are bounded and counted."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from nodekit.output import LineStream, OutputLimit
+from tests.conftest import TurnableClock
+
+
+class Sink:
+    """A stream over a real file."""
+
+    def __init__(self, folder: Path, clock: TurnableClock, *, bytes_s: int = 0) -> None:
+        self.path = folder / "out.log"
+        self.descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.limit = OutputLimit(bytes_s, clock)
+        self.stream = LineStream(self.descriptor, self.limit, clock)
+
+    def lines(self) -> list[str]:
+        return self.path.read_text("utf-8").splitlines()
+
+
+def test_each_line_begins_with_its_time_unless_it_has_one(tmp_path: Path, clock: TurnableClock) -> None:
+    sink = Sink(tmp_path, clock)
+    print("hello\nthere", file=sink.stream)
+    print("2026-11-21 10:00:00 INFO of a logger", file=sink.stream)
+    first, second, third = sink.lines()
+    assert first.endswith(" hello")
+    assert second.endswith(" there")
+    assert first[:10] == second[:10] == "2027-01-15"
+    assert third == "2026-11-21 10:00:00 INFO of a logger"
+
+
+def test_what_has_no_end_of_line_waits_for_it_or_for_the_end(tmp_path: Path, clock: TurnableClock) -> None:
+    sink = Sink(tmp_path, clock)
+    sink.stream.write("half a ")
+    assert sink.lines() == []
+    sink.stream.write("line\nand the rest")
+    assert [line.split(" ", 2)[-1] for line in sink.lines()] == ["half a line"]
+    sink.stream.finish()
+    assert sink.lines()[-1].endswith("and the rest")
+
+
+def test_bytes_and_odd_text_are_taken(tmp_path: Path, clock: TurnableClock) -> None:
+    sink = Sink(tmp_path, clock)
+    sink.stream.buffer.write("Grüße\n".encode())
+    sink.stream.write("\udcff\n")
+    assert sink.lines()[0].endswith("Grüße")
+    assert sink.lines()[1].endswith("\\udcff")
+
+
+def test_a_flood_is_cut_and_counted(tmp_path: Path, clock: TurnableClock) -> None:
+    sink = Sink(tmp_path, clock, bytes_s=1_000)
+    for _ in range(1_000):
+        print("x" * 99, file=sink.stream)
+    assert sink.path.stat().st_size <= 8_000
+    written = len(sink.lines())
+    clock.turn(60)
+    print("calm again", file=sink.stream)
+    told, calm = sink.lines()[-2:]
+    assert f"{1_000 - written} lines" in told
+    assert calm.endswith("calm again")
+
+
+def test_a_character_in_two_writes_is_one(tmp_path: Path, clock: TurnableClock) -> None:
+    sink = Sink(tmp_path, clock)
+    first, second = "ü\n".encode()[:1], "ü\n".encode()[1:]
+    sink.stream.buffer.write(first)
+    sink.stream.buffer.write(second)
+    assert sink.lines()[0].endswith(" ü")
+
+
+def test_what_a_flood_lost_is_told_at_the_latest_at_the_end(tmp_path: Path, clock: TurnableClock) -> None:
+    sink = Sink(tmp_path, clock, bytes_s=100)
+    for _ in range(100):
+        print("x" * 99, file=sink.stream)
+    written = len(sink.lines())
+    sink.stream.finish()
+    assert f"{100 - written} lines" in sink.lines()[-1]
+
+
+def test_a_full_disk_costs_the_line_and_nothing_else(clock: TurnableClock) -> None:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    try:
+        stream = LineStream(descriptor, OutputLimit(0, clock), clock)
+        print("lost", file=stream)
+        stream.finish()
+    finally:
+        os.close(descriptor)
+
+
+def test_it_stands_in_for_a_text_stream(tmp_path: Path, clock: TurnableClock) -> None:
+    stream = Sink(tmp_path, clock).stream
+    assert (stream.encoding, stream.isatty(), stream.writable()) == ("utf-8", False, True)
+    assert isinstance(stream.fileno(), int)
+    assert hasattr(sys.stderr, "buffer") == hasattr(stream, "buffer")
