@@ -11,13 +11,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from benchmarks.peers import Program
+from master.bus import EventBus
 from master.configuration.settings import SupervisionSettings
+from master.events import NodeSpawned
 from master.supervision.clock import SystemClock
 from master.supervision.logs import NodeLogs
 from master.supervision.run_records import RunRecords
 from master.supervision.spawner import Spawner, SpawnRequest
 from master.supervision.specification import NodeSpec
-from master.supervision.states import ProcessEvent, ProcessEventKind
 from master.supervision.supervisor import Supervisor
 
 IDLE_BOT = """\
@@ -79,18 +80,19 @@ async def our_supervisor(folder: Path, programs: list[Program], spawner: Spawner
     """
     logs = NodeLogs(folder / "logs", max_bytes=10**6, files=2)
 
-    def on_event(event: ProcessEvent) -> None:
-        if event.kind is ProcessEventKind.SPAWNED:
-            say = supervisor.node_verified
-            asyncio.get_running_loop().call_soon(lambda: say(event.node_id, version="", interval_s=3600.0))
+    def on_spawned(event: NodeSpawned) -> None:
+        say = supervisor.node_verified
+        asyncio.get_running_loop().call_soon(lambda: say(event.node_id, version="", interval_s=3600.0))
 
+    bus = EventBus()
+    bus.on(NodeSpawned, on_spawned)
     supervisor = Supervisor(
         spawner=spawner,
         settings=SupervisionSettings(),
         logs=logs,
         records=RunRecords(folder / "runs"),
         clock=SystemClock(),
-        on_event=on_event,
+        bus=bus,
     )
     for program in programs:
         supervisor.register(_spec(program, logs))

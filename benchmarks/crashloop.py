@@ -20,8 +20,8 @@ from benchmarks.fleets import start_wanted
 from benchmarks.peers import PEERS, PeerMissing, Program, pm2, supervisord
 from benchmarks.reporting import MB, Outcome, parser, show
 from benchmarks.startup import cpu_of
-from master.control.protocol import RegisterParams
 from master.demonstration.stage import Stage
+from master.operations.parameters import RegisterParams
 from master.services.core.views import Registered
 
 BOTS = 10

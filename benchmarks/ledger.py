@@ -34,6 +34,7 @@ from handshake.messages import Heartbeat, VerificationRequest
 from handshake.redaction import Secret
 from handshake.signing import MASTER, Signer
 from master.bot.token_inspector import DiscordTokenInspector
+from master.bus import EventBus
 from master.configuration.settings import ChannelSettings, DatabaseSettings, IdentitySettings, Settings
 from master.ledger.database import Ledger
 from master.ledger.identifiers import first_ulid_of, ulid_of
@@ -100,10 +101,12 @@ async def house_of(folder: Path, count: int) -> AsyncIterator[House]:
     """Open a master's services with ``count`` nodes that run and are verified."""
     settings = settings_in(folder)
     chain = audit_chain_of(master_secret_of(settings.identity))
-    ledger = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir)
+    bus = EventBus()
+    ledger = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir, bus=bus)
     services = build_services(
         settings,
         ledger,
+        bus=bus,
         spawner=PlainSpawner(),
         inspector=DiscordTokenInspector(None),
         discord=DiscordView(user_id=lambda: 1, state=lambda: "off"),
@@ -111,7 +114,7 @@ async def house_of(folder: Path, count: int) -> AsyncIterator[House]:
     )
     processes: list[subprocess.Popen[bytes]] = []
     codes = await ledger.write(lambda connection: _add_nodes(connection, services, count))
-    await services.fleet.load()
+    await services.opening.load()
     supervising = asyncio.create_task(services.supervisor.run())
     try:
         for node in services.directory:
@@ -164,7 +167,7 @@ async def pulses(folder: Path, outcome: Outcome) -> None:
                 licence=house.codes[node.id], version="1", pid=sources[node.id].pid or 0, pid_started_at=0.0,
                 bot_user_id=node.bot_user_id, started_at=time.time(),
             )  # fmt: skip
-            await services.verification.receive(signers[node.id].sign(request), sources[node.id])
+            await services.reception.receive(signers[node.id].sign(request), sources[node.id])
             if not services.verification.is_verified(node.id):
                 raise SystemExit(f"{node.name} is not verified")
         pulse = Heartbeat(uptime_s=1234.5, latency_ms=41.2, guilds=12)
@@ -187,7 +190,7 @@ async def pulses(folder: Path, outcome: Outcome) -> None:
 
 async def _take(services: Services, texts: list[tuple[str, Source]]) -> float:
     """Return pulses a second of this process's CPU time, all of its threads counted."""
-    receive, began = services.verification.receive, time.process_time()
+    receive, began = services.reception.receive, time.process_time()
     for text, source in texts:
         await receive(text, source)
     return len(texts) / (time.process_time() - began)

@@ -9,26 +9,27 @@ import os
 import signal
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Protocol
 
 from handshake.sockets import Peer
 from handshake.transports.local import Handler, LocalServer
 from master.bot.token_inspector import DiscordTokenInspector
+from master.bus import EventBus
 from master.configuration.settings import Settings
 from master.control.server import ControlServer
+from master.events import LedgerAway
 from master.instance import InstanceLock
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
-from master.ledger.writer.queue import Away
+from master.operations.operation import Operations
 from master.security.tokens import check_token_format
 from master.services.container import DiscordView, Services, build_services
-from master.services.core.alerts import AlertLevel
 from master.services.core.auditing import audit_chain_of
 from master.services.core.keys import master_secret_of
+from master.services.core.lifecycle import Lifecycle
 from master.services.fleet.launching import node_environment
 from master.services.trust.rotation import finish_rotation
-from master.services.trust.verification import Source
+from master.services.trust.source import Source
 from master.supervision.clock import SystemClock
 from master.supervision.limits import find_cgroups
 from master.supervision.zygote_spawner import ZygoteSpawner
@@ -53,7 +54,7 @@ class Presence(Protocol):
         """Say how the connection is."""
         ...
 
-    async def run(self, services: Services) -> None:
+    async def run(self, operations: Operations[Services]) -> None:
         """Stay connected until cancelled."""
         ...
 
@@ -69,21 +70,8 @@ class NoPresence:
         """Say that there is none."""
         return "off"
 
-    async def run(self, services: Services) -> None:
+    async def run(self, operations: Operations[Services]) -> None:
         """Do nothing."""
-
-
-@dataclass(slots=True)
-class _Ending:
-    """How the master was asked to end."""
-
-    asked: asyncio.Event
-    stop_nodes: bool = True
-    again: bool = False
-
-    def ask(self, *, stop_nodes: bool, again: bool = False) -> None:
-        self.stop_nodes, self.again = stop_nodes, again
-        self.asked.set()
 
 
 async def run_master(settings: Settings) -> bool:
@@ -100,57 +88,57 @@ async def run_master(settings: Settings) -> bool:
     lock = InstanceLock(settings.lock_path)
     lock.acquire()
     try:
+        bus = EventBus()
         chain = audit_chain_of(master_secret_of(settings.identity))
-        ledger = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir)
+        ledger = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir, bus=bus)
         try:
             settings = await finish_rotation(settings, ledger, SystemClock())
-            return await _run_with(settings, ledger)
+            return await _run_with(settings, ledger, bus)
         finally:
             await ledger.close()
     finally:
         lock.release()
 
 
-async def _run_with(settings: Settings, ledger: Ledger) -> bool:
+async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "worker"))
     discord = _presence(settings)
     spawner = ZygoteSpawner(node_environment(os.environ), merge_memory=settings.supervision.merge_memory)
     services = build_services(
         settings,
         ledger,
+        bus=bus,
         spawner=spawner,
         inspector=DiscordTokenInspector(settings.discord.api_base),
         discord=DiscordView(user_id=discord.user_id, state=discord.state),
         clock=SystemClock(),
         cgroups=find_cgroups(),
     )
-    ending = _Ending(asyncio.Event())
-    _listen_to_signals(ending)
+    operations, lifecycle = Operations(services), services.lifecycle
+    _listen_to_signals(lifecycle)
     nodes = LocalServer(settings.node_socket_path, _local_handler(services))
-    control = ControlServer(
-        settings.control_socket_path,
-        services,
-        lambda stop_nodes: ending.ask(stop_nodes=stop_nodes),
-        lambda: ending.ask(stop_nodes=False, again=True),
-    )
-    _listen_to_ledger(services)
+    control = ControlServer(settings.control_socket_path, operations)
+    if ledger.away is not None:
+        # Nobody was listening when that was found.
+        bus.publish(LedgerAway(at=ledger.away.since, why=ledger.away.why, hint=ledger.away.hint))
     if ledger.away is None:
         await services.onboarding.recover()
     else:
         services.onboarding.hold()
-    await services.fleet.load()
+    await services.opening.load()
     services.handover.begin()
     await nodes.start()
     await control.start()
     try:
         async with asyncio.TaskGroup() as group:
             supervising = group.create_task(services.supervisor.run(), name="supervisor")
-            presence = group.create_task(discord.run(services), name="discord")
+            presence = group.create_task(discord.run(operations), name="discord")
             housekeeping = [
                 group.create_task(services.retention.run(), name="retention"),
                 group.create_task(services.ledger_cache.run(), name="memory"),
                 group.create_task(services.snapshots.run(), name="snapshots"),
                 group.create_task(services.merging.run(), name="merging"),
+                group.create_task(services.stderr_lines.run(), name="stderr"),
                 group.create_task(_recover_when_back(services), name="recovery"),
                 group.create_task(services.handover.run(), name="handover"),
             ]
@@ -158,13 +146,13 @@ async def _run_with(settings: Settings, ledger: Ledger) -> bool:
             await spawner.warm()
             # Services and Discord's classes are there to stay: the collector need not look through them each time.
             gc.freeze()
-            opening = group.create_task(services.fleet.open(), name="opening")
+            opening = group.create_task(services.opening.open(), name="opening")
             log.info("master up", extra={"nodes": len(services.directory), "home": str(settings.home)})
             notify(os.environ, f"READY=1\nSTATUS={len(services.directory)} nodes")
-            await ending.asked.wait()
-            notify(os.environ, reloading() if ending.again else "STOPPING=1")
+            await lifecycle.wait()
+            notify(os.environ, reloading() if lifecycle.again else "STOPPING=1")
             opening.cancel()
-            if ending.stop_nodes:
+            if lifecycle.stop_nodes:
                 log.info("stopping the nodes")
                 await services.supervisor.stop_all()
             presence.cancel()
@@ -177,7 +165,7 @@ async def _run_with(settings: Settings, ledger: Ledger) -> bool:
         await nodes.close()
         await spawner.close()
         await ledger.flush()
-    return ending.again
+    return lifecycle.again
 
 
 async def _recover_when_back(services: Services) -> None:
@@ -189,25 +177,6 @@ async def _recover_when_back(services: Services) -> None:
         except LedgerError as error:
             log.warning("half-made nodes could not be looked for", extra={"why": error.message})
             await asyncio.sleep(_RECOVER_AGAIN_S)
-
-
-def _listen_to_ledger(services: Services) -> None:
-    """Tell the operator when the database goes away, and when it is back."""
-
-    def away(found: Away) -> None:
-        services.announcer.alert(
-            AlertLevel.ERROR,
-            "The database is away",
-            key="ledger:away",
-            text=f"{found.why}. {found.hint}\nThe fleet goes on; what would be written waits on disk.",
-        )
-
-    def back() -> None:
-        services.announcer.alert(AlertLevel.SUCCESS, "The database is back", key="ledger:back")
-
-    services.ledger.on_away, services.ledger.on_return = away, back
-    if services.ledger.away is not None:
-        away(services.ledger.away)
 
 
 def _presence(settings: Settings) -> Presence:
@@ -223,13 +192,13 @@ def _presence(settings: Settings) -> Presence:
 
 def _local_handler(services: Services) -> Handler:
     def handle(text: str, peer: Peer) -> str | Awaitable[str | None] | None:
-        return services.verification.take(text, Source(transport="local", pid=peer.pid))
+        return services.reception.take(text, Source(transport="local", pid=peer.pid))
 
     return handle
 
 
-def _listen_to_signals(ending: _Ending) -> None:
+def _listen_to_signals(lifecycle: Lifecycle) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: ending.ask(stop_nodes=True))
-    loop.add_signal_handler(signal.SIGHUP, lambda: ending.ask(stop_nodes=False))
+        loop.add_signal_handler(number, lambda: lifecycle.end(stop_nodes=True))
+    loop.add_signal_handler(signal.SIGHUP, lambda: lifecycle.end(stop_nodes=False))

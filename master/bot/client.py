@@ -12,10 +12,11 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from master.bot.operation_commands import operation_of
 from master.bot.presenting import actor_of, answer, error_embed
 from master.errors import FleetError
+from master.operations.operation import Operations
 from master.services.container import Services
-from master.services.core.errors import NotAuthorised
 
 log = logging.getLogger(__name__)
 
@@ -31,24 +32,23 @@ RETRY_FIRST_S, RETRY_CAP_S = 5.0, 300.0
 
 
 class MasterTree(app_commands.CommandTree["MasterBot"]):
-    """Lets operators in and nobody else, and renders what went wrong."""
+    """Lets in who may carry out a command's operation, and renders what went wrong."""
 
     async def interaction_check(self, interaction: discord.Interaction[MasterBot], /) -> bool:
-        """Refuse who is no operator; that is audited."""
-        services = interaction.client.services
-        actor = actor_of(interaction)
-        if services.operators.includes(actor):
-            return True
+        """Let through who may carry out the command's operation; a refusal is shown, and audited."""
+        operations, actor = interaction.client.operations, actor_of(interaction)
+        operation = operation_of(interaction.command)
         if interaction.type is discord.InteractionType.autocomplete:
+            if operations.services.permissions.allow(actor, operation.permission):
+                return True
             await interaction.response.autocomplete([])
             return False
-        name = interaction.command.qualified_name if interaction.command else "a command"
         try:
-            async with services.auditor.action(actor, name[:40]):
-                raise RuntimeError("an operator was refused")
-        except NotAuthorised as error:
-            await answer(interaction, error_embed(services.settings, error))
-        return False
+            await operations.authorise(operation, actor)
+        except FleetError as error:
+            await answer(interaction, error_embed(operations.services.settings, error))
+            return False
+        return True
 
     async def on_error(
         self, interaction: discord.Interaction[MasterBot], error: app_commands.AppCommandError, /
@@ -65,9 +65,10 @@ class MasterTree(app_commands.CommandTree["MasterBot"]):
 
 
 class MasterBot(commands.Bot):
-    """The master's bot; holds the services for its cogs."""
+    """The master's bot; holds the operations for its cogs."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, operations: Operations[Services]) -> None:
+        services = operations.services
         intents = discord.Intents.none()
         intents.guilds = True
         intents.guild_messages = True
@@ -85,6 +86,7 @@ class MasterBot(commands.Bot):
             guild_ready_timeout=0.1,
             member_cache_flags=discord.MemberCacheFlags.none(),
         )
+        self.operations = operations
         self.services = services
 
     async def setup_hook(self) -> None:
@@ -138,19 +140,19 @@ class DiscordConnection:
             return self._trouble
         return "ready" if self._bot is not None and self._bot.is_ready() else "connecting"
 
-    async def run(self, services: Services) -> None:
+    async def run(self, operations: Operations[Services]) -> None:
         """Stay connected until cancelled."""
         delay = RETRY_FIRST_S
         while True:
-            outcome = await self._connect(services, self._token)
+            outcome = await self._connect(operations, self._token)
             if outcome == "refused":
                 # Trying again would not help, and counts against the token.
                 return
             await asyncio.sleep(delay)
             delay = min(delay * 2, RETRY_CAP_S)
 
-    async def _connect(self, services: Services, token: str) -> Literal["refused", "lost"]:
-        async with MasterBot(services) as bot:
+    async def _connect(self, operations: Operations[Services], token: str) -> Literal["refused", "lost"]:
+        async with MasterBot(operations) as bot:
             self._bot = bot
             try:
                 await bot.start(token)

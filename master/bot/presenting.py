@@ -27,6 +27,7 @@ def actor_of(interaction: discord.Interaction[Any]) -> Actor:
         identity=str(interaction.user.id),
         name=interaction.user.display_name,
         role_ids=frozenset(role.id for role in roles),
+        is_member=interaction.guild_id is not None,
     )
 
 

@@ -6,16 +6,23 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+import msgspec
 import typer
 
-from master.control.client import ControlClient
+from master.control.client import ControlClient, NoMaster
 from master.errors import ExitCode, FleetError
+from master.operations import nodes
+from master.operations.operation import Needs, Operation
+from master.operations.parameters import StatusParams
 from master.terminal import fail
 
 if TYPE_CHECKING:
     from master.configuration.settings import Settings
+
+P = TypeVar("P", bound=msgspec.Struct)
+R = TypeVar("R")
 
 HomeOption = Annotated[
     Path | None,
@@ -62,10 +69,8 @@ def reporting_errors(*, as_json: bool = False) -> Iterator[None]:
 
 def complete_nodes(incomplete: str) -> list[str]:
     """Complete a node's name; stays silent when no master answers at once."""
-    from master.services.core.views import FleetStatus
-
     try:
-        status = client_of(None).call("status", answer=FleetStatus, timeout_s=1.0)
+        status = client_of(None).run(nodes.status, StatusParams(), timeout_s=1.0)
     except FleetError:
         return []
     return [node.name for node in status.nodes if node.name.casefold().startswith(incomplete.casefold())]
@@ -83,14 +88,36 @@ def settings_of(home: Path | None) -> Settings:
     return load_settings(home_of(home), os.environ)
 
 
-@contextmanager
-def alone(settings: Settings) -> Iterator[None]:
-    """Hold the state folder: no master may run, and none may start."""
+def refuse_beside_master(home: Path | None) -> None:
+    """Refuse before anything is asked, where a master runs.
+
+    Raises
+    ------
+    AlreadyRunning
+    """
     from master.instance import InstanceLock
 
-    lock = InstanceLock(settings.lock_path)
+    lock = InstanceLock(settings_of(home).lock_path)
     lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    lock.release()
+
+
+def run_operation(home: Path | None, operation: Operation[P, R, Any], parameters: P, *, timeout_s: float = 60.0) -> R:
+    """Have the master carry out an operation; one that needs no master is carried out here where none runs.
+
+    Raises
+    ------
+    FleetError
+    """
+    if operation.needs is not Needs.STOPPED:
+        try:
+            return client_of(home).run(operation, parameters, timeout_s=timeout_s)
+        except NoMaster:
+            if operation.needs is Needs.MASTER:
+                raise
+    import asyncio
+
+    from master.operations.alone import run_alone
+    from master.services.core.actors import unix_actor
+
+    return asyncio.run(run_alone(settings_of(home), operation, unix_actor(os.getuid()), parameters))

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, Any
 
-import msgspec
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from master.cli.context import HomeOption, JsonOption, YesOption, alone, client_of, reporting_errors, settings_of
-from master.control.client import NoMaster
-from master.control.protocol import AuditParams, BackupParams, LedgerParams, NoParams
+from master.cli.context import (
+    HomeOption,
+    JsonOption,
+    YesOption,
+    refuse_beside_master,
+    reporting_errors,
+    run_operation,
+)
 from master.errors import ExitCode, FleetError
-from master.services.core.views import AuditView, BackupView, LedgerStatus, RestoreView, Soundness
+from master.operations import ledger as operations
+from master.operations.operation import Operation
+from master.operations.parameters import (
+    ArchiveParams,
+    AuditParams,
+    BackupParams,
+    LedgerParams,
+    MigrateParams,
+    NoParams,
+)
+from master.services.core.views import AuditView, RestoreView, Soundness
 from master.terminal import confirm, console, megabytes, print_json
 
-if TYPE_CHECKING:
-    from master.configuration.settings import Settings
-    from master.ledger.rows.audit import AuditHead
-    from master.services.core.auditing import Auditor
-    from master.services.upkeep.ledger_admin import LedgerAdmin
-
-T = TypeVar("T")
 LONG_TIMEOUT_S = 900.0
 
 audit = typer.Typer(help="Who did what, on which node, and how it ended.", no_args_is_help=True)
@@ -37,77 +40,10 @@ ledger = typer.Typer(help="The ledger as a whole.", no_args_is_help=True)
 OutcomeStyles = {"done": "green", "refused": "yellow", "failed": "red"}
 
 
-def _ask(
-    home: Path | None,
-    method: str,
-    params: msgspec.Struct,
-    answer: type[T],
-    offline: Callable[[LedgerAdmin], Awaitable[T]],
-    action: str = "",
-) -> T:
-    """Ask the master; without one, open the ledger here, and audit the action if it is one."""
-    try:
-        return client_of(home).call(method, params, answer=answer, timeout_s=LONG_TIMEOUT_S)
-    except NoMaster:
-        settings = settings_of(home)
-        with alone(settings):
-            return asyncio.run(_with_ledger(settings, offline, action))
-
-
-@asynccontextmanager
-async def _open_ledger(settings: Settings) -> AsyncIterator[tuple[LedgerAdmin, Auditor]]:
-    """Open the ledger without a master, with what writes down who did what in it."""
-    from master.ledger.database import Ledger
-    from master.services.core.actors import Operators
-    from master.services.core.auditing import Auditor, audit_chain_of
-    from master.services.core.keys import master_secret_of
-    from master.services.core.ledger_cache import load_cached_ledger
-    from master.services.upkeep.ledger_admin import LedgerAdmin
-    from master.supervision.clock import SystemClock
-
-    async def head() -> AuditHead | None:
-        found = await load_cached_ledger(settings.ledger_cache_path)
-        return None if found is None else found.audit_head
-
-    secret, clock = master_secret_of(settings.identity), SystemClock()
-    chain = audit_chain_of(secret)
-    # With the spool: what still waits in it belongs to what is looked at, saved or moved.
-    opened = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir)
-    try:
-        yield (
-            LedgerAdmin(settings, opened, secret, clock, head=head),
-            Auditor(opened, chain, clock, Operators(settings.operators)),
-        )
-    finally:
-        await opened.close()
-
-
-async def _with_ledger(settings: Settings, work: Callable[[LedgerAdmin], Awaitable[T]], action: str = "") -> T:
-    """Do something with the ledger; with ``action``, as an action of the operator's that is audited."""
-    from master.services.core.actors import unix_actor
-
-    async with _open_ledger(settings) as (admin, auditor):
-        if not action:
-            return await work(admin)
-        async with auditor.action(unix_actor(os.getuid()), action):
-            return await work(admin)
-
-
-def _note(settings: Settings, action: str, detail: str) -> None:
-    """Write down what was done to the ledger as a whole, in the ledger that there is now."""
-    from master.services.core.actors import unix_actor
-
-    async def note() -> None:
-        async with _open_ledger(settings) as (_, auditor), auditor.action(unix_actor(os.getuid()), action) as entry:
-            entry.detail = detail
-
-    asyncio.run(note())
-
-
 @audit.command("show")
 def audit_show(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Rows.")] = 30,
-    node: Annotated[str, typer.Option("--node", help="Only what was done to this node; needs a running master.")] = "",
+    node: Annotated[str, typer.Option("--node", help="Only what was done to this node.")] = "",
     action: Annotated[str, typer.Option("--action", help="Only this action, such as restart.")] = "",
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -115,18 +51,11 @@ def audit_show(
     """Show the latest actions, the newest last."""
     with reporting_errors(as_json=as_json):
         params = AuditParams(limit=limit, node=node, action=action)
-        if node:
-            rows = client_of(home).call("audit", params, answer=list[AuditView], timeout_s=LONG_TIMEOUT_S)
-        else:
-            rows = _ask(home, "audit", params, list[AuditView], lambda admin: _audit(admin, params))
+        rows = run_operation(home, operations.audit, params, timeout_s=LONG_TIMEOUT_S)
         if as_json:
             print_json(rows)
             return
         console.print(_audit_table(rows) if rows else "nothing was done yet")
-
-
-async def _audit(admin: LedgerAdmin, params: AuditParams) -> list[AuditView]:
-    return list(await admin.audit(limit=params.limit, action=params.action))
 
 
 def _local_time(moment: float) -> str:
@@ -148,20 +77,18 @@ def _audit_table(rows: list[AuditView]) -> Table:
 @audit.command("verify")
 def audit_verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Check that no row was altered or removed: each carries an HMAC over itself and the row before it."""
-    _verify("audit_verify", lambda admin: admin.verify_audit(), home, as_json=as_json)
+    _verify(operations.verify_audit, home, as_json=as_json)
 
 
 @ledger.command("verify")
 def ledger_verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Check the file, its references, and the audit log's chain."""
-    _verify("ledger_verify", lambda admin: admin.verify(), home, as_json=as_json)
+    _verify(operations.verify, home, as_json=as_json)
 
 
-def _verify(
-    method: str, offline: Callable[[LedgerAdmin], Awaitable[Soundness]], home: Path | None, *, as_json: bool
-) -> None:
+def _verify(operation: Operation[NoParams, Soundness, Any], home: Path | None, *, as_json: bool) -> None:
     with reporting_errors(as_json=as_json):
-        found = _ask(home, method, NoParams(), Soundness, offline)
+        found = run_operation(home, operation, NoParams(), timeout_s=LONG_TIMEOUT_S)
     if as_json:
         print_json(found)
     elif found.ok:
@@ -180,9 +107,7 @@ def ledger_status(
 ) -> None:
     """Show what the ledger holds."""
     with reporting_errors(as_json=as_json):
-        found = _ask(
-            home, "ledger_status", LedgerParams(exact=exact), LedgerStatus, lambda admin: admin.status(exact=exact)
-        )
+        found = run_operation(home, operations.status, LedgerParams(exact=exact), timeout_s=LONG_TIMEOUT_S)
         if as_json:
             print_json(found)
             return
@@ -221,19 +146,9 @@ def ledger_migrate(
     with reporting_errors():
         if to:
             confirm(f"Go to revision {to}? What later revisions added is lost.", yes=yes)
-        settings = settings_of(home)
-        with alone(settings):
-            from master.ledger.schema.migrations import HEAD_REVISION, check_revision, move_to
-
-            back = to not in ("", HEAD_REVISION)
-            if back:
-                check_revision(to)
-                # Opening the ledger afterwards would bring it up to date again.
-                _note(settings, "migrate", f"to {to}")
-            kept = move_to(settings.database, to or None)
-            if kept and not back:
-                _note(settings, "migrate", f"to {HEAD_REVISION}")
-        console.print("the schema is at " + (to or "the newest revision") + (f"; a copy is {kept}" if kept else ""))
+        found = run_operation(home, operations.migrate, MigrateParams(to=to))
+        kept = f"; a copy is {found.kept}" if found.kept else ""
+        console.print(f"the schema is at {to or 'the newest revision'}{kept}")
 
 
 FileOption = Annotated[Path | None, typer.Option("--file", "-o", help="A new file. [default: in the state folder]")]
@@ -256,13 +171,7 @@ def backup(path: FileOption = None, home: HomeOption = None, as_json: JsonOption
 def _back_up(path: Path | None, home: Path | None, *, as_json: bool) -> None:
     with reporting_errors(as_json=as_json):
         text = "" if path is None else str(path.expanduser().absolute())
-
-        async def offline(admin: LedgerAdmin) -> BackupView:
-            from master.services.upkeep.ledger_admin import check_backup_path
-
-            return await admin.back_up(check_backup_path(text))
-
-        made = _ask(home, "backup", BackupParams(path=text), BackupView, offline, "backup")
+        made = run_operation(home, operations.backup, BackupParams(path=text), timeout_s=LONG_TIMEOUT_S)
         if as_json:
             print_json(made)
             return
@@ -273,13 +182,8 @@ def _back_up(path: Path | None, home: Path | None, *, as_json: bool) -> None:
 def ledger_import(path: ArchiveArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Fill an empty ledger from a file, and compare counts and hashes."""
     with reporting_errors(as_json=as_json):
-        settings = settings_of(home)
-        with alone(settings):
-            from master.services.upkeep.restoring import import_into
-
-            found = import_into(settings, path)
-            _note(settings, "import", f"{path.name}: {found.rows} rows")
-            _restored(found, as_json=as_json)
+        found = run_operation(home, operations.import_archive, ArchiveParams(path=str(path.absolute())))
+        _restored(found, as_json=as_json)
 
 
 def restore(
@@ -287,16 +191,12 @@ def restore(
 ) -> None:
     """Put a backup in the ledger's place; the present one is kept beside it. No master may run."""
     with reporting_errors(as_json=as_json):
-        settings = settings_of(home)
-        with alone(settings):
-            if not path.is_file():
-                raise FleetError(f"there is no file {path}", hint="`ls state/backups` shows the backups")
-            confirm(f"Put {path.name} in the place of the present ledger?", yes=yes)
-            from master.services.upkeep.restoring import restore as put_back
-
-            found = put_back(settings, path, at=datetime.now(UTC))
-            _note(settings, "restore", f"{path.name}: {found.rows} rows")
-            _restored(found, as_json=as_json)
+        if not path.is_file():
+            raise FleetError(f"there is no file {path}", hint="`ls state/backups` shows the backups")
+        refuse_beside_master(home)
+        confirm(f"Put {path.name} in the place of the present ledger?", yes=yes)
+        found = run_operation(home, operations.restore, ArchiveParams(path=str(path.absolute())))
+        _restored(found, as_json=as_json)
 
 
 def _restored(found: RestoreView, *, as_json: bool) -> None:

@@ -15,8 +15,9 @@ from rich.text import Text
 
 from master.cli.context import HomeOption, JsonOption, NodesArgument, client_of, reporting_errors, state_dir
 from master.control.client import NoMaster
-from master.control.protocol import NamesParams
 from master.errors import ExitCode, FleetError
+from master.operations import master, nodes
+from master.operations.parameters import EventsParams, NamesParams
 from master.services.core.views import FleetEvent, LogPaths
 from master.terminal import console, print_json
 
@@ -63,7 +64,7 @@ def logs(
 def _find(home: Path | None, names: tuple[str, ...]) -> list[LogPaths]:
     try:
         params = NamesParams(names=names, all=not names)
-        return client_of(home).call("logs", params, answer=list[LogPaths], timeout_s=10.0)
+        return client_of(home).run(nodes.logs, params, timeout_s=10.0)
     except NoMaster:
         folder = state_dir(home) / "logs"
     known = sorted({path.name.removesuffix(".err.log") for path in folder.glob("*.err.log")})
@@ -137,10 +138,14 @@ class _Tail:
         console.print(Text.assemble((f"{self._node:<{width}} │ ", self._colour), line), soft_wrap=True)
 
 
-def events(home: HomeOption = None, as_json: JsonOption = False) -> None:
+def events(
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    lines: Annotated[bool, typer.Option("--stderr", help="Also what nodes write to standard error.")] = False,
+) -> None:
     """Follow what happens in the fleet; Ctrl-C leaves."""
     with reporting_errors(as_json=as_json):
-        for line in client_of(home).stream("events"):
+        for line in client_of(home).follow(master.events, EventsParams(stderr=lines)):
             event = msgspec.convert(line.data, FleetEvent)
             if as_json:
                 typer.echo(msgspec.json.encode(event).decode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import msgspec
 import typer
@@ -13,10 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from master.cli.context import HomeOption, JsonOption, client_of, complete_nodes, reporting_errors
-from master.control.protocol import DuplicateParams, RegisterParams
 from master.errors import ExitCode, FleetError
+from master.operations import onboarding
+from master.operations.operation import Operation
+from master.operations.parameters import DuplicateParams, RegisterParams
 from master.services.core.views import FleetEvent, Registered
 from master.terminal import console, print_json, state_text
+
+P = TypeVar("P", bound=msgspec.Struct)
 
 TokenFileOption = Annotated[
     Path | None,
@@ -64,7 +68,7 @@ def register(
             tags=tuple(tag or ()),
             start=start,
         )
-        _run("register", params, home, as_json=as_json)
+        _run(onboarding.register, params, home, as_json=as_json)
 
 
 def dup(
@@ -85,7 +89,7 @@ def dup(
         params = DuplicateParams(
             name=name, token=_token(token_file), source=source, tier=tier, tags=tuple(tag or ()), start=start
         )
-        _run("dup", params, home, as_json=as_json)
+        _run(onboarding.duplicate, params, home, as_json=as_json)
 
 
 def _token(path: Path | None) -> str:
@@ -108,9 +112,9 @@ def _token(path: Path | None) -> str:
     return text.strip()
 
 
-def _run(method: str, params: Any, home: Path | None, *, as_json: bool) -> None:
+def _run(operation: Operation[P, Registered, Any], params: P, home: Path | None, *, as_json: bool) -> None:
     with console.status("asking the master") as spinner:
-        for line in client_of(home).stream(method, params, timeout_s=SAGA_TIMEOUT_S):
+        for line in client_of(home).follow(operation, params, timeout_s=SAGA_TIMEOUT_S):
             if line.kind == "event":
                 spinner.update(msgspec.convert(line.data, FleetEvent).detail)
             else:

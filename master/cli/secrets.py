@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import time
 from pathlib import Path
 
 import msgspec
 from rich.text import Text
 
-from master.cli.context import HomeOption, JsonOption, YesOption, alone, client_of, reporting_errors, settings_of
-from master.configuration.settings import Settings
+from master.cli.context import HomeOption, JsonOption, YesOption, client_of, reporting_errors, run_operation
 from master.control.client import ControlBroken, ControlTimedOut, NoMaster
-from master.control.protocol import NoParams, StatusParams
 from master.errors import FleetError
-from master.services.core.views import FleetStatus, RotationView
+from master.operations import ledger, nodes
+from master.operations.parameters import NoParams, StatusParams
 from master.terminal import confirm, console, print_json
 
 ROTATION_TIMEOUT_S = 180.0
@@ -40,17 +37,10 @@ def rotate_secret(home: HomeOption = None, yes: YesOption = False, as_json: Json
     with reporting_errors(as_json=as_json):
         if not as_json:
             confirm("Replace MASTER_SECRET? Backups made until now need the present one.", yes=yes)
-        try:
-            began_at = _uptime_began(home)
-            rotated = client_of(home).call(
-                "rotate_secret", NoParams(), answer=RotationView, timeout_s=ROTATION_TIMEOUT_S
-            )
-        except NoMaster:
-            settings = settings_of(home)
-            with alone(settings):
-                rotated = asyncio.run(_rotate(settings))
-            renewed = False
-        else:
+        began_at = _uptime_began(home)
+        rotated = run_operation(home, ledger.rotate_secret, NoParams(), timeout_s=ROTATION_TIMEOUT_S)
+        renewed = False
+        if began_at is not None:
             with console.status("the nodes come for their new keys"):
                 renewed = _wait(home, began_at)
         result = RotationResult(nodes=rotated.nodes, renewed=renewed)
@@ -65,8 +55,12 @@ def rotate_secret(home: HomeOption = None, yes: YesOption = False, as_json: Json
         console.print("keep a copy of .env, and make a backup: `fleet backup`", style="bright_black")
 
 
-def _uptime_began(home: Path | None) -> float:
-    found = client_of(home).call("status", StatusParams(), answer=FleetStatus, timeout_s=15.0)
+def _uptime_began(home: Path | None) -> float | None:
+    """Return when the running master began, Unix seconds; None when none runs."""
+    try:
+        found = client_of(home).run(nodes.status, StatusParams(), timeout_s=15.0)
+    except NoMaster:
+        return None
     return found.at - found.master.uptime_s
 
 
@@ -76,7 +70,7 @@ def _wait(home: Path | None, began_at: float) -> bool:
     while time.monotonic() < until:
         time.sleep(LOOK_EVERY_S)
         try:
-            found = client_of(home).call("status", StatusParams(), answer=FleetStatus, timeout_s=15.0)
+            found = client_of(home).run(nodes.status, StatusParams(), timeout_s=15.0)
         except (NoMaster, ControlBroken, ControlTimedOut):
             if time.monotonic() > back_until:
                 raise FleetError(
@@ -87,22 +81,3 @@ def _wait(home: Path | None, began_at: float) -> bool:
         if found.at - found.master.uptime_s > began_at + 0.1 and found.master.old_keys is None:
             return True
     return False
-
-
-async def _rotate(settings: Settings) -> RotationView:
-    from master.ledger.database import Ledger
-    from master.services.core.actors import Operators, unix_actor
-    from master.services.core.auditing import Auditor, audit_chain_of
-    from master.services.core.keys import master_secret_of
-    from master.services.trust.rotation import SecretRotation, finish_rotation
-    from master.supervision.clock import SystemClock
-
-    chain = audit_chain_of(master_secret_of(settings.identity))
-    opened = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir)
-    try:
-        clock = SystemClock()
-        settings = await finish_rotation(settings, opened, clock)
-        auditor = Auditor(opened, chain, clock, Operators(settings.operators))
-        return await SecretRotation(settings, opened, auditor, clock).rotate(unix_actor(os.getuid()))
-    finally:
-        await opened.close()

@@ -139,11 +139,13 @@ def doctor(
 
     from master.bot.token_inspector import DiscordTokenInspector
     from master.control.client import ControlClient
+    from master.operations import nodes
+    from master.operations.parameters import NoParams
     from master.services.core.views import MasterStatus
     from master.services.upkeep.diagnosis import Finding, diagnose
 
     def ping(state_dir: Path) -> MasterStatus:
-        return ControlClient(state_dir / "control.sock").call("ping", answer=MasterStatus, timeout_s=5.0)
+        return ControlClient(state_dir / "control.sock").run(nodes.ping, NoParams(), timeout_s=5.0)
 
     def inspector_of(settings: Settings) -> DiscordTokenInspector:
         return DiscordTokenInspector(settings.discord.api_base)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
@@ -20,10 +20,13 @@ from master.cli.context import (
     client_of,
     complete_nodes,
     reporting_errors,
+    run_operation,
 )
-from master.control.protocol import NamesParams, NodeParams, RollParams, ShutdownParams, StatusParams
 from master.errors import ExitCode
-from master.services.core.views import ActionResult, FleetStatus, NodeHistoryView
+from master.operations import master, nodes
+from master.operations.operation import Operation
+from master.operations.parameters import NamesParams, NodeParams, RollParams, ShutdownParams, StatusParams
+from master.services.core.views import ActionResult, FleetStatus
 from master.terminal import (
     confirm,
     console,
@@ -34,6 +37,8 @@ from master.terminal import (
     state_text,
     summary_line,
 )
+
+P = TypeVar("P", bound=msgspec.Struct)
 
 AllOption = Annotated[bool, typer.Option("--all", "-a", help="All nodes.")]
 NodeArgument = Annotated[str, typer.Argument(help="Name of a node.", autocompletion=complete_nodes, show_default=False)]
@@ -50,7 +55,7 @@ def status(
 ) -> None:
     """Show the fleet."""
     with reporting_errors(as_json=as_json):
-        found = client_of(home).call("status", StatusParams(strays=strays), answer=FleetStatus, timeout_s=15.0)
+        found = run_operation(home, nodes.status, StatusParams(strays=strays), timeout_s=15.0)
         if as_json:
             print_json(found)
             return
@@ -74,14 +79,14 @@ def top(
     """Watch the fleet live; Ctrl-C leaves."""
     with reporting_errors():
         client = client_of(home)
-        found = client.call("status", answer=FleetStatus, timeout_s=15.0)
+        found = client.run(nodes.status, StatusParams(), timeout_s=15.0)
         if not is_terminal():
             console.print(_screen(found))
             return
         with Live(_screen(found), console=console, screen=True, auto_refresh=False) as live:
             while True:
                 time.sleep(interval)
-                found = client.call("status", answer=FleetStatus, timeout_s=15.0)
+                found = client.run(nodes.status, StatusParams(), timeout_s=15.0)
                 live.update(_screen(found), refresh=True)
 
 
@@ -89,7 +94,7 @@ def start(
     names: NodesArgument = None, everyone: AllOption = False, home: HomeOption = None, as_json: JsonOption = False
 ) -> None:
     """Start nodes, also out of backoff or quarantine."""
-    _act("start", names, everyone=everyone, home=home, as_json=as_json)
+    _act(nodes.start, names, everyone=everyone, home=home, as_json=as_json)
 
 
 def stop(
@@ -102,7 +107,7 @@ def stop(
     """Stop nodes; they stay stopped, over a reboot too."""
     if everyone:
         confirm("Stop every node?", yes=yes)
-    _act("stop", names, everyone=everyone, home=home, as_json=as_json)
+    _act(nodes.stop, names, everyone=everyone, home=home, as_json=as_json)
 
 
 def restart(
@@ -119,9 +124,9 @@ def restart(
     if rolling:
         chosen = _chosen(names, everyone=everyone)
         params = RollParams(names=chosen, all=everyone, width=width)
-        _stream("roll", params, home=home, as_json=as_json, timeout_s=ROLLING_TIMEOUT_S)
+        _stream(nodes.roll, params, home=home, as_json=as_json, timeout_s=ROLLING_TIMEOUT_S)
     else:
-        _act("restart", names, everyone=everyone, home=home, as_json=as_json)
+        _act(nodes.restart, names, everyone=everyone, home=home, as_json=as_json)
 
 
 def kill(
@@ -135,21 +140,21 @@ def kill(
     what = "every node" if everyone else ", ".join(names or [])
     if what:
         confirm(f"Kill {what}?", yes=yes)
-    _act("kill", names, everyone=everyone, home=home, as_json=as_json)
+    _act(nodes.kill, names, everyone=everyone, home=home, as_json=as_json)
 
 
 def release(
     names: NodesArgument = None, everyone: AllOption = False, home: HomeOption = None, as_json: JsonOption = False
 ) -> None:
     """End the backoff or quarantine of nodes."""
-    _act("release", names, everyone=everyone, home=home, as_json=as_json)
+    _act(nodes.release, names, everyone=everyone, home=home, as_json=as_json)
 
 
 def clear(
     names: NodesArgument = None, everyone: AllOption = False, home: HomeOption = None, as_json: JsonOption = False
 ) -> None:
     """Take the flag off nodes, once you know what the refused message was."""
-    _act("clear", names, everyone=everyone, home=home, as_json=as_json)
+    _act(nodes.clear, names, everyone=everyone, home=home, as_json=as_json)
 
 
 def shutdown(
@@ -163,7 +168,7 @@ def shutdown(
     with reporting_errors():
         if not keep_nodes:
             confirm("End the master and all of its nodes?", yes=yes)
-        client_of(home).call("shutdown", ShutdownParams(stop_nodes=not keep_nodes), answer=type(None), timeout_s=15.0)
+        run_operation(home, master.shutdown, ShutdownParams(stop_nodes=not keep_nodes), timeout_s=15.0)
         console.print("the master is ending" + (", its nodes run on" if keep_nodes else ""))
 
 
@@ -174,7 +179,7 @@ def history(
 ) -> None:
     """Show what a node used in the last five minutes, the last day and the last week."""
     with reporting_errors(as_json=as_json):
-        found = client_of(home).call("history", NodeParams(name=name), answer=NodeHistoryView, timeout_s=15.0)
+        found = run_operation(home, nodes.history, NodeParams(name=name), timeout_s=15.0)
         if as_json:
             print_json(found)
             return
@@ -187,16 +192,25 @@ def _chosen(names: list[str] | None, *, everyone: bool) -> tuple[str, ...]:
     return tuple(names or ())
 
 
-def _act(verb: str, names: list[str] | None, *, everyone: bool, home: Path | None, as_json: bool) -> None:
+def _act(
+    operation: Operation[NamesParams, list[ActionResult], Any],
+    names: list[str] | None,
+    *,
+    everyone: bool,
+    home: Path | None,
+    as_json: bool,
+) -> None:
     params = NamesParams(names=_chosen(names, everyone=everyone), all=everyone)
-    _stream(verb, params, home=home, as_json=as_json, timeout_s=ACTION_TIMEOUT_S)
+    _stream(operation, params, home=home, as_json=as_json, timeout_s=ACTION_TIMEOUT_S)
 
 
-def _stream(method: str, params: msgspec.Struct, *, home: Path | None, as_json: bool, timeout_s: float) -> None:
+def _stream(
+    operation: Operation[P, list[ActionResult], Any], params: P, *, home: Path | None, as_json: bool, timeout_s: float
+) -> None:
     """Show each node's result as it comes in; the exit code is that of the first that failed."""
     results: list[ActionResult] = []
     with reporting_errors(as_json=as_json):
-        for line in client_of(home).stream(method, params, timeout_s=timeout_s):
+        for line in client_of(home).follow(operation, params, timeout_s=timeout_s):
             if line.kind != "event":
                 continue
             result = msgspec.convert(line.data, ActionResult)

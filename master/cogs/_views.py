@@ -8,31 +8,35 @@ from typing import Any
 import discord
 
 from master.bot.client import MasterBot
+from master.bot.operation_commands import AnyOperation
 from master.bot.presenting import actor_of, answer, error_embed
 from master.errors import FleetError
-from master.services.core.errors import NotAuthorised
 
 VIEW_TIMEOUT_S = 600.0
 
 
-class OperatorView(discord.ui.View):
-    """A view whose buttons work for operators, and whose errors are shown as embeds."""
+class OperationView(discord.ui.View):
+    """A view whose buttons work for who may carry out an operation, and whose errors are shown as embeds.
 
-    def __init__(self, *, timeout_s: float = VIEW_TIMEOUT_S) -> None:
+    Parameters
+    ----------
+    operation
+        What its user must be allowed; each button's own operation is authorised once more.
+    """
+
+    def __init__(self, operation: AnyOperation, *, timeout_s: float = VIEW_TIMEOUT_S) -> None:
         super().__init__(timeout=timeout_s)
+        self.operation = operation
 
     async def interaction_check(self, interaction: discord.Interaction[Any], /) -> bool:
-        """Let operators pass; others are told, and that is audited."""
-        services = interaction.client.services
-        actor = actor_of(interaction)
-        if services.operators.includes(actor):
-            return True
+        """Let through who may; others are told, and that is audited."""
+        operations = interaction.client.operations
         try:
-            async with services.auditor.action(actor, "button"):
-                raise RuntimeError("an operator was refused")
-        except NotAuthorised as error:
-            await answer(interaction, error_embed(services.settings, error))
-        return False
+            await operations.authorise(self.operation, actor_of(interaction))
+        except FleetError as error:
+            await answer(interaction, error_embed(operations.services.settings, error))
+            return False
+        return True
 
     async def on_error(
         self, interaction: discord.Interaction[Any], error: Exception, item: discord.ui.Item[Any], /
@@ -44,7 +48,7 @@ class OperatorView(discord.ui.View):
             await super().on_error(interaction, error, item)
 
 
-class OperatorModal(discord.ui.Modal):
+class OperationModal(discord.ui.Modal):
     """A modal whose errors are shown as embeds."""
 
     # discord.py's own Modal narrows its base class's signature the same way.
@@ -58,11 +62,16 @@ class OperatorModal(discord.ui.Modal):
             await super().on_error(interaction, error)
 
 
-class Confirm(OperatorView):
+class Confirm(OperationView):
     """Ask before something destructive; ``act`` is called on yes."""
 
-    def __init__(self, label: str, act: Callable[[discord.Interaction[MasterBot]], Awaitable[None]]) -> None:
-        super().__init__(timeout_s=60.0)
+    def __init__(
+        self,
+        operation: AnyOperation,
+        label: str,
+        act: Callable[[discord.Interaction[MasterBot]], Awaitable[None]],
+    ) -> None:
+        super().__init__(operation, timeout_s=60.0)
         self._act = act
         self.yes.label = label
 
@@ -84,5 +93,5 @@ async def node_choices(
     interaction: discord.Interaction[MasterBot], current: str
 ) -> list[discord.app_commands.Choice[str]]:
     """Suggest nodes by name."""
-    found = interaction.client.services.fleet.matching(current)
+    found = interaction.client.services.overview.matching(current)
     return [discord.app_commands.Choice(name=f"{node.name} ({node.state})"[:100], value=node.name) for node in found]

@@ -11,12 +11,17 @@ from discord import app_commands
 from discord.ext import commands
 
 from master.bot.client import MasterBot
+from master.bot.operation_commands import carries_out
 from master.bot.presenting import actor_of, answer, defer, error_embed, node_line, success_embed
-from master.cogs._views import Confirm, OperatorView
+from master.cogs._views import Confirm, OperationView
 from master.errors import FleetError
+from master.events import NodeEvent
+from master.operations import nodes
+from master.operations.operation import Operation, Operations
+from master.operations.parameters import NamesParams, StatusParams
 from master.services.container import Services
-from master.services.core.views import FleetStatus
-from master.services.fleet.fleet import Verb
+from master.services.core.actors import Actor
+from master.services.core.views import ActionResult, FleetStatus
 from master.wording import duration
 
 log = logging.getLogger(__name__)
@@ -24,24 +29,23 @@ log = logging.getLogger(__name__)
 PAGE = 20
 LIVE_S = 600.0
 MIN_EDIT_INTERVAL_S = 3.0
-_STATE_EVENTS = frozenset(
-    {"spawned", "ready", "degraded", "recovered", "exited", "stopped", "killed", "backoff", "quarantined", "missing"}
-)
 
 
-class FleetTable(OperatorView):
+class FleetTable(OperationView):
     """One page of the fleet; edits itself when a node changes its state."""
 
-    def __init__(self, services: Services) -> None:
-        super().__init__(timeout_s=LIVE_S)
-        self._services = services
+    def __init__(self, operations: Operations[Services], actor: Actor) -> None:
+        super().__init__(nodes.status, timeout_s=LIVE_S)
+        self._operations = operations
+        self._actor = actor
+        self._services = operations.services
         self._page = 0
         self._chosen: list[str] = []
         self._watching: asyncio.Task[None] | None = None
 
     async def embed(self) -> discord.Embed:
         """Render the present page."""
-        status = await self._services.fleet.status()
+        status = await self._operations.run(nodes.status, self._actor, StatusParams())
         pages = max((len(status.nodes) - 1) // PAGE + 1, 1)
         self._page = min(self._page, pages - 1)
         shown = status.nodes[self._page * PAGE : (self._page + 1) * PAGE]
@@ -66,7 +70,7 @@ class FleetTable(OperatorView):
 
     def _offer(self, names: list[str], pages: int) -> None:
         self._chosen = [name for name in self._chosen if name in names]
-        menu: discord.ui.Select[Any] = self.nodes
+        menu: discord.ui.Select[Any] = self.choose
         menu.options = [
             discord.SelectOption(label=name, value=name, default=name in self._chosen) for name in names
         ] or [discord.SelectOption(label="no nodes", value="-")]
@@ -81,9 +85,9 @@ class FleetTable(OperatorView):
         self._watching = asyncio.create_task(self._watch(message), name="runbots table")
 
     async def _watch(self, message: discord.InteractionMessage | discord.WebhookMessage) -> None:
-        with self._services.announcer.events.subscribe() as events:
-            async for event in events:
-                if event.kind not in _STATE_EVENTS or self.is_finished():
+        with self._services.bus.subscribe(NodeEvent) as events:
+            async for _event in events:
+                if self.is_finished():
                     continue
                 # What happens in the same moments is one edit.
                 await asyncio.sleep(MIN_EDIT_INTERVAL_S)
@@ -99,7 +103,7 @@ class FleetTable(OperatorView):
             self._watching.cancel()
 
     @discord.ui.select(placeholder="Choose nodes", min_values=0, max_values=1, row=0)
-    async def nodes(self, interaction: discord.Interaction[MasterBot], select: discord.ui.Select[Any]) -> None:
+    async def choose(self, interaction: discord.Interaction[MasterBot], select: discord.ui.Select[Any]) -> None:
         """Remember what is chosen."""
         self._chosen = [value for value in select.values if value != "-"]
         await interaction.response.edit_message(embed=await self.embed(), view=self)
@@ -112,7 +116,7 @@ class FleetTable(OperatorView):
     @discord.ui.button(label="Start", style=discord.ButtonStyle.success, row=1)
     async def start(self, interaction: discord.Interaction[MasterBot], button: discord.ui.Button[Any]) -> None:
         """Start what is chosen."""
-        await self._act(interaction, "start")
+        await self._act(interaction, nodes.start)
 
     @discord.ui.button(label="Stop", style=discord.ButtonStyle.danger, row=1)
     async def stop_nodes(self, interaction: discord.Interaction[MasterBot], button: discord.ui.Button[Any]) -> None:
@@ -120,19 +124,19 @@ class FleetTable(OperatorView):
         names = ", ".join(self._chosen)
 
         async def act(pressed: discord.Interaction[MasterBot]) -> None:
-            await self._act(pressed, "stop")
+            await self._act(pressed, nodes.stop)
 
         question = discord.Embed(
             title=f"Stop {len(self._chosen)} node(s)?",
             description=names[:4000],
             colour=self._services.settings.colours.warning,
         )
-        await answer(interaction, question, Confirm("Stop", act))
+        await answer(interaction, question, Confirm(nodes.stop, "Stop", act))
 
     @discord.ui.button(label="Restart", style=discord.ButtonStyle.primary, row=1)
     async def restart(self, interaction: discord.Interaction[MasterBot], button: discord.ui.Button[Any]) -> None:
         """Restart what is chosen."""
-        await self._act(interaction, "restart")
+        await self._act(interaction, nodes.restart)
 
     @discord.ui.button(label="Next page", style=discord.ButtonStyle.secondary, row=1)
     async def turn(self, interaction: discord.Interaction[MasterBot], button: discord.ui.Button[Any]) -> None:
@@ -140,10 +144,13 @@ class FleetTable(OperatorView):
         self._page = (self._page + 1) % max((len(self._services.directory) - 1) // PAGE + 1, 1)
         await interaction.response.edit_message(embed=await self.embed(), view=self)
 
-    async def _act(self, interaction: discord.Interaction[MasterBot], verb: Verb) -> None:
+    async def _act(
+        self, interaction: discord.Interaction[MasterBot], operation: Operation[NamesParams, list[ActionResult], Any]
+    ) -> None:
         await defer(interaction)
-        fleet, settings = self._services.fleet, self._services.settings
-        results = [r async for r in fleet.act(actor_of(interaction), verb, fleet.choose(self._chosen))]
+        settings, verb = self._services.settings, operation.name
+        wanted = NamesParams(names=tuple(self._chosen))
+        results = await self._operations.run(operation, actor_of(interaction), wanted)
         failed = [result for result in results if not result.ok]
         if failed:
             told = "; ".join(f"{result.node}: {result.detail}" for result in failed)
@@ -156,11 +163,12 @@ class FleetTable(OperatorView):
 class BotManager(commands.Cog):
     """Shows and steers the fleet."""
 
+    @carries_out(nodes.status)
     @app_commands.command(description="The fleet, live: states, figures, and buttons to steer it")
     async def runbots(self, interaction: discord.Interaction[MasterBot]) -> None:
         """Show the table."""
         await defer(interaction)
-        table = FleetTable(interaction.client.services)
+        table = FleetTable(interaction.client.operations, actor_of(interaction))
         embed = await table.embed()
         try:
             table.watch(await interaction.followup.send(embed=embed, view=table, ephemeral=True, wait=True))

@@ -8,17 +8,18 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from handshake.redaction import Secret
 from master.bot.client import MasterBot
+from master.bot.operation_commands import carries_out
 from master.bot.presenting import actor_of, answer, ask, defer, registered_embed, success_embed
-from master.cogs._views import Confirm, OperatorModal, node_choices
-from master.services.core.views import Registered
-from master.services.onboarding.saga import CloneRequest, RegisterRequest
+from master.cogs._views import Confirm, OperationModal, node_choices
+from master.errors import FleetError
+from master.operations import nodes, onboarding
+from master.operations.parameters import NamesParams, RegisterParams
 
 _INSTEAD = "on the box: fleet register NAME (the token is asked for there)"
 
 
-class RegisterForm(OperatorModal, title="Register a bot"):
+class RegisterForm(OperationModal, title="Register a bot"):
     """Name, token and tags of a bot; the token goes through a form so that it appears in no chat."""
 
     name: discord.ui.TextInput[Any] = discord.ui.TextInput(label="Name", placeholder="atlas", max_length=40)
@@ -34,19 +35,16 @@ class RegisterForm(OperatorModal, title="Register a bot"):
     async def on_submit(self, interaction: discord.Interaction[Any], /) -> None:
         """Register the bot."""
         await defer(interaction)
-        registered = await self._register(interaction)
-        await answer(interaction, registered_embed(interaction.client.services.settings, registered))
-
-    async def _register(self, interaction: discord.Interaction[MasterBot]) -> Registered:
-        onboarding, actor = interaction.client.services.onboarding, actor_of(interaction)
-        name, token = self.name.value.strip(), Secret(self.token.value.strip())
-        tags = split_tags(self.tags.value)
-        if not self._folder:
-            return await onboarding.clone(actor, CloneRequest(name=name, token=token, tags=tags))
-        request = RegisterRequest(
-            name=name, token=token, tags=tags, folder=self._folder, entry=self._entry, readiness=self._readiness
+        wanted = RegisterParams(
+            name=self.name.value.strip(),
+            token=self.token.value.strip(),
+            tags=split_tags(self.tags.value),
+            folder=self._folder,
+            entry=self._entry,
+            readiness=self._readiness,
         )
-        return await onboarding.register(actor, request)
+        registered = await interaction.client.operations.run(onboarding.register, actor_of(interaction), wanted)
+        await answer(interaction, registered_embed(interaction.client.services.settings, registered))
 
 
 def split_tags(text: str) -> tuple[str, ...]:
@@ -57,6 +55,7 @@ def split_tags(text: str) -> tuple[str, ...]:
 class Commands(commands.Cog):
     """Registering and killing."""
 
+    @carries_out(onboarding.register)
     @app_commands.command(description="Register a bot: an existing folder, or a token alone")
     @app_commands.describe(
         folder="A folder below BOTS_BASE_PATH; empty: a new one is made from the template",
@@ -80,16 +79,21 @@ class Commands(commands.Cog):
         found = interaction.client.services.onboarding.registrable_folders(current)
         return [app_commands.Choice(name=name[:100], value=name[:100]) for name in found[:25]]
 
+    @carries_out(nodes.kill)
     @app_commands.command(description="Kill a node and everything it started, at once")
     @app_commands.describe(node="The node to kill; it stays stopped")
     async def forcekill(self, interaction: discord.Interaction[MasterBot], node: str) -> None:
         """Ask, then SIGKILL the node's process group."""
         services = interaction.client.services
-        found = services.fleet.find(node)
+        found = services.directory.find(node)
 
         async def act(pressed: discord.Interaction[MasterBot]) -> None:
             await pressed.response.defer()
-            await services.fleet.kill(actor_of(pressed), found.name)
+            (killed,) = await pressed.client.operations.run(
+                nodes.kill, actor_of(pressed), NamesParams(names=(found.name,))
+            )
+            if not killed.ok:
+                raise FleetError(killed.detail, hint=killed.hint)
             done = success_embed(services.settings, f"{found.name} was killed", "It stays stopped until it is started.")
             await pressed.edit_original_response(embed=done, view=None)
 
@@ -98,7 +102,7 @@ class Commands(commands.Cog):
             description="SIGKILL to its whole process group: it cannot save anything, and stays stopped.",
             colour=services.settings.colours.warning,
         )
-        await answer(interaction, question, Confirm(f"Kill {found.name}"[:80], act))
+        await answer(interaction, question, Confirm(nodes.kill, f"Kill {found.name}"[:80], act))
 
     @forcekill.autocomplete("node")
     async def _nodes(self, interaction: discord.Interaction[MasterBot], current: str) -> list[app_commands.Choice[str]]:

@@ -8,17 +8,18 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from handshake.redaction import Secret
 from master.bot.client import MasterBot
+from master.bot.operation_commands import carries_out
 from master.bot.presenting import actor_of, answer, ask, defer, registered_embed
-from master.cogs._views import OperatorModal, node_choices
+from master.cogs._views import OperationModal, node_choices
 from master.cogs.commands import split_tags
-from master.services.onboarding.saga import CloneRequest
+from master.operations import onboarding
+from master.operations.parameters import DuplicateParams
 
 _INSTEAD = "on the box: fleet dup NAME (the token is asked for there)"
 
 
-class DuplicateForm(OperatorModal, title="Duplicate a bot"):
+class DuplicateForm(OperationModal, title="Duplicate a bot"):
     """Name, token and tags of the new node."""
 
     name: discord.ui.TextInput[Any] = discord.ui.TextInput(label="Name", placeholder="atlas-2", max_length=40)
@@ -34,26 +35,26 @@ class DuplicateForm(OperatorModal, title="Duplicate a bot"):
     async def on_submit(self, interaction: discord.Interaction[Any], /) -> None:
         """Run the saga."""
         await defer(interaction)
-        services = interaction.client.services
-        request = CloneRequest(
+        wanted = DuplicateParams(
             name=self.name.value.strip(),
-            token=Secret(self.token.value.strip()),
+            token=self.token.value.strip(),
             source=self._source,
             tags=split_tags(self.tags.value),
         )
-        registered = await services.onboarding.clone(actor_of(interaction), request)
-        await answer(interaction, registered_embed(services.settings, registered))
+        registered = await interaction.client.operations.run(onboarding.duplicate, actor_of(interaction), wanted)
+        await answer(interaction, registered_embed(interaction.client.services.settings, registered))
 
 
 class Duplicate(commands.Cog):
     """Duplicating."""
 
+    @carries_out(onboarding.duplicate)
     @app_commands.command(description="Make a new node from the template, or from another node")
     @app_commands.describe(source="The node to copy; empty: the template")
     async def dupbot(self, interaction: discord.Interaction[MasterBot], source: str = "") -> None:
         """Ask for name and token, then duplicate."""
         if source:
-            source = interaction.client.services.fleet.find(source).name
+            source = interaction.client.services.directory.find(source).name
         await ask(interaction, DuplicateForm(source), _INSTEAD)
 
     @dupbot.autocomplete("source")

@@ -9,7 +9,8 @@ import discord
 from discord.ext import commands
 
 from master.bot.client import MasterBot
-from master.services.core.alerts import Admitted, AlertLevel, AlertLimiter
+from master.events import AlertLevel, AlertRaised
+from master.services.core.alerts import Admitted, AlertLimiter
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class ErrorMonitor(commands.Cog):
 
     async def _post_forever(self) -> None:
         limiter = AlertLimiter(self._bot.services.clock)
-        with self._bot.services.announcer.alerts.subscribe() as alerts:
+        with self._bot.services.bus.subscribe(AlertRaised, capacity=200) as alerts:
             await self._bot.wait_until_ready()
             async for alert in alerts:
                 admitted = limiter.admit(alert)

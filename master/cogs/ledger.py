@@ -7,11 +7,13 @@ from discord import app_commands
 from discord.ext import commands
 
 from master.bot.client import MasterBot
+from master.bot.operation_commands import carries_out
 from master.bot.presenting import actor_of, answer, defer, success_embed
 from master.cogs._views import node_choices
-from master.configuration.settings import EmojiSettings
-from master.services.container import Services
-from master.services.core.views import AuditView
+from master.configuration.settings import EmojiSettings, Settings
+from master.operations import ledger
+from master.operations.parameters import AuditParams, BackupParams, NoParams
+from master.services.core.views import AuditView, Soundness
 
 _SHOWN = 15
 _MAX_DESCRIPTION = 4096
@@ -25,9 +27,26 @@ def audit_line(emojis: EmojiSettings, row: AuditView) -> str:
     return f"{mark} <t:{int(row.at)}:f> **{row.action}** by {actor}" + (f": {detail}" if detail else "")
 
 
+def _audit_embed(settings: Settings, rows: list[AuditView], sound: Soundness) -> discord.Embed:
+    lines = "\n".join(audit_line(settings.emojis, row) for row in rows)
+    embed = discord.Embed(
+        title="Audit log",
+        description=lines[:_MAX_DESCRIPTION] or "Nothing was done yet.",
+        colour=settings.colours.information if sound.ok else settings.colours.error,
+    )
+    if sound.ok:
+        embed.set_footer(text=f"{sound.audit_rows} rows, none altered or removed")
+    else:
+        embed.add_field(name="Somebody changed it", value="\n".join(sound.faults)[:1024], inline=False)
+    return embed
+
+
+@app_commands.guild_only()
+@app_commands.default_permissions(manage_guild=True)
 class LedgerCommands(commands.GroupCog, group_name="fleet", group_description="The fleet's ledger"):
     """What was done, and keeping it."""
 
+    @carries_out(ledger.audit)
     @app_commands.command(description="The latest actions of operators, and whether the audit log is intact")
     @app_commands.describe(node="Only what was done to this node", action="Only this action, such as restart")
     async def audit(
@@ -38,42 +57,27 @@ class LedgerCommands(commands.GroupCog, group_name="fleet", group_description="T
     ) -> None:
         """Show the latest rows and check the chain."""
         await defer(interaction)
-        services = interaction.client.services
-        node_id = services.fleet.find(node).id if node else None
-        rows = await services.ledger_admin.audit(limit=_SHOWN, node_id=node_id, action=action.strip())
-        await answer(interaction, await self._render(services, rows))
-
-    async def _render(self, services: Services, rows: tuple[AuditView, ...]) -> discord.Embed:
-        sound = await services.ledger_admin.verify_audit()
-        settings = services.settings
-        lines = "\n".join(audit_line(settings.emojis, row) for row in rows)
-        embed = discord.Embed(
-            title="Audit log",
-            description=lines[:_MAX_DESCRIPTION] or "Nothing was done yet.",
-            colour=settings.colours.information if sound.ok else settings.colours.error,
-        )
-        if sound.ok:
-            embed.set_footer(text=f"{sound.audit_rows} rows, none altered or removed")
-        else:
-            embed.add_field(name="Somebody changed it", value="\n".join(sound.faults)[:1024], inline=False)
-        return embed
+        actor, operations = actor_of(interaction), interaction.client.operations
+        wanted = AuditParams(limit=_SHOWN, node=node, action=action.strip())
+        rows = await operations.run(ledger.audit, actor, wanted)
+        sound = await operations.run(ledger.verify_audit, actor, NoParams())
+        await answer(interaction, _audit_embed(operations.services.settings, rows, sound))
 
     @audit.autocomplete("node")
     async def _nodes(self, interaction: discord.Interaction[MasterBot], current: str) -> list[app_commands.Choice[str]]:
         return await node_choices(interaction, current)
 
+    @carries_out(ledger.backup)
     @app_commands.command(description="Back the ledger up into the master's state folder")
     async def backup(self, interaction: discord.Interaction[MasterBot]) -> None:
         """Write a backup."""
         await defer(interaction)
-        services = interaction.client.services
-        async with services.auditor.action(actor_of(interaction), "backup") as entry:
-            made = await services.ledger_admin.back_up()
-            entry.detail = made.path
+        operations = interaction.client.operations
+        made = await operations.run(ledger.backup, actor_of(interaction), BackupParams())
         words = (
             f"{made.rows} rows, {made.bytes / 1e6:.1f} MB. Keep `.env` too: without its secret no token can be read."
         )
-        await answer(interaction, success_embed(services.settings, "The ledger is backed up", words))
+        await answer(interaction, success_embed(operations.services.settings, "The ledger is backed up", words))
 
 
 async def setup(bot: MasterBot) -> None:

@@ -9,7 +9,7 @@ from discord.ext import commands
 
 from handshake.transports import channel
 from master.bot.client import MasterBot
-from master.services.trust.verification import Source
+from master.services.trust.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Listener(commands.Cog):
         text = channel.unwrap(message.content)
         if text is None:
             return
-        answer = await self._bot.services.verification.receive(
+        answer = await self._bot.services.reception.receive(
             text, Source(transport="channel", author_id=message.author.id)
         )
         if answer is None:

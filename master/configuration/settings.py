@@ -202,6 +202,8 @@ class Settings:
     emojis: EmojiSettings = field(default_factory=EmojiSettings)
     colours: ColourSettings = field(default_factory=ColourSettings)
     operators: OperatorSettings = field(default_factory=OperatorSettings)
+    viewers: OperatorSettings = field(default_factory=OperatorSettings)
+    moderators: OperatorSettings = field(default_factory=OperatorSettings)
     supervision: SupervisionSettings = field(default_factory=SupervisionSettings)
     handshake: HandshakeSettings = field(default_factory=HandshakeSettings)
     discord: DiscordSettings = field(default_factory=DiscordSettings)

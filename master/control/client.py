@@ -13,8 +13,10 @@ import msgspec
 from handshake.sockets import short_path
 from master.control.protocol import MAX_LINE_BYTES, Answer, Request
 from master.errors import ExitCode, FleetError
+from master.operations.operation import Operation
 
 T = TypeVar("T")
+P = TypeVar("P", bound=msgspec.Struct)
 
 CONNECT_TIMEOUT_S = 3.0
 
@@ -60,8 +62,18 @@ class ControlClient:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    def run(self, operation: Operation[P, T, Any], parameters: P, *, timeout_s: float = 60.0) -> T:
+        """Have the master carry out an operation, and return its result; what it tells meanwhile is passed over.
+
+        Raises
+        ------
+        NoMaster, ControlTimedOut, ControlBroken, RemoteError
+        """
+        answer: type[T] = operation.result
+        return self.call(operation.name, parameters, answer=answer, timeout_s=timeout_s)
+
     def call(self, method: str, params: Any = None, *, answer: type[T], timeout_s: float = 60.0) -> T:
-        """Make a request and give its result; events on the way are passed over.
+        """Make a request by name and return its result; events on the way are passed over.
 
         Raises
         ------
@@ -72,8 +84,19 @@ class ControlClient:
                 return _decoded(line.data, answer)
         raise ControlBroken("the master hung up in the middle of its answer", hint="see its log")
 
+    def follow(
+        self, operation: Operation[P, Any, Any], parameters: P, *, timeout_s: float | None = None
+    ) -> Iterator[Answer]:
+        """Have the master carry out an operation, and return each line of its answer.
+
+        Raises
+        ------
+        NoMaster, ControlTimedOut, ControlBroken, RemoteError
+        """
+        yield from self.stream(operation.name, parameters, timeout_s=timeout_s)
+
     def stream(self, method: str, params: Any = None, *, timeout_s: float | None = None) -> Iterator[Answer]:
-        """Make a request and give each line of its answer.
+        """Make a request by name and return each line of its answer.
 
         Raises
         ------

@@ -18,8 +18,8 @@ import msgspec
 
 from handshake.sockets import short_path
 from master.control.client import ControlClient
-from master.control.protocol import NamesParams, RegisterParams, StatusParams
 from master.errors import FleetError
+from master.operations.parameters import NamesParams, RegisterParams, StatusParams
 from master.security.derivation import new_master_secret
 from master.services.core.views import ActionResult, FleetEvent, FleetStatus, NodeStatus, Registered
 from sandbox import BotHandle, ChannelHandle, GuildHandle, Person, Sandbox

@@ -18,7 +18,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from master.bus import EventBus
 from master.configuration.settings import DatabaseSettings
+from master.events import AuditHeadMoved, LedgerAway, LedgerReturned
 from master.ledger.engine import explain, make_engine, parse_url, prepare_file
 from master.ledger.errors import LedgerRetryable, LedgerTimedOut, LedgerUnavailable
 from master.ledger.identifiers import ulid_of
@@ -42,8 +44,9 @@ class Ledger:
     """One open ledger; made by :meth:`open`."""
 
     def __init__(
-        self, settings: DatabaseSettings, *, chain: AuditChain, spool_dir: Path | None, session_id: str
+        self, settings: DatabaseSettings, *, chain: AuditChain, spool_dir: Path | None, session_id: str, bus: EventBus
     ) -> None:
+        self._bus = bus
         self._url = parse_url(settings)
         self._engine = make_engine(self._url, settings)
         self._reader_engine = make_engine(self._url, settings, read_only=True)
@@ -58,18 +61,21 @@ class Ledger:
             prepare=self._prepare,
             on_change=self._tell,
         )
+        chain.moved = self._head_moved
         self.chain = chain
         """What audited actions hang in."""
         self._here = asyncio.Event()
-        self.on_away: Callable[[Away], None] = _ignore
-        self.on_return: Callable[[], None] = _nothing
-        """Both are called on the event loop; set once there is somebody to tell."""
         self.dialect = self._engine.dialect.name
         """``sqlite`` or ``mssql``."""
 
     @classmethod
     async def open(
-        cls, settings: DatabaseSettings, *, chain: AuditChain | None = None, spool_dir: Path | None = None
+        cls,
+        settings: DatabaseSettings,
+        *,
+        chain: AuditChain | None = None,
+        spool_dir: Path | None = None,
+        bus: EventBus | None = None,
     ) -> Ledger:
         """Open the ledger, bringing its schema up to date first.
 
@@ -80,6 +86,8 @@ class Ledger:
         spool_dir
             Where entries wait while the database is away; with it, a ledger opens though its database is away.
             None: they fail then.
+        bus
+            Hears when the database goes away and when it is back, and of each audited action.
 
         Raises
         ------
@@ -87,7 +95,8 @@ class Ledger:
             It cannot be opened, is not a database, cannot be written, or is newer than this program.
         """
         chain = chain or AuditChain(b"")
-        ledger = cls(settings, chain=chain, spool_dir=spool_dir, session_id=ulid_of(datetime.now(UTC)))
+        session_id = ulid_of(datetime.now(UTC))
+        ledger = cls(settings, chain=chain, spool_dir=spool_dir, session_id=session_id, bus=bus or EventBus())
         try:
             await asyncio.to_thread(ledger._begin)
         except BaseException:
@@ -128,10 +137,15 @@ class Ledger:
     def _hear(self, away: Away | None) -> None:
         if away is None:
             self._here.set()
-            self.on_return()
+            self._bus.publish(LedgerReturned(at=datetime.now(UTC)))
         else:
             self._here.clear()
-            self.on_away(away)
+            self._bus.publish(LedgerAway(at=away.since, why=away.why, hint=away.hint))
+
+    def _head_moved(self) -> None:
+        """Pass news of the audit log from the writer's thread to the loop."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._bus.publish, AuditHeadMoved(at=datetime.now(UTC)))
 
     @property
     def away(self) -> Away | None:
@@ -284,11 +298,3 @@ class Ledger:
         self._readers.shutdown()
         self._engine.dispose()
         self._reader_engine.dispose()
-
-
-def _ignore(_away: Away) -> None:
-    """Nobody listens yet."""
-
-
-def _nothing() -> None:
-    """Nobody listens yet."""

@@ -1,1 +1,38 @@
 """Everything that the master can be asked to do, whichever face asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from master.operations import ledger, master, nodes, onboarding
+from master.operations.operation import Operation
+
+_ALL: tuple[Operation[Any, Any, Any], ...] = (
+    nodes.ping,
+    nodes.status,
+    nodes.history,
+    nodes.logs,
+    nodes.start,
+    nodes.stop,
+    nodes.restart,
+    nodes.roll,
+    nodes.kill,
+    nodes.release,
+    nodes.clear,
+    onboarding.register,
+    onboarding.duplicate,
+    ledger.audit,
+    ledger.verify_audit,
+    ledger.status,
+    ledger.verify,
+    ledger.backup,
+    ledger.rotate_secret,
+    ledger.restore,
+    ledger.import_archive,
+    ledger.migrate,
+    master.events,
+    master.shutdown,
+)
+
+OPERATIONS: dict[str, Operation[Any, Any, Any]] = {operation.name: operation for operation in _ALL}
+"""The table, by name."""

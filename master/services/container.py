@@ -1,31 +1,43 @@
-"""All services of one master, built once and handed to every face."""
+"""All services of one master, built once and handed to the operations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from handshake.messages import Body, ErrorReport, Heartbeat, LicenceCheck, ShutdownNotice, VerificationRequest
+from master.bus import EventBus
 from master.configuration.settings import ENV_NAME, Settings
 from master.ledger.database import Ledger
+from master.ledger.rows.audit import AuditHead
 from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
 from master.security.vault import TokenVault
-from master.services.core.actors import Operators
-from master.services.core.alerts import Announcer
+from master.services.core.alerts import Alerts
 from master.services.core.auditing import Auditor
 from master.services.core.directory import NodeDirectory
 from master.services.core.keys import master_secret_of
-from master.services.core.ledger_cache import LedgerCache
+from master.services.core.ledger_cache import LedgerCache, load_cached_ledger
+from master.services.core.lifecycle import Lifecycle
+from master.services.core.permissions import Permissions
 from master.services.fleet.fleet import Fleet
 from master.services.fleet.launching import Launcher
+from master.services.fleet.opening import Opening
+from master.services.fleet.overview import Overview
 from master.services.fleet.process_journal import ProcessJournal
 from master.services.fleet.pulse_snapshots import PulseSnapshots
 from master.services.healing.error_reports import ErrorReports
 from master.services.onboarding.identity import TokenInspector
 from master.services.onboarding.saga import Onboarding
 from master.services.trust.handover import Handover
-from master.services.trust.licensing import Licensing
+from master.services.trust.licensing import LicenceChecks, Licensing
+from master.services.trust.node_keys import NodeKeys
+from master.services.trust.notices import Notices
+from master.services.trust.pulses import Pulses
+from master.services.trust.reception import MessageHandler, Reception
+from master.services.trust.refusals import Refusals
 from master.services.trust.rotation import SecretRotation
 from master.services.trust.verification import Verification
 from master.services.upkeep.ledger_admin import LedgerAdmin
@@ -36,33 +48,46 @@ from master.supervision.logs import NodeLogs
 from master.supervision.merging import PageMerging
 from master.supervision.run_records import RunRecords
 from master.supervision.spawner import Spawner
-from master.supervision.states import ProcessEvent, ProcessEventKind
+from master.supervision.stderr_lines import StderrLines
 from master.supervision.supervisor import Supervisor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
-    """What cogs and the control socket call."""
+class LedgerServices:
+    """What works on the ledger alone, with or without a running master."""
 
     settings: Settings
+    lifecycle: Lifecycle
     clock: Clock
     ledger: Ledger
-    directory: NodeDirectory
-    operators: Operators
-    announcer: Announcer
+    permissions: Permissions
     auditor: Auditor
+    ledger_admin: LedgerAdmin
+    rotation: SecretRotation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services(LedgerServices):
+    """Everything that a running master has."""
+
+    bus: EventBus
+    directory: NodeDirectory
     supervisor: Supervisor
+    alerts: Alerts
     fleet: Fleet
+    opening: Opening
+    overview: Overview
     onboarding: Onboarding
     licensing: Licensing
+    keys: NodeKeys
     verification: Verification
-    ledger_admin: LedgerAdmin
+    reception: Reception
     retention: Retention
-    rotation: SecretRotation
     handover: Handover
     ledger_cache: LedgerCache
     snapshots: PulseSnapshots
     merging: PageMerging
+    stderr_lines: StderrLines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,62 +99,100 @@ class DiscordView:
     state: Callable[[], str]
 
 
+def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -> LedgerServices:
+    """Put together what works on an open ledger while no master runs."""
+    permissions = Permissions(settings)
+
+    async def head() -> AuditHead | None:
+        found = await load_cached_ledger(settings.ledger_cache_path)
+        return None if found is None else found.audit_head
+
+    return LedgerServices(
+        settings=settings,
+        lifecycle=Lifecycle(),
+        clock=clock,
+        ledger=ledger,
+        permissions=permissions,
+        auditor=Auditor(ledger, ledger.chain, clock, permissions),
+        ledger_admin=LedgerAdmin(settings, ledger, master_secret_of(settings.identity), clock, head=head),
+        rotation=SecretRotation(settings, ledger, clock),
+    )
+
+
 def build_services(
     settings: Settings,
     ledger: Ledger,
     *,
+    bus: EventBus,
     spawner: Spawner,
     inspector: TokenInspector,
     discord: DiscordView,
     clock: Clock,
     cgroups: Cgroups | None = None,
+    wall_clock: Callable[[], float] = time.time,
 ) -> Services:
-    """Put the services together; nothing runs yet."""
+    """Put the services together; nothing runs yet.
+
+    Parameters
+    ----------
+    bus
+        The one that the ledger was opened with.
+    wall_clock
+        Unix seconds, as signed messages carry them.
+    """
     secret = master_secret_of(settings.identity)
     previous = settings.identity.previous_secret
     vault = TokenVault(secret)
-    directory = NodeDirectory()
-    ledger_cache = LedgerCache(settings.ledger_cache_path, directory, ledger.chain, secret)
-    operators = Operators(settings.operators)
-    announcer = Announcer(clock)
-    auditor = Auditor(ledger, ledger.chain, clock, operators)
+    directory = NodeDirectory(bus, clock)
+    ledger_cache = LedgerCache(settings.ledger_cache_path, directory, ledger.chain, secret, bus)
+    permissions = Permissions(settings)
     licensing = Licensing(LicenceCodes(secret), settings.licence_tiers, clock)
     logs = NodeLogs(
         settings.logs_dir, max_bytes=settings.supervision.log_max_bytes, files=settings.supervision.log_files
     )
-    journal = ProcessJournal(ledger, directory, announcer, clock)
-    merging = PageMerging(settings.merging_path, enabled=settings.supervision.merge_memory)
-
-    def on_event(event: ProcessEvent) -> None:
-        journal(event)
-        if event.kind is ProcessEventKind.READY:
-            merging.ask()
-
     supervisor = Supervisor(
         spawner=spawner,
         settings=settings.supervision,
         logs=logs,
         records=RunRecords(settings.runs_dir),
         clock=clock,
-        on_event=on_event,
+        bus=bus,
         oom=OomWitness(cgroups),
     )
-    merging.on_merged = supervisor.read_details_anew
+    # In this order they hear of an exit: what was proved is void before anybody acts on it.
+    keys = NodeKeys(
+        secret,
+        directory,
+        bus=bus,
+        previous_secret=None if previous is None else MasterSecret(previous),
+        wall_clock=wall_clock,
+    )
+    refusals = Refusals(ledger=ledger, directory=directory, bus=bus, clock=clock)
     verification = Verification(
-        secret=secret,
         ledger=ledger,
-        directory=directory,
         ledger_cache=ledger_cache,
         supervisor=supervisor,
         licensing=licensing,
-        announcer=announcer,
-        error_reports=ErrorReports(ledger, announcer, clock),
+        refusals=refusals,
+        bus=bus,
         handshake=settings.handshake,
         supervision=settings.supervision,
         clock=clock,
-        previous_secret=None if previous is None else MasterSecret(previous),
+        wall_clock=wall_clock,
     )
-    journal.process_ended = verification.process_ended
+    ProcessJournal(ledger, directory, bus, clock)
+    ErrorReports(ledger, bus, clock)
+    alerts = Alerts(bus, directory, clock)
+    merging = PageMerging(settings.merging_path, enabled=settings.supervision.merge_memory, bus=bus, clock=clock)
+    pulses = Pulses(verification=verification, supervisor=supervisor, keys=keys, wall_clock=wall_clock)
+    notices = Notices(bus, clock)
+    handlers: Mapping[type[Body], MessageHandler] = {
+        VerificationRequest: verification.handle,
+        Heartbeat: pulses.handle,
+        ErrorReport: notices.handle_error,
+        LicenceCheck: LicenceChecks(ledger, licensing).handle,
+        ShutdownNotice: notices.handle_goodbye,
+    }
     launcher = Launcher(
         settings=settings,
         ledger=ledger,
@@ -145,53 +208,76 @@ def build_services(
         settings=settings,
         ledger=ledger,
         directory=directory,
-        ledger_cache=ledger_cache,
         supervisor=supervisor,
         launcher=launcher,
-        logs=logs,
-        auditor=auditor,
         clock=clock,
-        discord_state=discord.state,
-        merged_bytes=merging.saved_bytes,
-        old_keys=lambda: len(verification.old_keys) if verification.hands_over else None,
-    )
-    onboarding = Onboarding(
-        ledger=ledger,
-        identity=settings.identity,
-        vault=vault,
-        licensing=licensing,
-        inspector=inspector,
-        directory=directory,
-        fleet=fleet,
-        auditor=auditor,
-        announcer=announcer,
-        clock=clock,
-        master_user_id=discord.user_id,
     )
     return Services(
         settings=settings,
         clock=clock,
         ledger=ledger,
+        bus=bus,
+        lifecycle=Lifecycle(),
         directory=directory,
-        operators=operators,
-        announcer=announcer,
-        auditor=auditor,
+        permissions=permissions,
+        auditor=Auditor(ledger, ledger.chain, clock, permissions),
         supervisor=supervisor,
+        alerts=alerts,
         fleet=fleet,
-        onboarding=onboarding,
+        opening=Opening(
+            settings=settings,
+            ledger=ledger,
+            directory=directory,
+            ledger_cache=ledger_cache,
+            supervisor=supervisor,
+            fleet=fleet,
+        ),
+        overview=Overview(
+            settings=settings,
+            ledger=ledger,
+            directory=directory,
+            supervisor=supervisor,
+            logs=logs,
+            clock=clock,
+            discord_state=discord.state,
+            merged_bytes=merging.saved_bytes,
+            old_keys=lambda: len(keys.old) if keys.hands_over else None,
+        ),
+        onboarding=Onboarding(
+            ledger=ledger,
+            identity=settings.identity,
+            vault=vault,
+            licensing=licensing,
+            inspector=inspector,
+            directory=directory,
+            fleet=fleet,
+            bus=bus,
+            clock=clock,
+            master_user_id=discord.user_id,
+        ),
         licensing=licensing,
+        keys=keys,
         verification=verification,
+        reception=Reception(
+            handlers,
+            keys=keys,
+            directory=directory,
+            refusals=refusals,
+            wall_clock=wall_clock,
+            skew_s=settings.handshake.clock_skew_s,
+        ),
         ledger_admin=LedgerAdmin(settings, ledger, secret, clock, head=ledger_cache.audit_head),
         retention=Retention(ledger, settings.retention, clock),
-        rotation=SecretRotation(settings, ledger, auditor, clock),
+        rotation=SecretRotation(settings, ledger, clock),
         handover=Handover(
             file=SecretsFile(settings.home / ENV_NAME),
             directory=directory,
             supervisor=supervisor,
-            verification=verification,
+            keys=keys,
             patience_s=settings.handshake.key_handover_s,
         ),
         ledger_cache=ledger_cache,
         snapshots=PulseSnapshots(ledger, supervisor, clock),
         merging=merging,
+        stderr_lines=StderrLines(bus, clock, logs, supervisor),
     )

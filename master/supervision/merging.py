@@ -17,8 +17,11 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
+
+from master.bus import EventBus
+from master.events import MemoryMerged, NodeReady
+from master.supervision.clock import Clock
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,8 @@ class PageMerging:
     marker
         File that says that it was turned on by us, and at which pace before: a successor turns off what a killed master
         left on.
+    bus
+        A node that became ready asks for a pass; each pass is told.
     """
 
     def __init__(
@@ -55,6 +60,8 @@ class PageMerging:
         marker: Path,
         *,
         enabled: bool,
+        bus: EventBus,
+        clock: Clock,
         ksm: Path = KSM,
         settle_s: float = SETTLE_S,
         look_s: float = LOOK_S,
@@ -66,8 +73,8 @@ class PageMerging:
         self._settle_s, self._look_s, self._scans = settle_s, look_s, scans
         self._asked = asyncio.Event()
         self._asked_at = self._passed_at = float("-inf")
-        self.on_merged: Callable[[], None] = _ignore
-        """Told after each pass: what processes hold of their own is less now."""
+        self._bus, self._clock = bus, clock
+        bus.on(NodeReady, lambda _ready: self.ask())
 
     def ask(self) -> None:
         """Ask for a pass, as soon as nobody has asked for a while; must not wait."""
@@ -139,8 +146,8 @@ class PageMerging:
         finally:
             self._turn_off()
             self._passed_at = time.monotonic()
-        self.on_merged()
         gained = (self.saved_bytes() or 0) - before
+        self._bus.publish(MemoryMerged(at=self._clock.now(), gained_bytes=gained, saved_bytes=before + gained))
         log.info("memory merged", extra={"gained_mb": gained >> 20, "saved_mb": (before + gained) >> 20})
         return gained
 
@@ -165,7 +172,3 @@ class PageMerging:
 
     def _read(self, name: str) -> int:
         return int((self._ksm / name).read_text())
-
-
-def _ignore() -> None:
-    """Nobody listens yet."""

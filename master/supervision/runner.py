@@ -11,8 +11,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from master.bus import EventBus
 from master.configuration.settings import SupervisionSettings
 from master.errors import FleetError
+from master.events import (
+    NodeBackedOff,
+    NodeContinued,
+    NodeDegraded,
+    NodeEnded,
+    NodeEvent,
+    NodeExited,
+    NodeKilled,
+    NodeMissing,
+    NodeQuarantined,
+    NodeReady,
+    NodeRecovered,
+    NodeReplaced,
+    NodeSpawned,
+    NodeStopped,
+)
 from master.supervision.clock import Clock
 from master.supervision.errors import FolderMissing, SpawnFailed, StartDeferred
 from master.supervision.gate import StartGate
@@ -22,7 +39,7 @@ from master.supervision.restart_policy import RestartPolicy
 from master.supervision.run_records import RunRecords
 from master.supervision.spawner import Spawner
 from master.supervision.specification import NodeSpec, Pulse
-from master.supervision.states import NodeState, ProcessEvent, ProcessEventKind, may_follow
+from master.supervision.states import NodeState, may_follow
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +74,7 @@ class RunnerContext:
     oom: OomWitness
     find: Callable[[str], Runner | None]
     last_lines: Callable[[str], list[str]]
-    on_event: Callable[[ProcessEvent], None]
+    bus: EventBus
 
 
 class Runner:
@@ -186,12 +203,12 @@ class Runner:
     def _become_ready(self) -> None:
         if self.state is NodeState.READY:
             return
-        kind = ProcessEventKind.RECOVERED if self.state is NodeState.DEGRADED else ProcessEventKind.READY
+        recovered = self.state is NodeState.DEGRADED
         if self._ready_at is None:
             self._ready_at = self._clock.monotonic()
         self._leave_gate()
         self._enter(NodeState.READY)
-        self._emit(kind)
+        self._emit(NodeRecovered if recovered else NodeReady)
         self._wake()
 
     @property
@@ -210,7 +227,7 @@ class Runner:
             self._stops.clear()
             self.replace("stopped by a signal again and again")
             return
-        self._emit(ProcessEventKind.CONTINUED, detail="stopped by a signal, continued at once")
+        self._emit(NodeContinued, detail="stopped by a signal, continued at once")
 
     # The loop
 
@@ -348,13 +365,21 @@ class Runner:
         self._replace, self._killed, self.detail = "", False, detail
         self._urgent = self._held_up = False
         self._enter(NodeState.STARTING)
-        self._emit(ProcessEventKind.SPAWNED, pid=process.pid, pid_started_at=process.started_at, detail=detail)
+        self._publish(
+            NodeSpawned(
+                at=self._clock.now(),
+                node_id=self.spec.node_id,
+                pid=process.pid,
+                pid_started_at=process.started_at,
+                detail=detail,
+            )
+        )
 
     def _miss(self, error: FolderMissing) -> None:
         if self.state is not NodeState.MISSING:
             self._enter(NodeState.MISSING)
             self.detail = error.message
-            self._emit(ProcessEventKind.MISSING, detail=error.message)
+            self._emit(NodeMissing, detail=error.message)
         self._failures += 1
         self._failure = error
         self.next_start_at = self._clock.monotonic() + MISSING_RECHECK_S
@@ -369,7 +394,7 @@ class Runner:
         self.next_start_at = self._clock.monotonic() + error.retry_in_s
         self._enter(NodeState.QUARANTINED)
         if newly:
-            self._emit(ProcessEventKind.QUARANTINED, detail=error.message)
+            self._emit(NodeQuarantined, detail=error.message)
 
     def _fail(self, error: FleetError) -> None:
         """Count a start that did not come to a process as an exit."""
@@ -416,7 +441,7 @@ class Runner:
             why = "; it is stopped by a signal" if usage is not None and usage.stopped else ""
             self.detail = f"no pulse for {silence:.0f} s{why}"
             self._enter(NodeState.DEGRADED)
-            self._emit(ProcessEventKind.DEGRADED, detail=self.detail)
+            self._emit(NodeDegraded, detail=self.detail)
         else:
             self._replace = self.detail or "no pulse"
 
@@ -424,6 +449,8 @@ class Runner:
         """SIGTERM, then SIGKILL to the group after the grace period; then what an exit entails."""
         reason = self._replace
         self._enter(NodeState.STOPPING)
+        if self._wanted and reason not in ("", _ASKED):
+            self._emit(NodeReplaced, detail=reason)
         try:
             await asyncio.to_thread(self.spec.expect_successor, self._wanted)
         except OSError as error:
@@ -454,18 +481,21 @@ class Runner:
         self.last_exit = f"{why}: {report}" if why else str(report)
         self.pulse = self.pulsed_at = self._ready_at = None
         self._leave_gate()
-        kind = ProcessEventKind.EXITED
+        kind: type[NodeEnded] = NodeExited
         if self._killed:
-            kind = ProcessEventKind.KILLED
+            kind = NodeKilled
         elif was_asked:
-            kind = ProcessEventKind.STOPPED
-        self._emit(
-            kind,
-            pid=process.pid,
-            exit_code=report.exit_code,
-            signal_number=report.signal,
-            uptime_s=uptime,
-            detail="; ".join(part for part in (self.last_exit, report.used) if part),
+            kind = NodeStopped
+        self._publish(
+            kind(
+                at=self._clock.now(),
+                node_id=self.spec.node_id,
+                pid=process.pid,
+                exit_code=report.exit_code,
+                signal=report.signal,
+                uptime_s=uptime,
+                detail="; ".join(part for part in (self.last_exit, report.used) if part),
+            )
         )
         self._replace, self._killed = "", False
         if not self._wanted:
@@ -504,10 +534,10 @@ class Runner:
             newly = self.state is not NodeState.QUARANTINED
             self._enter(NodeState.QUARANTINED)
             if newly:
-                self._emit(ProcessEventKind.QUARANTINED, detail=self.detail)
+                self._emit(NodeQuarantined, detail=self.detail)
         else:
             self._enter(NodeState.BACKOFF)
-            self._emit(ProcessEventKind.BACKOFF, detail=f"{self.detail}; next start in {decision.delay_s:.1f} s")
+            self._emit(NodeBackedOff, detail=f"{self.detail}; next start in {decision.delay_s:.1f} s")
 
     # Waiting and telling
 
@@ -561,32 +591,12 @@ class Runner:
             self.state = state
         self._notify()
 
-    def _emit(
-        self,
-        kind: ProcessEventKind,
-        *,
-        pid: int | None = None,
-        pid_started_at: float | None = None,
-        exit_code: int | None = None,
-        signal_number: int | None = None,
-        uptime_s: float | None = None,
-        detail: str = "",
-    ) -> None:
-        if pid is None and self.process is not None:
-            pid = self.process.pid
-        self._context.on_event(
-            ProcessEvent(
-                node_id=self.spec.node_id,
-                kind=kind,
-                at=self._clock.now(),
-                pid=pid,
-                pid_started_at=pid_started_at,
-                exit_code=exit_code,
-                signal=signal_number,
-                uptime_s=uptime_s,
-                detail=detail,
-            )
-        )
+    def _emit(self, kind: type[NodeEvent], *, detail: str = "") -> None:
+        pid = None if self.process is None else self.process.pid
+        self._publish(kind(at=self._clock.now(), node_id=self.spec.node_id, pid=pid, detail=detail))
+
+    def _publish(self, event: NodeEvent) -> None:
+        self._context.bus.publish(event)
         self._notify()
 
 

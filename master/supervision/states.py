@@ -1,9 +1,7 @@
-"""The states of a node's process, the legal transitions between them, and the events they cause."""
+"""The states of a node's process, and the legal transitions between them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 
 
@@ -23,38 +21,6 @@ class NodeState(StrEnum):
     """Exits too often; retried slowly until it holds or is released."""
     MISSING = "missing"
     """Its folder or entry file is gone."""
-
-
-class ProcessEventKind(StrEnum):
-    """What happened to a node's process."""
-
-    SPAWNED = "spawned"
-    READY = "ready"
-    DEGRADED = "degraded"
-    RECOVERED = "recovered"
-    CONTINUED = "continued"
-    """A signal had stopped it (SIGSTOP); it was continued at once."""
-    EXITED = "exited"
-    STOPPED = "stopped"
-    KILLED = "killed"
-    BACKOFF = "backoff"
-    QUARANTINED = "quarantined"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessEvent:
-    """One step in a node's life, given to the supervisor's listeners in order."""
-
-    node_id: str
-    kind: ProcessEventKind
-    at: datetime
-    pid: int | None = None
-    pid_started_at: float | None = None
-    exit_code: int | None = None
-    signal: int | None = None
-    uptime_s: float | None = None
-    detail: str = ""
 
 
 _MAY_FOLLOW: dict[NodeState, frozenset[NodeState]] = {

@@ -6,13 +6,15 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
 
+from master.bus import EventBus
 from master.configuration.settings import SupervisionSettings
 from master.errors import FleetError
+from master.events import MemoryMerged, SupervisionFailed
 from master.supervision.clock import Clock
 from master.supervision.details import Details, read_details
 from master.supervision.errors import NotSupervised, StateTimedOut
@@ -25,7 +27,7 @@ from master.supervision.run_records import RunRecord, RunRecords
 from master.supervision.runner import OVER_MEMORY_LIMIT, Runner, RunnerContext
 from master.supervision.spawner import Spawner
 from master.supervision.specification import NodeSpec, Pulse
-from master.supervision.states import NodeState, ProcessEvent
+from master.supervision.states import NodeState
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +84,8 @@ class Supervisor:
 
     Parameters
     ----------
-    on_event
-        Told everything that happens to processes, in order; must not wait.
+    bus
+        Carries everything that happens to processes, in order.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class Supervisor:
         logs: NodeLogs,
         records: RunRecords,
         clock: Clock,
-        on_event: Callable[[ProcessEvent], None],
+        bus: EventBus,
         oom: OomWitness | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -102,6 +104,8 @@ class Supervisor:
         self._clock = clock
         self._records = records
         self._oom = oom or OomWitness(None)
+        self._bus = bus
+        bus.on(MemoryMerged, lambda _merged: self.read_details_anew())
         self._context = RunnerContext(
             spawner=spawner,
             settings=settings,
@@ -112,7 +116,7 @@ class Supervisor:
             oom=self._oom,
             find=self._find,
             last_lines=logs.tail,
-            on_event=on_event,
+            bus=bus,
         )
         self._runners: dict[str, Runner] = {}
         self._histories: dict[str, NodeHistory] = {}
@@ -151,8 +155,10 @@ class Supervisor:
         while True:
             try:
                 await runner.run()
-            except Exception:
+            except Exception as error:
                 log.exception("supervision of a node failed, and goes on", extra={"node": runner.spec.name})
+                failed = f"{type(error).__name__}: {error}"[:400]
+                self._bus.publish(SupervisionFailed(at=self._clock.now(), node_id=runner.spec.node_id, error=failed))
                 runner.process = None
                 await asyncio.sleep(1.0)
                 # Its process may run on: it is taken back, never started a second time.

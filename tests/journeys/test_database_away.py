@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from master.control.protocol import AuditParams, LedgerParams, NoParams
 from master.demonstration.stage import Stage
 from master.errors import FleetError
+from master.operations.parameters import AuditParams, LedgerParams, NoParams
 from master.services.core.views import AuditView, LedgerStatus, Soundness
 
 pytestmark = pytest.mark.timeout(120)

@@ -16,8 +16,8 @@ from handshake.messages import Heartbeat
 from handshake.redaction import Secret
 from handshake.signing import NodeKey, Signer
 from master.control.client import NoMaster, RemoteError
-from master.control.protocol import NamesParams
 from master.demonstration.stage import EventTap, Stage
+from master.operations.parameters import NamesParams
 from master.services.core.views import ActionResult, FleetStatus
 
 pytestmark = pytest.mark.timeout(120)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from master.control.protocol import RegisterParams
 from master.demonstration.stage import EventTap, Stage
+from master.operations.parameters import RegisterParams
 from master.services.core.views import Registered
 from nodekit.identify_budget import DAILY_IDENTIFIES
 

@@ -18,8 +18,8 @@ from handshake.messages import Heartbeat
 from handshake.redaction import Secret
 from handshake.signing import Signer
 from handshake.transports.local import LocalClient
-from master.control.protocol import NoParams
 from master.demonstration.stage import Stage
+from master.operations.parameters import NoParams
 from master.security.derivation import MasterSecret, check_master_secret, new_master_secret
 from master.services.core.views import Soundness
 

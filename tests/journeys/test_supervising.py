@@ -10,8 +10,8 @@ import sys
 import psutil
 import pytest
 
-from master.control.protocol import NodeParams, RegisterParams, RollParams
 from master.demonstration.stage import EventTap, Stage
+from master.operations.parameters import NodeParams, RegisterParams, RollParams
 from master.services.core.views import ActionResult, NodeHistoryView, Registered
 
 pytestmark = pytest.mark.timeout(120)

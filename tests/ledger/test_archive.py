@@ -115,7 +115,7 @@ async def test_what_is_restored_is_what_was_saved(
     sound = await books_of(settings, ledger, clock).verify()
     assert (sound.ok, sound.audit_rows) == (True, 1)
     # The way back gives the same file, but for the time it was made.
-    again = await books_of(settings, ledger, clock).back_up(target / "again.zip")
+    again = await books_of(settings, ledger, clock).back_up(str(target / "again.zip"))
     key = MasterSecret(settings.identity.master_secret).derive("archive")
     assert check_archive(Path(again.path), key=key).tables == check_archive(archive, key=key).tables
     await ledger.close()
@@ -266,7 +266,7 @@ async def test_a_backup_sees_one_moment_while_others_write(archive: Path, tmp_pa
 
     writing = asyncio.create_task(write_on())
     for number in range(5):
-        made = await books_of(settings, ledger, TurnableClock()).back_up(tmp_path / f"{number}.zip")
+        made = await books_of(settings, ledger, TurnableClock()).back_up(str(tmp_path / f"{number}.zip"))
         target = tmp_path / f"target-{number}"
         target.mkdir()
         elsewhere = settings_at(target, secret)

@@ -36,7 +36,7 @@ async def test_a_fleet_moves_to_the_server_and_back(
     ledger = await Ledger.open(ledger_settings)
     books = books_of(settings, ledger, clock)
     assert (await books.verify()).ok
-    again = await books.back_up(tmp_path / "again.zip")
+    again = await books.back_up(str(tmp_path / "again.zip"))
     await ledger.close()
     key = master_secret_of(settings.identity).derive("archive")
     assert check_archive(Path(again.path), key=key).tables == check_archive(archive, key=key).tables

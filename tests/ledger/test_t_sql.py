@@ -69,6 +69,7 @@ def use_everything(c: Connection) -> None:
     nodes.insert(c, a_node())
     nodes.get(c, "01A")
     nodes.list_active(c)
+    nodes.find_by_name(c, "Atlas")
     nodes.list_provisioning(c)
     nodes.activate(c, "01A", at=NOW)
     nodes.set_desired_state(c, "01A", DesiredState.RUNNING, at=NOW)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 
 from handshake.redaction import Secret
 from master.bot.token_inspector import DiscordTokenInspector
+from master.bus import EventBus
 from master.configuration.settings import (
     ChannelSettings,
     DatabaseSettings,
@@ -24,16 +25,21 @@ from master.configuration.settings import (
     SupervisionSettings,
 )
 from master.ledger.database import Ledger
+from master.operations import onboarding
+from master.operations.operation import Operation, Operations, Tell
+from master.operations.parameters import DuplicateParams, NamesParams, RegisterParams
 from master.security.derivation import check_master_secret, new_master_secret
 from master.services.container import DiscordView, Services, build_services
 from master.services.core.actors import Actor
 from master.services.core.auditing import audit_chain_of
 from master.services.core.keys import master_secret_of
+from master.services.core.views import ActionResult, FleetEvent, Registered
+from master.services.onboarding.saga import CloneRequest, RegisterRequest
 from master.supervision.clock import SystemClock
 from master.supervision.spawner import PlainSpawner
 from sandbox import BotHandle, Sandbox
 
-OPERATOR = Actor(face="cli", identity="root", name="root")
+OPERATOR = Actor(face="cli", identity="root", name="root", owns_box=True)
 STRANGER = Actor(face="discord", identity="42", name="mallory")
 MASTER_ID = 777_777_777_777_777_777
 QUIET_BOT = "import signal; signal.pause()\n"
@@ -43,10 +49,46 @@ QUIET_BOT = "import signal; signal.pause()\n"
 class House:
     """A master's services, and what is around them."""
 
-    services: Services
+    operations: Operations[Services]
     sandbox: Sandbox
     base: Path
     template: Path
+
+    @property
+    def services(self) -> Services:
+        return self.operations.services
+
+    async def clone(self, actor: Actor, request: CloneRequest, tell: Callable[[str], None] | None = None) -> Registered:
+        wanted = DuplicateParams(
+            name=request.name,
+            token=request.token.reveal(),
+            source=request.source,
+            tier=request.tier,
+            tags=request.tags,
+            start=request.start,
+        )
+        return await self.operations.run(onboarding.duplicate, actor, wanted, tell=_steps(tell))
+
+    async def register(
+        self, actor: Actor, request: RegisterRequest, tell: Callable[[str], None] | None = None
+    ) -> Registered:
+        wanted = RegisterParams(
+            name=request.name,
+            token=request.token.reveal(),
+            folder=request.folder,
+            entry=request.entry,
+            readiness=request.readiness,
+            tier=request.tier,
+            tags=request.tags,
+            start=request.start,
+        )
+        return await self.operations.run(onboarding.register, actor, wanted, tell=_steps(tell))
+
+    async def act(
+        self, actor: Actor, operation: Operation[NamesParams, list[ActionResult], Services], name: str
+    ) -> ActionResult:
+        (result,) = await self.operations.run(operation, actor, NamesParams(names=(name,)))
+        return result
 
     def token(self, name: str = "bot") -> Secret[str]:
         return Secret(self.bot(name).token)
@@ -56,6 +98,14 @@ class House:
 
     def folders(self) -> list[str]:
         return sorted(path.name for path in self.base.iterdir()) if self.base.exists() else []
+
+
+def _steps(tell: Callable[[str], None] | None) -> Tell:
+    async def forward(event: FleetEvent) -> None:
+        if tell is not None:
+            tell(event.detail)
+
+    return forward
 
 
 def settings_in(folder: Path, sandbox: Sandbox, empty_ledger: Path) -> Settings:
@@ -88,10 +138,13 @@ def settings_in(folder: Path, sandbox: Sandbox, empty_ledger: Path) -> Settings:
 
 @asynccontextmanager
 async def open_house(settings: Settings, sandbox: Sandbox) -> AsyncIterator[House]:
-    ledger = await Ledger.open(settings.database, chain=audit_chain_of(master_secret_of(settings.identity)))
+    bus = EventBus()
+    chain = audit_chain_of(master_secret_of(settings.identity))
+    ledger = await Ledger.open(settings.database, chain=chain, bus=bus)
     services = build_services(
         settings,
         ledger,
+        bus=bus,
         spawner=PlainSpawner(),
         inspector=DiscordTokenInspector(settings.discord.api_base),
         discord=DiscordView(user_id=lambda: MASTER_ID, state=lambda: "off"),
@@ -100,7 +153,7 @@ async def open_house(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Hous
     supervising = asyncio.create_task(services.supervisor.run())
     await asyncio.sleep(0)
     try:
-        yield House(services, sandbox, settings.identity.bots_base_path, settings.identity.template_path)
+        yield House(Operations(services), sandbox, settings.identity.bots_base_path, settings.identity.template_path)
     finally:
         await services.supervisor.stop_all()
         supervising.cancel()

@@ -14,11 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from master.events import NodeContinued, NodeExited, NodeQuarantined, NodeSpawned
 from master.supervision.errors import SpawnFailed, StartDeferred
 from master.supervision.process import ExitReport, NodeProcess, is_process
 from master.supervision.spawner import Limits, PlainSpawner, SpawnRequest
 from master.supervision.states import NodeState
-from master.supervision.states import ProcessEventKind as K
 from master.supervision.zygote_spawner import ZygoteSpawner, library_folders
 from tests.supervision.conftest import SLEEPS, MakeRig, Rig
 from tests.supervision.test_zygote import ENVIRONMENT, WAITS, request_for, zygote_of
@@ -227,7 +227,7 @@ async def test_a_stopped_node_is_continued_forked_or_not(rig: Rig, tmp_path: Pat
     await rig.supervisor.start(node)
     rig.verify(node)
     os.kill(rig.pid(node), signal.SIGSTOP)
-    await rig.wait_event(node, K.CONTINUED)
+    await rig.wait_event(node, NodeContinued)
     assert rig.supervisor.view(node).restarts == 0
     spawner = ZygoteSpawner(ENVIRONMENT)
     process = await spawner.spawn(request_for(tmp_path, WAITS, name="forked"))
@@ -247,11 +247,11 @@ async def test_a_node_that_is_stopped_again_and_again_is_replaced(rig: Rig) -> N
     first = rig.pid(node)
     for count in range(1, 6):
         os.kill(first, signal.SIGSTOP)
-        await rig.wait_event(node, K.CONTINUED, count=count)
+        await rig.wait_event(node, NodeContinued, count=count)
     os.kill(first, signal.SIGSTOP)
-    exited = await rig.wait_event(node, K.EXITED)
+    exited = await rig.wait_event(node, NodeExited)
     assert exited.detail.startswith("stopped by a signal again and again")
-    await rig.wait_event(node, K.SPAWNED, count=2)
+    await rig.wait_event(node, NodeSpawned, count=2)
 
 
 async def test_a_log_folder_that_cannot_be_written_costs_the_log_alone(rig: Rig, tmp_path: Path) -> None:
@@ -270,9 +270,9 @@ async def test_a_memory_limit_that_is_too_small_ends_in_quarantine(make_rig: Mak
     node = rig.add("fat", SLEEPS, memory_limit_bytes=1_000_000)
     rig.quick.add(node)
     await rig.supervisor.start(node)
-    exited = await rig.wait_event(node, K.EXITED)
+    exited = await rig.wait_event(node, NodeExited)
     assert exited.detail.startswith("over its memory limit (")
-    await rig.wait_event(node, K.QUARANTINED, timeout_s=30)
+    await rig.wait_event(node, NodeQuarantined, timeout_s=30)
     assert "over its memory limit" in rig.supervisor.view(node).detail
 
 
@@ -280,7 +280,7 @@ async def test_a_hard_memory_limit_holds_and_is_named(rig: Rig) -> None:
     script = "hoard = []\nwhile True: hoard.append(bytearray(1_000_000))"
     node = rig.add("hoarder", script, limits=Limits(data_bytes=150_000_000), memory_hard_limit_bytes=150_000_000)
     await rig.supervisor.start(node)
-    exited = await rig.wait_event(node, K.EXITED)
+    exited = await rig.wait_event(node, NodeExited)
     assert exited.detail == "out of memory: it needs more than its hard limit of 143 MB: exited with code 1"
 
 
@@ -313,11 +313,11 @@ async def test_a_clock_that_jumps_changes_nothing(make_rig: MakeRig) -> None:
         rig.supervisor.release(node)
         assert rig.supervisor.view(node).state is NodeState.READY
     os.kill(rig.pid(node), signal.SIGKILL)
-    exited = await rig.wait_event(node, K.EXITED)
+    exited = await rig.wait_event(node, NodeExited)
     assert exited.at < rig.events[0].at
     assert exited.uptime_s is not None
     assert 0 <= exited.uptime_s < 60
-    await rig.wait_event(node, K.SPAWNED, count=2)
+    await rig.wait_event(node, NodeSpawned, count=2)
 
 
 async def test_a_deferred_start_is_quarantine_with_its_reason(rig: Rig) -> None:
@@ -334,7 +334,7 @@ async def test_a_deferred_start_is_quarantine_with_its_reason(rig: Rig) -> None:
     assert view.next_start_in_s == pytest.approx(3600, abs=30)
     rig.supervisor.register(spec)
     rig.supervisor.release(node)
-    await rig.wait_event(node, K.SPAWNED)
+    await rig.wait_event(node, NodeSpawned)
 
 
 async def test_nodes_start_after_those_that_they_need(rig: Rig) -> None:
@@ -349,12 +349,12 @@ async def test_nodes_start_after_those_that_they_need(rig: Rig) -> None:
     # What is not wanted is not waited for.
     assert rig.supervisor.view(alone).pid is not None
     rig.verify(base)
-    await rig.wait_event(user, K.SPAWNED)
+    await rig.wait_event(user, NodeSpawned)
     # One that crashes on its own is not made to wait for another that restarts.
     rig.verify(user)
     os.kill(rig.pid(base), signal.SIGKILL)
     os.kill(rig.pid(user), signal.SIGKILL)
-    await rig.wait_event(user, K.SPAWNED, count=2)
+    await rig.wait_event(user, NodeSpawned, count=2)
 
 
 async def test_a_node_whose_needs_fail_starts_in_the_end(make_rig: MakeRig) -> None:
@@ -363,8 +363,8 @@ async def test_a_node_whose_needs_fail_starts_in_the_end(make_rig: MakeRig) -> N
     base = rig.add("base", "raise SystemExit(1)")
     user = rig.add("user", SLEEPS, after=("base",))
     await asyncio.gather(rig.supervisor.start(base), rig.supervisor.start(user))
-    await rig.wait_event(base, K.QUARANTINED)
-    await rig.wait_event(user, K.SPAWNED)
+    await rig.wait_event(base, NodeQuarantined)
+    await rig.wait_event(user, NodeSpawned)
 
 
 async def test_the_most_important_start_first(make_rig: MakeRig) -> None:
@@ -373,7 +373,7 @@ async def test_the_most_important_start_first(make_rig: MakeRig) -> None:
     names = [rig.add(f"p{priority}", SLEEPS, priority=priority) for priority in (50, 10, 40, 20, 30)]
     rig.quick.update(names)
     await asyncio.gather(*(rig.supervisor.start(name) for name in names))
-    spawned = [event.node_id for event in rig.events if event.kind is K.SPAWNED]
+    spawned = [event.node_id for event in rig.events if isinstance(event, NodeSpawned)]
     # The first was in before the others came.
     assert spawned[1:] == ["p10", "p20", "p30", "p40"]
 
@@ -407,7 +407,7 @@ async def test_a_mistake_of_ours_costs_no_second_copy(rig: Rig) -> None:
     node = rig.add("atlas", SLEEPS)
     await rig.supervisor.start(node)
     rig.verify(node, interval_s=0.05)
-    pid, rig.breaks_once = rig.pid(node), True
-    adopted = await rig.wait_event(node, K.SPAWNED, count=2)
+    pid, rig.clock.breaks_once = rig.pid(node), True
+    adopted = await rig.wait_event(node, NodeSpawned, count=2)
     assert (adopted.pid, adopted.detail) == (pid, "adopted")
     assert rig.pid(node) == pid

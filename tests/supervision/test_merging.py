@@ -10,9 +10,13 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from master.bus import EventBus
+from master.events import MemoryMerged
+from master.supervision.clock import SystemClock
 from master.supervision.details import read_details
 from master.supervision.merging import KSM, PACE, SCANS, PageMerging
 from master.supervision.zygote_spawner import ZygoteSpawner
@@ -99,10 +103,15 @@ def test_memory_is_put_into_huge_pages_where_the_kernel_can() -> None:
     assert found["huge_kb"] >= 8192
 
 
+def merging_at(marker: Path, *, bus: EventBus | None = None, **options: Any) -> PageMerging:
+    return PageMerging(marker, bus=bus or EventBus(), clock=SystemClock(), **options)
+
+
 async def test_a_pass_begins_once_nodes_are_settled_and_ends_after_its_scans(tmp_path: Path) -> None:
     ksm, marker = kernel(tmp_path / "ksm"), tmp_path / "merging"
-    merging, told = PageMerging(marker, enabled=True, ksm=ksm, settle_s=0.2, look_s=0.01), asyncio.Event()
-    merging.on_merged = told.set
+    bus, told = EventBus(), asyncio.Event()
+    bus.on(MemoryMerged, lambda _merged: told.set())
+    merging = merging_at(marker, enabled=True, ksm=ksm, settle_s=0.2, look_s=0.01, bus=bus)
     async with driving(merging):
         await asyncio.sleep(0)
         assert (ksm / "run").read_text().strip() == "0"
@@ -124,7 +133,7 @@ async def test_what_a_killed_master_left_on_is_turned_off_and_so_is_ours_when_it
     marker.write_text("64")
     (ksm / "run").write_text("1\n")
     (ksm / "pages_to_scan").write_text(f"{PACE}\n")
-    merging = PageMerging(marker, enabled=True, ksm=ksm, settle_s=0.0, look_s=0.01)
+    merging = merging_at(marker, enabled=True, ksm=ksm, settle_s=0.0, look_s=0.01)
     async with driving(merging):
         await content(ksm / "pages_to_scan", "64")
         assert (ksm / "run").read_text().strip() == "0"
@@ -137,7 +146,7 @@ async def test_what_a_killed_master_left_on_is_turned_off_and_so_is_ours_when_it
 async def test_somebody_elses_merging_is_left_alone(tmp_path: Path) -> None:
     ksm, marker = kernel(tmp_path / "ksm"), tmp_path / "merging"
     (ksm / "run").write_text("1\n")
-    merging = PageMerging(marker, enabled=True, ksm=ksm, settle_s=0.0, look_s=0.01)
+    merging = merging_at(marker, enabled=True, ksm=ksm, settle_s=0.0, look_s=0.01)
     async with driving(merging):
         merging.ask()
         async with asyncio.timeout(10):
@@ -148,15 +157,15 @@ async def test_somebody_elses_merging_is_left_alone(tmp_path: Path) -> None:
 
 
 async def test_without_leave_or_wish_nothing_is_driven(tmp_path: Path) -> None:
-    assert not PageMerging(tmp_path / "merging", enabled=True, ksm=tmp_path / "none").may_drive
-    lone = PageMerging(tmp_path / "merging", enabled=True, ksm=tmp_path / "none", settle_s=0.0)
+    assert not merging_at(tmp_path / "merging", enabled=True, ksm=tmp_path / "none").may_drive
+    lone = merging_at(tmp_path / "merging", enabled=True, ksm=tmp_path / "none", settle_s=0.0)
     async with driving(lone):
         lone.ask()
         async with asyncio.timeout(10):
             while lone.asked:  # noqa: ASYNC110 - it is taken by the task
                 await asyncio.sleep(0.01)
     assert not (tmp_path / "none").exists()
-    off = PageMerging(tmp_path / "merging", enabled=False, ksm=kernel(tmp_path / "ksm"))
+    off = merging_at(tmp_path / "merging", enabled=False, ksm=kernel(tmp_path / "ksm"))
     assert not off.may_drive
     assert off.saved_bytes() is None
     await asyncio.wait_for(off.run(), 5)
@@ -179,7 +188,7 @@ async def test_the_kernel_merges_what_equal_processes_hold(tmp_path: Path) -> No
     # Each writes the same to memory of its own: 4 MB that only merging can save.
     script = "import signal; held = bytearray(b'same page' * 466_034); print('here', flush=True); signal.pause()"
     nodes = [await spawner.spawn(request_for(tmp_path, script, name=f"node-{n}")) for n in range(4)]
-    merging = PageMerging(tmp_path / "merging", enabled=True, settle_s=0.0, look_s=0.05, scans=6)
+    merging = merging_at(tmp_path / "merging", enabled=True, settle_s=0.0, look_s=0.05, scans=6)
     try:
         for number, node in enumerate(nodes):
             node.release()

@@ -12,14 +12,23 @@ from pathlib import Path
 import psutil
 import pytest
 
+from master.events import (
+    NodeBackedOff,
+    NodeDegraded,
+    NodeExited,
+    NodeKilled,
+    NodeQuarantined,
+    NodeReady,
+    NodeRecovered,
+    NodeSpawned,
+    NodeStopped,
+)
 from master.supervision.errors import SpawnFailed, StateTimedOut
 from master.supervision.probe import map_processes
 from master.supervision.process import NodeProcess
 from master.supervision.specification import Pulse
-from master.supervision.states import NodeState, ProcessEventKind
+from master.supervision.states import NodeState
 from tests.supervision.conftest import EXITS, IGNORES_SIGTERM, SLEEPS, MakeRig, Rig
-
-K = ProcessEventKind
 
 
 async def test_a_node_is_ready_by_its_own_word_and_not_before(rig: Rig) -> None:
@@ -28,7 +37,7 @@ async def test_a_node_is_ready_by_its_own_word_and_not_before(rig: Rig) -> None:
     assert rig.supervisor.view(node).state is NodeState.STARTING
     rig.verify(node)
     assert rig.supervisor.view(node).state is NodeState.READY
-    assert [event.kind for event in rig.events] == [K.SPAWNED, K.READY]
+    assert [type(event) for event in rig.events] == [NodeSpawned, NodeReady]
 
 
 async def test_a_bot_that_does_not_speak_the_protocol_is_ready_by_running(rig: Rig) -> None:
@@ -43,9 +52,9 @@ async def test_a_killed_node_comes_back_at_once(rig: Rig) -> None:
     rig.verify(node)
     first = rig.pid(node)
     os.kill(first, signal.SIGKILL)
-    exited = await rig.wait_event(node, K.EXITED)
+    exited = await rig.wait_event(node, NodeExited)
     assert (exited.signal, exited.detail) == (signal.SIGKILL, "killed by SIGKILL")
-    again = await rig.wait_event(node, K.SPAWNED, count=2)
+    again = await rig.wait_event(node, NodeSpawned, count=2)
     assert again.pid != first
     assert rig.supervisor.view(node).restarts == 1
 
@@ -53,11 +62,11 @@ async def test_a_killed_node_comes_back_at_once(rig: Rig) -> None:
 async def test_a_crash_loop_backs_off_and_is_quarantined_with_its_last_words(rig: Rig) -> None:
     node = rig.add("loop", EXITS)
     await rig.supervisor.start(node)
-    event = await rig.wait_event(node, K.QUARANTINED)
+    event = await rig.wait_event(node, NodeQuarantined)
     assert "ValueError: the last words" in event.detail
-    kinds = [e.kind for e in rig.events if e.kind in (K.EXITED, K.BACKOFF)]
-    assert kinds[:3] == [K.EXITED, K.EXITED, K.BACKOFF]  # the first restart is at once
-    assert kinds.count(K.EXITED) == rig.settings.quarantine_exits + 1
+    kinds = [type(e) for e in rig.events if isinstance(e, NodeExited | NodeBackedOff)]
+    assert kinds[:3] == [NodeExited, NodeExited, NodeBackedOff]  # the first restart is at once
+    assert kinds.count(NodeExited) == rig.settings.quarantine_exits + 1
     view = rig.supervisor.view(node)
     assert view.state is NodeState.QUARANTINED
     assert view.next_start_in_s is not None
@@ -67,19 +76,19 @@ async def test_a_crash_loop_backs_off_and_is_quarantined_with_its_last_words(rig
 async def test_a_released_node_starts_at_once(rig: Rig) -> None:
     node = rig.add("loop", EXITS)
     await rig.supervisor.start(node)
-    await rig.wait_event(node, K.QUARANTINED)
+    await rig.wait_event(node, NodeQuarantined)
     since = len(rig.events)
     rig.supervisor.release(node)
-    await rig.wait_event(node, K.SPAWNED, since=since)
+    await rig.wait_event(node, NodeSpawned, since=since)
 
 
 async def test_a_node_that_never_becomes_ready_is_replaced(make_rig: MakeRig) -> None:
     rig = make_rig(ready_timeout_s=0.3)
     node = rig.add("mute", SLEEPS)
     await rig.supervisor.start(node)
-    exited = await rig.wait_event(node, K.EXITED)
+    exited = await rig.wait_event(node, NodeExited)
     assert exited.detail.startswith("not ready within 0.3 s")
-    await rig.wait_event(node, K.SPAWNED, count=2)
+    await rig.wait_event(node, NodeSpawned, count=2)
 
 
 async def test_a_node_that_ignores_sigterm_is_killed_after_the_grace_period(rig: Rig) -> None:
@@ -89,7 +98,7 @@ async def test_a_node_that_ignores_sigterm_is_killed_after_the_grace_period(rig:
     began = time.monotonic()
     await rig.supervisor.stop(node)
     assert time.monotonic() - began >= rig.settings.grace_s
-    stopped = await rig.wait_event(node, K.STOPPED)
+    stopped = await rig.wait_event(node, NodeStopped)
     assert stopped.signal == signal.SIGKILL
 
 
@@ -103,7 +112,7 @@ async def test_what_a_node_started_dies_with_it(rig: Rig) -> None:
     await rig.wait_output(node, "\n")
     grandchild = psutil.Process(int(out.read_text()))
     os.kill(rig.pid(node), signal.SIGKILL)
-    await rig.wait_event(node, K.EXITED)
+    await rig.wait_event(node, NodeExited)
     await asyncio.to_thread(psutil.wait_procs, [grandchild], 5)
     assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
 
@@ -114,9 +123,9 @@ async def test_a_silent_node_is_degraded_and_then_replaced(make_rig: MakeRig) ->
     await rig.supervisor.start(node)
     rig.verify(node, interval_s=0.2)
     first = rig.pid(node)
-    degraded = await rig.wait_event(node, K.DEGRADED)
+    degraded = await rig.wait_event(node, NodeDegraded)
     assert degraded.detail.startswith("no pulse for ")
-    await rig.wait_event(node, K.SPAWNED, count=2)
+    await rig.wait_event(node, NodeSpawned, count=2)
     assert rig.pid(node) != first
 
 
@@ -125,9 +134,9 @@ async def test_a_pulse_that_comes_back_makes_a_degraded_node_ready(make_rig: Mak
     node = rig.add("slow", SLEEPS)
     await rig.supervisor.start(node)
     rig.verify(node, interval_s=0.1)
-    await rig.wait_event(node, K.DEGRADED)
+    await rig.wait_event(node, NodeDegraded)
     rig.supervisor.node_pulsed(node, Pulse(uptime_s=1, latency_ms=12.0, guilds=3, state="ready", interval_s=60.0))
-    await rig.wait_event(node, K.RECOVERED)
+    await rig.wait_event(node, NodeRecovered)
     view = rig.supervisor.view(node)
     assert (view.state, view.latency_ms, view.guilds) == (NodeState.READY, 12.0, 3)
 
@@ -138,14 +147,14 @@ async def test_a_stopped_node_stays_stopped(rig: Rig) -> None:
     await rig.supervisor.stop(node)
     await rig.supervisor.stop(node)
     assert rig.supervisor.view(node).state is NodeState.STOPPED
-    assert [event.kind for event in rig.events] == [K.SPAWNED, K.STOPPED]
+    assert [type(event) for event in rig.events] == [NodeSpawned, NodeStopped]
 
 
 async def test_stopping_ends_a_backoff(make_rig: MakeRig) -> None:
     rig = make_rig(backoff_initial_s=30.0, backoff_cap_s=30.0)
     node = rig.add("loop", EXITS)
     await rig.supervisor.start(node)
-    await rig.wait_event(node, K.BACKOFF)
+    await rig.wait_event(node, NodeBackedOff)
     await asyncio.wait_for(rig.supervisor.stop(node), 5)
     assert rig.supervisor.view(node).state is NodeState.STOPPED
 
@@ -154,10 +163,10 @@ async def test_starting_ends_a_backoff(make_rig: MakeRig) -> None:
     rig = make_rig(backoff_initial_s=30.0, backoff_cap_s=30.0)
     node = rig.add("loop", EXITS)
     await rig.supervisor.start(node)
-    await rig.wait_event(node, K.BACKOFF)
+    await rig.wait_event(node, NodeBackedOff)
     since = len(rig.events)
     await asyncio.wait_for(rig.supervisor.start(node), 5)
-    await rig.wait_event(node, K.SPAWNED, since=since)
+    await rig.wait_event(node, NodeSpawned, since=since)
 
 
 async def test_a_start_while_stopping_wins(rig: Rig) -> None:
@@ -175,7 +184,7 @@ async def test_a_killed_node_stays_down(rig: Rig) -> None:
     node = rig.add("atlas", IGNORES_SIGTERM)
     await rig.supervisor.start(node)
     await asyncio.wait_for(rig.supervisor.kill(node), 5)
-    killed = await rig.wait_event(node, K.KILLED)
+    killed = await rig.wait_event(node, NodeKilled)
     assert killed.signal == signal.SIGKILL
     assert rig.supervisor.view(node).state is NodeState.STOPPED
 
@@ -187,7 +196,7 @@ async def test_a_missing_folder_is_told_and_recovers_when_it_returns(rig: Rig) -
         await rig.supervisor.start(node)
     assert rig.supervisor.view(node).state is NodeState.MISSING
     (rig.folder / "away").rename(rig.folder / "gone")
-    await rig.wait_event(node, K.SPAWNED)
+    await rig.wait_event(node, NodeSpawned)
 
 
 async def test_two_hundred_restarts_at_once_are_one_for_each_node(rig: Rig) -> None:
@@ -213,12 +222,11 @@ async def test_a_supervisor_that_ends_leaves_its_nodes_and_the_next_takes_them_b
     await asyncio.sleep(0)
     node = first.add("atlas", SLEEPS)
     await first.supervisor.start(node)
-    spawned = first.events[0]
+    spawned = await first.wait_event(node, NodeSpawned)
     assert first.task is not None
     first.task.cancel()
     await asyncio.gather(first.task, return_exceptions=True)
     assert spawned.pid is not None
-    assert spawned.pid_started_at is not None
     assert psutil.pid_exists(spawned.pid)
 
     second = make_rig()
@@ -230,7 +238,7 @@ async def test_a_supervisor_that_ends_leaves_its_nodes_and_the_next_takes_them_b
     assert second.supervisor.view(node).state is NodeState.READY
     os.kill(spawned.pid, signal.SIGKILL)
     os.waitpid(spawned.pid, 0)  # noqa: ASYNC222 - in this test both supervisors are one process, so the child is ours to reap
-    again = await second.wait_event(node, K.SPAWNED, count=2)
+    again = await second.wait_event(node, NodeSpawned, count=2)
     assert again.pid != spawned.pid
 
 

@@ -73,6 +73,15 @@ def get(connection: Connection, node_id: str) -> Node | None:
     return None if row is None else _record(row)
 
 
+def find_by_name(connection: Connection, name: str) -> Node | None:
+    """Return the active node called ``name``, without regard to case, or with that id; None when there is none."""
+    query = select(nodes).where(
+        nodes.c.lifecycle == Lifecycle.ACTIVE.value, (nodes.c.name_key == name.casefold()) | (nodes.c.id == name)
+    )
+    row = connection.execute(query).first()
+    return None if row is None else _record(row)
+
+
 def list_active(connection: Connection) -> list[Node]:
     """Return the active nodes, those that start first before others."""
     return _list(connection, Lifecycle.ACTIVE)

@@ -1,15 +1,13 @@
-"""Who asks for something, as authorisation and audit see it, whichever face the request came through."""
+"""Who asks for something, as permissions and the audit log see it, whichever face the request came through."""
 
 from __future__ import annotations
 
+import os
 import pwd
 from dataclasses import dataclass
 from typing import Literal
 
-from master.configuration.settings import OperatorSettings
-from master.services.core.errors import NotAuthorised
-
-Face = Literal["discord", "cli", "web", "system"]
+Face = Literal["discord", "cli", "web", "node", "system"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,17 +19,23 @@ class Actor:
     face
         The way in.
     identity
-        What the audit log keeps: a Discord user id, a Unix user name, ``master``.
+        What the audit log keeps: a Discord user id, a Unix user name, a node's id, ``master``.
     name
         What people read.
     role_ids
-        Discord roles the caller holds; empty elsewhere.
+        Discord roles that the caller holds now; empty elsewhere.
+    is_member
+        On Discord, and for a web session: whether he is on the fleet's server.
+    owns_box
+        On the command line: whether he is root, or the user who runs the master.
     """
 
     face: Face
     identity: str
     name: str
     role_ids: frozenset[int] = frozenset()
+    is_member: bool = False
+    owns_box: bool = False
 
     @property
     def label(self) -> str:
@@ -43,40 +47,9 @@ SYSTEM = Actor(face="system", identity="master", name="the master itself")
 
 
 def unix_actor(user_id: int) -> Actor:
-    """Return the operator behind a process of this box."""
+    """Return the person behind a process of this box."""
     try:
         name = pwd.getpwuid(user_id).pw_name
     except KeyError:
         name = str(user_id)
-    return Actor(face="cli", identity=name, name=name)
-
-
-class Operators:
-    """Decide who may steer the fleet.
-
-    The control socket is the operator's by its file mode; from Discord only the users and roles in the settings may.
-    """
-
-    def __init__(self, settings: OperatorSettings) -> None:
-        self._settings = settings
-
-    def includes(self, actor: Actor) -> bool:
-        """Tell whether ``actor`` may steer the fleet."""
-        if actor.face in ("cli", "system"):
-            return True
-        known_user = actor.identity.isdigit() and int(actor.identity) in self._settings.user_ids
-        return known_user or not self._settings.role_ids.isdisjoint(actor.role_ids)
-
-    def require(self, actor: Actor, action: str) -> None:
-        """Let ``actor`` pass.
-
-        Raises
-        ------
-        NotAuthorised
-            The caller is no operator.
-        """
-        if not self.includes(actor):
-            raise NotAuthorised(
-                f"{actor.name} may not {action}",
-                hint="ask whoever runs this fleet to add you, or your role, to OPERATORS in config.py",
-            )
+    return Actor(face="cli", identity=name, name=name, owns_box=user_id in (0, os.geteuid()))

@@ -1,53 +1,67 @@
-"""What a human should hear of: published by services, shown in LOG_CHANNEL and in ``fleet events``."""
+"""Which events a human should hear of, and in which words; and how often."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime
-from enum import StrEnum
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from master.services.core.broadcast import Broadcast
-from master.services.core.views import FleetEvent
+from handshake.errors import Reason
+from master.bus import EventBus
+from master.events import (
+    AlertLevel,
+    AlertRaised,
+    ErrorReported,
+    LedgerAway,
+    LedgerReturned,
+    MessageRefused,
+    NodeBackedOff,
+    NodeDegraded,
+    NodeEvent,
+    NodeMissing,
+    NodeQuarantined,
+    SupervisionFailed,
+)
+from master.services.core.directory import NodeDirectory
 from master.supervision.clock import Clock
 
+_SHOWN_TRACEBACK_CHARACTERS = 900
 
-class AlertLevel(StrEnum):
-    """How much an alert matters; each face has a colour for it."""
+_NODE_ALERTS: tuple[tuple[type[NodeEvent], AlertLevel, str, str], ...] = (
+    (NodeQuarantined, AlertLevel.ERROR, "{name} is quarantined", "It exits too often. "),
+    (NodeDegraded, AlertLevel.WARNING, "{name} is degraded", ""),
+    (NodeMissing, AlertLevel.ERROR, "{name} has lost its folder", ""),
+    (NodeBackedOff, AlertLevel.WARNING, "{name} exited and waits before its next start", ""),
+)
+"""Event, level, title, and what stands before its detail."""
 
-    INFORMATION = "information"
-    SUCCESS = "success"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alert:
-    """One thing to tell the operator."""
-
-    level: AlertLevel
-    key: str
-    """Alerts with the same key are the same trouble: LOG_CHANNEL shows them once in a while, with a count."""
-    title: str
-    text: str = ""
-    node: str = ""
-    """The node's name; empty when the alert is about no node."""
-    at: datetime
-    fields: tuple[tuple[str, str], ...] = field(default=())
+_ADVICE = {
+    Reason.BAD_SIGNATURE.value: "Somebody wrote in a node's name without its key. If the author is the node's own "
+    "bot, its token may be known to others: reset it in Discord's developer portal.",
+    Reason.WRONG_AUTHOR.value: "The message is signed with the node's key, but another account posted it.",
+    Reason.REPLAYED.value: "The same signed message came twice: a recording, or a node running twice.",
+    Reason.STALE_EPOCH.value: "The key was replaced since: a process from before still runs, or an old copy of it.",
+    Reason.REVOKED_LICENSE.value: "The node's licence does not cover it; it will not be accepted until it has a "
+    "valid one.",
+    Reason.EXPIRED.value: "The message is too old, or the clock of its author is wrong.",
+}
 
 
-class Announcer:
-    """Publishes events and alerts to whoever listens."""
+class Alerts:
+    """Turn events into alerts; a face shows those."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, bus: EventBus, directory: NodeDirectory, clock: Clock) -> None:
+        self._bus = bus
+        self._directory = directory
         self._clock = clock
-        self.events: Broadcast[FleetEvent] = Broadcast()
-        self.alerts: Broadcast[Alert] = Broadcast(capacity=200)
+        for kind, level, title, prefix in _NODE_ALERTS:
+            bus.on(kind, self._node_alert(kind, level, title, prefix))
+        bus.on(MessageRefused, self._on_refused)
+        bus.on(ErrorReported, self._on_error)
+        bus.on(SupervisionFailed, self._on_supervision_failed)
+        bus.on(LedgerAway, self._on_ledger_away)
+        bus.on(LedgerReturned, self._on_ledger_returned)
 
-    def event(self, kind: str, *, node: str = "", detail: str = "", pid: int | None = None) -> None:
-        """Publish one event to the event stream."""
-        self.events.publish(FleetEvent(at=self._clock.now().timestamp(), kind=kind, node=node, detail=detail, pid=pid))
-
-    def alert(
+    def raise_alert(
         self,
         level: AlertLevel,
         title: str,
@@ -57,17 +71,80 @@ class Announcer:
         node: str = "",
         fields: tuple[tuple[str, str], ...] = (),
     ) -> None:
-        """Publish one alert, and the same as an event."""
+        """Publish one alert; :class:`~master.events.AlertRaised` describes the parameters."""
         at = self._clock.now()
-        self.alerts.publish(Alert(level=level, key=key, title=title, text=text, node=node, at=at, fields=fields))
-        self.event("alert", node=node, detail=title)
+        self._bus.publish(
+            AlertRaised(at=at, level=level, key=key, title=title[:250], text=text, node=node, fields=fields)
+        )
+
+    def _node_alert(
+        self, kind: type[NodeEvent], level: AlertLevel, title: str, prefix: str
+    ) -> Callable[[NodeEvent], None]:
+        def on_event(event: NodeEvent) -> None:
+            name = self._directory.name_of(event.node_id)
+            self.raise_alert(
+                level,
+                title.format(name=name),
+                key=f"{kind.kind}:{event.node_id}",
+                text=f"{prefix}{event.detail}"[:1500],
+                node=name,
+            )
+
+        return on_event
+
+    def _on_refused(self, event: MessageRefused) -> None:
+        name = "" if event.node_id is None else self._directory.name_of(event.node_id)
+        fields = [("Reason", event.reason), ("Transport", event.transport)]
+        if event.author_id is not None:
+            fields.append(("Author", f"<@{event.author_id}>"))
+        self.raise_alert(
+            AlertLevel.ERROR,
+            f"A message in the name of {name} was refused" if name else "A message was refused",
+            key=f"refused:{name}:{event.reason}",
+            text=_ADVICE.get(event.reason, ""),
+            node=name,
+            fields=tuple(fields),
+        )
+
+    def _on_error(self, event: ErrorReported) -> None:
+        report, name = event.report, self._directory.name_of(event.node_id)
+        tail = report.traceback[-_SHOWN_TRACEBACK_CHARACTERS:].replace("```", "'''")
+        self.raise_alert(
+            AlertLevel.ERROR,
+            f"{name}: {report.exception} in {report.where}",
+            key=f"error:{event.node_id}:{report.fingerprint}",
+            text=f"{report.message[:300]}\n```py\n{tail}\n```" if tail else report.message[:300],
+            node=name,
+            fields=(("Fingerprint", report.fingerprint), ("Times", str(report.count))),
+        )
+
+    def _on_supervision_failed(self, event: SupervisionFailed) -> None:
+        name = self._directory.name_of(event.node_id)
+        self.raise_alert(
+            AlertLevel.ERROR,
+            f"The supervision of {name} failed, and goes on",
+            key=f"supervision:{event.node_id}",
+            text=f"{event.error}. This is a mistake of Fleetmaster; its log has the details.",
+            node=name,
+        )
+
+    def _on_ledger_away(self, event: LedgerAway) -> None:
+        self.raise_alert(
+            AlertLevel.ERROR,
+            "The database is away",
+            key="ledger:away",
+            text=f"{event.why}. {event.hint}\nThe fleet goes on; what would be written waits on disk.",
+        )
+
+    def _on_ledger_returned(self, event: LedgerReturned) -> None:
+        self.raise_alert(AlertLevel.SUCCESS, "The database is back", key="ledger:back")
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """An alert that may be shown now, and how many like it were held back since the last one."""
 
-    alert: Alert
+    alert: AlertRaised
     held_back: int
 
 
@@ -86,7 +163,7 @@ class AlertLimiter:
         self._held_back: dict[str, int] = {}
         self._recent: list[float] = []
 
-    def admit(self, alert: Alert) -> Admitted | None:
+    def admit(self, alert: AlertRaised) -> Admitted | None:
         """Return the alert with the count of its held-back predecessors, or None while it is held back."""
         now = self._clock.monotonic()
         self._recent = [shown for shown in self._recent if now - shown < self._interval_s]
@@ -103,6 +180,6 @@ class AlertLimiter:
         return Admitted(alert, self._held_back.pop(alert.key, 0))
 
     def _forget_oldest(self) -> None:
-        for memory in (self._shown_at, self._held_back):
-            while len(memory) > self._capacity:
-                del memory[next(iter(memory))]
+        for remembered in (self._shown_at, self._held_back):
+            while len(remembered) > self._capacity:
+                del remembered[next(iter(remembered))]

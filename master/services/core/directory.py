@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from master.bus import EventBus
+from master.events import DirectoryChanged
 from master.ledger.rows.records import Node
 from master.services.core.errors import NoSuchNode
+from master.supervision.clock import Clock
 
 
 class NodeDirectory:
-    """Active nodes by id, by name (without case) and by their bot's Discord user id."""
+    """Active nodes by id, by name (without case) and by their bot's Discord user id.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    bus
+        Every change is an event.
+    """
+
+    def __init__(self, bus: EventBus, clock: Clock) -> None:
+        self._bus = bus
+        self._clock = clock
         self._by_id: dict[str, Node] = {}
         self._by_name: dict[str, str] = {}
         self._by_user: dict[int, str] = {}
-        self.changed: Callable[[], None] = _nobody
-        """Called after every change; set once there is somebody to tell."""
 
     def __iter__(self) -> Iterator[Node]:
         return iter(sorted(self._by_id.values(), key=lambda node: (node.priority, node.name.casefold())))
@@ -30,7 +39,7 @@ class NodeDirectory:
         self._by_id[node.id] = node
         self._by_name[node.name.casefold()] = node.id
         self._by_user[node.bot_user_id] = node.id
-        self.changed()
+        self._announce(node.id)
 
     def update(self, node_id: str, change: Callable[[Node], Node]) -> None:
         """Change what is known of a node, if it is known."""
@@ -41,7 +50,10 @@ class NodeDirectory:
     def discard(self, node_id: str) -> None:
         """Forget a node, if it is known."""
         self._forget(node_id)
-        self.changed()
+        self._announce(node_id)
+
+    def _announce(self, node_id: str) -> None:
+        self._bus.publish(DirectoryChanged(at=self._clock.now(), node_id=node_id))
 
     def _forget(self, node_id: str) -> None:
         node = self._by_id.pop(node_id, None)
@@ -52,6 +64,11 @@ class NodeDirectory:
     def get(self, node_id: str) -> Node | None:
         """Return the node with this id, or None."""
         return self._by_id.get(node_id)
+
+    def name_of(self, node_id: str) -> str:
+        """Return a node's name; its id when it is not known."""
+        node = self._by_id.get(node_id)
+        return node_id if node is None else node.name
 
     def by_user(self, bot_user_id: int) -> Node | None:
         """Return the node whose bot this Discord user is, or None."""
@@ -80,7 +97,3 @@ class NodeDirectory:
         found = [node for node in self if wanted in node.name.casefold()]
         found.sort(key=lambda node: not node.name.casefold().startswith(wanted))
         return found[:limit]
-
-
-def _nobody() -> None:
-    """Nobody listens yet."""

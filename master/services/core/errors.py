@@ -14,10 +14,22 @@ class ServiceError(FleetError):
 
 
 class NotAuthorised(ServiceError):
-    """The caller is not an operator."""
+    """The caller has not the permission that an action needs.
+
+    Parameters
+    ----------
+    who, action, permission
+        The caller's name, what he asked for, and the permission that it needs.
+    """
 
     code: ClassVar[str] = "not_authorised"
     exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
+
+    def __init__(self, who: str, action: str, permission: str, hint: str) -> None:
+        super().__init__(f"{who} may not {action}: that needs the permission {permission!r}", hint=hint)
+        self.who = who
+        self.action = action
+        self.permission = permission
 
 
 class NoSuchNode(ServiceError):

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
+from master.bus import EventBus
 from master.durable import replace_file
+from master.events import AuditHeadMoved, DirectoryChanged, Event
 from master.ledger.rows.audit import AuditChain, AuditHead
 from master.ledger.rows.records import Node
 from master.security.derivation import MasterSecret
@@ -69,9 +70,13 @@ class LedgerCache:
         The audit log's.
     secret
         What is remembered under another one is of no use.
+    bus
+        A change of the directory, or of the audit log's head, is written soon.
     """
 
-    def __init__(self, path: Path, directory: NodeDirectory, chain: AuditChain, secret: MasterSecret) -> None:
+    def __init__(
+        self, path: Path, directory: NodeDirectory, chain: AuditChain, secret: MasterSecret, bus: EventBus
+    ) -> None:
         self._path = path
         self._mark = secret.derive("memory")[:8]
         self._directory = directory
@@ -79,9 +84,11 @@ class LedgerCache:
         self._tokens: dict[str, bytes] = {}
         self._licences: dict[str, CoveredLicence] = {}
         self._chain = chain
-        loop = asyncio.get_running_loop()
-        directory.changed = self._changed.set
-        chain.moved = lambda: _call(loop, self._changed.set)
+        for kind in (DirectoryChanged, AuditHeadMoved):
+            bus.on(kind, self._on_change)
+
+    def _on_change(self, _event: Event) -> None:
+        self._changed.set()
 
     def token_of(self, node_id: str) -> bytes | None:
         """Return a node's sealed token."""
@@ -151,9 +158,3 @@ class LedgerCache:
             await asyncio.to_thread(replace_file, self._path, msgspec.msgpack.encode(content))
         except OSError as error:
             log.error("what is remembered of the ledger cannot be written", extra={"why": str(error)})
-
-
-def _call(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
-    """Have the loop do something, from another thread."""
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(work)

@@ -229,3 +229,11 @@ class RestoreView(msgspec.Struct, frozen=True, kw_only=True):
     tables: dict[str, int]
     kept: str = ""
     """Where the ledger that was there before is; empty when there was none."""
+
+
+class MigrationView(msgspec.Struct, frozen=True, kw_only=True):
+    """A schema that was migrated."""
+
+    revision: str
+    kept: str = ""
+    """Where the copy from before is; empty when nothing had to be done, or on a server."""

@@ -1,46 +1,40 @@
-"""Errors that nodes report: the same fingerprint is the same error, counted in the ledger and told once in a while."""
+"""Errors that nodes report: the same fingerprint is the same error, counted in the ledger."""
 
 from __future__ import annotations
 
 from handshake.messages import ErrorReport
+from master.bus import EventBus
+from master.events import ErrorReported
 from master.ledger.database import Ledger
 from master.ledger.identifiers import new_ulid
-from master.ledger.rows.records import ErrorEvent, Node
+from master.ledger.rows.records import ErrorEvent
 from master.ledger.writer.entries import ErrorSeen
-from master.services.core.alerts import AlertLevel, Announcer
 from master.supervision.clock import Clock
 
-_SHOWN_TRACEBACK_CHARACTERS = 900
+
+def summary_of(report: ErrorReport) -> str:
+    """Return an error in one line of up to 400 characters."""
+    return f"{report.where}: {report.exception}: {report.message}"[:400]
 
 
 class ErrorReports:
-    """Keep and announce what went wrong inside nodes."""
+    """Write down what went wrong inside nodes."""
 
-    def __init__(self, ledger: Ledger, announcer: Announcer, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, bus: EventBus, clock: Clock) -> None:
         self._ledger = ledger
-        self._announcer = announcer
         self._clock = clock
+        bus.on(ErrorReported, self._on_report)
 
-    def receive(self, node: Node, report: ErrorReport) -> None:
-        """Take one verified report; never waits."""
-        event = ErrorEvent(
+    def _on_report(self, event: ErrorReported) -> None:
+        report = event.report
+        row = ErrorEvent(
             id=new_ulid(self._clock),
-            at=self._clock.now(),
-            node_id=node.id,
+            at=event.at,
+            node_id=event.node_id,
             source=report.source,
             fingerprint=report.fingerprint,
-            summary=f"{report.where}: {report.exception}: {report.message}"[:400],
+            summary=summary_of(report),
             detail=report.traceback,
             count=report.count,
         )
-        self._ledger.write_soon(ErrorSeen(event=event))
-        self._announcer.event("error", node=node.name, detail=event.summary[:200])
-        tail = report.traceback[-_SHOWN_TRACEBACK_CHARACTERS:].replace("```", "'''")
-        self._announcer.alert(
-            AlertLevel.ERROR,
-            f"{node.name}: {report.exception} in {report.where}"[:250],
-            key=f"error:{node.id}:{report.fingerprint}",
-            text=f"{report.message[:300]}\n```py\n{tail}\n```" if tail else report.message[:300],
-            node=node.name,
-            fields=(("Fingerprint", report.fingerprint), ("Times", str(report.count))),
-        )
+        self._ledger.write_soon(ErrorSeen(event=row))

@@ -19,7 +19,9 @@ from sqlalchemy import Connection
 
 from handshake.manifest import MANIFEST_NAME, ManifestError, NodeManifest, read_manifest, write_manifest
 from handshake.redaction import Secret
+from master.bus import EventBus
 from master.configuration.settings import IdentitySettings
+from master.events import NodeAdded
 from master.ledger.database import Ledger
 from master.ledger.errors import Conflict, LedgerUnavailable
 from master.ledger.identifiers import new_ulid
@@ -28,9 +30,7 @@ from master.ledger.rows.records import DesiredState, Duplication, Lifecycle, Nod
 from master.security.errors import TokenFormatError
 from master.security.tokens import check_token_format
 from master.security.vault import TokenVault
-from master.services.core.actors import Actor
-from master.services.core.alerts import Announcer
-from master.services.core.auditing import AuditEntry, Auditor
+from master.services.core.auditing import AuditEntry
 from master.services.core.directory import NodeDirectory
 from master.services.core.errors import FolderRefused, NameTaken, TokenInUse, TokenRefused
 from master.services.core.views import Registered
@@ -102,8 +102,7 @@ class Onboarding:
         inspector: TokenInspector,
         directory: NodeDirectory,
         fleet: Fleet,
-        auditor: Auditor,
-        announcer: Announcer,
+        bus: EventBus,
         clock: Clock,
         master_user_id: Callable[[], int],
     ) -> None:
@@ -114,83 +113,82 @@ class Onboarding:
         self._inspector = inspector
         self._directory = directory
         self._fleet = fleet
-        self._auditor = auditor
-        self._announcer = announcer
+        self._bus = bus
         self._clock = clock
         self._master_user_id = master_user_id
         self._held = False
 
-    async def clone(self, actor: Actor, request: CloneRequest, progress: Progress | None = None) -> Registered:
+    async def clone(self, entry: AuditEntry, request: CloneRequest, progress: Progress | None = None) -> Registered:
         """Make a new node: the saga of DESIGN.md section 7.
 
         Raises
         ------
-        NotAuthorised, NameRefused, TokenRefused, DiscordUnavailable, TemplateBroken, FilesFailed, LedgerError
+        NameRefused, TokenRefused, DiscordUnavailable, TemplateBroken, FilesFailed, LedgerError
             And nothing of the node is left.
         """
         tell = progress or (lambda _step: None)
         began = time.monotonic()
-        async with self._auditor.action(actor, "duplicate") as entry:
-            entry.detail = f"{check_name(request.name)} from {request.source or 'the template'}"
-            source, entry_file, version, origin = self._source_of(request)
-            tell("checking the name and the token")
-            bot = await self._check(request.name, request.token)
-            await asyncio.to_thread(folders.check_source, source, entry_file)
-            node = self._new_node(request.name, request.name, entry_file, bot, request.tags, request.start)
-            reserved = _Reserved(node, self._licensing.issue(node.id, request.tier))
-            try:
-                tell("reserving the node in the ledger")
-                await self._reserve(actor, reserved, request.token, origin)
-                tell("cloning the folder")
-                manifest = self._manifest(reserved, version)
-                await _in_thread(
-                    folders.clone_folder,
-                    source,
-                    entry_file,
-                    self._identity.bots_base_path,
-                    node.folder,
-                    manifest,
-                )
-                tell("committing")
-                active = await self._commit(actor, reserved, entry)
-            except BaseException as error:
-                await self._undo(reserved, error, remove=self._identity.bots_base_path / node.folder)
-                raise
-            return await self._begin(active, reserved, bot, began, "duplicated", request.start, tell)
+        entry.detail = f"{check_name(request.name)} from {request.source or 'the template'}"
+        source, entry_file, version, origin = self._source_of(request)
+        tell("checking the name and the token")
+        bot = await self._check(request.name, request.token)
+        await asyncio.to_thread(folders.check_source, source, entry_file)
+        node = self._new_node(request.name, request.name, entry_file, bot, request.tags, request.start)
+        reserved = _Reserved(node, self._licensing.issue(node.id, request.tier))
+        try:
+            tell("reserving the node in the ledger")
+            await self._reserve(entry, reserved, request.token, origin)
+            tell("cloning the folder")
+            manifest = self._manifest(reserved, version)
+            await _in_thread(
+                folders.clone_folder,
+                source,
+                entry_file,
+                self._identity.bots_base_path,
+                node.folder,
+                manifest,
+            )
+            tell("committing")
+            active = await self._commit(reserved, entry)
+        except BaseException as error:
+            await self._undo(reserved, error, remove=self._identity.bots_base_path / node.folder)
+            raise
+        return await self._begin(active, reserved, bot, began, "duplicated", request.start, tell)
 
-    async def register(self, actor: Actor, request: RegisterRequest, progress: Progress | None = None) -> Registered:
+    async def register(
+        self, entry: AuditEntry, request: RegisterRequest, progress: Progress | None = None
+    ) -> Registered:
         """Take an existing folder into the fleet and issue its licence; its files stay as they are.
 
         Raises
         ------
-        NotAuthorised, NameRefused, TokenRefused, DiscordUnavailable, FolderRefused, LedgerError
+        NameRefused, TokenRefused, DiscordUnavailable, FolderRefused, LedgerError
         """
         tell = progress or (lambda _step: None)
         began = time.monotonic()
-        async with self._auditor.action(actor, "register") as entry:
-            entry.detail = f"{check_name(request.name)} in {request.folder}"
-            folder = folder_below(self._identity.bots_base_path, request.folder)
-            folders.require_entry(folder, request.entry)
-            if any(node.folder == folder.name for node in self._directory):
-                raise FolderRefused(
-                    f"the folder {folder.name!r} already belongs to a node",
-                    hint="`fleet status` lists the nodes",
-                )
-            tell("checking the name and the token")
-            bot = await self._check(request.name, request.token)
-            readiness = _readiness_of(folder, request.readiness)
-            node = self._new_node(request.name, folder.name, request.entry, bot, request.tags, request.start, readiness)
-            reserved = _Reserved(node, self._licensing.issue(node.id, request.tier))
-            try:
-                tell("reserving the node in the ledger")
-                await self._reserve(actor, reserved, request.token, "folder")
-                await _in_thread(write_manifest, folder, self._manifest(reserved, ""))
-                tell("committing")
-                active = await self._commit(actor, reserved, entry)
-            except BaseException as error:
-                await self._undo(reserved, error, remove=folder / MANIFEST_NAME)
-                raise
-            return await self._begin(active, reserved, bot, began, "registered", request.start, tell)
+        entry.detail = f"{check_name(request.name)} in {request.folder}"
+        folder = folder_below(self._identity.bots_base_path, request.folder)
+        folders.require_entry(folder, request.entry)
+        if any(node.folder == folder.name for node in self._directory):
+            raise FolderRefused(
+                f"the folder {folder.name!r} already belongs to a node",
+                hint="`fleet status` lists the nodes",
+            )
+        tell("checking the name and the token")
+        bot = await self._check(request.name, request.token)
+        readiness = _readiness_of(folder, request.readiness)
+        node = self._new_node(request.name, folder.name, request.entry, bot, request.tags, request.start, readiness)
+        reserved = _Reserved(node, self._licensing.issue(node.id, request.tier))
+        try:
+            tell("reserving the node in the ledger")
+            await self._reserve(entry, reserved, request.token, "folder")
+            await _in_thread(write_manifest, folder, self._manifest(reserved, ""))
+            tell("committing")
+            active = await self._commit(reserved, entry)
+        except BaseException as error:
+            await self._undo(reserved, error, remove=folder / MANIFEST_NAME)
+            raise
+        return await self._begin(active, reserved, bot, began, "registered", request.start, tell)
 
     @property
     def held(self) -> bool:
@@ -302,7 +300,7 @@ class Onboarding:
             updated_at=now,
         )
 
-    async def _reserve(self, actor: Actor, reserved: _Reserved, token: Secret[str], origin: str) -> None:
+    async def _reserve(self, entry: AuditEntry, reserved: _Reserved, token: Secret[str], origin: str) -> None:
         node, licence = reserved.node, reserved.licence
         sealed = self._vault.seal(node.id, token)
         now = self._clock.now()
@@ -311,7 +309,7 @@ class Onboarding:
             at=now,
             node_id=node.id,
             source=origin,
-            requested_by=actor.label,
+            requested_by=entry.actor.label,
             outcome="running",
         )
 
@@ -342,14 +340,14 @@ class Onboarding:
             tags=node.tags,
         )
 
-    async def _commit(self, actor: Actor, reserved: _Reserved, entry: AuditEntry) -> Node:
+    async def _commit(self, reserved: _Reserved, entry: AuditEntry) -> Node:
         now = self._clock.now()
         entry.node_id = reserved.node.id
 
         def write(connection: Connection) -> Node:
             nodes.activate(connection, reserved.node.id, at=now)
             duplications.finish_of_node(connection, reserved.node.id, "done", at=now)
-            self._auditor.append(connection, actor, entry)
+            entry.append(connection)
             active = nodes.get(connection, reserved.node.id)
             if active is None:
                 raise RuntimeError(f"node {reserved.node.id} vanished inside its own transaction")
@@ -380,13 +378,13 @@ class Onboarding:
         reserved: _Reserved,
         bot: BotIdentity,
         began: float,
-        kind: str,
+        kind: Literal["registered", "duplicated"],
         start: bool,
         tell: Progress,
     ) -> Registered:
         self._directory.put(node)
         self._fleet.register(node)
-        self._announcer.event(kind, node=node.name, detail=reserved.licence.record.tier)
+        self._bus.publish(NodeAdded(at=self._clock.now(), node_id=node.id, how=kind, tier=reserved.licence.record.tier))
         if start:
             tell("starting")
             await self._fleet.start_wanted(node.id)

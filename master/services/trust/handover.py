@@ -10,8 +10,8 @@ from master.ledger.rows.records import ReadinessKind
 from master.security.errors import SecretRefused
 from master.security.secrets_file import SecretsFile
 from master.services.core.directory import NodeDirectory
+from master.services.trust.node_keys import NodeKeys
 from master.services.trust.rotation import PREVIOUS
-from master.services.trust.verification import Verification
 from master.supervision.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -33,18 +33,18 @@ class Handover:
         file: SecretsFile,
         directory: NodeDirectory,
         supervisor: Supervisor,
-        verification: Verification,
+        keys: NodeKeys,
         patience_s: float,
     ) -> None:
         self._file = file
         self._directory = directory
         self._supervisor = supervisor
-        self._verification = verification
+        self._keys = keys
         self._patience_s = patience_s
 
     def begin(self) -> None:
         """Note which nodes run with old keys: those that were taken over from an earlier master."""
-        self._verification.expect_old_keys(
+        self._keys.expect_old(
             node.id
             for node in self._directory
             if node.readiness is ReadinessKind.HANDSHAKE and self._supervisor.pid_of(node.id) is not None
@@ -52,13 +52,13 @@ class Handover:
 
     async def run(self) -> None:
         """See the handover through; returns when the old secret is gone."""
-        if not self._verification.hands_over:
+        if not self._keys.hands_over:
             return
         try:
             async with asyncio.timeout(self._patience_s):
-                await self._verification.all_renewed.wait()
+                await self._keys.all_renewed.wait()
         except TimeoutError:
-            for node_id in sorted(self._verification.old_keys):
+            for node_id in sorted(self._keys.old):
                 await self._replace(node_id)
         try:
             await asyncio.to_thread(self._file.change, {PREVIOUS: None})
@@ -66,7 +66,7 @@ class Handover:
             log.error("the previous secret stays in .env", extra={"why": error.message, "hint": error.hint})
         else:
             log.info("no node holds a key of the previous secret; it is dropped")
-        self._verification.end_handover()
+        self._keys.end_handover()
 
     async def _replace(self, node_id: str) -> None:
         try:

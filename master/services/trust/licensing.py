@@ -7,14 +7,17 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from handshake.messages import LicenceStatus
+from handshake.messages import LicenceCheck, LicenceStatus
 from handshake.redaction import Secret
+from handshake.signing import Message
 from master.configuration.settings import LicenceTier
+from master.ledger.database import Ledger
 from master.ledger.rows import licences
-from master.ledger.rows.records import Licence, LicenceState
+from master.ledger.rows.records import Licence, LicenceState, Node
 from master.security.errors import InvalidLicenceCode
 from master.security.licence_codes import LicenceCodes
 from master.services.core.errors import TierUnknown
+from master.services.trust.source import Source
 from master.supervision.clock import Clock
 
 
@@ -128,3 +131,18 @@ class Licensing:
             return LicenceStatus(state="unknown")
         expires_at = licence.expires_at.timestamp() if licence.expires_at else None
         return LicenceStatus(state=licence.state.value, tier=licence.tier, expires_at=expires_at)
+
+
+class LicenceChecks:
+    """Answer nodes that ask how their own licence stands."""
+
+    def __init__(self, ledger: Ledger, licensing: Licensing) -> None:
+        self._ledger = ledger
+        self._licensing = licensing
+
+    async def handle(self, node: Node, body: LicenceCheck, message: Message, source: Source) -> LicenceStatus:
+        """Take a licence check."""
+        code_hash = self._licensing.hash_of(body.licence)
+        if code_hash is None:
+            return LicenceStatus(state="unknown")
+        return await self._ledger.read(lambda connection: self._licensing.status(connection, node.id, code_hash))

@@ -34,8 +34,7 @@ from master.security.derivation import (
 from master.security.errors import SecretRefused, VaultError
 from master.security.secrets_file import SecretsFile
 from master.security.vault import TokenVault
-from master.services.core.actors import Actor
-from master.services.core.auditing import Auditor
+from master.services.core.auditing import AuditEntry
 from master.services.core.keys import master_secret_of
 from master.services.core.views import RotationView
 from master.supervision.clock import Clock
@@ -54,52 +53,54 @@ WRITE_TIMEOUT_S = 120.0
 class SecretRotation:
     """Replace the secret; whoever called starts the master anew afterwards."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, auditor: Auditor, clock: Clock) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger, clock: Clock) -> None:
         self._settings = settings
         self._ledger = ledger
-        self._auditor = auditor
         self._clock = clock
         self._file = SecretsFile(settings.home / ENV_NAME)
 
-    async def rotate(self, actor: Actor) -> RotationView:
+    async def rotate(self, entry: AuditEntry) -> RotationView:
         """Make a new secret, and bring ``.env`` and ledger over to it.
+
+        Parameters
+        ----------
+        entry
+            The audit row; it is written in the transaction that changes the ledger.
 
         Raises
         ------
-        NotAuthorised
         SecretRefused
             The secret is not in ``.env``, or an earlier rotation is not finished.
         LedgerError
             The ledger is away or refuses; unless the message says otherwise, all is as it was.
         """
-        async with self._auditor.action(actor, "rotate_secret") as entry:
-            self._check()
-            present = master_secret_of(self._settings.identity)
-            text = Secret(new_master_secret())
-            successor = MasterSecret(Secret(check_master_secret(text.reveal())))
-            kept = encode_kept_keys({purpose: present.derive(purpose) for purpose in LASTING_PURPOSES})
-            await asyncio.to_thread(self._file.change, {NEXT: text, KEPT: kept})
+        self._check()
+        present = master_secret_of(self._settings.identity)
+        text = Secret(new_master_secret())
+        successor = MasterSecret(Secret(check_master_secret(text.reveal())))
+        kept = encode_kept_keys({purpose: present.derive(purpose) for purpose in LASTING_PURPOSES})
+        await asyncio.to_thread(self._file.change, {NEXT: text, KEPT: kept})
 
-            def carry_over(connection: Connection) -> int:
-                count = _carry_over(connection, TokenVault(present), TokenVault(successor), self._clock)
-                entry.detail = f"{count} nodes"
-                self._auditor.append(connection, actor, entry)
-                return count
+        def carry_over(connection: Connection) -> int:
+            count = _carry_over(connection, TokenVault(present), TokenVault(successor), self._clock)
+            entry.detail = f"{count} nodes"
+            entry.append(connection)
+            return count
 
-            try:
-                count = await self._ledger.write(carry_over, timeout_s=WRITE_TIMEOUT_S)
-            except FleetError:
-                entry.written = False
-                await self._settle()
-                raise
-            try:
-                await asyncio.to_thread(_promote, self._file, self._settings.ledger_cache_path)
-            except SecretRefused as error:
-                raise SecretRefused(
-                    f"the ledger is over to the new secret, and .env is not: {error.message}",
-                    hint=f"{error.hint}, then `fleet shutdown --keep-nodes` and `fleet run`, which finishes it",
-                ) from error
-            return RotationView(nodes=count)
+        try:
+            count = await self._ledger.write(carry_over, timeout_s=WRITE_TIMEOUT_S)
+        except FleetError:
+            entry.written = False
+            await self._settle()
+            raise
+        try:
+            await asyncio.to_thread(_promote, self._file, self._settings.ledger_cache_path)
+        except SecretRefused as error:
+            raise SecretRefused(
+                f"the ledger is over to the new secret, and .env is not: {error.message}",
+                hint=f"{error.hint}, then `fleet shutdown --keep-nodes` and `fleet run`, which finishes it",
+            ) from error
+        return RotationView(nodes=count)
 
     def _check(self) -> None:
         identity = self._settings.identity

@@ -16,11 +16,13 @@ from typing import Literal
 
 import msgspec
 
+from master.bus import EventBus
 from master.configuration.loading import ConfigError, load_settings, state_dir_of
 from master.configuration.settings import ANY_DRIVER, Settings
 from master.errors import FleetError
 from master.services.core.views import MasterStatus
 from master.services.onboarding.identity import TokenInspector
+from master.supervision.clock import SystemClock
 from master.supervision.merging import KSM, PageMerging
 
 MIN_FREE_BYTES = 500 * 2**20
@@ -206,7 +208,7 @@ def _merging(settings: Settings) -> Finding:
         return Finding(what, "ok", "off (MERGE_MEMORY)")
     if not KSM.exists():
         return Finding(what, "ok", "not on this kernel: it has no KSM")
-    merging = PageMerging(settings.merging_path, enabled=True)
+    merging = PageMerging(settings.merging_path, enabled=True, bus=EventBus(), clock=SystemClock())
     saved = f"saves {(merging.saved_bytes() or 0) / 2**20:.0f} MB"
     if (KSM / "run").read_text().strip() == "1" and not settings.merging_path.exists():
         return Finding(what, "ok", f"on all the time, {saved}")

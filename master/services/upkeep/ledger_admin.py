@@ -14,11 +14,13 @@ from master.configuration.settings import Settings
 from master.errors import FleetError
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
-from master.ledger.rows import inspection
+from master.ledger.rows import inspection, nodes
 from master.ledger.rows.audit import AuditHead, search
+from master.ledger.rows.records import AuditRow
 from master.ledger.schema.migrations import HEAD_REVISION
 from master.security.derivation import MasterSecret
 from master.services.core.auditing import audit_chain_of
+from master.services.core.errors import NoSuchNode
 from master.services.core.views import AuditView, BackupView, LedgerStatus, Soundness
 from master.supervision.clock import Clock
 
@@ -99,9 +101,28 @@ class LedgerAdmin:
         faults = () if fault is None else (f"audit log: {fault.problem}",)
         return Soundness(ok=not faults, faults=faults, audit_rows=rows)
 
-    async def audit(self, *, limit: int, node_id: str | None = None, action: str = "") -> tuple[AuditView, ...]:
-        """Return the latest rows of the audit log, newest first."""
-        rows = await self._ledger.snapshot(lambda c: search(c, limit=limit, node_id=node_id, action=action))
+    async def audit(self, *, limit: int, node: str = "", action: str = "") -> tuple[AuditView, ...]:
+        """Return the latest rows of the audit log, newest first.
+
+        Parameters
+        ----------
+        node
+            Only what was done to the node of that name; empty for all.
+        action
+            Only this action; empty for all.
+
+        Raises
+        ------
+        NoSuchNode
+        """
+
+        def query(connection: Connection) -> list[AuditRow]:
+            found = nodes.find_by_name(connection, node) if node else None
+            if node and found is None:
+                raise NoSuchNode(f"there is no node called {node[:60]!r}", hint="`fleet status` lists the nodes")
+            return search(connection, limit=limit, node_id=None if found is None else found.id, action=action)
+
+        rows = await self._ledger.snapshot(query)
         return tuple(
             AuditView(
                 sequence=row.sequence,
@@ -116,13 +137,13 @@ class LedgerAdmin:
             for row in rows
         )
 
-    async def back_up(self, target: Path | None = None) -> BackupView:
+    async def back_up(self, where: str = "") -> BackupView:
         """Write everything into one file, as one moment saw it, while the fleet goes on.
 
         Parameters
         ----------
-        target
-            Where; None for a new file in the state folder, where the oldest give way.
+        where
+            Absolute path of a new file; empty for one in the state folder, where the oldest give way.
 
         Raises
         ------
@@ -132,6 +153,7 @@ class LedgerAdmin:
         # Imported here: what ZIP files need costs a master half a megabyte, and it makes one a day.
         from master.ledger.archive import write_archive
 
+        target = check_backup_path(where)
         now = self._clock.now()
         path = target or self._settings.backups_dir / f"ledger-{now:%Y%m%d-%H%M%S}.zip"
         try:

@@ -14,7 +14,9 @@ import msgspec
 import pytest
 from sqlalchemy import create_engine, event
 
+from master.bus import EventBus
 from master.configuration.settings import DatabaseSettings
+from master.events import LedgerAway, LedgerReturned
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerUnavailable
 from master.ledger.rows import applied_writes, audit, error_events, handshake_events, nodes, process_events
@@ -99,10 +101,11 @@ async def open_spooling(settings: DatabaseSettings, tmp_path: Path) -> Ledger:
 async def test_while_the_database_is_away_entries_wait_on_disk_and_are_applied_in_order(
     impatient: DatabaseSettings, tmp_path: Path
 ) -> None:
-    ledger = await open_spooling(impatient, tmp_path)
     heard: list[str] = []
-    ledger.on_away = lambda away: heard.append(away.why)
-    ledger.on_return = lambda: heard.append("back")
+    bus = EventBus()
+    bus.on(LedgerAway, lambda away: heard.append(away.why))
+    bus.on(LedgerReturned, lambda _back: heard.append("back"))
+    ledger = await Ledger.open(impatient, chain=CHAIN, spool_dir=tmp_path / "spool", bus=bus)
     await ledger.write(lambda c: nodes.insert(c, a_node()))
     with locked(impatient):
         await ledger.write_durable(Wanted(node_id="01A", desired=DesiredState.RUNNING, at=NOW), action(1))
@@ -327,7 +330,7 @@ def test_a_full_spool_gives_up_snapshots_first_then_history_and_security_never(t
     assert set(kinds_in(spool)) == {HandshakeOutcome}
     assert spool.statistics.dropped["snapshot"] == 40
     assert spool.statistics.dropped["history"] == 40
-    # What is of less priority than all that waits is dropped and counted, and nobody is told that it is safe when it is.
+    # What is of less priority than all that waits is dropped and counted, and nobody is told that it is safe.
     spool.append([Record(10_000, (pulses(1),))])
     assert spool.statistics.dropped["snapshot"] == 41
     numbers = [record.sequence for record in spool.records_of("01A")]

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from handshake.redaction import Secret
+from master.bus import EventBus
 from master.ledger.rows.audit import AuditChain
 from master.security.derivation import MasterSecret, check_master_secret, new_master_secret
 from master.services.core.directory import NodeDirectory
 from master.services.core.ledger_cache import CoveredLicence, LedgerCache
+from master.supervision.clock import SystemClock
 from tests.ledger.test_database import NOW, a_node
 
 
@@ -18,21 +20,22 @@ def a_secret() -> MasterSecret:
     return MasterSecret(Secret(check_master_secret(new_master_secret())))
 
 
-def memory_at(path: Path, secret: MasterSecret) -> tuple[LedgerCache, NodeDirectory]:
-    directory = NodeDirectory()
-    return LedgerCache(path, directory, AuditChain(b"k" * 32), secret), directory
+def cache_at(path: Path, secret: MasterSecret) -> tuple[LedgerCache, NodeDirectory]:
+    bus = EventBus()
+    directory = NodeDirectory(bus, SystemClock())
+    return LedgerCache(path, directory, AuditChain(b"k" * 32), secret, bus), directory
 
 
 async def test_what_was_remembered_comes_back_and_is_its_owners_alone(tmp_path: Path) -> None:
     secret, path = a_secret(), tmp_path / "memory.bin"
-    memory, directory = memory_at(path, secret)
+    cache, directory = cache_at(path, secret)
     directory.put(a_node())
-    memory.keep_token("01A", b"sealed")
-    memory.keep_token("01GONE", b"of a node that is no more")
-    memory.keep_licence("01A", CoveredLicence(b"h" * 32, NOW))
-    await memory.save()
+    cache.keep_token("01A", b"sealed")
+    cache.keep_token("01GONE", b"of a node that is no more")
+    cache.keep_licence("01A", CoveredLicence(b"h" * 32, NOW))
+    await cache.save()
     assert path.stat().st_mode & 0o777 == 0o600
-    again, found = memory_at(path, secret)
+    again, found = cache_at(path, secret)
     assert await again.recall()
     assert list(found) == [a_node()]
     assert (again.token_of("01A"), again.token_of("01GONE")) == (b"sealed", None)
@@ -40,10 +43,10 @@ async def test_what_was_remembered_comes_back_and_is_its_owners_alone(tmp_path: 
 
 
 async def test_what_was_remembered_under_another_secret_is_of_no_use(tmp_path: Path) -> None:
-    memory, directory = memory_at(tmp_path / "memory.bin", a_secret())
+    cache, directory = cache_at(tmp_path / "memory.bin", a_secret())
     directory.put(a_node())
-    await memory.save()
-    other, found = memory_at(tmp_path / "memory.bin", a_secret())
+    await cache.save()
+    other, found = cache_at(tmp_path / "memory.bin", a_secret())
     assert not await other.recall()
     assert list(found) == []
 
@@ -52,6 +55,6 @@ async def test_what_was_remembered_under_another_secret_is_of_no_use(tmp_path: P
 async def test_nothing_or_junk_is_nothing(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "memory.bin").write_bytes(content)
-    memory, _ = memory_at(tmp_path / "memory.bin", a_secret())
-    assert not await memory.recall()
-    assert await memory.count() == 0
+    cache, _ = cache_at(tmp_path / "memory.bin", a_secret())
+    assert not await cache.recall()
+    assert await cache.count() == 0

@@ -48,7 +48,7 @@ async def assert_nothing_left(house: House, *, folders: tuple[str, ...] = ()) ->
 
 
 async def test_a_clone_is_whole(house: House) -> None:
-    registered = await house.services.onboarding.clone(OPERATOR, request(house, tags=("music",)))
+    registered = await house.clone(OPERATOR, request(house, tags=("music",)))
     folder = house.base / "atlas"
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == [
         "VERSION",
@@ -71,8 +71,8 @@ async def test_a_clone_is_whole(house: House) -> None:
 
 
 async def test_a_clone_is_started_when_that_is_asked(house: House) -> None:
-    await house.services.onboarding.clone(OPERATOR, request(house, start=True))
-    status = (await house.services.fleet.status()).nodes[0]
+    await house.clone(OPERATOR, request(house, start=True))
+    status = (await house.services.overview.status()).nodes[0]
     assert status.state == "starting"
     assert status.pid is not None
     assert psutil.Process(status.pid).cwd() == str(house.base / "atlas")
@@ -80,7 +80,7 @@ async def test_a_clone_is_started_when_that_is_asked(house: House) -> None:
 
 async def test_the_token_is_on_no_disk_in_no_argument_and_in_no_environment(house: House) -> None:
     asked = request(house, start=True)
-    await house.services.onboarding.clone(OPERATOR, asked)
+    await house.clone(OPERATOR, asked)
     secret = asked.token.reveal()
     pid = house.services.supervisor.pid_of(house.services.directory.find("atlas").id)
     assert pid is not None
@@ -94,10 +94,10 @@ async def test_the_token_is_on_no_disk_in_no_argument_and_in_no_environment(hous
 
 
 async def test_a_node_can_be_cloned_from_a_node(house: House) -> None:
-    await house.services.onboarding.clone(OPERATOR, request(house))
+    await house.clone(OPERATOR, request(house))
     (house.base / "atlas" / "cogs" / "own.py").write_text("mine = 1\n")
     (house.base / "atlas" / ".env").write_text("DISCORD_TOKEN=its own\n")
-    await house.services.onboarding.clone(OPERATOR, request(house, "borealis", source="Atlas"))
+    await house.clone(OPERATOR, request(house, "borealis", source="Atlas"))
     assert (house.base / "borealis" / "cogs" / "own.py").exists()
     assert not (house.base / "borealis" / ".env").exists()
     one, other = read_manifest(house.base / "atlas"), read_manifest(house.base / "borealis")
@@ -110,7 +110,7 @@ async def test_a_node_can_be_cloned_from_a_node(house: House) -> None:
 )
 async def test_a_bad_name_is_refused_and_told_how_to_be_good(house: House, name: str) -> None:
     with pytest.raises(NameRefused) as refused:
-        await house.services.onboarding.clone(OPERATOR, request(house, name))
+        await house.clone(OPERATOR, request(house, name))
     assert refused.value.hint
     assert len(refused.value.message) < 120
     await assert_nothing_left(house)
@@ -119,7 +119,7 @@ async def test_a_bad_name_is_refused_and_told_how_to_be_good(house: House, name:
 @pytest.mark.parametrize("token", ["", "abc", "a.b.c", "Bot xyz", "x" * 5000, "MTIz.x.y"])
 async def test_a_malformed_token_is_refused_before_discord_is_asked(house: House, token: str) -> None:
     with pytest.raises(TokenRefused):
-        await house.services.onboarding.clone(OPERATOR, request(house, token=Secret(token)))
+        await house.clone(OPERATOR, request(house, token=Secret(token)))
     assert house.sandbox.requests == {}
     await assert_nothing_left(house)
 
@@ -127,35 +127,35 @@ async def test_a_malformed_token_is_refused_before_discord_is_asked(house: House
 async def test_an_unknown_token_is_refused_by_discords_own_answer(house: House) -> None:
     token = house.sandbox.world.new_token(123456789012345678)
     with pytest.raises(TokenRefused, match="does not accept"):
-        await house.services.onboarding.clone(OPERATOR, request(house, token=Secret(token)))
+        await house.clone(OPERATOR, request(house, token=Secret(token)))
     await assert_nothing_left(house)
 
 
 async def test_a_token_in_use_is_refused_naming_its_node(house: House) -> None:
     asked = request(house)
-    await house.services.onboarding.clone(OPERATOR, asked)
+    await house.clone(OPERATOR, asked)
     with pytest.raises(TokenInUse, match="'atlas'"):
-        await house.services.onboarding.clone(OPERATOR, request(house, "borealis", token=asked.token))
+        await house.clone(OPERATOR, request(house, "borealis", token=asked.token))
     assert house.folders() == ["atlas"]
 
 
 async def test_the_masters_own_token_is_refused(house: House) -> None:
     token = house.sandbox.world.new_token(MASTER_ID)
     with pytest.raises(TokenInUse, match="master"):
-        await house.services.onboarding.clone(OPERATOR, request(house, token=Secret(token)))
+        await house.clone(OPERATOR, request(house, token=Secret(token)))
 
 
 async def test_an_existing_name_is_refused_without_regard_to_case(house: House) -> None:
-    await house.services.onboarding.clone(OPERATOR, request(house))
+    await house.clone(OPERATOR, request(house))
     with pytest.raises(NameTaken):
-        await house.services.onboarding.clone(OPERATOR, request(house, "ATLAS"))
+        await house.clone(OPERATOR, request(house, "ATLAS"))
 
 
 async def test_a_folder_that_is_in_the_way_is_left_alone(house: House) -> None:
     (house.base / "Atlas").mkdir(parents=True)
     (house.base / "Atlas" / "precious.txt").write_text("mine")
     with pytest.raises(NameTaken, match="folder"):
-        await house.services.onboarding.clone(OPERATOR, request(house))
+        await house.clone(OPERATOR, request(house))
     assert (house.base / "Atlas" / "precious.txt").read_text() == "mine"
     await assert_nothing_left(house, folders=("Atlas",))
 
@@ -163,28 +163,28 @@ async def test_a_folder_that_is_in_the_way_is_left_alone(house: House) -> None:
 async def test_a_missing_template_is_named(house: House) -> None:
     house.template.rename(house.template.with_name("elsewhere"))
     with pytest.raises(TemplateBroken, match="does not exist"):
-        await house.services.onboarding.clone(OPERATOR, request(house))
+        await house.clone(OPERATOR, request(house))
     await assert_nothing_left(house)
 
 
 async def test_a_broken_cog_is_named_with_its_line(house: House) -> None:
     (house.template / "cogs" / "two.py").write_text("ok = 1\ndef broken(:\n")
     with pytest.raises(TemplateBroken, match=r"cogs/two\.py, line 2"):
-        await house.services.onboarding.clone(OPERATOR, request(house))
+        await house.clone(OPERATOR, request(house))
     await assert_nothing_left(house)
 
 
 async def test_a_symbolic_link_in_the_template_is_not_followed(house: House, tmp_path: Path) -> None:
     (tmp_path / "outside.txt").write_text("not yours")
     (house.template / "link.txt").symlink_to(tmp_path / "outside.txt")
-    await house.services.onboarding.clone(OPERATOR, request(house))
+    await house.clone(OPERATOR, request(house))
     assert not (house.base / "atlas" / "link.txt").exists()
 
 
 async def test_files_that_cannot_be_written_leave_nothing(house: House) -> None:
     house.base.write_text("a file where the folder should be")
     with pytest.raises(FilesFailed):
-        await house.services.onboarding.clone(OPERATOR, request(house))
+        await house.clone(OPERATOR, request(house))
     house.base.unlink()
     await assert_nothing_left(house)
 
@@ -192,27 +192,25 @@ async def test_files_that_cannot_be_written_leave_nothing(house: House) -> None:
 async def test_discords_trouble_leaves_nothing(house: House) -> None:
     house.sandbox.faults.answer_next(502, count=3, path_contains="/users/@me")
     with pytest.raises(DiscordUnavailable, match="502"):
-        await house.services.onboarding.clone(OPERATOR, request(house))
+        await house.clone(OPERATOR, request(house))
     await assert_nothing_left(house)
 
 
 async def test_one_bad_answer_of_discords_is_borne(house: House) -> None:
     house.sandbox.faults.answer_next(500, path_contains="/users/@me")
-    await house.services.onboarding.clone(OPERATOR, request(house))
+    await house.clone(OPERATOR, request(house))
     assert house.folders() == ["atlas"]
 
 
 async def test_an_unknown_tier_is_told_the_known_ones(house: House) -> None:
     with pytest.raises(TierUnknown) as refused:
-        await house.services.onboarding.clone(OPERATOR, request(house, tier="gold"))
+        await house.clone(OPERATOR, request(house, tier="gold"))
     assert "standard, trial" in refused.value.hint
     await assert_nothing_left(house)
 
 
 async def test_two_clones_of_one_name_make_one_node(house: House) -> None:
-    outcomes = await asyncio.gather(
-        *(house.services.onboarding.clone(OPERATOR, request(house)) for _ in range(5)), return_exceptions=True
-    )
+    outcomes = await asyncio.gather(*(house.clone(OPERATOR, request(house)) for _ in range(5)), return_exceptions=True)
     won = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
     assert len(won) == 1
     assert all(isinstance(outcome, FleetError) for outcome in outcomes if outcome is not won[0])
@@ -224,7 +222,7 @@ async def test_two_clones_of_one_name_make_one_node(house: House) -> None:
 async def test_cancelling_at_any_step_leaves_nothing(house: House, step: str) -> None:
     reached = asyncio.Event()
     running = asyncio.create_task(
-        house.services.onboarding.clone(OPERATOR, request(house), lambda name: reached.set() if name == step else None)
+        house.clone(OPERATOR, request(house), lambda name: reached.set() if name == step else None)
     )
     await reached.wait()
     running.cancel()
@@ -235,7 +233,7 @@ async def test_cancelling_at_any_step_leaves_nothing(house: House, step: str) ->
 
 async def test_a_stranger_is_refused_and_that_is_audited(house: House) -> None:
     with pytest.raises(NotAuthorised):
-        await house.services.onboarding.clone(STRANGER, request(house))
+        await house.clone(STRANGER, request(house))
     (row,) = await house.services.ledger.read(audit.search)
     assert (row.actor, row.outcome) == ("discord:42", Outcome.REFUSED)
     await assert_nothing_left(house)
@@ -296,7 +294,7 @@ def registration(house: House, **changes: object) -> RegisterRequest:
 
 async def test_an_existing_folder_is_registered_as_it_is(house: House) -> None:
     folder = existing_folder(house)
-    registered = await house.services.onboarding.register(OPERATOR, registration(house))
+    registered = await house.register(OPERATOR, registration(house))
     assert (folder / "data.db").read_text() == "years of data"
     assert read_manifest(folder).node_id == registered.node_id
     node = house.services.directory.find("old")
@@ -311,11 +309,11 @@ async def test_an_existing_bot_runs_with_its_own_virtual_environment_and_gets_no
     (folder / "venv" / "bin").mkdir(parents=True)
     own = folder / "venv" / "bin" / "python"
     own.symlink_to(sys.executable)
-    await house.services.onboarding.register(OPERATOR, registration(house, start=True))
+    await house.register(OPERATOR, registration(house, start=True))
     node = house.services.directory.find("old")
     pid = house.services.supervisor.pid_of(node.id)
     assert pid is not None
-    (paths,) = house.services.fleet.log_paths([node])
+    (paths,) = house.services.overview.log_paths([node])
     out = Path(paths.stdout_path)
     while not out.exists() or not out.read_text():  # noqa: ASYNC110 - a file has no event
         await asyncio.sleep(0.01)
@@ -326,28 +324,28 @@ async def test_an_existing_bot_runs_with_its_own_virtual_environment_and_gets_no
 
 async def test_a_folder_that_speaks_the_protocol_is_noticed(house: House) -> None:
     existing_folder(house, script="from handshake.boot import read_boot\n")
-    await house.services.onboarding.register(OPERATOR, registration(house))
+    await house.register(OPERATOR, registration(house))
     assert house.services.directory.find("old").readiness is ReadinessKind.HANDSHAKE
 
 
-@pytest.mark.parametrize("folder", ["..", "../template", "/etc", "missing", "", ".", "oldbot/.."])
+@pytest.mark.parametrize("folder", ["..", "../template", "/etc", "missing", ".", "oldbot/.."])
 async def test_a_folder_that_is_not_below_the_base_is_refused(house: House, folder: str) -> None:
     existing_folder(house)
     with pytest.raises(FolderRefused):
-        await house.services.onboarding.register(OPERATOR, registration(house, folder=folder))
+        await house.register(OPERATOR, registration(house, folder=folder))
 
 
 async def test_a_link_out_of_the_base_is_refused(house: House, tmp_path: Path) -> None:
     house.base.mkdir()
     (house.base / "oldbot").symlink_to(tmp_path / "template")
     with pytest.raises(FolderRefused):
-        await house.services.onboarding.register(OPERATOR, registration(house, entry="bot.py"))
+        await house.register(OPERATOR, registration(house, entry="bot.py"))
 
 
 async def test_a_missing_entry_is_told_the_candidates(house: House) -> None:
     existing_folder(house)
     with pytest.raises(FolderRefused) as refused:
-        await house.services.onboarding.register(OPERATOR, registration(house, entry="bot.py"))
+        await house.register(OPERATOR, registration(house, entry="bot.py"))
     assert "main.py" in refused.value.hint
 
 
@@ -355,7 +353,7 @@ async def test_a_failed_registration_leaves_the_folder(house: House) -> None:
     folder = existing_folder(house)
     (folder / ".node.json.new").mkdir()  # the manifest cannot be written
     with pytest.raises(OSError, match="Is a directory"):
-        await house.services.onboarding.register(OPERATOR, registration(house))
+        await house.register(OPERATOR, registration(house))
     assert (folder / "data.db").read_text() == "years of data"
     await assert_nothing_left(house, folders=("oldbot",))
 
@@ -363,6 +361,6 @@ async def test_a_failed_registration_leaves_the_folder(house: House) -> None:
 async def test_folders_that_could_be_registered_are_offered(house: House) -> None:
     existing_folder(house)
     (house.base / "empty").mkdir()
-    await house.services.onboarding.clone(OPERATOR, request(house))
+    await house.clone(OPERATOR, request(house))
     assert house.services.onboarding.registrable_folders() == ["oldbot"]
     assert house.services.onboarding.registrable_folders("zzz") == []

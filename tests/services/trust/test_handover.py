@@ -22,7 +22,7 @@ from master.services.core.auditing import audit_chain_of
 from master.services.core.keys import master_secret_of
 from master.services.onboarding.saga import CloneRequest
 from master.services.trust.rotation import finish_rotation
-from master.services.trust.verification import Source
+from master.services.trust.source import Source
 from sandbox import Sandbox
 from tests.conftest import TurnableClock
 from tests.ledger.test_database import NOW, a_node
@@ -39,11 +39,11 @@ async def house(house_settings: Settings, sandbox: Sandbox) -> AsyncIterator[Hou
 
 
 async def test_only_the_supervised_process_gets_a_new_key_and_only_where_nobody_else_reads(house: House) -> None:
-    made = await house.services.onboarding.clone(OPERATOR, CloneRequest(name="atlas", token=house.token("atlas")))
+    made = await house.clone(OPERATOR, CloneRequest(name="atlas", token=house.token("atlas")))
     services, node = house.services, house.services.directory.find("atlas")
     # As after a rotation: the node runs with a key of the previous secret, one epoch behind.
     services.directory.update(node.id, lambda known: structs.replace(known, key_epoch=2))
-    services.verification.expect_old_keys([node.id])
+    services.keys.expect_old([node.id])
     old = MasterSecret(PREVIOUS).derive_node_key(node.id, 1)
     signer = Signer(old, from_master=False, clock=time.time)
     pid = services.supervisor.pid_of(node.id)
@@ -51,7 +51,7 @@ async def test_only_the_supervised_process_gets_a_new_key_and_only_where_nobody_
     channel = Source(transport="channel", author_id=node.bot_user_id)
 
     async def says(body: Body, source: Source) -> str | None:
-        return await services.verification.receive(signer.sign(body), source)
+        return await services.reception.receive(signer.sign(body), source)
 
     request = VerificationRequest(
         licence=made.licence, version="1", pid=pid or 0, pid_started_at=0.0, bot_user_id=node.bot_user_id, started_at=0
@@ -60,7 +60,7 @@ async def test_only_the_supervised_process_gets_a_new_key_and_only_where_nobody_
     assert services.verification.is_verified(node.id)
     for source in (other, channel):
         assert await says(Heartbeat(uptime_s=1.0), source) is None
-        assert node.id in services.verification.old_keys
+        assert node.id in services.keys.old
     answer = await says(Heartbeat(uptime_s=1.0), own)
     assert answer is not None
     new = master_secret_of(services.settings.identity).derive_node_key(node.id, 2)
@@ -68,8 +68,8 @@ async def test_only_the_supervised_process_gets_a_new_key_and_only_where_nobody_
     assert new.secret.reveal().hex() not in repr(opened_with(answer, old))
     # Once it has used the new key, the old one is worthless.
     fresh = Signer(new, from_master=False, clock=time.time)
-    assert await services.verification.receive(fresh.sign(Heartbeat(uptime_s=2.0)), own) is None
-    assert services.verification.all_renewed.is_set()
+    assert await services.reception.receive(fresh.sign(Heartbeat(uptime_s=2.0)), own) is None
+    assert services.keys.all_renewed.is_set()
     assert await says(Heartbeat(uptime_s=3.0), own) is None
     assert (services.directory.get(node.id) or node).flag_reason == "stale_epoch"
 

@@ -20,12 +20,15 @@ from handshake.messages import (
 from handshake.redaction import Secret
 from handshake.replay import ReplayGuard
 from handshake.signing import Message, NodeKey, Signer, Verifier
+from master.events import AlertRaised
 from master.ledger.rows import error_events, handshake_events, licences, nodes
 from master.ledger.rows.records import LicenceState, Node
 from master.ledger.schema.tables import licenses
+from master.operations import nodes as nodes_
+from master.services.core.keys import master_secret_of
 from master.services.core.views import Registered
 from master.services.onboarding.saga import CloneRequest
-from master.services.trust.verification import Source
+from master.services.trust.source import Source
 from tests.services.conftest import OPERATOR, House
 
 LOCAL = Source(transport="local", pid=1)
@@ -38,8 +41,7 @@ class Caller:
         self.house = house
         self.registered = registered
         self.node = house.services.directory.find(registered.name)
-        secret = house.services.verification._secret
-        self.key = secret.derive_node_key(self.node.id, 1)
+        self.key = master_secret_of(house.services.settings.identity).derive_node_key(self.node.id, 1)
 
         def clock() -> float:
             return time.time() + skew_s
@@ -50,7 +52,7 @@ class Caller:
         )
 
     async def says(self, body: Body, source: Source = LOCAL) -> Message | None:
-        answer = await self.house.services.verification.receive(self.signer.sign(body), source)
+        answer = await self.house.services.reception.receive(self.signer.sign(body), source)
         return None if answer is None else self.reader.open(answer)
 
     def request(self, **changes: object) -> VerificationRequest:
@@ -74,7 +76,7 @@ class Caller:
 @pytest.fixture
 async def caller(house: House) -> Caller:
     request = CloneRequest(name="atlas", token=house.token("atlas"))
-    return Caller(house, await house.services.onboarding.clone(OPERATOR, request))
+    return Caller(house, await house.clone(OPERATOR, request))
 
 
 async def test_a_node_that_proves_itself_is_ready_and_its_licence_active(caller: Caller) -> None:
@@ -100,7 +102,7 @@ async def test_pulses_are_answered_only_when_there_is_something_to_say(caller: C
     assert before.body == Acknowledgement(order="verify_again", clock_skew_s=before.body.clock_skew_s)  # type: ignore[union-attr]
     await caller.says(caller.request())
     assert await caller.says(Heartbeat(uptime_s=2.0, latency_ms=31.0)) is None
-    assert (await caller.house.services.fleet.status()).nodes[0].latency_ms == 31.0
+    assert (await caller.house.services.overview.status()).nodes[0].latency_ms == 31.0
 
 
 async def test_a_clock_that_is_off_is_reported(caller: Caller) -> None:
@@ -123,8 +125,8 @@ async def test_the_channels_author_has_to_be_the_nodes_own_bot(caller: Caller) -
 
 async def test_a_forgery_is_recorded_flagged_and_not_answered(caller: Caller) -> None:
     forger = Signer(NodeKey(caller.node.id, 1, Secret(b"x" * 32)), from_master=False, clock=time.time)
-    with caller.house.services.announcer.alerts.subscribe() as alerts:
-        assert await caller.house.services.verification.receive(forger.sign(Heartbeat(uptime_s=1.0)), LOCAL) is None
+    with caller.house.services.bus.subscribe(AlertRaised) as alerts:
+        assert await caller.house.services.reception.receive(forger.sign(Heartbeat(uptime_s=1.0)), LOCAL) is None
         alert = await alerts.get()
     assert "atlas" in alert.title
     assert await caller.flag() == "bad_signature"
@@ -134,15 +136,15 @@ async def test_a_forgery_is_recorded_flagged_and_not_answered(caller: Caller) ->
 
 async def test_a_replay_is_flagged(caller: Caller) -> None:
     text = caller.signer.sign(Heartbeat(uptime_s=1.0))
-    await caller.house.services.verification.receive(text, LOCAL)
-    assert await caller.house.services.verification.receive(text, LOCAL) is None
+    await caller.house.services.reception.receive(text, LOCAL)
+    assert await caller.house.services.reception.receive(text, LOCAL) is None
     assert await caller.flag() == "replayed"
 
 
 async def test_a_message_in_no_nodes_name_is_recorded_without_one(caller: Caller) -> None:
     stranger = Signer(NodeKey("01NOBODY", 1, Secret(b"x" * 32)), from_master=False, clock=time.time)
     for text in (stranger.sign(Heartbeat(uptime_s=1.0)), "what is this?", ""):
-        assert await caller.house.services.verification.receive(text, LOCAL) is None
+        assert await caller.house.services.reception.receive(text, LOCAL) is None
     found = await caller.house.services.ledger.read(handshake_events.recent)
     assert sorted((e.outcome, e.node_id) for e in found) == [
         ("malformed", None),
@@ -163,7 +165,7 @@ async def test_a_wrong_licence_or_login_is_refused_with_its_reason(caller: Calle
 
 
 async def test_another_nodes_licence_does_not_do(house: House, caller: Caller) -> None:
-    other = await house.services.onboarding.clone(OPERATOR, CloneRequest(name="b", token=house.token("b")))
+    other = await house.clone(OPERATOR, CloneRequest(name="b", token=house.token("b")))
     answer = await caller.says(caller.request(licence=other.licence))
     assert answer is not None
     assert answer.body == VerificationResponse(
@@ -186,7 +188,7 @@ async def test_a_revoked_licence_is_refused(caller: Caller) -> None:
 
 async def test_an_expired_licence_is_refused(house: House) -> None:
     request = CloneRequest(name="trial", token=house.token("trial"), tier="trial")
-    trial = Caller(house, await house.services.onboarding.clone(OPERATOR, request))
+    trial = Caller(house, await house.clone(OPERATOR, request))
     past = house.services.clock.now() - timedelta(days=1)
     await house.services.ledger.write(lambda c: c.execute(licenses.update().values(expires_at=past)).close())
     answer = await trial.says(trial.request())
@@ -205,7 +207,7 @@ async def test_a_copy_of_the_process_is_not_the_node(caller: Caller) -> None:
 
 async def test_a_new_process_has_to_prove_itself_again(caller: Caller) -> None:
     await caller.says(caller.request())
-    await caller.house.services.fleet.restart(OPERATOR, "atlas")
+    await caller.house.act(OPERATOR, nodes_.restart, "atlas")
     assert not caller.house.services.verification.is_verified(caller.node.id)
     assert caller.house.services.fleet.state_of(caller.node.id) == "starting"
 
@@ -220,7 +222,7 @@ async def test_an_error_report_is_kept_counted_and_announced(caller: Caller) -> 
         traceback="```\nTraceback",
         count=2,
     )
-    with caller.house.services.announcer.alerts.subscribe() as alerts:
+    with caller.house.services.bus.subscribe(AlertRaised) as alerts:
         await caller.says(report)
         await caller.says(report)
         alert = await alerts.get()

@@ -1,0 +1,145 @@
+"""Operations on nodes: look at them, start, stop and restart them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from master.operations.operation import Audit, Call, on_node, operation
+from master.operations.parameters import NamesParams, NodeParams, NoParams, RollParams, StatusParams
+from master.services.core.permissions import Permission
+from master.services.core.views import ActionResult, FleetStatus, LogPaths, MasterStatus, NodeHistoryView
+
+if TYPE_CHECKING:
+    from master.ledger.rows.records import Node
+    from master.services.container import Services
+    from master.services.fleet.fleet import Act
+
+
+@operation("ping", parameters=NoParams, result=MasterStatus, permission=Permission.VIEW)
+async def ping(call: Call[Services], parameters: NoParams) -> MasterStatus:
+    """Return the master's own figures."""
+    return call.services.overview.master_status()
+
+
+@operation("status", parameters=StatusParams, result=FleetStatus, permission=Permission.VIEW)
+async def status(call: Call[Services], parameters: StatusParams) -> FleetStatus:
+    """Show the fleet."""
+    return await call.services.overview.status(strays=parameters.strays)
+
+
+@operation("history", parameters=NodeParams, result=NodeHistoryView, permission=Permission.VIEW)
+async def history(call: Call[Services], parameters: NodeParams) -> NodeHistoryView:
+    """Show what a node used in the last minutes, hours and days."""
+    return await call.services.overview.history(parameters.name)
+
+
+@operation("logs", parameters=NamesParams, result=list[LogPaths], permission=Permission.VIEW)
+async def logs(call: Call[Services], parameters: NamesParams) -> list[LogPaths]:
+    """Say where the output of nodes is kept."""
+    return call.services.overview.log_paths(_chosen(call, parameters))
+
+
+@operation(
+    "start", parameters=NamesParams, result=list[ActionResult], permission=Permission.OPERATE, audit=Audit.EACH_NODE
+)
+async def start(call: Call[Services], parameters: NamesParams) -> list[ActionResult]:
+    """Start nodes, also out of backoff or quarantine."""
+    return await _act(call, parameters, call.services.fleet.start)
+
+
+@operation(
+    "stop",
+    parameters=NamesParams,
+    result=list[ActionResult],
+    permission=Permission.OPERATE,
+    audit=Audit.EACH_NODE,
+    destructive=True,
+)
+async def stop(call: Call[Services], parameters: NamesParams) -> list[ActionResult]:
+    """Stop nodes; they stay stopped, over a reboot too."""
+    return await _act(call, parameters, call.services.fleet.stop)
+
+
+@operation(
+    "restart", parameters=NamesParams, result=list[ActionResult], permission=Permission.OPERATE, audit=Audit.EACH_NODE
+)
+async def restart(call: Call[Services], parameters: NamesParams) -> list[ActionResult]:
+    """Restart nodes gracefully; each resumes its predecessor's session with Discord."""
+    return await _act(call, parameters, call.services.fleet.restart)
+
+
+@operation(
+    "roll",
+    parameters=RollParams,
+    result=list[ActionResult],
+    permission=Permission.OPERATE,
+    audit=Audit.EACH_NODE,
+    audit_name="restart",
+)
+async def roll(call: Call[Services], parameters: RollParams) -> list[ActionResult]:
+    """Restart nodes a few at a time; halt on the first that does not come back ready."""
+    fleet = call.services.fleet
+    chosen = fleet.choose(parameters.names, everyone=parameters.all)
+    return await _tell_each(call, fleet.roll(_audited(call, fleet.restart), chosen, width=parameters.width))
+
+
+@operation(
+    "kill",
+    parameters=NamesParams,
+    result=list[ActionResult],
+    permission=Permission.OPERATE,
+    audit=Audit.EACH_NODE,
+    destructive=True,
+)
+async def kill(call: Call[Services], parameters: NamesParams) -> list[ActionResult]:
+    """Kill nodes and all that they started, at once (SIGKILL); they stay stopped."""
+    return await _act(call, parameters, call.services.fleet.kill)
+
+
+@operation(
+    "release", parameters=NamesParams, result=list[ActionResult], permission=Permission.OPERATE, audit=Audit.EACH_NODE
+)
+async def release(call: Call[Services], parameters: NamesParams) -> list[ActionResult]:
+    """End the backoff or quarantine of nodes."""
+    return await _act(call, parameters, call.services.fleet.release)
+
+
+@operation(
+    "clear", parameters=NamesParams, result=list[ActionResult], permission=Permission.OPERATE, audit=Audit.EACH_NODE
+)
+async def clear(call: Call[Services], parameters: NamesParams) -> list[ActionResult]:
+    """Take the flag off nodes."""
+    fleet = call.services.fleet
+
+    async def act(node: Node) -> None:
+        async with on_node(call, node) as entry:
+            entry.detail = f"{node.name}: {node.flag_reason}"
+            await fleet.clear(node)
+
+    return await _tell_each(call, fleet.act(act, _chosen(call, parameters)))
+
+
+def _chosen(call: Call[Services], parameters: NamesParams) -> list[Node]:
+    return call.services.fleet.choose(parameters.names, everyone=parameters.all)
+
+
+async def _act(call: Call[Services], parameters: NamesParams, act: Act) -> list[ActionResult]:
+    return await _tell_each(call, call.services.fleet.act(_audited(call, act), _chosen(call, parameters)))
+
+
+def _audited(call: Call[Services], act: Act) -> Act:
+    async def audited(node: Node) -> None:
+        async with on_node(call, node):
+            await act(node)
+
+    return audited
+
+
+async def _tell_each(call: Call[Services], coming: AsyncIterator[ActionResult]) -> list[ActionResult]:
+    """Tell each result as it comes; returns all."""
+    results = []
+    async for result in coming:
+        results.append(result)
+        await call.tell(result)
+    return results

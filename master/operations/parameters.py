@@ -1,0 +1,121 @@
+"""The parameters of operations: one Struct each, decoded strictly wherever they come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+
+class NoParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """For operations that take none."""
+
+
+class EventsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the event stream has."""
+
+    stderr: bool = False
+    """Also the lines that nodes write to standard error, which are read only for who asks."""
+
+
+class StatusParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the status has."""
+
+    strays: bool = False
+    """Walk the process table for strays as well (costs milliseconds)."""
+
+
+class NamesParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Nodes by name, or all."""
+
+    names: tuple[str, ...] = ()
+    all: bool = False
+
+
+class RollParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A rolling restart."""
+
+    names: tuple[str, ...] = ()
+    all: bool = False
+    width: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
+    """Nodes replaced at the same time."""
+
+
+class NodeParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One node."""
+
+    name: str
+
+
+class AuditParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which rows of the audit log."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
+    node: str = ""
+    action: str = ""
+
+
+class LedgerParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the ledger is counted."""
+
+    exact: bool = False
+    """Count every row, which reads all of them."""
+
+
+class BackupParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a backup goes."""
+
+    path: str = ""
+    """Absolute path of a new file; empty: one in the state folder."""
+
+
+class RegisterParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A bot that comes into the fleet."""
+
+    name: str
+    token: str
+    folder: str = ""
+    """An existing folder below BOTS_BASE_PATH; empty: cloned from the template."""
+    entry: str = "bot.py"
+    readiness: Literal["handshake", "process", "auto"] = "auto"
+    """``auto``: handshake when the folder holds a node of ours, process otherwise."""
+    tier: str = ""
+    tags: tuple[str, ...] = ()
+    start: bool = True
+
+    def __repr__(self) -> str:
+        return f"RegisterParams(name={self.name!r}, folder={self.folder!r}, token=...)"
+
+
+class DuplicateParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A new node."""
+
+    name: str
+    token: str
+    source: str = ""
+    """Name of the node to clone; empty: the template."""
+    tier: str = ""
+    tags: tuple[str, ...] = ()
+    start: bool = True
+
+    def __repr__(self) -> str:
+        return f"DuplicateParams(name={self.name!r}, source={self.source!r}, token=...)"
+
+
+class ShutdownParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the master ends."""
+
+    stop_nodes: bool = True
+
+
+class ArchiveParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file that ``fleet backup`` made."""
+
+    path: str
+
+
+class MigrateParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the schema goes."""
+
+    to: str = ""
+    """A revision; empty: the newest."""

@@ -1,0 +1,55 @@
+"""Events as people and scripts read them: what ``fleet events``, the demo and the live table show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from master.events import (
+    AlertRaised,
+    ErrorReported,
+    Event,
+    LedgerAway,
+    LedgerReturned,
+    MemoryMerged,
+    MessageRefused,
+    NodeAdded,
+    NodeEvent,
+    NodeFlagged,
+    NodeSaidGoodbye,
+    NodeVerified,
+    StderrLine,
+    SupervisionFailed,
+)
+from master.services.core.directory import NodeDirectory
+from master.services.core.views import FleetEvent
+
+_DETAILS: dict[type[Event], Callable[..., str]] = {
+    NodeVerified: lambda event: f"by {event.transport}",
+    NodeSaidGoodbye: lambda event: event.reason,
+    MessageRefused: lambda event: event.reason,
+    NodeFlagged: lambda event: event.reason,
+    NodeAdded: lambda event: event.tier,
+    ErrorReported: lambda event: f"{event.report.where}: {event.report.exception}: {event.report.message}"[:200],
+    SupervisionFailed: lambda event: event.error,
+    LedgerAway: lambda event: event.why,
+    LedgerReturned: lambda _event: "",
+    MemoryMerged: lambda event: f"{event.gained_bytes >> 20} MB gained, {event.saved_bytes >> 20} MB saved",
+    AlertRaised: lambda event: event.title,
+    StderrLine: lambda event: event.line,
+}
+
+STREAMED: tuple[type[Event], ...] = (NodeEvent, *(kind for kind in _DETAILS if kind is not StderrLine))
+"""What the stream has; lines of nodes only for who asks for them."""
+
+
+def fleet_event(event: Event, directory: NodeDirectory) -> FleetEvent:
+    """Return an event with its node's name, in words."""
+    node_id = getattr(event, "node_id", None)
+    detail = _DETAILS.get(type(event))
+    return FleetEvent(
+        at=event.at.timestamp(),
+        kind=event.how if isinstance(event, NodeAdded) else event.kind,
+        node=event.node if isinstance(event, AlertRaised) else directory.name_of(node_id) if node_id else "",
+        detail=getattr(event, "detail", "") if detail is None else detail(event),
+        pid=getattr(event, "pid", None),
+    )

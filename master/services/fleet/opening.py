@@ -1,0 +1,123 @@
+"""Bringing the fleet up: loading the nodes, taking running ones back, starting those that are wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from functools import partial
+
+from msgspec.structs import replace
+
+from master.configuration.settings import Settings
+from master.errors import FleetError
+from master.ledger.database import Ledger
+from master.ledger.errors import LedgerError, LedgerUnavailable
+from master.ledger.rows import nodes, tokens
+from master.ledger.rows.records import DesiredState, Node, ReadinessKind
+from master.ledger.writer.entries import Entry, Wanted
+from master.services.core.directory import NodeDirectory
+from master.services.core.ledger_cache import LedgerCache
+from master.services.fleet.fleet import Fleet
+from master.services.fleet.launching import NODE_ID_VARIABLE
+from master.supervision.probe import find_marked
+from master.supervision.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+
+class Opening:
+    """What a master does with its nodes when it begins."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        ledger: Ledger,
+        directory: NodeDirectory,
+        ledger_cache: LedgerCache,
+        supervisor: Supervisor,
+        fleet: Fleet,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._directory = directory
+        self._ledger_cache = ledger_cache
+        self._supervisor = supervisor
+        self._fleet = fleet
+
+    async def load(self) -> None:
+        """Load the nodes, and take back those that still run; nothing is started yet.
+
+        Raises
+        ------
+        LedgerError
+            The ledger cannot be read; or it is away, and nothing is remembered of it.
+        """
+        await self._load_nodes()
+        for node in self._directory:
+            self._fleet.register(node)
+        left = [node for node in self._directory if not self._adopt(node)]
+        await self._adopt_by_environment([node for node in left if node.readiness is ReadinessKind.PROCESS])
+
+    async def _load_nodes(self) -> None:
+        away = self._ledger.away
+        if away is None:
+            active, sealed = await self._ledger.read(lambda c: (nodes.list_active(c), tokens.load_all(c)))
+            if not active and (known := await self._ledger_cache.count()):
+                # An empty ledger where a full one was: a disk that is not mounted, another database.
+                raise LedgerError(
+                    f"the ledger holds no node, but {known} are remembered: is DATABASE the one you mean?",
+                    hint=f"if it is, and they are to be forgotten: rm {self._settings.ledger_cache_path}",
+                )
+            for node in active:
+                self._directory.put(node)
+                if node.id in sealed:
+                    self._ledger_cache.keep_token(node.id, sealed[node.id])
+        elif not await self._ledger_cache.recall():
+            raise LedgerUnavailable(
+                f"the ledger is away, and nothing is remembered of its nodes: {away.why}", hint=away.hint
+            )
+        else:
+            self._take_in(await self._ledger.waiting())
+
+    def _take_in(self, waiting: Sequence[Entry]) -> None:
+        """Bring what is remembered up to what was written last, and waits for the ledger."""
+        for entry in waiting:
+            if isinstance(entry, Wanted):
+                self._directory.update(entry.node_id, partial(replace, desired_state=entry.desired))
+
+    async def open(self) -> None:
+        """Bring every node to its desired state, those of the lowest priority number first."""
+        async with asyncio.TaskGroup() as opening:
+            for node in self._directory:
+                running = self._supervisor.pid_of(node.id) is not None
+                if node.desired_state is DesiredState.RUNNING and not running:
+                    opening.create_task(self._start_at_opening(node))
+                elif node.desired_state is DesiredState.STOPPED and running:
+                    opening.create_task(self._supervisor.stop(node.id))
+
+    def _adopt(self, node: Node) -> bool:
+        """Take a node back; the local record is fresher than the ledger, which may have been away."""
+        recorded = self._supervisor.recorded(node.id)
+        if recorded is not None and self._supervisor.adopt(node.id, recorded.pid, recorded.started_at):
+            return True
+        if node.pid is None or node.pid_started_at is None:
+            return False
+        return self._supervisor.adopt(node.id, node.pid, node.pid_started_at)
+
+    async def _adopt_by_environment(self, left: Sequence[Node]) -> None:
+        """Find bots that wait for no boot document, and began in the moment in which a master died."""
+        if not left:
+            return
+        running = await asyncio.to_thread(find_marked, NODE_ID_VARIABLE)
+        for node in left:
+            if node.id in running:
+                self._supervisor.adopt(node.id, *running[node.id])
+
+    async def _start_at_opening(self, node: Node) -> None:
+        """Start one node; its trouble is its own and must not keep the others from starting."""
+        try:
+            await self._supervisor.start(node.id)
+        except FleetError as error:
+            log.error("node could not be started", extra={"node": node.name, "why": str(error)})

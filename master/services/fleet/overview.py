@@ -1,0 +1,198 @@
+"""The fleet as people see it: states, figures, history. Changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import psutil
+
+from master import __version__
+from master.configuration.settings import Settings
+from master.ledger.database import Ledger
+from master.ledger.errors import LedgerError
+from master.ledger.rows import pulse_snapshots
+from master.ledger.rows.records import Node
+from master.services.core.directory import NodeDirectory
+from master.services.core.views import (
+    FleetStatus,
+    LogPaths,
+    MasterStatus,
+    NodeHistoryView,
+    NodeStatus,
+    Series,
+    StrayStatus,
+)
+from master.services.fleet.pulse_snapshots import EVERY_S as SNAPSHOTS_EVERY_S
+from master.supervision.clock import Clock
+from master.supervision.history import Ring
+from master.supervision.logs import NodeLogs
+from master.supervision.probe import map_processes
+from master.supervision.supervisor import NodeView, Supervisor
+
+log = logging.getLogger(__name__)
+
+_WEEK_OF_SNAPSHOTS = 7 * 24 * 12
+
+
+class Overview:
+    """Show nodes and master.
+
+    Parameters
+    ----------
+    discord_state
+        Says how the master's connection to Discord is.
+    merged_bytes
+        Says what the kernel saves by merging; None when nothing is merged.
+    old_keys
+        Says how many nodes run with a key of the previous secret; None outside of a rotation.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        ledger: Ledger,
+        directory: NodeDirectory,
+        supervisor: Supervisor,
+        logs: NodeLogs,
+        clock: Clock,
+        discord_state: Callable[[], str],
+        merged_bytes: Callable[[], int | None],
+        old_keys: Callable[[], int | None],
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._directory = directory
+        self._supervisor = supervisor
+        self._logs = logs
+        self._clock = clock
+        self._discord_state = discord_state
+        self._merged_bytes = merged_bytes
+        self._old_keys = old_keys
+        self._began = clock.monotonic()
+        self._process = psutil.Process()
+        self._process.cpu_percent()
+
+    def node(self, node: Node) -> NodeStatus:
+        """Return one node as it is now."""
+        return _merge(node, self._supervisor.view(node.id))
+
+    def matching(self, fragment: str, *, limit: int = 25) -> list[NodeStatus]:
+        """Return nodes for autocompletion."""
+        return [self.node(node) for node in self._directory.matching(fragment, limit=limit)]
+
+    async def history(self, name: str) -> NodeHistoryView:
+        """Return what a node used in the last minutes and hours, and read its details now.
+
+        Raises
+        ------
+        NoSuchNode
+        """
+        node = self._directory.find(name)
+        self._supervisor.watch_closely()
+        await self._supervisor.read_details(node.id)
+        history = self._supervisor.history(node.id)
+        return NodeHistoryView(
+            node=self.node(node),
+            seconds=_series(history.fine),
+            minutes=_series(history.coarse),
+            week=await self._week_of(node.id),
+        )
+
+    async def _week_of(self, node_id: str) -> Series:
+        try:
+            found = await self._ledger.read(partial(pulse_snapshots.recent, node_id=node_id, limit=_WEEK_OF_SNAPSHOTS))
+        except LedgerError as error:
+            log.info("a node's week could not be read", extra={"why": error.message})
+            return Series(slot_s=SNAPSHOTS_EVERY_S, cpu_percent=(), rss_mb=())
+        memory = [row.memory_bytes / 1e6 for row in reversed(found) if row.memory_bytes is not None]
+        return Series(slot_s=SNAPSHOTS_EVERY_S, cpu_percent=(), rss_mb=tuple(round(value, 1) for value in memory))
+
+    def log_paths(self, chosen: Sequence[Node]) -> list[LogPaths]:
+        """Say where the nodes' output is kept."""
+        found = []
+        for node in chosen:
+            stdout_path, stderr_path = self._logs.paths(node.name)
+            found.append(LogPaths(node=node.name, stdout_path=str(stdout_path), stderr_path=str(stderr_path)))
+        return found
+
+    async def status(self, *, strays: bool = False) -> FleetStatus:
+        """Return the whole fleet; with ``strays``, walk the process table as well."""
+        self._supervisor.watch_closely()
+        return FleetStatus(
+            at=self._clock.now().timestamp(),
+            master=self.master_status(),
+            nodes=tuple(self.node(node) for node in self._directory),
+            strays=await self._strays() if strays else (),
+        )
+
+    async def _strays(self) -> tuple[StrayStatus, ...]:
+        known = {view.pid for view in self._supervisor.snapshot() if view.pid is not None}
+        found = await asyncio.to_thread(map_processes, self._settings.identity.bots_base_path, known)
+        return tuple(
+            StrayStatus(pid=stray.pid, folder=str(stray.folder), command=stray.command, started_at=stray.started_at)
+            for stray in found
+        )
+
+    def master_status(self) -> MasterStatus:
+        """Return the master's own figures."""
+        with self._process.oneshot():
+            times = self._process.cpu_times()
+            memory = self._process.memory_info().rss
+            percent = self._process.cpu_percent()
+        return MasterStatus(
+            pid=os.getpid(),
+            version=__version__,
+            uptime_s=round(self._clock.monotonic() - self._began, 3),
+            cpu_percent=percent,
+            cpu_seconds=round(times.user + times.system, 3),
+            rss_bytes=memory,
+            discord=self._discord_state(),
+            ledger=self._ledger.dialect + (" away" if self._ledger.away is not None else ""),
+            merged_bytes=self._merged_bytes(),
+            old_keys=self._old_keys(),
+            home=str(self._settings.home),
+        )
+
+    def _status_of(self, node: Node) -> NodeStatus:
+        view = self._supervisor.view(node.id)
+        return _merge(node, view)
+
+
+def _series(ring: Ring) -> Series:
+    cpu, rss = ring.read()
+    return Series(slot_s=ring.slot_s, cpu_percent=tuple(cpu), rss_mb=tuple(rss))
+
+
+def _merge(node: Node, view: NodeView) -> NodeStatus:
+    return NodeStatus(
+        id=node.id,
+        name=node.name,
+        state=view.state.value,
+        desired=node.desired_state.value,
+        readiness=node.readiness.value,
+        folder=node.folder,
+        bot_user_id=str(node.bot_user_id),
+        tags=node.tags,
+        pid=view.pid,
+        uptime_s=view.uptime_s,
+        cpu_percent=view.cpu_percent,
+        rss_bytes=view.rss_bytes,
+        pss_bytes=view.pss_bytes,
+        open_files=view.open_files,
+        connections=view.connections,
+        threads=view.threads,
+        restarts=view.restarts,
+        last_pulse_s_ago=view.last_pulse_s_ago,
+        latency_ms=view.latency_ms,
+        guilds=view.guilds,
+        version=view.version or node.template_version,
+        flag_reason=node.flag_reason,
+        last_exit=view.last_exit,
+        next_start_in_s=view.next_start_in_s,
+        detail=view.detail,
+    )

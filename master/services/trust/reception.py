@@ -1,0 +1,106 @@
+"""The way in for messages of nodes: verify, find who is meant, hand to the handler of that type, sign the answer.
+
+A new type of message needs a body in ``handshake.messages`` and one entry in the table of handlers
+(``services.container``); nothing here changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from handshake.errors import Reason, Refused
+from handshake.messages import Body
+from handshake.replay import ReplayGuard
+from handshake.signing import Message, Verifier
+from master.ledger.rows.records import Node
+from master.services.core.directory import NodeDirectory
+from master.services.trust.node_keys import NodeKeys
+from master.services.trust.refusals import Refusals
+from master.services.trust.source import Source
+
+MessageHandler = Callable[[Node, Any, Message, Source], Body | Awaitable[Body | None] | None]
+"""Takes a verified message: the node, the body, the message, its source; returns the answer, or what will give it.
+
+May raise ``Refused``: the message is recorded as such and not answered.
+"""
+
+
+class Reception:
+    """Receive messages.
+
+    What fails is recorded with its reason, flags the node that it names, and is answered with nothing.
+
+    Parameters
+    ----------
+    handlers
+        By the type of the body.
+    wall_clock
+        Unix seconds.
+    skew_s
+        How far the clocks of node and master may be apart.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[type[Body], MessageHandler],
+        *,
+        keys: NodeKeys,
+        directory: NodeDirectory,
+        refusals: Refusals,
+        wall_clock: Callable[[], float],
+        skew_s: float,
+    ) -> None:
+        self._handlers = dict(handlers)
+        self._keys = keys
+        self._directory = directory
+        self._refusals = refusals
+        self._verifier = Verifier(keys.find, clock=wall_clock, replay_guard=ReplayGuard(wall_clock), skew_s=skew_s)
+
+    async def receive(self, text: str, source: Source) -> str | None:
+        """Take one message from a node; returns the signed answer, or None when there is nothing to say."""
+        answer = self.take(text, source)
+        return answer if answer is None or isinstance(answer, str) else await answer
+
+    def take(self, text: str, source: Source) -> str | Awaitable[str | None] | None:
+        """Take one message as :meth:`receive` does: at once where its handler does not wait, as a pulse's."""
+        try:
+            message = self._verifier.open(text)
+            node = self._node_of(message, source)
+            handler = self._handlers.get(type(message.body))
+            if handler is None:
+                raise _refuse(Reason.MALFORMED, f"a master takes no {message.type}", node, message)
+            if self._keys.old and message.epoch == node.key_epoch:
+                self._keys.renewed(node.id)
+            answer = handler(node, message.body, message, source)
+        except Refused as refused:
+            return self._refusals.record(refused, source)
+        if answer is None:
+            return None
+        if isinstance(answer, Awaitable):
+            return self._answer_later(answer, message, source)
+        return self._sign(answer, message)
+
+    async def _answer_later(self, coming: Awaitable[Body | None], message: Message, source: Source) -> str | None:
+        try:
+            answer = await coming
+        except Refused as refused:
+            await self._refusals.record(refused, source)
+            return None
+        return None if answer is None else self._sign(answer, message)
+
+    def _sign(self, answer: Body, message: Message) -> str:
+        return self._keys.signer_of(message).sign(answer, in_reply_to=message.token_id)
+
+    def _node_of(self, message: Message, source: Source) -> Node:
+        """Return the node; in the channel Discord itself says who wrote: it must be the bot registered for it."""
+        node = self._directory.get(message.node_id)
+        if node is None:
+            raise Refused(Reason.UNKNOWN_NODE, "no such node", message_type=message.type)
+        if source.transport == "channel" and source.author_id != node.bot_user_id:
+            raise _refuse(Reason.WRONG_AUTHOR, f"written by {source.author_id}", node, message)
+        return node
+
+
+def _refuse(reason: Reason, detail: str, node: Node, message: Message) -> Refused:
+    return Refused(reason, detail, claimed_node_id=node.id, message_type=message.type)
