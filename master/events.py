@@ -134,6 +134,35 @@ class NodeMissing(NodeEvent, frozen=True, kw_only=True):
     kind: ClassVar[str] = "missing"
 
 
+class ActionAudited(Event, frozen=True, kw_only=True):
+    """An operator's action ended, or was refused, and its row is in the audit log (or in the spool, on its way)."""
+
+    kind: ClassVar[str] = "audited"
+    essential: ClassVar[bool] = True
+
+    actor: str
+    """``face:identity``."""
+    action: str
+    outcome: str
+    node_id: str | None = None
+    detail: str = ""
+
+    @property
+    def fold_key(self) -> tuple[str, ...]:
+        """One for each action and outcome."""
+        return (type(self).__name__, self.action, self.outcome)
+
+
+class OnboardingStep(Event, frozen=True, kw_only=True):
+    """A node that comes into the fleet is one step further."""
+
+    kind: ClassVar[str] = "step"
+
+    node: str
+    """Its name: it may not be a node yet."""
+    step: str
+
+
 class NodeAdded(Event, frozen=True, kw_only=True):
     """A node came into the fleet."""
 

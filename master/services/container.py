@@ -113,7 +113,7 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
         clock=clock,
         ledger=ledger,
         permissions=permissions,
-        auditor=Auditor(ledger, ledger.chain, clock, permissions),
+        auditor=Auditor(ledger, ledger.chain, clock, permissions, EventBus()),
         ledger_admin=LedgerAdmin(settings, ledger, master_secret_of(settings.identity), clock, head=head),
         rotation=SecretRotation(settings, ledger, clock),
     )
@@ -220,7 +220,7 @@ def build_services(
         lifecycle=Lifecycle(),
         directory=directory,
         permissions=permissions,
-        auditor=Auditor(ledger, ledger.chain, clock, permissions),
+        auditor=Auditor(ledger, ledger.chain, clock, permissions, bus),
         supervisor=supervisor,
         alerts=alerts,
         fleet=fleet,

@@ -40,6 +40,8 @@ class StderrLines:
         self._logs = logs
         self._supervisor = supervisor
         self._wanted = asyncio.Event()
+        self.begun, self.ended = asyncio.Event(), asyncio.Event()
+        """Whether it reads at present, or has ceased to."""
         bus.on_demand(StderrLine, self._on_demand)
 
     def _on_demand(self, wanted: bool) -> None:
@@ -54,12 +56,16 @@ class StderrLines:
             await self._wanted.wait()
             # What was written before anybody listened is not news.
             readings = await asyncio.to_thread(self._begin, self._paths())
+            self.ended.clear()
+            self.begun.set()
             while self._wanted.is_set():
                 await asyncio.sleep(READ_EVERY_S)
                 for node_id, line, skipped in await asyncio.to_thread(_read_all, readings, self._paths()):
                     self._bus.publish(
                         StderrLine(at=self._clock.now(), node_id=node_id, line=line, skipped_bytes=skipped)
                     )
+            self.begun.clear()
+            self.ended.set()
 
     def _paths(self) -> dict[str, Path]:
         return {view.node_id: self._logs.paths(view.name)[1] for view in self._supervisor.snapshot()}

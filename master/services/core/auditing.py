@@ -10,7 +10,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from master.bus import EventBus
 from master.errors import FleetError
+from master.events import ActionAudited
 from master.ledger.database import Ledger
 from master.ledger.rows.audit import AuditChain
 from master.ledger.rows.records import Outcome
@@ -77,9 +79,14 @@ class Auditor:
         Where rows go, the HMAC chain they hang in, and what time it is.
     permissions
         Who may do what.
+    bus
+        Hears of each row.
     """
 
-    def __init__(self, ledger: Ledger, chain: AuditChain, clock: Clock, permissions: Permissions) -> None:
+    def __init__(
+        self, ledger: Ledger, chain: AuditChain, clock: Clock, permissions: Permissions, bus: EventBus
+    ) -> None:
+        self._bus = bus
         self._ledger = ledger
         self._chain = chain
         self._clock = clock
@@ -114,7 +121,9 @@ class Auditor:
             await self._write(entry, Outcome.FAILED, type(error).__name__)
             raise
         else:
-            if not entry.written:
+            if entry.written:
+                self._announce(entry, Outcome.DONE, entry.detail)
+            else:
                 await self._write(entry, Outcome.DONE, entry.detail)
 
     def _entry(self, actor: Actor, action: str, node_id: str | None = None) -> AuditEntry:
@@ -122,3 +131,16 @@ class Auditor:
 
     async def _write(self, entry: AuditEntry, outcome: Outcome, detail: str) -> None:
         await self._ledger.write_durable(entry.row(outcome, detail, self._clock.now()))
+        self._announce(entry, outcome, detail)
+
+    def _announce(self, entry: AuditEntry, outcome: Outcome, detail: str) -> None:
+        self._bus.publish(
+            ActionAudited(
+                at=self._clock.now(),
+                actor=entry.actor.label,
+                action=entry.action,
+                outcome=outcome.value,
+                node_id=entry.node_id,
+                detail=detail,
+            )
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from master.events import (
+    ActionAudited,
     AlertRaised,
     ErrorReported,
     Event,
@@ -17,6 +18,7 @@ from master.events import (
     NodeFlagged,
     NodeSaidGoodbye,
     NodeVerified,
+    OnboardingStep,
     StderrLine,
     SupervisionFailed,
 )
@@ -24,6 +26,8 @@ from master.services.core.directory import NodeDirectory
 from master.services.core.views import FleetEvent
 
 _DETAILS: dict[type[Event], Callable[..., str]] = {
+    ActionAudited: lambda event: f"{event.action} by {event.actor}: {event.outcome}",
+    OnboardingStep: lambda event: event.step,
     NodeVerified: lambda event: f"by {event.transport}",
     NodeSaidGoodbye: lambda event: event.reason,
     MessageRefused: lambda event: event.reason,
@@ -49,7 +53,11 @@ def fleet_event(event: Event, directory: NodeDirectory) -> FleetEvent:
     return FleetEvent(
         at=event.at.timestamp(),
         kind=event.how if isinstance(event, NodeAdded) else event.kind,
-        node=event.node if isinstance(event, AlertRaised) else directory.name_of(node_id) if node_id else "",
+        node=event.node
+        if isinstance(event, AlertRaised | OnboardingStep)
+        else directory.name_of(node_id)
+        if node_id
+        else "",
         detail=getattr(event, "detail", "") if detail is None else detail(event),
         pid=getattr(event, "pid", None),
     )

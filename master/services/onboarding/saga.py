@@ -21,7 +21,7 @@ from handshake.manifest import MANIFEST_NAME, ManifestError, NodeManifest, read_
 from handshake.redaction import Secret
 from master.bus import EventBus
 from master.configuration.settings import IdentitySettings
-from master.events import NodeAdded
+from master.events import NodeAdded, OnboardingStep
 from master.ledger.database import Ledger
 from master.ledger.errors import Conflict, LedgerUnavailable
 from master.ledger.identifiers import new_ulid
@@ -126,7 +126,7 @@ class Onboarding:
         NameRefused, TokenRefused, DiscordUnavailable, TemplateBroken, FilesFailed, LedgerError
             And nothing of the node is left.
         """
-        tell = progress or (lambda _step: None)
+        tell = self._telling(request.name, progress)
         began = time.monotonic()
         entry.detail = f"{check_name(request.name)} from {request.source or 'the template'}"
         source, entry_file, version, origin = self._source_of(request)
@@ -164,7 +164,7 @@ class Onboarding:
         ------
         NameRefused, TokenRefused, DiscordUnavailable, FolderRefused, LedgerError
         """
-        tell = progress or (lambda _step: None)
+        tell = self._telling(request.name, progress)
         began = time.monotonic()
         entry.detail = f"{check_name(request.name)} in {request.folder}"
         folder = folder_below(self._identity.bots_base_path, request.folder)
@@ -189,6 +189,16 @@ class Onboarding:
             await self._undo(reserved, error, remove=folder / MANIFEST_NAME)
             raise
         return await self._begin(active, reserved, bot, began, "registered", request.start, tell)
+
+    def _telling(self, name: str, progress: Progress | None) -> Progress:
+        """Return what tells a step to whoever asked for it, and to the bus."""
+
+        def tell(step: str) -> None:
+            self._bus.publish(OnboardingStep(at=self._clock.now(), node=name, step=step))
+            if progress is not None:
+                progress(step)
+
+        return tell
 
     @property
     def held(self) -> bool:
