@@ -36,7 +36,7 @@ from master.ledger.rows.inspection import find_faults
 from master.ledger.rows.records import ErrorEvent
 from master.ledger.rows.records import Outcome as ActionOutcome
 from master.ledger.schema.migrations import migrate
-from master.ledger.writer.entries import Audited, ErrorSeen
+from master.ledger.writer.entries import Audited, ErrorReported
 
 CHAIN = AuditChain(b"crash" * 8)
 WRITERS = 8
@@ -92,7 +92,7 @@ async def _work(folder: Path, first: int, told: int) -> None:
             seen = ErrorEvent(
                 id=f"E{number}", at=at, node_id=NODE, source="task", fingerprint="same", summary="the same error"
             )
-            await ledger.write_durable(action, ErrorSeen(event=seen))
+            await ledger.write_durable(action, ErrorReported(event=seen))
             os.write(told, f"{number}\n".encode())
             number += WRITERS
 
@@ -187,7 +187,7 @@ def crash(folder: Path, times: int, *, seed: int) -> Losses:
 
 async def _open_and_close(folder: Path) -> None:
     ledger = await Ledger.open(settings_of(folder), chain=CHAIN, spool_dir=folder / "spool")
-    await ledger.wait_here()
+    await ledger.wait_available()
     await ledger.close()
 
 

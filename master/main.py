@@ -183,7 +183,7 @@ async def _run_with(settings: Settings, ledger: Ledger) -> bool:
 async def _recover_when_back(services: Services) -> None:
     """Clean up what an earlier master left half-made, once the ledger tells what that is."""
     while services.onboarding.held:
-        await services.ledger.wait_here()
+        await services.ledger.wait_available()
         try:
             await services.onboarding.recover()
         except LedgerError as error:
@@ -205,7 +205,7 @@ def _listen_to_ledger(services: Services) -> None:
     def back() -> None:
         services.announcer.alert(AlertLevel.SUCCESS, "The database is back", key="ledger:back")
 
-    services.ledger.on_away, services.ledger.on_return = away, back
+    services.ledger.on_away, services.ledger.on_back = away, back
     if services.ledger.away is not None:
         away(services.ledger.away)
 

@@ -223,14 +223,14 @@ def ledger_migrate(
             confirm(f"Go to revision {to}? What later revisions added is lost.", yes=yes)
         settings = settings_of(home)
         with alone(settings):
-            from master.ledger.schema.migrations import HEAD_REVISION, check_revision, move_to
+            from master.ledger.schema.migrations import HEAD_REVISION, check_revision, migrate_to
 
             back = to not in ("", HEAD_REVISION)
             if back:
                 check_revision(to)
                 # Opening the ledger afterwards would bring it up to date again.
                 _note(settings, "migrate", f"to {to}")
-            kept = move_to(settings.database, to or None)
+            kept = migrate_to(settings.database, to or None)
             if kept and not back:
                 _note(settings, "migrate", f"to {HEAD_REVISION}")
         console.print("the schema is at " + (to or "the newest revision") + (f"; a copy is {kept}" if kept else ""))

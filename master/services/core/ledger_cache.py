@@ -81,7 +81,7 @@ class LedgerCache:
         self._chain = chain
         loop = asyncio.get_running_loop()
         directory.changed = self._changed.set
-        chain.moved = lambda: _call(loop, self._changed.set)
+        chain.on_head_change = lambda: _call(loop, self._changed.set)
 
     def token_of(self, node_id: str) -> bytes | None:
         """Return a node's sealed token."""

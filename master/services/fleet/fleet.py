@@ -19,7 +19,7 @@ from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError, LedgerUnavailable
 from master.ledger.rows import nodes, pulse_snapshots, tokens
 from master.ledger.rows.records import DesiredState, Node, ReadinessKind
-from master.ledger.writer.entries import Entry, FlagTakenOff, Wanted
+from master.ledger.writer.entries import DesiredStateSet, Entry, FlagCleared
 from master.services.core.actors import Actor
 from master.services.core.auditing import Auditor
 from master.services.core.directory import NodeDirectory
@@ -122,12 +122,12 @@ class Fleet:
                 f"the ledger is away, and nothing is remembered of its nodes: {away.why}", hint=away.hint
             )
         else:
-            self._take_in(await self._ledger.waiting())
+            self._take_in(await self._ledger.pending_entries())
 
     def _take_in(self, waiting: Sequence[Entry]) -> None:
         """Bring what is remembered up to what was written last, and waits for the ledger."""
         for entry in waiting:
-            if isinstance(entry, Wanted):
+            if isinstance(entry, DesiredStateSet):
                 self._directory.update(entry.node_id, partial(replace, desired_state=entry.desired))
 
     async def open(self) -> None:
@@ -264,7 +264,7 @@ class Fleet:
             node = self._directory.find(name)
             entry.node_id, entry.detail = node.id, f"{node.name}: {node.flag_reason}"
             now = self._clock.now()
-            await self._ledger.write_durable(FlagTakenOff(node_id=node.id, at=now))
+            await self._ledger.write_durable(FlagCleared(node_id=node.id, at=now))
             self._directory.update(
                 node.id, lambda known: replace(known, flagged_at=None, flag_reason="", updated_at=now)
             )
@@ -284,7 +284,7 @@ class Fleet:
         if node.desired_state is desired:
             return
         now = self._clock.now()
-        await self._ledger.write_durable(Wanted(node_id=node.id, desired=desired, at=now))
+        await self._ledger.write_durable(DesiredStateSet(node_id=node.id, desired=desired, at=now))
         self._directory.update(node.id, lambda known: replace(known, desired_state=desired, updated_at=now))
 
     async def roll(self, actor: Actor, chosen: Sequence[Node], *, width: int) -> AsyncIterator[ActionResult]:

@@ -6,7 +6,7 @@ from handshake.messages import ErrorReport
 from master.ledger.database import Ledger
 from master.ledger.identifiers import new_ulid
 from master.ledger.rows.records import ErrorEvent, Node
-from master.ledger.writer.entries import ErrorSeen
+from master.ledger.writer.entries import ErrorReported
 from master.services.core.alerts import AlertLevel, Announcer
 from master.supervision.clock import Clock
 
@@ -33,7 +33,7 @@ class ErrorReports:
             detail=report.traceback,
             count=report.count,
         )
-        self._ledger.write_soon(ErrorSeen(event=event))
+        self._ledger.write_soon(ErrorReported(event=event))
         self._announcer.event("error", node=node.name, detail=event.summary[:200])
         tail = report.traceback[-_SHOWN_TRACEBACK_CHARACTERS:].replace("```", "'''")
         self._announcer.alert(

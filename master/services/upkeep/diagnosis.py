@@ -225,12 +225,12 @@ def _merging(settings: Settings) -> Finding:
 def _driver(settings: Settings) -> list[Finding]:
     """Say which ODBC driver reaches SQL Server; nothing for a ledger on SQLite."""
     from master.ledger.engine import parse_url
-    from master.ledger.odbc import check_driver, driver_here
+    from master.ledger.odbc import check_driver, installed_driver
 
     if not settings.database.url.reveal().startswith("mssql"):
         return []
     named = _driver_named(parse_url(settings.database).query)
-    return [_try("odbc driver", lambda: check_driver(named) if named else driver_here().name)]
+    return [_try("odbc driver", lambda: check_driver(named) if named else installed_driver().name)]
 
 
 def _driver_named(query: Mapping[str, object]) -> str:
