@@ -31,7 +31,7 @@ from master.services.trust.verification import Verification
 from master.services.upkeep.ledger_admin import LedgerAdmin
 from master.services.upkeep.retention import Retention
 from master.supervision.clock import Clock
-from master.supervision.limits import Cgroups, OomWitness
+from master.supervision.limits import Cgroups, OomDetector
 from master.supervision.logs import NodeLogs
 from master.supervision.merging import PageMerging
 from master.supervision.run_records import RunRecords
@@ -103,7 +103,7 @@ def build_services(
     def on_event(event: ProcessEvent) -> None:
         journal(event)
         if event.kind is ProcessEventKind.READY:
-            merging.ask()
+            merging.request()
 
     supervisor = Supervisor(
         spawner=spawner,
@@ -112,9 +112,9 @@ def build_services(
         records=RunRecords(settings.runs_dir),
         clock=clock,
         on_event=on_event,
-        oom=OomWitness(cgroups),
+        oom=OomDetector(cgroups),
     )
-    merging.on_merged = supervisor.read_details_anew
+    merging.on_merged = supervisor.request_details
     verification = Verification(
         secret=secret,
         ledger=ledger,

@@ -1,4 +1,4 @@
-"""A supervisor over real processes: tiny scripts that behave in one way each."""
+"""A supervisor over real processes: small scripts with one behaviour each."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ EXITS = "import sys; sys.stderr.write('Traceback\\nValueError: the last words\\n
 
 @dataclass
 class JumpingClock(SystemClock):
-    """The real clock, whose wall somebody turns."""
+    """The system clock, whose wall time can be moved."""
 
     wall_ahead_s: float = 0.0
 
@@ -63,19 +63,19 @@ class Rig:
     events: list[ProcessEvent] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
-    breaks_once: bool = False
-    """The next event meets a listener that has a mistake in it."""
+    fail_next_event: bool = False
+    """The listener raises at the next event."""
     clock: JumpingClock = field(default_factory=JumpingClock)
     specs: dict[str, NodeSpec] = field(default_factory=dict)
-    quick: set[str] = field(default_factory=set)
-    """Nodes whose word that they are ready comes as soon as they run."""
+    auto_verify: set[str] = field(default_factory=set)
+    """Nodes that are verified as soon as they run."""
 
     def note(self, event: ProcessEvent) -> None:
-        if self.breaks_once:
-            self.breaks_once = False
-            raise ZeroDivisionError("as it must")
+        if self.fail_next_event:
+            self.fail_next_event = False
+            raise ZeroDivisionError("raised on purpose")
         self.events.append(event)
-        if event.kind is ProcessEventKind.SPAWNED and event.node_id in self.quick:
+        if event.kind is ProcessEventKind.SPAWNED and event.node_id in self.auto_verify:
             asyncio.get_running_loop().call_soon(self.verify, event.node_id)
         self.changed.set()
         self.changed = asyncio.Event()

@@ -39,7 +39,7 @@ from master.services.fleet.pulse_snapshots import EVERY_S as SNAPSHOTS_EVERY_S
 from master.supervision.clock import Clock
 from master.supervision.history import Ring
 from master.supervision.logs import NodeLogs
-from master.supervision.probe import find_marked, map_processes
+from master.supervision.probe import find_by_variable, map_processes
 from master.supervision.states import NodeState
 from master.supervision.supervisor import NodeView, Supervisor
 
@@ -153,7 +153,7 @@ class Fleet:
         """Find bots that wait for no boot document, and began in the moment in which a master died."""
         if not left:
             return
-        running = await asyncio.to_thread(find_marked, NODE_ID_VARIABLE)
+        running = await asyncio.to_thread(find_by_variable, NODE_ID_VARIABLE)
         for node in left:
             if node.id in running:
                 self._supervisor.adopt(node.id, *running[node.id])

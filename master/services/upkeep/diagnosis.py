@@ -210,7 +210,7 @@ def _merging(settings: Settings) -> Finding:
     saved = f"saves {(merging.saved_bytes() or 0) / 2**20:.0f} MB"
     if (KSM / "run").read_text().strip() == "1" and not settings.merging_path.exists():
         return Finding(what, "ok", f"on all the time, {saved}")
-    if merging.may_drive:
+    if merging.can_control:
         return Finding(what, "ok", f"the master turns it on when nodes have started, {saved}")
     user = pwd.getpwuid(os.geteuid()).pw_name
     return Finding(
