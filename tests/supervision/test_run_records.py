@@ -1,4 +1,4 @@
-"""Which process is which node's, on disk."""
+"""Run records on disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from master.supervision.run_records import RunRecord, RunRecords
 
 
-def test_the_last_process_is_found_and_nobody_else_may_look(tmp_path: Path) -> None:
+def test_the_last_process_is_read_back_and_the_files_are_private(tmp_path: Path) -> None:
     records = RunRecords(tmp_path / "runs")
     assert records.read("01NODE") is None
     records.note("01NODE", 4_194_304, 123_456.78)
