@@ -288,7 +288,7 @@ class NodeLink:
             log.warning("error report not sent", extra={"why": str(error)})
 
     async def say_goodbye(self, reason: str) -> None:
-        """Tell the master that the node stops on purpose; gives up after two seconds."""
+        """Tell the master that the node stops on purpose; stops trying after two seconds."""
         body: Body = ShutdownNotice(reason=reason[:400])
         try:
             await asyncio.wait_for(self._send(self._signer.sign(body)), GOODBYE_TIMEOUT_S)

@@ -74,7 +74,7 @@ class LicenceCodes:
         if not hmac.compare_digest(mac, self._mac(body)) or body[0] != _VERSION:
             raise InvalidLicenceCode(
                 "the licence code was not issued here",
-                hint="type it again as it was shown; every character counts",
+                hint="type it again exactly as it was shown",
             )
         hours = int.from_bytes(body[10:13], "big")
         expires_at = datetime.fromtimestamp(hours * 3600, UTC) if hours else None

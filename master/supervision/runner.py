@@ -340,7 +340,7 @@ class Runner:
     def _begin(self, detail: str) -> None:
         process = self.process
         if process is None:
-            raise RuntimeError("a node begins with a process")
+            raise RuntimeError("there is no process")
         process.on_stopped = self._on_stopped
         self.spawns += 1
         self.spawned_at = self._clock.monotonic()
@@ -428,7 +428,9 @@ class Runner:
             await asyncio.to_thread(self.spec.expect_successor, self._wanted)
         except OSError as error:
             # Its successor cannot RESUME, nothing worse.
-            log.warning("node not told of its successor", extra={"node": self.spec.name, "why": error.strerror})
+            log.warning(
+                "a node could not be told about its successor", extra={"node": self.spec.name, "why": error.strerror}
+            )
         process.send_signal(signal.SIGTERM)
         # A stopped process would not see SIGTERM before it continues.
         process.send_signal(signal.SIGCONT)

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 SWEEP_WATCHED_S, SWEEP_UNWATCHED_S = 1.0, MAX_SAMPLE_INTERVAL_S
 WATCHED_FOR_S = 15.0
-"""Readings come every second for this long after somebody looked."""
+"""Usage is sampled every second for this long after a request for it."""
 DETAILS_EVERY_S = 60.0
 """One node's details are read this often; they cost half a millisecond. Those of new processes come first."""
 DETAILS_AT_ONCE = 8
@@ -152,7 +152,7 @@ class Supervisor:
             try:
                 await runner.run()
             except Exception:
-                log.exception("supervision of a node failed, and goes on", extra={"node": runner.spec.name})
+                log.exception("supervision of a node failed, and is restarted", extra={"node": runner.spec.name})
                 runner.process = None
                 await asyncio.sleep(1.0)
                 # Its process may still run: adopt it, and never start a second one.
@@ -280,7 +280,7 @@ class Supervisor:
         return None if process is None else process.pid
 
     def watch_closely(self) -> None:
-        """Sample usage every second for a while: somebody is watching."""
+        """Sample usage every second for a while, because it is being watched."""
         self._looked_at = time.monotonic()
 
     def snapshot(self) -> list[NodeView]:

@@ -129,7 +129,9 @@ def check_revision(revision: str) -> None:
     script = ScriptDirectory.from_config(alembic_config(make_url("sqlite://")))
     known = [found.revision for found in script.walk_revisions()]
     if revision not in known:
-        raise LedgerError(f"there is no revision {revision[:40]!r}", hint=f"known are: {', '.join(sorted(known))}")
+        raise LedgerError(
+            f"there is no revision {revision[:40]!r}", hint=f"known revisions: {', '.join(sorted(known))}"
+        )
 
 
 def copy_before_migration(url: URL, revision: str) -> str:
