@@ -62,7 +62,7 @@ class PageMerging:
         self._marker = marker
         self._enabled = enabled
         self._ksm = ksm
-        self._settle_s, self._look_s, self._scans = settle_s, poll_s, scans
+        self._settle_s, self._poll_s, self._scans = settle_s, poll_s, scans
         self._requested = asyncio.Event()
         self._requested_at = self._passed_at = float("-inf")
         self.on_merged: Callable[[], None] = _ignore
@@ -132,7 +132,7 @@ class PageMerging:
             async with asyncio.timeout(PASS_TIMEOUT_S):
                 # The kernel only has a counter, no event.
                 while self._read("full_scans") < scanned + self._scans:  # noqa: ASYNC110
-                    await asyncio.sleep(self._look_s)
+                    await asyncio.sleep(self._poll_s)
         except TimeoutError:
             log.debug("the pass timed out; merged pages stay merged")
         finally:
