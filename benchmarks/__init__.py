@@ -1,1 +1,1 @@
-"""Comparisons that anyone can run: ``python -m benchmarks.NAME [--json]``."""
+"""Benchmarks against peers: ``python -m benchmarks.NAME [--json]``."""

@@ -1,4 +1,4 @@
-"""The program that runs under every contender, up to the point before login, and ways to run it under ours."""
+"""The bot that every contender runs, up to the point before login, and our supervisor for it."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ WAIT_S = 120.0
 
 
 class Record:
-    """What the incarnations of all bots noted: name, pid, and the moment of being ready."""
+    """A file to which each start of a bot appends name, pid and ready time."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "record"
         self.path.touch()
 
     def lines(self) -> list[tuple[str, int, float]]:
-        """Return all notes so far."""
+        """Return all lines so far."""
         found = [line.split() for line in self.path.read_text().splitlines()]
         return [(name, int(pid), float(at)) for name, pid, at in (parts for parts in found if len(parts) == 3)]
 
     def wait(self, count: int) -> list[tuple[str, int, float]]:
-        """Wait for that many notes."""
+        """Wait for that many lines."""
         deadline = time.monotonic() + WAIT_S
         while len(found := self.lines()) < count:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"only {len(found)} of {count} incarnations became ready")
+                raise TimeoutError(f"only {len(found)} of {count} starts became ready")
             time.sleep(0.0005)
         return found
 
 
 def make_programs(folder: Path, count: int, source: str = IDLE_BOT) -> tuple[list[Program], Record]:
-    """Make folders with that bot."""
+    """Create folders with that bot."""
     record = Record(folder)
     programs = []
     for number in range(count):
@@ -76,7 +76,7 @@ def make_programs(folder: Path, count: int, source: str = IDLE_BOT) -> tuple[lis
 async def our_supervisor(folder: Path, programs: list[Program], spawner: Spawner) -> AsyncIterator[Supervisor]:
     """Run our supervisor over ``programs``, none of them started.
 
-    The handshake's part, which the program does not speak, is said for it as soon as it runs.
+    The bot does not speak the protocol, so it is marked as verified as soon as it runs.
     """
     logs = NodeLogs(folder / "logs", max_bytes=10**6, files=2)
 

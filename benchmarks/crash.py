@@ -1,8 +1,8 @@
-"""kill -9 at random moments of a ledger under load: no acknowledged write lost, none twice, the audit chain intact.
+"""kill -9 at random moments under load: no acknowledged write is lost or applied twice, the audit chain stays intact.
 
-Each round forks a writer on the same ledger and spool, reads what it acknowledges, and kills it a random moment later.
-In every third round the database is away for a while: what is acknowledged then is in the spool, which a later round
-applies. There is no peer: what is counted are losses.
+Each round forks a writer on the same ledger and spool, reads its acknowledgements, and kills it after a random delay.
+In every third round the database is locked for a while: writes acknowledged then are in the spool, which a later round
+applies. There is no peer: the result is the number of losses.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from master.ledger.rows.inspection import find_faults
 from master.ledger.rows.records import ErrorEvent
 from master.ledger.rows.records import Outcome as ActionOutcome
 from master.ledger.schema.migrations import migrate
-from master.ledger.writer.entries import Audited, ErrorSeen
+from master.ledger.writer.entries import Audited, ErrorCounted
 
 CHAIN = AuditChain(b"crash" * 8)
 WRITERS = 8
@@ -49,7 +49,7 @@ BEGIN_TIMEOUT_S = 30.0
 
 @dataclass(slots=True)
 class Losses:
-    """What the rounds found."""
+    """The results of all rounds."""
 
     rounds: int = 0
     acknowledged: int = 0
@@ -57,17 +57,17 @@ class Losses:
     lost: int = 0
     duplicated: int = 0
     miscounted: int = 0
-    """By how much the counter of errors, which no key protects from being applied twice, is off."""
+    """The deviation of the error counter, whose increments are not idempotent by themselves."""
     faults: list[str] = field(default_factory=list)
 
 
 def settings_of(folder: Path) -> DatabaseSettings:
-    """Return the ledger of a folder; it is impatient, so that a locked file is soon taken for one that is away."""
+    """Return the ledger of a folder; the time-out is short, so that a locked file soon counts as an outage."""
     return DatabaseSettings(url=Secret(f"sqlite:///{folder / 'ledger.db'}"), statement_timeout_s=0.01)
 
 
 def prepare(folder: Path) -> None:
-    """Make a ledger with one node."""
+    """Create a ledger with one node."""
     migrate(make_url(f"sqlite:///{folder / 'ledger.db'}"))
     with sqlite3.connect(folder / "ledger.db") as ledger:
         ledger.execute(
@@ -78,8 +78,8 @@ def prepare(folder: Path) -> None:
         )
 
 
-async def _work(folder: Path, first: int, told: int) -> None:
-    """Write as fast as it goes; tells each number once it is acknowledged."""
+async def _work(folder: Path, first: int, ack_fd: int) -> None:
+    """Write as fast as possible; sends each number to ``ack_fd`` once it is acknowledged."""
     ledger = await Ledger.open(settings_of(folder), chain=CHAIN, spool_dir=folder / "spool")
 
     async def write(number: int) -> None:
@@ -92,11 +92,11 @@ async def _work(folder: Path, first: int, told: int) -> None:
             seen = ErrorEvent(
                 id=f"E{number}", at=at, node_id=NODE, source="task", fingerprint="same", summary="the same error"
             )
-            await ledger.write_durable(action, ErrorSeen(event=seen))
-            os.write(told, f"{number}\n".encode())
+            await ledger.write_durable(action, ErrorCounted(event=seen))
+            os.write(ack_fd, f"{number}\n".encode())
             number += WRITERS
 
-    os.write(told, b"0\n")
+    os.write(ack_fd, b"0\n")
     await asyncio.gather(*(write(first + offset) for offset in range(WRITERS)))
 
 
@@ -118,12 +118,12 @@ def _fork(folder: Path, first: int) -> tuple[int, int]:
 
 
 def _read_some(descriptor: int, timeout_s: float) -> bytes:
-    """Read what comes first; nothing when the writer ends or the time is over."""
+    """Read the first output; empty when the writer ends or after the time-out."""
     return os.read(descriptor, 65536) if select.select([descriptor], [], [], timeout_s)[0] else b""
 
 
 def _read(descriptor: int, until: float) -> tuple[bytes, bool]:
-    """Read until a moment; False when the writer ended by itself before."""
+    """Read until a deadline; False when the writer ended by itself before it."""
     content = b""
     while (left := until - time.monotonic()) > 0:
         if select.select([descriptor], [], [], left)[0]:
@@ -135,7 +135,7 @@ def _read(descriptor: int, until: float) -> tuple[bytes, bool]:
 
 
 @contextmanager
-def _away(folder: Path, wanted: bool) -> Iterator[None]:
+def _locked(folder: Path, wanted: bool) -> Iterator[None]:
     other = sqlite3.connect(folder / "ledger.db", isolation_level=None, timeout=10)
     if wanted:
         other.execute("BEGIN IMMEDIATE")
@@ -146,16 +146,16 @@ def _away(folder: Path, wanted: bool) -> Iterator[None]:
 
 
 def _round(folder: Path, first: int, rng: random.Random, *, away: bool) -> list[int]:
-    """Run one writer to its death; returns what it acknowledged."""
+    """Run one writer until it is killed; returns the numbers it acknowledged."""
     pid, reading = _fork(folder, first)
     try:
-        # Now and then it is killed as it begins, which is when it applies what waits.
+        # Sometimes it is killed at its start, while it applies the spool.
         early = rng.random() < EARLY
         content = b"" if early else _read_some(reading, BEGIN_TIMEOUT_S)
         alive = early or bool(content)
-        with _away(folder, away):
+        with _locked(folder, away):
             if away and not early and alive:
-                # Until the writer has given the database up, and the spool acknowledges.
+                # Until the writer has detected the outage and spools.
                 content += _read_some(reading, SPOOLED_WITHIN_S)
             more, alive = _read(reading, time.monotonic() + rng.random() * LONGEST_S)
             if alive:
@@ -173,25 +173,25 @@ def _round(folder: Path, first: int, rng: random.Random, *, away: bool) -> list[
 
 
 def crash(folder: Path, times: int, *, seed: int) -> Losses:
-    """Kill writers ``times`` times, then look at what is there."""
-    rng, found = random.Random(seed), Losses(rounds=times)  # noqa: S311 - moments, not secrets
+    """Kill writers ``times`` times, then check the ledger."""
+    rng, found = random.Random(seed), Losses(rounds=times)  # noqa: S311 - delays, not secrets
     acknowledged: list[int] = []
     first = 1
     for number in range(times):
         acknowledged += _round(folder, first, rng, away=number % 3 == 2)
         first += 1_000_000
-    # The next master applies what still waits.
+    # The next master applies the rest of the spool.
     asyncio.run(_open_and_close(folder))
-    return _judge(folder, acknowledged, found)
+    return _count_losses(folder, acknowledged, found)
 
 
 async def _open_and_close(folder: Path) -> None:
     ledger = await Ledger.open(settings_of(folder), chain=CHAIN, spool_dir=folder / "spool")
-    await ledger.wait_here()
+    await ledger.wait_available()
     await ledger.close()
 
 
-def _judge(folder: Path, acknowledged: list[int], found: Losses) -> Losses:
+def _count_losses(folder: Path, acknowledged: list[int], found: Losses) -> Losses:
     engine = create_engine(f"sqlite:///{folder / 'ledger.db'}")
     with engine.connect() as connection:
         written = Counter(int(row[0]) for row in connection.exec_driver_sql("SELECT detail FROM audit_log").fetchall())
@@ -210,7 +210,7 @@ def _judge(folder: Path, acknowledged: list[int], found: Losses) -> Losses:
 
 
 def main() -> None:
-    """Crash, look, print."""
+    """Run the rounds and print the result."""
     options = parser(__doc__)
     options.add_argument("--times", type=int, default=1000)
     options.add_argument("--seed", type=int, default=int(time.time()))

@@ -1,7 +1,7 @@
-"""Bots that die at once: what the supervisor spends on them in a minute, and its memory over 2,000 restarts.
+"""Bots that exit at once: the supervisor's CPU for them in a minute, and its memory over 2,000 restarts.
 
-Ours slows down and quarantines, so its 2,000 restarts are the operator's, of healthy nodes through the control socket:
-the whole path of stop, spawn, verification and ledger. The peers' are crashes, with their give-up switched off.
+Ours backs off and quarantines, so its 2,000 restarts are requested by the operator, of healthy nodes through the
+control socket: the whole path of stop, spawn, verification and ledger. The peers' are crashes, without retry limits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from benchmarks.bots import DYING_BOT, make_programs
-from benchmarks.fleets import start_wanted
+from benchmarks.fleets import start_fleet
 from benchmarks.peers import PEERS, PeerMissing, Program, pm2, supervisord
 from benchmarks.reporting import MB, Outcome, parser, show
 from benchmarks.startup import cpu_of
@@ -26,7 +26,7 @@ from master.services.core.views import Registered
 
 BOTS = 10
 WARM_RESTARTS = 200
-"""Restarts before memory is read the first time: caches fill."""
+"""Restarts before the first memory reading, to fill caches."""
 
 
 async def ours(seconds: float, restarts: int) -> dict[str, Any]:
@@ -47,7 +47,7 @@ async def ours(seconds: float, restarts: int) -> dict[str, Any]:
         spent = cpu_of([master]) - used
         crashed = sum(node.restarts for node in (await stage.status()).nodes)
         await stage.act("stop", [f"dying-{number}" for number in range(BOTS)])
-        names = await start_wanted(stage, BOTS)
+        names = await start_fleet(stage, BOTS)
         before = 0
         for done in range(0, WARM_RESTARTS + restarts, BOTS):
             if done == WARM_RESTARTS:
@@ -69,7 +69,7 @@ def _row(cpu_s: float, crashes: int, before: int, after: int, restarts: int) -> 
 
 
 def theirs(name: str, seconds: float, restarts: int) -> dict[str, Any]:
-    """Measure a peer: a minute as it comes, then without its limits for the restarts."""
+    """Measure a peer: a minute with its defaults, then the restarts without its retry limit."""
     with tempfile.TemporaryDirectory(prefix="fleet-crashloop-") as folder:
         programs, record = make_programs(Path(folder), BOTS, DYING_BOT)
         with PEERS[name](Path(folder), programs) as peer:
@@ -83,7 +83,7 @@ def theirs(name: str, seconds: float, restarts: int) -> dict[str, Any]:
             peer.start()
             record.wait(WARM_RESTARTS)
             before = peer.daemon.memory_info().rss
-            # Each wait has its own bound; the peers take minutes for as many.
+            # Waits in steps, each with its own time-out: the peers take minutes for all restarts.
             for count in range(WARM_RESTARTS, WARM_RESTARTS + restarts + 1, BOTS):
                 record.wait(count)
             return _row(spent, crashed, before, peer.daemon.memory_info().rss, restarts)

@@ -1,4 +1,4 @@
-"""Real fleets on the demo's stage, and their folders handed to a peer."""
+"""Real fleets on the demo's stage, and their folders as programs for a peer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from benchmarks.peers import Program
 from master.demonstration.stage import Stage
 
 
-async def start_wanted(stage: Stage, count: int, *, at_once: int = 8) -> list[str]:
-    """Register that many nodes of the template, and wait until each is ready; returns their names."""
+async def start_fleet(stage: Stage, count: int, *, at_once: int = 8) -> list[str]:
+    """Register ``count`` nodes of the template, and wait until each is ready; returns their names."""
     names = [f"node-{number}" for number in range(count)]
     async with stage.listen() as tap:
         for start in range(0, count, at_once):
@@ -23,7 +23,7 @@ async def start_wanted(stage: Stage, count: int, *, at_once: int = 8) -> list[st
 
 
 def as_programs(stage: Stage, names: list[str]) -> list[Program]:
-    """Return the nodes' folders as programs for a peer: each with its token in a .env, as for a start by hand."""
+    """Return the nodes' folders as programs for a peer, each with its token in a .env."""
     programs = []
     for name in names:
         folder = stage.home / "bots" / name

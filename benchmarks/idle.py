@@ -1,8 +1,8 @@
 """A quiet fleet: CPU of master and zygote while 25 nodes pulse and are sampled; beside idle peers.
 
-Two minutes each, from ten seconds after all its bots are up: in its first PM2 is still busy with itself. Ours does more
-than the peers in all of that time: each node says every nine seconds, signed, that it lives, its use of CPU and memory
-is read, and the master is on Discord.
+Two minutes each, from ten seconds after all its bots are up: PM2 is still busy in its first minute. Ours does more than
+the peers all the time: each node sends a signed pulse every nine seconds, its CPU and memory are sampled, and the
+master is connected to Discord.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from typing import Any
 import psutil
 
 from benchmarks.bots import make_programs
-from benchmarks.fleets import start_wanted, zygote_of
+from benchmarks.fleets import start_fleet, zygote_of
 from benchmarks.peers import PEERS, PeerMissing
 from benchmarks.reporting import MB, Outcome, parser, show
 from master.demonstration.stage import Stage
 
 SETTLE_S = 10.0
-"""What a start leaves to do is not idling."""
+"""Delay after the start, whose remaining work is not idling."""
 MINUTES = ("first", "second")
 
 
 def used_s(processes: list[psutil.Process]) -> float:
-    """Return the CPU-seconds of processes by the scheduler's count in nanoseconds: ticks are too coarse."""
+    """Return the CPU-seconds of processes from the scheduler's nanosecond counters; ticks are too coarse."""
     tasks = (task for process in processes for task in Path(f"/proc/{process.pid}/task").iterdir())
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
 async def _idle(processes: list[psutil.Process], seconds: float) -> dict[str, Any]:
-    """Measure processes whose bots are up by now."""
+    """Measure processes whose bots are up."""
     await asyncio.sleep(SETTLE_S)
     row: dict[str, Any] = {}
     for minute in MINUTES:
@@ -45,7 +45,7 @@ async def _idle(processes: list[psutil.Process], seconds: float) -> dict[str, An
 
 
 async def measure(count: int, seconds: float) -> Outcome:
-    """Let everybody idle at the same time, each from when its own bots are up."""
+    """Measure all contenders at the same time, each from when its own bots are up."""
     outcome = Outcome(f"{count} idle bots, twice {seconds:g} s")
     idling: dict[str, asyncio.Task[dict[str, Any]]] = {}
     with ExitStack() as stack:
@@ -61,7 +61,7 @@ async def measure(count: int, seconds: float) -> Outcome:
                 outcome.rows[name] = {"missing": str(error)}
         async with Stage(pulse_s=9.0) as stage:
             await stage.start_master()
-            await start_wanted(stage, count)
+            await start_fleet(stage, count)
             master = psutil.Process((await stage.status()).master.pid)
             idling["fleetmaster, master"] = asyncio.create_task(_idle([master], seconds))
             idling["fleetmaster, zygote"] = asyncio.create_task(_idle([zygote_of(master)], seconds))

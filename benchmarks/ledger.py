@@ -1,8 +1,8 @@
-"""The ledger: pulses end to end, grouped writes beside a commit each, and a table of five million events.
+"""The ledger: pulses end to end, group commits against single commits, and a table of five million events.
 
-Pulses go through all that a master does with them: decode, signature, replay guard, licence state, supervision, with
-the ledger open as always. The peer of a pulse is PyJWT's decoder alone; the peer of grouped writes is a commit for
-each row with the same durability. Queries are those that commands issue, on a ledger with years of events in it.
+Pulses go through all of a master's processing: decoding, signature, replay guard, licence state, supervision, with the
+ledger open. The peer of a pulse is PyJWT's decoder alone; the peer of group commits is a commit for each row with the
+same durability. Queries are those of the commands, on a ledger with a year of events.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ PULSES_BOUND, GROUPED_BOUND, QUERY_BOUND_MS, MEMORY_BOUND_MB = 20_000, 5.0, 50.0
 
 
 @dataclass(frozen=True, slots=True)
-class House:
-    """A master's services on a ledger with nodes, each of which a process stands for."""
+class RunningMaster:
+    """A master's services on a ledger with nodes, each with a placeholder process."""
 
     settings: Settings
     services: Services
@@ -97,8 +97,8 @@ def settings_in(folder: Path) -> Settings:
 
 
 @asynccontextmanager
-async def house_of(folder: Path, count: int) -> AsyncIterator[House]:
-    """Open a master's services with ``count`` nodes that run and are verified."""
+async def running_master(folder: Path, count: int) -> AsyncIterator[RunningMaster]:
+    """Start a master's services with ``count`` running nodes."""
     settings = settings_in(folder)
     chain = audit_chain_of(master_secret_of(settings.identity))
     bus = EventBus()
@@ -120,10 +120,10 @@ async def house_of(folder: Path, count: int) -> AsyncIterator[House]:
         for node in services.directory:
             home = folder / "bots" / node.folder
             home.mkdir(parents=True)
-            processes.append(subprocess.Popen(["sleep", "3600"], cwd=home))  # noqa: ASYNC220 - before it is measured
+            processes.append(subprocess.Popen(["sleep", "3600"], cwd=home))  # noqa: ASYNC220 - before the measurement
             if not services.supervisor.adopt(node.id, processes[-1].pid, _start_of(processes[-1].pid)):
-                raise SystemExit(f"{node.name} could not be taken over")
-        yield House(settings, services, codes)
+                raise SystemExit(f"{node.name} could not be adopted")
+        yield RunningMaster(settings, services, codes)
     finally:
         supervising.cancel()
         await asyncio.gather(supervising, return_exceptions=True)
@@ -134,7 +134,7 @@ async def house_of(folder: Path, count: int) -> AsyncIterator[House]:
 
 
 def _start_of(pid: int) -> float:
-    """Return when a process began, in seconds since boot (proc(5), field 22 of stat)."""
+    """Return a process's start time in seconds since boot (proc(5), field 22 of stat)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
@@ -155,16 +155,16 @@ def _add_nodes(connection: Connection, services: Services, count: int) -> dict[s
 
 
 async def pulses(folder: Path, outcome: Outcome) -> None:
-    """Measure signed pulses a second of one core's time, end to end, with the ledger in its normal mode."""
-    async with house_of(folder, NODES) as house:
-        services, secret = house.services, master_secret_of(house.settings.identity)
+    """Measure signed pulses per CPU-second, end to end, with the ledger in its normal mode."""
+    async with running_master(folder, NODES) as master:
+        services, secret = master.services, master_secret_of(master.settings.identity)
         signers = {node.id: Signer(secret.derive_node_key(node.id, 1), from_master=False, clock=time.time)
                    for node in services.directory}  # fmt: skip
         sources = {node.id: Source(transport="local", pid=services.supervisor.pid_of(node.id))
                    for node in services.directory}  # fmt: skip
         for node in services.directory:
             request = VerificationRequest(
-                licence=house.codes[node.id], version="1", pid=sources[node.id].pid or 0, pid_started_at=0.0,
+                licence=master.codes[node.id], version="1", pid=sources[node.id].pid or 0, pid_started_at=0.0,
                 bot_user_id=node.bot_user_id, started_at=time.time(),
             )  # fmt: skip
             await services.reception.receive(signers[node.id].sign(request), sources[node.id])
@@ -173,7 +173,7 @@ async def pulses(folder: Path, outcome: Outcome) -> None:
         pulse = Heartbeat(uptime_s=1234.5, latency_ms=41.2, guilds=12)
         texts = [(signer.sign(pulse), sources[node_id]) for _ in range(PULSES_EACH)
                  for node_id, signer in signers.items()]  # fmt: skip
-        # The first ones fill caches, as the first minute of a master does.
+        # The first pulses fill caches, as in the first minute of a master.
         await _take(services, texts[: NODES * 10])
         rss = psutil.Process().memory_info().rss
         rate = await _take(services, texts[NODES * 10 :])
@@ -215,9 +215,9 @@ def _event(number: int, node_id: str | None = None) -> HandshakeEvent:
 
 
 async def grouped(folder: Path, outcome: Outcome) -> None:
-    """Measure rows a second of wall time: posted as the master does, and with a commit for each."""
-    async with house_of(folder, 1) as house:
-        ledger = house.services.ledger
+    """Measure rows per second of wall time: with group commits, and with a commit for each row."""
+    async with running_master(folder, 1) as master:
+        ledger = master.services.ledger
         began = time.monotonic()
         for number in range(ROWS):
             ledger.write_soon(HandshakeOutcome(event=_event(number)))
@@ -237,7 +237,7 @@ async def grouped(folder: Path, outcome: Outcome) -> None:
 
 
 def fill(path: Path, events: int) -> str:
-    """Make a ledger with a year of events in it; returns the id of a node with many."""
+    """Create a ledger with a year of events; returns the id of a node with many of them."""
     migrate(make_url(f"sqlite:///{path}"))
     begin = datetime.now(UTC) - timedelta(days=365)
     step = timedelta(days=365) / events
@@ -269,7 +269,7 @@ def fill(path: Path, events: int) -> str:
             ("error_events", "?, ?, ?2, ?3, 'task', substr(?1, 11), 's', 'd', 1"),
         ):
             ledger.executemany(
-                f"INSERT INTO {table} VALUES ({values})",  # noqa: S608 - names of our own
+                f"INSERT INTO {table} VALUES ({values})",  # noqa: S608 - our own table names
                 (
                     (f"{first_ulid_of(at)[:10]}{number:016d}", f"{at:%Y-%m-%d %H:%M:%S.%f}", names[number % 40])
                     for number in range(few)
@@ -345,8 +345,8 @@ async def measure(options: argparse.Namespace) -> Outcome:
 def main() -> None:
     """Measure and print."""
     options = parser(__doc__)
-    options.add_argument("--events", type=int, default=5_000_000, help="in the large ledger; 0: none is made")
-    options.add_argument("--folder", type=Path, help="where the ledgers are made; 2 GB for five million events")
+    options.add_argument("--events", type=int, default=5_000_000, help="in the large ledger; 0 skips it")
+    options.add_argument("--folder", type=Path, help="where the ledgers are created; 2 GB for five million events")
     chosen = options.parse_args()
     show(asyncio.run(measure(chosen)), as_json=chosen.json)
 

@@ -1,7 +1,7 @@
-"""supervisord and PM2, installed with pip and npm into a cache folder the first time, and run beside ours.
+"""supervisord and PM2, installed with pip and npm into a cache folder at first use.
 
-The folder is FLEET_BENCHMARK_CACHE, or one below the temporary folder. A peer that cannot be had raises
-:class:`PeerMissing`, which becomes its column.
+The folder is FLEET_BENCHMARK_CACHE, or one below the temporary folder. A peer that cannot be installed raises
+:class:`PeerMissing`, which is shown in its column.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A peer's daemon that is up, without programs.
+    """A peer's running daemon, without programs.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Peer:
     _folder: Path
 
     def start(self) -> None:
-        """Ask for all programs; does not wait until they run."""
+        """Request the start of all programs, without waiting for it."""
         subprocess.Popen(
             self._start, cwd=self._folder, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -111,12 +111,12 @@ def supervisord(folder: Path, programs: list[Program], *, start_seconds: int = 1
 
 @contextmanager
 def pm2(folder: Path, programs: list[Program], *, endless: bool = False) -> Iterator[Peer]:
-    """Run PM2's daemon, with ``programs`` ready to be started.
+    """Run PM2's daemon over ``programs``, none of them started.
 
     Parameters
     ----------
     endless
-        Never give up on a program that dies at once.
+        No retry limit for programs that exit at once.
     """
     npm = shutil.which("npm")
     if npm is None:

@@ -1,7 +1,7 @@
 """SIGKILL of a bot: time until the new process, and until it is ready (before login).
 
-Ours forked and as plain processes, beside supervisord and PM2, the same program everywhere: it imports discord.py,
-builds a Bot, and notes the moment.
+Ours with forked and with plain processes, beside supervisord and PM2. All run the same program: it imports discord.py,
+creates a Bot, and records the time.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from master.supervision.spawner import PlainSpawner, Spawner, SpawnRequest
 from master.supervision.zygote_spawner import ZygoteSpawner
 
 BETWEEN_S = 1.2
-"""Longer than what supervisord and PM2 call a start that held."""
+"""Longer than supervisord and PM2 need to count a start as successful."""
 
 Moments = list[tuple[float, float, float]]
-"""Killed, new process, ready; monotonic seconds."""
+"""Times of kill, new process and readiness; monotonic seconds."""
 
 
 def kill_repeatedly(record: Record, kills: int, new_process: Callable[[int, float], float]) -> Moments:
@@ -38,7 +38,7 @@ def kill_repeatedly(record: Record, kills: int, new_process: Callable[[int, floa
     Parameters
     ----------
     new_process
-        Waits for the process that follows the one with that pid, killed at that moment; returns when it was there.
+        Called with the killed pid and the time of the kill; waits for the successor, and returns its start time.
     """
     found = []
     record.wait(1)
@@ -53,7 +53,7 @@ def kill_repeatedly(record: Record, kills: int, new_process: Callable[[int, floa
 
 
 class TimedSpawner:
-    """A spawner that notes when each process was there."""
+    """A spawner that records when each process was started."""
 
     def __init__(self, spawner: Spawner) -> None:
         self._spawner = spawner
@@ -66,12 +66,12 @@ class TimedSpawner:
         return process
 
     async def close(self) -> None:
-        """Let go of what the spawner holds."""
+        """Close the inner spawner."""
         await self._spawner.close()
 
 
 def ours(make: Callable[[], Spawner]) -> Callable[[Path, int], Moments]:
-    """Measure our supervisor with a spawner; the new process counts once the supervisor has it."""
+    """Measure our supervisor with a spawner; the new process counts once the spawner returns it."""
 
     async def measure(folder: Path, kills: int) -> Moments:
         programs, record = make_programs(folder, 1)
@@ -81,7 +81,7 @@ def ours(make: Callable[[], Spawner]) -> Callable[[Path, int], Moments]:
         timed = TimedSpawner(spawner)
 
         def new_process(_pid: int, at: float) -> float:
-            # Not looked at sooner: this thread and the supervisor's share one interpreter.
+            # No earlier polling: this thread and the supervisor's share one interpreter.
             time.sleep(0.1)
             while timed.moments[-1] <= at:
                 time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What every benchmark prints: a table, or with ``--json`` one object of machine, rows, ratios and reach."""
+"""Output of all benchmarks: a table, or with ``--json`` one object of machine, rows, ratios and reach."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Row = Mapping[str, Any]
 
 @dataclass(slots=True)
 class Outcome:
-    """What was measured.
+    """The results of a benchmark.
 
     Parameters
     ----------
     rows
-        By contender; a row with the key ``missing`` says why it could not be measured.
+        By contender; the key ``missing`` in a row contains the reason why it was not measured.
     ratios
-        Ours as a share of a peer's.
+        Our value divided by a peer's.
     reach
-        What was to be reached: value, bound, and whether it holds.
+        Goals: value, bound, and whether the bound holds.
     """
 
     title: str
@@ -33,15 +33,15 @@ class Outcome:
     reach: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def at_most(self, name: str, value: float | None, bound: float) -> None:
-        """Note a figure that should be at most ``bound``; None when it could not be had."""
+        """Record a figure that should be at most ``bound``; None when it was not measured."""
         self.reach[name] = {"value": value, "bound": bound, "holds": value is not None and value <= bound}
 
     def at_least(self, name: str, value: float, bound: float) -> None:
-        """Note a figure that should be at least ``bound``."""
+        """Record a figure that should be at least ``bound``."""
         self.reach[name] = {"value": value, "bound": bound, "holds": value >= bound}
 
     def ratio(self, name: str, ours: Any, peer: Any) -> float | None:
-        """Note ours as a share of a peer's; None when either is missing."""
+        """Record our value divided by a peer's; returns None when either is missing."""
         if not isinstance(ours, int | float) or not isinstance(peer, int | float) or not peer:
             return None
         self.ratios[name] = round(ours / peer, 4)
@@ -49,18 +49,18 @@ class Outcome:
 
 
 MB = 2**20
-"""What a megabyte is here: as `fleet status` and most tools count, and as the bounds were measured."""
+"""Bytes in a megabyte, as in `fleet status`, in most tools, and in the bounds."""
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
-    """Return an argument parser that knows ``--json``."""
+    """Return an argument parser with ``--json``."""
     made = argparse.ArgumentParser(description=doc)
     made.add_argument("--json", action="store_true", help="print one JSON object")
     return made
 
 
 def show(outcome: Outcome, *, as_json: bool) -> None:
-    """Print what was measured."""
+    """Print the results."""
     if as_json:
         machine = {"python": platform.python_version(), "cores": os.cpu_count(), "kernel": platform.release()}
         body = {"machine": machine, "rows": outcome.rows, "ratios": outcome.ratios, "reach": outcome.reach}

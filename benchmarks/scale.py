@@ -1,4 +1,4 @@
-"""What each further node costs: fleets of 25, 100, 250 and 500 on the sandbox; supervisord's 25 beside them."""
+"""Cost of each further node: fleets of 25, 100, 250 and 500 on the sandbox, beside supervisord with 25."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.fleets import start_wanted, zygote_of
+from benchmarks.fleets import start_fleet, zygote_of
 from benchmarks.peers import PEERS, PeerMissing
 from benchmarks.reporting import MB, Outcome, parser, show
 from benchmarks.startup import cpu_of, pss_of, theirs
@@ -18,10 +18,10 @@ from master.demonstration.stage import Stage
 
 
 async def fleet(count: int) -> dict[str, Any]:
-    """Measure a fleet of that size: restarted as a whole, so that registering it is not counted."""
+    """Measure a fleet of that size. It is stopped and started as a whole, so that registering does not count."""
     async with Stage(pulse_s=9.0) as stage:
         await stage.start_master()
-        names = await start_wanted(stage, count)
+        names = await start_fleet(stage, count)
         await stage.act("stop", names)
         status = await stage.status()
         master = psutil.Process(status.master.pid)

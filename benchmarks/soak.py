@@ -1,7 +1,7 @@
-"""A soak: a random SIGKILL or SIGSTOP every second; the share of time in which the bots were up.
+"""A soak test: a random SIGKILL or SIGSTOP every second; measures availability.
 
-Ours is a real master with connected nodes: down is from the signal until the node is ready again, login included. The
-peers' bots only have to be ready for login, under the same blows; nobody there notices one that is stopped.
+Ours is a real master with connected nodes: a node is down from the signal until it is ready again, login included. The
+peers' bots get the same signals, and only have to be ready for login; the peers do not notice a stopped process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from benchmarks.bots import Record, make_programs
-from benchmarks.fleets import start_wanted
+from benchmarks.fleets import start_fleet
 from benchmarks.peers import PEERS, PeerMissing
 from benchmarks.reporting import MB, Outcome, parser, show
 from master.demonstration.stage import Stage
@@ -30,9 +30,9 @@ BOUND = 0.999
 EVERY_S = 1.0
 
 
-def blows(count: int, seconds: float) -> list[tuple[int, signal.Signals]]:
-    """Return the same sequence of victims and signals for everybody."""
-    rng = random.Random(1)  # noqa: S311 - which one is next
+def planned_signals(count: int, seconds: float) -> list[tuple[int, signal.Signals]]:
+    """Return the sequence of victims and signals, the same for all contenders."""
+    rng = random.Random(1)  # noqa: S311 - a test sequence
     kinds = (signal.SIGKILL, signal.SIGSTOP)
     return [(rng.randrange(count), rng.choice(kinds)) for _ in range(int(seconds / EVERY_S))]
 
@@ -41,25 +41,25 @@ async def ours(count: int, seconds: float) -> dict[str, Any]:
     """Measure a real master."""
     async with Stage(pulse_s=2.0, merge_memory=True) as stage:
         await stage.start_master()
-        names = await start_wanted(stage, count)
+        names = await start_fleet(stage, count)
         async with stage.listen() as tap:
             before = (await stage.status()).master
-            struck: list[tuple[float, str, signal.Signals]] = []
+            sent: list[tuple[float, str, signal.Signals]] = []
             began = time.time()
-            for number, (victim, kind) in enumerate(blows(count, seconds)):
+            for number, (victim, kind) in enumerate(planned_signals(count, seconds)):
                 node = await stage.node(names[victim])
                 if node.pid is not None and node.state == "ready":
-                    struck.append((time.time(), node.name, kind))
+                    sent.append((time.time(), node.name, kind))
                     os.kill(node.pid, kind)
                 await asyncio.sleep(max(began + (number + 1) * EVERY_S - time.time(), 0))
             ended = time.time()
-            await _settle(stage)
+            await _wait_until_ready(stage)
             status = await stage.status()
-            down = {kind: _down(tap.events, struck, kind, ended) for kind in (signal.SIGKILL, signal.SIGSTOP)}
-        everything = [*down[signal.SIGKILL], *down[signal.SIGSTOP]]
+            down = {kind: _down(tap.events, sent, kind, ended) for kind in (signal.SIGKILL, signal.SIGSTOP)}
+        all_down = [*down[signal.SIGKILL], *down[signal.SIGSTOP]]
         return {
-            "blows": len(struck),
-            "availability": round(1 - sum(everything) / (count * (ended - began)), 6),
+            "blows": len(sent),
+            "availability": round(1 - sum(all_down) / (count * (ended - began)), 6),
             "kill_to_ready_ms": _median_ms(down[signal.SIGKILL]),
             "stop_to_continued_ms": _median_ms(down[signal.SIGSTOP]),
             "up_at_the_end": sum(node.state == "ready" for node in status.nodes),
@@ -72,7 +72,7 @@ def _median_ms(down: list[float]) -> float | None:
     return round(statistics.median(down) * 1000, 1) if down else None
 
 
-async def _settle(stage: Stage) -> None:
+async def _wait_until_ready(stage: Stage) -> None:
     """Wait until every node is ready again."""
     async with asyncio.timeout(30):
         # The sum of all nodes has no event of its own.
@@ -81,14 +81,14 @@ async def _settle(stage: Stage) -> None:
 
 
 def _down(
-    events: list[FleetEvent], struck: list[tuple[float, str, signal.Signals]], kind: signal.Signals, ended: float
+    events: list[FleetEvent], sent: list[tuple[float, str, signal.Signals]], kind: signal.Signals, ended: float
 ) -> list[float]:
-    """Return, for each blow of a kind, how long its node was down."""
+    """Return the downtime after each signal of a kind."""
     over = {"ready", "recovered"} if kind is signal.SIGKILL else {"continued", "ready", "recovered"}
     found = []
-    for at, name, what in struck:
+    for at, name, what in sent:
         if what is kind:
-            # Events carry milliseconds; the blow may seem to come a moment after its own effect.
+            # Event times are in milliseconds, so an event may seem to precede its signal.
             own = (event for event in events if event.node == name and event.at >= at - 0.001)
             after = (event.at for event in own if event.kind in over)
             found.append(max(min(next(after, ended), ended) - at, 0.0))
@@ -104,23 +104,23 @@ def theirs(run: Callable[..., Any], count: int, seconds: float) -> dict[str, Any
             record.wait(count)
             used = sum(peer.daemon.cpu_times()[:2])
             rss = peer.daemon.memory_info().rss
-            struck: list[tuple[float, str, int, signal.Signals]] = []
+            sent: list[tuple[float, str, int, signal.Signals]] = []
             began = time.monotonic()
-            for number, (victim, kind) in enumerate(blows(count, seconds)):
+            for number, (victim, kind) in enumerate(planned_signals(count, seconds)):
                 pid = _pid_of(record, programs[victim].name)
                 if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_STOPPED:
-                    struck.append((time.monotonic(), programs[victim].name, pid, kind))
+                    sent.append((time.monotonic(), programs[victim].name, pid, kind))
                     os.kill(pid, kind)
                 time.sleep(max(began + (number + 1) * EVERY_S - time.monotonic(), 0))
             ended = time.monotonic()
             lines = record.lines()
             down = []
-            for at, name, _, _ in struck:
+            for at, name, _, _ in sent:
                 after = (ready for other, _, ready in lines if other == name and ready > at)
                 down.append(min(next(after, ended), ended) - at)
-            kills = [time_s for time_s, (*_, kind) in zip(down, struck, strict=True) if kind is signal.SIGKILL]
+            kills = [time_s for time_s, (*_, kind) in zip(down, sent, strict=True) if kind is signal.SIGKILL]
             return {
-                "blows": len(struck),
+                "blows": len(sent),
                 "availability": round(1 - sum(down) / (count * (ended - began)), 6),
                 "kill_to_ready_ms": _median_ms(kills),
                 "rss_growth_mb": round((peer.daemon.memory_info().rss - rss) / MB, 1),

@@ -1,9 +1,9 @@
-"""Bringing a fleet up: CPU-seconds, wall time, memory; ours beside plain exec, supervisord and PM2.
+"""Starting a fleet: CPU-seconds, wall time, memory; ours beside plain exec, supervisord and PM2.
 
-First to the point before login, with 25 and 100 bots; then 25 nodes of the template, connected to the sandbox. Counted
-are the bots, the supervisor from when it is up, and all of the zygote with its warming. Memory of a bot is PSS, with
-the zygote's shared out among its nodes. Where this user may have the kernel merge equal pages, memory is measured again
-once it has, with what that cost the kernel's thread.
+First up to the point before login, with 25 and 100 bots; then 25 nodes of the template, connected to the sandbox.
+Counted are the bots, the supervisor once it is up, and all of the zygote including its warm-up. Memory of a bot is PSS,
+with the zygote's divided among its nodes. Where this user may control KSM, memory is measured again after merging, with
+the CPU time of the kernel's thread.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from typing import Any
 import psutil
 
 from benchmarks.bots import make_programs, our_supervisor
-from benchmarks.fleets import as_programs, start_wanted, zygote_of
+from benchmarks.fleets import as_programs, start_fleet, zygote_of
 from benchmarks.peers import PEERS, Peer, PeerMissing, Program
 from benchmarks.reporting import MB, Outcome, parser, show
 from master.demonstration.stage import Stage
 from master.supervision.merging import KSM
 from master.supervision.zygote_spawner import ZygoteSpawner
 
-PATIENCE_S, MERGE_PATIENCE_S = 180.0, 900.0
+CONNECT_TIMEOUT_S, MERGE_TIMEOUT_S = 180.0, 900.0
 
 
 def cpu_of(processes: list[psutil.Process]) -> float:
@@ -39,7 +39,7 @@ def cpu_of(processes: list[psutil.Process]) -> float:
 
 
 def pss_of(processes: list[psutil.Process]) -> float:
-    """Return proportional memory, in MB."""
+    """Return the proportional memory of processes in MB."""
     return float(sum(process.memory_full_info().pss for process in processes) / MB)
 
 
@@ -54,7 +54,7 @@ def _row(count: int, cpu_s: float, wall_s: float, pss_mb: float, supervisor_mb: 
 
 
 async def ours(folder: Path, count: int) -> dict[str, Any]:
-    """Measure forked nodes; the supervisor is this very process, so its memory is not comparable here."""
+    """Measure forked nodes; the supervisor is this process, so its memory is not comparable."""
     programs, record = make_programs(folder, count)
     spawner = ZygoteSpawner({"PATH": os.environ["PATH"]})
     began, used = time.monotonic(), _own_cpu()
@@ -66,8 +66,8 @@ async def ours(folder: Path, count: int) -> dict[str, Any]:
         bots = [psutil.Process(pid) for _, pid, _ in record.lines()]
         wall_s = max(at for *_, at in record.lines()) - began
         zygote = bots[0].parent()
-        everybody = [*bots, zygote] if zygote is not None else bots
-        return _row(count, cpu_of(everybody) + _own_cpu() - used, wall_s, pss_of(everybody), None)
+        processes = [*bots, zygote] if zygote is not None else bots
+        return _row(count, cpu_of(processes) + _own_cpu() - used, wall_s, pss_of(processes), None)
 
 
 def _own_cpu() -> float:
@@ -77,7 +77,7 @@ def _own_cpu() -> float:
 
 @contextmanager
 def plain_exec(_folder: Path, programs: list[Program]) -> Iterator[Peer | None]:
-    """Start nothing but the bots themselves."""
+    """Start the bots without a supervisor."""
     started = [
         subprocess.Popen([sys.executable, "bot.py"], cwd=program.folder, stderr=subprocess.DEVNULL)
         for program in programs
@@ -127,7 +127,7 @@ async def connected(outcome: Outcome, count: int) -> None:
     """Measure the template's nodes on the sandbox: under a real master, then the same folders under each peer."""
     async with Stage(pulse_s=9.0, merge_memory=True) as stage:
         await stage.start_master()
-        names = await start_wanted(stage, count)
+        names = await start_fleet(stage, count)
         await stage.act("stop", names)
         master = psutil.Process((await stage.status()).master.pid)
         used, identified = cpu_of([master]), sum(stage.sandbox.gateway.identifies.values())
@@ -135,9 +135,9 @@ async def connected(outcome: Outcome, count: int) -> None:
         await stage.act("start", names)
         await _identified(stage, identified + count)
         wall_s = time.monotonic() - began
-        await asyncio.sleep(1.0)  # READY follows; the same for everybody
+        await asyncio.sleep(1.0)  # until READY; the same for all contenders
         bots = [psutil.Process(node.pid) for node in (await stage.status()).nodes if node.pid is not None]
-        # The zygote's warming counts, as if it had been for this start alone.
+        # The zygote's whole warm-up counts for this start.
         cpu_s = cpu_of([*bots, master]) - used + cpu_of([zygote_of(master)])
         outcome.rows[f"fleetmaster, {count} connected"] = _row(
             count, cpu_s, wall_s, pss_of([*bots, zygote_of(master)]), master.memory_info().rss / MB
@@ -153,15 +153,15 @@ async def connected(outcome: Outcome, count: int) -> None:
 
 
 async def _merged(stage: Stage, master: psutil.Process, bots: list[psutil.Process]) -> dict[str, Any]:
-    """Wait until the kernel has merged what it can, and measure memory again; the CPU is that of its thread."""
+    """Wait for a merging pass, and measure memory again; the CPU time is that of the kernel's thread."""
     if not os.access(KSM / "run", os.W_OK):
-        return {"missing": "this user may not have the kernel merge pages"}
+        return {"missing": "this user may not control KSM"}
     marker = stage.home / "state" / "merging"
     if (KSM / "run").read_text().strip() == "1" and not marker.exists():
-        return {"missing": "somebody else has the kernel merge pages all the time"}
+        return {"missing": "KSM is already on for the whole box"}
     kernel = [process for process in psutil.process_iter() if process.name() == "ksmd"]
     used, began = cpu_of(kernel), time.monotonic()
-    async with asyncio.timeout(MERGE_PATIENCE_S):
+    async with asyncio.timeout(MERGE_TIMEOUT_S):
         while not marker.exists():  # noqa: ASYNC110 - a file has no event
             await asyncio.sleep(0.2)
         while marker.exists():  # noqa: ASYNC110
@@ -172,7 +172,7 @@ async def _merged(stage: Stage, master: psutil.Process, bots: list[psutil.Proces
 
 
 async def _identified(stage: Stage, count: int) -> None:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(CONNECT_TIMEOUT_S):
         while sum(stage.sandbox.gateway.identifies.values()) < count:  # noqa: ASYNC110 - a count has no event
             await asyncio.sleep(0.02)
 
@@ -203,7 +203,7 @@ async def _connected_peer(stage: Stage, run: Any, programs: list[Program]) -> di
 
 
 def judge(outcome: Outcome, count: int, more: int | None) -> None:
-    """Compare with the peers."""
+    """Compute the ratios and goals."""
     rows = outcome.rows
     own, own_connected = rows[f"fleetmaster, {count}"], rows[f"fleetmaster, {count} connected"]
     merged = rows[f"fleetmaster, {count} merged"].get("pss_each_mb")
@@ -231,7 +231,7 @@ def main() -> None:
     options = arguments.parse_args()
     for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):
         os.environ.pop(name, None)  # either distorts a start
-    outcome = Outcome(f"bringing up {options.nodes} bots")
+    outcome = Outcome(f"starting {options.nodes} bots")
     before_login(outcome, [options.nodes, *([options.more] if options.more else [])])
     asyncio.run(connected(outcome, options.nodes))
     judge(outcome, options.nodes, options.more or None)

@@ -1,1 +1,1 @@
-"""The protocol that master and nodes both speak; imports nothing of either."""
+"""The protocol between master and nodes; imports nothing of either."""

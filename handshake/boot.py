@@ -1,4 +1,7 @@
-"""What a node is given at its start, through an inherited descriptor: never on disk, in argv or in the environment."""
+"""The boot document: a node's secrets and settings, passed through an inherited descriptor.
+
+It is never on disk, in argv or in the environment.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ import msgspec
 from handshake.errors import BootError
 
 BOOT_FD_VARIABLE = "FLEET_BOOT_FD"
-"""Environment variable with the number of the descriptor; the number is no secret."""
+"""Environment variable with the number of the descriptor; the number is not secret."""
 MAX_BOOT_BYTES = 60_000
-"""Below a pipe's capacity (64 KiB), so that the writer never waits for the reader."""
+"""Less than a pipe's capacity (64 KiB), so that writing never blocks."""
 
 
 class BootDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,7 +50,7 @@ def encode_boot(document: BootDocument) -> bytes:
     Raises
     ------
     BootError
-        It is longer than a pipe can hold.
+        It does not fit into a pipe.
     """
     payload = msgspec.json.encode(document)
     if len(payload) > MAX_BOOT_BYTES:
@@ -58,12 +61,12 @@ def encode_boot(document: BootDocument) -> bytes:
 def read_boot(environment: MutableMapping[str, str]) -> BootDocument | None:
     """Read the boot document from the descriptor that ``environment`` names; None when it names none.
 
-    The descriptor is closed and the variable removed: nothing that the node starts can find either.
+    The descriptor is closed and the variable removed, so that child processes of the node get neither.
 
     Raises
     ------
     BootError
-        The descriptor cannot be read, or does not hold a boot document.
+        The descriptor cannot be read, or its content is not a boot document.
     """
     number = environment.pop(BOOT_FD_VARIABLE, None)
     if number is None:

@@ -1,4 +1,4 @@
-"""What the protocol raises."""
+"""Exceptions of the protocol."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why a message was refused; these words are what ``handshake_events`` keeps."""
+    """Why a message was refused; ``handshake_events`` stores these values."""
 
     BAD_SIGNATURE = "bad_signature"
     EXPIRED = "expired"
@@ -19,22 +19,22 @@ class Reason(StrEnum):
 
 
 class HandshakeError(Exception):
-    """Root of the protocol's errors."""
+    """Base class of the protocol's errors."""
 
 
 class Refused(HandshakeError):
-    """A message that must not be believed.
+    """A message that must not be trusted.
 
     Parameters
     ----------
     reason
         One of the recorded reasons.
     detail
-        For the ledger and the log; never sent to whoever wrote the message.
+        For the ledger and the log; never sent to the author of the message.
     claimed_node_id
-        The node that the message names; proved by nothing.
+        The node that the message claims to be from; not verified.
     message_type
-        The type that the message names, as far as it could be read.
+        The type that the message claims, if it could be read.
     """
 
     def __init__(

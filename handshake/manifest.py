@@ -1,4 +1,4 @@
-"""``node.json`` in a node's folder: who the node is, and the licence that it presents."""
+"""``node.json`` in a node's folder: the node's identity and its licence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["MANIFEST_NAME", "ManifestError", "NodeManifest", "read_manifest", "w
 
 
 class NodeManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node's folder says of itself."""
+    """The contents of a node's ``node.json``."""
 
     version: Literal[1] = 1
     node_id: str
@@ -39,7 +39,7 @@ def read_manifest(folder: Path) -> NodeManifest:
     Raises
     ------
     ManifestError
-        It is missing, too long, or not a manifest.
+        It is missing, too long, or invalid.
     """
     path = folder / MANIFEST_NAME
     try:
@@ -58,7 +58,7 @@ def read_manifest(folder: Path) -> NodeManifest:
 
 
 def write_manifest(folder: Path, manifest: NodeManifest) -> None:
-    """Write the manifest whole or not at all, readable by its owner only; synced to disk.
+    """Write the manifest atomically and durably, readable by its owner only.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The bodies of all messages, one frozen struct each; decoding one is validating it."""
+"""The bodies of all messages, one frozen struct each; decoding validates them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import Meta
 MAX_MESSAGE_BYTES = 8_192
 """Longest signed message on the local transport."""
 MAX_CHANNEL_CHARACTERS = 1_990
-"""Longest signed message in VERIFY_CHANNEL: Discord's 2,000 less the code block's fences."""
+"""Longest signed message in VERIFY_CHANNEL: Discord's 2,000 minus the code block's fences."""
 
 Word = Annotated[str, Meta(max_length=100)]
 Line = Annotated[str, Meta(max_length=400)]
@@ -24,7 +24,7 @@ Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 
 
 class MessageType(StrEnum):
-    """What a message is; carried in the header's ``typ``."""
+    """The type of a message, as in the header's ``typ``."""
 
     VERIFICATION_REQUEST = "verification_request"
     VERIFICATION_RESPONSE = "verification_response"
@@ -41,11 +41,11 @@ class MessageType(StrEnum):
 
 
 class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What all bodies have in common."""
+    """Base class of all bodies."""
 
 
 class VerificationRequest(_Body, frozen=True):
-    """A node proves its key (by signing) and its licence (by naming the code)."""
+    """A node proves its key (by signing) and its licence (by sending the code)."""
 
     licence: Word
     version: Word
@@ -68,7 +68,7 @@ class VerificationResponse(_Body, frozen=True):
     pulse_interval_s: Seconds = 9.0
     channel_pulse_interval_s: Seconds = 240.0
     clock_skew_s: float = 0.0
-    """The master's clock less the node's."""
+    """The master's clock minus the node's."""
 
 
 class Heartbeat(_Body, frozen=True):
@@ -90,7 +90,7 @@ class Acknowledgement(_Body, frozen=True):
 
 
 class KeyReplacement(_Body, frozen=True):
-    """The master's answer to a pulse that was signed with an outdated key; sent over the local socket alone."""
+    """The master's answer to a pulse signed with an outdated key; sent over the local socket only."""
 
     key: Annotated[bytes, Meta(min_length=32, max_length=32)]
     key_epoch: Annotated[int, Meta(ge=1, lt=10**9)]
@@ -128,7 +128,7 @@ class TicketPermissionResponse(_Body, frozen=True):
 
 
 class PatchStatus(_Body, frozen=True):
-    """How far a patch has come on a node."""
+    """The progress of a patch on a node."""
 
     patch_id: Word
     status: Literal["received", "staged", "applied", "healthy", "failed", "rolled_back"]
@@ -150,7 +150,7 @@ class LicenceStatus(_Body, frozen=True):
 
 
 class ShutdownNotice(_Body, frozen=True):
-    """A node says that it stops on purpose."""
+    """A node announces that it stops on purpose."""
 
     reason: Line = ""
 

@@ -1,4 +1,4 @@
-"""A value that does not show itself: tokens, keys and secrets travel in it inside the process."""
+"""A wrapper that hides tokens, keys and secrets inside the process."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ T = TypeVar("T", str, bytes)
 
 
 class Secret(Generic[T]):
-    """Hold a secret so that no ``repr``, log line, error or pickle can show it by accident.
+    """A secret that no ``repr``, log line, error or pickle can reveal by accident.
 
     Parameters
     ----------
     value
-        The secret itself; only :meth:`reveal` gives it back.
+        The secret itself; only :meth:`reveal` returns it.
     """
 
     __slots__ = ("_value",)
@@ -23,7 +23,7 @@ class Secret(Generic[T]):
         self._value = value
 
     def reveal(self) -> T:
-        """Return the secret itself, at the one place that needs it."""
+        """Return the secret itself; call it only where it is needed."""
         return self._value
 
     def __bool__(self) -> bool:
@@ -35,4 +35,4 @@ class Secret(Generic[T]):
     __str__ = __repr__
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret is never pickled")
+        raise TypeError("a Secret cannot be pickled")

@@ -1,4 +1,4 @@
-"""Remembers which messages were seen until they expire by themselves, in bounded memory."""
+"""Replay protection: remembers each message until it expires, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Callable
 class ReplayGuard:
     """Admit each message once.
 
-    A node's memory is its own: one that sends too much is refused, and cannot push out what is remembered of another.
+    The capacity is per node: a node that sends too much is refused, and cannot evict the entries of another.
 
     Parameters
     ----------
     clock
         Returns Unix time in seconds.
     capacity
-        Messages remembered for one node at a time. At one pulse in 9 s and a life of 120 s a node needs about 14.
+        Messages remembered for each node. With a pulse every 9 s and a lifetime of 120 s a node needs about 14.
     """
 
     def __init__(self, clock: Callable[[], float], *, capacity: int = 512) -> None:
@@ -28,7 +28,7 @@ class ReplayGuard:
     def admit(self, node_id: str, token_id: str, expires_at: float) -> bool:
         """Tell whether this message is new, and remember it until ``expires_at`` (Unix time).
 
-        False as well when the node's memory is full: an unknown message is refused rather than forgotten.
+        Also False when the node's capacity is used up: a new message is refused rather than not remembered.
         """
         seen = self._seen.setdefault(node_id, set())
         expiries = self._expiries.setdefault(node_id, [])
@@ -42,7 +42,7 @@ class ReplayGuard:
         return True
 
     def forget(self, node_id: str) -> None:
-        """Drop what is remembered of a node that no longer exists."""
+        """Drop the entries of a node that no longer exists."""
         self._seen.pop(node_id, None)
         self._expiries.pop(node_id, None)
 

@@ -1,4 +1,4 @@
-"""Signing and verifying: every message is a JWS in compact form (RFC 7515), HS256 with the node's own key."""
+"""Signing and verification: every message is a JWS in compact form (RFC 7515), HS256 with the node's own key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ALGORITHM = "HS256"
 MIN_KEY_BYTES = 32
 
 _T = TypeVar("_T")
-_HEADERS_KEPT, _HEADER_CHARACTERS = 1_024, 200
+_MAX_CACHED_HEADERS, _MAX_HEADER_CHARACTERS = 1_024, 200
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)
 _STANDARD_TO_URL = bytes.maketrans(b"+/", b"-_")
 _URL_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
@@ -32,7 +32,7 @@ _URL_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 @dataclass(frozen=True, slots=True)
 class NodeKey:
-    """A node's key: signs for that node alone, and only while its epoch is the current one."""
+    """A node's key: valid for that node only, while its epoch is the current one."""
 
     node_id: str
     epoch: int
@@ -40,7 +40,7 @@ class NodeKey:
 
     def __post_init__(self) -> None:
         if len(self.secret.reveal()) < MIN_KEY_BYTES:
-            raise ValueError(f"a node's key has {MIN_KEY_BYTES} bytes or more (RFC 7518, section 3.2)")
+            raise ValueError(f"a node's key needs {MIN_KEY_BYTES} bytes or more (RFC 7518, section 3.2)")
 
     @property
     def key_id(self) -> str:
@@ -49,7 +49,7 @@ class NodeKey:
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A message that was verified."""
+    """A verified message."""
 
     node_id: str
     epoch: int
@@ -62,7 +62,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class KeyFinder(Protocol):
-    """Find the key a message claims to be signed with."""
+    """Finds the key that a message claims to be signed with."""
 
     def __call__(self, node_id: str, epoch: int) -> NodeKey:
         """Return the key.
@@ -92,8 +92,8 @@ class _Claims(msgspec.Struct, Generic[_T], frozen=True, forbid_unknown_fields=Tr
     re: str | None = None
 
 
-class _Opened(NamedTuple):
-    """What a header says."""
+class _ParsedHeader(NamedTuple):
+    """A parsed header."""
 
     typ: str
     node_id: str
@@ -101,14 +101,14 @@ class _Opened(NamedTuple):
 
 
 class Signer:
-    """Sign messages from one end to the other.
+    """Signs messages in one direction.
 
     Parameters
     ----------
     key
-        The node's key: both directions use it.
+        The node's key, used in both directions.
     from_master
-        True at the master's end.
+        True on the master's side.
     clock
         Returns Unix time in seconds.
     """
@@ -120,7 +120,7 @@ class Signer:
         self._sequence = 0
 
     def sign(self, body: Body, *, in_reply_to: str | None = None) -> str:
-        """Return the signed message; :attr:`last_token_id` is what a response must name."""
+        """Return the signed message; a response must name its :attr:`last_token_id`."""
         now = int(self._clock())
         self._sequence += 1
         self.last_token_id = secrets.token_urlsafe(12)
@@ -141,23 +141,22 @@ class Signer:
 
 
 class Verifier:
-    """Believe a message only if all of it holds.
+    """Verifies messages: every check must pass.
 
-    Signing and checking are a few lines over the standard library's HMAC: every pulse of every node passes here,
-    PyJWT's decoder is several times slower, and importing it costs 6 MB. Tests hold both directions to PyJWT.
+    Signing and verification are a few lines on top of the standard library's HMAC. Every pulse of every node passes
+    here, PyJWT's decoder is several times slower, and importing it costs 6 MB. Tests compare both with PyJWT.
 
-    The order of the checks is docs/protocol.md's: form, algorithm, key, signature, parties, time, body, replay.
-    Nothing of a message is used before its signature was verified, but to find the key and to record who it claims
-    to be from.
+    The order of the checks is that of docs/protocol.md: form, algorithm, key, signature, parties, time, body, replay.
+    Before the signature is verified, a message is used only to find the key and to record its claimed author.
 
     Parameters
     ----------
     find_key
-        Finds the key of a claimed node and epoch.
+        Finds the key for a claimed node and epoch.
     node_id
-        At a node: its own id, the only one accepted, and messages must come from the master. None at the master.
+        On a node: its own id, the only one accepted; messages must come from the master. None on the master.
     skew_s
-        How far the two clocks may be apart.
+        Allowed difference of the two clocks in seconds.
     """
 
     def __init__(
@@ -177,8 +176,8 @@ class Verifier:
         self._header_decoder = msgspec.json.Decoder(_Header)
         self._claims_decoder = msgspec.json.Decoder(_Claims[msgspec.Raw])
         self._body_decoders = {kind: msgspec.json.Decoder(BODIES[kind]) for kind in BODIES}
-        self._opened: dict[str, _Opened] = {}
-        """Headers of genuine messages, as they stood there: all pulses of a node have the same."""
+        self._header_cache: dict[str, _ParsedHeader] = {}
+        """Cache of verified headers by their text: all pulses of a node have the same header."""
 
     def open(self, text: str) -> Message:
         """Verify a message.
@@ -186,12 +185,12 @@ class Verifier:
         Raises
         ------
         Refused
-            With its reason; nothing else, whatever the text is.
+            With its reason. No other exception is raised, for any text.
         """
         match = _COMPACT.fullmatch(text) if len(text) <= MAX_MESSAGE_BYTES else None
         if match is None:
             raise _malformed("not a JWS in compact form")
-        header = self._opened.get(match[1]) or self._open_header(match[1])
+        header = self._header_cache.get(match[1]) or self._open_header(match[1])
         node_id, typ = header.node_id, header.typ
         key = self._key_for(node_id, header.epoch, typ)
         expected = hmac.digest(key.secret.reveal(), text[: match.end(2)].encode(), "sha256")
@@ -204,16 +203,16 @@ class Verifier:
             raise Refused(
                 Reason.BAD_SIGNATURE, "the signature does not match", claimed_node_id=node_id, message_type=typ[:40]
             )
-        if len(self._opened) < _HEADERS_KEPT and len(match[1]) <= _HEADER_CHARACTERS:
-            self._opened[match[1]] = header
+        if len(self._header_cache) < _MAX_CACHED_HEADERS and len(match[1]) <= _MAX_HEADER_CHARACTERS:
+            self._header_cache[match[1]] = header
         try:
-            return self._judge(payload, header)
+            return self._check_claims(payload, header)
         except msgspec.MsgspecError as error:
             raise _malformed(str(error)[:300], node_id, typ) from None
         except (RecursionError, UnicodeDecodeError):
             raise _malformed("nested too deeply, or not UTF-8", node_id, typ) from None
 
-    def _open_header(self, segment: str) -> _Opened:
+    def _open_header(self, segment: str) -> _ParsedHeader:
         try:
             header = self._header_decoder.decode(_from_base64url(segment))
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -223,7 +222,7 @@ class Verifier:
         node_id, _, epoch = header.kid.rpartition(".")
         if not (0 < len(node_id) <= 26 and node_id.isalnum() and epoch.isdecimal() and len(epoch) < 10):
             raise _malformed("kid is not <node>.<epoch>")
-        return _Opened(header.typ, node_id, int(epoch))
+        return _ParsedHeader(header.typ, node_id, int(epoch))
 
     def _key_for(self, node_id: str, epoch: int, typ: str) -> NodeKey:
         if self._node_id is not None and node_id != self._node_id:
@@ -234,7 +233,7 @@ class Verifier:
             refused.claimed_node_id, refused.message_type = node_id, typ[:40]
             raise
 
-    def _judge(self, payload: bytes, header: _Opened) -> Message:
+    def _check_claims(self, payload: bytes, header: _ParsedHeader) -> Message:
         node_id = header.node_id
         claims = self._claims_decoder.decode(payload)
         expected = (MASTER, node_id) if self._node_id is not None else (node_id, MASTER)
@@ -273,7 +272,7 @@ def _to_base64url(payload: bytes) -> bytes:
 
 
 def _from_base64url(segment: str) -> bytes:
-    # As bytes: translating text costs more than all the rest of decoding it.
+    # As bytes: translating text takes longer than the rest of the decoding.
     return binascii.a2b_base64(segment.encode().translate(_URL_TO_STANDARD) + b"=" * (-len(segment) % 4))
 
 

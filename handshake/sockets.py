@@ -1,4 +1,4 @@
-"""Unix sockets in folders with long names: ``sun_path`` holds 107 bytes, a folder's descriptor shortens any path."""
+"""Unix sockets with long paths: ``sun_path`` holds 107 bytes, and ``/proc/self/fd`` shortens any path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 @contextmanager
 def short_path(path: Path) -> Iterator[str]:
-    """Return a name for ``path`` that fits a socket address, valid while the context lasts.
+    """Yield a name for ``path`` that fits a socket address; valid inside the context.
 
     Raises
     ------
@@ -29,26 +29,26 @@ def short_path(path: Path) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who the kernel says is at the other end (SO_PEERCRED, unix(7))."""
+    """Credentials of the peer, from the kernel (SO_PEERCRED, unix(7))."""
 
     pid: int
     user_id: int
 
 
 def peer_of(connection: socket.socket) -> Peer:
-    """Ask the kernel who is at the other end of a Unix socket."""
+    """Return the peer's credentials of a Unix socket."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, user_id, _ = struct.unpack("3i", raw)
     return Peer(pid, user_id)
 
 
 def bind_listener(path: Path, *, backlog: int = 128) -> socket.socket:
-    """Listen at ``path`` with mode 0600; a file that a dead owner left there is replaced.
+    """Listen at ``path`` with mode 0600; replaces the stale socket of a dead process.
 
     Raises
     ------
     OSError
-        Somebody listens there already (EADDRINUSE), or the folder cannot be written.
+        Another process listens there (EADDRINUSE), or the folder cannot be written.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -57,7 +57,7 @@ def bind_listener(path: Path, *, backlog: int = 128) -> socket.socket:
             if _is_answered(name):
                 raise OSError(98, "another process listens there", str(path))
             path.unlink(missing_ok=True)
-            # The mode must hold from the first moment on: bind() creates the file with the umask applied.
+            # bind() creates the file with the umask applied: the mode must be right from the start.
             before = os.umask(0o177)
             try:
                 listener.bind(name)
@@ -76,7 +76,7 @@ def _is_answered(name: str) -> bool:
         try:
             attempt.connect(name)
         except BlockingIOError:
-            return True  # its backlog is full, so somebody listens
+            return True  # the backlog is full, so a process listens
         except OSError:
             return False
         return True

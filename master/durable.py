@@ -1,4 +1,4 @@
-"""Files that survive a power cut: whole or not at all, and for their owner alone."""
+"""Durable, atomic writes of private files."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def open_private(path: str, flags: int) -> int:
-    """Open a file, as an ``opener`` of :func:`open`; a new one is readable by its owner only."""
+    """Open a file; an ``opener`` for :func:`open` that makes new files readable by their owner only."""
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder as durable as what is in the files.
+    """Sync a folder, so that renames and new names in it are durable.
 
     Raises
     ------
@@ -26,12 +26,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace_file(path: Path, payload: bytes) -> None:
-    """Put a file in another's place in one step: there is the old one or the new one, never half of it.
+    """Replace a file's content atomically and durably.
 
     Raises
     ------
     OSError
-        The old one is as it was.
+        The old content is unchanged.
     """
     successor = path.with_name(f".{path.name}.new")
     with open(successor, "wb", opener=open_private) as stream:

@@ -1,4 +1,4 @@
-"""One master for one state folder."""
+"""The lock that allows one master for each state folder."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class StateFolderRefused(FleetError):
 
 
 class InstanceLock:
-    """Hold the state folder; the kernel lets go of it when the process ends, however it ends.
+    """An exclusive lock on the state folder; the kernel releases it when the process ends in any way.
 
     Parameters
     ----------
     path
-        The lock file; holds the owner's pid for people to read.
+        The lock file; contains the owner's pid for people to read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,14 +38,14 @@ class InstanceLock:
         self._descriptor = -1
 
     def acquire(self) -> None:
-        """Take the folder.
+        """Acquire the lock.
 
         Raises
         ------
         AlreadyRunning
-            With the other's pid.
+            Another master holds it; the message names its pid.
         StateFolderRefused
-            The folder cannot be made or written.
+            The folder cannot be created or written.
         """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -68,7 +68,7 @@ class InstanceLock:
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Let go."""
+        """Release the lock."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

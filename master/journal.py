@@ -1,4 +1,4 @@
-"""The master's own log: key=value lines on standard error, with what callers gave as ``extra``."""
+"""The master's log: lines on standard error, with the fields of ``extra`` as key=value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class KeyValueFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
-        """Add the extra fields behind the first line."""
+        """Append the extra fields to the first line."""
         text = super().format(record)
         extra = " ".join(
             f"{key}={_quoted(value)}"
@@ -34,7 +34,7 @@ def _quoted(value: object) -> str:
 
 
 def set_up_logging(level: int, stream: TextIO) -> None:
-    """Log to ``stream``; libraries only from warnings on."""
+    """Log to ``stream``; libraries from WARNING on."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(KeyValueFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

@@ -171,7 +171,7 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
 async def _recover_when_back(services: Services) -> None:
     """Clean up what an earlier master left half-made, once the ledger tells what that is."""
     while services.onboarding.held:
-        await services.ledger.wait_here()
+        await services.ledger.wait_available()
         try:
             await services.onboarding.recover()
         except LedgerError as error:

@@ -1,1 +1,1 @@
-"""What runs inside a node: imports the protocol and discord.py, and nothing of the master."""
+"""The runtime of a node; imports the protocol and discord.py, and nothing of the master."""

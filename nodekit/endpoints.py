@@ -1,4 +1,4 @@
-"""Which Discord to talk to, applied in one place for master and nodes.
+"""The Discord server to use, applied in one place for master and nodes.
 
 discord.py's plain client never asks ``/gateway``: it takes ``Route.BASE`` and ``DiscordWebSocket.DEFAULT_GATEWAY``.
 """
@@ -9,12 +9,12 @@ import re
 
 
 def apply_endpoints(api_base: str | None, gateway_url: str | None) -> None:
-    """Point discord.py at another Discord-compatible server; with None for both, at Discord itself.
+    """Point discord.py at another Discord-compatible server; None for both means Discord itself.
 
     Parameters
     ----------
     api_base
-        Such as ``http://127.0.0.1:8080/api/v10``; the version at its end is the one the gateway is asked for too.
+        Such as ``http://127.0.0.1:8080/api/v10``; the version at its end is also used for the gateway.
     gateway_url
         Such as ``ws://127.0.0.1:8080/gateway``.
     """

@@ -1,8 +1,8 @@
-"""A node's gateway session, kept where its successor finds it: what RESUME needs, and what READY once told.
+"""A node's gateway session on disk, for its successor: the data for RESUME, and the events that fill the cache.
 
-A file that node and master share, of one header page that is mapped into memory and a log behind it. The header holds
-the last sequence number, which costs one store in memory for each event and survives a SIGKILL; the log holds the
-events that made the cache (READY, GUILD_CREATE, ...), compressed. https://discord.com/developers/docs/events/gateway#resuming
+A file that node and master share: one header page mapped into memory, and a log after it. The header has the last
+sequence number, which costs one memory write for each event and survives a SIGKILL. The log has the events that built
+the cache (READY, GUILD_CREATE, ...), compressed. https://discord.com/developers/docs/events/gateway#resuming
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import msgspec
 
 SESSION_FD_VARIABLE = "FLEET_SESSION_FD"
 MAX_AGE_S = 180.0
-"""Older than this a session is not tried: Discord forgets one that is gone for minutes."""
+"""An older session is not resumed: Discord drops a session after minutes without a connection."""
 MAX_LOG_BYTES = 8 * 1024 * 1024
 _HEADER = struct.Struct("<8sQQQQ")  # magic, sequence, milliseconds of the last sign of life, bytes of log, successor
 _MAGIC = b"FLEETGS1"
@@ -51,14 +51,14 @@ class _Ready(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class SavedSession:
-    """What a successor starts from.
+    """The state that a successor starts from.
 
     Parameters
     ----------
     events
-        Whole gateway payloads (``{"t": ..., "d": ...}``) in their order, READY first.
+        Complete gateway payloads (``{"t": ..., "d": ...}``) in order, READY first.
     answers
-        What REST once answered, by path.
+        Cached REST responses by path.
     """
 
     session_id: str
@@ -90,7 +90,7 @@ class GatewaySession:
         self._writing = False
 
     def saved(self) -> SavedSession | None:
-        """Return what the predecessor left; None when there is nothing that could be resumed."""
+        """Return the predecessor's session; None when there is none to resume."""
         magic, sequence, seen_ms, log_bytes, _ = _HEADER.unpack_from(self._header)
         age_s = self._clock() - seen_ms / 1000
         if magic != _MAGIC or not 0 < log_bytes <= MAX_LOG_BYTES or not -60 < age_s < MAX_AGE_S:
@@ -101,7 +101,7 @@ class GatewaySession:
             events = [msgspec.json.decode(payload) for payload in payloads]
         except (IndexError, ValueError, OSError, zlib.error, struct.error, msgspec.MsgspecError):
             return None
-        # Further events of the same session go behind those that are there.
+        # Further events of the same session are appended.
         self._sequence, self._log_bytes, self._writing = sequence, log_bytes, True
         answers = {event["path"]: event["answer"] for event in events if "path" in event}
         return SavedSession(
@@ -125,7 +125,7 @@ class GatewaySession:
             at += length
 
     def take(self, raw: str | bytes) -> bool:
-        """Take one payload as it came from the gateway, before anybody acts on it; True when a session began."""
+        """Record one raw gateway payload, before it is handled; True when a new session starts."""
         frame = self._decode(raw)
         if frame.s is None or frame.t is None:
             return False
@@ -140,18 +140,18 @@ class GatewaySession:
         return began
 
     def keep_answer(self, path: str, answer: Any) -> None:
-        """Keep what REST answered to a question that the successor would ask again."""
+        """Cache a REST response that the successor would request again."""
         if self._writing:
             self._append(msgspec.json.encode({"path": path, "answer": answer}))
             self._note()
 
     def touch(self) -> None:
-        """Say that the session is alive, also when nothing happens on it."""
+        """Update the time of the last activity, also without events."""
         if self._writing:
             self._note()
 
     def forget(self) -> None:
-        """Leave nothing to resume."""
+        """Invalidate the session: there is nothing to resume."""
         self._writing = False
         self._header[: _HEADER.size] = bytes(_HEADER.size)
 
@@ -169,7 +169,7 @@ class GatewaySession:
         try:
             os.pwrite(self._descriptor, record, _PAGE + self._log_bytes)
         except OSError:
-            # A full disk costs the next RESUME, nothing else.
+            # A full disk only prevents the next RESUME.
             self.forget()
             return
         self._log_bytes += len(record)
@@ -181,13 +181,13 @@ class GatewaySession:
             _HEADER.pack_into(self._header, 0, _MAGIC, self._sequence, now_ms, self._log_bytes, successor)
 
     def close(self) -> None:
-        """Close the file; what it holds stays."""
+        """Close the file; its content stays."""
         self._header.close()
         os.close(self._descriptor)
 
 
 def expect_successor(path: Path, expected: bool) -> None:
-    """Tell a running node whether another process takes over: then it leaves its session open when it ends."""
+    """Tell a running node whether a successor takes over; if so, it leaves its session open at exit."""
     with contextlib.suppress(FileNotFoundError), path.open("r+b") as shared:
         if os.fstat(shared.fileno()).st_size >= _PAGE:
             os.pwrite(shared.fileno(), bytes([expected]), _SUCCESSOR_AT)

@@ -1,6 +1,6 @@
-"""How many IDENTIFYs a token has spent in the last day, kept on disk across any crash of node and master.
+"""The IDENTIFY budget: IDENTIFYs of a token in the last day, on disk, so that it survives any crash.
 
-Discord allows 1,000 a day and token, and resets the token of a bot that asks for more
+Discord allows 1,000 per token and day, and resets the token of a bot that sends more
 (https://discord.com/developers/docs/events/gateway#session-start-limit-object). RESUME does not count.
 """
 
@@ -16,7 +16,7 @@ from handshake.errors import HandshakeError
 
 IDENTIFY_FD_VARIABLE = "FLEET_IDENTIFY_FD"
 DAILY_IDENTIFIES = 800
-"""What a node may spend: four fifths of Discord's limit, so that a person may still start the bot by hand."""
+"""Budget of a node: four fifths of Discord's limit, so that a person can still start the bot by hand."""
 DAY_S = 86_400.0
 _STAMP = struct.Struct(">Q")
 _MAX_BYTES = 64 * 1024
@@ -28,13 +28,13 @@ class IdentifyBudgetSpent(HandshakeError):
     Parameters
     ----------
     retry_in_s
-        Seconds until the oldest of them is a day ago.
+        Seconds until the oldest of them is a day old.
     """
 
     def __init__(self, retry_in_s: float) -> None:
         super().__init__(
             f"{DAILY_IDENTIFIES} IDENTIFYs in a day: Discord would reset the token at 1,000; "
-            f"the next one may be in {retry_in_s / 60:.0f} min"
+            f"the next one is allowed in {retry_in_s / 60:.0f} min"
         )
         self.retry_in_s = retry_in_s
 
@@ -56,7 +56,7 @@ class IdentifyBudget:
         self._clock = clock
 
     def stamps(self) -> list[float]:
-        """Return the IDENTIFYs of the last day, Unix seconds; those from a clock that ran ahead count as now."""
+        """Return the times of the last day's IDENTIFYs in Unix seconds; future times count as now."""
         payload = os.pread(self._descriptor, _MAX_BYTES, 0)
         whole = payload[: len(payload) - len(payload) % _STAMP.size]
         now = self._clock()
@@ -64,12 +64,12 @@ class IdentifyBudget:
         return [at for at in found if now - at < DAY_S]
 
     def check(self) -> int:
-        """Return how many are left.
+        """Return the number of IDENTIFYs left.
 
         Raises
         ------
         IdentifyBudgetSpent
-            None.
+            There are none left.
         """
         spent = sorted(self.stamps())
         if len(spent) >= self._limit:
@@ -77,12 +77,12 @@ class IdentifyBudget:
         return self._limit - len(spent)
 
     def spend(self) -> None:
-        """Note one, before it is sent: on record even if the process dies the next moment.
+        """Record an IDENTIFY before it is sent, so that it counts even if the process dies now.
 
         Raises
         ------
         IdentifyBudgetSpent
-            It may not be sent.
+            It must not be sent.
         """
         self.check()
         kept = [int(at * 1000) for at in [*self.stamps(), self._clock()]]
@@ -96,7 +96,7 @@ class IdentifyBudget:
 
 
 def open_budget(path: Path) -> IdentifyBudget:
-    """Open the budget that a file counts; it is made when there is none.
+    """Open a budget file; creates it if missing.
 
     Raises
     ------

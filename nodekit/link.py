@@ -1,4 +1,4 @@
-"""A node's end of the handshake: proves itself, then pulses, over whichever transport works. Knows no Discord."""
+"""A node's side of the handshake: verification, then pulses, over the transport that works. Independent of Discord."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PostToChannel = Callable[[str], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFacts:
-    """What a node says of itself when it proves itself."""
+    """The facts that a node sends with its verification request."""
 
     licence: str
     version: str
@@ -54,7 +54,7 @@ class NodeFacts:
 
 
 class NodeLink:
-    """Prove the node to its master, and stay in touch.
+    """Verifies the node with its master, and sends its pulses.
 
     Parameters
     ----------
@@ -63,11 +63,11 @@ class NodeLink:
     facts
         Licence and versions.
     describe
-        Returns the pulse of this moment.
+        Returns the current pulse.
     post_to_channel
         None when the node has no VERIFY_CHANNEL.
     on_refused
-        Told the master's reason when it does not accept the node.
+        Called with the master's reason when it refuses the node.
     """
 
     def __init__(
@@ -87,14 +87,14 @@ class NodeLink:
         self._on_refused = on_refused
         self._clock = clock
         self._keys = [NodeKey(boot.node_id, boot.key_epoch, Secret(boot.key))]
-        """The present key, and behind it the one before: an answer may still be signed with that."""
+        """The current key, then the previous one: an answer may still be signed with that."""
         self._signer = Signer(self._keys[0], from_master=False, clock=clock)
         self._verifier = Verifier(self._find_key, node_id=boot.node_id, clock=clock, replay_guard=ReplayGuard(clock))
         self._local = None
         if boot.socket_path is not None and boot.transport != "channel":
             self._local = LocalClient(Path(boot.socket_path), self._take_from_socket)
         self._answers: dict[str, asyncio.Future[Message]] = {}
-        """Requests under way; an answer to anything else is not accepted."""
+        """Pending requests; an answer to anything else is ignored."""
         self._pulses: dict[str, None] = {}
         self._verify_again = asyncio.Event()
         self._reports: dict[str, int] = {}
@@ -107,7 +107,7 @@ class NodeLink:
         """Set while the master accepts this node."""
 
     async def run(self) -> None:
-        """Prove the node, then pulse until cancelled; proves it again whenever the master asks."""
+        """Verify the node, then pulse until cancelled; verifies again when the master asks for it."""
         try:
             while True:
                 self.verified.clear()
@@ -121,7 +121,7 @@ class NodeLink:
                 await self._local.close()
 
     async def _verify_until_answered(self) -> bool:
-        """Ask until the master answers; False when it refuses."""
+        """Request verification until the master answers; False when it refuses."""
         delay = RETRY_FIRST_S
         while True:
             try:
@@ -171,8 +171,8 @@ class NodeLink:
             if self._local is not None and await self._pulse_locally(self._local):
                 failures, interval = 0, self._intervals["local"]
             else:
-                # A master that restarts is back in a second: the socket is tried at every pulse, and the channel,
-                # where Discord counts messages, is used only once that has failed for a while.
+                # A restarting master is back within a second: the socket is tried at every pulse. The channel, where
+                # Discord limits messages, is used only after repeated failures.
                 failures += 1
                 interval = self._intervals["local"] if self._local is not None else self._intervals["channel"]
                 patient = self._local is not None and failures < LOCAL_FAILURES_BORNE
@@ -180,10 +180,10 @@ class NodeLink:
                     channel_due = self._clock() + self._intervals["channel"]
                     await self._pulse_by_channel(self._post_to_channel)
             if self._local is not None and not failures:
-                # In step with all nodes of this box: it wakes once for the whole fleet instead of once for each node.
+                # Synchronised with all nodes of this box: the CPU wakes up once for the fleet, not once for each node.
                 interval -= time.monotonic() % interval
             try:
-                # Not wait_for: Python 3.11's may swallow a cancellation that comes as it ends (gh-86296).
+                # Not wait_for: in Python 3.11 it may swallow a cancellation at its end (gh-86296).
                 async with asyncio.timeout(interval):
                     await self._verify_again.wait()
                 return
@@ -231,7 +231,7 @@ class NodeLink:
         await self._post_to_channel(channel.wrap(text))
 
     def receive_from_channel(self, author_id: int, content: str) -> None:
-        """Take a message of VERIFY_CHANNEL; whatever is not the master's own answer to us is ignored."""
+        """Handle a message of VERIFY_CHANNEL; anything but the master's answer to this node is ignored."""
         text = channel.unwrap(content) if author_id == self._boot.master_user_id else None
         if text is not None:
             self._take(text, private=False)
@@ -270,9 +270,9 @@ class NodeLink:
             log.info("the master has replaced this node's key", extra={"epoch": body.key_epoch})
 
     async def report(self, report: ErrorReport) -> None:
-        """Send an error report; the same error within a minute is counted and sent with its next one.
+        """Send an error report. Beyond the rate limit, repeats are counted and sent with the next report of that error.
 
-        Never raises: an error that cannot be reported stays in the node's log.
+        Never raises: an error that cannot be reported is still in the node's log.
         """
         now = self._clock()
         self._report_times = [sent for sent in self._report_times if now - sent < 60]
@@ -288,7 +288,7 @@ class NodeLink:
             log.warning("error report not sent", extra={"why": str(error)})
 
     async def say_goodbye(self, reason: str) -> None:
-        """Tell the master that the node stops on purpose; returns up after two seconds."""
+        """Tell the master that the node stops on purpose; stops trying after two seconds."""
         body: Body = ShutdownNotice(reason=reason[:400])
         try:
             await asyncio.wait_for(self._send(self._signer.sign(body)), GOODBYE_TIMEOUT_S)

@@ -1,7 +1,7 @@
-"""A node's standard output and error: a time before each line, and a bound on what a flood may write.
+"""A node's standard output and error: timestamps on lines, and a rate limit.
 
-The streams write straight to the node's own files, so that neither a dead master nor a dead zygote can break them.
-Foreign code that writes to the descriptors itself goes past this; the master's rotation bounds that.
+The streams write directly to the node's own files, so that neither a dead master nor a dead zygote can break them.
+Foreign code that writes to the descriptors bypasses this; the master's log rotation bounds it.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import time
 from collections.abc import Callable
 
 _BURST_S = 8
-"""A burst of this many seconds' worth passes: tracebacks come at once."""
+"""Burst size in seconds of the rate: tracebacks come all at once."""
 _BEGINS_WITH_TIME = re.compile(r"\[?\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}")
 _MAX_PARTIAL = 64 * 1024
 
 
 class OutputLimit:
-    """A token bucket over both streams of a node.
+    """A token bucket shared by both streams of a node.
 
     Parameters
     ----------
     bytes_s
-        Bytes a second that may be written for long; 0 for no limit.
+        Sustained rate in bytes per second; 0 for no limit.
     clock
         Monotonic seconds.
     """
@@ -40,13 +40,13 @@ class OutputLimit:
         self.dropped_bytes = 0
 
     def admits(self, size: int) -> bool:
-        """Take ``size`` bytes out of the bucket; False, and counted as a dropped line, when they are not there."""
+        """Take ``size`` bytes from the bucket; False, and counted as a dropped line, when it has too few."""
         if not self._bytes_s:
             return True
         now = self._clock()
         self._left = min(self._left + (now - self._at) * self._bytes_s, self._bytes_s * _BURST_S)
         self._at = now
-        # After a drop, wait for room worth a second: one line in, one line out would hide most of the flood.
+        # After a drop, wait for a second's worth of tokens: alternating lines would hide most of the flood.
         if size > self._left or (self.dropped_lines and self._left < self._bytes_s):
             self.dropped_lines += 1
             self.dropped_bytes += size
@@ -55,7 +55,7 @@ class OutputLimit:
         return True
 
     def take_dropped(self) -> str:
-        """Return a line about what was dropped since the last time; empty when nothing was."""
+        """Return a summary of the lines dropped since the last call; empty for none."""
         if not self.dropped_lines:
             return ""
         told = f"[fleet] {self.dropped_lines} lines ({self.dropped_bytes} bytes) of a flood dropped"
@@ -64,9 +64,9 @@ class OutputLimit:
 
 
 class LineStream(io.TextIOBase):
-    """A text stream that writes whole lines to a descriptor, each with its time.
+    """A text stream that writes complete lines to a descriptor, each with a timestamp.
 
-    Lines that begin with a date and time of their own (a logger's) are left as they are.
+    Lines that already start with a date and time (a logger's) are left unchanged.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class LineStream(io.TextIOBase):
 
     @property
     def errors(self) -> str:  # type: ignore[override]
-        """What is done with what UTF-8 cannot hold."""
+        """The error handler for text that UTF-8 cannot encode."""
         return "backslashreplace"
 
     def fileno(self) -> int:
@@ -103,15 +103,15 @@ class LineStream(io.TextIOBase):
         return self._descriptor
 
     def writable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def isatty(self) -> bool:
-        """Say no."""
+        """Return False."""
         return False
 
     def write(self, text: str, /) -> int:
-        """Write the whole lines of ``text``; the rest waits for its end of line, or for the end of the process."""
+        """Write the complete lines of ``text``; an incomplete one is buffered until its end or :meth:`finish`."""
         with self._lock:
             *lines, self._partial = (self._partial + text).split("\n")
             if len(self._partial) > _MAX_PARTIAL:
@@ -122,10 +122,10 @@ class LineStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Do nothing while a line is incomplete; lines are written at once."""
+        """Do nothing: complete lines are written at once, an incomplete one stays buffered."""
 
     def finish(self) -> None:
-        """Write what has no end of line yet."""
+        """Write the buffered incomplete line."""
         with self._lock:
             lines = [self._partial] if self._partial else []
             self._partial = ""
@@ -144,28 +144,28 @@ class LineStream(io.TextIOBase):
                 out.append((stamp + self._limit.take_dropped() + "\n").encode())
             out.append(encoded)
         if at_the_end and self._limit.dropped_lines:
-            # Told beyond the limit: nobody would tell it later.
+            # Written beyond the limit: this is the last chance to report it.
             out.append((stamp + self._limit.take_dropped() + "\n").encode())
         payload = b"".join(out)
         try:
             while payload:
                 payload = payload[os.write(self._descriptor, payload) :]
         except OSError:
-            # A full or read-only disk costs the log, never the bot.
+            # A full or read-only disk must not stop the bot.
             return
 
 
 class _Bytes(io.RawIOBase):
-    """What ``sys.stdout.buffer`` is for: bytes go through the same lines."""
+    """The ``buffer`` of the stream: bytes are written as lines too."""
 
     def __init__(self, stream: LineStream) -> None:
         super().__init__()
         self._stream = stream
-        # A character may come in two writes.
+        # A character may be split over two writes.
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
 
     def writable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def fileno(self) -> int:

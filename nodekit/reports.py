@@ -1,4 +1,4 @@
-"""Turning an exception into an error report: a fingerprint that stays the same while lines move, a bounded tail."""
+"""Error reports of exceptions: a fingerprint that does not depend on line numbers, and a bounded traceback."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Literal
 from handshake.messages import ErrorReport
 
 _TAIL_CHARACTERS = 900
-"""Small enough for a report to fit one Discord message once it is signed and base64-encoded."""
+"""Small enough for a signed, base64-encoded report to fit into one Discord message."""
 
 
 def fingerprint_of(error: BaseException) -> str:
-    """Return 16 hex digits for the kind of error: its type and the functions it passed, without lines."""
+    """Return 16 hex digits that identify an error: a hash of its type and functions, without line numbers."""
     frames = traceback.extract_tb(error.__traceback__)[-8:]
     places = [f"{frame.filename.rpartition('/')[2]}:{frame.name}" for frame in frames]
     return hashlib.sha256("|".join([type(error).__qualname__, *places]).encode()).hexdigest()[:16]

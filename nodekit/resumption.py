@@ -1,4 +1,4 @@
-"""Starting a discord.py client where its predecessor ended: RESUME instead of IDENTIFY, without asking REST again."""
+"""Continues the session of a discord.py client's predecessor: RESUME instead of IDENTIFY, without REST requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 0.1
 REMEMBERED = ("/users/@me", "/oauth2/applications/@me")
-"""What ``Client.login`` asks; a token that is no longer valid is refused by the gateway just as well."""
+"""The REST requests of ``Client.login``; the gateway also refuses a token that is no longer valid."""
 
 
 class Resumption:
@@ -37,7 +37,7 @@ class Resumption:
         self._session = session
         self.saved: SavedSession | None = session.saved()
         self.replaying = False
-        """Events that the predecessor has seen are only putting the cache together: nobody is told of them."""
+        """Whether the predecessor's events are being replayed to build the cache; listeners do not get those."""
         self._answers: dict[str, Any] = {}
 
     @property
@@ -46,22 +46,22 @@ class Resumption:
         return self._session.successor_expected
 
     def take(self, raw: str | bytes) -> None:
-        """Take one gateway payload."""
+        """Record one gateway payload."""
         if self._session.take(raw):
             for path, answer in self._answers.items():
                 self._session.keep_answer(path, answer)
 
     def touch(self) -> None:
-        """Say that the session is alive."""
+        """Update the time of the session's last activity."""
         self._session.touch()
 
     def forget(self) -> None:
-        """Leave nothing to resume."""
+        """Invalidate the session: there is nothing to resume."""
         self._session.forget()
 
     @contextmanager
     def answering(self, client: Client) -> Iterator[None]:
-        """Answer what ``Client.login`` asks from what the predecessor was told; ask, and remember, what it was not."""
+        """Serve the requests of ``Client.login`` from the predecessor's cache; send and cache those not in it."""
         ask = client.http.request
         known = self.saved.answers if self.saved is not None else {}
 
@@ -79,7 +79,7 @@ class Resumption:
             del client.http.request
 
     def begin(self, client: Client) -> None:
-        """Put the predecessor's cache together, and let the next connection resume its session."""
+        """Rebuild the predecessor's cache, and make the next connection resume its session."""
         saved = self.saved
         if saved is None:
             return
@@ -93,18 +93,18 @@ class Resumption:
                     parse(event["d"])
         finally:
             self.replaying = False
-        # All guilds are here already: READY need not wait for more of them.
+        # All guilds are in the cache: READY need not wait for more.
         client.loop.call_later(patience, setattr, state, "guild_ready_timeout", patience)
         self._resume_next(saved)
 
     def _resume_next(self, saved: SavedSession) -> None:
-        """Let the next gateway connection of this process send RESUME, where discord.py would send IDENTIFY."""
+        """Make the next gateway connection of this process send RESUME instead of IDENTIFY."""
         original = DiscordWebSocket.__dict__["from_client"]
 
         async def from_client(client: Client, **options: Any) -> DiscordWebSocket:
             DiscordWebSocket.from_client = original  # type: ignore[method-assign]
             if options.get("shard_id") is not None:
-                # One file holds one session; which shard's it was nobody knows.
+                # The file has one session, and it is not known of which shard.
                 return await DiscordWebSocket.from_client(client, **options)
             self.saved = None
             session: dict[str, Any] = {
@@ -118,8 +118,8 @@ class Resumption:
             except (OSError, aiohttp.ClientError, ConnectionClosed, ReconnectWebSocket) as error:
                 log.info("the session cannot be resumed (%s), a new one begins", type(error).__name__)
                 return await DiscordWebSocket.from_client(client, **options)
-            # Listeners learn that the bot is ready before they hear what was missed. Bounded: a bot that asks for
-            # members at its start needs the very events that wait here.
+            # Listeners get READY before the missed events. With a time-out: a bot that requests members at start
+            # needs the events that are delayed here.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(client.wait_until_ready(), READY_TIMEOUT_S)
             return websocket

@@ -1,7 +1,7 @@
-"""What the zygote does before it forks, and its spare child before it is needed: warm in every node then.
+"""The warm-up of the zygote before it forks, and of its spare child before it is used.
 
-The first Bot of a process costs several times what the second does: type caches fill, msgspec reads annotations,
-bytecode adapts. And a forked process pays for each page that it writes to for the first time; the spare has paid.
+The first Bot of a process costs several times as much as the second: type caches fill, msgspec reads annotations,
+bytecode adapts. And a forked process copies each page at the first write; the spare has done that in advance.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class _Cog(commands.Cog):
     @app_commands.command(description="warmup")
     @app_commands.describe(text="warmup")
     async def warmup(self, interaction: discord.Interaction, text: str | None = None) -> None:
-        """Never called."""
+        """Do nothing; it is never called."""
 
 
 def warm_up() -> None:
-    """Make a bot with a cog, show it a guild, sign and verify, and throw it all away; nothing is connected."""
+    """Create a bot with a cog and a guild, sign and verify a message, and discard it all; nothing is connected."""
     asyncio.run(_warm_up())
 
 

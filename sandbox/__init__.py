@@ -1,4 +1,4 @@
-"""A local Discord, strict enough that the unmodified discord.py cannot tell; see docs/sandbox.md."""
+"""A local Discord, strict enough for the unmodified discord.py; see docs/sandbox.md."""
 
 from sandbox.errors import DiscordError, SandboxError
 from sandbox.interactions import Interaction

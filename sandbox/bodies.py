@@ -1,4 +1,4 @@
-"""Request bodies as structs: decoding one is checking it, and what is wrong becomes Discord's nested errors.
+"""Request bodies as structs: decoding validates them, and errors become Discord's nested errors.
 
 Limits: the pages message, components and application-commands of https://discord.com/developers/docs.
 """
@@ -53,7 +53,7 @@ class Embed(Struct):
     thumbnail: dict[str, Any] | None = None
 
     def length(self) -> int:
-        """Count the characters that Discord limits to 6,000 in all."""
+        """Return the number of characters that count towards Discord's limit of 6,000."""
         parts = [self.title, self.description]
         parts += [text for field in self.fields or () for text in (field.name, field.value)]
         parts += [self.footer.text if self.footer else "", self.author.name if self.author else ""]
@@ -93,7 +93,7 @@ class Component(Struct):
 
 
 class MessageReference(Struct):
-    """What a reply is to."""
+    """The message that a reply refers to."""
 
     message_id: Snowflake
     channel_id: Snowflake | None = None
@@ -103,7 +103,7 @@ class MessageReference(Struct):
 
 
 class AttachmentStub(Struct):
-    """What a message's body says of its files."""
+    """The entry of a file in a message's body."""
 
     id: Snowflake
     filename: Annotated[str, Meta(max_length=1024)] | None = None
@@ -111,7 +111,7 @@ class AttachmentStub(Struct):
 
 
 class AllowedMentions(Struct):
-    """Whom a message may call."""
+    """The mentions that a message may make."""
 
     parse: list[Literal["users", "roles", "everyone"]] | None = None
     users: Annotated[list[Snowflake], Meta(max_length=100)] | None = None
@@ -135,7 +135,7 @@ class MessageBody(Struct):
 
 
 class DeferralBody(Struct):
-    """The answer that promises another one."""
+    """A deferred response."""
 
     flags: int | None = None
 
@@ -156,13 +156,13 @@ class Choice(Struct):
 
 
 class AutocompleteBody(Struct):
-    """The answer to an autocompletion."""
+    """The response to an autocompletion."""
 
     choices: Annotated[list[Choice], Meta(max_length=25)] | None = None
 
 
 class CallbackBody(Struct):
-    """The first answer to an interaction."""
+    """The initial response to an interaction."""
 
     type: Literal[1, 4, 5, 6, 7, 8, 9]
     data: dict[str, Any] | None = None
@@ -230,13 +230,13 @@ class ThreadBody(Struct):
 
 
 class DirectBody(Struct):
-    """Whom to open a direct message channel with."""
+    """The recipient of a new direct message channel."""
 
     recipient_id: Snowflake
 
 
 class BulkDeleteBody(Struct):
-    """Messages to delete at once."""
+    """Messages to delete in bulk."""
 
     messages: Annotated[list[Snowflake], Meta(min_length=2, max_length=100)]
 
@@ -258,7 +258,7 @@ def convert(data: Any, kind: type[T], prefix: str = "") -> T:
     Raises
     ------
     DiscordError
-        50035, at the field that is wrong.
+        50035, at the invalid field.
     """
     try:
         return msgspec.convert(data, kind)
@@ -271,7 +271,7 @@ def convert(data: Any, kind: type[T], prefix: str = "") -> T:
 
 
 def _code_of(text: str) -> tuple[str, str]:
-    """Translate msgspec's complaint into Discord's code and message."""
+    """Translate msgspec's message into Discord's code and message."""
     limit = re.search(r"length (<=|>=) (\d+)", text)
     if limit is not None:
         if limit[1] == "<=":
@@ -303,7 +303,7 @@ async def read_body(request: web.Request) -> tuple[Any, list[Upload]]:
     Raises
     ------
     DiscordError
-        50109 for what is not JSON, 40005 for what is too large.
+        50109 for invalid JSON, 40005 for a body that is too large.
     """
     if request.content_type == "multipart/form-data":
         return await _read_multipart(request)
@@ -343,7 +343,7 @@ _COMMAND_NAME = re.compile(r"[-_'\w]{1,32}")
 
 
 def check_command(command: CommandBody, path: str = "") -> None:
-    """Check what the structs alone cannot: names, descriptions, the order of options.
+    """Check what the structs cannot express: names, descriptions, the order of options.
 
     Raises
     ------
@@ -394,7 +394,7 @@ _SELECTS = (3, 5, 6, 7, 8)
 
 
 def check_components(components: list[Component], path: str = "components", *, modal: bool = False) -> None:
-    """Check a message's or a modal's components: rows, widths, unique custom ids, what each type needs.
+    """Check a message's or a modal's components: rows, widths, unique custom ids, required fields.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Making messages out of checked bodies: mentions, files, embeds; shared by channels, webhooks and interactions."""
+"""Messages from validated bodies: mentions, files, embeds; shared by channels, webhooks and interactions."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def compose(
     Raises
     ------
     DiscordError
-        50006 for a message with nothing in it, 50013, 50035.
+        50006 for an empty message, 50013, 50035.
     """
     body = check_message(raw, uploads)
     content = body.content or ""
@@ -96,7 +96,7 @@ def compose(
 
 
 def edit(world: World, message: Message, raw: Any, uploads: list[Upload]) -> None:
-    """Change a message by a checked body, and tell.
+    """Edit a message with a validated body, and send the event.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def _attachments(world: World, body: MessageBody, uploads: list[Upload]) -> list
 
 
 def _embeds(raw: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return embeds as Discord answers with them: typed, empty parts left out."""
+    """Return embeds in Discord's response format: with a type, without empty parts."""
     found = []
     for embed in raw.get("embeds") or []:
         kept = {name: value for name, value in embed.items() if value is not None}
@@ -150,7 +150,7 @@ def _embeds(raw: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _components(raw: list[dict[str, Any]], counter: list[int] | None = None) -> list[dict[str, Any]]:
-    """Return components as Discord answers with them: each has an id, counted from 1."""
+    """Return components in Discord's response format: numbered by id from 1."""
     counter = counter if counter is not None else [0]
     found = []
     for component in raw:
@@ -182,5 +182,5 @@ def _mention(world: World, channel: Channel, message: Message, body: MessageBody
 
 
 def as_json(value: Any) -> bytes:
-    """Serialise an answer."""
+    """Serialise a response."""
     return msgspec.json.encode(value)

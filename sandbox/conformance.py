@@ -1,6 +1,6 @@
-"""Checking every request and every answer against Discord's published OpenAPI document, when there is one.
+"""Validation of every request and response against Discord's published OpenAPI document, if available.
 
-``DISCORD_OPENAPI`` names the document. What the document does not hold is listed here, each with its reason.
+``DISCORD_OPENAPI`` names the document. Routes missing in the document are listed here with the reason.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 VARIABLE = "DISCORD_OPENAPI"
 
 _NOT_IN_DOCUMENT = {
-    "/gateway": "the plain address is documented as a page, not in the document of every edition",
+    "/gateway": "the route is documented on a page, but not in every edition of the document",
 }
 
 _PARAMETER = re.compile(r"\{[^}]+\}")
 
 
 class Conformance:
-    """Validate against the document; what does not conform is kept in :attr:`violations`.
+    """Validates against the document; violations are collected in :attr:`violations`.
 
     Parameters
     ----------
@@ -48,14 +48,14 @@ class Conformance:
             raise SandboxError(f"{VARIABLE} names {path}, which cannot be read: {error}") from error
         self.violations: list[str] = []
         self.checked = 0
-        """Requests and answers checked so far."""
+        """Number of requests and responses checked."""
         self._operations = {
             (method.upper(), _shape(route)): operation
             for route, operations in paths.items()
             for method, operation in operations.items()
             if isinstance(operation, dict)
         }
-        # The document names @me, @original as fixed parts of paths: what we call by a parameter fits those too.
+        # In the document @me and @original are fixed parts of paths; our parameters match those too.
         self._validators: dict[str, Validator] = {}
 
     @classmethod
@@ -86,7 +86,7 @@ class Conformance:
         exact = self._operations.get((method, _shape(route)))
         if exact is not None:
             return exact
-        # /messages/@original is a path of its own in the document, and a parameter of ours.
+        # /messages/@original is a separate path in the document, and a parameter in ours.
         return self._operations.get((method, _shape(_with_fixed_parts(route, path))))
 
     def check_request(self, method: str, route: str, path: str, body: Any) -> str | None:
@@ -102,7 +102,7 @@ class Conformance:
         return self._check(f"request {method} {route}", schema, _with_text_ids(body))
 
     def check_answer(self, method: str, route: str, path: str, status: int, body: Any) -> str | None:
-        """Check an answer's status and JSON body; returns the first violation."""
+        """Check a response's status and JSON body; returns the first violation."""
         operation = self._operation(method, route, path)
         if operation is None:
             return None
@@ -117,8 +117,8 @@ class Conformance:
         if schema is None or body is None:
             return None
         if status == 400:
-            # The document types the inner error codes as numbers; Discord's own reference and answers have words
-            # (BASE_TYPE_REQUIRED). We follow the reference.
+            # In the document the inner error codes are numbers; in Discord's reference and real responses they are
+            # strings (BASE_TYPE_REQUIRED). We follow the reference.
             body = {name: value for name, value in body.items() if name != "errors"}
         return self._check(f"answer {method} {route} {status}", schema, body)
 
@@ -138,7 +138,7 @@ class Conformance:
 
 
 def _with_text_ids(body: Any) -> Any:
-    """Write snowflakes as text: Discord takes them as numbers too (discord.py sends some so), the document does not."""
+    """Convert snowflakes to strings: Discord also accepts numbers (discord.py sends some), the document does not."""
     if isinstance(body, dict):
         return {name: _with_text_ids(value) for name, value in body.items()}
     if isinstance(body, list):
@@ -147,7 +147,7 @@ def _with_text_ids(body: Any) -> Any:
 
 
 def _shape(route: str) -> str:
-    """Return a route with its parameters unnamed."""
+    """Return a route with unnamed parameters."""
     return _PARAMETER.sub("{}", route)
 
 

@@ -1,4 +1,4 @@
-"""Discord's error answers: https://discord.com/developers/docs/topics/opcodes-and-status-codes."""
+"""Discord's error responses: https://discord.com/developers/docs/topics/opcodes-and-status-codes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class DiscordError(Exception):
-    """An error answer.
+    """An error response.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class DiscordError(Exception):
         self.errors = errors
 
     def payload(self) -> dict[str, Any]:
-        """Return the body of the answer."""
+        """Return the body of the response."""
         body: dict[str, Any] = {"message": self.message, "code": self.code}
         if self.errors is not None:
             body["errors"] = self.errors
@@ -34,26 +34,26 @@ class DiscordError(Exception):
 
 
 class SandboxError(Exception):
-    """A test or demo asked the sandbox for something that a real person could not do."""
+    """A test or demo tried something that a real person could not do."""
 
 
 def not_found() -> DiscordError:
-    """404 for a route that does not exist."""
+    """Return 404 for a route that does not exist."""
     return DiscordError(404, 0, "404: Not Found")
 
 
 def unauthorized() -> DiscordError:
-    """401 for a missing or unknown token."""
+    """Return 401 for a missing or unknown token."""
     return DiscordError(401, 0, "401: Unauthorized")
 
 
 def missing_access() -> DiscordError:
-    """403 for what one may not see."""
+    """Return 403 for something the bot may not see."""
     return DiscordError(403, 50001, "Missing Access")
 
 
 def missing_permissions() -> DiscordError:
-    """403 for what one may see but not do."""
+    """Return 403 for an action the bot may not perform."""
     return DiscordError(403, 50013, "Missing Permissions")
 
 
@@ -74,12 +74,12 @@ _UNKNOWN = {
 
 
 def unknown(what: str) -> DiscordError:
-    """404 for an id that does not exist."""
+    """Return 404 for an id that does not exist."""
     return DiscordError(404, _UNKNOWN[what], f"Unknown {what.title()}")
 
 
 def invalid_form(path: str, code: str, message: str) -> DiscordError:
-    """400 for a body that breaks a rule, with Discord's nested errors.
+    """Return 400 for an invalid body, with Discord's nested errors.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the world tells the gateway."""
+"""Events from the world to the gateway."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Event:
     guild_id
         None outside a guild.
     channel_id
-        When set, only bots that may see the channel get it.
+        If set, only bots that may see the channel get it.
     only_for
-        When set, only the bot with this user id gets it.
+        If set, only the bot with this user id gets it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Misbehaviour on demand: what Discord does on a bad day."""
+"""Fault injection for REST and gateway."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Rule:
 
 
 class Faults:
-    """Switches for trouble, on REST and on the gateway."""
+    """Injects faults into REST and gateway."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -40,15 +40,15 @@ class Faults:
         path_contains: str = "",
         retry_after_s: float = 0.5,
     ) -> None:
-        """Answer the next ``count`` fitting requests with 429, 500, 502 or the like."""
+        """Answer the next ``count`` matching requests with 429, 500, 502 or the like."""
         self._rules.append(_Rule(count, method, path_contains, status=status, retry_after_s=retry_after_s))
 
     def delay(self, seconds: float, *, count: int = 1, method: str | None = None, path_contains: str = "") -> None:
-        """Let the next ``count`` fitting requests wait."""
+        """Delay the next ``count`` matching requests."""
         self._rules.append(_Rule(count, method, path_contains, delay_s=seconds))
 
     async def strike(self, method: str, path: str) -> tuple[int, dict[str, Any], dict[str, str]] | None:
-        """Apply the rules to a request; returns the answer that takes the place of the real one, if any."""
+        """Apply the rules to a request; returns the response that replaces the real one, if any."""
         for rule in self._rules:
             if not rule.fits(method, path):
                 continue
@@ -64,7 +64,7 @@ class Faults:
         return None
 
     async def drop_connections(self, account: BotAccount | None = None, *, code: int = 1006) -> int:
-        """Close gateway connections, without a close frame for 1006; tells how many."""
+        """Close gateway connections, without a close frame for 1006; returns how many."""
         return await self._gateway.drop(account, code)
 
     async def ask_reconnect(self, account: BotAccount) -> None:
@@ -76,7 +76,7 @@ class Faults:
         await self._gateway.invalidate(account, resumable=resumable)
 
     def forget_sessions(self, account: BotAccount) -> None:
-        """Let a bot's sessions live on, but refuse to resume them."""
+        """Keep a bot's sessions connected, but refuse to resume them."""
         self._gateway.forget_sessions(account)
 
     def refuse_identify(self, account: BotAccount, code: int, *, count: int = 1) -> None:

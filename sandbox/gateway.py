@@ -38,11 +38,11 @@ RESUME_WINDOW_S = 300.0
 DAILY_IDENTIFIES = 1000
 MEMBERS_PER_CHUNK = 1000
 ROUND_TRIP_S = 0.02
-"""From a heartbeat to its acknowledgement, as over a short way of the real network."""
+"""Delay of a heartbeat's acknowledgement, as on a fast real network."""
 
 
 class MembersRequest(msgspec.Struct):
-    """REQUEST_GUILD_MEMBERS: by the beginning of a name, or by ids."""
+    """REQUEST_GUILD_MEMBERS: by name prefix or by ids."""
 
     guild_id: Snowflake
     query: str | None = None
@@ -53,7 +53,7 @@ class MembersRequest(msgspec.Struct):
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One session: outlives its connection, so that it can be resumed."""
+    """One session; it outlives its connection, so that it can be resumed."""
 
     id: str
     account: BotAccount
@@ -83,7 +83,7 @@ class Connection:
         self._queue.put_nowait(payload)
 
     def send_op(self, op: int, data: Any = None) -> None:
-        """Queue a payload that is no dispatch."""
+        """Queue a payload that is not a dispatch."""
         self.send(msgspec.json.encode({"op": op, "d": data, "s": None, "t": None}))
 
     def close(self, code: int) -> None:
@@ -106,7 +106,7 @@ class Connection:
 
     async def _close(self, code: int) -> None:
         if code == 1006:
-            # The cord is pulled: no close frame.
+            # A lost connection: no close frame.
             transport = self._socket._req.transport if self._socket._req is not None else None
             if transport is not None:
                 transport.abort()
@@ -141,10 +141,10 @@ class Gateway:
         """Successful RESUMEs, by bot."""
         world.listeners.append(self.dispatch)
 
-    # Telling
+    # Dispatching
 
     def dispatch(self, event: Event) -> None:
-        """Send an event to the sessions that get it; serialised once for each form."""
+        """Send an event to its sessions; each variant is serialised once."""
         rendered: dict[bool, bytes] = {}
         for bot_id in self._bots_near(event):
             for session in self._by_bot.get(bot_id, ()):
@@ -155,7 +155,7 @@ class Gateway:
                     self._send(session, event.name, rendered[full])
 
     def _bots_near(self, event: Event) -> Iterable[int]:
-        """Return the bots that an event may be for, so that those of other guilds cost nothing."""
+        """Return the bots that may get an event, so that bots of other guilds cost nothing."""
         if event.only_for is not None:
             return (event.only_for,)
         if event.guild_id is not None:
@@ -201,7 +201,7 @@ class Gateway:
         try:
             await socket.prepare(request)
         except ConnectionResetError:
-            return web.Response(status=400)  # Whoever called has hung up already, and will not read it.
+            return web.Response(status=400)  # The client has already disconnected.
         query = request.query
         if query.get("encoding", "json") != "json":
             await socket.close(code=4002)
@@ -239,7 +239,7 @@ class Gateway:
         await asyncio.wait({writer}, timeout=5)
 
     def _take(self, connection: Connection, raw: str | bytes) -> int | None:
-        """Take one payload; returns the close code that it earns, if any."""
+        """Handle one payload; returns a close code if it is invalid."""
         now = self._world.clock()
         connection.heard_at = now
         connection.received.append(now)
@@ -258,7 +258,7 @@ class Gateway:
     def _act(self, connection: Connection, op: Any, data: Any) -> int | None:
         if op == HEARTBEAT:
             if connection.session is None or not connection.session.withhold_acks:
-                # Not at once: a client that is answered before it has noted the time sees a whole interval as latency.
+                # Delayed: a client that gets the ACK before it has stored the send time computes a wrong latency.
                 asyncio.get_running_loop().call_later(ROUND_TRIP_S, connection.send_op, ACK)
             return None
         if op in (IDENTIFY, RESUME):
@@ -306,7 +306,7 @@ class Gateway:
         return None
 
     def _within_daily_limit(self, account: BotAccount) -> bool:
-        """Past 1,000 IDENTIFYs in a day Discord resets the token."""
+        """Count an IDENTIFY; above 1,000 a day, Discord resets the token."""
         now = self._world.clock()
         seen = self._identified.setdefault(account.id, deque())
         seen.append(now)
@@ -373,7 +373,7 @@ class Gateway:
         self._notify()
 
     def _forget_old_sessions(self, account: BotAccount) -> None:
-        """Keep a bot's latest lost session for resuming, and no more: a crash loop must not fill the memory."""
+        """Keep only a bot's latest lost session for resuming: a crash loop must not fill the memory."""
         lost = [session for session in self._by_bot.get(account.id, ()) if session.connection is None]
         lost.sort(key=lambda session: session.lost_at or 0)
         for session in lost[:-1]:
@@ -419,11 +419,11 @@ class Gateway:
     # For faults and tests
 
     def is_connected(self, account: BotAccount) -> bool:
-        """Tell whether a bot has a live session."""
+        """Tell whether a bot has a connected session."""
         return any(session.connection is not None for session in self._by_bot.get(account.id, ()))
 
     async def wait_connected(self, account: BotAccount, *, connected: bool = True, timeout_s: float = 10.0) -> None:
-        """Wait until a bot has a live session, or has none.
+        """Wait until a bot has a connected session, or has none.
 
         Raises
         ------
@@ -448,7 +448,7 @@ class Gateway:
         ]
 
     async def drop(self, account: BotAccount | None, code: int) -> int:
-        """Close connections with a code; tells how many."""
+        """Close connections with a code; returns how many."""
         dropped = self._connections_of(account)
         for connection in dropped:
             connection.close(code)
@@ -472,23 +472,23 @@ class Gateway:
         self._refusals.setdefault(account.id, []).extend([code] * count)
 
     def withhold_acks(self, account: BotAccount, *, withhold: bool) -> None:
-        """Stop, or go on, acknowledging a bot's heartbeats."""
+        """Stop or resume acknowledging a bot's heartbeats."""
         for session in self._by_bot.get(account.id, ()):
             session.withhold_acks = withhold
 
     async def close(self) -> None:
-        """Close every connection, as a server does that goes down."""
+        """Close every connection, like a server that shuts down."""
         for connection in list(self._connections):
             connection.close(1001)
 
 
 def _dispatch(sequence: int, name: str, data: bytes) -> bytes:
-    """Return a dispatch payload around data that is serialised already."""
+    """Return a dispatch payload with data that is already serialised."""
     return b'{"op":0,"t":"%s","s":%d,"d":%s}' % (name.encode(), sequence, data)
 
 
 def _is_shard(shard: Any) -> bool:
-    """Tell whether IDENTIFY's ``shard`` is none, or [id, count]."""
+    """Tell whether IDENTIFY's ``shard`` is None or [id, count]."""
     if shard is None:
         return True
     if not isinstance(shard, list) or [type(part) for part in shard] != [int, int]:

@@ -1,6 +1,6 @@
-"""Interactions: what a person does to a bot, the bot's answers, and their deadlines.
+"""Interactions: user actions, the bot's responses, and their deadlines.
 
-3 seconds to the first answer, 15 minutes for what follows:
+3 seconds for the initial response, 15 minutes for edits and followups:
 https://discord.com/developers/docs/interactions/receiving-and-responding.
 """
 
@@ -45,9 +45,9 @@ _KINDS: dict[int, Kind] = {
 
 @dataclass(slots=True)
 class Interaction:
-    """One interaction, as the person who began it sees it.
+    """One interaction, as its user sees it.
 
-    ``kind`` says how the bot answered; ``message`` is that answer, and ``followups`` what came after it.
+    ``kind`` is the type of the initial response, ``message`` its message, and ``followups`` are the messages after it.
     """
 
     id: int
@@ -66,36 +66,36 @@ class Interaction:
     choices: list[dict[str, Any]] = field(default_factory=list)
     followups: list[Message] = field(default_factory=list)
     history: list[str] = field(default_factory=list)
-    """The kinds of all answers so far, in order; ``edit`` and ``followup`` among them."""
+    """The kinds of all responses so far in order, including ``edit`` and ``followup``."""
     changed: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     @property
     def content(self) -> str:
-        """Return the text of the answer."""
+        """The text of the response."""
         return self.message.content if self.message else ""
 
     @property
     def embeds(self) -> list[dict[str, Any]]:
-        """Return the embeds of the answer."""
+        """The embeds of the response."""
         return self.message.embeds if self.message else []
 
     @property
     def ephemeral(self) -> bool:
-        """Tell whether only the person sees the answer."""
+        """Whether only the user sees the response."""
         return self.message is not None and self.message.ephemeral_for is not None
 
     def note(self, what: str) -> None:
-        """Note an answer and wake who waits."""
+        """Record a response and wake waiters."""
         self.history.append(what)
         self.touch()
 
     def touch(self) -> None:
-        """Wake who waits."""
+        """Wake waiters."""
         self.changed.set()
         self.changed = asyncio.Event()
 
     async def wait_until(self, holds: Callable[[Interaction], bool], *, timeout_s: float = 10.0) -> Interaction:
-        """Wait until ``holds``; it is asked again at each answer and edit.
+        """Wait until ``holds`` returns true; it is called again at each response and edit.
 
         Raises
         ------
@@ -118,7 +118,7 @@ class Interactions:
         self._by_id: dict[int, Interaction] = {}
         self._by_token: dict[str, Interaction] = {}
         self.modals_supported = True
-        """False: answer modals as servers do that lack them."""
+        """False: refuse modals, like servers that lack them."""
 
     def begin(
         self,
@@ -130,7 +130,7 @@ class Interactions:
         *,
         source: Message | None = None,
     ) -> Interaction:
-        """Begin an interaction and send it to the bot."""
+        """Create an interaction and send it to the bot."""
         world = self._world
         interaction = Interaction(
             world.new_id(),
@@ -181,15 +181,15 @@ class Interactions:
             data["message"] = world.render(interaction.source)
         return data
 
-    # The bot's answers
+    # Responses of the bot
 
     def answer(self, interaction_id: int, token: str, raw: Any, uploads: list[Upload]) -> Interaction:
-        """Take the bot's first answer.
+        """Handle the bot's initial response.
 
         Raises
         ------
         DiscordError
-            10062 past three seconds, 40060 for a second answer, 50035.
+            10062 after three seconds, 40060 for a second response, 50035.
         """
         interaction = self._by_id.get(interaction_id)
         if interaction is None or not secrets.compare_digest(interaction.token.encode(), token.encode()):
@@ -210,7 +210,7 @@ class Interactions:
 
     def _check_fits(self, interaction: Interaction, answer: int) -> None:
         is_autocomplete = interaction.type == AUTOCOMPLETE
-        # A modal may be acknowledged without an answer of its own, whatever opened it.
+        # A modal submit may be acknowledged without a message, whatever opened the modal.
         from_message = interaction.source is not None
         silent = from_message or interaction.type == MODAL_SUBMIT
         fits = {4: not is_autocomplete, 5: not is_autocomplete, 6: silent, 7: from_message}
@@ -294,7 +294,7 @@ class Interactions:
         message.on_change = lambda: interaction.note("edit")
         return self._world.post(message)
 
-    # What follows, through the interaction's webhook
+    # Followups, through the interaction's webhook
 
     def by_token(self, application_id: int, token: str) -> Interaction:
         """Return the interaction of a webhook token.
@@ -302,7 +302,7 @@ class Interactions:
         Raises
         ------
         DiscordError
-            10015 for an unknown one, 50027 past 15 minutes.
+            10015 for an unknown one, 50027 after 15 minutes.
         """
         interaction = self._by_token.get(token)
         if interaction is None or interaction.bot.id != application_id:
@@ -312,12 +312,12 @@ class Interactions:
         return interaction
 
     def follow_up(self, interaction: Interaction, raw: Any, uploads: list[Upload]) -> Message:
-        """Post a followup; the first one after a deferral takes its place.
+        """Post a followup; the first one after a deferral replaces it.
 
         Raises
         ------
         DiscordError
-            10015 before the first answer, 50035.
+            10015 before the initial response, 50035.
         """
         if interaction.kind == "pending":
             raise unknown("webhook")

@@ -1,4 +1,4 @@
-"""Rendering the world as Discord's JSON; each function gives what its schema in the OpenAPI document requires."""
+"""Rendering the world as Discord's JSON; each function returns what its schema in the OpenAPI document requires."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def role(what: Role) -> dict[str, Any]:
 
 
 def partial_member(who: Member) -> dict[str, Any]:
-    """Return a member without its user, as messages carry it."""
+    """Return a member without its user, as contained in messages."""
     return {
         "avatar": None,
         "banner": None,
@@ -198,7 +198,7 @@ def guild(what: Guild) -> dict[str, Any]:
 
 
 def gateway_guild(what: Guild, viewer: User) -> dict[str, Any]:
-    """Return a guild as GUILD_CREATE sends it; of the members, only the bot itself, as in a large guild."""
+    """Return a guild as in GUILD_CREATE; its only member is the bot itself, as for a large guild."""
     own = what.members.get(viewer.id)
     return {
         **guild(what),
@@ -302,7 +302,7 @@ def message(
 
 
 def strip_content(data: dict[str, Any]) -> None:
-    """Empty what a bot without the MESSAGE_CONTENT intent does not get."""
+    """Clear the fields that a bot without the MESSAGE_CONTENT intent does not get."""
     data["content"] = ""
     data["embeds"] = []
     data["attachments"] = []

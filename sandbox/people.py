@@ -1,4 +1,4 @@
-"""The people of the sandbox: what tests and the demo do as a person would, and what that person then sees."""
+"""Human users of the sandbox: tests and the demo act through them as a person would."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PYTHON_TYPES: dict[int, tuple[type, ...]] = {
 
 
 class ApplicationDidNotRespond(SandboxError):
-    """The bot did not answer within three seconds; Discord shows people these words."""
+    """The bot did not respond within three seconds; Discord shows people this message."""
 
 
 class BotHandle:
@@ -43,22 +43,22 @@ class BotHandle:
 
     @property
     def id(self) -> int:
-        """Return the bot's user id, which is its application's too."""
+        """The bot's user id, which is also its application's id."""
         return self.account.id
 
     @property
     def name(self) -> str:
-        """Return the bot's name."""
+        """The bot's name."""
         return self.account.username
 
     @property
     def token(self) -> str:
-        """Return the bot's token."""
+        """The bot's token."""
         return self.account.token
 
 
 class ChannelHandle:
-    """A channel as somebody sees it who looks at it all the time."""
+    """A channel, as a person with access to it sees it."""
 
     def __init__(self, people: People, channel: Channel) -> None:
         self._people = people
@@ -66,18 +66,18 @@ class ChannelHandle:
 
     @property
     def id(self) -> int:
-        """Return the channel's id."""
+        """The channel's id."""
         return self.channel.id
 
     @property
     def messages(self) -> list[Message]:
-        """Return the messages that are not ephemeral, oldest first."""
+        """The messages that are not ephemeral, oldest first."""
         return [m for m in self.channel.messages.values() if m.ephemeral_for is None]
 
     async def wait_for_message(
         self, fits: Callable[[Message], bool], *, timeout_s: float = 10.0, include_past: bool = True
     ) -> Message:
-        """Wait for a message that ``fits``, new or edited.
+        """Wait for a new or edited message for which ``fits`` returns true.
 
         Raises
         ------
@@ -90,7 +90,7 @@ class ChannelHandle:
 
         found = await self._people.wait_for(find, timeout_s)
         if found is None:
-            raise SandboxError("waiting ended without a message")
+            raise SandboxError("no message was found")
         return found
 
 
@@ -104,7 +104,7 @@ class GuildHandle:
 
     @property
     def id(self) -> int:
-        """Return the guild's id."""
+        """The guild's id."""
         return self.guild.id
 
     def create_role(self, name: str, bits: int = 0) -> Role:
@@ -121,7 +121,7 @@ class GuildHandle:
         self._world.add_member(self.guild, bot.account, [role.id])
 
     def add_member(self, person: Person, roles: Iterable[Role] = ()) -> None:
-        """Let a person join."""
+        """Add a person to the guild."""
         self._world.add_member(self.guild, person.user, [role.id for role in roles])
 
 
@@ -135,12 +135,12 @@ class Person:
 
     @property
     def id(self) -> int:
-        """Return the user's id."""
+        """The user's id."""
         return self.user.id
 
     @property
     def name(self) -> str:
-        """Return the user's name."""
+        """The user's name."""
         return self.user.username
 
     def _require(self, channel: Channel, bits: int, what: str) -> None:
@@ -156,7 +156,7 @@ class Person:
         attachments: Sequence[tuple[str, bytes]] = (),
         reply_to: Message | None = None,
     ) -> Message:
-        """Type a message."""
+        """Send a message."""
         self._require(channel.channel, permissions.VIEW_CHANNEL | permissions.SEND_MESSAGES, "write")
         uploads = [
             Upload(index, name, data, "application/octet-stream") for index, (name, data) in enumerate(attachments)
@@ -168,19 +168,19 @@ class Person:
         return self._world.post(composing.compose(self._world, channel.channel, self.user, raw, uploads, have=have))
 
     async def sends_direct(self, bot: BotHandle, content: str) -> ChannelHandle:
-        """Write to a bot directly; returns the channel."""
+        """Send a direct message to a bot; returns the channel."""
         handle = ChannelHandle(self._people, self._world.direct_channel(bot.account, self.user))
         await self.sends(handle, content)
         return handle
 
     async def edits(self, message: Message, content: str) -> None:
-        """Edit an own message."""
+        """Edit one's own message."""
         if message.author is not self.user:
-            raise SandboxError("one edits one's own messages only")
+            raise SandboxError("people can edit only their own messages")
         composing.edit(self._world, message, {"content": content}, [])
 
     async def deletes(self, message: Message) -> None:
-        """Delete an own message."""
+        """Delete one's own message."""
         self._world.delete_message(self._world.channels[message.channel_id], message)
 
     async def deletes_channel(self, channel: ChannelHandle) -> None:
@@ -193,7 +193,7 @@ class Person:
         self._world.react(self._world.channels[message.channel_id], message, self.user, emoji, add=True)
 
     async def unreacts(self, message: Message, emoji: str) -> None:
-        """Take an own reaction back."""
+        """Remove one's own reaction."""
         self._world.react(self._world.channels[message.channel_id], message, self.user, emoji, add=False)
 
     # Interactions
@@ -207,7 +207,7 @@ class Person:
         *,
         timeout_s: float = FIRST_ANSWER_S + 2,
     ) -> Interaction:
-        """Run a slash command, such as ``"fleet status"``, and wait for the first answer.
+        """Run a slash command, such as ``"fleet status"``, and wait for the initial response.
 
         Raises
         ------
@@ -221,13 +221,13 @@ class Person:
     async def autocompletes(
         self, channel: ChannelHandle, bot: BotHandle, name: str, options: dict[str, Any], *, focused: str
     ) -> list[dict[str, Any]]:
-        """Type in an option and get its suggestions."""
+        """Type into an option, and return its suggestions."""
         data = self._command_data(channel.channel, bot, name, options, focused=focused)
         interaction = await self._begin(AUTOCOMPLETE, bot.account, channel.channel, data)
         return interaction.choices
 
     async def submits_modal(self, interaction: Interaction, values: dict[str, str]) -> Interaction:
-        """Fill a modal by its fields' labels or custom ids, and send it.
+        """Fill in a modal's fields by label or custom id, and submit it.
 
         Raises
         ------
@@ -259,7 +259,7 @@ class Person:
         Raises
         ------
         SandboxError
-            It is not there, disabled, or on somebody else's ephemeral message.
+            It does not exist, is disabled, or is on another person's ephemeral message.
         """
         message = self._message_of(where)
         component = self._component(
@@ -276,7 +276,7 @@ class Person:
         Raises
         ------
         SandboxError
-            The menu is not there, or does not offer that.
+            The menu does not exist, or has no such option.
         """
         message = self._message_of(where)
         component = self._component(message, lambda c: c["type"] == 3 and c.get("custom_id") == custom_id)
@@ -293,7 +293,7 @@ class Person:
         if message is None:
             raise SandboxError("there is no message")
         if message.ephemeral_for not in (None, self.id):
-            raise SandboxError("somebody else's ephemeral message")
+            raise SandboxError("the ephemeral message belongs to another person")
         return message
 
     def _component(self, message: Message, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
@@ -376,7 +376,6 @@ class Person:
         return filled
 
     def _value(self, option: dict[str, Any], value: Any, resolved: dict[str, Any], *, check: bool) -> Any:
-
         if isinstance(value, Person | BotHandle) and option["type"] == _USER:
             who = value.user if isinstance(value, Person) else value.account
             resolved.setdefault("users", {})[str(who.id)] = payloads.user(who)
@@ -398,7 +397,7 @@ class Person:
 
 
 def _check_option(option: dict[str, Any], value: Any) -> None:
-    """Check what Discord's client does not let a person send."""
+    """Check the limits that Discord's client enforces."""
     size = len(value) if isinstance(value, str) else value
     low, high = ("min_length", "max_length") if isinstance(value, str) else ("min_value", "max_value")
     if (option.get(low) is not None and size < option[low]) or (option.get(high) is not None and size > option[high]):
@@ -418,7 +417,7 @@ def _check_input(leaf: dict[str, Any], label: str | None, value: str) -> None:
 
 
 class People:
-    """Where people and waiting come from."""
+    """Creates persons, and waits for events of the world."""
 
     def __init__(self, world: World, interactions: Interactions, commands: CommandStore) -> None:
         self.world = world
@@ -428,7 +427,7 @@ class People:
         world.listeners.append(self._on_event)
 
     def person(self, user: User) -> Person:
-        """Return a user a client."""
+        """Return a client for a user."""
         return Person(self, user)
 
     def _on_event(self, _event: Event) -> None:
@@ -436,7 +435,7 @@ class People:
         self._changed = asyncio.Event()
 
     async def wait_for(self, find: Callable[[], Message | None], timeout_s: float) -> Message | None:
-        """Wait until ``find`` finds something; it is asked again at every event.
+        """Wait until ``find`` returns a message; it is called again at every event.
 
         Raises
         ------

@@ -60,7 +60,7 @@ def in_guild(guild: Guild, user_id: int) -> int:
 
 
 def in_channel(guild: Guild, channel: Channel, user_id: int) -> int:
-    """Compute a member's permissions in a channel: overwrites in Discord's order, then what they imply."""
+    """Compute a member's permissions in a channel: overwrites in Discord's order, then implied permissions."""
     bits = in_guild(guild, user_id)
     if bits == ALL or user_id not in guild.members:
         return bits

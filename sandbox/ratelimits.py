@@ -19,14 +19,14 @@ class _Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a request may pass, and what its answer's headers say."""
+    """Whether a request is admitted, and the rate limit headers of its response."""
 
     headers: dict[str, str]
     retry_after_s: float | None = None
     is_global: bool = False
 
 
-# Method and path -> requests and seconds. Discord does not publish its limits; these are what it has been seen to use.
+# Method and path -> requests and seconds. Discord does not publish its limits; these were observed.
 _LIMITS: dict[tuple[str, str], tuple[int, float]] = {
     ("POST", "/channels/{channel_id}/messages"): (5, 5.0),
     ("PATCH", "/channels/{channel_id}/messages/{message_id}"): (5, 5.0),
@@ -39,7 +39,7 @@ _DEFAULT = (50, 1.0)
 
 
 class RateLimits:
-    """Count requests per bot, route and major parameter.
+    """Counts requests per bot, route and major parameter.
 
     Parameters
     ----------
@@ -53,10 +53,10 @@ class RateLimits:
         self._global: dict[int, _Bucket] = {}
         self.enabled = True
         self.refused = 0
-        """Requests that were answered with 429."""
+        """Number of requests refused with 429."""
 
     def admit(self, bot_id: int, method: str, route: str, major: str) -> Verdict:
-        """Count a request of a bot; webhooks and callbacks come with bot id 0 and have no global limit."""
+        """Count a request of a bot; webhooks and callbacks have bot id 0 and no global limit."""
         now = self._clock()
         if bot_id and not self._take(self._global.setdefault(bot_id, _Bucket(GLOBAL_LIMIT, GLOBAL_WINDOW_S)), now):
             wait_s = max(self._global[bot_id].resets_at - now, 0.001)

@@ -35,9 +35,9 @@ class Sandbox:
     clock
         Returns Unix time in seconds; deadlines and rate limits follow it.
     heartbeat_interval_s
-        What the gateway asks its clients for.
+        The heartbeat interval that the gateway sends to clients.
     rate_limits
-        False: count, but never refuse.
+        False: count requests, but never refuse them.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Sandbox:
         self.conformance = Conformance.from_environment()
         self.people = People(self.world, self.interactions, self.commands)
         self.requests: dict[str, int] = {}
-        """Requests so far, by ``METHOD route``."""
+        """Number of requests by ``METHOD route``."""
         self._port = port
         self._runner: web.AppRunner | None = None
 
-    # What a test or a demo does first
+    # Set-up of tests and the demo
 
     def create_human(self, username: str) -> Person:
         """Add a person."""
@@ -80,10 +80,10 @@ class Sandbox:
         """Add a guild."""
         return GuildHandle(self.people, self.world.create_guild(name, owner.user))
 
-    # Life
+    # Lifecycle
 
     async def start(self) -> None:
-        """Begin to serve on the loopback interface."""
+        """Start serving on the loopback interface."""
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.router.add_get("/gateway", self.gateway.handle)
         app.router.add_get("/gateway/", self.gateway.handle)
@@ -116,12 +116,12 @@ class Sandbox:
 
     @property
     def api_base(self) -> str:
-        """Return the address of REST v10."""
+        """The base URL of REST v10."""
         return f"http://127.0.0.1:{self._port}/api/v10"
 
     @property
     def gateway_url(self) -> str:
-        """Return the address of the gateway."""
+        """The URL of the gateway."""
         return f"ws://127.0.0.1:{self._port}/gateway"
 
     # Serving
@@ -141,11 +141,11 @@ class Sandbox:
         path = request.path.split("/", 3)[3]
         headers: dict[str, str] = {}
         try:
-            struck = await self.faults.strike(method, request.path)
-            if struck is not None:
-                status, body, headers = struck
+            fault = await self.faults.strike(method, request.path)
+            if fault is not None:
+                status, body, headers = fault
                 return _json(status, body, headers)
-            account = self._authenticate(request) if needs_token else _nobody()
+            account = self._authenticate(request) if needs_token else _anonymous()
             verdict = self.rate_limits.admit(account.id, method, route, _major(request))
             headers = verdict.headers
             if verdict.retry_after_s is not None:
@@ -168,7 +168,7 @@ class Sandbox:
             return
         body: Any = None
         if call.request.content_type != "multipart/form-data":
-            body, _ = await call.body()  # the raw bytes are kept by aiohttp and can be read again
+            body, _ = await call.body()  # aiohttp caches the raw bytes, so they can be read again
             body = body or None
         violation = conformance.check_request(method, route, path, body)
         if violation is not None:
@@ -196,8 +196,8 @@ class Sandbox:
         return await self._unknown(request)
 
 
-def _nobody() -> BotAccount:
-    """Return who calls a route that needs no token."""
+def _anonymous() -> BotAccount:
+    """Return the account for routes that need no token."""
     return BotAccount(0, "")
 
 
@@ -215,7 +215,7 @@ def _shape(result: Any) -> tuple[int, Any]:
 
 
 def _json(status: int, body: Any, headers: dict[str, str]) -> web.Response:
-    # Discord stands behind a proxy; discord.py takes a 429 without this for a ban by that proxy, and gives up.
+    # Discord is behind a proxy: discord.py takes a 429 without this header for a ban by the proxy, and gives up.
     headers = {**headers, "Via": "1.1 sandbox"}
     if body is None:
         return web.Response(status=status, headers=headers)

@@ -1,4 +1,4 @@
-"""The world in memory: users, guilds, channels, messages, commands. Every change is told to the listeners."""
+"""The world in memory: users, guilds, channels, messages, commands. Listeners get an event for every change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sandbox.intents import MESSAGE_CONTENT
 
 DISCORD_EPOCH_MS = 1_420_070_400_000
 MAX_MESSAGES_KEPT = 5_000
-"""Messages kept in each channel; older ones are forgotten, so that a long demo stays small."""
+"""Messages kept in each channel; older ones are dropped, so that memory stays bounded."""
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ class Attachment:
 
 @dataclass(slots=True)
 class Message:
-    """A message; what Discord derives is derived when it is rendered."""
+    """A message; derived fields are computed when it is rendered."""
 
     id: int
     channel_id: int
@@ -163,7 +163,7 @@ class Guild:
 
 
 class World:
-    """Everything there is, and what may be done to it.
+    """The state of the sandbox, and the operations on it.
 
     Parameters
     ----------
@@ -194,18 +194,18 @@ class World:
         return elapsed_ms << 22 | (self._increment >> 12 & 0x3FF) << 12 | self._increment & 0xFFF
 
     def now(self) -> str:
-        """Return the present moment as Discord writes it."""
+        """Return the current time in Discord's format."""
         return datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="milliseconds")
 
     def new_token(self, user_id: int) -> str:
-        """Make up a token that has the form of a real one."""
+        """Make a token in the format of a real one."""
         letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
         head = base64.urlsafe_b64encode(str(user_id).encode()).decode().rstrip("=")
         middle, tail = ("".join(self._random.choices(letters, k=length)) for length in (6, 38))
         return f"{head}.{middle}.{tail}"
 
     def emit(self, event: Event) -> None:
-        """Tell every listener."""
+        """Send an event to every listener."""
         for listener in self.listeners:
             listener(event)
 
@@ -227,7 +227,7 @@ class World:
         return account
 
     def set_token(self, account: BotAccount) -> None:
-        """Return a bot a new token; the one it had is worthless from now on."""
+        """Give a bot a new token; the old one becomes invalid."""
         self._tokens.pop(account.token, None)
         account.token = self.new_token(account.id)
         self._tokens[account.token] = account
@@ -256,7 +256,7 @@ class World:
         return guild
 
     def guild_for(self, account: User, guild_id: int) -> Guild:
-        """Return a guild that ``account`` is in; any other is unknown or out of reach, as on Discord."""
+        """Return a guild that ``account`` is in; any other is unknown or forbidden, as on Discord."""
         guild = self.guilds.get(guild_id)
         if guild is None:
             raise unknown("guild")
@@ -329,7 +329,7 @@ class World:
         return role
 
     def add_member(self, guild: Guild, user: User, role_ids: Iterable[int] = ()) -> Member:
-        """Let a user join; a bot is sent the whole guild."""
+        """Add a user to a guild; a bot gets the whole guild."""
         member = Member(user, self.now(), list(role_ids))
         guild.members[user.id] = member
         data = {**payloads.member(member), "guild_id": str(guild.id)}
@@ -339,7 +339,7 @@ class World:
         return member
 
     def remove_member(self, guild: Guild, user: User) -> None:
-        """Let a user leave."""
+        """Remove a user from a guild."""
         del guild.members[user.id]
         if isinstance(user, BotAccount):
             self.emit(Event("GUILD_DELETE", {"id": str(guild.id)}, guild.id, only_for=user.id))
@@ -347,7 +347,7 @@ class World:
         self.emit(Event("GUILD_MEMBER_REMOVE", data, guild.id))
 
     def set_member_roles(self, guild: Guild, member: Member, role_ids: list[int]) -> None:
-        """Change what roles a member has."""
+        """Set a member's roles."""
         member.role_ids = role_ids
         data = {**payloads.member(member), "guild_id": str(guild.id)}
         self.emit(Event("GUILD_MEMBER_UPDATE", data, guild.id))
@@ -365,7 +365,7 @@ class World:
         return channel
 
     def update_channel(self, channel: Channel) -> None:
-        """Tell that a channel was changed."""
+        """Send the event of a changed channel."""
         name = "THREAD_UPDATE" if channel.is_thread else "CHANNEL_UPDATE"
         self.emit(Event(name, payloads.channel(channel), channel.guild_id, channel.id))
 
@@ -374,14 +374,14 @@ class World:
         for thread in [c for c in self.channels.values() if c.is_thread and c.parent_id == channel.id]:
             self.delete_channel(thread)
         name = "THREAD_DELETE" if channel.is_thread else "CHANNEL_DELETE"
-        # Told while it can still be computed who could see it.
+        # Sent before the removal, while its viewers can still be computed.
         self.emit(Event(name, payloads.channel(channel), channel.guild_id, channel.id))
         del self.channels[channel.id]
         if channel.guild_id is not None:
             self.guilds[channel.guild_id].channels.pop(channel.id, None)
 
     def direct_channel(self, bot: User, other: User) -> Channel:
-        """Return the direct message channel of two users; made the first time."""
+        """Return the direct message channel of two users; created on first use."""
         key = (min(bot.id, other.id), max(bot.id, other.id))
         if key not in self._direct:
             channel = Channel(self.new_id(), 1, "", recipients=[bot, other])
@@ -413,7 +413,7 @@ class World:
     # Messages
 
     def post(self, message: Message) -> Message:
-        """Add a message to its channel, and tell who may see it."""
+        """Add a message to its channel, and send its event."""
         channel = self.channels[message.channel_id]
         channel.messages[message.id] = message
         if len(channel.messages) > MAX_MESSAGES_KEPT:
@@ -423,7 +423,7 @@ class World:
         return message
 
     def changed(self, message: Message) -> None:
-        """Tell that a message was edited."""
+        """Send the event of an edited message."""
         channel = self.channels[message.channel_id]
         if message.on_change is not None:
             message.on_change()
@@ -496,7 +496,7 @@ class World:
 
 
 def sees_content(viewer: BotAccount, channel: Channel, message: Message) -> bool:
-    """Tell whether a bot sees a message's content without the privileged intent, or has it."""
+    """Tell whether a bot may see a message's content: without the privileged intent, or because it has it."""
     return (
         bool(viewer.privileged_intents & MESSAGE_CONTENT)
         or channel.guild_id is None

@@ -1,4 +1,4 @@
-"""Alembic's environment: which database, and what the tables should be."""
+"""Alembic's environment: the database and the target tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from master.ledger.schema.tables import metadata
 url = context.config.attributes["url"]
 
 if context.is_offline_mode():
-    # Connected, the dialect learns this from the server: VARBINARY(n) and NVARCHAR(max), not IMAGE and NTEXT.
+    # Online, the dialect reads this from the server: VARBINARY(n) and NVARCHAR(max), not IMAGE and NTEXT.
     options = {"deprecate_large_types": True} if url.get_backend_name() == "mssql" else {}
     context.configure(url=url, target_metadata=metadata, literal_binds=True, dialect_opts=options)
     with context.begin_transaction():

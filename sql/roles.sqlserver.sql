@@ -1,9 +1,9 @@
--- The least rights that a Fleetmaster master needs on SQL Server. Run schema.sqlserver.sql first, as the owner.
+-- The minimal permissions of a Fleetmaster master on SQL Server. Run schema.sqlserver.sql first, as the owner.
 --
--- The master then never needs to be the owner: it finds the schema at the revision it expects and changes nothing about
--- it. After an upgrade run the new schema.sqlserver.sql again before the master.
+-- The master then needs no ownership: it finds the schema at the expected revision, and does not change it. After an
+-- upgrade run the new schema.sqlserver.sql before the master.
 --
--- Give the role to the master's login:
+-- Grant the role to the master's login:
 --     CREATE LOGIN fleetmaster WITH PASSWORD = N'...';
 --     CREATE USER fleetmaster FOR LOGIN fleetmaster;
 --     ALTER ROLE fleetmaster_master ADD MEMBER fleetmaster;
@@ -32,7 +32,7 @@ GRANT SELECT, INSERT, DELETE ON pulse_snapshots TO fleetmaster_master;
 GRANT SELECT, INSERT, DELETE ON patch_tracking TO fleetmaster_master;
 GRANT SELECT, INSERT, UPDATE, DELETE ON solution_runs TO fleetmaster_master;
 
--- Which writes of the master are applied.
+-- The highest write applied per session of the master.
 GRANT SELECT, INSERT, UPDATE, DELETE ON applied_writes TO fleetmaster_master;
 
 -- The audit log: read and add, and nothing else, whatever other roles the login may have.

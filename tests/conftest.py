@@ -1,4 +1,4 @@
-"""What all tests share: real clocks that can be turned, secrets made for the moment, a sandbox."""
+"""Fixtures of all tests: a manual clock, fresh secrets, ledgers, a sandbox, a stage."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sandbox import Sandbox
 
 
 class TurnableClock:
-    """A clock that goes on only when it is told to."""
+    """A clock that advances only with :meth:`turn`."""
 
     def __init__(self, start: float = 1_800_000_000.0) -> None:
         self.seconds = start
@@ -55,7 +55,7 @@ def master_secret() -> MasterSecret:
 
 @pytest.fixture(scope="session")
 def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ledger file at the newest revision: migrating one takes a second, which not every test has to spend."""
+    """Return a ledger file at the newest revision; shared, because migrating one takes a second."""
     path = tmp_path_factory.mktemp("ledger") / "ledger.db"
     migrate(make_url(f"sqlite:///{path}"))
     path.chmod(0o600)
@@ -63,30 +63,30 @@ def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 SERVER_URL = os.environ.get("FLEET_TEST_SQLSERVER_URL", "")
-"""A T-SQL server's (mssql+pyodbc://...): the ledger's tests run against that. Its tables are emptied by each test."""
+"""URL of a T-SQL server (mssql+pyodbc://...) for the ledger's tests. Each test empties its tables."""
 
 
 @pytest.fixture
 def sqlite_settings(tmp_path: Path, empty_ledger: Path) -> DatabaseSettings:
-    """A SQLite ledger, whatever the server."""
+    """Return an empty SQLite ledger, even when a server is configured."""
     shutil.copy(empty_ledger, tmp_path / "ledger.db")
     return DatabaseSettings(url=Secret(f"sqlite:///{tmp_path / 'ledger.db'}"))
 
 
 @pytest.fixture(scope="session")
 def migrated_server() -> DatabaseSettings:
-    """The server's ledger, at the newest revision."""
+    """Return the server's ledger at the newest revision."""
     migrate(make_url(SERVER_URL))
     return DatabaseSettings(url=Secret(SERVER_URL))
 
 
 @pytest.fixture
 def ledger_settings(request: pytest.FixtureRequest) -> Iterator[DatabaseSettings]:
-    """An empty ledger: the server's when one is named, a SQLite file otherwise."""
+    """Yield an empty ledger: the server's when one is configured, a SQLite file otherwise."""
     if not SERVER_URL:
         yield request.getfixturevalue("sqlite_settings")
         return
-    # There is one database, and maybe more than one worker: each test has it for itself.
+    # All workers share one database: a lock gives each test exclusive access.
     with (Path(tempfile.gettempdir()) / "fleet-test-server.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         settings: DatabaseSettings = request.getfixturevalue("migrated_server")
@@ -115,7 +115,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def stage(empty_ledger: Path) -> AsyncIterator[Stage]:
-    """A real master and real nodes as processes, on a sandbox."""
+    """Yield a real master on a sandbox; nodes are real processes too."""
     async with Stage(pulse_s=0.5, ledger=empty_ledger) as up:
         await up.start_master()
         yield up
@@ -126,6 +126,6 @@ async def stage(empty_ledger: Path) -> AsyncIterator[Stage]:
 
 @pytest.fixture
 async def tap(stage: Stage) -> AsyncIterator[EventTap]:
-    """The events of the stage's master."""
+    """Yield a subscription to the events of the stage's master."""
     async with stage.listen() as listening:
         yield listening

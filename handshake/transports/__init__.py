@@ -1,1 +1,1 @@
-"""How signed messages travel: the local Unix socket, or VERIFY_CHANNEL on Discord."""
+"""Transports of signed messages: the local Unix socket, and VERIFY_CHANNEL on Discord."""

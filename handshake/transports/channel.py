@@ -1,4 +1,4 @@
-"""VERIFY_CHANNEL: the message is the JWS in a code block. Pure text; whoever has a Discord connection posts it."""
+"""VERIFY_CHANNEL: a message is the JWS in a code block. Text only; the caller posts it to Discord."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def wrap(text: str) -> str:
 
 
 def unwrap(content: str) -> str | None:
-    """Return the signed message in a channel message; None when it holds anything else."""
+    """Return the signed message in a channel message; None when it contains anything else."""
     match = _BLOCK.fullmatch(content.strip()) if len(content) <= 2_000 else None
     return None if match is None else match[1]

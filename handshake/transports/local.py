@@ -1,4 +1,4 @@
-"""The local transport: signed messages as lines over a Unix socket of mode 0600; the peer's user is checked."""
+"""The local transport: signed messages as lines over a Unix socket of mode 0600, with a check of the peer's user."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from handshake.sockets import Peer, bind_listener, peer_of, short_path
 log = logging.getLogger(__name__)
 
 Handler = Callable[[str, Peer], str | Awaitable[str | None] | None]
-"""Takes a message and who sent it; returns the answer, None for none, or what will give either."""
+"""Called with a message and its sender; returns the answer or None, or an awaitable of either."""
 
 MAX_CONNECTIONS = 1_024
-MAX_WAITING = 64
-"""Messages of one connection that may wait behind one that takes its time; then it is not read from."""
+MAX_PENDING = 64
+"""Messages of a connection that may be pending behind a slow one; beyond that, reading pauses."""
 CONNECT_TIMEOUT_S = 5.0
 
 
 class LocalServer:
-    """The master's end.
+    """The master's side.
 
-    It does without streams and a task for each connection: most of what it gets are pulses, which are taken at once.
+    It uses no streams and no task for each connection: most messages are pulses, which are handled synchronously.
 
     Parameters
     ----------
     path
-        Where to listen; a file that a dead master left there is replaced.
+        Where to listen; the stale socket of a dead master is replaced.
     handler
-        Called for each message, one after the other for one connection.
+        Called for each message, sequentially for each connection.
     """
 
     def __init__(self, path: Path, handler: Handler) -> None:
         self._path = path
         self._handler = handler
         self._server: asyncio.Server | None = None
-        self._conversations: set[_Conversation] = set()
+        self._connections: set[_Connection] = set()
 
     async def start(self) -> None:
-        """Begin to listen.
+        """Start listening.
 
         Raises
         ------
@@ -54,145 +54,145 @@ class LocalServer:
         """
         listener = bind_listener(self._path, backlog=MAX_CONNECTIONS)
         self._server = await asyncio.get_running_loop().create_unix_server(
-            lambda: _Conversation(self._handler, self._conversations), sock=listener
+            lambda: _Connection(self._handler, self._connections), sock=listener
         )
 
     async def close(self) -> None:
-        """Stop listening and end the connections."""
+        """Stop listening and close the connections."""
         if self._server is not None:
             self._server.close()
-        for conversation in list(self._conversations):
-            await conversation.end()
+        for connection in list(self._connections):
+            await connection.end()
         self._path.unlink(missing_ok=True)
 
 
-class _Conversation(asyncio.Protocol):
-    """One connection: lines in, answers out, in order."""
+class _Connection(asyncio.Protocol):
+    """One connection: reads lines, and writes the answers in order."""
 
-    def __init__(self, handler: Handler, conversations: set[_Conversation]) -> None:
+    def __init__(self, handler: Handler, connections: set[_Connection]) -> None:
         self._handler = handler
-        self._conversations = conversations
+        self._connections = connections
         self._transport: asyncio.Transport | None = None
         self._peer = Peer(0, -1)
-        self._rest = b""
-        self._waiting: deque[bytes] = deque()
+        self._buffer = b""
+        self._pending: deque[bytes] = deque()
         self._answering: asyncio.Task[None] | None = None
-        self._may_write = self._reads = True
-        self._ended = False
+        self._writable = self._is_reading = True
+        self._got_eof = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Look who it is: only processes of our own user may speak."""
+        """Check the peer: only processes of our own user are accepted."""
         if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a Unix stream is a transport")
+            raise TypeError("a Unix stream has a transport for both directions")
         self._transport = transport
         self._peer = peer_of(transport.get_extra_info("socket"))
-        self._conversations.add(self)
-        if self._peer.user_id != os.geteuid() or len(self._conversations) > MAX_CONNECTIONS:
+        self._connections.add(self)
+        if self._peer.user_id != os.geteuid() or len(self._connections) > MAX_CONNECTIONS:
             log.warning("connection refused", extra={"user_id": self._peer.user_id, "pid": self._peer.pid})
             transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Take what waits all the same: a node says good-bye and hangs up."""
+        """Handle pending messages all the same: a node sends its shutdown notice and closes."""
         self._transport = None
-        self._may_write = True
-        self._work()
+        self._writable = True
+        self._handle_pending()
 
     def data_received(self, data: bytes) -> None:
-        """Take the lines that are whole."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > MAX_MESSAGE_BYTES or any(len(line) > MAX_MESSAGE_BYTES for line in lines):
-            self._hang_up("a line is too long")
+        """Handle the complete lines."""
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        if len(self._buffer) > MAX_MESSAGE_BYTES or any(len(line) > MAX_MESSAGE_BYTES for line in lines):
+            self._abort("a line is too long")
             return
-        self._waiting.extend(lines)
-        self._work()
+        self._pending.extend(lines)
+        self._handle_pending()
 
     def eof_received(self) -> bool:
-        """Stay open until what was said is answered."""
-        self._ended = True
-        self._work()
+        """Stay open until all received messages are answered."""
+        self._got_eof = True
+        self._handle_pending()
         return True
 
     def pause_writing(self) -> None:
-        """Take nothing more from a peer that does not read its answers."""
-        self._may_write = False
-        self._balance()
+        """Stop handling messages of a peer that does not read its answers."""
+        self._writable = False
+        self._update_reading()
 
     def resume_writing(self) -> None:
-        """Go on."""
-        self._may_write = True
-        self._work()
+        """Continue."""
+        self._writable = True
+        self._handle_pending()
 
-    def _work(self) -> None:
-        """Take what waits, until one message takes its time."""
-        while self._waiting and self._answering is None and self._may_write:
+    def _handle_pending(self) -> None:
+        """Handle pending messages, until one needs to be awaited."""
+        while self._pending and self._answering is None and self._writable:
             try:
-                answer = self._handler(self._waiting.popleft().decode("ascii", "replace"), self._peer)
+                answer = self._handler(self._pending.popleft().decode("ascii", "replace"), self._peer)
             except Exception as error:
-                self._give_up(error)
+                self._fail(error)
                 break
             if isinstance(answer, str):
-                self._say(answer)
+                self._send(answer)
             elif answer is not None:
                 self._answering = asyncio.ensure_future(self._answer(answer))
                 self._answering.add_done_callback(self._answered)
-        self._balance()
+        self._update_reading()
 
     async def _answer(self, answer: Awaitable[str | None]) -> None:
-        said = await answer
-        if said is not None:
-            self._say(said)
+        text = await answer
+        if text is not None:
+            self._send(text)
 
     def _answered(self, task: asyncio.Task[None]) -> None:
         self._answering = None
         if not task.cancelled():
             if (error := task.exception()) is not None:
-                self._give_up(error)
-            self._work()
+                self._fail(error)
+            self._handle_pending()
 
-    def _give_up(self, error: BaseException) -> None:
-        """End this connection for a mistake of ours; the others go on."""
+    def _fail(self, error: BaseException) -> None:
+        """Close this connection after a bug of ours; the others continue."""
         log.error("a message could not be handled", exc_info=error)
-        self._hang_up("its message could not be handled")
+        self._abort("its message could not be handled")
 
-    def _say(self, answer: str) -> None:
+    def _send(self, answer: str) -> None:
         if self._transport is not None:
             self._transport.write(answer.encode() + b"\n")
 
-    def _balance(self) -> None:
-        """Read on only while what waits is bounded."""
-        reads = self._may_write and len(self._waiting) < MAX_WAITING
-        idle = self._answering is None and not self._waiting
+    def _update_reading(self) -> None:
+        """Pause or resume reading, so that pending messages stay bounded; close when done."""
+        wants_more = self._writable and len(self._pending) < MAX_PENDING
+        idle = self._answering is None and not self._pending
         if self._transport is None:
             if idle:
-                self._conversations.discard(self)
-        elif self._ended and idle:
+                self._connections.discard(self)
+        elif self._got_eof and idle:
             self._transport.close()
-        elif reads is not self._reads and not self._transport.is_closing():
-            self._reads = reads
-            if reads:
+        elif wants_more is not self._is_reading and not self._transport.is_closing():
+            self._is_reading = wants_more
+            if wants_more:
                 self._transport.resume_reading()
             else:
                 self._transport.pause_reading()
 
-    def _hang_up(self, why: str) -> None:
-        log.debug("connection ended", extra={"why": why, "pid": self._peer.pid})
-        self._waiting.clear()
+    def _abort(self, why: str) -> None:
+        log.debug("connection closed", extra={"why": why, "pid": self._peer.pid})
+        self._pending.clear()
         if self._transport is not None:
             self._transport.abort()
 
     async def end(self) -> None:
-        """Hang up, and wait for what is being answered."""
-        self._waiting.clear()
+        """Abort, and wait for the answer in progress."""
+        self._pending.clear()
         if self._answering is not None:
             self._answering.cancel()
             await asyncio.gather(self._answering, return_exceptions=True)
         if self._transport is not None:
             self._transport.abort()
-        self._conversations.discard(self)
+        self._connections.discard(self)
 
 
 class LocalClient:
-    """A node's end: connects when it is needed, and again after a failure."""
+    """A node's side: connects when needed, and again after a failure."""
 
     def __init__(self, path: Path, on_message: Callable[[str], None]) -> None:
         self._path = path
@@ -202,7 +202,7 @@ class LocalClient:
 
     @property
     def is_connected(self) -> bool:
-        """Tell whether messages can be sent without connecting first."""
+        """Whether messages can be sent without connecting first."""
         return self._writer is not None and not self._writer.is_closing()
 
     async def send(self, text: str) -> None:
@@ -211,7 +211,7 @@ class LocalClient:
         Raises
         ------
         TransportError
-            Nobody listens, or the connection broke.
+            No process listens, or the connection broke.
         """
         if len(text) >= MAX_MESSAGE_BYTES:
             raise TransportError(f"a message of {len(text)} bytes is too long")
@@ -221,7 +221,7 @@ class LocalClient:
                     await self._connect()
                 writer = self._writer
                 if writer is None:
-                    raise TransportError("the connection ended while it was made")
+                    raise TransportError("the connection closed while it was opened")
                 writer.write(text.encode() + b"\n")
                 await writer.drain()
         except (OSError, TimeoutError) as error:
@@ -242,7 +242,7 @@ class LocalClient:
             self._writer.close()
 
     async def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)

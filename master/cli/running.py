@@ -42,9 +42,11 @@ def demo(
 ) -> None:
     """Show a live fleet on a local Discord: no token, no server, nothing left behind."""
     with reporting_errors(as_json=as_json):
-        from master.demonstration.story import tell
+        from master.demonstration.story import run_demo
 
-        outcome = asyncio.run(tell(nodes=nodes, stay=not (once or as_json), quiet=as_json, keep=keep, console=console))
+        outcome = asyncio.run(
+            run_demo(nodes=nodes, stay=not (once or as_json), quiet=as_json, keep=keep, console=console)
+        )
         if as_json:
             print_json(outcome)
         raise typer.Exit(ExitCode.OK if outcome.ok else ExitCode.FAILED)

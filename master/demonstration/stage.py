@@ -1,4 +1,4 @@
-"""Everything the demo needs to stand up, and to take down again whatever happens."""
+"""The demo's environment: set-up, and clean-up in every case."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ NAMES = (
 )
 
 _CONFIG = '''\
-"""The demo's throw-away fleet."""
+"""The demo's temporary fleet."""
 
 import os
 
@@ -77,7 +77,7 @@ STOP_TIMEOUT_S = 30.0
 
 
 class StageError(FleetError):
-    """The demo could not go on."""
+    """The demo could not continue."""
 
     code = "demo_failed"
 
@@ -91,20 +91,20 @@ class Master:
 
 
 class Stage:
-    """A sandbox in this process, a real master and real nodes in theirs, in a throw-away folder.
+    """A sandbox in this process, and a real master with real nodes in their own, in a temporary folder.
 
     Parameters
     ----------
     keep
-        Where to put the home instead; it is kept then.
+        A folder to use as the home instead; it is kept.
     pulse_s
-        The nodes' pulse interval: short, for people to see.
+        The nodes' pulse interval; short, so that people can watch it.
     transport
         ``auto``, ``local`` or ``channel``.
     ledger
-        A SQLite ledger to begin with, which is copied; None: the master makes one.
+        A SQLite ledger to copy as the initial one; None: the master creates one.
     merge_memory
-        Have the kernel merge memory where this user may: a matter of the whole box, so not for a look around.
+        Turn on kernel same-page merging where permitted. It affects the whole box, so it is off by default.
     """
 
     def __init__(
@@ -175,14 +175,14 @@ class Stage:
             stream.write(f"MASTER_SECRET={new_master_secret()}\nMASTER_TOKEN={self.master_bot.token}\n")
 
     def create_bot(self, name: str, *, privileged_intents: int = 0) -> BotHandle:
-        """Make an application and invite its bot."""
+        """Create an application and invite its bot."""
         bot = self.sandbox.create_bot(name, privileged_intents=privileged_intents, owner=self.operator)
         self.guild.add_bot(bot, bits=EVERYONE_DEFAULT)
         self.bots[name] = bot
         return bot
 
     async def start_master(self) -> None:
-        """Run a master, as ``fleet run`` does once it has checked the config, and wait for its socket.
+        """Start a master, as ``fleet run`` does after checking the config, and wait for its socket.
 
         Raises
         ------
@@ -203,7 +203,7 @@ class Stage:
                 env={"MALLOC_ARENA_MAX": "1", **os.environ},
             )
         self.master = Master(process, log_path)
-        ready = asyncio.ensure_future(self._answering())
+        ready = asyncio.ensure_future(self._wait_until_answering())
         ended = asyncio.ensure_future(process.wait())
         try:
             await asyncio.wait({ready, ended}, timeout=MASTER_START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
@@ -215,8 +215,8 @@ class Stage:
                 waiting.cancel()
             await asyncio.gather(ready, ended, return_exceptions=True)
 
-    async def _answering(self) -> None:
-        """Wait until the master takes calls and is on Discord."""
+    async def _wait_until_answering(self) -> None:
+        """Wait until the master answers calls and is connected to Discord."""
         while True:
             try:
                 status = await self.status()
@@ -228,11 +228,11 @@ class Stage:
 
     @property
     def client(self) -> ControlClient:
-        """Return a client of the master's socket."""
+        """A client of the master's socket."""
         return ControlClient(self.home / "state" / "control.sock")
 
     async def status(self) -> FleetStatus:
-        """Ask the master for everything."""
+        """Return the master's full status."""
         return await asyncio.to_thread(self.client.call, "status", StatusParams(), answer=FleetStatus, timeout_s=10.0)
 
     async def node(self, name: str) -> NodeStatus:
@@ -248,22 +248,22 @@ class Stage:
         raise StageError(f"the master knows no {name}")
 
     async def register(self, name: str) -> Registered:
-        """Make a bot, invite it, and register it through the control socket."""
+        """Create a bot, invite it, and register it through the control socket."""
         self.create_bot(name)
         return await self.duplicate(name)
 
     async def duplicate(self, name: str) -> Registered:
-        """Register a bot that exists already."""
+        """Register an existing bot."""
         params = RegisterParams(name=name, token=self.bots[name].token)
         return await asyncio.to_thread(self.client.call, "register", params, answer=Registered, timeout_s=60.0)
 
     async def act(self, verb: str, names: Sequence[str]) -> list[ActionResult]:
-        """Do one thing to many nodes, as ``fleet start`` and its like do."""
+        """Apply an action to many nodes, like ``fleet start``."""
         params = NamesParams(names=tuple(names))
         return await asyncio.to_thread(self.client.call, verb, params, answer=list[ActionResult], timeout_s=300.0)
 
     def listen(self) -> EventTap:
-        """Follow the master's events."""
+        """Return a subscription to the master's events."""
         return EventTap(self.home / "state" / "control.sock")
 
     def log_tail(self, lines: int = 12) -> str:
@@ -281,7 +281,7 @@ class Stage:
             await asyncio.to_thread(shutil.rmtree, self.home, ignore_errors=True)
 
     async def _stop_master(self) -> None:
-        """End the master and its nodes: politely, and if that fails by force."""
+        """Stop the master and its nodes gracefully, or by force if that fails."""
         if self.master is None:
             return
         process = self.master.process
@@ -296,7 +296,7 @@ class Stage:
 
 
 def _kill_below(home: Path) -> None:
-    """Kill whatever still runs in the demo's folder."""
+    """Kill the processes left in the demo's folder."""
     import psutil
 
     from master.supervision.probe import map_processes
@@ -309,7 +309,7 @@ def _kill_below(home: Path) -> None:
 
 
 class EventTap:
-    """The master's event stream, kept, and waited for without polling."""
+    """A subscription to the master's events: records them, and waits for one without polling."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -334,7 +334,7 @@ class EventTap:
                 self._changed = asyncio.Event()
 
     async def wait_for(self, kind: str, node: str, *, since: int = 0, timeout_s: float = 30.0) -> FleetEvent:
-        """Wait for an event of a kind about a node, from index ``since`` on.
+        """Wait for an event of that kind and node, from index ``since`` on.
 
         Raises
         ------

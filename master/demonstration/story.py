@@ -1,4 +1,4 @@
-"""The demo's story: what is shown, in order, and what each step measures."""
+"""The demo's steps in order, and what each measures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ READY_TIMEOUT_S = 120.0
 
 
 class Step(msgspec.Struct, kw_only=True):
-    """One step of the story."""
+    """The result of one step."""
 
     name: str
     ok: bool
@@ -41,7 +41,7 @@ class Step(msgspec.Struct, kw_only=True):
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """What the demo showed and measured."""
+    """The results of the demo."""
 
     ok: bool
     steps: list[Step]
@@ -49,7 +49,7 @@ class Outcome(msgspec.Struct, kw_only=True):
 
 
 class Story:
-    """Runs the steps and shows the fleet meanwhile."""
+    """Runs the steps of the demo."""
 
     def __init__(self, stage: Stage, tap: EventTap, nodes: int, show: Callable[[str], None]) -> None:
         self._stage = stage
@@ -61,20 +61,20 @@ class Story:
         self.table: Group | Text = Text("starting")
 
     async def run(self) -> None:
-        """Run the steps; the first that fails is the last."""
+        """Run the steps; stops at the first failure."""
         steps: list[tuple[str, Callable[[], Awaitable[str]]]] = [
-            (f"{len(self._names)} nodes cloned, started, ready", self._bring_up),
-            ("every node verified and pulsing", self._pulses),
+            (f"{len(self._names)} nodes cloned, started, ready", self._start_nodes),
+            ("every node verified and pulsing", self._wait_for_pulses),
             ("/dupbot, run by a person", self._duplicate),
             ("SIGKILL, and back again", self._kill),
             ("a forged pulse, flagged", self._forge),
             ("what it costs", self._measure),
         ]
-        for name, deed in steps:
+        for name, run_step in steps:
             self._show(name)
             began = time.monotonic()
             try:
-                detail, held = await deed(), True
+                detail, held = await run_step(), True
             except (FleetError, TimeoutError, aiohttp.ClientError) as error:
                 detail, held = str(error) or type(error).__name__, False
             seconds = round(time.monotonic() - began, 3)
@@ -82,7 +82,7 @@ class Story:
             if not held:
                 return
 
-    async def _bring_up(self) -> str:
+    async def _start_nodes(self) -> str:
         began = time.monotonic()
         slots = asyncio.Semaphore(8)
 
@@ -97,7 +97,7 @@ class Story:
         self.figures["first_ready_s"] = round(min(times), 3)
         return f"first after {min(times):.1f} s, all after {max(times):.1f} s"
 
-    async def _pulses(self) -> str:
+    async def _wait_for_pulses(self) -> str:
         """Wait until every node has pulsed since it was verified."""
         deadline = time.monotonic() + 30
         while True:
@@ -109,7 +109,7 @@ class Story:
                 raise StageError(f"only {len(pulsing)} of {len(status.nodes)} nodes pulse")
             await asyncio.sleep(0.1)
         verified = {event.node for event in self._tap.events if event.kind == "verified"}
-        return f"{len(verified)} verified over the local socket, none by Discord's channel"
+        return f"{len(verified)} verified over the local socket, none over the Discord channel"
 
     async def _duplicate(self) -> str:
         stage, name = self._stage, "ninth" if len(self._names) == 8 else "newcomer"
@@ -194,40 +194,40 @@ def _name(index: int) -> str:
     return name if index < len(NAMES) else f"{name}-{index // len(NAMES) + 1}"
 
 
-async def tell(*, nodes: int, stay: bool, quiet: bool, keep: Path | None, console: Console) -> Outcome:
-    """Run the demo; returns what was shown and measured.
+async def run_demo(*, nodes: int, stay: bool, quiet: bool, keep: Path | None, console: Console) -> Outcome:
+    """Run the demo; returns its results.
 
     Parameters
     ----------
     stay
-        Go on with the live view after the summary, until Ctrl-C.
+        Continue with the live view after the summary, until Ctrl-C.
     quiet
         Print nothing.
     """
-    # A demo that is ended by SIGTERM cleans up as it does after Ctrl-C.
+    # SIGTERM cleans up like Ctrl-C.
     this = asyncio.current_task()
     if this is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     async with Stage(keep=keep) as stage:
-        _say(console, quiet, "[bold]Fleetmaster[/]  a live fleet on a local Discord; no token, no server")
+        _print(console, quiet, "[bold]Fleetmaster[/]  a live fleet on a local Discord; no token, no server")
         await stage.start_master()
         async with stage.listen() as tap:
-            outcome = await _play(stage, tap, nodes, console, quiet=quiet)
+            outcome = await _run_story(stage, tap, nodes, console, quiet=quiet)
             if not quiet:
                 console.print(_summary(outcome, with_steps=console.is_terminal))
                 if not outcome.ok:
                     console.print(Panel(stage.log_tail(), title="the master's log, its end", title_align="left"))
             if stay and outcome.ok:
-                await _stay(stage, console)
+                await _keep_running(stage, console)
     return outcome
 
 
-def _say(console: Console, quiet: bool, text: str) -> None:
+def _print(console: Console, quiet: bool, text: str) -> None:
     if not quiet:
         console.print(text)
 
 
-async def _play(stage: Stage, tap: EventTap, nodes: int, console: Console, *, quiet: bool) -> Outcome:
+async def _run_story(stage: Stage, tap: EventTap, nodes: int, console: Console, *, quiet: bool) -> Outcome:
     current = [""]
     story = Story(stage, tap, nodes, lambda name: current.__setitem__(0, name))
     playing = asyncio.create_task(story.run())
@@ -279,16 +279,16 @@ async def _frame(stage: Stage, story: Story, current: str, width: int) -> Group:
     return Group(*lines, Text(), fleet_table(status.nodes, width=width), Text(), summary_line(status))
 
 
-async def _stay(stage: Stage, console: Console) -> None:
+async def _keep_running(stage: Stage, console: Console) -> None:
     """Show the fleet until Ctrl-C."""
     left = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, left.set)
     hint = Text.assemble(
-        "It goes on running. In another terminal: ",
+        "The fleet keeps running. In another terminal: ",
         (f"FLEET_HOME={stage.home} ./fleet status", "cyan"),
-        " (or top, logs -f, restart). Ctrl-C ends it and removes everything.",
+        " (or top, logs -f, restart). Ctrl-C stops it and removes everything.",
     )
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         while not left.is_set():
@@ -315,7 +315,7 @@ _FIGURES = {
 
 
 def _summary(outcome: Outcome, *, with_steps: bool) -> Group:
-    """Sum up; the steps again only where the live view wiped them away."""
+    """Return the summary; with the steps again where the live view has erased them."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bright_black")
     table.add_column(justify="right", style="bold")
@@ -323,8 +323,6 @@ def _summary(outcome: Outcome, *, with_steps: bool) -> Group:
     for key, (label, unit) in _FIGURES.items():
         if key in outcome.figures:
             table.add_row(label, f"{outcome.figures[key]:g}", unit)
-    verdict = (
-        Text("every step held", style="bold green") if outcome.ok else Text("a step did not hold", style="bold red")
-    )
+    verdict = Text("every step passed", style="bold green") if outcome.ok else Text("a step failed", style="bold red")
     steps = [_step_line(step) for step in outcome.steps] if with_steps else []
     return Group(*steps, Text(), table, Text(), verdict)

@@ -1,7 +1,7 @@
-"""The whole ledger in one file: what backups are made of, and what moves a fleet from one database to another.
+"""Archives: the whole ledger in one file, for backups and for moving a fleet to another database.
 
-A ZIP of one JSON line a row for each table (https://jsonlines.org), and a manifest with counts, hashes and a seal.
-Tokens stay encrypted as they are in the ledger.
+A ZIP with one JSON Lines file for each table (https://jsonlines.org), and a manifest with counts, hashes and a seal.
+Tokens stay encrypted, as they are in the ledger.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_LINE_BYTES = 4 * 2**20
 MAX_MANIFEST_BYTES = 2**20
 BATCH_ROWS = 500
 _MANIFEST = "manifest.json"
-# What zipfile raises at a file that is damaged: in its directory, in a member's header, in what was deflated.
+# What zipfile raises for a damaged file: in its directory, in a member's header, in the deflated data.
 _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -44,27 +44,27 @@ _UNREADABLE = (
 
 
 class TableDigest(msgspec.Struct, frozen=True):
-    """What one table held."""
+    """Row count and hash of one table."""
 
     rows: int
     sha256: str
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an archive says of itself."""
+    """An archive's description of its contents."""
 
     format: str
     revision: str
     created_at: datetime
     dialect: str
     secret_check: str
-    """Tells a wrong MASTER_SECRET from a damaged file, and nothing else about the secret."""
+    """Distinguishes a wrong MASTER_SECRET from a damaged file; reveals nothing else about the secret."""
     tables: dict[str, TableDigest]
     seal: str = ""
 
 
 def write_archive(connection: Connection, target: Path, *, key: bytes, at: datetime) -> Manifest:
-    """Write everything that one transaction sees; the file is there whole or not at all, for its owner alone.
+    """Write everything that one transaction sees. The file is created atomically, readable by its owner only.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def write_archive(connection: Connection, target: Path, *, key: bytes, at: datet
                 tables = {}
                 for table in metadata.sorted_tables:
                     with archive.open(f"{table.name}.jsonl", "w", force_zip64=True) as member:
-                        tables[table.name] = _digest(_written(_rows(connection, table), member))
+                        tables[table.name] = _digest(_write_lines(_rows(connection, table), member))
                 manifest = Manifest(
                     format=FORMAT,
                     revision=HEAD_REVISION,
@@ -105,13 +105,13 @@ def write_archive(connection: Connection, target: Path, *, key: bytes, at: datet
 
 
 def _rows(connection: Connection, table: Table) -> Iterator[bytes]:
-    """Return a table's rows as lines, in the order of their keys."""
+    """Yield a table's rows as lines, ordered by primary key."""
     query = select(table).order_by(*table.primary_key.columns).execution_options(yield_per=BATCH_ROWS)
     for row in connection.execute(query):
         yield msgspec.json.encode(tuple(row)) + b"\n"
 
 
-def _written(lines: Iterable[bytes], target: IO[bytes]) -> Iterator[bytes]:
+def _write_lines(lines: Iterable[bytes], target: IO[bytes]) -> Iterator[bytes]:
     for line in lines:
         target.write(line)
         yield line
@@ -126,12 +126,12 @@ def _digest(lines: Iterable[bytes]) -> TableDigest:
 
 
 def check_archive(path: Path, *, key: bytes) -> Manifest:
-    """Check an archive whole, without touching anything.
+    """Verify a whole archive, without changing anything.
 
     Raises
     ------
     ArchiveRefused
-        No archive of ours, of another secret, of another revision, or damaged.
+        It is not a ledger archive, has another secret or revision, or is damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -140,7 +140,7 @@ def check_archive(path: Path, *, key: bytes) -> Manifest:
                 if _digest(_lines(archive, name)) != expected:
                     raise ArchiveRefused(f"{path.name}: table {name} is damaged", hint="take another backup")
     except _UNREADABLE as error:
-        raise ArchiveRefused(f"{path}: no archive that can be read ({error})", hint="take another backup") from error
+        raise ArchiveRefused(f"{path}: not a readable archive ({error})", hint="take another backup") from error
     return manifest
 
 
@@ -152,22 +152,22 @@ def _read_manifest(archive: zipfile.ZipFile, path: Path, key: bytes) -> Manifest
             raise ArchiveRefused(f"{path.name}: its manifest cannot be read: {error}") from None
     if manifest.format != FORMAT:
         raise ArchiveRefused(
-            f"{path.name} is of the format {manifest.format[:40]!r}", hint=f"this program reads {FORMAT}"
+            f"{path.name} has the format {manifest.format[:40]!r}", hint=f"this program reads {FORMAT}"
         )
     if not hmac.compare_digest(manifest.secret_check, _secret_check(key)):
         raise ArchiveRefused(
             f"{path.name} was made with another MASTER_SECRET",
-            hint="its tokens could not be decrypted: put the secret of that time into .env first",
+            hint="its tokens cannot be decrypted: put the secret it was made with into .env first",
         )
     if not hmac.compare_digest(manifest.seal, _seal(manifest, key)):
         raise ArchiveRefused(f"{path.name}: its manifest was altered", hint="take another backup")
     if manifest.revision != HEAD_REVISION:
         raise ArchiveRefused(
-            f"{path.name} is of revision {manifest.revision}, this program has {HEAD_REVISION}",
+            f"{path.name} has revision {manifest.revision}, this program has {HEAD_REVISION}",
             hint="restore it with the version of fleetmaster that made it, then upgrade",
         )
     if set(manifest.tables) != set(metadata.tables):
-        raise ArchiveRefused(f"{path.name} does not hold the tables of its revision")
+        raise ArchiveRefused(f"{path.name} does not contain the tables of its revision")
     return manifest
 
 
@@ -177,13 +177,13 @@ def load_archive(connection: Connection, path: Path, manifest: Manifest) -> None
     Raises
     ------
     ArchiveRefused
-        A table is not empty, or what arrived is not what was sent; the caller rolls back.
+        A table is not empty, or the rows differ from the manifest; the caller rolls back.
     """
     with zipfile.ZipFile(path) as archive:
         for table in metadata.sorted_tables:
             if connection.execute(select(func.count()).select_from(table)).scalar_one():
                 raise ArchiveRefused(
-                    f"the ledger is not empty: {table.name} holds rows", hint="`fleet restore` replaces a ledger"
+                    f"the ledger is not empty: {table.name} has rows", hint="`fleet restore` replaces a ledger"
                 )
             batch = []
             for line in _lines(archive, table.name):
@@ -195,14 +195,14 @@ def load_archive(connection: Connection, path: Path, manifest: Manifest) -> None
                 connection.execute(table.insert(), batch)
     for table in metadata.sorted_tables:
         if _digest(_rows(connection, table)) != manifest.tables[table.name]:
-            raise ArchiveRefused(f"table {table.name} did not arrive as it was sent")
+            raise ArchiveRefused(f"table {table.name} differs from the archive after loading")
 
 
 def _lines(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
     with archive.open(f"{name}.jsonl") as member:
         while line := member.readline(MAX_LINE_BYTES):
             if not line.endswith(b"\n"):
-                raise ArchiveRefused(f"a row of {name} is too long or cut off")
+                raise ArchiveRefused(f"a row of {name} is too long or truncated")
             yield line
 
 

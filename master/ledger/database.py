@@ -1,7 +1,7 @@
-"""The ledger as the rest sees it: reads on one thread, writes on another.
+"""The ledger's public face: reads run on one thread, writes on another.
 
-The event loop never waits on the database. A write returns once it is durably committed; one that is made of entries
-may wait, in the spool, for a database that is away, and returns once it is on disk there.
+The event loop never blocks on the database. A write returns once it is durably committed. A write made of entries goes
+to the spool while the database is away, and returns once it is on disk there.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ T = TypeVar("T")
 
 SNAPSHOT_TIMEOUT_S = 600.0
 CLOSE_TIMEOUT_S = 30.0
-KEEP_TIMEOUT_S = 30.0
-"""Longer than a statement's and a connection's time-out together: by then it is known when a database went away."""
+DURABLE_TIMEOUT_S = 30.0
+"""Longer than a statement's and a connection's time-out together: by then an outage has been detected."""
 
 
 class Ledger:
@@ -59,12 +59,12 @@ class Ledger:
             spool=self._spool,
             chain=chain,
             prepare=self._prepare,
-            on_change=self._tell,
+            on_change=self._announce,
         )
-        chain.moved = self._head_moved
+        chain.on_head_change = self._head_moved
         self.chain = chain
         """What audited actions hang in."""
-        self._here = asyncio.Event()
+        self._available = asyncio.Event()
         self.dialect = self._engine.dialect.name
         """``sqlite`` or ``mssql``."""
 
@@ -77,12 +77,12 @@ class Ledger:
         spool_dir: Path | None = None,
         bus: EventBus | None = None,
     ) -> Ledger:
-        """Open the ledger, bringing its schema up to date first.
+        """Open the ledger, and upgrade its schema first.
 
         Parameters
         ----------
         chain
-            What audited actions hang in; None for who audits nothing.
+            The audit log's chain; None when nothing is audited.
         spool_dir
             Where entries wait while the database is away; with it, a ledger opens though its database is away.
             None: they fail then.
@@ -98,48 +98,48 @@ class Ledger:
         session_id = ulid_of(datetime.now(UTC))
         ledger = cls(settings, chain=chain, spool_dir=spool_dir, session_id=session_id, bus=bus or EventBus())
         try:
-            await asyncio.to_thread(ledger._begin)
+            await asyncio.to_thread(ledger._open_database)
         except BaseException:
-            ledger._release()
+            ledger._dispose()
             raise
         if ledger.away is None:
-            ledger._here.set()
+            ledger._available.set()
         return ledger
 
-    def _begin(self) -> None:
+    def _open_database(self) -> None:
         if self._spool is not None:
             self._spool.open()
-        trouble = None
+        outage = None
         try:
             self._prepare()
         except LedgerUnavailable as error:
             if self._spool is None:
                 raise
-            trouble = error
-        self._writer.start(trouble)
+            outage = error
+        self._writer.start(outage)
 
     def _prepare(self) -> None:
         prepare_file(self._url)
         try:
-            migrations.bring_up_to_date(self._engine, self._url)
+            migrations.upgrade_schema(self._engine, self._url)
         except SQLAlchemyError as error:
             raise explain(error) from error
 
-    def _tell(self, away: Away | None) -> None:
-        """Pass news from the writer's thread to the loop."""
+    def _announce(self, away: Away | None) -> None:
+        """Log a change of availability, and pass it from the writer's thread to the event loop."""
         if away is None:
             log.info("the ledger is back")
         else:
             log.error("the ledger is away", extra={"why": away.why, "hint": away.hint})
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._hear, away)
+            self._loop.call_soon_threadsafe(self._on_change, away)
 
-    def _hear(self, away: Away | None) -> None:
+    def _on_change(self, away: Away | None) -> None:
         if away is None:
-            self._here.set()
+            self._available.set()
             self._bus.publish(LedgerReturned(at=datetime.now(UTC)))
         else:
-            self._here.clear()
+            self._available.clear()
             self._bus.publish(LedgerAway(at=away.since, why=away.why, hint=away.hint))
 
     def _head_moved(self) -> None:
@@ -149,21 +149,21 @@ class Ledger:
 
     @property
     def away(self) -> Away | None:
-        """Since when and why the database does not answer; None while it does."""
+        """The current outage; None while the database answers."""
         return self._writer.away
 
     @property
     def statistics(self) -> LedgerStatistics:
-        """What was written so far."""
+        """Counters of the writer."""
         return self._writer.statistics
 
     @property
     def spooled(self) -> SpoolStatistics:
-        """What waits for the database."""
+        """What the spool holds."""
         return SpoolStatistics() if self._spool is None else self._spool.statistics
 
-    async def waiting(self) -> list[Entry]:
-        """Return all that waits for a database which is away, in order; it is newer than what was read before.
+    async def pending_entries(self) -> list[Entry]:
+        """Return the spooled entries in order; they are newer than any row that was read.
 
         Raises
         ------
@@ -173,9 +173,9 @@ class Ledger:
             return []
         return await asyncio.to_thread(self._spool.entries)
 
-    async def wait_here(self) -> None:
-        """Wait until the database answers, and all that waited for it is applied."""
-        await self._here.wait()
+    async def wait_available(self) -> None:
+        """Wait until the database answers and the spool is applied."""
+        await self._available.wait()
 
     async def read(self, query: Callable[[Connection], T], *, timeout_s: float = 10.0) -> T:
         """Run ``query`` on the reader's thread.
@@ -185,7 +185,7 @@ class Ledger:
         LedgerError
         """
         if self.away is not None and self.dialect != "sqlite":
-            # It would wait for a connection's time-out, and so would whoever reads next.
+            # Fail at once: it would block the reader's thread until the connection times out.
             raise LedgerUnavailable(f"the ledger is away: {self.away.why}", hint=self.away.hint)
         running = asyncio.get_running_loop().run_in_executor(self._readers, self._read, query)
         try:
@@ -208,16 +208,16 @@ class Ledger:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def snapshot(self, query: Callable[[Connection], T]) -> T:
-        """Run a long ``query`` on what one moment saw, without keeping short reads waiting.
+        """Run a long ``query`` on a consistent snapshot, without blocking short reads.
 
         Raises
         ------
         LedgerError
         """
         if self.dialect == "sqlite":
-            # A connection of its own: in WAL mode a reader sees one moment, and writers go on.
+            # A connection of its own: in WAL mode a reader sees one snapshot, and writers continue.
             return await asyncio.to_thread(self._read, query)
-        # Elsewhere on the writer's thread: nobody else writes to a ledger.
+        # On a server it runs on the writer's thread: there is no other writer.
         return await self.write(query, timeout_s=SNAPSHOT_TIMEOUT_S)
 
     def file_bytes(self) -> int | None:
@@ -237,15 +237,14 @@ class Ledger:
         LedgerError
             Nothing of ``work`` was written.
         LedgerUnavailable
-            Nothing was written, unless the connection broke between the commit and its answer and the database stays
-            away.
+            Nothing was written, unless the connection broke between a commit and its answer, and the outage lasts.
         LedgerTimedOut
-            It may still be written; so it may be when the caller is cancelled. Later writes come after it.
+            It may still be written, as it may after the caller is cancelled. Later writes come after it.
         """
-        return await self._settled(self._writer.submit(work), timeout_s)
+        return await self._await_write(self._writer.submit(work), timeout_s)
 
-    async def write_durable(self, *entries: Entry, timeout_s: float = KEEP_TIMEOUT_S) -> None:
-        """Write entries in one transaction; returns once they are durably in the ledger, or in its spool.
+    async def write_durable(self, *entries: Entry, timeout_s: float = DURABLE_TIMEOUT_S) -> None:
+        """Write entries in one transaction; returns once they are durable, in the ledger or in its spool.
 
         Raises
         ------
@@ -254,9 +253,9 @@ class Ledger:
         LedgerTimedOut
             They may still be written.
         """
-        await self._settled(self._writer.submit_entries(entries, urgent=True), timeout_s)
+        await self._await_write(self._writer.submit_entries(entries, urgent=True), timeout_s)
 
-    async def _settled(self, done: Future[T], timeout_s: float) -> T:
+    async def _await_write(self, done: Future[T], timeout_s: float) -> T:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(done), timeout_s)
         except TimeoutError:
@@ -282,7 +281,7 @@ class Ledger:
         done.add_done_callback(report)
 
     async def flush(self) -> None:
-        """Wait until all that was posted so far is in the ledger, or in its spool."""
+        """Wait until all writes queued so far are in the ledger or in its spool."""
         try:
             await self.write(lambda _connection: None)
         except LedgerUnavailable:
@@ -290,11 +289,11 @@ class Ledger:
                 raise
 
     async def close(self) -> None:
-        """Write or spool what waits, and let go of the database."""
+        """Write or spool what is queued, then close the database."""
         await asyncio.to_thread(self._writer.stop, CLOSE_TIMEOUT_S)
-        await asyncio.to_thread(self._release)
+        await asyncio.to_thread(self._dispose)
 
-    def _release(self) -> None:
+    def _dispose(self) -> None:
         self._readers.shutdown()
         self._engine.dispose()
         self._reader_engine.dispose()

@@ -1,4 +1,4 @@
-"""Making engines, and turning what drivers raise into errors an operator can act on."""
+"""SQLAlchemy engines, and the translation of driver errors into errors that an operator can act on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from master.ledger.errors import (
     LedgerRetryable,
     LedgerUnavailable,
 )
-from master.ledger.odbc import driver_here, explain_odbc, sql_state_of
+from master.ledger.odbc import explain_odbc, installed_driver, sql_state_of
 
 _SQLITE_HEADER = b"SQLite format 3\x00"
 
@@ -31,7 +31,7 @@ def parse_url(settings: DatabaseSettings) -> URL:
     Raises
     ------
     LedgerError
-        It cannot be read.
+        It is not a valid URL.
     """
     try:
         return make_url(settings.url.reveal())
@@ -40,7 +40,7 @@ def parse_url(settings: DatabaseSettings) -> URL:
 
 
 def prepare_file(url: URL) -> None:
-    """For SQLite: make the file, readable by its owner only, or say why it cannot be the ledger.
+    """Create a SQLite file, readable by its owner only, or raise why it cannot be the ledger.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def prepare_file(url: URL) -> None:
     if header and header != _SQLITE_HEADER:
         raise LedgerCorrupt(
             f"the ledger {path} is not a SQLite database",
-            hint="set DATABASE in config.py to the right file, or move this one away: a new ledger is made then",
+            hint="set DATABASE in config.py to the right file, or move this one away: a new ledger is created then",
         )
 
 
@@ -86,7 +86,7 @@ def make_engine(url: URL, settings: DatabaseSettings, *, read_only: bool = False
         if url.get_backend_name() == "sqlite":
             engine = create_engine(
                 url,
-                # Kept open: closing the last connection would bring the write-ahead log into the file each time.
+                # Kept open: closing the last connection would checkpoint the write-ahead log each time.
                 pool_size=1,
                 max_overflow=1,
                 connect_args={"timeout": settings.statement_timeout_s, "check_same_thread": False},
@@ -102,7 +102,7 @@ def make_engine(url: URL, settings: DatabaseSettings, *, read_only: bool = False
 
 
 def make_pool(url: URL, settings: DatabaseSettings) -> Engine:
-    """Make an engine over ODBC: one connection, looked at before it is used, with time-outs on login and statements."""
+    """Make an engine over ODBC: one connection, pinged before use, with time-outs for login and statements."""
     engine = create_engine(
         url,
         pool_size=1,
@@ -115,7 +115,7 @@ def make_pool(url: URL, settings: DatabaseSettings) -> Engine:
     )
 
     if engine.dialect.dbapi is not None:
-        # The driver manager has a pool of its own, which would hand dead connections out behind this one's back.
+        # The driver manager's own pool would hand out dead connections, which this pool could not detect.
         setattr(engine.dialect.dbapi, "pooling", False)  # noqa: B010 - pyodbc's own, unknown to the type
 
     @event.listens_for(engine, "connect")
@@ -126,27 +126,29 @@ def make_pool(url: URL, settings: DatabaseSettings) -> Engine:
 
 
 def _whole_seconds(seconds: float) -> int:
-    """Return what ODBC understands; 0 would mean for ever."""
+    """Return a time-out in whole seconds, at least 1: for ODBC 0 means no time-out."""
     return max(1, round(seconds))
 
 
 def with_driver(url: URL) -> URL:
-    """Put this machine's driver where the config leaves the choice to us."""
+    """Insert the installed driver where the config does not name one."""
     connect = url.query.get("odbc_connect")
     chosen = "DRIVER={" + ANY_DRIVER + "}"
     if not isinstance(connect, str) or chosen not in connect:
         return url
-    return url.update_query_dict({"odbc_connect": connect.replace(chosen, f"DRIVER={driver_here().connection_value}")})
+    return url.update_query_dict(
+        {"odbc_connect": connect.replace(chosen, f"DRIVER={installed_driver().connection_value}")}
+    )
 
 
 def _set_up_sqlite(engine: Engine, *, read_only: bool) -> None:
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: object) -> None:
-        # The driver's own BEGIN comes late and breaks savepoints; _begin below says it instead.
+        # The driver's own BEGIN comes late and breaks savepoints; _begin below issues it instead.
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
-        # FULL: what a caller was told is written survives a power cut. Grouped commits make it cheap.
+        # FULL: an acknowledged write survives a power cut. Group commits make it cheap.
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA cache_size=-1024")
@@ -160,7 +162,7 @@ def _set_up_sqlite(engine: Engine, *, read_only: bool) -> None:
 
 
 def explain(error: SQLAlchemyError) -> LedgerError:
-    """Turn what SQLAlchemy raised into the ledger's own error; statements and parameters stay out of it."""
+    """Translate a SQLAlchemy error into the ledger's own; statements and parameters are left out."""
     original = getattr(error, "orig", None)
     text = str(original or error).splitlines()[0][:200]
     if isinstance(error, IntegrityError):

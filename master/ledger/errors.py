@@ -1,4 +1,4 @@
-"""What the ledger raises."""
+"""Exceptions of the ledger."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from master.errors import ExitCode, FleetError
 
 
 class LedgerError(FleetError):
-    """Root of the ledger's errors."""
+    """Base class of the ledger's errors."""
 
     code: ClassVar[str] = "ledger_error"
     exit_code: ClassVar[ExitCode] = ExitCode.LEDGER
@@ -33,7 +33,7 @@ class LedgerReadOnly(LedgerError):
 
 
 class LedgerTimedOut(LedgerError):
-    """A read or write did not finish in its time; a write may still be carried out."""
+    """A read or write timed out; a write may still be carried out."""
 
     code: ClassVar[str] = "ledger_timed_out"
 
@@ -45,18 +45,18 @@ class LedgerTooNew(LedgerError):
 
 
 class Conflict(LedgerError):
-    """A constraint of the schema refused a row: the name, or the bot, is taken."""
+    """A constraint of the schema refused a row: the name or the bot is taken."""
 
     code: ClassVar[str] = "ledger_conflict"
 
 
 class ArchiveRefused(LedgerError):
-    """An archive of a ledger cannot be used: damaged, of another secret or revision, or there is a ledger already."""
+    """An archive cannot be used: it is damaged, has another secret or revision, or a ledger exists already."""
 
     code: ClassVar[str] = "archive_refused"
 
 
 class LedgerRetryable(LedgerUnavailable):
-    """The database asks to be tried again: a deadlock, a lost connection, a busy file."""
+    """A transient error that is worth a retry: a deadlock, a lost connection, a busy file."""
 
     code: ClassVar[str] = "ledger_retryable"

@@ -1,4 +1,4 @@
-"""ULIDs: 26 characters that sort by the time they were made (https://github.com/ulid/spec)."""
+"""ULIDs: ids of 26 characters that sort by creation time (https://github.com/ulid/spec)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def new_ulid(clock: _Clock) -> str:
 
 
 def ulid_of(moment: _Moment) -> str:
-    """Make a ULID of a moment."""
+    """Make a ULID with the given time."""
     return _encode(int(moment.timestamp() * 1000) << 80 | secrets.randbits(80))
 
 
 def first_ulid_of(moment: _Moment) -> str:
-    """Return the lowest ULID of a millisecond: whatever is below it was made earlier."""
+    """Return the lowest ULID of a millisecond: any id below it was made earlier."""
     return _encode(int(moment.timestamp() * 1000) << 80)
 
 

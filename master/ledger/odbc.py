@@ -1,4 +1,4 @@
-"""Reaching SQL Server through ODBC: which driver there is, and what its errors mean.
+"""SQL Server through ODBC: choosing a driver, and translating its errors.
 
 https://learn.microsoft.com/sql/connect/odbc/ and ISO/IEC 9075's SQLSTATEs.
 """
@@ -21,12 +21,12 @@ _WHEEL = "mssql_python_odbc"
 
 @dataclass(frozen=True, slots=True)
 class OdbcDriver:
-    """A driver.
+    """An ODBC driver.
 
     Parameters
     ----------
     name
-        For people.
+        Display name.
     connection_value
         What follows ``DRIVER=``: a name in braces, or a path.
     """
@@ -36,14 +36,14 @@ class OdbcDriver:
 
 
 def find_driver(installed: Iterable[str], wheel: Path | None = None) -> OdbcDriver | None:
-    """Choose a driver: one of Microsoft's that is installed, the one in a wheel, FreeTDS; None when there is none.
+    """Choose a driver: an installed one of Microsoft's, the one in the wheel, or FreeTDS; None when there is none.
 
     Parameters
     ----------
     installed
-        As ``pyodbc.drivers()`` gives them.
+        As ``pyodbc.drivers()`` returns them.
     wheel
-        The folder of the package ``mssql_python_odbc``, which needs no installation; None without it.
+        The folder of the package ``mssql_python_odbc``, whose driver needs no installation; None without it.
     """
     names = list(installed)
     for name in MICROSOFT:
@@ -56,19 +56,19 @@ def find_driver(installed: Iterable[str], wheel: Path | None = None) -> OdbcDriv
 
 
 def wheel_folder() -> Path | None:
-    """Return the folder of the package that carries Microsoft's driver; None when it is not installed."""
+    """Return the folder of the package that contains Microsoft's driver; None when it is not installed."""
     spec = importlib.util.find_spec(_WHEEL)
     return Path(spec.origin).parent if spec is not None and spec.origin else None
 
 
 def _library_in(wheel: Path) -> Path | None:
     found = sorted(wheel.glob("libs/linux/*/*/lib/libmsodbcsql-*.so*"))
-    # One for each family of distributions: Debian's comes first where there is a choice.
+    # One for each family of distributions: Debian's is preferred.
     return next((path for path in found if "debian" in str(path)), found[-1] if found else None)
 
 
-def driver_here() -> OdbcDriver:
-    """Return the driver of this machine.
+def installed_driver() -> OdbcDriver:
+    """Return the driver that is installed on this machine.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def driver_here() -> OdbcDriver:
 
 
 def check_driver(name: str) -> str:
-    """Return a driver's name back if it is installed, or a path to one that is there.
+    """Return ``name`` if it is an installed driver or the path of one.
 
     Raises
     ------
@@ -103,17 +103,17 @@ def check_driver(name: str) -> str:
     if name not in installed and not Path(name).is_file():
         raise LedgerError(
             f"{name}, which config.py names, is not installed",
-            hint=f"leave DRIVER out to take what there is; installed are: {', '.join(installed) or 'none'}",
+            hint=f"leave DRIVER out to use an installed one: {', '.join(installed) or 'none'}",
         )
     return name
 
 
-_LOST = ("08S01", "08003", "08007")
-_UNREACHED = "20009"
-"""FreeTDS, which calls a closed port a lost connection."""
+_CONNECTION_LOST = ("08S01", "08003", "08007")
+_FREETDS_UNREACHABLE = "20009"
+"""FreeTDS reports a closed port as a lost connection."""
 _TRANSIENT_NUMBERS = ("1205", "1222", "40197", "40501", "40613", "49918", "10928", "10929")
 _ROLLED_BACK_NUMBERS = ("628", "3902", "3903", "6401")
-"""No such transaction or savepoint: the server had rolled back by itself, for a deadlock say, before we asked it to."""
+"""No such transaction or savepoint: the server had already rolled back by itself, after a deadlock say."""
 
 
 def sql_state_of(message: str) -> str:
@@ -129,32 +129,34 @@ def _number_of(message: str) -> str:
 
 
 def explain_odbc(state: str, message: str) -> LedgerError:
-    """Say what an ODBC error means and what to do; the message itself may hold a login, and is shown in part only.
+    """Translate an ODBC error; the driver's message may contain a login, so only its numbers are shown.
 
     Parameters
     ----------
     state
         The SQLSTATE.
     message
-        What the driver said.
+        The driver's message.
     """
     number = _number_of(message)
     if state == "IM002" or "Can't open lib" in message:
         return LedgerError(
             "the ODBC driver of DATABASE['DRIVER'] is not installed",
-            hint="leave DRIVER out to take what there is; `fleet doctor` shows it",
+            hint="leave DRIVER out to use an installed one; `fleet doctor` shows it",
         )
     if state == "28000" or number == "18456":
         return LedgerError("SQL Server refuses the login", hint="check USER and PASSWORD, or TRUSTED_CONNECTION")
     if state == "42000" and number in ("4060", "911"):
-        return LedgerError("the database is not there, or not for this login", hint="check DATABASE['DATABASE']")
+        return LedgerError(
+            "the database does not exist, or this login has no access", hint="check DATABASE['DATABASE']"
+        )
     if number in ("229", "230", "262"):
-        return LedgerReadOnly("the login lacks a right", hint="run sql/roles.sqlserver.sql, and give it the role")
+        return LedgerReadOnly("the login lacks a permission", hint="run sql/roles.sqlserver.sql, and grant it the role")
     if state in ("40001", "25000") or number in (*_TRANSIENT_NUMBERS, *_ROLLED_BACK_NUMBERS):
-        return LedgerRetryable(f"SQL Server asks to try again ({number or state})")
-    if state in _LOST and number != _UNREACHED:
+        return LedgerRetryable(f"SQL Server reports a transient error ({number or state})")
+    if state in _CONNECTION_LOST and number != _FREETDS_UNREACHABLE:
         return LedgerRetryable("the connection to SQL Server was lost")
-    if state == "08001" or number == _UNREACHED:
+    if state == "08001" or number == _FREETDS_UNREACHABLE:
         if "certificate" in message.lower():
             return LedgerUnavailable(
                 "SQL Server's certificate is not trusted", hint="install its authority, or TRUST_CERTIFICATE: True"

@@ -121,14 +121,14 @@ async def import_archive(call: Call[HomeServices], parameters: ArchiveParams) ->
 )
 async def migrate(call: Call[HomeServices], parameters: MigrateParams) -> MigrationView:
     """Bring the schema up to date, or back; a copy is kept."""
-    from master.ledger.schema.migrations import HEAD_REVISION, check_revision, move_to
+    from master.ledger.schema.migrations import HEAD_REVISION, check_revision, migrate_to
 
     back = parameters.to not in ("", HEAD_REVISION)
     if back:
         check_revision(parameters.to)
         # Opening the ledger afterwards would bring it up to date again.
         await call.services.note(call, f"to {parameters.to}")
-    kept = await asyncio.to_thread(move_to, call.services.settings.database, parameters.to or None)
+    kept = await asyncio.to_thread(migrate_to, call.services.settings.database, parameters.to or None)
     if kept and not back:
         await call.services.note(call, f"to {HEAD_REVISION}")
     return MigrationView(revision=parameters.to or HEAD_REVISION, kept=str(kept or ""))

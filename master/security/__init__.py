@@ -1,1 +1,1 @@
-"""Secrets: what is derived from MASTER_SECRET, the token vault, licence codes, token formats."""
+"""Security: key derivation, token vault, licence codes, token formats."""

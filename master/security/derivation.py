@@ -1,4 +1,4 @@
-"""Every key that the master uses is derived from MASTER_SECRET; the secret itself signs and encrypts nothing."""
+"""Key derivation: every key of the master is derived from MASTER_SECRET, which itself signs and encrypts nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from master.security.errors import SecretRefused
 MIN_SECRET_BYTES = 32
 _SALT = b"fleetmaster/1"
 _KEY_BYTES = 32
-_FIX = "run `fleet init`, which makes a good one and keeps it in .env"
+_FIX = "run `fleet init`, which generates one and stores it in .env"
 
 
 def new_master_secret() -> str:
@@ -31,7 +31,7 @@ def check_master_secret(text: str) -> bytes:
     Raises
     ------
     SecretRefused
-        It is empty, too short, not base64, or plainly not random.
+        It is empty, too short, not base64, or obviously not random.
     """
     if not text:
         raise SecretRefused("MASTER_SECRET is not set", hint=_FIX)
@@ -41,14 +41,14 @@ def check_master_secret(text: str) -> bytes:
         raise SecretRefused("MASTER_SECRET is not URL-safe base64", hint=_FIX) from None
     if len(secret) < MIN_SECRET_BYTES:
         raise SecretRefused(f"MASTER_SECRET has {len(secret)} bytes, and needs {MIN_SECRET_BYTES} or more", hint=_FIX)
-    # Random bytes repeat little: 32 of them hold about 30 distinct values. An example or a pattern holds few.
+    # 32 random bytes have about 30 distinct values. An example or a pattern has few.
     if len(set(secret)) < 16:
         raise SecretRefused("MASTER_SECRET is not random", hint=_FIX)
     return secret
 
 
 LASTING_PURPOSES = ("audit", "licence", "licence-hash")
-"""What outlives a rotation of the secret: the audit log's chain, and the licence codes that people hold."""
+"""Purposes whose keys survive a rotation of the secret: the audit log's chain, and issued licence codes."""
 
 
 def encode_kept_keys(keys: Mapping[str, bytes]) -> Secret[str]:
@@ -57,12 +57,12 @@ def encode_kept_keys(keys: Mapping[str, bytes]) -> Secret[str]:
 
 
 def decode_kept_keys(text: str) -> dict[str, Secret[bytes]]:
-    """Read what :func:`encode_kept_keys` gave.
+    """Decode the value that :func:`encode_kept_keys` returned.
 
     Raises
     ------
     SecretRefused
-        It is not that.
+        It is damaged.
     """
     found = {}
     for part in filter(None, text.split(",")):
@@ -78,14 +78,14 @@ def decode_kept_keys(text: str) -> dict[str, Secret[bytes]]:
 
 
 class MasterSecret:
-    """Derive keys from the secret (HKDF-SHA256, RFC 5869).
+    """Derives keys from the secret (HKDF-SHA256, RFC 5869).
 
     Parameters
     ----------
     secret
         32 random bytes or more.
     kept
-        Keys by purpose that were derived from an earlier secret, and stay as they are.
+        Keys by purpose that were derived from an earlier secret and remain in use.
     """
 
     def __init__(self, secret: Secret[bytes], kept: Mapping[str, Secret[bytes]] | None = None) -> None:
@@ -93,11 +93,11 @@ class MasterSecret:
         self._kept = dict(kept or {})
 
     def derive_node_key(self, node_id: str, epoch: int) -> NodeKey:
-        """Derive a node's signing key; raising the epoch makes every earlier key worthless."""
+        """Derive a node's signing key; raising the epoch invalidates every earlier key."""
         return NodeKey(node_id, epoch, Secret(self._derive(f"node|{node_id}|{epoch}")))
 
     def derive(self, purpose: str) -> bytes:
-        """Derive the 32-byte key for one purpose of the master's own, such as ``vault``."""
+        """Derive the master's 32-byte key for one purpose, such as ``vault``."""
         kept = self._kept.get(purpose)
         return kept.reveal() if kept is not None else self._derive(f"master|{purpose}")
 

@@ -1,4 +1,4 @@
-"""What the security package raises."""
+"""Exceptions of the security package."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from master.errors import ExitCode, FleetError
 
 
 class SecurityError(FleetError):
-    """Root of the security package's errors."""
+    """Base class of the security package's errors."""
 
     code: ClassVar[str] = "security_error"
 
 
 class SecretRefused(SecurityError):
-    """MASTER_SECRET is missing, too short, or one that others know."""
+    """MASTER_SECRET is missing, too short, or publicly known."""
 
     code: ClassVar[str] = "secret_refused"
     exit_code: ClassVar[ExitCode] = ExitCode.CONFIG
 
 
 class VaultError(SecurityError):
-    """A sealed token cannot be opened: another secret, another node, or altered bytes."""
+    """A sealed token cannot be decrypted: wrong secret, wrong node, or altered bytes."""
 
     code: ClassVar[str] = "vault_error"
     exit_code: ClassVar[ExitCode] = ExitCode.LEDGER
@@ -35,7 +35,7 @@ class InvalidLicenceCode(SecurityError):
 
 
 class TokenFormatError(SecurityError):
-    """What was given cannot be a Discord bot token."""
+    """A text cannot be a Discord bot token."""
 
     code: ClassVar[str] = "token_format"
     exit_code: ClassVar[ExitCode] = ExitCode.REFUSED

@@ -1,8 +1,8 @@
-"""Licence codes: what a person types. ``FM1-XXXXX-...`` in Crockford base32, proved by a truncated HMAC.
+"""Licence codes, as people type them: ``FM1-XXXXX-...`` in Crockford base32, with a truncated HMAC.
 
 Layout before encoding, 25 bytes: version (1), tier (1), random id (8), expiry in hours since the Unix epoch (3; 0 for
 never), HMAC-SHA256 over these, truncated to 96 bits (12).
-Crockford's alphabet leaves out I, L, O and U; what a reader confuses is read as the digit that it looks like:
+Crockford's alphabet omits I, L, O and U; a look-alike letter is decoded as the digit it resembles:
 https://www.crockford.com/base32.html
 """
 
@@ -30,7 +30,7 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class LicenceCode:
-    """A new code; ``text`` is what the person gets."""
+    """A new code; ``text`` is shown to the person."""
 
     licence_id: str
     text: Secret[str]
@@ -38,7 +38,7 @@ class LicenceCode:
 
 @dataclass(frozen=True, slots=True)
 class ParsedCode:
-    """What a genuine code says."""
+    """The contents of a valid code."""
 
     licence_id: str
     tier: int
@@ -46,7 +46,7 @@ class ParsedCode:
 
 
 class LicenceCodes:
-    """Issue and check codes under keys derived from MASTER_SECRET."""
+    """Issues and checks codes, with keys derived from MASTER_SECRET."""
 
     def __init__(self, secret: MasterSecret) -> None:
         self._mac_key = secret.derive("licence")
@@ -62,26 +62,26 @@ class LicenceCodes:
         return LicenceCode(identity.hex(), Secret("-".join([_PREFIX, *groups])))
 
     def parse(self, text: str) -> ParsedCode:
-        """Read a code, tolerant of case, blanks, hyphens and look-alike characters.
+        """Parse a code, tolerating case, blanks, hyphens and look-alike characters.
 
         Raises
         ------
         InvalidLicenceCode
-            It is not a code, or its proof does not fit: a typing error or a forgery.
+            It is not a code, or its HMAC does not match: a typing error or a forgery.
         """
         raw = _decode(_normalise(text))
         body, mac = raw[:_BODY_BYTES], raw[_BODY_BYTES:]
         if not hmac.compare_digest(mac, self._mac(body)) or body[0] != _VERSION:
             raise InvalidLicenceCode(
-                "the licence code is not one of ours",
-                hint="type it again as it was shown; every character counts",
+                "the licence code was not issued here",
+                hint="type it again exactly as it was shown",
             )
         hours = int.from_bytes(body[10:13], "big")
         expires_at = datetime.fromtimestamp(hours * 3600, UTC) if hours else None
         return ParsedCode(body[2:10].hex(), body[1], expires_at)
 
     def hash(self, text: str) -> bytes:
-        """Return the keyed hash that the ledger keeps instead of the code."""
+        """Return the keyed hash that the ledger stores instead of the code."""
         return hmac.digest(self._hash_key, _normalise(text).encode(), "sha256")
 
     def _mac(self, body: bytes) -> bytes:
@@ -90,13 +90,13 @@ class LicenceCodes:
 
 def _normalise(text: str) -> str:
     if len(text) > 100:
-        raise InvalidLicenceCode("that is too long for a licence code", hint="give the code and nothing else")
+        raise InvalidLicenceCode("that is too long for a licence code", hint="enter only the code")
     plain = text.upper().translate(_LOOKALIKES)
     plain = plain.removeprefix(_PREFIX.translate(_LOOKALIKES))
     if len(plain) != _CHARACTERS or any(character not in _VALUES for character in plain):
         raise InvalidLicenceCode(
             "that does not look like a licence code",
-            hint=f"it has {_CHARACTERS // _GROUP} groups of {_GROUP} characters behind {_PREFIX}",
+            hint=f"it has {_CHARACTERS // _GROUP} groups of {_GROUP} characters after {_PREFIX}",
         )
     return plain
 

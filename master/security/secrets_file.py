@@ -1,4 +1,4 @@
-"""The fleet's ``.env``: reading one secret of it, and changing some without losing a line or a moment."""
+"""The fleet's ``.env``: reading a secret, and changing some atomically without losing other lines."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class SecretsFile:
         return Secret(value) if value else None
 
     def change(self, changes: Mapping[str, Secret[str] | None]) -> None:
-        """Set values, and drop those that are None; the file is the old one or the new one, never half of it.
+        """Set values, and remove those that are None; the file is replaced atomically.
 
         Raises
         ------
         SecretRefused
-            It cannot be written; it is as it was.
+            The file cannot be written, and is unchanged.
         """
         try:
             lines = self._path.read_text("utf-8").splitlines()

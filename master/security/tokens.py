@@ -1,4 +1,4 @@
-"""What a Discord bot token looks like, checked without asking Discord."""
+"""The format of Discord bot tokens, checked offline."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def check_token_format(token: str) -> int:
     Raises
     ------
     TokenFormatError
-        It cannot be a bot token. The error never quotes it.
+        It cannot be a bot token. The error does not quote it.
     """
     if not token.strip():
         raise TokenFormatError("the token is empty", hint=_HINT)
     if token != token.strip() or " " in token:
-        raise TokenFormatError("the token has blanks in it", hint=_HINT)
+        raise TokenFormatError("the token contains blanks", hint=_HINT)
     match = _TOKEN.fullmatch(token)
     if match is None:
         raise TokenFormatError(
-            f"what was given ({len(token)} characters) does not have the three parts of a bot token",
+            f"the text ({len(token)} characters) does not have the three parts of a bot token",
             hint=_HINT,
         )
     try:
@@ -36,5 +36,5 @@ def check_token_format(token: str) -> int:
     except (binascii.Error, UnicodeDecodeError):
         decoded = ""
     if not (decoded.isdecimal() and 15 <= len(decoded) <= 20):
-        raise TokenFormatError("the first part of the token does not hold a bot's id", hint=_HINT)
+        raise TokenFormatError("the first part of the token is not a bot's id", hint=_HINT)
     return int(decoded)

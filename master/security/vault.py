@@ -1,4 +1,4 @@
-"""Bot tokens at rest: AES-GCM, with the node's id as associated data, so that no row can stand in for another."""
+"""Bot tokens at rest: AES-GCM with the node's id as associated data, so that rows cannot be swapped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NONCE_BYTES = 12
 
 
 class TokenVault:
-    """Seal and open bot tokens under a key derived from MASTER_SECRET."""
+    """Encrypts and decrypts bot tokens with a key derived from MASTER_SECRET."""
 
     def __init__(self, secret: MasterSecret) -> None:
         self._cipher = AESGCM(secret.derive("vault"))
@@ -32,7 +32,7 @@ class TokenVault:
         Raises
         ------
         VaultError
-            It was sealed under another secret or for another node, or it was altered.
+            It was encrypted with another secret or for another node, or it was altered.
         """
         nonce, ciphertext = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
         try:
@@ -42,5 +42,5 @@ class TokenVault:
         except (InvalidTag, ValueError):
             raise VaultError(
                 f"the token of node {node_id} cannot be decrypted",
-                hint="MASTER_SECRET in .env is not the one that this ledger was made with; restore it",
+                hint="MASTER_SECRET in .env is not the one that this ledger was created with; restore it",
             ) from None

@@ -43,7 +43,7 @@ from master.services.trust.verification import Verification
 from master.services.upkeep.ledger_admin import LedgerAdmin
 from master.services.upkeep.retention import Retention
 from master.supervision.clock import Clock
-from master.supervision.limits import Cgroups, OomWitness
+from master.supervision.limits import Cgroups, OomDetector
 from master.supervision.logs import NodeLogs
 from master.supervision.merging import PageMerging
 from master.supervision.run_records import RunRecords
@@ -157,7 +157,7 @@ def build_services(
         records=RunRecords(settings.runs_dir),
         clock=clock,
         bus=bus,
-        oom=OomWitness(cgroups),
+        oom=OomDetector(cgroups),
     )
     # In this order they hear of an exit: what was proved is void before anybody acts on it.
     keys = NodeKeys(

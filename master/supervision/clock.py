@@ -1,4 +1,4 @@
-"""Time, handed in wherever behaviour depends on it."""
+"""Clocks, injected wherever behaviour depends on time."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What time it is."""
+    """A source of time."""
 
     def monotonic(self) -> float:
-        """Return seconds that never go backwards."""
+        """Return monotonic seconds."""
         ...
 
     def now(self) -> datetime:
-        """Return the present moment, aware, in UTC."""
+        """Return the current time as an aware datetime in UTC."""
         ...
 
 
 class SystemClock:
-    """The computer's own clock."""
+    """The system clock."""
 
     def monotonic(self) -> float:
-        """Return seconds that never go backwards."""
+        """Return monotonic seconds."""
         return time.monotonic()
 
     def now(self) -> datetime:
-        """Return the present moment, aware, in UTC."""
+        """Return the current time as an aware datetime in UTC."""
         return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""What is too dear to read each second of a process: proportional memory, descriptors, connections. Blocks."""
+"""Expensive per-process readings: proportional memory, descriptors, connections. Blocks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """One closer look at a process.
+    """Expensive readings of one process.
 
     Parameters
     ----------
     pss_bytes
-        Its share of memory: what it holds alone, and its part of the pages that it shares with the zygote.
+        Proportional set size: its private memory, and its share of the pages shared with the zygote.
     connections
         Open internet sockets.
     """
@@ -23,16 +23,16 @@ class Details:
     pss_bytes: int
     open_files: int
     connections: int | None = None
-    """None when nobody asked for them: the kernel lists those of the whole box for one process's."""
+    """None unless requested: to find one process's, the kernel lists those of the whole box."""
 
 
 def read_details(pid: int, *, connections: bool) -> Details | None:
-    """Look closer at a process; None when it has ended or is another user's.
+    """Read the details of a process; None when it has ended or belongs to another user.
 
     Parameters
     ----------
     connections
-        Count its internet sockets too, which costs eight times what the rest does (6.5 ms).
+        Also count its internet sockets, which costs eight times as much as the rest (6.5 ms).
     """
     try:
         found = Details(_read_pss(pid), len(os.listdir(f"/proc/{pid}/fd")))

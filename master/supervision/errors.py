@@ -1,4 +1,4 @@
-"""What supervision raises."""
+"""Exceptions of supervision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from master.errors import ExitCode, FleetError
 
 
 class SupervisionError(FleetError):
-    """Root of supervision's errors."""
+    """Base class of supervision's errors."""
 
     code: ClassVar[str] = "supervision_error"
 
@@ -20,14 +20,14 @@ class SpawnFailed(SupervisionError):
 
 
 class FolderMissing(SpawnFailed):
-    """The node's folder or entry file is gone."""
+    """The node's folder or entry file does not exist."""
 
     code: ClassVar[str] = "folder_missing"
     exit_code: ClassVar[ExitCode] = ExitCode.NOT_FOUND
 
 
 class StartDeferred(SpawnFailed):
-    """A start would do harm now, and is put off.
+    """A start would do harm now, and is deferred.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class StartDeferred(SpawnFailed):
 
 
 class StateTimedOut(SupervisionError):
-    """A node did not reach a state in its time."""
+    """A node did not reach a state in time."""
 
     code: ClassVar[str] = "state_timed_out"
     exit_code: ClassVar[ExitCode] = ExitCode.TIMED_OUT

@@ -1,4 +1,4 @@
-"""The gate that paces starts: a few at a time, the most important first, and the next when one is ready."""
+"""A priority semaphore that limits concurrent starts."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from collections.abc import Callable
 
 
 class StartGate:
-    """Admit starts.
+    """Limit the starts that run concurrently.
 
-    A start holds its place until its node is ready, or was given time enough: so a whole fleet neither starves an old
+    A start holds its slot until its node is ready or a time-out passes. So a whole fleet neither overloads an old
     processor, nor logs in to Discord from one address within the same second.
 
     Parameters
     ----------
-    places
-        Starts under way at the same time.
-    patience_s
-        How long a start that does not become ready holds its place.
+    slots
+        Number of concurrent starts.
+    timeout_s
+        Seconds after which a start that is not ready releases its slot.
     """
 
-    def __init__(self, places: int, *, patience_s: float = 10.0) -> None:
-        self._free = places
-        self._patience_s = patience_s
+    def __init__(self, slots: int, *, timeout_s: float = 10.0) -> None:
+        self._free = slots
+        self._timeout_s = timeout_s
         self._order = itertools.count()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
 
     async def enter(self, priority: int) -> Callable[[], None]:
-        """Wait for a place; returns what leaves it again, which happens by itself when patience is at its end.
+        """Wait for a slot; returns a function that releases it. After the time-out it is released anyway.
 
         Parameters
         ----------
@@ -39,33 +39,33 @@ class StartGate:
         if self._free > 0:
             self._free -= 1
         else:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            heapq.heappush(self._waiting, (priority, next(self._order), turn))
+            admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiting, (priority, next(self._order), admitted))
             try:
-                await turn
+                await admitted
             except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._leave()
+                if admitted.done() and not admitted.cancelled():
+                    self._release()
                 raise
-        return self._place()
+        return self._hold_slot()
 
-    def _place(self) -> Callable[[], None]:
+    def _hold_slot(self) -> Callable[[], None]:
         held = True
 
-        def leave() -> None:
+        def release() -> None:
             nonlocal held
             timer.cancel()
             if held:
                 held = False
-                self._leave()
+                self._release()
 
-        timer = asyncio.get_running_loop().call_later(self._patience_s, leave)
-        return leave
+        timer = asyncio.get_running_loop().call_later(self._timeout_s, release)
+        return release
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         while self._waiting:
-            _, _, turn = heapq.heappop(self._waiting)
-            if not turn.done():
-                turn.set_result(None)
+            _, _, admitted = heapq.heappop(self._waiting)
+            if not admitted.done():
+                admitted.set_result(None)
                 return
         self._free += 1

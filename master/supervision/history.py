@@ -1,4 +1,4 @@
-"""What a node used in the last minutes and hours, in rings of fixed size: memory does not grow with time."""
+"""Resource history of a node in ring buffers of fixed size."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from array import array
 
 FINE_S, FINE_SLOTS = 1.0, 300
 COARSE_S, COARSE_SLOTS = 60.0, 1440
-SLOWEST_READING_S = 4.5
-"""While nobody looks a reading stands for four or five slots: CPU is its mean over them."""
+MAX_SAMPLE_INTERVAL_S = 4.5
+"""Unwatched nodes are sampled this rarely: one reading fills four or five slots, with the mean CPU over them."""
 
 
 class Ring:
-    """The last figures of two series, one pair a slot of time.
+    """A ring buffer of two series, with one pair of values for each time slot.
 
     Parameters
     ----------
     slot_s
         Length of a slot in seconds.
     slots
-        How many are kept.
+        Number of slots kept.
     """
 
     def __init__(self, slot_s: float, slots: int) -> None:
@@ -27,30 +27,30 @@ class Ring:
         self._rss = array("f", bytes(4 * slots))
         self._slots = slots
         self._at = 0
-        """Number of the slot that was written last; 0 before the first."""
+        """Number of the last slot written; 0 before the first."""
         self._filled = 0
 
-    def put(self, now: float, cpu_percent: float, rss_mb: float, *, goes_on: bool = False) -> None:
-        """Take a reading.
+    def put(self, now: float, cpu_percent: float, rss_mb: float, *, continuous: bool = False) -> None:
+        """Add a reading.
 
         Parameters
         ----------
         now
             Monotonic seconds.
-        goes_on
-            It covers the slots since the last reading too; otherwise the node did not run in them, and they are zero.
+        continuous
+            The reading also covers the slots since the last one. Otherwise the node did not run, and they are zero.
         """
         slot = int(now / self.slot_s) + 1
         index = slot % self._slots
         if slot == self._at:
-            # Another reading of the same slot: the highest is what an operator asks for.
+            # A second reading in the same slot: keep the peak, which is what operators look for.
             if cpu_percent > self._cpu[index]:
                 self._cpu[index] = cpu_percent
             if rss_mb > self._rss[index]:
                 self._rss[index] = rss_mb
             return
         if slot != self._at + 1 and self._at:
-            self._fill(slot, *((cpu_percent, rss_mb) if goes_on else (0.0, 0.0)))
+            self._fill(slot, *((cpu_percent, rss_mb) if continuous else (0.0, 0.0)))
         self._filled = min(self._filled + 1, self._slots)
         self._at = slot
         self._cpu[index], self._rss[index] = cpu_percent, rss_mb
@@ -68,46 +68,46 @@ class Ring:
 
 
 class NodeHistory:
-    """The rings of one node: seconds for five minutes, minutes for a day."""
+    """The history of one node: seconds for five minutes, minutes for a day."""
 
     def __init__(self) -> None:
         self._fine = Ring(FINE_S, FINE_SLOTS)
         self._coarse = Ring(COARSE_S, COARSE_SLOTS)
-        self._at = self._rested_until = float("-inf")
+        self._at = self._idle_until = float("-inf")
         self._rss_mb = 0.0
 
     @property
     def fine(self) -> Ring:
-        """The seconds."""
-        self._catch_up()
+        """The ring of seconds."""
+        self._flush_idle()
         return self._fine
 
     @property
     def coarse(self) -> Ring:
-        """The minutes."""
-        self._catch_up()
+        """The ring of minutes."""
+        self._flush_idle()
         return self._coarse
 
     def put(self, now: float, cpu_percent: float, rss_bytes: int) -> None:
-        """Take a reading of a process that ran since the last one."""
-        self._catch_up()
-        goes_on = now - self._at < 2 * SLOWEST_READING_S
+        """Add a reading of a process that ran since the last one."""
+        self._flush_idle()
+        continuous = now - self._at < 2 * MAX_SAMPLE_INTERVAL_S
         self._rss_mb = rss_bytes / 2**20
-        self._write(now, cpu_percent, goes_on=goes_on)
+        self._write(now, cpu_percent, continuous=continuous)
 
-    def rest(self, now: float, rss_bytes: int) -> None:
-        """Note that the process used nothing since the last reading; written down once it matters."""
-        if now - max(self._at, self._rested_until) < 2 * SLOWEST_READING_S:
-            self._rested_until = now
+    def put_idle(self, now: float, rss_bytes: int) -> None:
+        """Record that the process was idle since the last reading; the slots are written lazily."""
+        if now - max(self._at, self._idle_until) < 2 * MAX_SAMPLE_INTERVAL_S:
+            self._idle_until = now
         else:
-            # Another process than the one that was read last: what is between them is nobody's.
+            # A different process than the last one read: the slots between them stay zero.
             self.put(now, 0.0, rss_bytes)
 
-    def _catch_up(self) -> None:
-        if self._rested_until > self._at:
-            self._write(self._rested_until, 0.0, goes_on=True)
+    def _flush_idle(self) -> None:
+        if self._idle_until > self._at:
+            self._write(self._idle_until, 0.0, continuous=True)
 
-    def _write(self, now: float, cpu_percent: float, *, goes_on: bool) -> None:
-        self._fine.put(now, cpu_percent, self._rss_mb, goes_on=goes_on)
-        self._coarse.put(now, cpu_percent, self._rss_mb, goes_on=goes_on)
+    def _write(self, now: float, cpu_percent: float, *, continuous: bool) -> None:
+        self._fine.put(now, cpu_percent, self._rss_mb, continuous=continuous)
+        self._coarse.put(now, cpu_percent, self._rss_mb, continuous=continuous)
         self._at = now

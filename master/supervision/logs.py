@@ -1,7 +1,7 @@
 """The nodes' output: each node writes to its own two files, which are rotated here by size and count.
 
-A node holds its files open itself (O_APPEND), so neither a dead master nor a rotation can break its output. Rotating is
-copying the end away and cutting the file to nothing; what a flood wrote beyond the limit is counted, not kept.
+A node keeps its files open itself (O_APPEND), so neither a dead master nor a rotation can break its output. A rotation
+copies the tail and truncates the file; what a flood wrote beyond the limit is counted and dropped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class NodeLogs:
     Parameters
     ----------
     folder
-        Where the files are.
+        The folder of the files.
     max_bytes
         Size at which a file is rotated.
     files
@@ -33,7 +33,7 @@ class NodeLogs:
         self._max_bytes = max_bytes
         self._files = max(files, 1)
         self.dropped_bytes: dict[str, int] = {}
-        """Bytes of output that floods lost, by node."""
+        """Bytes of output dropped by rotation, by node."""
         self._warned = False
 
     def paths(self, name: str) -> tuple[Path, Path]:
@@ -41,7 +41,7 @@ class NodeLogs:
         return self._folder / f"{name}.out.log", self._folder / f"{name}.err.log"
 
     def rotate(self, names: list[str]) -> None:
-        """Rotate whatever has outgrown its limit; trouble with the disk is logged and costs old logs, nothing else."""
+        """Rotate the files that exceed the limit; a disk error is logged, and costs old logs only."""
         for name in names:
             for path in self.paths(name):
                 try:
@@ -50,7 +50,7 @@ class NodeLogs:
                 except FileNotFoundError:
                     continue
                 except OSError as error:
-                    self._give_up(path, error)
+                    self._truncate(path, error)
 
     def _rotate_file(self, name: str, path: Path) -> None:
         size = path.stat().st_size
@@ -63,15 +63,15 @@ class NodeLogs:
                 older.replace(path.with_name(f"{path.name}.{number}"))
         with path.open("r+b") as current:
             if self._files > 1:
-                self._keep_end(current.fileno(), size, path.with_name(f"{path.name}.1"))
+                self._copy_tail(current.fileno(), size, path.with_name(f"{path.name}.1"))
             os.ftruncate(current.fileno(), 0)
-        # A file a little over its limit is ordinary; one far over it is a flood.
+        # A file slightly over its limit is normal; one far over it is a flood.
         if dropped > self._max_bytes // 10:
             self.dropped_bytes[name] = self.dropped_bytes.get(name, 0) + dropped
             with path.open("ab") as current:
                 current.write(f"[fleet] {dropped / 1e6:.1f} MB of output dropped\n".encode())
 
-    def _keep_end(self, descriptor: int, size: int, target: Path) -> None:
+    def _copy_tail(self, descriptor: int, size: int, target: Path) -> None:
         offset = max(size - self._max_bytes, 0)
         with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as copy:
             while offset < size:
@@ -81,14 +81,14 @@ class NodeLogs:
                 copy.write(chunk)
                 offset += len(chunk)
 
-    def _give_up(self, path: Path, error: OSError) -> None:
-        """Cut the log if that is possible, on a disk that is full or read-only, and say so once."""
+    def _truncate(self, path: Path, error: OSError) -> None:
+        """Truncate a log that cannot be rotated (full or read-only disk), and log that once."""
         try:
             os.truncate(path, 0)
         except OSError:
-            remedy = "and it could not be cut either"
+            remedy = "nor truncated"
         else:
-            remedy = "so it was cut"
+            remedy = "so it was truncated"
         if not self._warned:
             self._warned = True
             log.error("log %s cannot be rotated, %s", path.name, remedy, extra={"why": error.strerror})

@@ -1,6 +1,6 @@
-"""How the zygote lays out its memory before it forks: in huge pages, and so that equal pages may be merged.
+"""Memory layout of the zygote before it forks: huge pages, and pages that the kernel may merge.
 
-ctypes is imported where it is used: the master reads this file too, and has no use for half a megabyte of it.
+ctypes is imported where it is used: the master imports this module too, and does not need that half megabyte.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) rw-p \S+ \S+ 0 *(\[heap\])?")
 
 
 def collapse() -> int:
-    """Put the private memory that this process has into huge pages where it fits; returns the bytes of what had room.
+    """Collapse this process's private memory into huge pages where it fits; returns the bytes collapsed.
 
-    A fork copies, and a process that ends takes apart, one entry for each page: with less of them both take less time.
-    By madvise(2) MADV_COLLAPSE, which needs Linux 6.1; elsewhere nothing happens.
+    A fork copies one page-table entry for each page, and an exit frees it: fewer pages make both faster. Uses
+    madvise(2) MADV_COLLAPSE, which needs Linux 6.1; on older kernels nothing happens.
     """
     return sum(size for start, size in _mappings() if size >= _HUGE_BYTES and _advise(start, size, _MADV_COLLAPSE))
 
@@ -27,7 +27,7 @@ def collapse() -> int:
 def allow_merging() -> bool:
     """Let the kernel merge equal pages of this process and of what it forks; False when it cannot.
 
-    By prctl(2) PR_SET_MEMORY_MERGE, which holds for later memory too; before Linux 6.4 by :func:`mark_mappings`.
+    Uses prctl(2) PR_SET_MEMORY_MERGE, which also covers later memory; before Linux 6.4 :func:`mark_mappings`.
     """
     import ctypes
 
@@ -40,7 +40,7 @@ def mark_mappings() -> bool:
 
 
 def _mappings() -> list[tuple[int, int]]:
-    """Return the writable private mappings that are no file's: where each begins, and its bytes (proc_pid_maps(5))."""
+    """Return start and size of each anonymous, writable private mapping (proc_pid_maps(5))."""
     found = filter(None, map(_MAPPING.fullmatch, Path("/proc/self/maps").read_text().splitlines()))
     return [(start := int(match[1], 16), int(match[2], 16) - start) for match in found]
 

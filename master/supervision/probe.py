@@ -1,4 +1,4 @@
-"""The real process tree below BOTS_BASE_PATH, bots started by hand included. Blocks: call it from a worker thread."""
+"""Search of the real process tree below BOTS_BASE_PATH, including bots started by hand. Blocks: use a worker thread."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StrayProcess:
 
 
 def map_processes(bots_base_path: Path, known_pids: Set[int]) -> list[StrayProcess]:
-    """Find strays: processes whose working folder is below ``bots_base_path``, and that no known process started."""
+    """Find strays: processes with a working folder below ``bots_base_path`` and no known process as ancestor."""
     base = bots_base_path.resolve()
     found = []
     for process in psutil.process_iter():
@@ -45,14 +45,15 @@ def map_processes(bots_base_path: Path, known_pids: Set[int]) -> list[StrayProce
                 )
             )
         except psutil.Error:
-            continue  # It ended while we looked, or it is another user's.
+            continue  # It has just ended, or belongs to another user.
     return sorted(found, key=lambda stray: stray.pid)
 
 
-def find_marked(variable: str) -> dict[str, tuple[int, float]]:
-    """Find processes by an environment variable: its value -> pid and start (seconds since boot) of the oldest one.
+def find_by_variable(variable: str) -> dict[str, tuple[int, float]]:
+    """Find processes by an environment variable.
 
-    Only leaders of their own session: a bot's helpers inherit its environment.
+    Returns its values, each with pid and start (seconds since boot) of the oldest process. Only session leaders count:
+    a bot's helper processes inherit its environment.
     """
     marker = f"{variable}=".encode()
     found: dict[str, tuple[int, float]] = {}
@@ -64,7 +65,7 @@ def find_marked(variable: str) -> dict[str, tuple[int, float]]:
             environment = (folder / "environ").read_bytes().split(b"\0")
             started_at = parse_stat((folder / "stat").read_bytes()).started_at
         except (OSError, ValueError):
-            continue  # It ended while we looked, or it is another user's.
+            continue  # It has just ended, or belongs to another user.
         value = next((entry[len(marker) :] for entry in environment if entry.startswith(marker)), None)
         if value is not None:
             known = found.get(value.decode("ascii", "replace"))

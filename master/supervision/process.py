@@ -1,4 +1,4 @@
-"""One running process of a node: its exit as an event of the loop, its signals without a race over its pid."""
+"""One running process of a node: exit as an event-loop event, signals without a pid race."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPORT_TIMEOUT_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ExitReport:
-    """How a process ended, and what it used; both None when it was not our child, so that nobody told us."""
+    """How a process ended, and what it used; code and signal are None when it was not our child."""
 
     exit_code: int | None = None
     signal: int | None = None
@@ -30,7 +30,7 @@ class ExitReport:
 
     @property
     def used(self) -> str:
-        """What it used, in words; empty when nobody measured."""
+        """Its resource usage as text; empty when not measured."""
         if not self.peak_rss_bytes:
             return ""
         return f"used {self.cpu_s:.1f} CPU-s and {self.peak_rss_bytes >> 20} MB at most"
@@ -53,12 +53,12 @@ class Usage(NamedTuple):
     started_at: float
     """Seconds since boot."""
     stopped: bool
-    """Stopped by a signal (SIGSTOP); not by a debugger."""
+    """Stopped by a signal (SIGSTOP), not by a debugger."""
 
 
 def parse_stat(content: bytes) -> Usage:
-    """Read what we need of /proc/PID/stat: proc(5), fields 3, 14, 15, 20, 22 and 24."""
-    # The command (field 2) may hold blanks and parentheses: everything behind the last one counts from field 3.
+    """Parse /proc/PID/stat: proc(5), fields 3, 14, 15, 20, 22 and 24."""
+    # The command (field 2) may contain blanks and parentheses: field 3 starts after the last parenthesis.
     fields = content[content.rindex(b")") + 2 :].split(b" ", 22)
     return Usage(
         (int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
@@ -70,35 +70,35 @@ def parse_stat(content: bytes) -> Usage:
 
 
 class HeldBoot(Protocol):
-    """A boot document that waits for its process to be on record."""
+    """A boot document that is held back until its process is recorded."""
 
     def release(self) -> None:
-        """Hand it over."""
+        """Send the document to the process."""
         ...
 
     def close(self) -> None:
-        """Keep it for good."""
+        """Discard the document."""
         ...
 
 
 class NodeProcess:
     """A process that is watched through a pidfd.
 
-    Must be made inside a running event loop.
+    Must be created inside a running event loop.
 
     Parameters
     ----------
     pid
         Leader of its own session and process group.
     reap
-        For our own child: called once, when the process has ended; tells how. For a child of the zygote, which reaps
-        it: the future that will tell. None for anybody else's.
+        Our own child: a function called once after the exit, which returns the report. A child of the zygote: a future
+        of the zygote's report. None for any other process.
     pidfd
-        Of that very process, opened before anybody could reap it; it is closed here.
+        A pidfd of the process, opened before it could be reaped; closed here.
     boot
-        What the process waits for; see :meth:`release`.
+        The boot document that the process waits for; see :meth:`release`.
     bounded_output
-        It keeps its log to a rate by itself; what somebody else started, or runs foreign code alone, does not.
+        Whether the process limits the rate of its own log; adopted and foreign ones do not.
 
     Raises
     ------
@@ -119,66 +119,66 @@ class NodeProcess:
         self.bounded_output = bounded_output
         self._boot = boot
         self.on_stopped: Callable[[], None] | None = None
-        """Told when a signal stopped the process, by whoever noticed."""
+        """Called when a signal has stopped the process."""
         self._reap = reap
         self._loop = asyncio.get_running_loop()
         self._pidfd = os.pidfd_open(pid) if pidfd is None else pidfd
         self._stat = -1
-        self._read = b""
+        self._last_stat = b""
         self._usage: Usage | None = None
         self.started_at = 0.0
         try:
             self._stat = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
             self.started_at = parse_stat(os.pread(self._stat, 4096, 0)).started_at
         except OSError:
-            # With a pidfd from the zygote its end is told even so: too short a life to be looked at.
+            # It has ended already. With a pidfd from the zygote its exit is still reported.
             if pidfd is None:
                 self._release()
                 raise ProcessLookupError(pid) from None
         self.exited: asyncio.Future[ExitReport] = self._loop.create_future()
         self._loop.add_reader(self._pidfd, self._on_exit)
         if isinstance(reap, asyncio.Future):
-            reap.add_done_callback(self._on_report)
+            reap.add_done_callback(self._on_zygote_report)
 
-    def _on_report(self, report: asyncio.Future[ExitReport]) -> None:
-        # The zygote's word may be here before the pidfd's. That it is gone itself says nothing of the node.
+    def _on_zygote_report(self, report: asyncio.Future[ExitReport]) -> None:
+        # The zygote's report may arrive before the pidfd event. An empty report only means that the zygote is gone.
         if not report.cancelled() and report.result() != ExitReport():
             self._close()
-            self._settle(report.result())
+            self._resolve_exit(report.result())
 
     def _on_exit(self) -> None:
         if isinstance(self._reap, asyncio.Future):
-            # The zygote ends the group and reaps; its word is on the way, unless it is gone.
+            # The zygote kills the group and reaps; its report is on the way, unless the zygote is gone.
             self._close()
-            patience = 0.0 if self._reap.done() else REPORT_TIMEOUT_S
-            self._loop.call_later(patience, self._settle, ExitReport())
+            delay_s = 0.0 if self._reap.done() else REPORT_TIMEOUT_S
+            self._loop.call_later(delay_s, self._resolve_exit, ExitReport())
             return
-        # Before the leader is reaped its pid, and so the group's, cannot be anyone else's: what it left goes now.
+        # Until the leader is reaped its pid, and so the group's, cannot be reused: kill the rest of the group now.
         self.kill_group(signal.SIGKILL)
         report = self._reap() if self._reap is not None else ExitReport()
         self._close()
-        self._settle(report)
+        self._resolve_exit(report)
 
-    def _settle(self, report: ExitReport) -> None:
+    def _resolve_exit(self, report: ExitReport) -> None:
         if self.exited.done():
             return
         if report == ExitReport():
-            # The zygote is gone: nobody knows how it ended, and nobody ended what it left.
+            # The zygote is gone: the exit status is unknown, and the rest of the group still runs.
             self.kill_group(signal.SIGKILL)
         self.exited.set_result(report)
 
     def release(self) -> None:
-        """Return the process its boot document, now that it is on record."""
+        """Send the process its boot document, now that it is recorded."""
         if self._boot is not None:
             self._boot.release()
 
-    def was_stopped(self) -> None:
-        """Pass on that a signal stopped the process."""
+    def notify_stopped(self) -> None:
+        """Call ``on_stopped``: a signal has stopped the process."""
         if self.on_stopped is not None:
             self.on_stopped()
 
     def detach(self) -> None:
-        """Stop watching, and leave the process as it is."""
+        """Stop watching without ending the process."""
         self._close()
         self.exited.cancel()
 
@@ -196,37 +196,37 @@ class NodeProcess:
         self._pidfd = self._stat = -1
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Signal the process itself; nothing happens when it has ended."""
+        """Send a signal to the process; does nothing when it has ended."""
         if self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)
 
     def kill_group(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Signal the whole process group; nothing happens when it is empty."""
+        """Send a signal to the whole process group; does nothing when it is empty."""
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
-            # Forked a moment ago, and not yet the leader of a group of its own.
+            # Just forked, and not yet the leader of its own group.
             self.send_signal(number)
         except PermissionError:
-            log.warning("a process group may not be signalled", extra={"pid": self.pid})
+            log.warning("no permission to signal a process group", extra={"pid": self.pid})
 
     def usage(self) -> Usage | None:
-        """Read what the process uses now; None when it has ended."""
+        """Read the current usage; None when the process has ended."""
         if self._stat < 0:
             return None
         try:
             content = os.pread(self._stat, 4096, 0)
-            # Of a process that did nothing since then the kernel says the same, byte for byte.
-            if content != self._read:
-                self._usage, self._read = parse_stat(content), content
+            # For an idle process the kernel returns the same bytes: skip parsing.
+            if content != self._last_stat:
+                self._usage, self._last_stat = parse_stat(content), content
         except (OSError, ValueError):
             return None
         return self._usage
 
 
 def is_process(pid: int, started_at: float, folder: Path) -> bool:
-    """Tell whether ``pid`` is the very process that was noted: same start (seconds since boot), same folder."""
+    """Tell whether ``pid`` is still the recorded process: same start (seconds since boot), same folder."""
     try:
         same_start = abs(parse_stat(Path(f"/proc/{pid}/stat").read_bytes()).started_at - started_at) < 0.011
         return same_start and Path(f"/proc/{pid}/cwd").resolve() == folder.resolve()

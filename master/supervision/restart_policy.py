@@ -1,4 +1,4 @@
-"""When a node that exited starts again: at once, after a backoff, or slowly from quarantine. Pure; has no clock."""
+"""Restart policy: at once, after a backoff, or slowly from quarantine. Pure: it has no clock."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ class Decision:
 
 
 DAILY_EXITS = 100
-"""More in a day without a healthy period mean quarantine, however slowly they come: a bot that dies every 75 s would
-spend Discord's 1,000 IDENTIFYs a day at the longest backoff alone."""
+"""More exits in a day without a healthy period mean quarantine, even when they are far apart: at the longest backoff, a
+bot that dies every 75 s would still use up Discord's 1,000 IDENTIFYs a day."""
 _DAY_S = 86_400.0
 
 
 class RestartPolicy:
-    """Decide for one node.
+    """The restart policy of one node.
 
-    The first restart is at once; then the delay grows by a factor, with jitter, up to a cap, and is reset once the node
-    was ready for a healthy period. More exits in a window than allowed mean quarantine: slow retries, for ever.
-    A node that had been ready for a while, or that somebody killed when it was ready, is no crash loop: it starts again
-    at once, but counts towards the daily ceiling.
+    The first restart is immediate. Then the delay grows exponentially, with jitter, up to a cap; it is reset once the
+    node was ready for a healthy period. Too many exits in a window mean quarantine: slow retries without end. A node
+    that had been ready for a while, or was killed while ready, is not in a crash loop: it restarts at once, but counts
+    towards the daily limit.
 
     Parameters
     ----------
     settings
         Delays, factor, cap, jitter, window.
     rng
-        Source of the jitter; not shared with a process that was forked.
+        Source of the jitter; must not be shared with forked processes.
     """
 
     def __init__(self, settings: SupervisionSettings, rng: random.Random) -> None:
@@ -60,9 +60,9 @@ class RestartPolicy:
         ready_for_s
             How long the node had been ready; None when it never was.
         out_of_memory
-            It ended for a limit, which it will reach again: short of a healthy period it counts as a failure.
+            It hit a memory limit, which it will hit again: without a healthy period this counts as a failure.
         killed
-            Somebody sent SIGKILL to a node that was ready: no failure of its own, however short that was.
+            Somebody sent SIGKILL to a ready node: not a failure of the node, however briefly it was ready.
         """
         settings = self._settings
         if ready_for_s is not None and ready_for_s >= settings.healthy_after_s:
@@ -87,7 +87,7 @@ class RestartPolicy:
         return Decision(self._jittered(delay), False, f"restart {self._failures} in a row")
 
     def release(self) -> None:
-        """Forget what was: the node is healthy, or the operator said so."""
+        """Reset the policy: the node is healthy, or the operator released it."""
         self._failures = 0
         self._exits.clear()
         self._exits_today.clear()

@@ -1,9 +1,8 @@
-"""Which process is which node's, on local disk: what the next master needs to take nodes back.
+"""Run records: the process of each node, on local disk, so that the next master can adopt it.
 
-Written before a node gets its boot document, without waiting for the ledger, which may be far away or down: a process
-that is not on record never logs in, and one that is cannot be started a second time. The files need not survive a
-reboot, and so are not synced: the processes do not either. A record that outlives its process cannot be mistaken for
-another's: the start time tells.
+A record is written before the node gets its boot document, without waiting for the ledger, which may be remote or down.
+A process without a record never logs in, and one with a record is never started twice. Processes do not survive a
+reboot, so the files are not synced. A stale record cannot match a new process: the start time differs.
 """
 
 from __future__ import annotations
@@ -30,19 +29,19 @@ class RunRecords:
     Parameters
     ----------
     folder
-        Made when it is first written to.
+        Created at the first write.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def note(self, node_id: str, pid: int, started_at: float) -> None:
-        """Put a process on record.
+        """Record a node's process.
 
         Raises
         ------
         OSError
-            It is not on record.
+            The record could not be written.
         """
         payload = msgspec.json.encode(RunRecord(pid, started_at))
         try:
@@ -51,7 +50,7 @@ class RunRecords:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = self._open(node_id)
         try:
-            # One small write over the old record: no crash of ours can tear it, and a torn one would not decode.
+            # One small write over the old record: a crash of ours cannot tear it, and a torn record would not decode.
             os.pwrite(descriptor, payload.ljust(_RECORD_BYTES), 0)
         finally:
             os.close(descriptor)
@@ -60,7 +59,7 @@ class RunRecords:
         return os.open(self._folder / node_id, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def read(self, node_id: str) -> RunRecord | None:
-        """Return the process on record; None when there is none, or the record is damaged."""
+        """Return the recorded process; None without a record, or when it is damaged."""
         try:
             return msgspec.json.decode((self._folder / node_id).read_bytes(), type=RunRecord)
         except (OSError, msgspec.MsgspecError):

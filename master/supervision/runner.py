@@ -1,4 +1,4 @@
-"""The life of one node: a loop that starts its process, watches it, and decides what comes after its end."""
+"""The supervision loop of one node: starts its process, watches it, and applies the restart policy."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ from master.events import (
 from master.supervision.clock import Clock
 from master.supervision.errors import FolderMissing, SpawnFailed, StartDeferred
 from master.supervision.gate import StartGate
-from master.supervision.limits import OomWitness
+from master.supervision.limits import OomDetector
 from master.supervision.process import ExitReport, NodeProcess, is_process
 from master.supervision.restart_policy import RestartPolicy
 from master.supervision.run_records import RunRecords
 from master.supervision.spawner import Spawner
 from master.supervision.specification import NodeSpec, Pulse
-from master.supervision.states import NodeState, may_follow
+from master.supervision.states import NodeState, is_legal_transition
 
 log = logging.getLogger(__name__)
 
 PROCESS_READY_AFTER_S = 3.0
 """A bot that does not speak the protocol counts as ready after this long."""
 MISSING_RECHECK_S = 5.0
-STOPS_BORNE, STOPS_WINDOW_S = 5, 60.0
-"""A node that signals stop more often than this is replaced instead of continued once more."""
+MAX_STOPS, STOPS_WINDOW_S = 5, 60.0
+"""A node that is stopped by signals more often than this is replaced instead of continued again."""
 OVER_MEMORY_LIMIT = "over its memory limit"
 _ASKED = "asked to restart"
 _HOLDS_UP = frozenset({NodeState.STOPPED, NodeState.STARTING, NodeState.STOPPING, NodeState.BACKOFF})
@@ -71,7 +71,7 @@ class RunnerContext:
     rng: random.Random
     gate: StartGate
     records: RunRecords
-    oom: OomWitness
+    oom: OomDetector
     find: Callable[[str], Runner | None]
     last_lines: Callable[[str], list[str]]
     bus: EventBus
@@ -101,9 +101,9 @@ class Runner:
         self._policy = RestartPolicy(context.settings, context.rng)
         self._leave_gate: Callable[[], None] = lambda: None
         self._urgent = False
-        """A node that had been ready and ended by itself: its successor is not made to wait for anybody."""
+        """A node that had been ready and exited by itself: its successor starts without waiting for others."""
         self._held_up = False
-        self._stops: deque[float] = deque(maxlen=STOPS_BORNE + 1)
+        self._stops: deque[float] = deque(maxlen=MAX_STOPS + 1)
         self._wanted = False
         self._replace = ""
         """Why the running process should be replaced; empty when it should not."""
@@ -118,7 +118,7 @@ class Runner:
     # Requests
 
     async def start(self) -> None:
-        """Want the node running, and wait until its process has begun.
+        """Set the node to running, and wait until its process has started.
 
         Raises
         ------
@@ -135,7 +135,7 @@ class Runner:
         await self._wait_for_start(spawns, failures)
 
     async def _wait_for_start(self, spawns: int, failures: int) -> None:
-        """Wait until a process has begun, or could not, or is held up by a node that comes first."""
+        """Wait until a process has started, has failed to start, or waits for a node that starts first."""
         await self.wait_for(
             lambda: self.spawns > spawns or self._failures > failures or self._held_up or not self._wanted
         )
@@ -143,13 +143,13 @@ class Runner:
             raise self._failure
 
     async def stop(self) -> None:
-        """Want the node stopped, and wait until its process has ended."""
+        """Set the node to stopped, and wait until its process has ended."""
         self._wanted = False
         self._poke()
         await self.wait_for(lambda: self.state is NodeState.STOPPED or self._wanted)
 
     async def restart(self) -> None:
-        """Replace the node's process, and wait until the new one has begun."""
+        """Replace the node's process, and wait until the new one has started."""
         if self.process is not None:
             self._replace = _ASKED
             self._wanted = True
@@ -161,7 +161,7 @@ class Runner:
             await self.start()
 
     async def kill(self) -> None:
-        """SIGKILL the whole process group now, want the node stopped, and wait until it is."""
+        """Send SIGKILL to the whole process group, set the node to stopped, and wait until it is."""
         self._wanted = False
         self._killed = self.process is not None
         if self.process is not None:
@@ -170,7 +170,7 @@ class Runner:
         await self.wait_for(lambda: self.state is NodeState.STOPPED or self._wanted)
 
     def replace(self, reason: str) -> None:
-        """Ask for a graceful restart without waiting for it."""
+        """Request a graceful restart without waiting for it."""
         if self.process is not None:
             self._replace = reason
             self._poke()
@@ -181,10 +181,10 @@ class Runner:
         self.next_start_at = None
         self._poke()
 
-    # What the node says
+    # Messages of the node
 
     def verified(self, *, version: str, interval_s: float) -> None:
-        """Take the node's own signed word that it is ready."""
+        """Handle the node's signed verification: it is ready."""
         if self.process is None or self.state is NodeState.STOPPING:
             return
         self.version = version
@@ -193,7 +193,7 @@ class Runner:
         self._become_ready()
 
     def take_pulse(self, pulse: Pulse) -> None:
-        """Take a verified pulse."""
+        """Handle a verified pulse."""
         if self.process is None:
             return
         self.pulse, self.pulsed_at = pulse, self._clock.monotonic()
@@ -213,17 +213,17 @@ class Runner:
 
     @property
     def holds_up(self) -> bool:
-        """Whether those that come after this node should wait for it."""
+        """Whether nodes that start after this one should wait for it."""
         return self._wanted and self.state in _HOLDS_UP
 
     def _on_stopped(self) -> None:
-        """Continue a node that a signal stopped: a bot that stands still is one that is down."""
+        """Continue a node that a signal stopped: a stopped bot is as good as down."""
         process, now = self.process, self._clock.monotonic()
         if process is None or self.state is NodeState.STOPPING:
             return
         self._stops.append(now)
         process.send_signal(signal.SIGCONT)
-        if len(self._stops) > STOPS_BORNE and now - self._stops[0] < STOPS_WINDOW_S:
+        if len(self._stops) > MAX_STOPS and now - self._stops[0] < STOPS_WINDOW_S:
             self._stops.clear()
             self.replace("stopped by a signal again and again")
             return
@@ -236,7 +236,7 @@ class Runner:
         try:
             while True:
                 if not self._wanted and self.process is None:
-                    self._rest()
+                    self._mark_stopped()
                     await self._sleep(None)
                 elif self.process is None and not (await self._wait_for_turn() and await self._wait_for_others()):
                     continue
@@ -250,8 +250,8 @@ class Runner:
                 self.process.detach()
                 self.process = None
 
-    def _rest(self) -> None:
-        """Be stopped; what mattered to a start that is not wanted any more is forgotten."""
+    def _mark_stopped(self) -> None:
+        """Enter STOPPED, and reset the state of a start that is no longer wanted."""
         self._enter(NodeState.STOPPED)
         self.next_start_at = None
         if self._held_up:
@@ -259,7 +259,7 @@ class Runner:
         self._urgent = self._held_up = False
 
     def adopt(self, pid: int, started_at: float) -> bool:
-        """Take a process that is this node's already; False when it is not the one that was noted."""
+        """Adopt a running process of this node; False when it is not the recorded one."""
         if self.process is not None or not is_process(pid, started_at, self.spec.folder):
             return False
         try:
@@ -283,7 +283,7 @@ class Runner:
         return True
 
     async def _wait_for_others(self) -> bool:
-        """Wait for those that come first; True when none is left to wait for."""
+        """Wait for nodes that start first; True when there are none left."""
         if self._urgent:
             return True
         others = (self._context.find(name) for name in self.spec.after)
@@ -301,7 +301,7 @@ class Runner:
         return False
 
     async def _pass_gate(self) -> bool:
-        """Wait for a place among those that start; False when the start is no longer wanted."""
+        """Wait for a slot of the start gate; False when the start is no longer wanted."""
         if self._urgent:
             return True
         entering = asyncio.ensure_future(self._context.gate.enter(self.spec.priority))
@@ -326,7 +326,7 @@ class Runner:
             try:
                 await asyncio.to_thread(self._context.records.note, self.spec.node_id, process.pid, process.started_at)
             except OSError as error:
-                # Off the record it might be started a second time: its document stays shut, and it ends.
+                # Without a record it might be started twice: its boot document is withheld, and it ends.
                 process.kill_group(signal.SIGKILL)
                 await asyncio.shield(process.exited)
                 raise SpawnFailed(
@@ -348,7 +348,7 @@ class Runner:
     def _take_failure(self, error: FleetError) -> None:
         match error:
             case FolderMissing():
-                self._miss(error)
+                self._mark_missing(error)
             case StartDeferred():
                 self._defer(error)
             case _:
@@ -357,7 +357,7 @@ class Runner:
     def _begin(self, detail: str) -> None:
         process = self.process
         if process is None:
-            raise RuntimeError("a node begins with a process")
+            raise RuntimeError("there is no process")
         process.on_stopped = self._on_stopped
         self.spawns += 1
         self.spawned_at = self._clock.monotonic()
@@ -375,7 +375,7 @@ class Runner:
             )
         )
 
-    def _miss(self, error: FolderMissing) -> None:
+    def _mark_missing(self, error: FolderMissing) -> None:
         if self.state is not NodeState.MISSING:
             self._enter(NodeState.MISSING)
             self.detail = error.message
@@ -386,7 +386,7 @@ class Runner:
         self._notify()
 
     def _defer(self, error: StartDeferred) -> None:
-        """Put a start off that would do harm now."""
+        """Defer a start that would do harm now."""
         newly = self.state is not NodeState.QUARANTINED
         self.detail = error.message
         self._failures += 1
@@ -397,7 +397,7 @@ class Runner:
             self._emit(NodeQuarantined, detail=error.message)
 
     def _fail(self, error: FleetError) -> None:
-        """Count a start that did not come to a process as an exit."""
+        """Count a start that failed before there was a process as an exit."""
         log.error("start failed", extra={"node": self.spec.name, "why": str(error)})
         self._failures += 1
         self._failure = error
@@ -405,7 +405,7 @@ class Runner:
         self._back_off(str(error))
 
     async def _watch(self, process: NodeProcess) -> None:
-        """Wait for whatever comes first: an exit, a request, a deadline; and act on it."""
+        """Wait for an exit, a request or a deadline, and handle it."""
         if not self._wanted or self._replace:
             await self._end(process)
             return
@@ -419,7 +419,7 @@ class Runner:
             self._after_exit(process.exited.result())
 
     def _deadline(self) -> float | None:
-        """When, in monotonic seconds, something is overdue."""
+        """Return the next deadline in monotonic seconds."""
         if self.spec.readiness == "process":
             due = (self.spawned_at or 0.0) + PROCESS_READY_AFTER_S
             return due if self.state is NodeState.STARTING else None
@@ -446,7 +446,7 @@ class Runner:
             self._replace = self.detail or "no pulse"
 
     async def _end(self, process: NodeProcess) -> None:
-        """SIGTERM, then SIGKILL to the group after the grace period; then what an exit entails."""
+        """Send SIGTERM, then SIGKILL to the group after the grace period; then handle the exit."""
         reason = self._replace
         self._enter(NodeState.STOPPING)
         if self._wanted and reason not in ("", _ASKED):
@@ -454,8 +454,10 @@ class Runner:
         try:
             await asyncio.to_thread(self.spec.expect_successor, self._wanted)
         except OSError as error:
-            # It costs its successor the RESUME, nothing else.
-            log.warning("node not told of its successor", extra={"node": self.spec.name, "why": error.strerror})
+            # Its successor cannot RESUME, nothing worse.
+            log.warning(
+                "a node could not be told about its successor", extra={"node": self.spec.name, "why": error.strerror}
+            )
         process.send_signal(signal.SIGTERM)
         # A stopped process would not see SIGTERM before it continues.
         process.send_signal(signal.SIGCONT)
@@ -510,7 +512,7 @@ class Runner:
         self._back_off(self.last_exit, ready_for_s=ready_for, out_of_memory=out_of_memory, killed=killed)
 
     def _explain(self, report: ExitReport) -> str:
-        """Say whether an end that nobody asked for was one for want of memory; empty when it was not."""
+        """Explain an unrequested exit that was caused by lack of memory; empty for any other."""
         if report.signal == signal.SIGKILL:
             return self._context.oom.explain(self.spec.node_id)
         limit = self.spec.memory_hard_limit_bytes
@@ -539,7 +541,7 @@ class Runner:
             self._enter(NodeState.BACKOFF)
             self._emit(NodeBackedOff, detail=f"{self.detail}; next start in {decision.delay_s:.1f} s")
 
-    # Waiting and telling
+    # Waiting and events
 
     async def _sleep(self, timeout_s: float | None, *futures: asyncio.Future[Any]) -> None:
         """Wait for a request, for any of ``futures``, or for the time-out."""
@@ -564,7 +566,7 @@ class Runner:
                 timer.cancel()
 
     def _wake(self) -> None:
-        """End the present sleep, or the next one before it begins."""
+        """End the current sleep, or the next one before it starts."""
         self._asked = True
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
@@ -575,7 +577,7 @@ class Runner:
         self._wake()
 
     async def wait_for(self, holds: Callable[[], bool]) -> None:
-        """Wait until ``holds`` does; it is asked again at every change."""
+        """Wait until ``holds()`` is true; it is checked again at every change."""
         while not holds():
             changed = self._changed
             await changed.wait()
@@ -586,7 +588,7 @@ class Runner:
 
     def _enter(self, state: NodeState) -> None:
         if state is not self.state:
-            if not may_follow(self.state, state):
+            if not is_legal_transition(self.state, state):
                 log.error("illegal transition %s -> %s", self.state, state, extra={"node": self.spec.name})
             self.state = state
         self._notify()

@@ -1,4 +1,4 @@
-"""Starting a node's process: what a start needs, and the plain way to do it."""
+"""Spawning a node's process: the request, and the spawner for plain processes."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ SPAWN_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a node may use; 0 for no limit of ours.
+    """Resource limits of a node; 0 for no limit.
 
     Parameters
     ----------
     data_bytes
-        RLIMIT_DATA: the hard limit on its private memory where no cgroup holds it.
+        RLIMIT_DATA: the hard limit on its private memory, without a cgroup.
     niceness
-        0 to 19; stands for the CPU weight where no cgroup does.
+        0 to 19; replaces the CPU weight without a cgroup.
     log_bytes_s
-        What it may write to its logs for long.
+        Sustained rate at which it may write to its logs.
     """
 
     data_bytes: int = 0
@@ -44,19 +44,19 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpawnRequest:
-    """Everything one start needs.
+    """Everything that one start needs.
 
     Parameters
     ----------
     environment
-        The whole environment of the node; nothing else is inherited.
+        The complete environment of the node; nothing is inherited.
     boot
-        What the node reads from its inherited descriptor; None for a bot that does not speak the protocol.
+        The boot document, read from an inherited descriptor; None for a bot that does not speak the protocol.
     files
-        Files of the master's that the node gets open for reading and writing: an environment variable tells it the
-        number of each descriptor.
+        Files that the node inherits open for reading and writing, by the environment variable that holds the number of
+        the descriptor.
     cgroup
-        The ``cgroup.procs`` that the node enters; None without cgroups.
+        The ``cgroup.procs`` of the node; None without cgroups.
     plain
         Never fork it from the zygote.
     """
@@ -88,7 +88,7 @@ class Spawner(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of what the spawner holds; running nodes go on."""
+        """Release the spawner's resources; running nodes continue."""
         ...
 
 
@@ -105,16 +105,16 @@ class PlainSpawner:
         if not request.folder.is_dir():
             raise FolderMissing(f"the folder of {request.name} is gone: {request.folder}", hint="restore it")
         boot = BootPipe(request)
-        # In a thread: between fork and exec the caller waits for milliseconds. Shielded: a process that was started
-        # must not be lost because whoever asked for it was cancelled.
+        # In a thread: between fork and exec the caller blocks for milliseconds. Shielded: a started process must not be
+        # lost when the caller is cancelled.
         starting = asyncio.ensure_future(asyncio.to_thread(self._start, request, boot))
         try:
             popen = await asyncio.wait_for(asyncio.shield(starting), SPAWN_TIMEOUT_S)
         except TimeoutError:
-            starting.add_done_callback(_kill_late)
+            starting.add_done_callback(_kill_abandoned)
             raise SpawnFailed(f"{request.name} could not be started within {SPAWN_TIMEOUT_S:g} s") from None
         except asyncio.CancelledError:
-            starting.add_done_callback(_kill_late)
+            starting.add_done_callback(_kill_abandoned)
             raise
         finally:
             starting.add_done_callback(lambda _started: boot.close_reading())
@@ -123,9 +123,9 @@ class PlainSpawner:
         try:
             return NodeProcess(popen.pid, lambda: _reap(popen), boot=boot)
         except OSError as error:
-            # No descriptor left to watch it with: it must not run unwatched.
+            # There is no descriptor left to watch it with, and it must not run unwatched.
             boot.close()
-            starting.add_done_callback(_kill_late)
+            starting.add_done_callback(_kill_abandoned)
             raise _not_started(request, error) from error
 
     def _start(self, request: SpawnRequest, boot: BootPipe) -> subprocess.Popen[bytes]:
@@ -152,19 +152,19 @@ class PlainSpawner:
         return popen
 
     async def close(self) -> None:
-        """Do nothing: plain processes are nobody's."""
+        """Do nothing: this spawner has no resources."""
 
 
 class BootPipe:
-    """Holds a node's boot document back until its process is on record.
+    """Holds back a node's boot document until its process is recorded.
 
-    A process that nobody knows of, because zygote or master died at the wrong moment, reads an empty document, and ends
-    before it could log in a second time.
+    When zygote or master die before that, the unrecorded process reads an empty document, and ends before it could log
+    in a second time.
 
     Raises
     ------
     SpawnFailed
-        There is no descriptor left for it.
+        No file descriptor is available.
     """
 
     def __init__(self, request: SpawnRequest) -> None:
@@ -178,21 +178,21 @@ class BootPipe:
                 raise _not_started(request, error) from error
 
     def release(self) -> None:
-        """Hand the document over; it fits into the pipe (``encode_boot`` sees to it)."""
+        """Send the document; it fits into the pipe (``encode_boot`` ensures that)."""
         if self._payload is not None and self._writing >= 0:
-            with contextlib.suppress(BrokenPipeError):  # It has ended already.
+            with contextlib.suppress(BrokenPipeError):  # The process has ended.
                 os.write(self._writing, self._payload)
         self.close()
 
     def close(self) -> None:
-        """Close our ends; what was not released never will be."""
+        """Close our ends; a document that was not released is discarded."""
         self.close_reading()
         if self._writing >= 0:
             os.close(self._writing)
             self._writing = -1
 
     def close_reading(self) -> None:
-        """Close the end that the node has a copy of."""
+        """Close the reading end, of which the node has a copy."""
         if self.reading is not None:
             os.close(self.reading)
             self.reading = None
@@ -206,18 +206,18 @@ def _not_started(request: SpawnRequest, error: OSError) -> SpawnFailed:
 
 
 def open_log(path: Path, opened: list[int]) -> int:
-    """Open a log for appending; where that fails (a full or read-only disk) the output is lost, not the node."""
+    """Open a log for appending; on a full or read-only disk the output is discarded, and the node starts anyway."""
     try:
         descriptor = _open_or_make(path, os.O_WRONLY | os.O_APPEND)
     except OSError as error:
-        log.warning("log cannot be opened, output is lost", extra={"path": str(path), "why": error.strerror})
+        log.warning("log cannot be opened, output is discarded", extra={"path": str(path), "why": error.strerror})
         descriptor = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     opened.append(descriptor)
     return descriptor
 
 
 def _open_or_make(path: Path, flags: int) -> int:
-    """Open a file that is made when it is missing, and so is its folder."""
+    """Open a file; it and its folder are created if missing."""
     flags |= os.O_CREAT | os.O_CLOEXEC
     try:
         return os.open(path, flags, 0o600)
@@ -227,7 +227,7 @@ def _open_or_make(path: Path, flags: int) -> int:
 
 
 def open_inherited(request: SpawnRequest, boot: int | None, opened: list[int]) -> dict[str, int]:
-    """Open what a node inherits besides its output: boot document and files, each with its environment variable.
+    """Open the descriptors that a node inherits besides its output; returns them by environment variable.
 
     Raises
     ------
@@ -243,7 +243,7 @@ def open_inherited(request: SpawnRequest, boot: int | None, opened: list[int]) -
 
 
 def apply_limits(request: SpawnRequest, pid: int) -> None:
-    """Set the limits of a plain process that has just begun; it may already have ended."""
+    """Set the limits of a plain process that was just started; it may already have ended."""
     limits = request.limits
     try:
         for which, wanted in ((resource.RLIMIT_NOFILE, limits.open_files), (resource.RLIMIT_DATA, limits.data_bytes)):
@@ -261,13 +261,13 @@ def apply_limits(request: SpawnRequest, pid: int) -> None:
 
 
 def _reap(popen: subprocess.Popen[bytes]) -> ExitReport:
-    # The pidfd said that it has ended, so this does not wait.
+    # The pidfd has reported the exit, so this does not block.
     code = popen.wait()
     return ExitReport(signal=-code) if code < 0 else ExitReport(exit_code=code)
 
 
-def _kill_late(starting: asyncio.Future[subprocess.Popen[bytes]]) -> None:
-    """End a process whose start nobody waits for any more."""
+def _kill_abandoned(starting: asyncio.Future[subprocess.Popen[bytes]]) -> None:
+    """Kill a process that started after its caller gave up."""
     if starting.cancelled() or starting.exception() is not None:
         return
     popen = starting.result()

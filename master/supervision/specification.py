@@ -1,4 +1,4 @@
-"""What the supervisor is told of a node: what it is to run, and what it says of itself."""
+"""The specification of a node, and its pulse."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from master.supervision.spawner import SpawnRequest
 
 
 def _nothing(_expected: bool) -> None:
-    """For a node that leaves its successor nothing."""
+    """For a node whose successor inherits nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class NodeSpec:
     Parameters
     ----------
     readiness
-        ``handshake``: ready by its own word, alive by its pulse. ``process``: by running.
+        ``handshake``: ready when verified, alive while it pulses. ``process``: ready and alive while it runs.
     build
         Called for each start; gathers token, key and environment afresh.
     after

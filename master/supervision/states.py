@@ -10,20 +10,20 @@ class NodeState(StrEnum):
 
     STOPPED = "stopped"
     STARTING = "starting"
-    """Spawned, not yet ready by its own word."""
+    """Spawned, and not verified as ready yet."""
     READY = "ready"
     DEGRADED = "degraded"
     """Running, but its pulse is missing."""
     STOPPING = "stopping"
     BACKOFF = "backoff"
-    """Exited; the next start waits."""
+    """Exited; the next start is delayed."""
     QUARANTINED = "quarantined"
-    """Exits too often; retried slowly until it holds or is released."""
+    """Exited too often; retried slowly until it stays up or is released."""
     MISSING = "missing"
-    """Its folder or entry file is gone."""
+    """Its folder or entry file does not exist."""
 
 
-_MAY_FOLLOW: dict[NodeState, frozenset[NodeState]] = {
+_LEGAL: dict[NodeState, frozenset[NodeState]] = {
     NodeState.STOPPED: frozenset({NodeState.STARTING, NodeState.MISSING, NodeState.BACKOFF, NodeState.QUARANTINED}),
     NodeState.STARTING: frozenset(
         {
@@ -74,6 +74,6 @@ _MAY_FOLLOW: dict[NodeState, frozenset[NodeState]] = {
 }
 
 
-def may_follow(before: NodeState, after: NodeState) -> bool:
-    """Tell whether a node may go from one state to another; docs/supervision.md draws this table."""
-    return after in _MAY_FOLLOW[before]
+def is_legal_transition(before: NodeState, after: NodeState) -> bool:
+    """Tell whether a node may change from one state to another; docs/supervision.md shows this table."""
+    return after in _LEGAL[before]

@@ -1,4 +1,4 @@
-"""All nodes together: owns the runners' tasks, samples what they use, rotates their logs."""
+"""The supervisor of all nodes: owns the runners' tasks, samples resource usage, rotates logs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from master.supervision.clock import Clock
 from master.supervision.details import Details, read_details
 from master.supervision.errors import NotSupervised, StateTimedOut
 from master.supervision.gate import StartGate
-from master.supervision.history import SLOWEST_READING_S, NodeHistory
-from master.supervision.limits import OomWitness
+from master.supervision.history import MAX_SAMPLE_INTERVAL_S, NodeHistory
+from master.supervision.limits import OomDetector
 from master.supervision.logs import NodeLogs
 from master.supervision.process import Usage
 from master.supervision.run_records import RunRecord, RunRecords
@@ -31,14 +31,14 @@ from master.supervision.states import NodeState
 
 log = logging.getLogger(__name__)
 
-SWEEP_WATCHED_S, SWEEP_UNWATCHED_S = 1.0, SLOWEST_READING_S
+SWEEP_WATCHED_S, SWEEP_UNWATCHED_S = 1.0, MAX_SAMPLE_INTERVAL_S
 WATCHED_FOR_S = 15.0
-"""Readings come every second for this long after somebody looked."""
+"""Usage is sampled every second for this long after a request for it."""
 DETAILS_EVERY_S = 60.0
 """One node's details are read this often; they cost half a millisecond. Those of new processes come first."""
 DETAILS_AT_ONCE = 8
 ROTATE_EVERY, ROTATE_ALL_EVERY = 1, 8
-"""Sweeps between two looks at the size of logs: of bots that write them as fast as they like, and of all."""
+"""Sweeps between two checks of log sizes: of bots without a rate limit, and of all."""
 OOM_NOTE_EVERY = 8
 
 
@@ -68,7 +68,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class _Sample:
-    """The last reading of a process, and what it used between the two last ones."""
+    """The last reading of a process, and its usage since the one before."""
 
     pid: int
     at: float
@@ -97,15 +97,15 @@ class Supervisor:
         records: RunRecords,
         clock: Clock,
         bus: EventBus,
-        oom: OomWitness | None = None,
+        oom: OomDetector | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self._logs = logs
         self._clock = clock
         self._records = records
-        self._oom = oom or OomWitness(None)
+        self._oom = oom or OomDetector(None)
         self._bus = bus
-        bus.on(MemoryMerged, lambda _merged: self.read_details_anew())
+        bus.on(MemoryMerged, lambda _merged: self.request_details())
         self._context = RunnerContext(
             spawner=spawner,
             settings=settings,
@@ -151,7 +151,7 @@ class Supervisor:
             )
 
     async def _run_one(self, runner: Runner) -> None:
-        """Keep one node's loop going: a mistake in it must not end the supervision of all others."""
+        """Run one node's loop, and restart it after a bug: the other nodes stay supervised."""
         while True:
             try:
                 await runner.run()
@@ -161,19 +161,19 @@ class Supervisor:
                 self._bus.publish(SupervisionFailed(at=self._clock.now(), node_id=runner.spec.node_id, error=failed))
                 runner.process = None
                 await asyncio.sleep(1.0)
-                # Its process may run on: it is taken back, never started a second time.
+                # Its process may still run: adopt it, and never start a second one.
                 record = self._records.read(runner.spec.node_id)
                 if record is not None:
                     runner.adopt(record.pid, record.started_at)
 
     async def _sweep(self) -> None:
         self._sweeps += 1
-        # Real time, whatever clock was handed in: CPU time passes in it.
+        # Real time, whatever clock was injected: CPU time is measured in it.
         now = time.monotonic()
         for runner in self._runners.values():
             self._take_sample(runner, now)
         if self._sweeps % OOM_NOTE_EVERY == 0:
-            self._oom.note()
+            self._oom.reset()
         await self._read_next_details(now)
         await self._rotate_logs()
 
@@ -241,7 +241,7 @@ class Supervisor:
         self._runner(node_id).release()
 
     def recorded(self, node_id: str) -> RunRecord | None:
-        """Return the process that was last put on record for a node, whether it runs or not."""
+        """Return the last recorded process of a node, whether it runs or not."""
         return self._records.read(node_id)
 
     def adopt(self, node_id: str, pid: int, pid_started_at: float) -> bool:
@@ -273,11 +273,11 @@ class Supervisor:
         return runner.state
 
     def node_verified(self, node_id: str, *, version: str, interval_s: float) -> None:
-        """Take a node's signed word that it is ready; its next pulse is due in ``interval_s``."""
+        """Mark a node as ready: its verification was accepted. Its next pulse is due in ``interval_s``."""
         self._runner(node_id).verified(version=version, interval_s=interval_s)
 
     def node_pulsed(self, node_id: str, pulse: Pulse) -> None:
-        """Take a node's verified pulse."""
+        """Handle a node's verified pulse."""
         self._runner(node_id).take_pulse(pulse)
 
     def pid_of(self, node_id: str) -> int | None:
@@ -286,7 +286,7 @@ class Supervisor:
         return None if process is None else process.pid
 
     def watch_closely(self) -> None:
-        """Read what nodes use every second for a while: somebody looks."""
+        """Sample usage every second for a while, because it is being watched."""
         self._looked_at = time.monotonic()
 
     def snapshot(self) -> list[NodeView]:
@@ -325,23 +325,23 @@ class Supervisor:
         )
 
     def history(self, node_id: str) -> NodeHistory:
-        """Return what a node used in the last minutes and hours."""
+        """Return a node's resource history."""
         self._runner(node_id)
         return self._histories.get(node_id) or NodeHistory()
 
     async def read_details(self, node_id: str) -> None:
-        """Read a node's details now, for whoever looks at it."""
+        """Read a node's details now, connections included."""
         sample = self._sample(self._runner(node_id))
         if sample is not None:
             sample.details = await asyncio.to_thread(read_details, sample.pid, connections=True)
 
-    def read_details_anew(self) -> None:
-        """Have all nodes' details read again, a few with each sweep; must not wait."""
+    def request_details(self) -> None:
+        """Request new details of all nodes, read a few with each sweep; does not block."""
         for sample in self._samples.values():
             sample.details_at = 0.0
 
     def _sample(self, runner: Runner) -> _Sample | None:
-        """Return the last sample of a node's present process; taken now when there is none yet."""
+        """Return the last sample of a node's current process; takes one when there is none yet."""
         sample = self._samples.get(runner.spec.node_id)
         if sample is None or runner.process is None or sample.pid != runner.process.pid:
             return self._take_sample(runner, time.monotonic())
@@ -354,15 +354,15 @@ class Supervisor:
             self._samples.pop(runner.spec.node_id, None)
             return None
         if usage.stopped:
-            process.was_stopped()
+            process.notify_stopped()
         sample = self._samples.get(runner.spec.node_id)
         if sample is None or sample.pid != process.pid:
             history = self._histories.setdefault(runner.spec.node_id, NodeHistory())
             sample = self._samples[runner.spec.node_id] = _Sample(process.pid, now, usage, history)
         elif usage is sample.usage:
-            # The very same reading: it did nothing since, as most nodes most of the time.
+            # The same object: the process was idle, as most nodes are most of the time.
             sample.at, sample.cpu_percent = now, 0.0
-            sample.history.rest(now, usage.rss_bytes)
+            sample.history.put_idle(now, usage.rss_bytes)
             return sample
         elif now > sample.at:
             sample.cpu_percent = round(100 * (usage.cpu_s - sample.usage.cpu_s) / (now - sample.at), 1)

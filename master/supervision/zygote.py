@@ -1,12 +1,12 @@
-"""The zygote: imports the heavy modules once, then forks a node in milliseconds with copy-on-write memory.
+"""The zygote: imports the heavy modules once, then forks nodes in milliseconds with copy-on-write memory.
 
-A process of its own (``python -m master.supervision.zygote SOCKET MODULE...``): one thread, no event loop, no secret.
-It gets requests with passed descriptors over an inherited socket, forks, reaps, and tells how each node ended. A node's
-boot document goes through it as an open pipe that it never reads. When the socket closes, the master is gone: the
-zygote ends, and its nodes live on.
+A separate process (``python -m master.supervision.zygote SOCKET MODULE...``) with one thread, no event loop and no
+secret. It receives requests with file descriptors over an inherited socket, forks, reaps, and reports how each node
+ended. A node's boot document passes through it as an open pipe that it never reads. When the socket closes, the master
+is gone: the zygote ends, and its nodes keep running.
 
-One child is forked ahead and waits for the next request, because fork() itself is a third of the way from a node's end
-to its successor. It knows nothing yet, and is replaced whenever there is nothing better to do.
+One spare child is forked in advance and waits for the next request, because fork() takes a third of the time from a
+node's exit to its successor. A new spare is forked when the zygote is idle.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from nodekit.output import LineStream, OutputLimit
 MERGE_MEMORY = "--merge-memory"
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_DESCRIPTORS = 8
-_ROUNDS = 3
-"""Warm-ups before the first fork: what adapts while running needs a few."""
+_WARMUP_ROUNDS = 3
+"""Warm-up rounds before the first fork: adaptive bytecode needs a few."""
 _SPARE_AFTER_MS = 20
-"""A spare child is forked once nothing was asked for this long: a fleet's start must not fork twice as often."""
+"""Idle time before a spare child is forked: the start of a fleet must not fork twice as often."""
 
 
 class ForkRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Fork a node. With it come descriptors: standard output, standard error, and one for each of ``inherit``."""
+    """Request to fork a node. It carries descriptors: standard output, standard error, one for each of ``inherit``."""
 
     ticket: int
     name: str
@@ -53,9 +53,9 @@ class ForkRequest(msgspec.Struct, frozen=True, kw_only=True):
     entry: str
     environment: dict[str, str]
     inherit: tuple[str, ...] = ()
-    """Environment variables that tell the node the number of each further descriptor."""
+    """Environment variables for the numbers of the further descriptors."""
     cgroup: bool = False
-    """A last descriptor is the ``cgroup.procs`` that the node enters before it runs a line of its own."""
+    """Whether the last descriptor is a ``cgroup.procs``, which the node enters before it runs its own code."""
     open_files: int = 0
     data_bytes: int = 0
     niceness: int = 0
@@ -63,10 +63,10 @@ class ForkRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the zygote tells its master.
+    """A message from the zygote to its master.
 
-    ``ready`` once; ``forked`` or ``failed`` for a ticket; ``stopped`` when a signal stopped a node; ``exited`` for each
-    node, with what it used.
+    ``ready`` once; ``forked`` or ``failed`` for each ticket; ``stopped`` when a signal stopped a node; ``exited`` for
+    each node, with its resource usage.
     """
 
     kind: Literal["ready", "forked", "failed", "stopped", "exited"]
@@ -87,27 +87,27 @@ class Zygote:
     control
         A SOCK_SEQPACKET socket to the master.
     warmups
-        What the spare child does before it waits.
+        Functions that the spare child calls before it waits.
     """
 
     def __init__(self, control: socket.socket, warmups: Sequence[Callable[[], None]] = ()) -> None:
         self._control = control
-        self._rehearsals = warmups
+        self._warmups = warmups
         self._wake_read, self._wake_write = os.pipe()
         for descriptor in (self._wake_read, self._wake_write):
             os.set_blocking(descriptor, False)
         self._spare: _Spare | None = None
 
     def serve(self) -> None:
-        """Serve until the master hangs up."""
+        """Serve until the master closes the socket."""
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-        # Ctrl-C in a terminal is the master's to handle.
+        # The master handles Ctrl-C in a terminal.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         waiting = select.poll()
         waiting.register(self._control, select.POLLIN)
         waiting.register(self._wake_read, select.POLLIN)
-        self._tell(Answer(kind="ready", pid=os.getpid()))
+        self._send(Answer(kind="ready", pid=os.getpid()))
         while True:
             ready = {descriptor for descriptor, _ in waiting.poll(_SPARE_AFTER_MS if self._spare is None else None)}
             if not ready:
@@ -126,7 +126,7 @@ class Zygote:
         try:
             request = msgspec.json.decode(payload, type=ForkRequest)
             if len(descriptors) != 2 + len(request.inherit) + request.cgroup:
-                self._tell(Answer(kind="failed", ticket=request.ticket, problem="descriptors are missing"))
+                self._send(Answer(kind="failed", ticket=request.ticket, problem="descriptors are missing"))
             else:
                 self._start(request, payload, descriptors)
         finally:
@@ -135,35 +135,35 @@ class Zygote:
         return True
 
     def _start(self, request: ForkRequest, payload: bytes, descriptors: list[int]) -> None:
-        """Start a node, and tell; with a pidfd that is opened before anybody could reap."""
+        """Start a node, and report it with a pidfd, which is opened before the child could be reaped."""
         spare, self._spare = self._spare, None
-        if spare is not None and not spare.lives:
+        if spare is not None and not spare.is_alive:
             spare.close()
             spare = None
         try:
             pid = spare.pid if spare is not None else self._fork()
             if pid == 0:
-                _become(request, descriptors)
+                _run_node(request, descriptors)
             pidfd = os.pidfd_open(pid)
         except OSError as error:
-            # EAGAIN, ENOMEM, EMFILE: an answer, not a crash. A spare that hears nothing ends.
+            # EAGAIN, ENOMEM, EMFILE: reported, not a crash. A spare whose socket is closed ends.
             if spare is not None:
                 spare.close()
-            self._tell(Answer(kind="failed", ticket=request.ticket, problem=error.strerror or str(error)))
+            self._send(Answer(kind="failed", ticket=request.ticket, problem=error.strerror or str(error)))
             return
-        # The master first: it has the node's document to hand over. A spare that ends just now is a node that did.
-        self._tell(Answer(kind="forked", ticket=request.ticket, pid=pid), pidfd)
+        # Tell the master first: it still has to send the boot document. If the spare ends now, the node exited.
+        self._send(Answer(kind="forked", ticket=request.ticket, pid=pid), pidfd)
         if spare is not None:
-            spare.become(payload, descriptors)
+            spare.start(payload, descriptors)
 
     def _fork(self) -> int:
-        """Fork; the child has left the zygote behind, and is in a session of its own."""
+        """Fork; the child is detached from the zygote and in a session of its own."""
         if threading.active_count() != 1:
             raise OSError(0, "the zygote is not single-threaded")
         pid = os.fork()
         if pid == 0:
             try:
-                self._leave_the_zygote_behind()
+                self._detach_child()
             except BaseException:
                 os._exit(70)
         return pid
@@ -173,35 +173,35 @@ class Zygote:
         try:
             pid = self._fork()
         except OSError:
-            # No memory for a spare: requests fork for themselves, and say so when they cannot either.
+            # No memory for a spare: requests fork without one, and report it when that fails too.
             ours.close()
             theirs.close()
             return
         if pid == 0:
             ours.close()
-            _wait_for_work(theirs, self._rehearsals)
+            _run_spare(theirs, self._warmups)
         theirs.close()
         self._spare = _Spare(pid, ours)
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
-                # While its leader is not reaped the group's number is nobody else's: what the node left goes now.
+                # Until the leader is reaped the group's id cannot be reused: kill the rest of the group now.
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(ended.si_pid, signal.SIGKILL)
-                self._bury(ended.si_pid)
-        # Asked apart: for stops alone, children that have all ended are no children (ECHILD).
+                self._reap_child(ended.si_pid)
+        # A separate call: with WSTOPPED alone, waitid fails with ECHILD once all children have ended.
         with contextlib.suppress(ChildProcessError):
             while (stopped := os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WNOHANG)) is not None:
-                self._tell(Answer(kind="stopped", pid=stopped.si_pid))
+                self._send(Answer(kind="stopped", pid=stopped.si_pid))
 
-    def _bury(self, pid: int) -> None:
+    def _reap_child(self, pid: int) -> None:
         _, status, used = os.wait4(pid, 0)
         if self._spare is not None and self._spare.pid == pid:
             self._spare.close()
             self._spare = None
             return
-        self._tell(
+        self._send(
             Answer(
                 kind="exited",
                 pid=pid,
@@ -211,16 +211,16 @@ class Zygote:
             )
         )
 
-    def _tell(self, answer: Answer, pidfd: int | None = None) -> None:
+    def _send(self, answer: Answer, pidfd: int | None = None) -> None:
         try:
             socket.send_fds(self._control, [msgspec.json.encode(answer)], [] if pidfd is None else [pidfd])
         except (BrokenPipeError, ConnectionResetError):
-            return  # The next read says so too.
+            return  # The next read detects that too.
         finally:
             if pidfd is not None:
                 os.close(pidfd)
 
-    def _leave_the_zygote_behind(self) -> None:
+    def _detach_child(self) -> None:
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -234,19 +234,19 @@ class Zygote:
 
 
 class _Spare:
-    """A child that was forked ahead, and waits to be told what it is."""
+    """A child that was forked in advance, and waits for a request."""
 
     def __init__(self, pid: int, control: socket.socket) -> None:
         self.pid = pid
         self._control = control
 
     @property
-    def lives(self) -> bool:
-        """Whether it has not ended yet; when it has, it is for its parent to bury."""
+    def is_alive(self) -> bool:
+        """Whether it still runs; if not, its parent reaps it later."""
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
-    def become(self, payload: bytes, descriptors: list[int]) -> None:
-        """Tell it what it is; nothing happens when it is gone, which its parent will see."""
+    def start(self, payload: bytes, descriptors: list[int]) -> None:
+        """Send it the request; does nothing when it has ended, which its parent will notice."""
         try:
             socket.send_fds(self._control, [payload], descriptors)
         except OSError:
@@ -255,27 +255,27 @@ class _Spare:
             self.close()
 
     def close(self) -> None:
-        """Hang up; a spare that was told nothing ends."""
+        """Close the socket; a spare without a request ends."""
         self._control.close()
 
 
-def _wait_for_work(control: socket.socket, warmups: Sequence[Callable[[], None]]) -> NoReturn:
-    """Be the spare child: wait for a request and become that node; end when the zygote does."""
+def _run_spare(control: socket.socket, warmups: Sequence[Callable[[], None]]) -> NoReturn:
+    """Run the spare child: wait for a request and run that node; end when the zygote ends."""
     try:
         setproctitle.setproctitle("fleet: spare")
-        # Writes, ahead of time, to pages that the node will write to: they are its own by then.
+        # Write in advance to pages that the node will write to: they are copied before the request arrives.
         for warm_up in warmups:
             warm_up()
         payload, descriptors, _, _ = socket.recv_fds(control, MAX_MESSAGE_BYTES, MAX_DESCRIPTORS)
         control.close()
         if payload:
-            _become(msgspec.json.decode(payload, type=ForkRequest), descriptors)
+            _run_node(msgspec.json.decode(payload, type=ForkRequest), descriptors)
     finally:
         os._exit(0)
 
 
-def _become(request: ForkRequest, descriptors: list[int]) -> NoReturn:
-    """Turn the forked process into the node; never returns."""
+def _run_node(request: ForkRequest, descriptors: list[int]) -> NoReturn:
+    """Run the node in the forked process; never returns."""
     code = 70
     try:
         stdout, stderr, *passed = descriptors
@@ -296,7 +296,7 @@ def _become(request: ForkRequest, descriptors: list[int]) -> NoReturn:
         _apply_limits(request)
         sys.argv = [request.entry]
         sys.path.insert(0, request.folder)
-        # Copies made before the fork are the same in every node.
+        # The state copied by the fork is the same in every node.
         random.seed()
         gc.enable()
         code = _run(request.entry)
@@ -324,7 +324,7 @@ def _apply_limits(request: ForkRequest) -> None:
 
 
 def _open_streams(bytes_s: int) -> None:
-    """Make the text streams anew: unbuffered, each line with its time, floods counted."""
+    """Replace stdout and stderr: unbuffered, with a timestamp on each line, and a rate limit."""
     limit = OutputLimit(bytes_s)
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream = LineStream(descriptor, limit)
@@ -333,7 +333,7 @@ def _open_streams(bytes_s: int) -> None:
 
 
 def _run(entry: str) -> int:
-    """Run the node's entry file as ``python entry`` would, with its cached bytecode; returns its exit code."""
+    """Run the node's entry file like ``python entry``, with cached bytecode; returns the exit code."""
     path = os.path.abspath(entry)
     try:
         code = importlib.machinery.SourceFileLoader("__main__", path).get_code("__main__")
@@ -360,9 +360,10 @@ def _run(entry: str) -> int:
 
 
 def main() -> None:
-    """Warm up and serve: arguments are the socket's number, the modules to import, and with ``()`` a call in one.
+    """Warm up and serve.
 
-    ``--merge-memory`` among them lets the kernel merge equal pages of the zygote and its nodes.
+    Arguments: the number of the socket, then modules to import; ``module.function()`` is called as a warm-up.
+    ``--merge-memory`` lets the kernel merge equal pages of the zygote and its nodes.
     """
     gc.disable()
     control = socket.socket(fileno=int(sys.argv[1]))
@@ -375,10 +376,10 @@ def main() -> None:
             warmups.append(getattr(importlib.import_module(module), function))
         else:
             importlib.import_module(argument)
-    for warm_up in _ROUNDS * warmups:
+    for warm_up in _WARMUP_ROUNDS * warmups:
         warm_up()
     setproctitle.setproctitle("fleet: zygote")
-    # Not collected first: the holes that a collection leaves would be filled, and so copied, by every node.
+    # No collection first: every node would fill the freed memory, and so copy its pages.
     gc.freeze()
     collapse()
     Zygote(control, warmups).serve()

@@ -1,4 +1,4 @@
-"""Starting nodes through the zygote; without it, or for what it cannot start, as plain processes."""
+"""The spawner that forks nodes from the zygote, with plain processes as a fallback."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ PRELOAD = (
     "nodekit.resumption",
     "nodekit.warmup.warm_up()",
 )
-"""What nodes import anyway, and what is expensive to: 0.2 CPU-seconds and 25 MB each when they do it alone."""
+"""Expensive modules that every node imports: 0.2 CPU-seconds and 25 MB for each node without the zygote."""
 WARM_TIMEOUT_S = 30.0
 FORK_TIMEOUT_S = 10.0
-LIBRARIES_LOOK_S = 2.0
-_RESTARTS_BORNE = 5
+LIBRARIES_CHECK_S = 2.0
+_MAX_FAILURES = 5
 
 
 class ZygoteGone(SpawnFailed):
@@ -64,7 +64,7 @@ class _Forked(NamedTuple):
 
 
 class _Libraries:
-    """The libraries as a zygote loads them: the times of their folders and files."""
+    """Modification times of the libraries when a zygote loaded them."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = [str(path) for path in paths]
@@ -72,7 +72,7 @@ class _Libraries:
 
     @property
     def changed(self) -> bool:
-        """Whether they are others by now. Between a node's end and its successor, so it looks at nothing twice."""
+        """Whether a library has changed since. On the restart path, so it reads each time only once."""
         return self._read() != self._times
 
     def _read(self) -> list[int]:
@@ -115,9 +115,9 @@ class _Connection:
             if not payload:
                 self.close()
                 return
-            self._take(msgspec.json.decode(payload, type=Answer), descriptors)
+            self._handle(msgspec.json.decode(payload, type=Answer), descriptors)
 
-    def _take(self, answer: Answer, descriptors: list[int]) -> None:
+    def _handle(self, answer: Answer, descriptors: list[int]) -> None:
         match answer.kind:
             case "ready":
                 if not self.ready.done():
@@ -131,14 +131,14 @@ class _Connection:
                     self.close()
             case "stopped":
                 if answer.pid in self._processes:
-                    self._processes[answer.pid].was_stopped()
+                    self._processes[answer.pid].notify_stopped()
             case _:
-                self._settle(answer, descriptors)
+                self._resolve_ticket(answer, descriptors)
 
-    def _settle(self, answer: Answer, descriptors: list[int]) -> None:
+    def _resolve_ticket(self, answer: Answer, descriptors: list[int]) -> None:
         ticket = self._tickets.pop(answer.ticket, None)
         if ticket is None or ticket.done():
-            # Nobody waits any more: without its boot document the node ends by itself.
+            # The caller gave up: without its boot document the node ends by itself.
             for descriptor in descriptors:
                 os.close(descriptor)
         elif answer.kind == "forked" and descriptors:
@@ -148,14 +148,14 @@ class _Connection:
             ticket.set_exception(SpawnFailed(f"the zygote could not fork: {answer.problem}"))
 
     async def fork(self, request: SpawnRequest, inherit: tuple[str, ...], descriptors: list[int]) -> _Forked:
-        """Ask for a fork; returns the pid, a pidfd, and what will tell how it ends.
+        """Request a fork; returns the pid, a pidfd, and a future of the exit report.
 
         Raises
         ------
         SpawnFailed
             The fork failed.
         ZygoteGone
-            The zygote is not there.
+            The zygote has ended or does not answer.
         """
         self._ticket += 1
         ticket = self._tickets[self._ticket] = self._loop.create_future()
@@ -181,20 +181,20 @@ class _Connection:
             raise ZygoteGone(f"the zygote did not answer ({type(error).__name__})") from error
 
     def watch(self, forked: _Forked, boot: BootPipe, *, bounded_output: bool) -> NodeProcess:
-        """Return the process that was forked."""
+        """Return the forked process, watched."""
         process = NodeProcess(forked.pid, forked.report, pidfd=forked.pidfd, boot=boot, bounded_output=bounded_output)
         if not forked.report.done():
             self._processes[forked.pid] = process
         return process
 
     def retire(self) -> None:
-        """Ask for nothing more; hang up once its last node has ended."""
+        """Accept no more requests; close once the last node has ended."""
         self._retired = True
         if not self._reports:
             self.close()
 
     def close(self) -> None:
-        """Hang up; the zygote ends, its nodes live on."""
+        """Close the socket; the zygote ends, its nodes keep running."""
         if not self.is_open:
             return
         self.is_open = False
@@ -205,7 +205,7 @@ class _Connection:
         for future in waiting:
             if not future.done():
                 future.set_exception(gone)
-                future.exception()  # looked at: nobody may be waiting
+                future.exception()  # mark as retrieved: there may be no waiter
         self._processes.clear()
         reports, self._reports = self._reports, {}
         for report in reports.values():
@@ -213,26 +213,26 @@ class _Connection:
                 report.set_result(ExitReport())
 
     async def end(self) -> None:
-        """Hang up, and wait for the process."""
+        """Close, and wait for the process."""
         self.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             await asyncio.to_thread(self._process.wait, 5.0)
 
 
 class ZygoteSpawner:
-    """Fork nodes from a warmed process.
+    """Fork nodes from a warmed-up process.
 
-    A node that is not a plain ``python entry`` is started as a process of its own, and so is every node while no zygote
-    can be had: nothing is lost but speed.
+    A node that is not a plain ``python entry`` is started as a plain process. So is every node while no zygote can be
+    started: only speed is lost.
 
     Parameters
     ----------
     environment
-        What the zygote itself may see; nothing secret.
+        Environment of the zygote itself; must not contain secrets.
     libraries
-        Returns the folders and files that an upgrade of what nodes import writes to.
-    look_every_s
-        How often they are looked at, at most.
+        Returns the folders and files that change when a library of the nodes is upgraded.
+    check_interval_s
+        Minimum seconds between two checks of them.
     merge_memory
         Let the kernel merge equal pages of the zygote and its nodes; see :mod:`master.supervision.merging`.
     """
@@ -242,19 +242,19 @@ class ZygoteSpawner:
         environment: Mapping[str, str],
         *,
         libraries: Callable[[], list[Path]] | None = None,
-        look_every_s: float = LIBRARIES_LOOK_S,
+        check_interval_s: float = LIBRARIES_CHECK_S,
         merge_memory: bool = False,
     ) -> None:
         self._arguments = (*PRELOAD, *((MERGE_MEMORY,) if merge_memory else ()))
         self._environment = dict(environment)
         self._libraries = libraries or library_folders
-        self._look_every_s = look_every_s
+        self._check_interval_s = check_interval_s
         self._plain = PlainSpawner()
         self._connection: _Connection | None = None
         self._retired: list[_Connection] = []
         self._starting = asyncio.Lock()
         self._failures = 0
-        self._looked_at = float("-inf")
+        self._checked_at = float("-inf")
 
     async def warm(self) -> None:
         """Start the zygote before it is needed; a failure is logged, and nodes start as plain processes."""
@@ -277,7 +277,7 @@ class ZygoteSpawner:
         try:
             return await self._fork(zygote, request)
         except ZygoteGone as error:
-            # If it had forked already: that process never gets its boot document, and ends by itself.
+            # If it has already forked: that process never gets its boot document, and ends by itself.
             log.warning("starting a plain process instead", extra={"node": request.name, "why": error.message})
             return await self._plain.spawn(request)
 
@@ -310,7 +310,7 @@ class ZygoteSpawner:
                     return self._connection
                 log.info("the libraries changed: a new zygote, beside the old one until its nodes have ended")
                 self._retire(self._connection)
-            if self._failures >= _RESTARTS_BORNE:
+            if self._failures >= _MAX_FAILURES:
                 return None
             try:
                 self._connection = await self._start()
@@ -323,11 +323,11 @@ class ZygoteSpawner:
             return self._connection
 
     def _libraries_changed(self, connection: _Connection) -> bool:
-        """Look at the libraries, but not for each of a hundred starts anew."""
+        """Check the libraries, but not again for each of a hundred starts."""
         now = time.monotonic()
-        if now - self._looked_at < self._look_every_s:
+        if now - self._checked_at < self._check_interval_s:
             return False
-        self._looked_at = now
+        self._checked_at = now
         return connection.libraries.changed
 
     def _retire(self, connection: _Connection) -> None:
@@ -359,14 +359,14 @@ class ZygoteSpawner:
         return connection
 
     async def close(self) -> None:
-        """End the zygote; running nodes go on."""
+        """End the zygote; running nodes continue."""
         for connection in (*self._retired, self._connection):
             if connection is not None:
                 await connection.end()
 
 
 def library_folders() -> list[Path]:
-    """Return the folders and files that an upgrade of what nodes import writes to.
+    """Return the folders and files that change when a library of the nodes is upgraded.
 
     An installer adds and removes a ``.dist-info`` folder in site-packages, which changes that folder's own time.
     """

@@ -1,1 +1,1 @@
-"""REST v10, one module a resource; each has a ``ROUTES`` table."""
+"""REST v10: one module for each resource, with a ``ROUTES`` table."""

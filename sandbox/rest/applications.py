@@ -11,7 +11,7 @@ from sandbox.rest.call import NO_CONTENT, Call, Created, Routes
 
 
 def _scope(call: Call) -> tuple[int, int | None]:
-    """Return application and guild of the path; an application's commands are its own bot's business only."""
+    """Return application and guild of the path; only a bot's own application is allowed."""
     application_id = call.id("application_id")
     if application_id != call.account.application_id:
         raise missing_access()
@@ -87,12 +87,12 @@ async def follow_up(call: Call) -> Any:
 
 
 async def get_message(call: Call) -> Any:
-    """GET an answer or a followup."""
+    """GET a response or a followup."""
     return call.world.render(call.interactions.message_of(_interaction(call), call.text("message_id")))
 
 
 async def edit_message(call: Call) -> Any:
-    """PATCH an answer or a followup."""
+    """PATCH a response or a followup."""
     message = call.interactions.message_of(_interaction(call), call.text("message_id"))
     raw, uploads = await call.body()
     composing.edit(call.world, message, raw, uploads)
@@ -100,7 +100,7 @@ async def edit_message(call: Call) -> Any:
 
 
 async def delete_message(call: Call) -> Any:
-    """DELETE an answer or a followup."""
+    """DELETE a response or a followup."""
     interaction = _interaction(call)
     message = call.interactions.message_of(interaction, call.text("message_id"))
     call.world.delete_message(call.world.channels[message.channel_id], message)
@@ -139,4 +139,4 @@ WITHOUT_TOKEN: Routes = [
     ("PATCH", _HOOK + "/messages/{message_id}", edit_message),
     ("DELETE", _HOOK + "/messages/{message_id}", delete_message),
 ]
-"""These prove themselves by the token in their path."""
+"""Routes that are authenticated by the token in their path."""

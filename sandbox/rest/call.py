@@ -1,4 +1,4 @@
-"""One authenticated request, as the route functions see it."""
+"""One authenticated request, as passed to route functions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Created:
 
 @dataclass(slots=True)
 class Call:
-    """A request and what it may touch."""
+    """A request, and the parts of the sandbox that it uses."""
 
     request: web.Request
     world: World
@@ -37,7 +37,7 @@ class Call:
     gateway_url: str
 
     def id(self, name: str) -> int:
-        """Return an id of the path.
+        """Return an id parameter of the path.
 
         Raises
         ------
@@ -50,11 +50,11 @@ class Call:
         return int(raw)
 
     def text(self, name: str) -> str:
-        """Return a word of the path."""
+        """Return a text parameter of the path."""
         return self.request.match_info[name]
 
     def query(self, name: str, *, default: int, least: int, most: int) -> int:
-        """Return a number of the query.
+        """Return a number parameter of the query.
 
         Raises
         ------

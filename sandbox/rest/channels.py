@@ -15,7 +15,7 @@ from sandbox.world import Channel, Overwrite
 
 
 def apply_channel_body(call: Call, channel: Channel, body: ChannelBody) -> None:
-    """Change a channel as a checked body says, and tell."""
+    """Edit a channel with a validated body, and send the event."""
     if body.name is not UNSET:
         channel.name = body.name
     if body.topic is not UNSET:

@@ -23,7 +23,7 @@ class CommandStore:
         return list(self._commands.get((application_id, guild_id), {}).values())
 
     def visible(self, application_id: int, guild_id: int | None) -> list[dict[str, Any]]:
-        """Return what a person in a guild can use; a guild's command hides a global one of the same name."""
+        """Return the commands usable in a guild; a guild command hides a global one of the same name."""
         own = self.of_scope(application_id, guild_id) if guild_id is not None else []
         names = {(command["name"], command["type"]) for command in own}
         return own + [c for c in self.of_scope(application_id, None) if (c["name"], c["type"]) not in names]
@@ -65,7 +65,7 @@ class CommandStore:
         return list(scope.values())
 
     def upsert(self, application_id: int, guild_id: int | None, raw: Any) -> tuple[dict[str, Any], bool]:
-        """Add a command, or replace the one of the same name; tells whether it is new.
+        """Add a command, or replace the one with the same name; returns whether it is new.
 
         Raises
         ------

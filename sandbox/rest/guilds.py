@@ -30,7 +30,7 @@ def _member(guild: Guild, user_id: int) -> Member:
 
 
 def _role_below(call: Call, guild: Guild, role_id: int) -> Role:
-    """Return a role that the bot may hand out: below its own highest one."""
+    """Return a role that the bot may assign: one below its own highest role."""
     role = guild.roles.get(role_id)
     if role is None:
         raise unknown("role")

@@ -1,4 +1,4 @@
-"""Users, applications, the gateway's address."""
+"""Users, applications, and the gateway's URL."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def open_direct(call: Call) -> Any:
     if other.is_bot:
         raise DiscordError(400, 50007, "Cannot send messages to this user")
     data = payloads.channel(call.world.direct_channel(call.account, other))
-    # A bot is told of the other one only.
+    # A bot gets only the other user.
     data["recipients"] = [payloads.user(other)]
     return data
 

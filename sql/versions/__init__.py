@@ -1,1 +1,1 @@
-"""One file a revision, numbered."""
+"""Migrations: one numbered file for each revision."""

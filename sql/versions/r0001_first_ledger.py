@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Go to this revision."""
+    """Upgrade to this revision."""
     op.create_table(
         "audit_log",
         sa.Column(
@@ -187,7 +187,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back from it."""
+    """Downgrade from it."""
     with op.batch_alter_table("process_events", schema=None) as batch_op:
         batch_op.drop_index("ix_process_events_node_id_at")
 

@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Go to this revision."""
+    """Upgrade to this revision."""
     op.create_table(
         "giveaways",
         sa.Column("id", sa.Unicode(length=26), nullable=False),
@@ -152,7 +152,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back from it."""
+    """Downgrade from it."""
     with op.batch_alter_table("solution_runs", schema=None) as batch_op:
         batch_op.drop_index("ix_solution_runs_solution_id_at")
         batch_op.drop_index("ix_solution_runs_node_id_at")

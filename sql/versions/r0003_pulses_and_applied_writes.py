@@ -1,4 +1,4 @@
-"""Snapshots of pulses; which writes of a session are applied."""
+"""Snapshots of pulses; the highest write applied per session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Go to this revision."""
+    """Upgrade to this revision."""
     op.create_table(
         "applied_writes",
         sa.Column("session_id", sa.Unicode(length=26), nullable=False),
@@ -44,7 +44,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back from it."""
+    """Downgrade from it."""
     with op.batch_alter_table("error_events", schema=None) as batch_op:
         batch_op.drop_index("ix_error_events_node_id_last_at")
         batch_op.drop_index("ix_error_events_last_at")

@@ -33,7 +33,7 @@ async def exchange(path: Path, text: str) -> str:
         await client.close()
 
 
-async def test_the_answer_comes_and_the_peer_is_known(tmp_path: Path) -> None:
+async def test_a_message_is_answered_and_its_peer_known(tmp_path: Path) -> None:
     server = LocalServer(tmp_path / "nodes.sock", echo)
     await server.start()
     assert stat.S_IMODE((tmp_path / "nodes.sock").stat().st_mode) == 0o600
@@ -61,7 +61,7 @@ async def test_the_socket_of_a_dead_master_is_replaced(tmp_path: Path) -> None:
     await server.close()
 
 
-def test_the_socket_of_a_living_one_is_not(tmp_path: Path) -> None:
+def test_the_socket_of_a_running_master_is_not_replaced(tmp_path: Path) -> None:
     with bind_listener(tmp_path / "a.sock"), pytest.raises(OSError, match="another process"):
         bind_listener(tmp_path / "a.sock")
 
@@ -77,12 +77,12 @@ async def test_a_client_connects_again_after_a_restart(tmp_path: Path) -> None:
         await client.send(str(round_number))
         assert (await asyncio.wait_for(answers.get(), 5)).startswith(str(round_number))
         await server.close()
-        while client.is_connected:  # the reader task notices the end by itself  # noqa: ASYNC110
+        while client.is_connected:  # the reader task notices the close by itself  # noqa: ASYNC110
             await asyncio.sleep(0)
     await client.close()
 
 
-async def test_a_line_that_is_too_long_ends_the_connection_and_no_other(tmp_path: Path) -> None:
+async def test_a_line_that_is_too_long_closes_only_its_connection(tmp_path: Path) -> None:
     server = LocalServer(tmp_path / "nodes.sock", echo)
     await server.start()
     reader, writer = await asyncio.open_unix_connection(str(tmp_path / "nodes.sock"))
@@ -93,7 +93,7 @@ async def test_a_line_that_is_too_long_ends_the_connection_and_no_other(tmp_path
     await server.close()
 
 
-async def test_messages_behind_a_slow_one_wait_and_answers_keep_their_order(tmp_path: Path) -> None:
+async def test_messages_behind_a_slow_one_are_pending_and_answers_keep_their_order(tmp_path: Path) -> None:
     opened, arrived = asyncio.Event(), asyncio.Queue[str]()
 
     def answer(text: str, _peer: Peer) -> str | Awaitable[str | None] | None:
@@ -119,7 +119,7 @@ async def test_messages_behind_a_slow_one_wait_and_answers_keep_their_order(tmp_
     await server.close()
 
 
-async def test_what_was_said_before_hanging_up_is_taken(tmp_path: Path) -> None:
+async def test_messages_sent_before_closing_are_handled(tmp_path: Path) -> None:
     opened, arrived = asyncio.Event(), asyncio.Queue[str]()
 
     async def take(text: str, _peer: Peer) -> str | None:
@@ -139,7 +139,7 @@ async def test_what_was_said_before_hanging_up_is_taken(tmp_path: Path) -> None:
     await server.close()
 
 
-async def test_a_peer_that_talks_on_is_read_no_faster_than_it_is_answered(tmp_path: Path) -> None:
+async def test_reading_is_no_faster_than_answering(tmp_path: Path) -> None:
     opened, taken = asyncio.Event(), 0
 
     async def take(_text: str, _peer: Peer) -> None:
@@ -156,7 +156,7 @@ async def test_a_peer_that_talks_on_is_read_no_faster_than_it_is_answered(tmp_pa
             writer.write(line)
             lines += 1
             await asyncio.wait_for(writer.drain(), 0.5)
-    assert (lines, taken) < (5_000, 2), "the kernel's buffer is full, and nothing reads it"
+    assert (lines, taken) < (5_000, 2), "the kernel's buffer is full, and reading is paused"
     opened.set()
     writer.write_eof()
     assert await asyncio.wait_for(reader.read(), 10) == b""
@@ -165,7 +165,7 @@ async def test_a_peer_that_talks_on_is_read_no_faster_than_it_is_answered(tmp_pa
 
 
 @pytest.mark.parametrize("slowly", [True, False])
-async def test_a_mistake_in_taking_a_message_ends_its_connection_and_is_logged(
+async def test_an_error_in_the_handler_closes_the_connection_and_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, slowly: bool
 ) -> None:
     def fail(text: str, _peer: Peer) -> str:

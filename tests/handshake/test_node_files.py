@@ -1,4 +1,4 @@
-"""Boot documents and manifests: what a node is given, and what its folder says."""
+"""Boot documents and manifests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def descriptor_with(payload: bytes) -> int:
     return reading
 
 
-def test_a_boot_document_goes_through_a_descriptor_and_leaves_no_trace() -> None:
+def test_a_boot_document_passes_through_a_descriptor_and_leaves_no_trace() -> None:
     descriptor = descriptor_with(encode_boot(BOOT))
     environment = {BOOT_FD_VARIABLE: str(descriptor), "PATH": "/bin"}
     assert read_boot(environment) == BOOT
@@ -45,7 +45,7 @@ def test_a_bad_boot_document_is_not_quoted(payload: bytes) -> None:
 
 
 @pytest.mark.parametrize("number", ["x", "-1", "999"])
-def test_a_bad_descriptor_is_named(number: str) -> None:
+def test_a_bad_descriptor_is_reported(number: str) -> None:
     with pytest.raises(BootError):
         read_boot({BOOT_FD_VARIABLE: number})
 
@@ -55,7 +55,7 @@ def test_secrets_are_in_no_repr() -> None:
     assert "SECRET" not in repr(MANIFEST)
 
 
-def test_a_manifest_is_written_whole_and_for_its_owner_only(tmp_path: Path) -> None:
+def test_a_manifest_is_written_atomically_and_private(tmp_path: Path) -> None:
     write_manifest(tmp_path, MANIFEST)
     assert read_manifest(tmp_path) == MANIFEST
     assert stat.S_IMODE((tmp_path / MANIFEST_NAME).stat().st_mode) == 0o600
@@ -63,7 +63,7 @@ def test_a_manifest_is_written_whole_and_for_its_owner_only(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"{}", b"x" * 20_000])
-def test_a_bad_manifest_is_named_with_its_path(tmp_path: Path, content: bytes | None) -> None:
+def test_a_bad_manifest_is_reported_with_its_path(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / MANIFEST_NAME).write_bytes(content)
     with pytest.raises(ManifestError, match=str(tmp_path)):

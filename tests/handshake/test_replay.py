@@ -15,7 +15,7 @@ TOKENS = st.integers(0, 12).map(str)
 
 
 class ReplayModel(RuleBasedStateMachine):
-    """Never admits twice what has not expired, stays bounded, and keeps nodes apart."""
+    """Admits no unexpired message twice, stays bounded, and keeps nodes separate."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ ReplayModel.TestCase.settings = settings(max_examples=100, stateful_step_count=4
 TestReplayGuard = ReplayModel.TestCase
 
 
-def test_a_noisy_node_does_not_push_out_anothers_memory(clock: TurnableClock) -> None:
+def test_a_noisy_node_does_not_evict_entries_of_another(clock: TurnableClock) -> None:
     guard = ReplayGuard(clock, capacity=4)
     assert guard.admit("quiet", "once", clock() + 60)
     for number in range(100):

@@ -1,4 +1,4 @@
-"""Signing and verifying: what holds is believed, and everything else is refused with its reason."""
+"""Signing and verification: valid messages are accepted, all others refused with a reason."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def reason_of(clock: TurnableClock, text: str, node_id: str | None = None) -> Re
 def forged(
     clock: TurnableClock, *, key: NodeKey = KEY, header: dict[str, object] | None = None, **claims: object
 ) -> str:
-    """Sign whatever claims and header, with a real key."""
+    """Sign any claims and header with a real key."""
     now = int(clock())
     whole = {
         "iss": key.node_id,
@@ -62,7 +62,7 @@ def forged(
     return jwt.encode(whole, key.secret.reveal(), algorithm="HS256", headers=headers)
 
 
-def test_a_signed_message_is_read_back_as_it_was_written(clock: TurnableClock) -> None:
+def test_a_signed_message_survives_a_round_trip(clock: TurnableClock) -> None:
     signer = Signer(KEY, from_master=False, clock=clock)
     message = verifier(clock).open(signer.sign(PULSE))
     assert message.body == PULSE
@@ -94,13 +94,13 @@ def test_another_key_is_a_bad_signature(clock: TurnableClock) -> None:
     assert reason_of(clock, text) is Reason.BAD_SIGNATURE
 
 
-def test_a_stolen_node_key_signs_for_that_node_alone(clock: TurnableClock) -> None:
+def test_a_stolen_node_key_signs_for_that_node_only(clock: TurnableClock) -> None:
     text = forged(clock, key=OTHER, header={"kid": KEY.key_id})
     assert reason_of(clock, text) is Reason.BAD_SIGNATURE
     assert reason_of(clock, forged(clock, key=OTHER, iss=KEY.node_id)) is Reason.MALFORMED
 
 
-def test_a_message_comes_once(clock: TurnableClock) -> None:
+def test_a_message_is_accepted_once(clock: TurnableClock) -> None:
     judge, text = verifier(clock), Signer(KEY, from_master=False, clock=clock).sign(PULSE)
     judge.open(text)
     with pytest.raises(Refused) as refused:
@@ -119,12 +119,12 @@ def test_sixty_seconds_of_skew_are_allowed_both_ways(clock: TurnableClock, passe
         assert reason_of(clock, text) is Reason.EXPIRED
 
 
-def test_a_raised_epoch_kills_the_old_key(clock: TurnableClock) -> None:
+def test_a_raised_epoch_invalidates_the_old_key(clock: TurnableClock) -> None:
     old = NodeKey("01NODE", 1, Secret(secrets.token_bytes(32)))
     assert reason_of(clock, Signer(old, from_master=False, clock=clock).sign(PULSE)) is Reason.STALE_EPOCH
 
 
-def test_unknown_nodes_are_told_apart(clock: TurnableClock) -> None:
+def test_an_unknown_node_has_its_own_reason(clock: TurnableClock) -> None:
     nobody = NodeKey("01NOBODY", 1, Secret(secrets.token_bytes(32)))
     assert reason_of(clock, Signer(nobody, from_master=False, clock=clock).sign(PULSE)) is Reason.UNKNOWN_NODE
 
@@ -165,7 +165,7 @@ def test_the_algorithm_is_pinned(clock: TurnableClock, algorithm: str) -> None:
         {"seq": "1"},
     ],
 )
-def test_what_is_signed_but_makes_no_sense_is_malformed(clock: TurnableClock, claims: dict[str, Any]) -> None:
+def test_signed_but_invalid_claims_are_malformed(clock: TurnableClock, claims: dict[str, Any]) -> None:
     assert reason_of(clock, forged(clock, **claims)) is Reason.MALFORMED
 
 
@@ -180,7 +180,7 @@ def test_deep_nesting_is_malformed(clock: TurnableClock) -> None:
     assert reason_of(clock, forged(clock, body={"uptime_s": deep})) is Reason.MALFORMED
 
 
-def test_a_key_shows_itself_nowhere() -> None:
+def test_a_key_is_in_no_repr() -> None:
     assert KEY.secret.reveal().hex() not in repr(KEY)
     with pytest.raises(ValueError, match="32 bytes"):
         NodeKey("a", 1, Secret(b"short"))
@@ -188,7 +188,7 @@ def test_a_key_shows_itself_nowhere() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=300) | st.binary(max_size=200).map(lambda raw: raw.decode("latin-1")))
-def test_whatever_text_comes_only_refused_comes_out(text: str) -> None:
+def test_any_text_raises_only_refused(text: str) -> None:
     with pytest.raises(Refused):
         verifier(TurnableClock()).open(text)
 
@@ -207,7 +207,7 @@ def test_a_valid_message_with_one_character_changed_is_refused(position: int, ch
 
 
 def _same_bytes(one: str, other: str) -> bool:
-    """Base64 has spare bits at its end: two texts may be the same bytes."""
+    """Base64 has unused bits at its end: two texts may decode to the same bytes."""
     try:
         return [base64.urlsafe_b64decode(p + "==") for p in one.split(".")] == [
             base64.urlsafe_b64decode(p + "==") for p in other.split(".")
@@ -224,7 +224,7 @@ def _same_bytes(one: str, other: str) -> bool:
         max_leaves=12,
     )
 )
-def test_whatever_a_signed_body_is_only_refused_comes_out(body: object) -> None:
+def test_any_signed_body_raises_only_refused(body: object) -> None:
     clock = TurnableClock()
     try:
         message = verifier(clock).open(forged(clock, body=body))

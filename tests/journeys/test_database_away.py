@@ -1,4 +1,4 @@
-"""The database goes away under a running fleet, and comes back."""
+"""A database outage under a running fleet."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from master.services.core.views import AuditView, LedgerStatus, Soundness
 
 pytestmark = pytest.mark.timeout(120)
 
-LITTLE_PATIENCE = 'DATABASE = {"URL": "sqlite:///state/ledger.db", "STATEMENT_TIMEOUT_S": 0.05}\n'
+SHORT_TIMEOUT = 'DATABASE = {"URL": "sqlite:///state/ledger.db", "STATEMENT_TIMEOUT_S": 0.05}\n'
 
 
 @contextmanager
 def locked(stage: Stage) -> Iterator[None]:
-    """Hold the ledger's file: no write is answered until it is let go."""
+    """Lock the ledger's file: no write succeeds until it is released."""
     other = sqlite3.connect(stage.home / "state" / "ledger.db", isolation_level=None, timeout=10)
     other.execute("BEGIN IMMEDIATE")
     try:
@@ -34,21 +34,21 @@ def locked(stage: Stage) -> Iterator[None]:
         other.close()
 
 
-async def test_the_fleet_does_not_care_and_nothing_is_lost(empty_ledger: Path) -> None:
+async def test_the_fleet_keeps_running_during_an_outage_and_nothing_is_lost(empty_ledger: Path) -> None:
     async with Stage(pulse_s=0.5, ledger=empty_ledger) as stage:
         config = stage.home / "config.py"
-        config.write_text(config.read_text("utf-8") + LITTLE_PATIENCE, "utf-8")
+        config.write_text(config.read_text("utf-8") + SHORT_TIMEOUT, "utf-8")
         await stage.start_master()
         async with stage.listen() as tap:
             for name in ("atlas", "borealis"):
                 await stage.register(name)
                 await tap.wait_for("ready", name)
             with locked(stage):
-                # A node that dies is started again, verified, and known to be ready.
+                # A node that dies is restarted, verified and ready.
                 since = len(tap.events)
                 os.kill((await stage.node("atlas")).pid or 0, signal.SIGKILL)
                 await tap.wait_for("ready", "atlas", since=since)
-                # What the operator wants is done and remembered.
+                # Operator actions are carried out and recorded.
                 (result,) = await stage.act("stop", ["borealis"])
                 assert result.ok, result
                 status = await asyncio.to_thread(
@@ -57,13 +57,13 @@ async def test_the_fleet_does_not_care_and_nothing_is_lost(empty_ledger: Path) -
                 assert status.away_since is not None
                 assert "locked" in status.away_why
                 assert status.waiting > 0
-                # What has to know at once whether the ledger took it is refused with the reason.
+                # A write that cannot be spooled is refused with the reason.
                 with pytest.raises(FleetError, match="ledger"):
                     await stage.register("cassini")
                 pid = (await stage.node("atlas")).pid
                 (result,) = await stage.act("start", ["borealis"])
                 (result,) = await stage.act("stop", ["borealis"])
-                # Not even another master minds: it takes the nodes back, and keeps stopped what was stopped.
+                # A new master works too: it adopts the nodes, and keeps stopped ones stopped.
                 assert stage.master is not None
                 os.kill(stage.master.process.pid, signal.SIGKILL)
                 await stage.master.process.wait()
@@ -89,11 +89,11 @@ async def test_the_fleet_does_not_care_and_nothing_is_lost(empty_ledger: Path) -
                 "SELECT detail FROM process_events JOIN nodes ON nodes.id = node_id "
                 "WHERE kind = 'spawned' AND name = 'atlas' ORDER BY process_events.id"
             ).fetchall()
-            # None twice, none lost: started, started again, taken over.
+            # None duplicated, none lost: started, restarted, adopted.
             assert spawned == [("",), ("",), ("adopted",)]
 
 
-async def test_a_master_begins_without_its_database(empty_ledger: Path) -> None:
+async def test_a_master_starts_without_its_database(empty_ledger: Path) -> None:
     async with Stage(pulse_s=0.5) as stage:
         disk = stage.home / "disk"
         disk.mkdir()
@@ -106,11 +106,11 @@ async def test_a_master_begins_without_its_database(empty_ledger: Path) -> None:
             await stage.register("atlas")
             await tap.wait_for("ready", "atlas")
         await end(stage, signal.SIGHUP)
-        # The disk is not there when the next master begins: no ledger, and none is made.
+        # The disk is missing when the next master starts: there is no ledger, and none is created.
         disk.rename(stage.home / "gone")
         pid = await pid_of_adopted(stage, "atlas")
         assert "away" in (await stage.status()).master.ledger
-        # A restart needs token, key and licence, and waits for none of them.
+        # A restart needs token, key and licence, and gets them from the cache.
         async with stage.listen() as tap:
             os.kill(pid, signal.SIGKILL)
             await tap.wait_for("ready", "atlas")
@@ -123,7 +123,7 @@ async def test_a_master_begins_without_its_database(empty_ledger: Path) -> None:
         with sqlite3.connect(disk / "ledger.db") as found:
             spawned = "SELECT count(*) FROM process_events WHERE kind = 'spawned' AND detail = ''"
             assert found.execute(spawned).fetchone() == (3,)
-        # An empty folder in its place, as where a disk is not mounted, is not taken for a new fleet.
+        # An empty folder in its place (an unmounted disk) is not taken for a new fleet.
         disk.rename(stage.home / "gone")
         disk.mkdir()
         with pytest.raises(FleetError) as refused:

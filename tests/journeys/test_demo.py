@@ -1,4 +1,4 @@
-"""The demo, as a newcomer runs it."""
+"""The demo, as a new user runs it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 
 @pytest.mark.timeout(180)
-def test_the_demo_holds_and_leaves_nothing(tmp_path: Path) -> None:
+def test_the_demo_passes_and_leaves_nothing(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-m", "master.cli", "demo", "--nodes", "3", "--json"],

@@ -1,4 +1,4 @@
-"""What an operator does with a fleet that runs: rolls it, looks back, makes it a service, takes it over."""
+"""Operating a running fleet: rolling restarts, history, adoption."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def roll(stage: Stage, width: int) -> dict[str, ActionResult]:
     return {result.node: result for result in results}
 
 
-async def test_a_rolling_restart_replaces_one_after_the_other(stage: Stage, tap: EventTap) -> None:
+async def test_a_rolling_restart_replaces_nodes_one_by_one(stage: Stage, tap: EventTap) -> None:
     names = await three(stage, tap)
     await stage.act("stop", ["cassini"])
     before = {node.name: node.pid for node in (await stage.status()).nodes}
@@ -44,7 +44,7 @@ async def test_a_rolling_restart_replaces_one_after_the_other(stage: Stage, tap:
     after = {node.name: node.pid for node in (await stage.status()).nodes}
     assert after["atlas"] not in (None, before["atlas"])
     assert after["cassini"] is None
-    # The second was not touched before the first was ready again.
+    # The second restarts only after the first is ready again.
     steps = [(event.kind, event.node) for event in tap.events[since:] if event.kind in ("stopped", "ready")]
     first, second = (steps[0][1], steps[2][1])
     assert steps == [("stopped", first), ("ready", first), ("stopped", second), ("ready", second)]
@@ -66,7 +66,7 @@ async def test_a_rolling_restart_halts_on_the_first_that_does_not_come_back(stag
     assert (after["borealis"], after["cassini"]) == (before["borealis"], before["cassini"])
 
 
-async def test_history_shows_what_a_node_used(stage: Stage, tap: EventTap) -> None:
+async def test_history_shows_the_usage_of_a_node(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")
 
@@ -94,7 +94,7 @@ async def test_history_shows_what_a_node_used(stage: Stage, tap: EventTap) -> No
     assert "five minutes, CPU" in told.decode()
 
 
-async def test_a_foreign_bot_started_in_a_masters_last_moment_is_not_started_twice(stage: Stage, tap: EventTap) -> None:
+async def test_a_foreign_bot_without_a_run_record_is_not_started_twice(stage: Stage, tap: EventTap) -> None:
     folder = stage.home / "bots" / "foreign"
     folder.mkdir(parents=True)
     (folder / "bot.py").write_text("import signal; signal.pause()")
@@ -125,7 +125,7 @@ def _cwd(process: psutil.Process) -> str:
         return ""
 
 
-async def test_an_adopted_node_keeps_its_process_and_goes_on_pulsing(stage: Stage, tap: EventTap) -> None:
+async def test_an_adopted_node_keeps_its_process_and_its_pulses(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")
     before = await stage.node("atlas")
@@ -142,7 +142,7 @@ async def test_an_adopted_node_keeps_its_process_and_goes_on_pulsing(stage: Stag
     assert after.last_pulse_s_ago < 5
 
 
-async def test_a_master_that_is_asked_to_end_while_it_starts_nodes_ends(stage: Stage, tap: EventTap) -> None:
+async def test_a_master_can_be_stopped_while_it_starts_nodes(stage: Stage, tap: EventTap) -> None:
     await three(stage, tap)
     assert stage.master is not None
     process = stage.master.process

@@ -13,7 +13,7 @@ from master.ledger.rows.records import HandshakeEvent
 
 
 def an_event(number: int, node_id: str, *, at: datetime) -> HandshakeEvent:
-    """Make an event of a moment; the number makes its id its own."""
+    """Make an event at a time; the number makes its id unique."""
     return HandshakeEvent(
         id=f"{first_ulid_of(at)[:10]}{number:016d}",
         at=at,
@@ -27,7 +27,7 @@ def an_event(number: int, node_id: str, *, at: datetime) -> HandshakeEvent:
 
 
 def events(count: int, node_id: str, *, at: datetime) -> Callable[[Connection], None]:
-    """Return what writes that many events."""
+    """Return a write of that many events."""
 
     def write(connection: Connection) -> None:
         for number in range(count):

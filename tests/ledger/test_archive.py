@@ -1,4 +1,4 @@
-"""Backups: whole, checked before anything is touched, and put in place at once."""
+"""Backups are complete, verified before anything changes, and restored atomically."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def settings_at(folder: Path, secret: str) -> Settings:
     )
 
 
-def books_of(settings: Settings, ledger: Ledger, clock: TurnableClock) -> LedgerAdmin:
+def ledger_admin(settings: Settings, ledger: Ledger, clock: TurnableClock) -> LedgerAdmin:
     return LedgerAdmin(settings, ledger, MasterSecret(settings.identity.master_secret), clock)
 
 
 async def filled(settings: Settings) -> Ledger:
-    """A ledger with something of every kind of value in it."""
+    """Return a ledger that contains every kind of value."""
     ledger = await Ledger.open(settings.database)
     node = a_node(name="Ätlas 🛰", bot_user_id=2**63 - 1)
 
@@ -61,17 +61,17 @@ async def filled(settings: Settings) -> Ledger:
         nodes.insert(connection, node)
         tokens.store(connection, node.id, b"\x00\xffsealed", at=NOW)
         events(ROWS, node.id, at=NOW)(connection)
-        AuditOf(settings).note(connection)
+        AuditWriter(settings).append(connection)
 
     await ledger.write(write)
     return ledger
 
 
-class AuditOf:
+class AuditWriter:
     def __init__(self, settings: Settings) -> None:
         self._chain = audit.AuditChain(MasterSecret(settings.identity.master_secret).derive("audit"))
 
-    def note(self, connection: Connection) -> None:
+    def append(self, connection: Connection) -> None:
         self._chain.append(
             connection,
             at=NOW,
@@ -95,12 +95,12 @@ async def archive(tmp_path: Path, secret: str, clock: TurnableClock) -> Path:
     source.mkdir()
     settings = settings_at(source, secret)
     ledger = await filled(settings)
-    made = await books_of(settings, ledger, clock).back_up()
+    made = await ledger_admin(settings, ledger, clock).back_up()
     await ledger.close()
     return Path(made.path)
 
 
-async def test_what_is_restored_is_what_was_saved(
+async def test_a_restored_ledger_equals_the_saved_one(
     archive: Path, tmp_path: Path, secret: str, clock: TurnableClock
 ) -> None:
     target = tmp_path / "target"
@@ -112,10 +112,10 @@ async def test_what_is_restored_is_what_was_saved(
     (node,) = await ledger.read(nodes.list_active)
     assert (node.name, node.bot_user_id, node.created_at) == ("Ätlas 🛰", 2**63 - 1, NOW)
     assert await ledger.read(lambda c: tokens.load(c, node.id)) == b"\x00\xffsealed"
-    sound = await books_of(settings, ledger, clock).verify()
-    assert (sound.ok, sound.audit_rows) == (True, 1)
+    verified = await ledger_admin(settings, ledger, clock).verify()
+    assert (verified.ok, verified.audit_rows) == (True, 1)
     # The way back gives the same file, but for the time it was made.
-    again = await books_of(settings, ledger, clock).back_up(str(target / "again.zip"))
+    again = await ledger_admin(settings, ledger, clock).back_up(str(target / "again.zip"))
     key = MasterSecret(settings.identity.master_secret).derive("archive")
     assert check_archive(Path(again.path), key=key).tables == check_archive(archive, key=key).tables
     await ledger.close()
@@ -137,15 +137,15 @@ async def test_restoring_replaces_a_ledger_and_keeps_it(archive: Path, tmp_path:
     assert not list(target.glob("*restoring*"))
 
 
-async def test_what_a_crash_left_in_the_log_is_kept_with_the_old_ledger(
+async def test_the_write_ahead_log_of_a_crash_is_kept_with_the_old_ledger(
     archive: Path, tmp_path: Path, secret: str
 ) -> None:
     target = tmp_path / "target"
     target.mkdir()
     settings = settings_at(target, secret)
     await (await Ledger.open(settings.database)).close()
-    # As after a crash: a row that only the write-ahead log has. It must not meet another ledger's file.
-    # It ends without closing, which would have emptied the log.
+    # As after a crash: a row that is only in the write-ahead log, which must not be applied to another ledger's file.
+    # The process ends without closing, because closing would checkpoint the log.
     crashing = (
         "import os, sqlite3, sys; d = sqlite3.connect(sys.argv[1]); d.execute(sys.argv[2]); d.commit(); os._exit(0)"
     )
@@ -171,7 +171,7 @@ async def test_a_damaged_ledger_is_replaced_and_kept(archive: Path, tmp_path: Pa
     await ledger.close()
 
 
-async def test_another_secret_is_refused_before_anything_is_touched(archive: Path, tmp_path: Path) -> None:
+async def test_another_secret_is_refused_before_anything_changes(archive: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.mkdir()
     (target / "ledger.db").write_bytes(b"precious")
@@ -199,9 +199,9 @@ def rewritten(archive: Path, name: str, change: bytes | None) -> Path:
     ("name", "change", "words"),
     [
         ("nodes.jsonl", b'["01X"]\n', "table nodes is damaged"),
-        ("nodes.jsonl", b"no end of line", "cut off"),
-        ("handshake_events.jsonl", None, "no archive that can be read"),
-        ("manifest.json", None, "no archive that can be read"),
+        ("nodes.jsonl", b"no end of line", "truncated"),
+        ("handshake_events.jsonl", None, "not a readable archive"),
+        ("manifest.json", None, "not a readable archive"),
         ("manifest.json", b"{}", "manifest cannot be read"),
     ],
 )
@@ -225,7 +225,7 @@ async def test_an_altered_manifest_does_not_match_its_seal(archive: Path, tmp_pa
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 @given(offset=st.integers(0, 20_000), junk=st.binary(min_size=1, max_size=50))
-async def test_no_damage_is_taken_for_a_ledger(archive: Path, secret: str, offset: int, junk: bytes) -> None:
+async def test_a_damaged_archive_is_never_accepted(archive: Path, secret: str, offset: int, junk: bytes) -> None:
     content = bytearray(archive.read_bytes())
     offset %= len(content)
     if bytes(content[offset : offset + len(junk)]) == junk:
@@ -241,38 +241,38 @@ async def test_no_damage_is_taken_for_a_ledger(archive: Path, secret: str, offse
         return
 
 
-async def test_a_backup_is_its_owners_alone_and_the_oldest_give_way(
+async def test_a_backup_is_private_and_the_oldest_are_removed(
     tmp_path: Path, secret: str, clock: TurnableClock
 ) -> None:
     settings = settings_at(tmp_path, secret)
     ledger = await Ledger.open(settings.database)
-    books = books_of(settings, ledger, clock)
+    admin = ledger_admin(settings, ledger, clock)
     for _ in range(BACKUPS_KEPT + 3):
-        made = Path((await books.back_up()).path)
+        made = Path((await admin.back_up()).path)
         clock.turn(60)
     assert stat.S_IMODE(made.stat().st_mode) == 0o600
     assert len(list(made.parent.iterdir())) == BACKUPS_KEPT
     await ledger.close()
 
 
-async def test_a_backup_sees_one_moment_while_others_write(archive: Path, tmp_path: Path, secret: str) -> None:
+async def test_a_backup_is_a_consistent_snapshot_while_others_write(archive: Path, tmp_path: Path, secret: str) -> None:
     settings = settings_at(archive.parents[1], secret)
     ledger = await Ledger.open(settings.database)
-    chain, stop = AuditOf(settings), asyncio.Event()
+    chain, stop = AuditWriter(settings), asyncio.Event()
 
     async def write_on() -> None:
         while not stop.is_set():
-            await ledger.write(chain.note)
+            await ledger.write(chain.append)
 
     writing = asyncio.create_task(write_on())
     for number in range(5):
-        made = await books_of(settings, ledger, TurnableClock()).back_up(str(tmp_path / f"{number}.zip"))
+        made = await ledger_admin(settings, ledger, TurnableClock()).back_up(str(tmp_path / f"{number}.zip"))
         target = tmp_path / f"target-{number}"
         target.mkdir()
         elsewhere = settings_at(target, secret)
         await asyncio.to_thread(import_into, elsewhere, Path(made.path))
         copy = await Ledger.open(elsewhere.database)
-        assert (await books_of(elsewhere, copy, TurnableClock()).verify()).ok
+        assert (await ledger_admin(elsewhere, copy, TurnableClock()).verify()).ok
         await copy.close()
     stop.set()
     await writing

@@ -30,7 +30,7 @@ from master.ledger.rows.audit import AuditChain, AuditHead
 from master.ledger.rows.records import DesiredState, ErrorEvent, HandshakeEvent, Lifecycle, Node, Outcome
 from master.ledger.schema.migrations import HEAD_REVISION, alembic_config, migrate
 from master.ledger.schema.tables import audit_log, metadata
-from master.ledger.writer.entries import Wanted
+from master.ledger.writer.entries import DesiredStateSet
 
 NOW = datetime(2026, 11, 21, 1, 2, 3, 456000, tzinfo=UTC)
 
@@ -98,12 +98,12 @@ async def test_many_writers_share_transactions(ledger: Ledger) -> None:
     assert ledger.statistics.groups < ledger.statistics.writes / 2
 
 
-async def test_what_was_posted_is_written_when_the_ledger_closes(ledger_settings: DatabaseSettings) -> None:
+async def test_queued_writes_are_written_when_the_ledger_closes(ledger_settings: DatabaseSettings) -> None:
     ledger = await Ledger.open(ledger_settings)
     await ledger.write(lambda c: nodes.insert(c, a_node()))
     for number in range(500):
         desired = DesiredState.RUNNING if number % 2 else DesiredState.STOPPED
-        ledger.write_soon(Wanted(node_id="01A", desired=desired, at=NOW))
+        ledger.write_soon(DesiredStateSet(node_id="01A", desired=desired, at=NOW))
     await ledger.close()
     again = await Ledger.open(ledger_settings)
     node = await again.read(lambda c: nodes.get(c, "01A"))
@@ -112,13 +112,13 @@ async def test_what_was_posted_is_written_when_the_ledger_closes(ledger_settings
     await again.close()
 
 
-async def test_a_foreign_key_is_held(ledger: Ledger) -> None:
+async def test_foreign_keys_are_enforced(ledger: Ledger) -> None:
     with pytest.raises(Conflict):
         await ledger.write(lambda c: tokens.store(c, "01NOBODY", b"sealed", at=NOW))
 
 
 async def test_the_reader_cannot_write(ledger: Ledger) -> None:
-    # SQLite's refuses; a server's is rolled back.
+    # SQLite refuses the write; a server rolls it back.
     with contextlib.suppress(LedgerError):
         await ledger.read(lambda c: nodes.insert(c, a_node()))
     assert await ledger.read(nodes.list_active) == []
@@ -135,7 +135,7 @@ async def test_the_same_error_is_one_row_with_a_count(ledger: Ledger) -> None:
     assert (row.count, row.summary) == (6, "boom")
 
 
-async def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+async def test_the_file_is_private(tmp_path: Path) -> None:
     ledger = await Ledger.open(settings_for(tmp_path / "new.db"))
     await ledger.close()
     assert stat.S_IMODE((tmp_path / "new.db").stat().st_mode) == 0o600
@@ -152,26 +152,26 @@ async def refusal_of(path: Path) -> FleetError:
     return refused.value
 
 
-async def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_database_is_reported_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "holiday.jpg"
     path.write_bytes(b"\xff\xd8\xff" * 100)
     assert isinstance(await refusal_of(path), LedgerCorrupt)
     assert path.read_bytes() == b"\xff\xd8\xff" * 100
 
 
-async def test_a_damaged_database_is_named(tmp_path: Path) -> None:
+async def test_a_damaged_database_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     path.write_bytes(b"SQLite format 3\x00" + os.urandom(8192))
     assert isinstance(await refusal_of(path), LedgerCorrupt)
 
 
-async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+async def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     assert isinstance(await refusal_of(tmp_path / "no" / "ledger.db"), LedgerUnavailable)
 
 
-async def test_a_ledger_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+async def test_a_ledger_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "folder.db"
-    path.mkdir()  # what not even root, as which tests may run, can open for writing
+    path.mkdir()  # even root, as which tests may run, cannot open a folder for writing
     assert isinstance(await refusal_of(path), LedgerReadOnly)
 
 
@@ -240,7 +240,7 @@ async def test_an_untouched_audit_log_verifies(ledger: Ledger) -> None:
         (audit_log.update().values(chain=b"?" * 32), 1),
     ],
 )
-async def test_the_first_altered_row_is_found(ledger: Ledger, statement: Update | Delete, sequence: int) -> None:
+async def test_the_first_altered_row_is_detected(ledger: Ledger, statement: Update | Delete, sequence: int) -> None:
     chain = AuditChain(b"k" * 32)
     await _audited(ledger, chain, 5)
     await ledger.write(lambda c: c.execute(statement.where(audit_log.c.sequence == sequence)).close())
@@ -249,7 +249,7 @@ async def test_the_first_altered_row_is_found(ledger: Ledger, statement: Update 
     assert fault.sequence == sequence
 
 
-async def test_a_log_that_was_cut_short_is_found_by_its_head(ledger_settings: DatabaseSettings) -> None:
+async def test_a_truncated_log_is_detected_by_its_head(ledger_settings: DatabaseSettings) -> None:
     chain = AuditChain(b"k" * 32)
     ledger = await Ledger.open(ledger_settings, chain=chain)
     await _audited(ledger, chain, 5)
@@ -259,13 +259,13 @@ async def test_a_log_that_was_cut_short_is_found_by_its_head(ledger_settings: Da
     assert await ledger.read(lambda c: chain.verify(c, head)) is None
     with pytest.raises(RuntimeError):
         await ledger.write(lambda c: _append_and_fail(c, chain))
-    assert chain.head == head  # what was rolled back was never there
+    assert chain.head == head  # a rolled-back row never counts
     await ledger.write(lambda c: c.execute(audit_log.delete().where(audit_log.c.sequence > 3)).close())
     assert await ledger.read(chain.verify) is None
     fault = await ledger.read(lambda c: chain.verify(c, head))
     assert fault is not None
     assert (fault.sequence, fault.problem) == (4, "the log ends before row 4, and there were 5")
-    # Grown again, by somebody who has the key of an earlier day: the row is another.
+    # The log has grown again, by somebody with an earlier key: the row differs.
     await _audited(ledger, chain, 3)
     fault = await ledger.read(lambda c: chain.verify(c, AuditHead(5, b"?" * 32)))
     assert fault is not None
@@ -280,7 +280,7 @@ def _append_and_fail(connection: Connection, chain: AuditChain) -> None:
     raise RuntimeError("rolled back")
 
 
-async def test_rows_that_changed_places_are_found(ledger: Ledger) -> None:
+async def test_swapped_rows_are_detected(ledger: Ledger) -> None:
     chain = AuditChain(b"k" * 32)
     await _audited(ledger, chain, 3)
 

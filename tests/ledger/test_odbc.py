@@ -1,4 +1,4 @@
-"""ODBC: which driver is taken, what its errors mean, and what is tried again."""
+"""ODBC: choice of the driver, translation of its errors, retries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.ledger.test_database import a_node
 
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
-    """A folder laid out like the package that carries Microsoft's driver."""
+    """Return a folder laid out like the package that contains Microsoft's driver."""
     for family in ("alpine", "debian_ubuntu", "rhel"):
         library = tmp_path / "wheel" / "libs" / "linux" / family / "x86_64" / "lib" / "libmsodbcsql-18.6.so.1.1"
         library.parent.mkdir(parents=True)
@@ -56,7 +56,7 @@ def test_microsofts_newest_comes_first_then_the_wheel_then_freetds(wheel: Path) 
             LedgerError,
             "refuses the login",
         ),
-        ("42000", "[42000] Cannot open database (4060) (SQLDriverConnect)", LedgerError, "the database is not there"),
+        ("42000", "[42000] Cannot open database (4060) (SQLDriverConnect)", LedgerError, "the database does not exist"),
         ("08001", "[08001] TCP Provider: Error code 0x2749 (10057) (SQLDriverConnect)", LedgerUnavailable, "reached"),
         (
             "08001",
@@ -65,11 +65,21 @@ def test_microsofts_newest_comes_first_then_the_wheel_then_freetds(wheel: Path) 
             "trusted",
         ),
         ("HYT00", "[HYT00] Login timeout expired (0) (SQLDriverConnect)", LedgerUnavailable, "in time"),
-        ("40001", "[40001] Transaction was deadlocked (1205) (SQLExecDirectW)", LedgerRetryable, "try again"),
-        ("42000", "[42000] deadlocked, as FreeTDS says it (1205) (SQLExecDirectW)", LedgerRetryable, "try again"),
-        ("25000", "[25000] no corresponding BEGIN TRANSACTION. (3903) (SQLEndTran)", LedgerRetryable, "try again"),
+        ("40001", "[40001] Transaction was deadlocked (1205) (SQLExecDirectW)", LedgerRetryable, "transient error"),
+        ("42000", "[42000] deadlocked, as FreeTDS says it (1205) (SQLExecDirectW)", LedgerRetryable, "transient error"),
+        (
+            "25000",
+            "[25000] no corresponding BEGIN TRANSACTION. (3903) (SQLEndTran)",
+            LedgerRetryable,
+            "transient error",
+        ),
         ("08S01", "[08S01] Communication link failure (0) (SQLExecDirectW)", LedgerRetryable, "was lost"),
-        ("42000", "[42000] The INSERT permission was denied (229) (SQLExecDirectW)", LedgerReadOnly, "lacks a right"),
+        (
+            "42000",
+            "[42000] The INSERT permission was denied (229) (SQLExecDirectW)",
+            LedgerReadOnly,
+            "lacks a permission",
+        ),
         ("42000", "[42000] Incorrect syntax (102) (SQLExecDirectW)", LedgerError, "refused a statement (42000, 102)"),
     ],
 )
@@ -83,7 +93,7 @@ def test_an_error_says_what_to_do_and_nothing_secret(
     assert sql_state_of(message) == state
 
 
-async def test_a_ledger_that_is_locked_for_a_while_is_tried_again(sqlite_settings: DatabaseSettings) -> None:
+async def test_a_write_to_a_ledger_that_is_locked_for_a_while_is_retried(sqlite_settings: DatabaseSettings) -> None:
     settings = DatabaseSettings(url=sqlite_settings.url, statement_timeout_s=0.05)
     ledger = await Ledger.open(settings)
     other = sqlite3.connect(sqlite_settings.url.reveal().removeprefix("sqlite:///"), isolation_level=None)
@@ -99,7 +109,7 @@ async def test_a_ledger_that_is_locked_for_a_while_is_tried_again(sqlite_setting
     await ledger.close()
 
 
-async def test_a_ledger_that_stays_locked_is_named_and_nothing_is_half_written(
+async def test_a_ledger_that_stays_locked_is_reported_and_nothing_is_written(
     sqlite_settings: DatabaseSettings,
 ) -> None:
     settings = DatabaseSettings(url=sqlite_settings.url, statement_timeout_s=0.02)

@@ -28,7 +28,7 @@ from master.configuration.settings import DatabaseSettings
 from master.ledger.database import Ledger
 from master.ledger.engine import explain, make_engine, make_pool
 from master.ledger.errors import LedgerError, LedgerRetryable, LedgerUnavailable
-from master.ledger.odbc import check_driver, driver_here, wheel_folder
+from master.ledger.odbc import check_driver, installed_driver, wheel_folder
 from master.ledger.rows import audit, handshake_events, nodes, tokens
 from master.ledger.rows.records import HandshakeEvent
 from master.ledger.schema.tables import nodes as nodes_table
@@ -42,7 +42,7 @@ pyodbc = pytest.importorskip("pyodbc", reason="pyodbc or unixODBC is not install
 
 
 class _Moment(DateTime):
-    """Bound and read as pyodbc does: as datetimes, where SQLite's own driver has text."""
+    """Bound and read as datetimes, as pyodbc does; SQLite's own driver uses text."""
 
 
 class SQLiteOverOdbc(PyODBCConnector, SQLiteDialect):
@@ -51,7 +51,7 @@ class SQLiteOverOdbc(PyODBCConnector, SQLiteDialect):
     driver = "pyodbc"
     supports_statement_cache = True
     colspecs = {**SQLiteDialect.colspecs, DateTime: _Moment}  # noqa: RUF012 - as in the class that it extends
-    # libsqliteodbc has neither.
+    # libsqliteodbc supports neither.
     default_isolation_level = "SERIALIZABLE"
     insert_returning = update_returning = delete_returning = False
     use_insertmanyvalues = False
@@ -88,11 +88,11 @@ def engine(odbc_settings: DatabaseSettings) -> Iterator[Engine]:
     made.dispose()
 
 
-class Running:
+class RunningWriter:
     """A writer over ODBC."""
 
     def __init__(self, engine: Engine, folder: Path) -> None:
-        self.told: list[Away | None] = []
+        self.changes: list[Away | None] = []
         self.spool = Spool(folder / "spool", "01SESSION")
         self.writer = Writer(
             engine,
@@ -100,7 +100,7 @@ class Running:
             spool=self.spool,
             chain=CHAIN,
             prepare=lambda: None,
-            on_change=self.told.append,
+            on_change=self.changes.append,
         )
         self.writer.start()
 
@@ -109,13 +109,13 @@ class Running:
 
 
 @pytest.fixture
-def running(engine: Engine, tmp_path: Path) -> Iterator[Running]:
-    made = Running(engine, tmp_path)
+def running(engine: Engine, tmp_path: Path) -> Iterator[RunningWriter]:
+    made = RunningWriter(engine, tmp_path)
     yield made
     made.writer.stop(10.0)
 
 
-async def test_rows_come_back_through_odbc_as_they_were(running: Running, engine: Engine) -> None:
+async def test_rows_come_back_through_odbc_as_they_were(running: RunningWriter, engine: Engine) -> None:
     await running.write(lambda c: nodes.insert(c, a_node(bot_user_id=2**63 - 1)))
     await running.write(lambda c: tokens.store(c, "01A", b"\x00\xff sealed", at=NOW))
     for number in range(3):
@@ -127,7 +127,7 @@ async def test_rows_come_back_through_odbc_as_they_were(running: Running, engine
         assert [row.detail for row in audit.search(connection)] == ["2", "1", "0"]
 
 
-async def test_a_write_that_fails_fails_alone(running: Running, engine: Engine) -> None:
+async def test_a_write_that_fails_fails_alone(running: RunningWriter, engine: Engine) -> None:
     outcomes = await asyncio.gather(
         running.write(lambda c: nodes.insert(c, a_node("01A", "one", 1))),
         running.write(lambda c: nodes.insert(c, a_node("01B", "ONE", 2))),
@@ -139,7 +139,7 @@ async def test_a_write_that_fails_fails_alone(running: Running, engine: Engine) 
         assert [node.name for node in nodes.list_active(connection)] == ["one", "two"]
 
 
-async def test_many_threads_submit_and_one_connection_writes(running: Running, engine: Engine) -> None:
+async def test_many_threads_submit_and_one_connection_writes(running: RunningWriter, engine: Engine) -> None:
     used: set[int] = set()
     event.listen(engine, "begin", lambda connection: used.add(id(connection.connection.dbapi_connection)))
     await running.write(lambda c: nodes.insert(c, a_node()))
@@ -159,7 +159,7 @@ async def test_many_threads_submit_and_one_connection_writes(running: Running, e
     assert running.writer.statistics.groups < 200
 
 
-async def test_a_connection_that_died_in_the_pool_is_replaced(running: Running, engine: Engine) -> None:
+async def test_a_connection_that_died_in_the_pool_is_replaced(running: RunningWriter, engine: Engine) -> None:
     await running.write(lambda c: nodes.insert(c, a_node()))
     with engine.connect() as connection:
         raw = connection.connection.dbapi_connection
@@ -169,20 +169,20 @@ async def test_a_connection_that_died_in_the_pool_is_replaced(running: Running, 
     assert running.writer.statistics.failures == 0
 
 
-async def test_a_database_that_refuses_is_away_and_what_waited_is_applied_once(
-    running: Running, engine: Engine, tmp_path: Path
+async def test_spooled_writes_are_applied_once_after_an_outage(
+    running: RunningWriter, engine: Engine, tmp_path: Path
 ) -> None:
     await running.write(lambda c: nodes.insert(c, a_node()))
     ledger, hidden = tmp_path / "ledger.db", tmp_path / "hidden.db"
 
-    # The file is put out of reach, and a folder in its place: no connection can be made.
+    # A folder takes the place of the file: no connection can be made.
     engine.dispose()
     ledger.rename(hidden)
     ledger.mkdir()
     done = [running.writer.submit_entries((action(number), step(number)), urgent=True) for number in range(20)]
     for future in done:
         await asyncio.wait_for(asyncio.wrap_future(future), 20)
-    assert running.told
+    assert running.changes
     with pytest.raises(LedgerUnavailable):
         await running.write(lambda c: nodes.insert(c, a_node("01B", "Borealis", 5)))
     assert running.spool.statistics.records == 20
@@ -194,10 +194,10 @@ async def test_a_database_that_refuses_is_away_and_what_waited_is_applied_once(
         assert [row.detail for row in audit.search(connection)] == [str(number) for number in reversed(range(20))]
         assert CHAIN.verify(connection) is None
         assert connection.execute(text("SELECT count(*) FROM process_events")).scalar_one() == 20
-    assert running.told[-1] is None
+    assert running.changes[-1] is None
 
 
-def test_a_statement_is_given_its_time(engine: Engine) -> None:
+def test_statements_have_a_time_out(engine: Engine) -> None:
     with engine.connect() as connection:
         raw = connection.connection.dbapi_connection
         assert raw is not None
@@ -223,7 +223,7 @@ def closed_port() -> int:
         return int(free.getsockname()[1])
 
 
-def test_a_driver_that_is_not_there_is_named() -> None:
+def test_a_missing_driver_is_reported() -> None:
     with pytest.raises(LedgerError, match="ODBC Driver 99 for SQL Server, which config"):
         check_driver("ODBC Driver 99 for SQL Server")
     found = refused("DRIVER={ODBC Driver 99 for SQL Server};SERVER=localhost")
@@ -242,7 +242,7 @@ async def test_microsofts_driver_takes_our_connection_string_and_a_closed_port_i
     settings = DatabaseSettings(
         url=Secret(f"mssql+pyodbc:///?odbc_connect={quote_plus(connect)}"), connect_timeout_s=1.0
     )
-    assert "msodbcsql" in driver_here().connection_value
+    assert "msodbcsql" in installed_driver().connection_value
     with pytest.raises(LedgerUnavailable) as found:
         await Ledger.open(settings)
     assert "SERVER" in found.value.hint

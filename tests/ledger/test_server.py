@@ -1,4 +1,4 @@
-"""What only a server can show; run with FLEET_TEST_SQLSERVER_URL=mssql+pyodbc://user:password@host:port/database?..."""
+"""Tests that need a real server; run with FLEET_TEST_SQLSERVER_URL=mssql+pyodbc://user:password@host:port/database?..."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from master.ledger.rows import audit, nodes
 from master.services.core.keys import master_secret_of
 from master.services.upkeep.restoring import import_into
 from tests.conftest import SERVER_URL, TurnableClock
-from tests.ledger.test_archive import archive, books_of, secret, settings_at
+from tests.ledger.test_archive import archive, ledger_admin, secret, settings_at
 from tests.ledger.test_database import a_node
 from tests.ledger.writer.test_spool import CHAIN, action
 
@@ -34,7 +34,7 @@ async def test_a_fleet_moves_to_the_server_and_back(
     settings = replace(settings_at(tmp_path, secret), database=ledger_settings)
     moved = await asyncio.to_thread(import_into, settings, archive)
     ledger = await Ledger.open(ledger_settings)
-    books = books_of(settings, ledger, clock)
+    books = ledger_admin(settings, ledger, clock)
     assert (await books.verify()).ok
     again = await books.back_up(str(tmp_path / "again.zip"))
     await ledger.close()
@@ -43,8 +43,8 @@ async def test_a_fleet_moves_to_the_server_and_back(
     assert moved.tables["handshake_events"] == 700
 
 
-class Wire:
-    """A relay between ledger and server, which can be cut."""
+class Relay:
+    """A TCP relay between ledger and server that can be cut."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
@@ -53,7 +53,7 @@ class Wire:
         self._open: set[asyncio.StreamWriter] = set()
         self.port = 0
 
-    async def mend(self) -> None:
+    async def connect(self) -> None:
         self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -84,25 +84,25 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @pytest.mark.timeout(120)
-async def test_a_server_that_is_cut_off_is_away_and_what_waited_is_applied_once(
+async def test_spooled_writes_are_applied_once_after_the_connection_was_cut(
     ledger_settings: DatabaseSettings, tmp_path: Path
 ) -> None:
     url: URL = make_url(ledger_settings.url.reveal())
     if url.host is None:
         pytest.skip("the server is not named by host and port")
-    wire = Wire(url.host, url.port or 1433)
-    await wire.mend()
-    through = url.set(host="127.0.0.1", port=wire.port).render_as_string(hide_password=False)
+    relay = Relay(url.host, url.port or 1433)
+    await relay.connect()
+    through = url.set(host="127.0.0.1", port=relay.port).render_as_string(hide_password=False)
     settings = DatabaseSettings(url=Secret(through), connect_timeout_s=3.0, statement_timeout_s=5.0)
     ledger = await Ledger.open(settings, chain=CHAIN, spool_dir=tmp_path / "spool")
     await ledger.write(lambda c: nodes.insert(c, a_node()))
-    await wire.cut()
+    await relay.cut()
     await asyncio.gather(*(ledger.write_durable(action(number), timeout_s=60.0) for number in range(50)))
     assert ledger.away is not None
     with pytest.raises(LedgerUnavailable):
         await ledger.read(nodes.list_active)
-    await wire.mend()
-    await ledger.wait_here()
+    await relay.connect()
+    await ledger.wait_available()
     rows = await ledger.read(lambda c: audit.search(c, limit=100))
     assert [row.detail for row in reversed(rows)] == [str(number) for number in range(50)]
     assert await ledger.read(CHAIN.verify) is None

@@ -64,8 +64,8 @@ REPOSITORIES = (
 CHAIN = AuditChain(b"k" * 32)
 
 
-def use_everything(c: Connection) -> None:
-    """Call every function of every repository, with each of its branches that makes another statement."""
+def call_every_function(c: Connection) -> None:
+    """Call every function of every repository, including each branch with a different statement."""
     nodes.insert(c, a_node())
     nodes.get(c, "01A")
     nodes.list_active(c)
@@ -111,11 +111,11 @@ def use_everything(c: Connection) -> None:
         PulseSnapshot(id="S1", at=NOW, node_id="01A", state="ready", latency_ms=4, guilds=2, memory_bytes=9),
     )
     pulse_snapshots.recent(c, "01A")
-    applied_writes.move_on(c, "01S", 1, at=NOW)
-    applied_writes.move_on(c, "01S", 2, at=NOW)
-    applied_writes.last_of(c, "01S")
-    applied_writes.forget(c, "01S")
-    applied_writes.forget_older(c, NOW)
+    applied_writes.advance(c, "01S", 1, at=NOW)
+    applied_writes.advance(c, "01S", 2, at=NOW)
+    applied_writes.last_applied(c, "01S")
+    applied_writes.delete_session(c, "01S")
+    applied_writes.delete_older_than(c, NOW)
     for _ in range(2):
         CHAIN.append(
             c, at=NOW, actor="cli:ada", face="cli", action="stop", node_id="01A", outcome=Outcome.DONE, detail=""
@@ -147,7 +147,7 @@ def functions_of(module: ModuleType) -> Iterator[tuple[str, CodeType]]:
 
 @pytest.fixture(scope="module")
 def issued() -> tuple[list[ClauseElement], set[CodeType]]:
-    """The statements, and the functions that made them."""
+    """Return the statements, and the functions that issued them."""
     engine: Engine = create_engine("sqlite://", poolclass=StaticPool)
     metadata.create_all(engine)
     statements: list[ClauseElement] = []
@@ -164,7 +164,7 @@ def issued() -> tuple[list[ClauseElement], set[CodeType]]:
         event.listen(connection, "before_execute", note)
         sys.setprofile(profile)
         try:
-            use_everything(connection)
+            call_every_function(connection)
         finally:
             sys.setprofile(None)
     return statements, called
@@ -185,7 +185,7 @@ def for_sql_server(statement: ClauseElement) -> str:
 REFUSED = re.compile(
     r"\bMERGE\b|\bWAITFOR\b|\bLIMIT\b|\bRETURNING\b|UPDLOCK|READPAST|HOLDLOCK|DATETIMEOFFSET|\bPRAGMA\b|\|\|"
 )
-"""What some T-SQL server refuses or silently ignores (SQL-SERVER-FACTS), and what is SQLite's own."""
+"""Syntax that some T-SQL server refuses or silently ignores (SQL-SERVER-FACTS), or that only SQLite has."""
 
 
 def test_every_statement_is_t_sql_that_every_server_takes(issued: tuple[list[ClauseElement], set[CodeType]]) -> None:
@@ -193,7 +193,7 @@ def test_every_statement_is_t_sql_that_every_server_takes(issued: tuple[list[Cla
     checked = set()
     for statement in statements:
         if "PRAGMA" in str(statement):
-            continue  # asked of SQLite alone: inspection.find_faults looks at the dialect first
+            continue  # for SQLite only: inspection.find_faults checks the dialect first
         rendered = for_sql_server(statement)
         assert not REFUSED.search(rendered), rendered
         parsed = sqlglot.parse_one(re.sub(r":\w+", "?", rendered), dialect="tsql")

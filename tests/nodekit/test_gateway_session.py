@@ -1,4 +1,4 @@
-"""A node's gateway session in the file that its successor reads."""
+"""A node's gateway session in the file for its successor."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_successor_finds_session_sequence_and_cache(
     assert "HQ" not in repr(saved)
 
 
-def test_the_line_goes_on_over_several_successors(session: GatewaySession, path: Path, clock: TurnableClock) -> None:
+def test_a_session_continues_over_several_successors(session: GatewaySession, path: Path, clock: TurnableClock) -> None:
     session.close()
     second = session_at(path, clock)
     assert second.saved() is not None
@@ -79,7 +79,7 @@ def test_a_new_session_replaces_the_old_one(session: GatewaySession, path: Path,
     assert (saved.session_id, saved.sequence, len(saved.events)) == ("xyz", 1, 1)
 
 
-def test_what_was_forgotten_or_is_old_is_not_tried(session: GatewaySession, path: Path, clock: TurnableClock) -> None:
+def test_an_old_or_invalid_session_is_not_resumed(session: GatewaySession, path: Path, clock: TurnableClock) -> None:
     clock.turn(MAX_AGE_S + 1)
     assert session_at(path, clock).saved() is None
     session.touch()
@@ -89,14 +89,14 @@ def test_what_was_forgotten_or_is_old_is_not_tried(session: GatewaySession, path
     assert session_at(path, clock).saved() is None
 
 
-def test_a_clock_that_went_back_does_not_keep_a_session_for_ever(
+def test_a_clock_that_was_set_back_does_not_keep_a_session_valid(
     session: GatewaySession, path: Path, clock: TurnableClock
 ) -> None:
     clock.turn(-3600)
     assert session_at(path, clock).saved() is None
 
 
-def test_the_master_says_whether_a_successor_comes(session: GatewaySession, path: Path, clock: TurnableClock) -> None:
+def test_the_master_announces_a_successor(session: GatewaySession, path: Path, clock: TurnableClock) -> None:
     def successor_expected() -> bool:
         return session.successor_expected
 
@@ -105,13 +105,13 @@ def test_the_master_says_whether_a_successor_comes(session: GatewaySession, path
     assert successor_expected()
     session.take(frame("GUILD_UPDATE", {"id": "7"}, 5))
     assert successor_expected()
-    # The successor itself has none until the master says so.
+    # The successor itself expects none until the master announces it.
     assert not session_at(path, clock).successor_expected
     expect_successor(path.with_name("nothing"), True)
 
 
 @given(junk=st.binary(max_size=400), offset=st.integers(0, 4300))
-def test_a_damaged_file_is_a_new_start(tmp_path_factory: pytest.TempPathFactory, junk: bytes, offset: int) -> None:
+def test_a_damaged_file_means_a_new_session(tmp_path_factory: pytest.TempPathFactory, junk: bytes, offset: int) -> None:
     path, clock = tmp_path_factory.mktemp("session") / "session", TurnableClock()
     made = session_at(path, clock)
     made.take(frame("READY", READY, 1))
@@ -126,7 +126,7 @@ def test_a_damaged_file_is_a_new_start(tmp_path_factory: pytest.TempPathFactory,
     successor.close()
 
 
-def test_a_node_gets_it_by_descriptor(session: GatewaySession, path: Path) -> None:
+def test_a_node_inherits_it_by_descriptor(session: GatewaySession, path: Path) -> None:
     session.close()
     environment = {SESSION_FD_VARIABLE: str(os.open(path, os.O_RDWR))}
     inherited = inherited_session(environment)

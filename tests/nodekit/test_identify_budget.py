@@ -1,4 +1,4 @@
-"""The IDENTIFY budget: kept on disk, never above its limit, whatever the clock and the file do."""
+"""The IDENTIFY budget: on disk, and never above its limit, even with clock jumps or a damaged file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_it_stays_well_below_discords_thousand() -> None:
     assert DAILY_IDENTIFIES <= 900
 
 
-def test_it_is_spent_over_processes_and_comes_back_after_a_day(tmp_path: Path, clock: TurnableClock) -> None:
+def test_it_is_shared_by_processes_and_renewed_after_a_day(tmp_path: Path, clock: TurnableClock) -> None:
     path = tmp_path / "budget"
     for left in range(5, 0, -1):
         budget = budget_of(path, clock)
@@ -45,7 +45,7 @@ def test_it_is_spent_over_processes_and_comes_back_after_a_day(tmp_path: Path, c
     assert path.stat().st_size <= 5 * 8
 
 
-def test_a_clock_that_ran_ahead_gives_nothing_away(tmp_path: Path, clock: TurnableClock) -> None:
+def test_a_clock_that_ran_ahead_adds_no_budget(tmp_path: Path, clock: TurnableClock) -> None:
     budget = budget_of(tmp_path / "budget", clock)
     clock.turn(10 * 86_400)
     for _ in range(5):
@@ -66,7 +66,7 @@ def test_a_damaged_file_never_breaks_it(tmp_path_factory: pytest.TempPathFactory
     budget.close()
 
 
-def test_a_node_gets_it_by_descriptor_and_a_link_is_refused(tmp_path: Path) -> None:
+def test_a_node_inherits_it_by_descriptor_and_a_symlink_is_refused(tmp_path: Path) -> None:
     made = open_budget(tmp_path / "made" / "budget")
     made.spend()
     made.close()

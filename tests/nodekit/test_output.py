@@ -1,4 +1,4 @@
-"""What a node prints: times, whole lines, floods that are bounded and counted."""
+"""A node's output: timestamps, complete lines, floods bounded and counted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Sink:
         return self.path.read_text("utf-8").splitlines()
 
 
-def test_each_line_begins_with_its_time_unless_it_has_one(tmp_path: Path, clock: TurnableClock) -> None:
+def test_each_line_gets_a_timestamp_unless_it_has_one(tmp_path: Path, clock: TurnableClock) -> None:
     sink = Sink(tmp_path, clock)
     print("hello\nthere", file=sink.stream)
     print("2026-11-21 10:00:00 INFO of a logger", file=sink.stream)
@@ -34,7 +34,7 @@ def test_each_line_begins_with_its_time_unless_it_has_one(tmp_path: Path, clock:
     assert third == "2026-11-21 10:00:00 INFO of a logger"
 
 
-def test_what_has_no_end_of_line_waits_for_it_or_for_the_end(tmp_path: Path, clock: TurnableClock) -> None:
+def test_an_incomplete_line_is_buffered_until_its_end_or_finish(tmp_path: Path, clock: TurnableClock) -> None:
     sink = Sink(tmp_path, clock)
     sink.stream.write("half a ")
     assert sink.lines() == []
@@ -44,7 +44,7 @@ def test_what_has_no_end_of_line_waits_for_it_or_for_the_end(tmp_path: Path, clo
     assert sink.lines()[-1].endswith("and the rest")
 
 
-def test_bytes_and_odd_text_are_taken(tmp_path: Path, clock: TurnableClock) -> None:
+def test_bytes_and_surrogates_are_written(tmp_path: Path, clock: TurnableClock) -> None:
     sink = Sink(tmp_path, clock)
     sink.stream.buffer.write("Grüße\n".encode())
     sink.stream.write("\udcff\n")
@@ -52,7 +52,7 @@ def test_bytes_and_odd_text_are_taken(tmp_path: Path, clock: TurnableClock) -> N
     assert sink.lines()[1].endswith("\\udcff")
 
 
-def test_a_flood_is_cut_and_counted(tmp_path: Path, clock: TurnableClock) -> None:
+def test_a_flood_is_dropped_and_counted(tmp_path: Path, clock: TurnableClock) -> None:
     sink = Sink(tmp_path, clock, bytes_s=1_000)
     for _ in range(1_000):
         print("x" * 99, file=sink.stream)
@@ -60,8 +60,8 @@ def test_a_flood_is_cut_and_counted(tmp_path: Path, clock: TurnableClock) -> Non
     written = len(sink.lines())
     clock.turn(60)
     print("calm again", file=sink.stream)
-    told, calm = sink.lines()[-2:]
-    assert f"{1_000 - written} lines" in told
+    summary, calm = sink.lines()[-2:]
+    assert f"{1_000 - written} lines" in summary
     assert calm.endswith("calm again")
 
 
@@ -73,7 +73,7 @@ def test_a_character_in_two_writes_is_one(tmp_path: Path, clock: TurnableClock) 
     assert sink.lines()[0].endswith(" ü")
 
 
-def test_what_a_flood_lost_is_told_at_the_latest_at_the_end(tmp_path: Path, clock: TurnableClock) -> None:
+def test_dropped_lines_are_reported_by_finish(tmp_path: Path, clock: TurnableClock) -> None:
     sink = Sink(tmp_path, clock, bytes_s=100)
     for _ in range(100):
         print("x" * 99, file=sink.stream)
@@ -82,7 +82,7 @@ def test_what_a_flood_lost_is_told_at_the_latest_at_the_end(tmp_path: Path, cloc
     assert f"{100 - written} lines" in sink.lines()[-1]
 
 
-def test_a_full_disk_costs_the_line_and_nothing_else(clock: TurnableClock) -> None:
+def test_a_full_disk_loses_only_the_line(clock: TurnableClock) -> None:
     descriptor = os.open("/dev/full", os.O_WRONLY)
     try:
         stream = LineStream(descriptor, OutputLimit(0, clock), clock)
@@ -92,7 +92,7 @@ def test_a_full_disk_costs_the_line_and_nothing_else(clock: TurnableClock) -> No
         os.close(descriptor)
 
 
-def test_it_stands_in_for_a_text_stream(tmp_path: Path, clock: TurnableClock) -> None:
+def test_it_has_the_interface_of_a_text_stream(tmp_path: Path, clock: TurnableClock) -> None:
     stream = Sink(tmp_path, clock).stream
     assert (stream.encoding, stream.isatty(), stream.writable()) == ("utf-8", False, True)
     assert isinstance(stream.fileno(), int)

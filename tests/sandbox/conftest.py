@@ -1,4 +1,4 @@
-"""The unmodified discord.py on the sandbox, and a plain HTTP client beside it."""
+"""The unmodified discord.py on the sandbox, and a plain HTTP client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sandbox import BotHandle, ChannelHandle, GuildHandle, Person, Sandbox
 
 @dataclass
 class World:
-    """A guild with one channel, its owner, and a bot that was invited."""
+    """A guild with one channel, its owner, and an invited bot."""
 
     sandbox: Sandbox
     ada: Person
@@ -29,7 +29,7 @@ class World:
     http: aiohttp.ClientSession
 
     async def rest(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> tuple[int, Any]:
-        """Make a raw request as the bot."""
+        """Send a raw request as the bot."""
         headers = {"Authorization": f"Bot {self.bot.token if token is None else token}"}
         async with self.http.request(method, self.sandbox.api_base + path, json=body, headers=headers) as response:
             return response.status, await response.json() if response.status != 204 else None

@@ -1,4 +1,4 @@
-"""Conformance to Discord's published document, where that is at hand."""
+"""Conformance to Discord's published document, if available."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ needs_document = pytest.mark.skipif(
 
 
 @needs_document
-async def test_a_request_beyond_the_document_is_refused_and_noted(world: World) -> None:
+async def test_a_request_that_violates_the_document_is_refused_and_recorded(world: World) -> None:
     status, body = await world.rest("POST", f"/channels/{world.channel.id}/messages", {"content": ["no text"]})
     assert (status, body["code"]) == (400, 50035)
     conformance = world.sandbox.conformance
@@ -28,7 +28,7 @@ async def test_a_request_beyond_the_document_is_refused_and_noted(world: World) 
 
 
 @needs_document
-async def test_an_answer_beyond_the_document_cannot_be_missed(world: World) -> None:
+async def test_a_response_that_violates_the_document_is_an_error(world: World) -> None:
     world.bot.account.username = 5  # type: ignore[assignment]
     status, body = await world.rest("GET", "/users/@me")
     assert status == 500
@@ -51,13 +51,13 @@ async def test_an_answer_beyond_the_document_cannot_be_missed(world: World) -> N
         ("DELETE", "/channels/{channel_id}/messages/{message_id}", 201, None, False),
     ],
 )
-def test_answers_are_judged(method: str, route: str, status: int, body: Any, conforms: bool) -> None:
+def test_responses_are_validated(method: str, route: str, status: int, body: Any, conforms: bool) -> None:
     conformance = Conformance.from_environment()
     assert conformance is not None
     assert (conformance.check_answer(method, route, route, status, body) is None) is conforms
 
 
-def test_a_document_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_document_is_reported(tmp_path: Path) -> None:
     for content in (None, "not json", "{}"):
         path = tmp_path / "openapi.json"
         if content is not None:

@@ -1,4 +1,4 @@
-"""The unmodified discord.py cannot tell the sandbox from Discord."""
+"""The unmodified discord.py works on the sandbox as on Discord."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ async def test_buttons_selects_and_modals(world: World) -> None:
         assert sent.content == "hello ada"
 
 
-async def test_a_command_that_does_not_answer_is_told_so(world: World) -> None:
+async def test_a_command_without_a_response_is_reported_to_the_user(world: World) -> None:
     async with connected(world, setup=set_up):
         with pytest.raises(ApplicationDidNotRespond):
             await world.ada.runs_command(world.channel, world.bot, "silent", timeout_s=0.3)
@@ -215,7 +215,7 @@ async def test_it_resumes_when_it_is_asked_to_reconnect(world: World) -> None:
         await waiting
 
 
-async def test_it_bears_a_429_and_a_502(world: World) -> None:
+async def test_it_survives_a_429_and_a_502(world: World) -> None:
     async with connected(world) as client:
         channel = client.get_partial_messageable(world.channel.id)
         world.sandbox.faults.answer_next(429, method="POST", retry_after_s=0.05)

@@ -1,4 +1,4 @@
-"""The gateway by hand: close codes, resumes, compression, intents."""
+"""The gateway without a library: close codes, resumes, compression, intents."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ async def test_bad_intents_and_shards(world: World, bits: int, more: dict[str, A
         assert await socket.close_code() == code
 
 
-async def test_a_version_that_is_gone_is_4012(world: World) -> None:
+async def test_an_unsupported_version_is_4012(world: World) -> None:
     async with dial(world, "v=6&encoding=json") as socket:
         assert await socket.close_code() == 4012
 
@@ -138,7 +138,7 @@ async def test_more_than_120_events_a_minute_are_4008(world: World) -> None:
         assert await socket.close_code() == 4008
 
 
-async def test_a_resume_replays_what_was_missed_and_spends_no_identify(world: World) -> None:
+async def test_a_resume_replays_missed_events_and_costs_no_identify(world: World) -> None:
     async with dial(world) as socket:
         await socket.identify(world.bot.token)
         session = (await socket.until("READY"))["d"]["session_id"]
@@ -180,7 +180,7 @@ async def test_the_thousand_and_first_identify_of_a_day_resets_the_token(world: 
     assert world.bot.token != token
 
 
-async def test_events_follow_intents_and_what_the_bot_may_see(world: World) -> None:
+async def test_events_depend_on_intents_and_permissions(world: World) -> None:
     async with dial(world) as deaf, dial(world) as hears:
         await deaf.identify(world.bot.token, intents.GUILDS)
         await deaf.until("GUILD_CREATE")

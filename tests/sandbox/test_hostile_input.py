@@ -1,4 +1,4 @@
-"""Whatever a client sends, it is answered as Discord answers: never with a crash, and nothing is half-made."""
+"""Invalid input is answered as on Discord: it never crashes the sandbox or leaves anything half-created."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _BAD: list[Any] = [
 ]
 
 
-def spoilt(kind: type[msgspec.Struct], good: dict[str, Any]) -> Iterator[Any]:
-    """Return a good body with each of its fields spoilt in each way, and what is no body at all."""
+def corrupted(kind: type[msgspec.Struct], good: dict[str, Any]) -> Iterator[Any]:
+    """Yield a valid body with each field corrupted in each way, and values that are not a body."""
     for field in msgspec.structs.fields(kind):
         for bad in _BAD:
             yield {**good, field.encode_name: bad}
@@ -31,35 +31,35 @@ def spoilt(kind: type[msgspec.Struct], good: dict[str, Any]) -> Iterator[Any]:
 
 
 def _messages() -> Iterator[Any]:
-    yield from spoilt(bodies.MessageBody, {"content": "x"})
-    for embed in spoilt(bodies.Embed, {"title": "t"}):
+    yield from corrupted(bodies.MessageBody, {"content": "x"})
+    for embed in corrupted(bodies.Embed, {"title": "t"}):
         yield {"embeds": [embed]}
-    for button in spoilt(bodies.Component, {"type": 2, "style": 1, "label": "l", "custom_id": "c"}):
+    for button in corrupted(bodies.Component, {"type": 2, "style": 1, "label": "l", "custom_id": "c"}):
         yield {"components": [{"type": 1, "components": [button]}]}
 
 
 def _commands() -> Iterator[Any]:
-    yield from spoilt(bodies.CommandBody, {"name": "n", "description": "d"})
-    for option in spoilt(bodies.CommandOption, {"type": 3, "name": "a", "description": "d"}):
+    yield from corrupted(bodies.CommandBody, {"name": "n", "description": "d"})
+    for option in corrupted(bodies.CommandOption, {"type": 3, "name": "a", "description": "d"}):
         yield {"name": "n", "description": "d", "options": [option]}
 
 
 _CASES: dict[str, tuple[str, str, Iterator[Any]]] = {
     "message": ("POST", "/channels/{channel}/messages", _messages()),
-    "new channel": ("POST", "/guilds/{guild}/channels", spoilt(bodies.ChannelBody, {"name": "n"})),
-    "channel": ("PATCH", "/channels/{channel}", spoilt(bodies.ChannelBody, {})),
-    "overwrite": ("PUT", "/channels/{channel}/permissions/{guild}", spoilt(bodies.OverwriteBody, {"type": 0})),
-    "thread": ("POST", "/channels/{channel}/threads", spoilt(bodies.ThreadBody, {"name": "t", "type": 11})),
-    "direct": ("POST", "/users/@me/channels", spoilt(bodies.DirectBody, {})),
-    "bulk delete": ("POST", "/channels/{channel}/messages/bulk-delete", spoilt(bodies.BulkDeleteBody, {})),
-    "member": ("PATCH", "/guilds/{guild}/members/{ada}", spoilt(bodies.MemberBody, {})),
+    "new channel": ("POST", "/guilds/{guild}/channels", corrupted(bodies.ChannelBody, {"name": "n"})),
+    "channel": ("PATCH", "/channels/{channel}", corrupted(bodies.ChannelBody, {})),
+    "overwrite": ("PUT", "/channels/{channel}/permissions/{guild}", corrupted(bodies.OverwriteBody, {"type": 0})),
+    "thread": ("POST", "/channels/{channel}/threads", corrupted(bodies.ThreadBody, {"name": "t", "type": 11})),
+    "direct": ("POST", "/users/@me/channels", corrupted(bodies.DirectBody, {})),
+    "bulk delete": ("POST", "/channels/{channel}/messages/bulk-delete", corrupted(bodies.BulkDeleteBody, {})),
+    "member": ("PATCH", "/guilds/{guild}/members/{ada}", corrupted(bodies.MemberBody, {})),
     "command": ("POST", "/applications/{bot}/commands", _commands()),
 }
 
 
 @pytest.fixture
 def unlimited(world: World) -> World:
-    """A world that refuses for the body's sake only: our own checks are asked for, and no rate is limited."""
+    """Return a world with only our own body checks: no OpenAPI validation, no rate limits."""
     world.sandbox.conformance = None
     world.sandbox.rate_limits.enabled = False
     world.guild.guild.roles[world.guild.guild.members[world.bot.id].role_ids[0]].permissions = 8
@@ -67,7 +67,7 @@ def unlimited(world: World) -> World:
 
 
 @pytest.mark.parametrize("case", sorted(_CASES))
-async def test_no_body_is_answered_with_a_crash(unlimited: World, case: str) -> None:
+async def test_no_body_crashes_a_route(unlimited: World, case: str) -> None:
     world = unlimited
     method, path, spoilt_bodies = _CASES[case]
     path = path.format(guild=world.guild.id, channel=world.channel.id, bot=world.bot.id, ada=world.ada.id)
@@ -77,14 +77,14 @@ async def test_no_body_is_answered_with_a_crash(unlimited: World, case: str) -> 
 
 
 @pytest.mark.parametrize("answer", [4, 5, 7, 8, 9])
-async def test_no_answer_to_an_interaction_is_a_crash(unlimited: World, answer: int) -> None:
+async def test_no_interaction_response_crashes(unlimited: World, answer: int) -> None:
     world = unlimited
     kinds = {7: COMPONENT, 8: AUTOCOMPLETE}
     source = await world.ada.sends(world.channel, "source")
     data: dict[str, Any] = {"id": "1", "name": "n", "type": 1}
     good = {"content": "x", "title": "t", "custom_id": "c"}
     for kind in (bodies.MessageBody, bodies.ModalBody, bodies.AutocompleteBody):
-        for body in spoilt(kind, good):
+        for body in corrupted(kind, good):
             interaction = world.sandbox.interactions.begin(
                 kinds.get(answer, COMMAND),
                 world.bot.account,
@@ -99,7 +99,7 @@ async def test_no_answer_to_an_interaction_is_a_crash(unlimited: World, answer: 
             assert (interaction.kind == "pending") == (status >= 400), (body, told)
 
 
-async def test_paths_that_are_no_paths_are_refused(world: World) -> None:
+async def test_invalid_paths_are_refused(world: World) -> None:
     root = world.sandbox.api_base.removesuffix("/api/v10")
     for path in ("/attachments/abc/1/x", f"/attachments/{world.channel.id}/1/x", "/api/v10", "/api/v11/gateway", "/"):
         async with world.http.get(root + path) as response:

@@ -86,9 +86,9 @@ async def test_a_missing_or_wrong_token_is_401(world: World, header: str | None)
         ({"content": "x", "message_reference": {"message_id": "1"}}, "message_reference", "REPLIES_UNKNOWN_MESSAGE"),
     ],
 )
-async def test_a_bad_message_is_refused_where_it_is_bad(world: World, body: Any, path: str, code: str) -> None:
+async def test_a_bad_message_is_refused_at_its_invalid_field(world: World, body: Any, path: str, code: str) -> None:
     if world.sandbox.conformance is not None:
-        # Discord's document holds some of these limits itself; here ours are asked for.
+        # Discord's document has some of these limits too; here our own checks are tested.
         world.sandbox.conformance = None
     status, answer = await world.rest("POST", f"/channels/{world.channel.id}/messages", body)
     assert (status, answer["code"]) == (400, 50035)
@@ -103,14 +103,14 @@ async def test_an_empty_message_is_refused(world: World) -> None:
         assert (status, answer["code"]) == (400, 50006)
 
 
-async def test_what_is_not_json_is_50109(world: World) -> None:
+async def test_invalid_json_is_50109(world: World) -> None:
     url = f"{world.sandbox.api_base}/channels/{world.channel.id}/messages"
     headers = {"Authorization": f"Bot {world.bot.token}", "Content-Type": "application/json"}
     async with world.http.post(url, data=b"{not json", headers=headers) as response:
         assert (response.status, (await response.json())["code"]) == (400, 50109)
 
 
-async def test_anothers_message_cannot_be_edited_or_deleted(world: World) -> None:
+async def test_a_message_of_another_author_cannot_be_edited_or_deleted(world: World) -> None:
     message = await world.ada.sends(world.channel, "mine")
     path = f"/channels/{world.channel.id}/messages/{message.id}"
     assert (await world.rest("PATCH", path, {"content": "yours"}))[1]["code"] == 50005
@@ -187,7 +187,7 @@ async def test_a_bad_command_is_refused_and_nothing_changes(world: World, comman
 
 
 async def _interaction(world: World) -> tuple[int, str]:
-    """Begin a command without a bot that answers."""
+    """Start a command without a bot that responds."""
     import asyncio
 
     await world.rest("PUT", f"/applications/{world.bot.id}/commands", [{"name": "slow", "description": "x"}])
@@ -198,7 +198,7 @@ async def _interaction(world: World) -> tuple[int, str]:
     return interaction.id, interaction.token
 
 
-async def test_the_first_answer_has_three_seconds(world: World, clock: TurnableClock) -> None:
+async def test_the_initial_response_has_three_seconds(world: World, clock: TurnableClock) -> None:
     clock.seconds = world.sandbox.world.clock()
     world.sandbox.world.clock = clock
     interaction_id, token = await _interaction(world)
@@ -210,7 +210,7 @@ async def test_the_first_answer_has_three_seconds(world: World, clock: TurnableC
     assert (await world.rest("POST", path, {"type": 5}))[1]["code"] == 40060
 
 
-async def test_what_follows_has_fifteen_minutes(world: World, clock: TurnableClock) -> None:
+async def test_followups_have_fifteen_minutes(world: World, clock: TurnableClock) -> None:
     clock.seconds = world.sandbox.world.clock()
     world.sandbox.world.clock = clock
     interaction_id, token = await _interaction(world)
@@ -230,7 +230,7 @@ async def test_an_autocompletion_is_not_answered_with_a_message(world: World) ->
     assert (await world.rest("POST", path, {"type": 8, "data": {"choices": []}}))[1]["code"] == 50035
 
 
-async def test_attachments_come_back_as_they_were_sent(world: World) -> None:
+async def test_attachments_survive_a_round_trip(world: World) -> None:
     form = aiohttp.FormData()
     form.add_field("payload_json", '{"content": "with file"}', content_type="application/json")
     form.add_field("files[0]", b"\x00\x01binary", filename="data.bin")

@@ -25,7 +25,7 @@ CODES = LicenceCodes(SECRET)
     "text",
     ["", "short", "not base64 at all!!", base64.b64encode(b"x" * 31).decode(), base64.b64encode(bytes(48)).decode()],
 )
-def test_a_poor_secret_is_refused_with_the_command_that_makes_a_good_one(text: str) -> None:
+def test_a_weak_secret_is_refused_with_the_command_that_generates_one(text: str) -> None:
     with pytest.raises(SecretRefused) as refused:
         check_master_secret(text)
     assert "fleet init" in refused.value.hint
@@ -44,7 +44,7 @@ def test_keys_differ_by_node_epoch_and_purpose() -> None:
     assert SECRET.derive_node_key("a", 1).secret.reveal() in keys
 
 
-def test_the_vault_opens_a_token_for_its_own_node_only() -> None:
+def test_the_vault_decrypts_a_token_for_its_own_node_only() -> None:
     vault = TokenVault(SECRET)
     sealed = vault.seal("node-a", Secret("the token"))
     assert b"the token" not in sealed
@@ -61,14 +61,14 @@ def test_the_vault_opens_a_token_for_its_own_node_only() -> None:
 
 
 @given(st.integers(0, 255), st.none() | st.integers(1, 200_000))
-def test_a_licence_code_says_what_it_was_issued_with(tier: int, hours: int | None) -> None:
+def test_a_licence_code_contains_what_it_was_issued_with(tier: int, hours: int | None) -> None:
     expires_at = None if hours is None else datetime.fromtimestamp(0, UTC) + timedelta(hours=hours)
     code = CODES.issue(tier=tier, expires_at=expires_at)
     parsed = CODES.parse(code.text.reveal())
     assert (parsed.licence_id, parsed.tier, parsed.expires_at) == (code.licence_id, tier, expires_at)
 
 
-def test_a_code_is_read_as_people_write_it() -> None:
+def test_a_code_is_parsed_as_people_type_it() -> None:
     text = CODES.issue(tier=1, expires_at=None).text.reveal()
     sloppy = " " + text.lower().replace("-", " ").replace("0", "o").replace("1", "l") + " "
     assert CODES.parse(sloppy) == CODES.parse(text)
@@ -87,7 +87,7 @@ def test_any_single_typing_error_is_refused(position: int, character: str) -> No
 
 
 @pytest.mark.parametrize("text", ["", "FM1", "FM1-AAAAA", "x" * 1000, "FM1-" + "U" * 40, "☃" * 40])
-def test_what_is_no_code_is_refused(text: str) -> None:
+def test_text_that_is_not_a_code_is_refused(text: str) -> None:
     with pytest.raises(InvalidLicenceCode):
         CODES.parse(text)
 
@@ -97,13 +97,13 @@ def test_a_code_of_another_fleet_is_refused() -> None:
         CODES.parse(LicenceCodes(OTHER).issue(tier=1, expires_at=None).text.reveal())
 
 
-def test_a_token_tells_its_bot() -> None:
+def test_the_bot_id_is_read_from_a_token() -> None:
     head = base64.urlsafe_b64encode(b"123456789012345678").decode().rstrip("=")
     assert check_token_format(f"{head}.Gabcde.{'x' * 38}") == 123456789012345678
 
 
 @given(st.text(max_size=120))
-def test_whatever_is_no_token_is_refused_and_not_quoted(text: str) -> None:
+def test_text_that_is_not_a_token_is_refused_and_not_quoted(text: str) -> None:
     with pytest.raises(TokenFormatError) as refused:
         check_token_format(text)
     if len(text) > 12:

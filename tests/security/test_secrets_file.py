@@ -1,4 +1,4 @@
-"""Changing .env: nothing else in it is lost, and it is never half-written or readable by others."""
+"""Changing .env: other lines are kept, writes are atomic, and the file stays private."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def revealed(file: SecretsFile, name: str) -> str | None:
     return None if value is None else value.reveal()
 
 
-def test_what_is_not_changed_stays_as_it_is(file: SecretsFile, tmp_path: Path) -> None:
+def test_other_lines_are_kept(file: SecretsFile, tmp_path: Path) -> None:
     file.change({"MASTER_SECRET": Secret("new"), "MASTER_SECRET_PREVIOUS": Secret("one")})
     assert (tmp_path / ".env").read_text() == (
         CONTENT.replace("MASTER_SECRET=one\n", "") + "MASTER_SECRET=new\nMASTER_SECRET_PREVIOUS=one\n"
@@ -51,13 +51,13 @@ def test_what_is_not_changed_stays_as_it_is(file: SecretsFile, tmp_path: Path) -
     assert revealed(file, "LEDGER_PASSWORD") == "three"
 
 
-def test_it_is_its_owners_alone_and_leaves_nothing_beside_it(file: SecretsFile, tmp_path: Path) -> None:
+def test_it_is_private_and_leaves_no_temporary_file(file: SecretsFile, tmp_path: Path) -> None:
     file.change({"MASTER_SECRET": Secret("new")})
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == [".env"]
 
 
-def test_one_that_cannot_be_written_is_as_it_was(file: SecretsFile, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_unchanged(file: SecretsFile, tmp_path: Path) -> None:
     (tmp_path / "..env.new").mkdir()
     with pytest.raises(SecretRefused, match="cannot be changed") as refused:
         file.change({"MASTER_SECRET": Secret("new-and-secret")})
@@ -65,7 +65,7 @@ def test_one_that_cannot_be_written_is_as_it_was(file: SecretsFile, tmp_path: Pa
     assert (tmp_path / ".env").read_text() == CONTENT
 
 
-def test_keys_that_outlive_a_rotation_stay_and_all_others_change() -> None:
+def test_lasting_keys_survive_a_rotation_and_all_others_change() -> None:
     first = MasterSecret(Secret(check_master_secret(new_master_secret())))
     kept = encode_kept_keys({purpose: first.derive(purpose) for purpose in LASTING_PURPOSES})
     second = MasterSecret(Secret(check_master_secret(new_master_secret())), decode_kept_keys(kept.reveal()))

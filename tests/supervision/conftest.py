@@ -1,4 +1,4 @@
-"""A supervisor over real processes: tiny scripts that behave in one way each."""
+"""A supervisor over real processes: small scripts with one behaviour each."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ EXITS = "import sys; sys.stderr.write('Traceback\\nValueError: the last words\\n
 
 @dataclass
 class JumpingClock(SystemClock):
-    """The real clock, whose wall somebody turns."""
+    """The system clock, whose wall time can be moved."""
 
     wall_ahead_s: float = 0.0
     breaks_once: bool = False
@@ -76,12 +76,12 @@ class Rig:
     task: asyncio.Task[None] | None = None
     clock: JumpingClock = field(default_factory=JumpingClock)
     specs: dict[str, NodeSpec] = field(default_factory=dict)
-    quick: set[str] = field(default_factory=set)
-    """Nodes whose word that they are ready comes as soon as they run."""
+    auto_verify: set[str] = field(default_factory=set)
+    """Nodes that are verified as soon as they run."""
 
     def note(self, event: NodeEvent) -> None:
         self.events.append(event)
-        if isinstance(event, NodeSpawned) and event.node_id in self.quick:
+        if isinstance(event, NodeSpawned) and event.node_id in self.auto_verify:
             asyncio.get_running_loop().call_soon(self.verify, event.node_id)
         self.changed.set()
         self.changed = asyncio.Event()

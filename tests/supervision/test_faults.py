@@ -1,4 +1,4 @@
-"""What goes wrong on a box: each fault is made for real, and everything else goes on."""
+"""Faults of a box, each made for real; everything else must keep running."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ sys.exit(0) if not boot else signal.pause()
 """
 
 
-async def until_told(folder: Path) -> bytes:
+async def wait_for_boot(folder: Path) -> bytes:
     while not (folder / "boot").exists() or not (folder / "boot").read_bytes():  # noqa: ASYNC110 - a file has no event
         await asyncio.sleep(0.01)
     return (folder / "boot").read_bytes()
 
 
-async def test_a_process_that_is_not_on_record_never_gets_its_token(tmp_path: Path) -> None:
-    """The master dies between fork and record: what it had not let go ends by itself, forked or not."""
+async def test_a_process_without_a_record_never_gets_its_token(tmp_path: Path) -> None:
+    """The master dies between fork and record: the unreleased process ends by itself, forked or plain."""
     for name, spawner in (("plain", PlainSpawner()), ("forked", ZygoteSpawner(ENVIRONMENT))):
         process = await spawner.spawn(request_for(tmp_path, READS_BOOT, name=name, boot=b"the token"))
         pid = process.pid
-        process.detach()  # all that a master's death closes
-        assert await asyncio.wait_for(until_told(tmp_path / name), 15) == b"nothing"
+        process.detach()  # closes what the master's death would close
+        assert await asyncio.wait_for(wait_for_boot(tmp_path / name), 15) == b"nothing"
         await asyncio.to_thread(_wait_gone, pid)
         await spawner.close()
 
@@ -57,7 +57,7 @@ def _wait_gone(pid: int) -> None:
         return
 
 
-async def test_a_record_that_cannot_be_written_is_no_start(make_rig: MakeRig, tmp_path: Path) -> None:
+async def test_a_start_fails_when_its_record_cannot_be_written(make_rig: MakeRig, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file, where the folder should be")
     rig = make_rig()
     await asyncio.sleep(0)
@@ -68,21 +68,21 @@ async def test_a_record_that_cannot_be_written_is_no_start(make_rig: MakeRig, tm
     assert not (tmp_path / "atlas" / "boot").exists()
     (tmp_path / "runs").unlink()
     await rig.supervisor.start(node)
-    assert await until_told(tmp_path / "atlas") == b"{}"
+    assert await wait_for_boot(tmp_path / "atlas") == b"{}"
 
 
 async def test_a_zygote_killed_mid_fork_starts_nothing_twice(tmp_path: Path) -> None:
     spawner = ZygoteSpawner(ENVIRONMENT)
     first = await spawner.spawn(request_for(tmp_path, WAITS, name="first"))
     zygote = zygote_of(first)
-    # Stopped, it takes the request without acting on it; killed, it never will.
+    # A suspended zygote receives the request without handling it; then it is killed.
     zygote.suspend()
     starting = asyncio.create_task(spawner.spawn(request_for(tmp_path, READS_BOOT, name="second", boot=b"the token")))
     await asyncio.sleep(0.05)
     zygote.kill()
     second = await asyncio.wait_for(starting, 20)
     second.release()
-    assert await until_told(tmp_path / "second") == b"the token"
+    assert await wait_for_boot(tmp_path / "second") == b"the token"
     alive = [p.pid for p in psutil.process_iter() if _cwd(p) == str(tmp_path / "second")]
     assert alive == [second.pid]
     for process in (first, second):
@@ -98,17 +98,17 @@ def _cwd(process: psutil.Process) -> str:
         return ""
 
 
-def test_an_installer_changes_what_is_looked_at() -> None:
+def test_an_installer_changes_a_checked_folder() -> None:
     # It adds and removes the .dist-info folders, which changes the time of the folder they are in.
     site_packages = Path(psutil.__file__).parents[1]
     assert site_packages in library_folders()
     assert list(site_packages.glob("discord*.dist-info"))
 
 
-async def test_new_libraries_bring_a_new_zygote_and_leave_the_nodes_alone(tmp_path: Path) -> None:
+async def test_new_libraries_start_a_new_zygote_and_keep_the_nodes(tmp_path: Path) -> None:
     library = tmp_path / "library"
     library.mkdir()
-    spawner = ZygoteSpawner(ENVIRONMENT, libraries=lambda: [library], look_every_s=0.0)
+    spawner = ZygoteSpawner(ENVIRONMENT, libraries=lambda: [library], check_interval_s=0.0)
     old = await spawner.spawn(request_for(tmp_path, WAITS, name="old"))
     same = await spawner.spawn(request_for(tmp_path, WAITS, name="same"))
     old_zygote = zygote_of(old)
@@ -127,7 +127,7 @@ async def test_new_libraries_bring_a_new_zygote_and_leave_the_nodes_alone(tmp_pa
     await spawner.close()
 
 
-async def test_another_process_with_a_nodes_old_pid_is_not_taken_for_it(rig: Rig, tmp_path: Path) -> None:
+async def test_another_process_with_a_nodes_old_pid_is_not_adopted(rig: Rig, tmp_path: Path) -> None:
     node = rig.add("atlas", SLEEPS)
     stranger = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", cwd=tmp_path / "atlas", stdin=-1)
     try:
@@ -141,20 +141,20 @@ async def test_another_process_with_a_nodes_old_pid_is_not_taken_for_it(rig: Rig
         await stranger.wait()
 
 
-async def test_a_pidfd_is_not_to_be_had_of_a_process_that_is_gone() -> None:
+async def test_a_process_that_is_gone_cannot_be_watched() -> None:
     ended = await asyncio.to_thread(subprocess.Popen, [sys.executable, "-c", ""])
     await asyncio.to_thread(ended.wait)
     with pytest.raises(ProcessLookupError):
         NodeProcess(ended.pid)
 
 
-async def test_a_process_that_ended_before_it_was_looked_at_is_still_told(tmp_path: Path) -> None:
+async def test_the_exit_of_a_process_that_ended_before_it_was_watched_is_reported(tmp_path: Path) -> None:
     ended = await asyncio.to_thread(subprocess.Popen, [sys.executable, "-c", "raise SystemExit(3)"])
     pidfd = os.pidfd_open(ended.pid)
     await asyncio.to_thread(ended.wait)
-    told: asyncio.Future[ExitReport] = asyncio.get_running_loop().create_future()
-    process = NodeProcess(ended.pid, told, pidfd=pidfd)
-    told.set_result(ExitReport(exit_code=3))
+    report: asyncio.Future[ExitReport] = asyncio.get_running_loop().create_future()
+    process = NodeProcess(ended.pid, report, pidfd=pidfd)
+    report.set_result(ExitReport(exit_code=3))
     assert (await asyncio.wait_for(process.exited, 5)).exit_code == 3
     process.send_signal(signal.SIGTERM)
     assert process.usage() is None
@@ -188,7 +188,7 @@ async def main(folder):
     process = await spawner.spawn(request)
     process.kill_group()
     await process.exited
-    # A killed process that nobody waited for would be a child still.
+    # A killed process that was not reaped would still be a child.
     leftover = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
     print(sorted(failures), len(os.listdir("/proc/self/fd")) - len(before), leftover.strip() or "none")
 
@@ -196,16 +196,16 @@ asyncio.run(main(Path(sys.argv[1])))
 """
 
 
-async def test_too_few_descriptors_are_an_answer_wherever_they_run_out(tmp_path: Path) -> None:
+async def test_running_out_of_descriptors_anywhere_is_a_spawn_error(tmp_path: Path) -> None:
     # In a process of its own: pytest's workers need descriptors too.
     short = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SHORT_OF_DESCRIPTORS, str(tmp_path), stdout=asyncio.subprocess.PIPE
     )
-    told, _ = await asyncio.wait_for(short.communicate(), 30)
-    assert told.decode().strip() == "['a could not be started: Too many open files'] 0 none"
+    output, _ = await asyncio.wait_for(short.communicate(), 30)
+    assert output.decode().strip() == "['a could not be started: Too many open files'] 0 none"
 
 
-async def test_a_zygote_without_descriptors_says_so_and_goes_on(tmp_path: Path) -> None:
+async def test_a_zygote_without_descriptors_reports_it_and_keeps_serving(tmp_path: Path) -> None:
     spawner = ZygoteSpawner(ENVIRONMENT)
     first = await spawner.spawn(request_for(tmp_path, WAITS, name="first"))
     zygote = zygote_of(first)
@@ -222,7 +222,7 @@ async def test_a_zygote_without_descriptors_says_so_and_goes_on(tmp_path: Path) 
     await spawner.close()
 
 
-async def test_a_stopped_node_is_continued_forked_or_not(rig: Rig, tmp_path: Path) -> None:
+async def test_a_stopped_node_is_continued_forked_or_plain(rig: Rig, tmp_path: Path) -> None:
     node = rig.add("atlas", SLEEPS)
     await rig.supervisor.start(node)
     rig.verify(node)
@@ -254,7 +254,7 @@ async def test_a_node_that_is_stopped_again_and_again_is_replaced(rig: Rig) -> N
     await rig.wait_event(node, NodeSpawned, count=2)
 
 
-async def test_a_log_folder_that_cannot_be_written_costs_the_log_alone(rig: Rig, tmp_path: Path) -> None:
+async def test_a_log_folder_that_cannot_be_written_costs_only_the_log(rig: Rig, tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file, where the folder should be")
     node = rig.add("atlas", "import signal\nprint('lost', flush=True)\nsignal.pause()")
     await rig.supervisor.start(node)
@@ -268,7 +268,7 @@ async def test_a_memory_limit_that_is_too_small_ends_in_quarantine(make_rig: Mak
     rig = make_rig(quarantine_exits=2)
     await asyncio.sleep(0)
     node = rig.add("fat", SLEEPS, memory_limit_bytes=1_000_000)
-    rig.quick.add(node)
+    rig.auto_verify.add(node)
     await rig.supervisor.start(node)
     exited = await rig.wait_event(node, NodeExited)
     assert exited.detail.startswith("over its memory limit (")
@@ -276,7 +276,7 @@ async def test_a_memory_limit_that_is_too_small_ends_in_quarantine(make_rig: Mak
     assert "over its memory limit" in rig.supervisor.view(node).detail
 
 
-async def test_a_hard_memory_limit_holds_and_is_named(rig: Rig) -> None:
+async def test_a_hard_memory_limit_is_enforced_and_reported(rig: Rig) -> None:
     script = "hoard = []\nwhile True: hoard.append(bytearray(1_000_000))"
     node = rig.add("hoarder", script, limits=Limits(data_bytes=150_000_000), memory_hard_limit_bytes=150_000_000)
     await rig.supervisor.start(node)
@@ -284,7 +284,7 @@ async def test_a_hard_memory_limit_holds_and_is_named(rig: Rig) -> None:
     assert exited.detail == "out of memory: it needs more than its hard limit of 143 MB: exited with code 1"
 
 
-async def test_a_forked_node_is_held_to_its_limits(tmp_path: Path) -> None:
+async def test_limits_are_enforced_on_a_forked_node(tmp_path: Path) -> None:
     spawner = ZygoteSpawner(ENVIRONMENT)
     script = (
         "import os, resource\n"
@@ -301,7 +301,7 @@ async def test_a_forked_node_is_held_to_its_limits(tmp_path: Path) -> None:
 
 
 async def test_a_clock_that_jumps_changes_nothing(make_rig: MakeRig) -> None:
-    """Every deadline is monotonic; only the stamps of events follow the wall."""
+    """Every deadline is monotonic; only the timestamps of events follow the wall clock."""
     rig = make_rig(missed_pulses=2)
     await asyncio.sleep(0)
     node = rig.add("atlas", SLEEPS)
@@ -337,16 +337,16 @@ async def test_a_deferred_start_is_quarantine_with_its_reason(rig: Rig) -> None:
     await rig.wait_event(node, NodeSpawned)
 
 
-async def test_nodes_start_after_those_that_they_need(rig: Rig) -> None:
+async def test_nodes_start_after_their_dependencies(rig: Rig) -> None:
     base = rig.add("base", SLEEPS)
     user = rig.add("user", SLEEPS, after=("base", "unknown"))
     alone = rig.add("alone", SLEEPS, after=("never",))
     rig.add("never", SLEEPS)
-    # Wanted first, and started last.
+    # Requested first, and started last.
     await asyncio.gather(*(rig.supervisor.start(node) for node in (user, base, alone)))
     assert rig.supervisor.view(user).pid is None
     assert rig.supervisor.view(user).detail == "waits for base"
-    # What is not wanted is not waited for.
+    # A stopped node is not waited for.
     assert rig.supervisor.view(alone).pid is not None
     rig.verify(base)
     await rig.wait_event(user, NodeSpawned)
@@ -357,7 +357,7 @@ async def test_nodes_start_after_those_that_they_need(rig: Rig) -> None:
     await rig.wait_event(user, NodeSpawned, count=2)
 
 
-async def test_a_node_whose_needs_fail_starts_in_the_end(make_rig: MakeRig) -> None:
+async def test_a_node_whose_dependency_fails_starts_eventually(make_rig: MakeRig) -> None:
     rig = make_rig(quarantine_exits=2)
     await asyncio.sleep(0)
     base = rig.add("base", "raise SystemExit(1)")
@@ -371,14 +371,14 @@ async def test_the_most_important_start_first(make_rig: MakeRig) -> None:
     rig = make_rig(concurrent_starts=1)
     await asyncio.sleep(0)
     names = [rig.add(f"p{priority}", SLEEPS, priority=priority) for priority in (50, 10, 40, 20, 30)]
-    rig.quick.update(names)
+    rig.auto_verify.update(names)
     await asyncio.gather(*(rig.supervisor.start(name) for name in names))
     spawned = [event.node_id for event in rig.events if isinstance(event, NodeSpawned)]
     # The first was in before the others came.
     assert spawned[1:] == ["p10", "p20", "p30", "p40"]
 
 
-async def test_a_start_that_waits_for_its_turn_can_be_called_off(make_rig: MakeRig) -> None:
+async def test_a_queued_start_can_be_cancelled(make_rig: MakeRig) -> None:
     rig = make_rig(concurrent_starts=1)
     await asyncio.sleep(0)
     first, second = rig.add("first", SLEEPS), rig.add("second", SLEEPS)
@@ -392,18 +392,18 @@ async def test_a_start_that_waits_for_its_turn_can_be_called_off(make_rig: MakeR
     await rig.supervisor.start(second)
 
 
-async def test_a_node_stopped_by_the_operator_is_told_that_nobody_follows(rig: Rig) -> None:
-    told: list[bool] = []
+async def test_a_node_stopped_by_the_operator_expects_no_successor(rig: Rig) -> None:
+    expected: list[bool] = []
     node = rig.add("atlas", SLEEPS)
-    rig.supervisor.register(rig.changed_spec(rig.spec(node), expect_successor=told.append))
+    rig.supervisor.register(rig.changed_spec(rig.spec(node), expect_successor=expected.append))
     await rig.supervisor.start(node)
     await rig.supervisor.restart(node)
     await rig.supervisor.stop(node)
-    assert told == [True, False]
+    assert expected == [True, False]
 
 
-async def test_a_mistake_of_ours_costs_no_second_copy(rig: Rig) -> None:
-    """A listener that breaks while a node runs ends its supervision: that is taken up again, the node is not."""
+async def test_a_bug_in_a_listener_starts_no_second_process(rig: Rig) -> None:
+    """A listener that raises ends a node's supervision: that is restarted, the process is not."""
     node = rig.add("atlas", SLEEPS)
     await rig.supervisor.start(node)
     rig.verify(node, interval_s=0.05)

@@ -1,4 +1,4 @@
-"""The gate that paces starts."""
+"""The limit of concurrent starts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ async def enter(gate: StartGate, priority: int, order: list[int]) -> None:
 
 async def test_the_lowest_number_is_admitted_first() -> None:
     gate, order = StartGate(1), list[int]()
-    leave = await gate.enter(0)
+    release = await gate.enter(0)
     waiting = [asyncio.create_task(enter(gate, priority, order)) for priority in (30, 10, 20)]
     await asyncio.sleep(0)
     assert order == []
-    leave()
-    leave()  # twice is once
+    release()
+    release()  # idempotent
     await asyncio.wait_for(waiting[1], 5)
     assert order == [10]
     for task in waiting:
@@ -27,19 +27,19 @@ async def test_the_lowest_number_is_admitted_first() -> None:
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def test_a_start_that_does_not_become_ready_loses_its_place_in_the_end() -> None:
-    gate = StartGate(1, patience_s=0.05)
+async def test_a_start_that_does_not_become_ready_releases_its_slot_after_the_timeout() -> None:
+    gate = StartGate(1, timeout_s=0.05)
     await gate.enter(0)
     await asyncio.wait_for(gate.enter(1), 5)
 
 
-async def test_one_that_gives_up_takes_nobodys_place() -> None:
+async def test_a_cancelled_start_takes_no_slot() -> None:
     gate, order = StartGate(1), list[int]()
-    leave = await gate.enter(0)
+    release = await gate.enter(0)
     impatient = asyncio.create_task(enter(gate, 1, order))
     patient = asyncio.create_task(enter(gate, 2, order))
     await asyncio.sleep(0)
     impatient.cancel()
-    leave()
+    release()
     await asyncio.wait_for(patient, 5)
     assert order == [2]

@@ -1,4 +1,4 @@
-"""Rings of fixed size."""
+"""Ring buffers of fixed size."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ def test_a_reading_every_other_second_leaves_no_holes_and_a_pause_does() -> None
     assert history.fine.read()[0] == [7.0] * 5 + [0.0] * 15 + [7.0]
 
 
-def test_rest_is_written_down_once_it_matters() -> None:
+def test_idle_time_is_written_lazily() -> None:
     history = NodeHistory()
     history.put(600.0, 8.0, 10 << 20)
     for tenth in range(1, 41):
-        history.rest(600.0 + 4.5 * tenth, 10 << 20)
+        history.put_idle(600.0 + 4.5 * tenth, 10 << 20)
     history.put(784.5, 9.0, 12 << 20)
     cpu, memory = history.fine.read()
     assert cpu == [8.0] + [0.0] * 180 + [9.0] * 4
     assert memory == [10.0] * 181 + [12.0] * 4
     assert history.coarse.read() == ([8.0, 0.0, 0.0, 9.0], [10.0, 10.0, 10.0, 12.0])
-    history.rest(789.0, 12 << 20)
+    history.put_idle(789.0, 12 << 20)
     assert history.fine.read()[0][-6:] == [9.0, 0.0, 0.0, 0.0, 0.0, 0.0]
 
 
-def test_a_quiet_process_after_a_pause_is_not_the_one_before_it() -> None:
+def test_an_idle_process_after_a_gap_is_not_the_one_before_it() -> None:
     history = NodeHistory()
-    history.rest(600.0, 7 << 20)
-    history.rest(604.5, 7 << 20)
-    history.rest(620.0, 5 << 20)
+    history.put_idle(600.0, 7 << 20)
+    history.put_idle(604.5, 7 << 20)
+    history.put_idle(620.0, 5 << 20)
     assert history.fine.read()[1] == [7.0] * 5 + [0.0] * 15 + [5.0]

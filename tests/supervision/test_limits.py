@@ -1,7 +1,6 @@
-"""Limits and who ran out of memory.
+"""Limits and OOM kills.
 
-A cgroup v2 hierarchy that may be written is not to be had on every machine: the folder here stands for it, with the
-kernel's own file names.
+Not every machine has a writable cgroup v2 hierarchy: a folder with the fake_ksm's file names stands for it.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from master.supervision.limits import OomWitness, find_cgroups, niceness_of
+from master.supervision.limits import OomDetector, find_cgroups, niceness_of
 
 
 @pytest.fixture
 def delegated(tmp_path: Path) -> tuple[Path, Path]:
-    """A hierarchy, and what /proc/self/cgroup says."""
+    """Return a hierarchy, and a file like /proc/self/cgroup."""
     base = tmp_path / "cgroup" / "user.slice" / "fleet.service"
     base.mkdir(parents=True)
     (base / "cgroup.controllers").write_text("cpuset cpu io memory pids\n")
@@ -26,18 +25,18 @@ def delegated(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "cgroup", own
 
 
-def test_a_delegated_cgroup_is_divided(delegated: tuple[Path, Path]) -> None:
+def test_a_delegated_cgroup_gets_a_child_for_each_node(delegated: tuple[Path, Path]) -> None:
     root, own = delegated
     cgroups = find_cgroups(root, own)
     assert cgroups is not None
     base = root / "user.slice" / "fleet.service"
     assert (base / "master" / "cgroup.procs").read_text() == str(os.getpid())
     assert (base / "cgroup.subtree_control").read_text() == "+memory +cpu"
-    entrance = cgroups.place("01NODE", memory_bytes=200_000_000, cpu_weight=50)
-    assert entrance == base / "node-01NODE" / "cgroup.procs"
+    procs_file = cgroups.create("01NODE", memory_bytes=200_000_000, cpu_weight=50)
+    assert procs_file == base / "node-01NODE" / "cgroup.procs"
     assert (base / "node-01NODE" / "memory.max").read_text() == "200000000"
     assert (base / "node-01NODE" / "cpu.weight").read_text() == "50"
-    assert cgroups.place("01NODE", memory_bytes=0, cpu_weight=100) == entrance
+    assert cgroups.create("01NODE", memory_bytes=0, cpu_weight=100) == procs_file
     assert (base / "node-01NODE" / "memory.max").read_text() == "max"
 
 
@@ -46,36 +45,36 @@ def test_an_oom_kill_in_the_cgroup_is_named(delegated: tuple[Path, Path], tmp_pa
     assert cgroups is not None
     vmstat = tmp_path / "vmstat"
     vmstat.write_text("pgfault 5\noom_kill 2\n")
-    witness = OomWitness(cgroups, vmstat)
-    entrance = cgroups.place("01NODE", memory_bytes=1, cpu_weight=100)
-    assert entrance is not None
-    assert witness.explain("01NODE") == ""
-    entrance.with_name("memory.events").write_text("low 0\noom 1\noom_kill 1\n")
-    assert "hard limit" in witness.explain("01NODE")
-    assert witness.explain("01OTHER") == ""
+    detector = OomDetector(cgroups, vmstat)
+    procs_file = cgroups.create("01NODE", memory_bytes=1, cpu_weight=100)
+    assert procs_file is not None
+    assert detector.explain("01NODE") == ""
+    procs_file.with_name("memory.events").write_text("low 0\noom 1\noom_kill 1\n")
+    assert "hard limit" in detector.explain("01NODE")
+    assert detector.explain("01OTHER") == ""
 
 
 def test_an_oom_kill_of_the_box_is_named_once(tmp_path: Path) -> None:
     vmstat = tmp_path / "vmstat"
     vmstat.write_text("pgfault 5\noom_kill 2\n")
-    witness = OomWitness(None, vmstat)
-    assert witness.explain("01NODE") == ""
+    detector = OomDetector(None, vmstat)
+    assert detector.explain("01NODE") == ""
     vmstat.write_text("pgfault 5\noom_kill 3\n")
-    assert "the box has too little" in witness.explain("01NODE")
-    witness.note()
-    assert witness.explain("01NODE") == ""
+    assert "the box has too little" in detector.explain("01NODE")
+    detector.reset()
+    assert detector.explain("01NODE") == ""
 
 
 @pytest.mark.parametrize(
     ("controllers", "line"),
     [("cpuset io pids", "0::/user.slice/fleet.service"), ("memory cpu", "0::/elsewhere"), ("memory cpu", "4:memory:/")],
 )
-def test_without_a_cgroup_of_our_own_there_is_none(delegated: tuple[Path, Path], controllers: str, line: str) -> None:
+def test_without_delegation_there_is_no_cgroup(delegated: tuple[Path, Path], controllers: str, line: str) -> None:
     root, own = delegated
     (root / "user.slice" / "fleet.service" / "cgroup.controllers").write_text(controllers)
     own.write_text(line + "\n")
     assert find_cgroups(root, own) is None
 
 
-def test_a_weight_becomes_a_niceness_downwards_only() -> None:
+def test_a_weight_becomes_a_niceness_of_zero_or_more() -> None:
     assert [niceness_of(weight) for weight in (10_000, 100, 80, 50, 1)] == [0, 0, 1, 3, 19]

@@ -1,4 +1,4 @@
-"""Memory that the kernel merges: the zygote's marks, and who turns the kernel on."""
+"""Kernel same-page merging: the zygote's marks, and control of KSM."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from master.supervision.merging import KSM, PACE, SCANS, PageMerging
 from master.supervision.zygote_spawner import ZygoteSpawner
 from tests.supervision.test_zygote import ENVIRONMENT, request_for
 
-needs_ksm = pytest.mark.skipif(not KSM.exists(), reason="this kernel cannot merge pages (no KSM)")
-drives_ksm = pytest.mark.skipif(
-    not all(os.access(KSM / name, os.W_OK) for name in ("run", "pages_to_scan")), reason="this user may not steer KSM"
+needs_ksm = pytest.mark.skipif(not KSM.exists(), reason="this fake_ksm cannot merge pages (no KSM)")
+needs_ksm_control = pytest.mark.skipif(
+    not all(os.access(KSM / name, os.W_OK) for name in ("run", "pages_to_scan")), reason="this user may not control KSM"
 )
 
 MARKED = """\
@@ -48,8 +48,8 @@ assert mark_mappings()
 """
 
 
-def kernel(folder: Path) -> Path:
-    """Make a folder that looks like the kernel's, for what an unprivileged test cannot make the real one do."""
+def fake_ksm(folder: Path) -> Path:
+    """Make a folder like the fake_ksm's, for tests that have no permission for the real one."""
     folder.mkdir()
     for name, value in {"run": "0", "full_scans": "7", "pages_sharing": "1000", "pages_to_scan": "100"}.items():
         (folder / name).write_text(f"{value}\n")
@@ -57,49 +57,49 @@ def kernel(folder: Path) -> Path:
 
 
 @asynccontextmanager
-async def driving(merging: PageMerging) -> AsyncIterator[None]:
-    running = asyncio.create_task(merging.run())
+async def running(merging: PageMerging) -> AsyncIterator[None]:
+    task = asyncio.create_task(merging.run())
     try:
         yield
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
-async def content(path: Path, wanted: str) -> None:
+async def wait_for_content(path: Path, wanted: str) -> None:
     async with asyncio.timeout(30):
-        while path.read_text().strip() != wanted:  # noqa: ASYNC110 - a file of the kernel's has no event
+        while path.read_text().strip() != wanted:  # noqa: ASYNC110 - a file of the fake_ksm's has no event
             await asyncio.sleep(0.01)
 
 
 @needs_ksm
 @pytest.mark.parametrize("merge", [True, False])
-async def test_nodes_of_a_zygote_are_marked_if_that_is_wanted(tmp_path: Path, merge: bool) -> None:
+async def test_nodes_of_a_zygote_are_marked_if_configured(tmp_path: Path, merge: bool) -> None:
     spawner = ZygoteSpawner(ENVIRONMENT, merge_memory=merge)
     await spawner.warm()
     process = await spawner.spawn(request_for(tmp_path, MARKED))
     process.release()
     await asyncio.wait_for(process.exited, 20)
     await spawner.close()
-    told = json.loads("{" + (tmp_path / "logs" / "atlas.out.log").read_text().partition("{")[2])
-    assert (told["marked"] > 5) is merge
+    result = json.loads("{" + (tmp_path / "logs" / "atlas.out.log").read_text().partition("{")[2])
+    assert (result["marked"] > 5) is merge
 
 
 @needs_ksm
 def test_before_linux_6_4_the_mappings_are_marked_one_by_one() -> None:
-    told = subprocess.run(  # noqa: S603 - our own interpreter
+    result = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", MARKS_MAPPINGS], capture_output=True, check=True, timeout=60
     )
-    assert json.loads(told.stdout)["marked"] >= 2
+    assert json.loads(result.stdout)["marked"] >= 2
 
 
-def test_memory_is_put_into_huge_pages_where_the_kernel_can() -> None:
-    told = subprocess.run(  # noqa: S603 - our own interpreter
+def test_memory_is_collapsed_into_huge_pages_where_supported() -> None:
+    result = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", COLLAPSES], capture_output=True, check=True, timeout=60
     )
-    found = json.loads(told.stdout)
+    found = json.loads(result.stdout)
     if not found["had_room"]:
-        pytest.skip("this kernel has no MADV_COLLAPSE (Linux 6.1)")
+        pytest.skip("this fake_ksm has no MADV_COLLAPSE (Linux 6.1)")
     assert found["huge_kb"] >= 8192
 
 
@@ -108,65 +108,65 @@ def merging_at(marker: Path, *, bus: EventBus | None = None, **options: Any) -> 
 
 
 async def test_a_pass_begins_once_nodes_are_settled_and_ends_after_its_scans(tmp_path: Path) -> None:
-    ksm, marker = kernel(tmp_path / "ksm"), tmp_path / "merging"
-    bus, told = EventBus(), asyncio.Event()
-    bus.on(MemoryMerged, lambda _merged: told.set())
-    merging = merging_at(marker, enabled=True, ksm=ksm, settle_s=0.2, look_s=0.01, bus=bus)
-    async with driving(merging):
+    ksm, marker = fake_ksm(tmp_path / "ksm"), tmp_path / "merging"
+    bus, result = EventBus(), asyncio.Event()
+    bus.on(MemoryMerged, lambda _merged: result.set())
+    merging = merging_at(marker, enabled=True, ksm=ksm, settle_s=0.2, poll_s=0.01, bus=bus)
+    async with running(merging):
         await asyncio.sleep(0)
         assert (ksm / "run").read_text().strip() == "0"
-        merging.ask()
-        await content(ksm / "run", "1")
+        merging.request()
+        await wait_for_content(ksm / "run", "1")
         assert marker.read_text() == "100"
         assert int((ksm / "pages_to_scan").read_text()) == PACE
         (ksm / "pages_sharing").write_text("9000\n")
         (ksm / "full_scans").write_text(f"{7 + SCANS}\n")
-        await asyncio.wait_for(told.wait(), 10)
+        await asyncio.wait_for(result.wait(), 10)
         assert (ksm / "run").read_text().strip() == "0"
     assert not marker.exists()
     assert (ksm / "pages_to_scan").read_text().strip() == "100"
     assert merging.saved_bytes() == 9000 * os.sysconf("SC_PAGE_SIZE")
 
 
-async def test_what_a_killed_master_left_on_is_turned_off_and_so_is_ours_when_it_ends(tmp_path: Path) -> None:
-    ksm, marker = kernel(tmp_path / "ksm"), tmp_path / "merging"
+async def test_merging_left_on_by_a_killed_master_is_turned_off_and_so_is_ours_at_the_end(tmp_path: Path) -> None:
+    ksm, marker = fake_ksm(tmp_path / "ksm"), tmp_path / "merging"
     marker.write_text("64")
     (ksm / "run").write_text("1\n")
     (ksm / "pages_to_scan").write_text(f"{PACE}\n")
-    merging = merging_at(marker, enabled=True, ksm=ksm, settle_s=0.0, look_s=0.01)
-    async with driving(merging):
-        await content(ksm / "pages_to_scan", "64")
+    merging = merging_at(marker, enabled=True, ksm=ksm, settle_s=0.0, poll_s=0.01)
+    async with running(merging):
+        await wait_for_content(ksm / "pages_to_scan", "64")
         assert (ksm / "run").read_text().strip() == "0"
-        merging.ask()
-        await content(ksm / "run", "1")
+        merging.request()
+        await wait_for_content(ksm / "run", "1")
     assert (ksm / "run").read_text().strip() == "0"
     assert not marker.exists()
 
 
 async def test_somebody_elses_merging_is_left_alone(tmp_path: Path) -> None:
-    ksm, marker = kernel(tmp_path / "ksm"), tmp_path / "merging"
+    ksm, marker = fake_ksm(tmp_path / "ksm"), tmp_path / "merging"
     (ksm / "run").write_text("1\n")
-    merging = merging_at(marker, enabled=True, ksm=ksm, settle_s=0.0, look_s=0.01)
-    async with driving(merging):
-        merging.ask()
+    merging = merging_at(marker, enabled=True, ksm=ksm, settle_s=0.0, poll_s=0.01)
+    async with running(merging):
+        merging.request()
         async with asyncio.timeout(10):
-            while merging.asked:  # noqa: ASYNC110 - it is taken by the task
+            while merging.requested:  # noqa: ASYNC110 - it is taken by the task
                 await asyncio.sleep(0.01)
     assert (ksm / "run").read_text() == "1\n"
     assert not marker.exists()
 
 
 async def test_without_leave_or_wish_nothing_is_driven(tmp_path: Path) -> None:
-    assert not merging_at(tmp_path / "merging", enabled=True, ksm=tmp_path / "none").may_drive
-    lone = merging_at(tmp_path / "merging", enabled=True, ksm=tmp_path / "none", settle_s=0.0)
-    async with driving(lone):
-        lone.ask()
+    assert not merging_at(tmp_path / "merging", enabled=True, ksm=tmp_path / "none").can_control
+    unprivileged = merging_at(tmp_path / "merging", enabled=True, ksm=tmp_path / "none", settle_s=0.0)
+    async with running(unprivileged):
+        unprivileged.request()
         async with asyncio.timeout(10):
-            while lone.asked:  # noqa: ASYNC110 - it is taken by the task
+            while unprivileged.requested:  # noqa: ASYNC110 - it is taken by the task
                 await asyncio.sleep(0.01)
     assert not (tmp_path / "none").exists()
-    off = merging_at(tmp_path / "merging", enabled=False, ksm=kernel(tmp_path / "ksm"))
-    assert not off.may_drive
+    off = merging_at(tmp_path / "merging", enabled=False, ksm=fake_ksm(tmp_path / "ksm"))
+    assert not off.can_control
     assert off.saved_bytes() is None
     await asyncio.wait_for(off.run(), 5)
 
@@ -178,17 +178,17 @@ def proportional_bytes(pid: int) -> int:
 
 
 @needs_ksm
-@drives_ksm
+@needs_ksm_control
 async def test_the_kernel_merges_what_equal_processes_hold(tmp_path: Path) -> None:
     if (KSM / "run").read_text().strip() != "0":
-        pytest.skip("somebody else has the kernel merge")
+        pytest.skip("somebody else has the fake_ksm merge")
     pace = (KSM / "pages_to_scan").read_text()
     spawner = ZygoteSpawner(ENVIRONMENT, merge_memory=True)
     await spawner.warm()
     # Each writes the same to memory of its own: 4 MB that only merging can save.
     script = "import signal; held = bytearray(b'same page' * 466_034); print('here', flush=True); signal.pause()"
     nodes = [await spawner.spawn(request_for(tmp_path, script, name=f"node-{n}")) for n in range(4)]
-    merging = merging_at(tmp_path / "merging", enabled=True, settle_s=0.0, look_s=0.05, scans=6)
+    merging = merging_at(tmp_path / "merging", enabled=True, settle_s=0.0, poll_s=0.05, scans=6)
     try:
         for number, node in enumerate(nodes):
             node.release()
@@ -197,8 +197,8 @@ async def test_the_kernel_merges_what_equal_processes_hold(tmp_path: Path) -> No
                 while not (log.exists() and "here" in log.read_text()):  # noqa: ASYNC110 - another process writes it
                     await asyncio.sleep(0.02)
         before = sum(proportional_bytes(node.pid) for node in nodes)
-        async with driving(merging), asyncio.timeout(30):
-            merging.ask()
+        async with running(merging), asyncio.timeout(30):
+            merging.request()
             while sum(proportional_bytes(node.pid) for node in nodes) > before - 8 * 2**20:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         assert merging.saved_bytes()

@@ -1,4 +1,4 @@
-"""Which process is which node's, on disk."""
+"""Run records on disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from master.supervision.run_records import RunRecord, RunRecords
 
 
-def test_the_last_process_is_found_and_nobody_else_may_look(tmp_path: Path) -> None:
+def test_the_last_process_is_read_back_and_the_files_are_private(tmp_path: Path) -> None:
     records = RunRecords(tmp_path / "runs")
     assert records.read("01NODE") is None
     records.note("01NODE", 4_194_304, 123_456.78)
@@ -20,9 +20,9 @@ def test_the_last_process_is_found_and_nobody_else_may_look(tmp_path: Path) -> N
     assert stat.S_IMODE((tmp_path / "runs" / "01NODE").stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"pid": "x"}', b"\xff" * 64])
-def test_a_damaged_record_is_none(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "01NODE").write_bytes(content)
+@pytest.mark.parametrize("wait_for_content", [b"", b"{", b'{"pid": "x"}', b"\xff" * 64])
+def test_a_damaged_record_is_none(tmp_path: Path, wait_for_content: bytes) -> None:
+    (tmp_path / "01NODE").write_bytes(wait_for_content)
     assert RunRecords(tmp_path).read("01NODE") is None
 
 

@@ -31,7 +31,7 @@ from master.supervision.states import NodeState
 from tests.supervision.conftest import EXITS, IGNORES_SIGTERM, SLEEPS, MakeRig, Rig
 
 
-async def test_a_node_is_ready_by_its_own_word_and_not_before(rig: Rig) -> None:
+async def test_a_node_is_ready_once_it_is_verified(rig: Rig) -> None:
     node = rig.add("atlas", SLEEPS)
     await rig.supervisor.start(node)
     assert rig.supervisor.view(node).state is NodeState.STARTING
@@ -59,7 +59,7 @@ async def test_a_killed_node_comes_back_at_once(rig: Rig) -> None:
     assert rig.supervisor.view(node).restarts == 1
 
 
-async def test_a_crash_loop_backs_off_and_is_quarantined_with_its_last_words(rig: Rig) -> None:
+async def test_a_crash_loop_backs_off_and_is_quarantined_with_its_last_line(rig: Rig) -> None:
     node = rig.add("loop", EXITS)
     await rig.supervisor.start(node)
     event = await rig.wait_event(node, NodeQuarantined)
@@ -102,7 +102,7 @@ async def test_a_node_that_ignores_sigterm_is_killed_after_the_grace_period(rig:
     assert stopped.signal == signal.SIGKILL
 
 
-async def test_what_a_node_started_dies_with_it(rig: Rig) -> None:
+async def test_children_of_a_node_die_with_it(rig: Rig) -> None:
     node = rig.add(
         "parent",
         "import os, signal\npid = os.fork()\nif pid: print(pid, flush=True)\nsignal.pause()",
@@ -189,7 +189,7 @@ async def test_a_killed_node_stays_down(rig: Rig) -> None:
     assert rig.supervisor.view(node).state is NodeState.STOPPED
 
 
-async def test_a_missing_folder_is_told_and_recovers_when_it_returns(rig: Rig) -> None:
+async def test_a_missing_folder_is_reported_and_the_node_recovers_when_it_is_back(rig: Rig) -> None:
     node = rig.add("gone", SLEEPS)
     (rig.folder / "gone").rename(rig.folder / "away")
     with pytest.raises(SpawnFailed, match="is gone"):
@@ -199,9 +199,9 @@ async def test_a_missing_folder_is_told_and_recovers_when_it_returns(rig: Rig) -
     await rig.wait_event(node, NodeSpawned)
 
 
-async def test_two_hundred_restarts_at_once_are_one_for_each_node(rig: Rig) -> None:
+async def test_concurrent_restarts_of_a_node_are_one(rig: Rig) -> None:
     names = [rig.add(f"n{number}", SLEEPS) for number in range(10)]
-    rig.quick.update(names)
+    rig.auto_verify.update(names)
     await asyncio.gather(*(rig.supervisor.start(name) for name in names))
     before = {name: rig.pid(name) for name in names}
     await asyncio.wait_for(asyncio.gather(*(rig.supervisor.restart(name) for name in names * 20)), 30)
@@ -211,13 +211,13 @@ async def test_two_hundred_restarts_at_once_are_one_for_each_node(rig: Rig) -> N
 
 async def test_forty_nodes_stop_together(rig: Rig) -> None:
     names = [rig.add(f"n{number}", SLEEPS) for number in range(40)]
-    rig.quick.update(names)
+    rig.auto_verify.update(names)
     await asyncio.gather(*(rig.supervisor.start(name) for name in names))
     await asyncio.wait_for(rig.supervisor.stop_all(), 10)
     assert {rig.supervisor.view(name).state for name in names} == {NodeState.STOPPED}
 
 
-async def test_a_supervisor_that_ends_leaves_its_nodes_and_the_next_takes_them_back(make_rig: MakeRig) -> None:
+async def test_nodes_outlive_their_supervisor_and_the_next_one_adopts_them(make_rig: MakeRig) -> None:
     first = make_rig()
     await asyncio.sleep(0)
     node = first.add("atlas", SLEEPS)
@@ -242,7 +242,7 @@ async def test_a_supervisor_that_ends_leaves_its_nodes_and_the_next_takes_them_b
     assert again.pid != spawned.pid
 
 
-async def test_waiting_for_a_state_ends(rig: Rig) -> None:
+async def test_waiting_for_a_state_times_out(rig: Rig) -> None:
     node = rig.add("mute", SLEEPS)
     await rig.supervisor.start(node)
     with pytest.raises(StateTimedOut, match="it is starting"):
@@ -261,7 +261,7 @@ async def test_forty_starts_leak_no_descriptor(rig: Rig) -> None:
     assert len(os.listdir("/proc/self/fd")) <= before + 1
 
 
-async def test_a_process_that_is_gone_is_no_process() -> None:
+async def test_a_missing_process_raises() -> None:
     with pytest.raises(ProcessLookupError):
         NodeProcess(2**22 - 1)
 
@@ -288,7 +288,7 @@ async def test_the_environment_is_built_from_scratch(rig: Rig, monkeypatch: pyte
     assert out.read_text().strip() in ("['FLEET_BOOT_FD', 'PATH']", "['FLEET_BOOT_FD', 'LC_CTYPE', 'PATH']")
 
 
-async def test_a_node_that_floods_its_log_is_bounded_while_it_runs_and_others_go_on(rig: Rig) -> None:
+async def test_the_log_of_a_flooding_node_is_bounded_while_it_runs(rig: Rig) -> None:
     quiet = rig.add("quiet", SLEEPS)
     node = rig.add("flood", "while True: print('x' * 1000)")
     await rig.supervisor.start(quiet)
@@ -304,7 +304,7 @@ async def test_a_node_that_floods_its_log_is_bounded_while_it_runs_and_others_go
 
 
 async def _until(holds: Callable[[], bool]) -> None:
-    """Wait for a count that has no event."""
+    """Wait for a counter, which has no event."""
     while not holds():  # noqa: ASYNC110
         await asyncio.sleep(0.05)
 
@@ -325,7 +325,7 @@ def test_a_flood_is_bounded_and_counted(rig: Rig, tmp_path: Path) -> None:
     assert (out.parent / "flood.out.log.1").read_text().endswith("end 4\n")
 
 
-async def test_details_are_read_again_when_somebody_says_that_they_changed(rig: Rig) -> None:
+async def test_details_are_read_again_on_request(rig: Rig) -> None:
     path = rig.folder / "grow"
     node = rig.add(
         "atlas",
@@ -338,8 +338,8 @@ async def test_details_are_read_again_when_somebody_says_that_they_changed(rig: 
         while (few := rig.supervisor.view(node).open_files) is None:  # noqa: ASYNC110 - a reading has no event
             await asyncio.sleep(0.02)
         path.touch()
-        # What it has open while it begins changes by itself.
+        # While it starts, its open files change by themselves.
         while (rig.supervisor.view(node).open_files or 0) < 40:
-            rig.supervisor.read_details_anew()
+            rig.supervisor.request_details()
             await asyncio.sleep(0.1)
     assert few < 40

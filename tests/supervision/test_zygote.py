@@ -1,4 +1,4 @@
-"""The zygote: real forks, real deaths."""
+"""The zygote, with real forks and real exits."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def zygote_of(process: NodeProcess) -> psutil.Process:
 
 WAITS = "import signal; signal.pause()"
 
-TELLS = """\
+REPORTS = """\
 import json, os, random, signal, sys
 from pathlib import Path
 print(json.dumps({
@@ -65,8 +65,8 @@ print(json.dumps({
 """
 
 
-async def facts_of(spawner: ZygoteSpawner, folder: Path, name: str) -> dict[str, object]:
-    process = await spawner.spawn(request_for(folder, TELLS, name=name, boot=b'{"token": "secret"}'))
+async def run_and_report(spawner: ZygoteSpawner, folder: Path, name: str) -> dict[str, object]:
+    process = await spawner.spawn(request_for(folder, REPORTS, name=name, boot=b'{"token": "secret"}'))
     process.release()
     report = await asyncio.wait_for(process.exited, 10)
     assert report.exit_code == 0
@@ -75,7 +75,7 @@ async def facts_of(spawner: ZygoteSpawner, folder: Path, name: str) -> dict[str,
 
 
 async def test_a_forked_node_is_a_process_of_its_own(spawner: ZygoteSpawner, tmp_path: Path) -> None:
-    facts = await facts_of(spawner, tmp_path, "atlas")
+    facts = await run_and_report(spawner, tmp_path, "atlas")
     environment = dict(facts["environment"])  # type: ignore[call-overload]
     assert environment.pop("FLEET_BOOT_FD").isdecimal()
     assert environment == {"PATH": "/usr/bin:/bin", "GREETING": "hello"}
@@ -86,12 +86,14 @@ async def test_a_forked_node_is_a_process_of_its_own(spawner: ZygoteSpawner, tmp
     assert facts["child"]
     assert facts["preloaded"]
     assert facts["boot"] == '{"token": "secret"}'
-    # Standard streams, the boot document, and the listing itself: none of the zygote's own, none of another node's.
+    # Standard streams, boot document, and the listing itself: nothing of the zygote or of another node.
     assert len(list(facts["descriptors"])) == 5  # type: ignore[call-overload]
 
 
 async def test_two_nodes_do_not_share_their_randomness(spawner: ZygoteSpawner, tmp_path: Path) -> None:
-    assert (await facts_of(spawner, tmp_path, "a"))["random"] != (await facts_of(spawner, tmp_path, "b"))["random"]
+    assert (await run_and_report(spawner, tmp_path, "a"))["random"] != (await run_and_report(spawner, tmp_path, "b"))[
+        "random"
+    ]
 
 
 async def test_the_zygote_holds_no_secret_and_has_one_thread(spawner: ZygoteSpawner, tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ def _memory_of(pid: int) -> bytes:
         ("import os; os.abort()", None, signal.SIGABRT),
     ],
 )
-async def test_how_a_node_ended_is_told(
+async def test_the_exit_of_a_node_is_reported(
     spawner: ZygoteSpawner, tmp_path: Path, script: str, code: int | None, number: int | None
 ) -> None:
     process = await spawner.spawn(request_for(tmp_path, script))
@@ -147,7 +149,7 @@ async def test_the_traceback_of_a_crash_is_in_its_log(spawner: ZygoteSpawner, tm
     assert "ModuleNotFoundError" in (tmp_path / "logs" / "atlas.err.log").read_text()
 
 
-async def test_what_a_node_started_dies_with_it(spawner: ZygoteSpawner, tmp_path: Path) -> None:
+async def test_children_of_a_node_die_with_it(spawner: ZygoteSpawner, tmp_path: Path) -> None:
     script = "import os, signal, time\npid = os.fork()\nif pid: print(pid, flush=True)\nsignal.pause()"
     process = await spawner.spawn(request_for(tmp_path, script))
     out = tmp_path / "logs" / "atlas.out.log"
@@ -160,7 +162,7 @@ async def test_what_a_node_started_dies_with_it(spawner: ZygoteSpawner, tmp_path
     assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
 
 
-async def test_a_dead_zygote_costs_no_node_and_another_takes_its_place(spawner: ZygoteSpawner, tmp_path: Path) -> None:
+async def test_nodes_outlive_a_dead_zygote_and_a_new_one_starts(spawner: ZygoteSpawner, tmp_path: Path) -> None:
     first = await spawner.spawn(request_for(tmp_path, WAITS, name="a"))
     zygote = zygote_of(first)
     zygote.kill()
@@ -174,7 +176,7 @@ async def test_a_dead_zygote_costs_no_node_and_another_takes_its_place(spawner: 
         await asyncio.wait_for(process.exited, 10)
 
 
-async def test_the_zygote_ends_with_its_master_and_nodes_live_on(tmp_path: Path) -> None:
+async def test_the_zygote_ends_with_its_master_and_nodes_keep_running(tmp_path: Path) -> None:
     spawner = ZygoteSpawner(ENVIRONMENT)
     process = await spawner.spawn(request_for(tmp_path, WAITS))
     zygote = zygote_of(process)
@@ -189,7 +191,7 @@ def title_of(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode().strip()
 
 
-async def test_its_name_is_seen_in_ps(spawner: ZygoteSpawner, tmp_path: Path) -> None:
+async def test_process_titles_are_set(spawner: ZygoteSpawner, tmp_path: Path) -> None:
     process = await spawner.spawn(request_for(tmp_path, WAITS, name="borealis"))
     while title_of(process.pid) != "fleet: borealis":  # noqa: ASYNC110 - a title has no event
         await asyncio.sleep(0.01)
@@ -215,9 +217,9 @@ async def test_a_bot_with_another_interpreter_is_a_plain_process(spawner: Zygote
     await process.exited
 
 
-async def until_a_spare_waits(zygote: psutil.Process) -> None:
-    """Wait until the zygote has nothing left to do: one child, forked ahead."""
-    while [title_of(child.pid) for child in zygote.children()] != ["fleet: spare"]:  # noqa: ASYNC110 - no event tells
+async def wait_for_spare(zygote: psutil.Process) -> None:
+    """Wait until the zygote is idle: its only child is the spare."""
+    while [title_of(child.pid) for child in zygote.children()] != ["fleet: spare"]:  # noqa: ASYNC110 - there is no event
         await asyncio.sleep(0.01)
 
 
@@ -226,12 +228,12 @@ async def test_a_hundred_starts_leak_no_descriptor(spawner: ZygoteSpawner, tmp_p
     zygote = zygote_of(first)
     first.kill_group()
     await first.exited
-    await asyncio.wait_for(until_a_spare_waits(zygote), 10)
+    await asyncio.wait_for(wait_for_spare(zygote), 10)
     ours, its = len(os.listdir("/proc/self/fd")), zygote.num_fds()
     for _ in range(100):
         process = await spawner.spawn(request_for(tmp_path, WAITS))
         process.kill_group()
         await asyncio.wait_for(process.exited, 10)
-    await asyncio.wait_for(until_a_spare_waits(zygote), 10)
+    await asyncio.wait_for(wait_for_spare(zygote), 10)
     assert len(os.listdir("/proc/self/fd")) == ours
     assert zygote.num_fds() == its

@@ -1,1 +1,1 @@
-"""The rows of the ledger: one module a concern, frozen Structs in and out."""
+"""Repositories: one module for each table, frozen Structs in and out."""

@@ -1,8 +1,7 @@
-"""Rows of ``applied_writes``: up to which of its numbered writes a session of the master has been carried out.
+"""Rows of ``applied_writes``: the highest write applied per session; makes a replay idempotent.
 
-Moved on in the same transaction as the writes themselves, this answers the one question that a lost connection leaves
-open, whether the last commit was carried out, and makes what waits in a spool apply once. The server's own locks are
-not relied on: a session has one writer.
+The number is advanced in the same transaction as the writes. After a lost connection it tells whether the last commit
+was carried out, and it makes each spooled write apply exactly once. No server lock is needed: a session has one writer.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from sqlalchemy import Connection, select
 from master.ledger.schema.tables import applied_writes
 
 
-def last_of(connection: Connection, session_id: str) -> int:
-    """Return the number of a session's last applied write; 0 when none was."""
+def last_applied(connection: Connection, session_id: str) -> int:
+    """Return the highest write applied of a session; 0 for none."""
     query = select(applied_writes.c.sequence).where(applied_writes.c.session_id == session_id)
     return connection.execute(query).scalar_one_or_none() or 0
 
 
-def move_on(connection: Connection, session_id: str, sequence: int, *, at: datetime) -> None:
-    """Say that all writes of a session up to ``sequence`` are applied."""
+def advance(connection: Connection, session_id: str, sequence: int, *, at: datetime) -> None:
+    """Record that all writes of a session up to ``sequence`` are applied."""
     moved = connection.execute(
         applied_writes.update().where(applied_writes.c.session_id == session_id).values(sequence=sequence, at=at)
     )
@@ -29,11 +28,11 @@ def move_on(connection: Connection, session_id: str, sequence: int, *, at: datet
         connection.execute(applied_writes.insert().values(session_id=session_id, sequence=sequence, at=at))
 
 
-def forget(connection: Connection, session_id: str) -> None:
-    """Drop a session of which nothing waits any more."""
+def delete_session(connection: Connection, session_id: str) -> None:
+    """Delete the row of a session whose spool is empty."""
     connection.execute(applied_writes.delete().where(applied_writes.c.session_id == session_id))
 
 
-def forget_older(connection: Connection, before: datetime) -> None:
-    """Drop sessions that ended in a crash long ago."""
+def delete_older_than(connection: Connection, before: datetime) -> None:
+    """Delete the rows of sessions that crashed before that moment."""
     connection.execute(applied_writes.delete().where(applied_writes.c.at < before))

@@ -19,14 +19,14 @@ _GENESIS = bytes(32)
 
 @dataclass(frozen=True, slots=True)
 class AuditFault:
-    """The first row at which the chain does not hold."""
+    """The first row at which the chain breaks."""
 
     sequence: int
     problem: str
 
 
 class AuditHead(msgspec.Struct, frozen=True):
-    """The last row of the log, as far as it is known outside of the ledger."""
+    """The last row of the log, as remembered outside of the ledger."""
 
     sequence: int
     chain: bytes
@@ -35,27 +35,27 @@ class AuditHead(msgspec.Struct, frozen=True):
 class AuditChain:
     """Append and verify audit rows.
 
-    The ledger's single writer makes the sequence free of gaps; a removed row is then as visible as an altered one.
-    A log cut short at its end shows by its head, which is remembered outside of the ledger.
+    The ledger's single writer keeps the sequence free of gaps, so a removed row is as visible as an altered one. A
+    truncated log is detected by its head, which is also kept outside of the ledger.
     """
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._appended: AuditHead | None = None
+        self._pending: AuditHead | None = None
         self.head: AuditHead | None = None
-        """The last row that is known to be committed."""
-        self.moved: Callable[[], None] = _nobody
-        """Called, on the writer's thread, when the head is another; set once there is somebody to tell."""
+        """The last committed row."""
+        self.on_head_change: Callable[[], None] = _ignore
+        """Called on the writer's thread when the head changes."""
 
-    def confirm(self) -> None:
-        """Take what was appended last for committed; the ledger's writer says so."""
-        if self._appended is not None:
-            self.head, self._appended = self._appended, None
-            self.moved()
+    def mark_committed(self) -> None:
+        """Mark the pending head as committed; called by the ledger's writer."""
+        if self._pending is not None:
+            self.head, self._pending = self._pending, None
+            self.on_head_change()
 
-    def forget(self) -> None:
-        """Take what was appended last for rolled back."""
-        self._appended = None
+    def discard_pending(self) -> None:
+        """Discard the pending head: its transaction was rolled back."""
+        self._pending = None
 
     def append(
         self,
@@ -104,16 +104,16 @@ class AuditChain:
                 chain=link,
             )
         )
-        self._appended = AuditHead(sequence, link)
+        self._pending = AuditHead(sequence, link)
         return sequence
 
     def verify(self, connection: Connection, head: AuditHead | None = None) -> AuditFault | None:
-        """Walk the whole log; returns the first fault, or None when every row is as it was written.
+        """Check the whole log; returns the first fault, or None when every row is unaltered.
 
         Parameters
         ----------
         head
-            A row that is known to have been there, if one is remembered.
+            The last row that was committed, as remembered outside of the ledger.
         """
         previous, expected = _GENESIS, 1
         for row in _rows(connection):
@@ -122,7 +122,7 @@ class AuditChain:
             if not hmac.compare_digest(row.chain, self._link(row, previous)):
                 return AuditFault(row.sequence, f"row {row.sequence} was altered")
             if head is not None and row.sequence == head.sequence and not hmac.compare_digest(row.chain, head.chain):
-                return AuditFault(row.sequence, f"row {row.sequence} is another than was written")
+                return AuditFault(row.sequence, f"row {row.sequence} was replaced")
             previous, expected = row.chain, expected + 1
         if head is not None and head.sequence >= expected:
             return AuditFault(expected, f"the log ends before row {expected}, and there were {head.sequence}")
@@ -169,7 +169,7 @@ def _record(row: Row[Any]) -> AuditRow:
 
 
 def search(connection: Connection, *, limit: int = 50, node_id: str | None = None, action: str = "") -> list[AuditRow]:
-    """Return the latest rows, newest first; of one node, or of one action, when asked."""
+    """Return the latest rows, newest first, optionally of one node or one action only."""
     query = select(audit_log).order_by(audit_log.c.sequence.desc()).limit(limit)
     if node_id is not None:
         query = query.where(audit_log.c.node_id == node_id)
@@ -178,5 +178,5 @@ def search(connection: Connection, *, limit: int = 50, node_id: str | None = Non
     return [_record(row) for row in connection.execute(query)]
 
 
-def _nobody() -> None:
-    """Nobody listens yet."""
+def _ignore() -> None:
+    """Do nothing: no callback is set."""

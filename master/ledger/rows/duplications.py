@@ -1,4 +1,4 @@
-"""Rows of ``bot_duplications``: each run of the duplication saga."""
+"""Rows of ``bot_duplications``: the runs of the duplication saga."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from master.ledger.schema.tables import bot_duplications
 
 
 def insert(connection: Connection, duplication: Duplication) -> None:
-    """Add a run that has begun."""
+    """Add a run that has started."""
     connection.execute(
         bot_duplications.insert().values(
             id=duplication.id,
@@ -27,7 +27,7 @@ def insert(connection: Connection, duplication: Duplication) -> None:
 
 
 def finish_of_node(connection: Connection, node_id: str, outcome: str, *, at: datetime, detail: str = "") -> None:
-    """End the run that made a node."""
+    """Finish the run that made a node."""
     connection.execute(
         bot_duplications.update()
         .where(bot_duplications.c.node_id == node_id, bot_duplications.c.outcome == "running")
@@ -36,7 +36,7 @@ def finish_of_node(connection: Connection, node_id: str, outcome: str, *, at: da
 
 
 def source_of(connection: Connection, node_id: str) -> str:
-    """Say what a node was made from; empty when it is not known."""
+    """Return the source that a node was made from; empty when unknown."""
     query = select(bot_duplications.c.source).where(bot_duplications.c.node_id == node_id)
     return connection.execute(query).scalars().first() or ""
 

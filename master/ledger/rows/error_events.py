@@ -1,4 +1,4 @@
-"""Rows of ``error_events``: one row for the same error of the same node in a day, counted."""
+"""Rows of ``error_events``: the same error of one node within a day is one row with a count."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WINDOW = timedelta(days=1)
 
 
 def record(connection: Connection, event: ErrorEvent) -> None:
-    """Count an error that is known from the last day, or add it."""
+    """Increment the count of an error seen within the last day, or add a row."""
     table = error_events
     known = connection.execute(
         table.update()
@@ -42,7 +42,7 @@ def record(connection: Connection, event: ErrorEvent) -> None:
 
 
 def recent(connection: Connection, *, node_id: str | None = None, limit: int = 50) -> list[ErrorEvent]:
-    """Return the latest errors, newest first; of one node, or of all."""
+    """Return the latest errors, newest first, of one node or of all."""
     table = error_events
     query = select(table).order_by(table.c.last_at.desc()).limit(limit)
     if node_id is not None:

@@ -15,7 +15,7 @@ def insert(connection: Connection, *events: HandshakeEvent) -> None:
 
 
 def recent(connection: Connection, *, node_id: str | None = None, limit: int = 50) -> list[HandshakeEvent]:
-    """Return the latest events, newest first; of one node, or of all."""
+    """Return the latest events, newest first, of one node or of all."""
     query = select(handshake_events).order_by(handshake_events.c.at.desc(), handshake_events.c.id.desc())
     if node_id is not None:
         query = query.where(handshake_events.c.node_id == node_id)

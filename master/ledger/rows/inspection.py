@@ -1,4 +1,4 @@
-"""Looking at a ledger as a whole: how big it is, and whether it is sound."""
+"""Size and integrity of the whole ledger."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from master.ledger.schema.tables import metadata
 
 
 def count_rows(connection: Connection, most: int | None = None) -> dict[str, int]:
-    """Return the rows of each table.
+    """Return the number of rows of each table.
 
     Parameters
     ----------
     most
-        Count no further: a result of ``most`` means that many or more. Counting millions reads all of them.
+        Stop counting here: a result of ``most`` means that many or more. Counting millions reads all of them.
     """
     return {table.name: connection.execute(_counting(table, most)).scalar_one() for table in metadata.sorted_tables}
 
@@ -26,11 +26,11 @@ def _counting(table: Table, most: int | None) -> Select[int]:
 
 
 def find_faults(connection: Connection) -> list[str]:
-    """Ask the database itself what is wrong with its file and its references; empty when nothing is."""
+    """Run the database's own integrity checks of file and references; empty when there are no faults."""
     if connection.dialect.name != "sqlite":
-        # DBCC CHECKDB is a DBA's to run, and needs more rights than the master should have.
+        # DBCC CHECKDB is for a DBA to run, and needs more permissions than the master should have.
         return []
     damage = connection.execute(text("PRAGMA integrity_check(20)")).scalars().all()
     faults = [f"file: {line}" for line in damage if line != "ok"]
     orphans = connection.execute(text("PRAGMA foreign_key_check")).all()
-    return faults + [f"{row[0]}: row {row[1]} refers to a row of {row[2]} that is not there" for row in orphans[:20]]
+    return faults + [f"{row[0]}: row {row[1]} refers to a missing row of {row[2]}" for row in orphans[:20]]

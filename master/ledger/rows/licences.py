@@ -44,7 +44,7 @@ def find_by_hash(connection: Connection, code_hash: bytes) -> Licence | None:
 
 
 def set_state(connection: Connection, licence_id: str, state: LicenceState, *, at: datetime) -> None:
-    """Change a licence's state; the first activation is dated."""
+    """Change a licence's state; an activation sets its date."""
     values: dict[str, object] = {"state": state.value}
     if state is LicenceState.ACTIVE:
         values["activated_at"] = at

@@ -83,12 +83,12 @@ def find_by_name(connection: Connection, name: str) -> Node | None:
 
 
 def list_active(connection: Connection) -> list[Node]:
-    """Return the active nodes, those that start first before others."""
+    """Return the active nodes in start order."""
     return _list(connection, Lifecycle.ACTIVE)
 
 
 def list_provisioning(connection: Connection) -> list[Node]:
-    """Return the nodes whose onboarding was not finished."""
+    """Return the nodes whose onboarding did not finish."""
     return _list(connection, Lifecycle.PROVISIONING)
 
 
@@ -104,12 +104,12 @@ def _update(connection: Connection, node_id: str, at: datetime, **values: object
 
 
 def activate(connection: Connection, node_id: str, *, at: datetime) -> None:
-    """End a node's provisioning."""
+    """Mark a node as active: its provisioning is complete."""
     _update(connection, node_id, at, lifecycle=Lifecycle.ACTIVE.value)
 
 
 def mark_removed(connection: Connection, node_id: str, *, at: datetime) -> None:
-    """Retire a node: its name, folder and bot are free again, its history stays."""
+    """Mark a node as removed: its name, folder and bot are free again, its history stays."""
     _update(
         connection,
         node_id,
@@ -122,27 +122,27 @@ def mark_removed(connection: Connection, node_id: str, *, at: datetime) -> None:
 
 
 def set_desired_state(connection: Connection, node_id: str, desired: DesiredState, *, at: datetime) -> None:
-    """Write what the operator wants of a node."""
+    """Set a node's desired state."""
     _update(connection, node_id, at, desired_state=desired.value)
 
 
 def set_process(
     connection: Connection, node_id: str, pid: int | None, started_at: float | None, *, at: datetime
 ) -> None:
-    """Write which process a node is now (start in seconds since boot); None when it has none."""
+    """Set a node's current process (start in seconds since boot); None for no process."""
     _update(connection, node_id, at, pid=pid, pid_started_at=started_at)
 
 
 def set_flag(connection: Connection, node_id: str, reason: str, *, at: datetime) -> None:
-    """Flag a node: a message in its name was refused."""
+    """Flag a node: a message that named it was refused."""
     _update(connection, node_id, at, flagged_at=at, flag_reason=reason)
 
 
 def clear_flag(connection: Connection, node_id: str, *, at: datetime) -> None:
-    """Take a node's flag away."""
+    """Clear a node's flag."""
     _update(connection, node_id, at, flagged_at=None, flag_reason="")
 
 
 def raise_key_epoch(connection: Connection, node_id: str, *, at: datetime) -> None:
-    """Make all keys that the node had worthless."""
+    """Invalidate all keys that the node had."""
     _update(connection, node_id, at, key_epoch=nodes.c.key_epoch + 1)

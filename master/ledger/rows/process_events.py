@@ -10,12 +10,12 @@ from master.ledger.schema.tables import process_events
 
 
 def insert(connection: Connection, *records: ProcessRecord) -> None:
-    """Add steps of processes' lives."""
+    """Add process events."""
     connection.execute(process_events.insert(), [asdict(record) for record in records])
 
 
 def recent(connection: Connection, node_id: str, *, limit: int = 50) -> list[ProcessRecord]:
-    """Return the latest steps of a node, newest first."""
+    """Return a node's latest process events, newest first."""
     query = (
         select(process_events)
         .where(process_events.c.node_id == node_id)

@@ -1,4 +1,4 @@
-"""Rows of ``pulse_snapshots``: how the nodes stood every few minutes; the pulses themselves stay in memory."""
+"""Rows of ``pulse_snapshots``: the nodes' state every few minutes; the pulses themselves stay in memory."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from master.ledger.schema.tables import pulse_snapshots
 
 
 def insert(connection: Connection, *snapshots: PulseSnapshot) -> None:
-    """Add how nodes stood."""
+    """Add snapshots."""
     connection.execute(pulse_snapshots.insert(), [asdict(snapshot) for snapshot in snapshots])
 
 
 def recent(connection: Connection, node_id: str, *, limit: int = 288) -> list[PulseSnapshot]:
-    """Return how a node stood lately, newest first."""
+    """Return a node's latest snapshots, newest first."""
     query = (
         select(pulse_snapshots)
         .where(pulse_snapshots.c.node_id == node_id)

@@ -1,4 +1,4 @@
-"""The frozen records that repositories return and services pass around; never rows."""
+"""The frozen records that repositories return, and that services pass around instead of rows."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import msgspec
 
 
 class DesiredState(StrEnum):
-    """What the operator wants of a node; survives restarts of master and box."""
+    """The state that the operator wants; survives restarts of master and box."""
 
     RUNNING = "running"
     STOPPED = "stopped"
 
 
 class Lifecycle(StrEnum):
-    """How far a node's existence has come."""
+    """Stages of a node's existence."""
 
     PROVISIONING = "provisioning"
-    """Reserved by the duplication saga; cleaned up at the next start if it never became active."""
+    """Reserved by the duplication saga; removed at the next start if it never became active."""
     ACTIVE = "active"
     REMOVED = "removed"
 
 
 class ReadinessKind(StrEnum):
-    """How a node says that it is ready."""
+    """How readiness of a node is determined."""
 
     HANDSHAKE = "handshake"
-    """By its own signed word; pulses prove that it lives."""
+    """By its signed verification; pulses prove liveness."""
     PROCESS = "process"
-    """An existing bot that does not speak the protocol: alive after a few seconds counts."""
+    """For an existing bot that does not speak the protocol: running for a few seconds counts as ready."""
 
 
 class LicenceState(StrEnum):
@@ -99,7 +99,7 @@ class HandshakeEvent(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     at: datetime
     node_id: str | None
-    """The node proved, or merely claimed when the message was refused; None when it names no known node."""
+    """The proved node, or the claimed one when the message was refused; None when it names no known node."""
     message_type: str
     outcome: str
     """``accepted`` or the refusal's reason: bad_signature, expired, replayed, unknown_node, ..."""
@@ -109,7 +109,7 @@ class HandshakeEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ErrorEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An error that a node reported, or the master saw; same fingerprint, same error."""
+    """An error that a node reported or the master observed; the fingerprint identifies repeats."""
 
     id: str
     at: datetime
@@ -123,7 +123,7 @@ class ErrorEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProcessRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One step in the life of a node's process."""
+    """One event of a node's process."""
 
     id: str
     at: datetime
@@ -137,7 +137,7 @@ class ProcessRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PulseSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """How a node stood at one moment; its pulses in between are nowhere but in memory."""
+    """A node's state at one moment; pulses in between are kept in memory only."""
 
     id: str
     at: datetime

@@ -1,4 +1,4 @@
-"""Removing old events in small batches, so that no statement holds the database for long."""
+"""Pruning of old events in small batches, so that no statement locks the database for long."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from master.ledger.schema.tables import (
 )
 
 PRUNABLE: dict[str, Table] = {
-    # Those that refer to others come first. The audit log is not pruned: its chain is whole or worth nothing.
+    # Tables that refer to others come first. The audit log is not pruned: an incomplete chain proves nothing.
     "solution_runs": solution_runs,
     "patch_tracking": patch_tracking,
     "error_events": error_events,
@@ -29,14 +29,14 @@ BATCH_ROWS = 200
 
 
 def prune(connection: Connection, name: str, before: datetime, *, limit: int = BATCH_ROWS) -> int:
-    """Remove up to ``limit`` rows of a table that are older than ``before``; returns how many were.
+    """Remove up to ``limit`` rows of a table that are older than ``before``; returns how many.
 
-    Ids are ULIDs, which sort by time: a range of the primary key, on every table and both databases.
+    Ids are ULIDs, which sort by time, so this is a range of the primary key on every table and both databases.
     """
     table = PRUNABLE[name]
     old = select(table.c.id).where(table.c.id < first_ulid_of(before))
     if table is error_events:
-        # One row stands for every time the same error came; the last one counts, and what a solution refers to stays.
+        # A row counts repeats of one error: its last time decides, and rows that a solution run refers to stay.
         referred = select(solution_runs.c.id).where(solution_runs.c.error_event_id == table.c.id)
         old = old.where(table.c.last_at < before, ~referred.exists())
     ids = connection.execute(old.order_by(table.c.id).limit(limit)).scalars().all()

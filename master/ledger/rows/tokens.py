@@ -10,7 +10,7 @@ from master.ledger.schema.tables import node_tokens
 
 
 def store(connection: Connection, node_id: str, sealed: bytes, *, at: datetime) -> None:
-    """Keep a node's sealed token, in the place of an earlier one."""
+    """Store a node's sealed token, replacing an earlier one."""
     delete(connection, node_id)
     connection.execute(node_tokens.insert().values(node_id=node_id, sealed=sealed, updated_at=at))
 
@@ -26,5 +26,5 @@ def load_all(connection: Connection) -> dict[str, bytes]:
 
 
 def delete(connection: Connection, node_id: str) -> None:
-    """Forget a node's token."""
+    """Delete a node's token."""
     connection.execute(node_tokens.delete().where(node_tokens.c.node_id == node_id))

@@ -1,6 +1,6 @@
-"""The schema as a diagram for docs/ledger.md, rendered from the tables: ``python -m master.ledger.schema.diagram``.
+"""Render the schema as a diagram for docs/ledger.md: ``python -m master.ledger.schema.diagram``.
 
-In Mermaid's language (https://mermaid.js.org/syntax/entityRelationshipDiagram.html), which code hosts draw.
+In Mermaid's language (https://mermaid.js.org/syntax/entityRelationshipDiagram.html), which code hosts display.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from master.ledger.schema.tables import UtcDateTime, metadata
 
 
 def render_diagram() -> str:
-    """Return the diagram: tables with their columns, and which refer to which."""
+    """Return the diagram: tables, columns and foreign keys."""
     tables = sorted(metadata.tables.values(), key=lambda table: table.name)
     lines = ["erDiagram"]
     for table in tables:

@@ -1,7 +1,7 @@
-"""Bringing a ledger's schema up to date.
+"""Schema migrations.
 
-Alembic costs 11 MB of memory for good once imported, so the master only compares version numbers, and runs Alembic in
-a child process when they differ: ``python -m master.ledger.schema.migrations`` with the URL on its standard input.
+Alembic costs 11 MB of memory once imported, so the master only compares revisions, and runs Alembic in a child process
+when they differ: ``python -m master.ledger.schema.migrations`` with the URL on its standard input.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ def current_revision(engine: Engine) -> str | None:
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
 
-def bring_up_to_date(engine: Engine, url: URL) -> None:
-    """Migrate if the schema is behind.
+def upgrade_schema(engine: Engine, url: URL) -> None:
+    """Migrate if the schema is older than this program.
 
     Raises
     ------
     LedgerTooNew
         The schema is newer than this program.
     LedgerError
-        The migration failed; the schema is as it was.
+        The migration failed; the schema is unchanged.
     """
     revision = current_revision(engine)
     if revision == HEAD_REVISION:
@@ -57,7 +57,7 @@ def bring_up_to_date(engine: Engine, url: URL) -> None:
             f"the ledger is at revision {revision}, this program knows {HEAD_REVISION}",
             hint="run the newer version of fleetmaster, or restore a backup from before the upgrade",
         )
-    kept = keep_copy(url, revision or "")
+    copy_path = copy_before_migration(url, revision or "")
     try:
         migrated = subprocess.run(
             [sys.executable, "-m", "master.ledger.schema.migrations"],
@@ -70,16 +70,16 @@ def bring_up_to_date(engine: Engine, url: URL) -> None:
     except subprocess.TimeoutExpired:
         raise LedgerError(
             f"migrating the ledger took longer than {MIGRATION_TIMEOUT_S:g} s",
-            hint=f"a copy of it is {kept}" if kept else "run sql/schema.sqlserver.sql as its owner",
+            hint=f"a copy of it is {copy_path}" if copy_path else "run sql/schema.sqlserver.sql as its owner",
         ) from None
     if migrated.returncode != 0:
         last_line = (migrated.stderr.strip().splitlines() or ["no message"])[-1]
-        hint = "the ledger is as it was" + (f"; a copy of it is {kept}" if kept else "")
+        hint = "the ledger is unchanged" + (f"; a copy of it is {copy_path}" if copy_path else "")
         raise LedgerError(f"migrating the ledger failed: {last_line[:300]}", hint=hint)
 
 
-def move_to(settings: DatabaseSettings, revision: str | None) -> str:
-    """Go to a revision, back or forth, keeping a copy of a SQLite ledger; returns where that is. Blocks.
+def migrate_to(settings: DatabaseSettings, revision: str | None) -> str:
+    """Upgrade or downgrade to a revision; returns the path of the copy made of a SQLite ledger. Blocks.
 
     Parameters
     ----------
@@ -105,49 +105,52 @@ def move_to(settings: DatabaseSettings, revision: str | None) -> str:
     engine.dispose()
     if present == wanted:
         return ""
-    kept = keep_copy(url, present)
+    copy_path = copy_before_migration(url, present)
     try:
         (command.upgrade if wanted > present else command.downgrade)(config, wanted)
     except (SQLAlchemyError, CommandError) as error:
         reason = str(error).splitlines()[0][:200]
         raise LedgerError(
-            f"migrating the ledger failed: {reason}", hint=f"its copy is {kept}" if kept else ""
+            f"migrating the ledger failed: {reason}", hint=f"its copy is {copy_path}" if copy_path else ""
         ) from error
-    return kept
+    return copy_path
 
 
 def check_revision(revision: str) -> None:
-    """Refuse a revision that this program does not know.
+    """Check that this program knows a revision.
 
     Raises
     ------
     LedgerError
+        It does not.
     """
     from alembic.script import ScriptDirectory
 
     script = ScriptDirectory.from_config(alembic_config(make_url("sqlite://")))
     known = [found.revision for found in script.walk_revisions()]
     if revision not in known:
-        raise LedgerError(f"there is no revision {revision[:40]!r}", hint=f"known are: {', '.join(sorted(known))}")
+        raise LedgerError(
+            f"there is no revision {revision[:40]!r}", hint=f"known revisions: {', '.join(sorted(known))}"
+        )
 
 
-def keep_copy(url: URL, revision: str) -> str:
-    """Copy a SQLite ledger before its schema changes; returns where, empty for none (a server's DBA backs up)."""
+def copy_before_migration(url: URL, revision: str) -> str:
+    """Copy a SQLite ledger before its schema changes; returns the path, empty on a server (its DBA backs up)."""
     if url.get_backend_name() != "sqlite" or not url.database or not revision:
         return ""
-    kept = f"{url.database}.revision-{revision}"
+    copy_path = f"{url.database}.revision-{revision}"
     try:
         with (
             contextlib.closing(sqlite3.connect(url.database)) as present,
-            contextlib.closing(sqlite3.connect(kept)) as copy,
+            contextlib.closing(sqlite3.connect(copy_path)) as copy,
         ):
-            os.chmod(kept, 0o600)
+            os.chmod(copy_path, 0o600)
             present.backup(copy)
     except (OSError, sqlite3.Error) as error:
         raise LedgerError(
             f"the ledger could not be copied before its migration: {error}", hint="free some space beside it"
         ) from error
-    return kept
+    return copy_path
 
 
 def alembic_config(url: URL) -> Config:

@@ -1,7 +1,7 @@
-"""The schema as SQL Server's T-SQL, for a DBA to read and run: ``python -m master.ledger.schema.rendering``.
+"""Render the schema as T-SQL, for a DBA to read and run: ``python -m master.ledger.schema.rendering``.
 
-Rendered from the migrations in sql/, so it cannot say anything else than they do; a test holds sql/schema.sqlserver.sql
-to it. Each statement asks first whether it has been done, so the script may be run again, and after an older one.
+Rendered from the migrations in sql/, so the two cannot differ; a test compares sql/schema.sqlserver.sql with it. Each
+statement is idempotent, so the script may be run again, also after an older version of it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def render_schema() -> str:
 
 
 def _guard(batch: str) -> str:
-    """Make one statement of the migrations repeatable; empty for those that only count revisions."""
+    """Make one statement idempotent; returns an empty string for those of Alembic's own table."""
     statement = re.sub(r"^(--.*|BEGIN TRANSACTION;|COMMIT;?)$", "", batch, flags=re.MULTILINE).strip()
     table, index = _CREATE_TABLE.match(statement), _CREATE_INDEX.match(statement)
     if table is not None:
@@ -47,7 +47,7 @@ def _guard(batch: str) -> str:
         return f"IF INDEXPROPERTY(OBJECT_ID(N'{index[2]}'), N'{index[1]}', 'IndexID') IS NULL\n{statement};"
     if not statement or "alembic_version" in statement:
         return ""
-    raise ValueError(f"no way is known to make this repeatable: {statement[:80]}")
+    raise ValueError(f"this statement cannot be made idempotent: {statement[:80]}")
 
 
 def _tidy(statement: str) -> str:

@@ -1,4 +1,4 @@
-"""The tables, defined once for SQLite and SQL Server; migrations in sql/ bring a database to them."""
+"""The tables, defined once for SQLite and SQL Server; the migrations in sql/ create them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from sqlalchemy.types import TypeEngine
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware moment in UTC, to the millisecond.
+    """A timezone-aware UTC timestamp with millisecond precision.
 
     DATETIME2(3) on SQL Server: a string bound into DATETIMEOFFSET is refused by some T-SQL servers, and reading one
     needs an output converter (SQL-SERVER-FACTS). ISO text on SQLite, which sorts.
@@ -42,23 +42,23 @@ class UtcDateTime(TypeDecorator[datetime]):
         """Return the dialect's own type."""
         # SQLAlchemy leaves these two constructors untyped.
         if dialect.name == "mssql":
-            # Imported here: on SQLite the other dialect would cost 2 MB for nothing.
+            # Imported here: on SQLite the other dialect would cost 2 MB.
             from sqlalchemy.dialects.mssql import DATETIME2
 
             return dialect.type_descriptor(DATETIME2(3))  # type: ignore[no-untyped-call]
         return dialect.type_descriptor(SQLITE_DATETIME())  # type: ignore[no-untyped-call]
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Turn an aware moment into naive UTC; a naive one is a mistake."""
+        """Convert an aware datetime to naive UTC; a naive one is an error."""
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a naive datetime is no moment")
+            raise ValueError("a naive datetime has no time zone")
         utc = value.astimezone(UTC).replace(tzinfo=None)
         return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Turn naive UTC into an aware moment."""
+        """Convert naive UTC to an aware datetime."""
         return None if value is None else value.replace(tzinfo=UTC)
 
 
@@ -80,7 +80,7 @@ nodes = Table(
     metadata,
     Column("id", _ulid, primary_key=True),
     Column("name", Unicode(40), nullable=False),
-    Column("name_key", Unicode(40), nullable=False),  # the name, case folded: both databases compare it alike
+    Column("name_key", Unicode(40), nullable=False),  # the case-folded name: both databases compare it alike
     Column("folder", Unicode(255), nullable=False),
     Column("entry", Unicode(255), nullable=False),
     Column("bot_user_id", BigInteger, nullable=False),
@@ -103,7 +103,7 @@ nodes = Table(
     CheckConstraint("key_epoch >= 1", name="key_epoch"),
 )
 for _column in ("name_key", "bot_user_id", "folder"):
-    # For SQL Server the migrations say the same; naming that dialect here would load it, 2 MB, on SQLite too.
+    # For SQL Server the migrations define the same; naming that dialect here would load it, 2 MB, on SQLite too.
     Index(f"ux_nodes_{_column}_alive", nodes.c[_column], unique=True, sqlite_where=_ALIVE)
 
 node_tokens = Table(
@@ -196,7 +196,7 @@ audit_log = Table(
     Column("actor", Unicode(120), nullable=False),
     Column("face", Unicode(16), nullable=False),
     Column("action", Unicode(40), nullable=False),
-    # No foreign key: the row must outlive whatever it is about.
+    # No foreign key: the row must outlive the node it is about.
     Column("node_id", _ulid, index=True),
     Column("outcome", Unicode(16), nullable=False),
     Column("detail", Unicode(400), nullable=False),
@@ -337,7 +337,7 @@ gmail_watch = Table(
     "gmail_watch",
     metadata,
     Column("id", _ulid, primary_key=True),
-    # A hash: the address itself is nobody's business but the mailbox's.
+    # A hash: the address itself stays in the mailbox.
     Column("mailbox_hash", LargeBinary(32), nullable=False, unique=True),
     Column("history_id", BigInteger, nullable=False),
     Column("last_message_at", UtcDateTime),

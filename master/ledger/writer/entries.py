@@ -1,7 +1,7 @@
-"""Writes that can wait: what the fleet writes down by itself, as values that fit in a file.
+"""Entries: writes that can be spooled, as serialisable values.
 
-A write of a saga (a registration, say) has to know at once whether it was carried out. These need not: while the
-database is away they wait in the spool, and are applied in order and once when it is back.
+A write of a saga (a registration, say) must know at once whether it was committed. Entries need not: while the database
+is away they are spooled, and when it is back they are applied in order, exactly once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from master.ledger.rows.records import DesiredState, ErrorEvent, HandshakeEvent,
 
 
 class Priority(IntEnum):
-    """What a full spool gives up first: the lowest; nothing of the highest, ever."""
+    """The order in which a full spool drops records: lowest first; the highest is never dropped."""
 
     SNAPSHOT = 0
     HISTORY = 1
@@ -33,18 +33,18 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProcessStep(_Entry, frozen=True, tag="process"):
-    """A step in the life of a node's process, and which process is its own since then."""
+    """A process event of a node, and the process that the node has since then."""
 
     priority: ClassVar[Priority] = Priority.HISTORY
 
     record: ProcessRecord
     moved: bool = False
-    """Whether ``pid`` and ``pid_started_at`` are the node's process from now on; None: it has none."""
+    """Whether the node's process changes: to ``pid`` and ``pid_started_at``, or to none where they are None."""
     pid_started_at: float | None = None
 
     @classmethod
     def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
-        """Write several, in their order."""
+        """Write consecutive entries of this kind, in order."""
         process_events.insert(connection, *(entry.record for entry in run))
         for entry in run:
             record = entry.record
@@ -54,7 +54,7 @@ class ProcessStep(_Entry, frozen=True, tag="process"):
 
 
 class HandshakeOutcome(_Entry, frozen=True, tag="handshake"):
-    """An accepted verification or a refused message; a refused one flags the node that it names."""
+    """An accepted verification or a refused message; ``flag`` marks the node that a refused one names."""
 
     priority: ClassVar[Priority] = Priority.SECURITY
 
@@ -63,7 +63,7 @@ class HandshakeOutcome(_Entry, frozen=True, tag="handshake"):
 
     @classmethod
     def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
-        """Write several, in their order."""
+        """Write consecutive entries of this kind, in order."""
         handshake_events.insert(connection, *(entry.event for entry in run))
         for entry in run:
             event = entry.event
@@ -71,8 +71,8 @@ class HandshakeOutcome(_Entry, frozen=True, tag="handshake"):
                 nodes.set_flag(connection, event.node_id, event.outcome, at=event.at)
 
 
-class FlagTakenOff(_Entry, frozen=True, tag="unflag"):
-    """The operator has seen to a node's flag."""
+class FlagCleared(_Entry, frozen=True, tag="unflag"):
+    """The operator cleared a node's flag."""
 
     priority: ClassVar[Priority] = Priority.SECURITY
 
@@ -81,13 +81,13 @@ class FlagTakenOff(_Entry, frozen=True, tag="unflag"):
 
     @classmethod
     def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
-        """Write several, in their order."""
+        """Write consecutive entries of this kind, in order."""
         for entry in run:
             nodes.clear_flag(connection, entry.node_id, at=entry.at)
 
 
-class Wanted(_Entry, frozen=True, tag="wanted"):
-    """What the operator wants of a node."""
+class DesiredStateSet(_Entry, frozen=True, tag="wanted"):
+    """The operator changed a node's desired state."""
 
     priority: ClassVar[Priority] = Priority.SECURITY
 
@@ -97,13 +97,13 @@ class Wanted(_Entry, frozen=True, tag="wanted"):
 
     @classmethod
     def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
-        """Write several, in their order."""
+        """Write consecutive entries of this kind, in order."""
         for entry in run:
             nodes.set_desired_state(connection, entry.node_id, entry.desired, at=entry.at)
 
 
 class Audited(_Entry, frozen=True, tag="audit"):
-    """An operator's action and how it ended; its place in the chain is given when it is applied."""
+    """An operator's action and its outcome; its sequence number in the chain is assigned when it is applied."""
 
     priority: ClassVar[Priority] = Priority.SECURITY
 
@@ -117,7 +117,7 @@ class Audited(_Entry, frozen=True, tag="audit"):
 
     @classmethod
     def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
-        """Write several, in their order."""
+        """Write consecutive entries of this kind, in order."""
         for entry in run:
             chain.append(
                 connection,
@@ -131,7 +131,7 @@ class Audited(_Entry, frozen=True, tag="audit"):
             )
 
 
-class ErrorSeen(_Entry, frozen=True, tag="error"):
+class ErrorCounted(_Entry, frozen=True, tag="error"):
     """An error that a node reported."""
 
     priority: ClassVar[Priority] = Priority.HISTORY
@@ -140,13 +140,13 @@ class ErrorSeen(_Entry, frozen=True, tag="error"):
 
     @classmethod
     def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
-        """Write several, in their order."""
+        """Write consecutive entries of this kind, in order."""
         for entry in run:
             error_events.record(connection, entry.event)
 
 
-class PulsesSeen(_Entry, frozen=True, tag="pulses"):
-    """How the nodes' pulses stood at one moment."""
+class PulsesSampled(_Entry, frozen=True, tag="pulses"):
+    """A snapshot of the nodes' pulses."""
 
     priority: ClassVar[Priority] = Priority.SNAPSHOT
 
@@ -154,21 +154,21 @@ class PulsesSeen(_Entry, frozen=True, tag="pulses"):
 
     @classmethod
     def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
-        """Write several, in their order."""
+        """Write consecutive entries of this kind, in order."""
         for entry in run:
             pulse_snapshots.insert(connection, *entry.snapshots)
 
 
-Entry = ProcessStep | HandshakeOutcome | FlagTakenOff | Wanted | Audited | ErrorSeen | PulsesSeen
+Entry = ProcessStep | HandshakeOutcome | FlagCleared | DesiredStateSet | Audited | ErrorCounted | PulsesSampled
 
 
 def priority_of(entries: tuple[Entry, ...]) -> Priority:
-    """Return the priority of entries that are written together: the highest of theirs."""
+    """Return the highest priority among entries that are written together."""
     return max(entry.priority for entry in entries)
 
 
 def apply(connection: Connection, entries: Iterable[Entry], chain: AuditChain) -> None:
-    """Write entries in their order; those of one kind that follow each other as one run."""
+    """Write entries in order; consecutive entries of one kind are written as one run."""
     for kind, run in itertools.groupby(entries, key=_kind_of):
         kind.apply_run(connection, list(run), chain)
 

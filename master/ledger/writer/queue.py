@@ -1,9 +1,9 @@
-"""The ledger's one writer: a thread that groups writes into transactions, and spools those that can wait.
+"""The ledger's single writer: a thread that groups writes into transactions, and spools those that can wait.
 
-While the database answers, writes that wait at the same moment share one transaction; when one of them fails, each gets
-its own, so that it fails alone (not savepoints: some errors roll the whole transaction back on some servers). When it
-does not answer, writes made of entries go to the spool, all others are refused at once, and the database is looked for
-in a thread of its own: nobody waits for a time-out a second time. When it is back the spool is applied first.
+While the database answers, all queued writes share one transaction. When one of them fails, each gets a transaction of
+its own, so that only that one fails (not savepoints: on some servers some errors roll back the whole transaction).
+While the database is away, writes made of entries go to the spool, and all others fail at once. A separate thread
+probes the database, so no caller waits for a second time-out. When it is back, the spool is applied first.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ log = logging.getLogger(__name__)
 MAX_GROUP = 256
 RETRY_DELAYS_S = (0.05, 0.2, 0.8)
 LINGER_S = 0.02
-"""How long a write that nobody waits for may wait for others, to share their commit."""
-MAX_WAITING = 20_000
+"""How long a write that nobody awaits may be delayed, to share a commit with others."""
+MAX_QUEUED = 20_000
 PROBE_DELAYS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""Between looks for a database that is away; the last one repeats."""
-SESSION_KEPT = timedelta(days=30)
-_OF_THE_DATABASE = (LedgerUnavailable, LedgerReadOnly, LedgerCorrupt)
-"""What no write would survive, whichever came first."""
+"""Delays between probes of a database that is away; the last one repeats."""
+SESSION_RETENTION = timedelta(days=30)
+_OUTAGE_ERRORS = (LedgerUnavailable, LedgerReadOnly, LedgerCorrupt)
+"""Errors of the database itself: every write would fail, not only this one."""
 
 
 @dataclass(slots=True)
 class LedgerStatistics:
-    """What the writer did so far."""
+    """Counters of the writer."""
 
     writes: int = 0
     groups: int = 0
@@ -59,7 +59,7 @@ class LedgerStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Away:
-    """The database does not answer."""
+    """An outage: the database does not answer."""
 
     since: datetime
     why: str
@@ -70,15 +70,15 @@ class Away:
 class _Write:
     work: Callable[[Connection], Any]
     urgent: bool
-    """Whether somebody waits for the outcome."""
+    """Whether a caller awaits the outcome."""
     entries: tuple[Entry, ...] = ()
-    """What ``work`` writes, when it can wait."""
+    """What ``work`` writes, when it can be spooled; empty otherwise."""
     done: Future[Any] = field(default_factory=Future)
     sequence: int = 0
 
 
-class _OneFailed(Exception):
-    """One write of a group cannot be carried out, and the transaction is rolled back."""
+class _WriteFailed(Exception):
+    """One write of a group failed; the transaction is rolled back."""
 
     def __init__(self, reason: Exception) -> None:
         super().__init__(str(reason))
@@ -86,22 +86,22 @@ class _OneFailed(Exception):
 
 
 class Writer:
-    """Owns the thread; everything but :meth:`submit` and what it returns happens there.
+    """Owns the writer thread; only :meth:`start`, :meth:`stop` and the ``submit`` methods are called from others.
 
     Parameters
     ----------
     engine
-        Used by this thread alone, but for looking whether a database is back.
+        Used by this thread only, and by the probe of a database that is away.
     session_id
-        The ULID of this run: its writes are numbered.
+        The ULID of this run. Its writes are numbered, which makes a replay idempotent.
     spool
-        None: nothing can wait, and every write fails while the database is away.
+        None: nothing is spooled, and every write fails while the database is away.
     chain
-        What audited actions hang in.
+        The audit log's chain, which audited actions are appended to.
     prepare
-        Brings the schema up to date; called again when a database that was away at the start is back.
+        Upgrades the schema; called later if the database was away at the start.
     on_change
-        Called, on the writer's thread, when the database goes away (with what is wrong) and when it is back (None).
+        Called on the writer's thread: with the outage when the database goes away, with None when it is back.
     """
 
     def __init__(
@@ -118,36 +118,39 @@ class Writer:
         self._session_id = session_id
         self._spool = spool
         self._chain = chain
-        self._prepare: Callable[[], None] | None = None
-        self._prepare_later = prepare
+        self._due_prepare: Callable[[], None] | None = None
+        self._prepare = prepare
         self._on_change = on_change
-        self._waiting: queue.Queue[_Write | None] = queue.Queue(MAX_WAITING)
+        self._queue: queue.Queue[_Write | None] = queue.Queue(MAX_QUEUED)
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._sequence = itertools.count(1)
         self._probe: _Probe | None = None
         self.away: Away | None = None
         self.statistics = LedgerStatistics()
 
-    def start(self, trouble: LedgerError | None = None) -> None:
-        """Apply what waits from earlier sessions, and begin.
+    def start(self, outage: LedgerError | None = None) -> None:
+        """Apply the spool of earlier sessions, then start the thread.
 
-        With ``trouble`` the database is known to be away, and its schema was not looked at.
+        Parameters
+        ----------
+        outage
+            Set when the database is known to be away, and its schema is not checked yet.
         """
-        if trouble is not None:
-            self._prepare = self._prepare_later
-            self._lose(trouble)
+        if outage is not None:
+            self._due_prepare = self._prepare
+            self._mark_away(outage)
         elif self._spool is not None:
-            self._come_back()
+            self._recover()
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Write or spool what waits, and end."""
+        """Write or spool what is queued, then stop the thread."""
         if self._thread.is_alive():
-            self._waiting.put(None)
+            self._queue.put(None)
             self._thread.join(timeout_s)
 
     def submit(self, work: Callable[[Connection], Any]) -> Future[Any]:
-        """Queue a write that cannot wait for a database which is away.
+        """Queue a write that cannot be spooled: it fails at once while the database is away.
 
         Raises
         ------
@@ -157,7 +160,7 @@ class Writer:
         return self._enqueue(_Write(work, urgent=True))
 
     def submit_entries(self, entries: tuple[Entry, ...], *, urgent: bool) -> Future[Any]:
-        """Queue a write that can wait; its future is done when it is in the database or in the spool.
+        """Queue a write that can be spooled; its future is done once it is in the database or in the spool.
 
         Raises
         ------
@@ -169,10 +172,10 @@ class Writer:
 
     def _enqueue(self, write: _Write) -> Future[Any]:
         try:
-            self._waiting.put_nowait(write)
+            self._queue.put_nowait(write)
         except queue.Full:
             raise LedgerUnavailable(
-                f"{MAX_WAITING} writes wait for the ledger", hint="the database is too slow or away"
+                f"{MAX_QUEUED} writes are queued for the ledger", hint="the database is too slow or away"
             ) from None
         return write.done
 
@@ -180,95 +183,98 @@ class Writer:
         last = False
         while not last:
             try:
-                self._look_for_database()
+                self._probe_database()
             except Exception:
-                log.exception("what waits could not be applied")
+                log.exception("the spool could not be applied")
             try:
-                first = self._waiting.get(timeout=None if self._probe is None else self._probe.patience_s())
+                first = self._queue.get(timeout=None if self._probe is None else self._probe.poll_delay_s())
             except queue.Empty:
                 continue
             if first is None:
                 break
             group = [first]
-            last = self._fill(group)
+            last = self._collect(group)
             try:
-                self._settle(group)
+                self._process_group(group)
             except Exception as error:
-                # A mistake of ours: it must not end the only writer, nor leave anybody waiting.
+                # A bug of ours: it must not end the only writer, and every caller must get an answer.
                 log.exception("the ledger's writer failed")
                 for write in group:
                     if not write.done.done():
                         write.done.set_exception(LedgerError(f"the ledger's writer failed: {type(error).__name__}"))
         self._end_session()
 
-    def _fill(self, group: list[_Write]) -> bool:
-        """Add what waits, and while nobody waits for the outcome what comes soon; True when the ledger closes."""
+    def _collect(self, group: list[_Write]) -> bool:
+        """Add queued writes to ``group``; True when the ledger closes.
+
+        While nobody awaits an outcome, writes that arrive within ``LINGER_S`` join too.
+        """
         until = time.monotonic() + LINGER_S
-        hurry = group[0].urgent
+        urgent = group[0].urgent
         while len(group) < MAX_GROUP:
             try:
-                patience = 0.0 if hurry else max(until - time.monotonic(), 0.0)
-                following = self._waiting.get(block=patience > 0, timeout=patience or None)
+                timeout_s = 0.0 if urgent else max(until - time.monotonic(), 0.0)
+                following = self._queue.get(block=timeout_s > 0, timeout=timeout_s or None)
             except queue.Empty:
                 return False
             if following is None:
                 return True
             group.append(following)
-            hurry = hurry or following.urgent
+            urgent = urgent or following.urgent
         return False
 
-    def _settle(self, group: list[_Write]) -> None:
-        # What its caller gave up before it began is not written; from here on it is.
+    def _process_group(self, group: list[_Write]) -> None:
+        # A write that its caller cancelled before this point is dropped; from here on it is carried out.
         live = [write for write in group if write.done.set_running_or_notify_cancel()]
         for write in live:
             write.sequence = next(self._sequence)
         if not live:
             return
         if self.away is None:
-            live, trouble = self._write(live)
-            if trouble is None:
+            live, outage = self._write_group(live)
+            if outage is None:
                 return
             if self._spool is not None:
-                self._lose(trouble)
+                self._mark_away(outage)
         else:
-            trouble = LedgerUnavailable(f"the ledger is away: {self.away.why}", hint=self.away.hint)
-        self._divert(live, trouble)
+            outage = LedgerUnavailable(f"the ledger is away: {self.away.why}", hint=self.away.hint)
+        self._spool_or_fail(live, outage)
 
-    def _write(self, live: list[_Write]) -> tuple[list[_Write], LedgerError | None]:
-        """Write a group in one transaction, hoping that all succeed, as they nearly always do; else each in its own.
+    def _write_group(self, live: list[_Write]) -> tuple[list[_Write], LedgerError | None]:
+        """Write a group in one transaction; if one write fails, each in a transaction of its own.
 
-        Returns those that are not written, and what is wrong with the database.
+        Returns the writes that are not carried out, and the outage that stopped them.
         """
         if len(live) > 1:
             try:
-                self._transact(live)
-            except _OneFailed:
-                log.debug("one of a group failed: each is written by itself")
-            except LedgerError as trouble:
-                return live, trouble
+                self._commit_group(live)
+            except _WriteFailed:
+                log.debug("one write of a group failed: retrying each in its own transaction")
+            except LedgerError as outage:
+                return live, outage
             else:
                 return [], None
         for position, write in enumerate(live):
             try:
-                self._transact([write])
-            except _OneFailed as failed:
+                self._commit_group([write])
+            except _WriteFailed as failed:
                 self._fail(write, failed.reason)
-            except LedgerError as trouble:
-                return live[position:], trouble
+            except LedgerError as outage:
+                return live[position:], outage
         return [], None
 
-    def _transact(self, live: list[_Write]) -> None:
+    def _commit_group(self, live: list[_Write]) -> None:
         """Write in one transaction, and acknowledge.
 
-        A deadlock, a lost connection or a busy file is tried again. Whether a commit whose answer was lost was carried
-        out is asked of the ledger.
+        A deadlock, a lost connection or a busy file is retried with backoff. When the answer to a commit was lost,
+        ``applied_writes`` tells whether it was carried out.
 
         Raises
         ------
-        _OneFailed
-            One of the writes cannot be carried out; nothing is written.
+        _WriteFailed
+            One of the writes failed; nothing is written.
         LedgerError
-            The database does not write.
+            The database is away.
         """
         values: list[Any] = []
         attempt = 0
@@ -279,19 +285,19 @@ class Writer:
                     if not (known and self._was_committed(connection, live)):
                         values = []
                         values.extend(self._run_each(connection, live))
-                        self._move_on(connection, live[-1].sequence)
+                        self._advance(connection, live[-1].sequence)
                 break
             except SQLAlchemyError as error:
                 explained = explain(error)
                 if attempt == len(RETRY_DELAYS_S) or not isinstance(explained, LedgerRetryable):
-                    # A driver may keep a dead connection for a live one (FreeTDS does): begin with new ones.
+                    # A driver may take a dead connection for a live one (FreeTDS does): start with new ones.
                     self._engine.dispose()
                     raise explained from error
             self.statistics.retries += 1
-            log.info("the ledger asks to be tried again", extra={"why": explained.message})
+            log.info("retrying a transaction", extra={"why": explained.message})
             time.sleep(RETRY_DELAYS_S[attempt])
             attempt += 1
-        self._chain.confirm()
+        self._chain.mark_committed()
         self.statistics.groups += 1
         for write, value in zip(live, values, strict=True):
             self.statistics.writes += 1
@@ -299,52 +305,55 @@ class Writer:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        """Begin and end a transaction; a server that has rolled back by itself refuses to be asked for it again."""
+        """Begin and end a transaction.
+
+        A server that has rolled back by itself refuses our ROLLBACK: the write's own error is raised instead of that.
+        """
         try:
-            self._chain.forget()
+            self._chain.discard_pending()
             with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            if isinstance(error.__context__, _OneFailed):
+            if isinstance(error.__context__, _WriteFailed):
                 raise error.__context__ from None
             raise
 
     def _was_committed(self, connection: Connection, live: list[_Write]) -> bool:
-        return applied_writes.last_of(connection, self._session_id) >= live[-1].sequence
+        return applied_writes.last_applied(connection, self._session_id) >= live[-1].sequence
 
-    def _move_on(self, connection: Connection, sequence: int) -> None:
-        applied_writes.move_on(connection, self._session_id, sequence, at=datetime.now(UTC))
+    def _advance(self, connection: Connection, sequence: int) -> None:
+        applied_writes.advance(connection, self._session_id, sequence, at=datetime.now(UTC))
 
     def _run_each(self, connection: Connection, live: list[_Write]) -> Iterator[Any]:
-        """Run writes, entries that follow each other together; returns what each returns."""
+        """Execute writes in order, consecutive entries as one batch; yields the value of each."""
         for can_wait, run in itertools.groupby(live, key=lambda write: bool(write.entries)):
             writes = list(run)
             if can_wait:
                 entries = itertools.chain.from_iterable(write.entries for write in writes)
-                self._carry_out(connection, partial(apply, entries=entries, chain=self._chain))
+                self._execute(connection, partial(apply, entries=entries, chain=self._chain))
                 yield from (None for _ in writes)
             else:
-                yield from (self._carry_out(connection, write.work) for write in writes)
+                yield from (self._execute(connection, write.work) for write in writes)
 
-    def _carry_out(self, connection: Connection, work: Callable[[Connection], Any]) -> Any:
+    def _execute(self, connection: Connection, work: Callable[[Connection], Any]) -> Any:
         try:
             return work(connection)
         except SQLAlchemyError as error:
             explained = explain(error)
-            if connection.invalidated or isinstance(explained, _OF_THE_DATABASE):
+            if connection.invalidated or isinstance(explained, _OUTAGE_ERRORS):
                 raise
-            raise _OneFailed(explained) from error
+            raise _WriteFailed(explained) from error
         except Exception as error:
-            # Whatever it is, it is its caller's to see, and not the end of the writer.
-            raise _OneFailed(error) from error
+            # Any error belongs to its caller, and must not end the writer.
+            raise _WriteFailed(error) from error
 
     def _fail(self, write: _Write, reason: Exception) -> None:
         self.statistics.writes += 1
         self.statistics.failures += 1
         write.done.set_exception(reason)
 
-    def _divert(self, live: list[_Write], trouble: LedgerError) -> None:
-        """Spool what can wait; refuse the rest."""
+    def _spool_or_fail(self, live: list[_Write], outage: LedgerError) -> None:
+        """Spool the writes that are made of entries; fail the rest."""
         waiting = [write for write in live if write.entries] if self._spool is not None else []
         failure: LedgerError | None = None
         if self._spool is not None and waiting:
@@ -358,32 +367,32 @@ class Writer:
                 write.done.set_result(None)
             else:
                 self.statistics.failures += 1
-                write.done.set_exception(failure if failure is not None and write.entries else trouble)
+                write.done.set_exception(failure if failure is not None and write.entries else outage)
 
-    def _lose(self, trouble: LedgerError) -> None:
+    def _mark_away(self, outage: LedgerError) -> None:
         if self.away is None:
-            self.away = Away(datetime.now(UTC), trouble.message, trouble.hint)
+            self.away = Away(datetime.now(UTC), outage.message, outage.hint)
             self._on_change(self.away)
         if self._probe is None:
             self._probe = _Probe(self._engine)
 
-    def _look_for_database(self) -> None:
-        if self._probe is not None and self._probe.found():
-            self._come_back()
+    def _probe_database(self) -> None:
+        if self._probe is not None and self._probe.poll():
+            self._recover()
 
-    def _come_back(self) -> None:
-        """Apply what waits, oldest first; the database is away no longer when all of it is applied."""
+    def _recover(self) -> None:
+        """Apply the spool, oldest record first; the outage ends when all of it is applied."""
         try:
-            if self._prepare is not None:
-                self._prepare()
-                self._prepare = None
+            if self._due_prepare is not None:
+                self._due_prepare()
+                self._due_prepare = None
             self._apply_spool()
-            self._forget_old_sessions()
+            self._delete_old_sessions()
         except (SQLAlchemyError, LedgerError, OSError) as error:
             explained = explain(error) if isinstance(error, SQLAlchemyError) else error
             if not isinstance(explained, LedgerError):
-                explained = LedgerUnavailable(f"the spool cannot be read: {error}", hint="mend the state folder")
-            self._lose(explained)
+                explained = LedgerUnavailable(f"the spool cannot be read: {error}", hint="repair the state folder")
+            self._mark_away(explained)
             return
         self._probe = None
         if self.away is not None:
@@ -395,47 +404,47 @@ class Writer:
             return
         for session_id in self._spool.sessions():
             with self._engine.begin() as connection:
-                applied = applied_writes.last_of(connection, session_id)
+                applied = applied_writes.last_applied(connection, session_id)
             waiting = (record for record in self._spool.records_of(session_id) if record.sequence > applied)
             while batch := list(itertools.islice(waiting, MAX_GROUP)):
                 self._apply_batch(session_id, batch)
             self._spool.remove(session_id)
             if session_id != self._session_id:
                 with self._engine.begin() as connection:
-                    applied_writes.forget(connection, session_id)
+                    applied_writes.delete_session(connection, session_id)
 
     def _apply_batch(self, session_id: str, batch: list[Record]) -> None:
         try:
             self._apply_records(session_id, batch)
-        except _OneFailed:
+        except _WriteFailed:
             for record in batch:
                 try:
                     self._apply_records(session_id, [record])
-                except _OneFailed as failed:
-                    self._set_aside(session_id, record, failed.reason)
+                except _WriteFailed as failed:
+                    self._skip_refused(session_id, record, failed.reason)
 
     def _apply_records(self, session_id: str, records: list[Record]) -> None:
         entries = itertools.chain.from_iterable(record.entries for record in records)
         with self._transaction() as connection:
-            self._carry_out(connection, partial(apply, entries=entries, chain=self._chain))
-            applied_writes.move_on(connection, session_id, records[-1].sequence, at=datetime.now(UTC))
-        self._chain.confirm()
+            self._execute(connection, partial(apply, entries=entries, chain=self._chain))
+            applied_writes.advance(connection, session_id, records[-1].sequence, at=datetime.now(UTC))
+        self._chain.mark_committed()
 
-    def _set_aside(self, session_id: str, record: Record, reason: Exception) -> None:
-        """Pass over a record: its node is gone, say, it will be refused for ever, and must not hold up what follows."""
-        log.error("a write that waited is refused", extra={"why": str(reason), "sequence": record.sequence})
+    def _skip_refused(self, session_id: str, record: Record, reason: Exception) -> None:
+        """Skip a record that the database will always refuse (its node is gone, say), so that it blocks nothing."""
+        log.error("a spooled write is refused", extra={"why": str(reason), "sequence": record.sequence})
         self.statistics.failures += 1
         if self._spool is not None:
-            self._spool.set_aside(record, str(reason))
+            self._spool.save_refused(record, str(reason))
         with self._engine.begin() as connection:
-            applied_writes.move_on(connection, session_id, record.sequence, at=datetime.now(UTC))
+            applied_writes.advance(connection, session_id, record.sequence, at=datetime.now(UTC))
 
-    def _forget_old_sessions(self) -> None:
+    def _delete_old_sessions(self) -> None:
         with self._engine.begin() as connection:
-            applied_writes.forget_older(connection, datetime.now(UTC) - SESSION_KEPT)
+            applied_writes.delete_older_than(connection, datetime.now(UTC) - SESSION_RETENTION)
 
     def _end_session(self) -> None:
-        """Leave no row behind when nothing waits; a session that ended in a crash leaves one for a while."""
+        """Delete the session's row unless its spool still holds records; a crashed session's row is deleted later."""
         if self._spool is not None:
             self._spool.close()
             if self._session_id in self._spool.sessions():
@@ -443,43 +452,43 @@ class Writer:
         if self.away is None and self.statistics.groups:
             try:
                 with self._engine.begin() as connection:
-                    applied_writes.forget(connection, self._session_id)
+                    applied_writes.delete_session(connection, self._session_id)
             except SQLAlchemyError as error:
-                log.info("the session's row stays", extra={"why": explain(error).message})
+                log.info("the session's row could not be deleted", extra={"why": explain(error).message})
 
 
 class _Probe:
-    """Looks for a database that is away, in a thread of its own, until it answers."""
+    """Probes a database that is away, in a thread of its own, until it answers."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._attempt = 0
         self._next_at = time.monotonic() + PROBE_DELAYS_S[0]
-        self._looking: threading.Thread | None = None
+        self._pinging: threading.Thread | None = None
         self._answered = threading.Event()
 
-    def patience_s(self) -> float:
-        """Return how long the writer may wait before it asks again."""
-        if self._looking is not None:
+    def poll_delay_s(self) -> float:
+        """Return the seconds until the next :meth:`poll`."""
+        if self._pinging is not None:
             return 0.05
         return max(self._next_at - time.monotonic(), 0.01)
 
-    def found(self) -> bool:
-        """Say whether the database answered; begins another look when one is due."""
-        if self._looking is not None and not self._looking.is_alive():
-            self._looking = None
+    def poll(self) -> bool:
+        """Tell whether the database answered; starts the next probe when one is due."""
+        if self._pinging is not None and not self._pinging.is_alive():
+            self._pinging = None
             self._attempt += 1
             self._next_at = time.monotonic() + PROBE_DELAYS_S[min(self._attempt, len(PROBE_DELAYS_S) - 1)]
             if self._answered.is_set():
-                # It may still not take what waits: the next look comes later.
+                # Applying the spool may still fail: the next probe comes later.
                 self._answered.clear()
                 return True
-        if self._looking is None and time.monotonic() >= self._next_at:
-            self._looking = threading.Thread(target=self._look, name="ledger-probe", daemon=True)
-            self._looking.start()
+        if self._pinging is None and time.monotonic() >= self._next_at:
+            self._pinging = threading.Thread(target=self._ping, name="ledger-probe", daemon=True)
+            self._pinging.start()
         return False
 
-    def _look(self) -> None:
+    def _ping(self) -> None:
         try:
             with self._engine.begin() as connection:
                 connection.execute(text("SELECT 1"))

@@ -1,8 +1,9 @@
-"""Where writes wait while the database is away: bounded, on disk before they are acknowledged, read back in order.
+"""The spool: a bounded write-ahead file for writes while the database is away.
 
-One file for each session of a master, ``<ULID of the session>.spool``, so that the files' names sort by age. A record
-is a header (length of its payload, CRC-32 of the rest, priority, number) and a msgpack payload. A record cut short by a
-crash was not acknowledged, and is cut off. One that is damaged is passed over, told, and the file kept.
+Records are on disk before they are acknowledged, and are replayed in order. Each session of a master has one file,
+``<ULID of the session>.spool``, so that file names sort by age. A record is a header (payload length, CRC-32 of the
+rest, priority, sequence number) and a msgpack payload. A record that a crash truncated was never acknowledged, and is
+cut off. A damaged record is skipped and logged, and its file is kept.
 """
 
 from __future__ import annotations
@@ -29,25 +30,25 @@ MAX_BYTES = 32 * 2**20
 _HEADER = struct.Struct(">IIBQ")
 _TAIL = struct.Struct(">BQ")
 """The part of the header that the checksum covers."""
-_ROOM = 8
-"""A full spool makes room for more than the write at hand: an eighth of it."""
+_SPARE_DIVISOR = 8
+"""A full spool frees an eighth of its size beyond what the next write needs."""
 
 
 class SpoolFull(LedgerUnavailable):
-    """The database is away, and what waits for it may not be dropped."""
+    """The database is away, and the spool is full of records that must not be dropped."""
 
     code = "spool_full"
 
 
 class SpoolFailed(LedgerUnavailable):
-    """The database is away, and the disk does not take what should wait for it."""
+    """The database is away, and the spool cannot be written."""
 
     code = "spool_failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Entries that are applied together, with their number in the session."""
+    """Entries that are applied together, and their sequence number in the session."""
 
     sequence: int
     entries: tuple[Entry, ...]
@@ -55,7 +56,7 @@ class Record:
 
 @dataclass(slots=True)
 class SpoolStatistics:
-    """What waits, and what a full spool gave up."""
+    """What the spool holds, and what it dropped when it was full."""
 
     records: int = 0
     bytes: int = 0
@@ -64,11 +65,11 @@ class SpoolStatistics:
 
 
 @dataclass(frozen=True, slots=True)
-class _Raw:
+class _RawRecord:
     priority: Priority
     sequence: int
     payload: bytes
-    sound: bool = True
+    intact: bool = True
 
     def encode(self) -> bytes:
         tail = _TAIL.pack(self.priority, self.sequence)
@@ -102,7 +103,7 @@ class Spool:
         self.statistics = SpoolStatistics()
 
     def open(self) -> None:
-        """See what waits from earlier sessions; cuts off what a crash left unfinished.
+        """Read the files of earlier sessions; truncates records that a crash left unfinished.
 
         Raises
         ------
@@ -110,36 +111,36 @@ class Spool:
         """
         try:
             for path in self._files():
-                self._look_at(path)
+                self._recover_file(path)
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._explain(error) from error
 
-    def _look_at(self, path: Path) -> None:
-        whole = 0
+    def _recover_file(self, path: Path) -> None:
+        valid_bytes = 0
         for raw in _scan(path):
-            whole += raw.bytes
-            if raw.sound:
+            valid_bytes += raw.bytes
+            if raw.intact:
                 self.statistics.records += 1
             else:
                 self._damaged.add(path.stem)
-        torn = path.stat().st_size - whole
+        torn = path.stat().st_size - valid_bytes
         if torn:
-            log.info("a spool's last record was cut short by a crash", extra={"file": path.name, "bytes": torn})
-            os.truncate(path, whole)
+            log.info("a spool's last record was truncated by a crash", extra={"file": path.name, "bytes": torn})
+            os.truncate(path, valid_bytes)
         if path.stem in self._damaged:
             log.error(
-                "a spool is damaged: what can be read of it is applied, and it is kept", extra={"file": str(path)}
+                "a spool is damaged: its readable records are applied, and the file is kept", extra={"file": str(path)}
             )
-        self.statistics.bytes += whole
+        self.statistics.bytes += valid_bytes
 
     def sessions(self) -> list[str]:
-        """Return the sessions of which something waits, the oldest first."""
+        """Return the sessions that have a spool file, oldest first."""
         return [path.stem for path in self._files()]
 
     def records_of(self, session_id: str) -> Iterator[Record]:
-        """Read what waits of a session, in order; a record at a time is in memory.
+        """Yield a session's records in order, with one record in memory at a time.
 
-        One that another version of the program wrote, and this one does not understand, counts as damaged.
+        A record of another version of the program that cannot be decoded counts as damaged.
 
         Raises
         ------
@@ -151,13 +152,13 @@ class Spool:
             except msgspec.MsgspecError as error:
                 self._damaged.add(session_id)
                 log.error(
-                    "a write that waited cannot be read", extra={"sequence": raw.sequence, "why": str(error)[:200]}
+                    "a spooled write cannot be decoded", extra={"sequence": raw.sequence, "why": str(error)[:200]}
                 )
                 continue
             yield Record(raw.sequence, entries)
 
     def entries(self) -> list[Entry]:
-        """Read all that waits, in order; does not change anything.
+        """Return all spooled entries in order, without changing anything.
 
         Raises
         ------
@@ -166,28 +167,28 @@ class Spool:
         try:
             return [entry for name in self.sessions() for record in self.records_of(name) for entry in record.entries]
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._explain(error) from error
 
     def append(self, records: Sequence[Record]) -> None:
-        """Put records on disk, all or none of them; when this returns they survive a power cut.
+        """Append records durably, all or none of them: after this returns they survive a power cut.
 
         Raises
         ------
         SpoolFull
-            Only what must not be dropped waits already.
+            All its records must not be dropped.
         SpoolFailed
             The disk is full or broken.
         """
-        raws = [_Raw(priority_of(record.entries), record.sequence, _encode(record.entries)) for record in records]
+        raws = [_RawRecord(priority_of(record.entries), record.sequence, _encode(record.entries)) for record in records]
         try:
             raws = self._make_room(raws)
             if raws:
                 self._write(raws)
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._explain(error) from error
 
     def remove(self, session_id: str) -> None:
-        """Drop the file of a session whose records are applied; a damaged one is put aside.
+        """Remove the file of a session whose records are applied; a damaged one is renamed instead.
 
         Raises
         ------
@@ -196,15 +197,15 @@ class Spool:
         path = self._folder / f"{session_id}.spool"
         if session_id == self.session_id:
             self._close()
-        self._forget(sum(1 for _ in _read(path)), path.stat().st_size)
+        self._subtract(sum(1 for _ in _read(path)), path.stat().st_size)
         if session_id in self._damaged:
             path.rename(path.with_suffix(".damaged"))
         else:
             path.unlink()
         sync_folder(self._folder)
 
-    def set_aside(self, record: Record, why: str) -> None:
-        """Keep a record that the database will never take where an operator can read it.
+    def save_refused(self, record: Record, why: str) -> None:
+        """Append a record that the database refuses to ``refused.jsonl``, for an operator to read.
 
         Raises
         ------
@@ -217,21 +218,21 @@ class Spool:
             os.fsync(stream.fileno())
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._close()
 
     def _files(self) -> list[Path]:
         return sorted(path for path in self._folder.glob("*.spool") if path.is_file())
 
-    def _write(self, raws: Sequence[_Raw]) -> None:
-        stream = self._opened()
+    def _write(self, raws: Sequence[_RawRecord]) -> None:
+        stream = self._open_stream()
         begin = stream.tell()
         try:
             stream.write(b"".join(raw.encode() for raw in raws))
             stream.flush()
             os.fsync(stream.fileno())
         except OSError:
-            # What was not acknowledged must not be applied either.
+            # A record that was not acknowledged must not be applied either.
             self._close()
             with contextlib.suppress(OSError):
                 os.truncate(self._path, begin)
@@ -239,7 +240,7 @@ class Spool:
         self.statistics.records += len(raws)
         self.statistics.bytes += sum(raw.bytes for raw in raws)
 
-    def _opened(self) -> IO[bytes]:
+    def _open_stream(self) -> IO[bytes]:
         if self._stream is None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._stream = open(self._path, "ab", buffering=0, opener=open_private)  # noqa: SIM115 - kept open
@@ -251,23 +252,23 @@ class Spool:
             stream, self._stream = self._stream, None
             stream.close()
 
-    def _forget(self, records: int, size: int) -> None:
+    def _subtract(self, records: int, size: int) -> None:
         self.statistics.records -= records
         self.statistics.bytes -= size
 
-    def _failed(self, error: OSError) -> SpoolFailed:
+    def _explain(self, error: OSError) -> SpoolFailed:
         return SpoolFailed(
-            f"the database is away, and {self._folder} takes nothing: {error.strerror or error}",
-            hint="free some space, or mend the folder",
+            f"the database is away, and {self._folder} cannot be written: {error.strerror or error}",
+            hint="free some space, or repair the folder",
         )
 
-    def _make_room(self, raws: list[_Raw]) -> list[_Raw]:
-        """Drop the oldest of the lowest priority until the new records fit; returns those of them that are kept."""
+    def _make_room(self, raws: list[_RawRecord]) -> list[_RawRecord]:
+        """Drop the oldest records of the lowest priority until ``raws`` fit; returns those of them to write."""
         needed = sum(raw.bytes for raw in raws)
         if self.statistics.bytes + needed <= self._max_bytes:
             return raws
         for priority in (Priority.SNAPSHOT, Priority.HISTORY):
-            self._drop_oldest(priority, needed + self._max_bytes // _ROOM)
+            self._drop_oldest(priority, needed + self._max_bytes // _SPARE_DIVISOR)
             if self.statistics.bytes + needed <= self._max_bytes:
                 return raws
         kept = [raw for raw in raws if raw.priority is Priority.SECURITY]
@@ -277,7 +278,7 @@ class Spool:
         if self.statistics.bytes + sum(raw.bytes for raw in kept) <= self._max_bytes:
             return kept
         raise SpoolFull(
-            f"{self.statistics.records} writes wait for the database, and none of them may be dropped",
+            f"{self.statistics.records} writes are spooled, and none of them may be dropped",
             hint="bring the database back; `fleet doctor` looks closer",
         )
 
@@ -285,31 +286,31 @@ class Spool:
         for path in self._files():
             if wanted <= 0:
                 return
-            wanted -= self._thin(path, priority, wanted)
+            wanted -= self._compact(path, priority, wanted)
 
-    def _thin(self, path: Path, priority: Priority, wanted: int) -> int:
-        """Write a file anew without its oldest records of one priority; returns the bytes won."""
-        won = dropped = 0
+    def _compact(self, path: Path, priority: Priority, wanted: int) -> int:
+        """Rewrite a file without its oldest records of one priority; returns the bytes freed."""
+        freed = dropped = 0
         if path == self._path:
             self._close()
-        thinned = path.with_suffix(".thinned")
-        with open(thinned, "wb", opener=open_private) as stream:
+        compacted = path.with_suffix(".thinned")
+        with open(compacted, "wb", opener=open_private) as stream:
             for raw in _read(path):
-                if raw.priority is priority and won < wanted:
-                    won += raw.bytes
+                if raw.priority is priority and freed < wanted:
+                    freed += raw.bytes
                     dropped += 1
                 else:
                     stream.write(raw.encode())
             stream.flush()
             os.fsync(stream.fileno())
         if dropped:
-            self._forget(dropped, path.stat().st_size - thinned.stat().st_size)
-            thinned.replace(path)
+            self._subtract(dropped, path.stat().st_size - compacted.stat().st_size)
+            compacted.replace(path)
             sync_folder(self._folder)
             self._count_dropped(priority, dropped)
         else:
-            thinned.unlink()
-        return won
+            compacted.unlink()
+        return freed
 
     def _count_dropped(self, priority: Priority, count: int = 1) -> None:
         name = priority.name.lower()
@@ -320,19 +321,19 @@ def _encode(entries: tuple[Entry, ...]) -> bytes:
     return msgspec.msgpack.encode(entries)
 
 
-def _read(path: Path) -> Iterator[_Raw]:
-    """Read the sound records of a file."""
-    return (raw for raw in _scan(path) if raw.sound)
+def _read(path: Path) -> Iterator[_RawRecord]:
+    """Yield the intact records of a file."""
+    return (raw for raw in _scan(path) if raw.intact)
 
 
-def _scan(path: Path) -> Iterator[_Raw]:
-    """Read the whole records of a file, those that are damaged included; ends at one that is cut short."""
+def _scan(path: Path) -> Iterator[_RawRecord]:
+    """Yield the complete records of a file, damaged ones included; ends at a truncated one."""
     with path.open("rb") as stream:
         while len(header := stream.read(_HEADER.size)) == _HEADER.size:
             length, checksum, priority, sequence = _HEADER.unpack(header)
-            # A length that is damaged leads to the end of the file, or to a record that is damaged too.
+            # A damaged length leads to the end of the file, or to a record whose checksum fails too.
             payload = stream.read(length)
             if len(payload) < length:
                 return
-            sound = zlib.crc32(payload, zlib.crc32(header[8:])) == checksum and priority in set(Priority)
-            yield _Raw(Priority(priority) if sound else Priority.SECURITY, sequence, payload, sound)
+            intact = zlib.crc32(payload, zlib.crc32(header[8:])) == checksum and priority in set(Priority)
+            yield _RawRecord(Priority(priority) if intact else Priority.SECURITY, sequence, payload, intact)

@@ -16,7 +16,7 @@ from master.configuration.settings import Settings
 from master.errors import ExitCode, FleetError
 from master.ledger.database import Ledger
 from master.ledger.rows.records import DesiredState, Node
-from master.ledger.writer.entries import FlagTakenOff, Wanted
+from master.ledger.writer.entries import DesiredStateSet, FlagCleared
 from master.services.core.directory import NodeDirectory
 from master.services.core.views import ActionResult
 from master.services.fleet.launching import Launcher
@@ -104,14 +104,14 @@ class Fleet:
     async def clear(self, node: Node) -> None:
         """Take a node's flag off."""
         now = self._clock.now()
-        await self._ledger.write_durable(FlagTakenOff(node_id=node.id, at=now))
+        await self._ledger.write_durable(FlagCleared(node_id=node.id, at=now))
         self._directory.update(node.id, lambda known: replace(known, flagged_at=None, flag_reason="", updated_at=now))
 
     async def _want(self, node: Node, desired: DesiredState) -> None:
         if node.desired_state is desired:
             return
         now = self._clock.now()
-        await self._ledger.write_durable(Wanted(node_id=node.id, desired=desired, at=now))
+        await self._ledger.write_durable(DesiredStateSet(node_id=node.id, desired=desired, at=now))
         self._directory.update(node.id, lambda known: replace(known, desired_state=desired, updated_at=now))
 
     async def act(self, act: Act, chosen: Sequence[Node]) -> AsyncIterator[ActionResult]:

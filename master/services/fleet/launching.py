@@ -125,7 +125,7 @@ class Launcher:
     def _place(self, node_id: str, limits: NodeLimits) -> Path | None:
         if self.cgroups is None:
             return None
-        return self.cgroups.place(node_id, memory_bytes=limits.memory_hard_limit_bytes, cpu_weight=limits.cpu_weight)
+        return self.cgroups.create(node_id, memory_bytes=limits.memory_hard_limit_bytes, cpu_weight=limits.cpu_weight)
 
     def _limits(self, limits: NodeLimits) -> Limits:
         """Return what the process sets for itself: all of it where no cgroup holds memory and CPU."""

@@ -15,12 +15,12 @@ from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError, LedgerUnavailable
 from master.ledger.rows import nodes, tokens
 from master.ledger.rows.records import DesiredState, Node, ReadinessKind
-from master.ledger.writer.entries import Entry, Wanted
+from master.ledger.writer.entries import DesiredStateSet, Entry
 from master.services.core.directory import NodeDirectory
 from master.services.core.ledger_cache import LedgerCache
 from master.services.fleet.fleet import Fleet
 from master.services.fleet.launching import NODE_ID_VARIABLE
-from master.supervision.probe import find_marked
+from master.supervision.probe import find_by_variable
 from master.supervision.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -79,12 +79,12 @@ class Opening:
                 f"the ledger is away, and nothing is remembered of its nodes: {away.why}", hint=away.hint
             )
         else:
-            self._take_in(await self._ledger.waiting())
+            self._take_in(await self._ledger.pending_entries())
 
     def _take_in(self, waiting: Sequence[Entry]) -> None:
         """Bring what is remembered up to what was written last, and waits for the ledger."""
         for entry in waiting:
-            if isinstance(entry, Wanted):
+            if isinstance(entry, DesiredStateSet):
                 self._directory.update(entry.node_id, partial(replace, desired_state=entry.desired))
 
     async def open(self) -> None:
@@ -110,7 +110,7 @@ class Opening:
         """Find bots that wait for no boot document, and began in the moment in which a master died."""
         if not left:
             return
-        running = await asyncio.to_thread(find_marked, NODE_ID_VARIABLE)
+        running = await asyncio.to_thread(find_by_variable, NODE_ID_VARIABLE)
         for node in left:
             if node.id in running:
                 self._supervisor.adopt(node.id, *running[node.id])

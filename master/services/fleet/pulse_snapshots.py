@@ -7,7 +7,7 @@ import asyncio
 from master.ledger.database import Ledger
 from master.ledger.identifiers import new_ulid
 from master.ledger.rows.records import PulseSnapshot
-from master.ledger.writer.entries import PulsesSeen
+from master.ledger.writer.entries import PulsesSampled
 from master.supervision.clock import Clock
 from master.supervision.supervisor import Supervisor
 
@@ -45,4 +45,4 @@ class PulseSnapshots:
             if view.pid is not None
         )
         if snapshots:
-            self._ledger.write_soon(PulsesSeen(snapshots=snapshots))
+            self._ledger.write_soon(PulsesSampled(snapshots=snapshots))

@@ -8,7 +8,7 @@ from master.events import ErrorReported
 from master.ledger.database import Ledger
 from master.ledger.identifiers import new_ulid
 from master.ledger.rows.records import ErrorEvent
-from master.ledger.writer.entries import ErrorSeen
+from master.ledger.writer.entries import ErrorCounted
 from master.supervision.clock import Clock
 
 
@@ -37,4 +37,4 @@ class ErrorReports:
             detail=report.traceback,
             count=report.count,
         )
-        self._ledger.write_soon(ErrorSeen(event=row))
+        self._ledger.write_soon(ErrorCounted(event=row))

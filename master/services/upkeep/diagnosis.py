@@ -212,7 +212,7 @@ def _merging(settings: Settings) -> Finding:
     saved = f"saves {(merging.saved_bytes() or 0) / 2**20:.0f} MB"
     if (KSM / "run").read_text().strip() == "1" and not settings.merging_path.exists():
         return Finding(what, "ok", f"on all the time, {saved}")
-    if merging.may_drive:
+    if merging.can_control:
         return Finding(what, "ok", f"the master turns it on when nodes have started, {saved}")
     user = pwd.getpwuid(os.geteuid()).pw_name
     return Finding(
@@ -227,12 +227,12 @@ def _merging(settings: Settings) -> Finding:
 def _driver(settings: Settings) -> list[Finding]:
     """Say which ODBC driver reaches SQL Server; nothing for a ledger on SQLite."""
     from master.ledger.engine import parse_url
-    from master.ledger.odbc import check_driver, driver_here
+    from master.ledger.odbc import check_driver, installed_driver
 
     if not settings.database.url.reveal().startswith("mssql"):
         return []
     named = _driver_named(parse_url(settings.database).query)
-    return [_try("odbc driver", lambda: check_driver(named) if named else driver_here().name)]
+    return [_try("odbc driver", lambda: check_driver(named) if named else installed_driver().name)]
 
 
 def _driver_named(query: Mapping[str, object]) -> str:

@@ -1,4 +1,4 @@
-"""Old events go, in batches; what is young, or referred to, or in the audit log, stays."""
+"""Old events are pruned in batches; new, referenced and audit rows stay."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.ledger.samples import events
 from tests.ledger.test_database import a_node
 
 
-async def test_what_is_older_than_the_config_keeps_goes(ledger: Ledger) -> None:
+async def test_rows_older_than_the_configured_retention_are_pruned(ledger: Ledger) -> None:
     clock = TurnableClock(datetime(2026, 11, 21, tzinfo=UTC).timestamp())
     node = a_node()
     await ledger.write(lambda c: nodes.insert(c, node))

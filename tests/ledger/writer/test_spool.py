@@ -1,4 +1,4 @@
-"""What waits on disk while the database is away: in order, once, bounded, across crashes."""
+"""The spool: in order, exactly once, bounded, across crashes."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from master.ledger.rows.records import (
 )
 from master.ledger.writer.entries import (
     Audited,
+    DesiredStateSet,
     Entry,
-    ErrorSeen,
+    ErrorCounted,
     HandshakeOutcome,
     ProcessStep,
-    PulsesSeen,
-    Wanted,
+    PulsesSampled,
     apply,
 )
 from master.ledger.writer.queue import Away, Writer
@@ -59,11 +59,11 @@ def refusal(number: int) -> HandshakeOutcome:
     return HandshakeOutcome(event=found, flag=True)
 
 
-def pulses(number: int) -> PulsesSeen:
+def pulses(number: int) -> PulsesSampled:
     row = PulseSnapshot(
         id=f"S{number:05}", at=NOW, node_id="01A", state="ready", latency_ms=40, guilds=3, memory_bytes=9
     )
-    return PulsesSeen(snapshots=(row,))
+    return PulsesSampled(snapshots=(row,))
 
 
 def action(number: int) -> Audited:
@@ -80,7 +80,7 @@ def action(number: int) -> Audited:
 
 @contextmanager
 def locked(settings: DatabaseSettings) -> Iterator[None]:
-    """Hold the ledger's file, as a database that answers nothing: every write is refused after its time-out."""
+    """Lock the ledger's file, so that every write times out."""
     other = sqlite3.connect(settings.url.reveal().removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
@@ -90,7 +90,7 @@ def locked(settings: DatabaseSettings) -> Iterator[None]:
 
 
 @pytest.fixture
-def impatient(sqlite_settings: DatabaseSettings) -> DatabaseSettings:
+def short_timeout(sqlite_settings: DatabaseSettings) -> DatabaseSettings:
     return DatabaseSettings(url=sqlite_settings.url, statement_timeout_s=0.02)
 
 
@@ -98,17 +98,17 @@ async def open_spooling(settings: DatabaseSettings, tmp_path: Path) -> Ledger:
     return await Ledger.open(settings, chain=CHAIN, spool_dir=tmp_path / "spool")
 
 
-async def test_while_the_database_is_away_entries_wait_on_disk_and_are_applied_in_order(
-    impatient: DatabaseSettings, tmp_path: Path
+async def test_entries_are_spooled_during_an_outage_and_applied_in_order(
+    short_timeout: DatabaseSettings, tmp_path: Path
 ) -> None:
-    heard: list[str] = []
+    changes: list[str] = []
     bus = EventBus()
-    bus.on(LedgerAway, lambda away: heard.append(away.why))
-    bus.on(LedgerReturned, lambda _back: heard.append("back"))
-    ledger = await Ledger.open(impatient, chain=CHAIN, spool_dir=tmp_path / "spool", bus=bus)
+    bus.on(LedgerAway, lambda away: changes.append(away.why))
+    bus.on(LedgerReturned, lambda _back: changes.append("back"))
+    ledger = await Ledger.open(short_timeout, chain=CHAIN, spool_dir=tmp_path / "spool", bus=bus)
     await ledger.write(lambda c: nodes.insert(c, a_node()))
-    with locked(impatient):
-        await ledger.write_durable(Wanted(node_id="01A", desired=DesiredState.RUNNING, at=NOW), action(1))
+    with locked(short_timeout):
+        await ledger.write_durable(DesiredStateSet(node_id="01A", desired=DesiredState.RUNNING, at=NOW), action(1))
         assert ledger.away is not None
         assert "locked" in ledger.away.why
         for number in range(2, 40):
@@ -118,11 +118,11 @@ async def test_while_the_database_is_away_entries_wait_on_disk_and_are_applied_i
         assert ledger.spooled.records == 40
         (file,) = (tmp_path / "spool").glob("*.spool")
         assert file.stat().st_mode & 0o777 == 0o600
-        # What must know at once is refused at once, without another time-out.
+        # A write that cannot be spooled fails at once, without another time-out.
         with pytest.raises(LedgerUnavailable, match="away"):
             await ledger.write(lambda c: nodes.insert(c, a_node("01B", "Borealis", 5)))
-    await asyncio.wait_for(ledger.wait_here(), 20)
-    assert heard == ["the ledger is locked", "back"]
+    await asyncio.wait_for(ledger.wait_available(), 20)
+    assert changes == ["the ledger is locked", "back"]
     assert ledger.spooled.records == ledger.spooled.bytes == 0
     assert list((tmp_path / "spool").glob("*.spool")) == []
     rows = await ledger.read(lambda c: audit.search(c, limit=100))
@@ -137,27 +137,27 @@ async def test_while_the_database_is_away_entries_wait_on_disk_and_are_applied_i
     await ledger.close()
 
 
-async def test_what_waits_survives_the_master_and_is_applied_before_the_next_one_reads(
-    impatient: DatabaseSettings, tmp_path: Path
+async def test_the_spool_survives_the_master_and_is_applied_before_the_next_one_reads(
+    short_timeout: DatabaseSettings, tmp_path: Path
 ) -> None:
-    ledger = await open_spooling(impatient, tmp_path)
+    ledger = await open_spooling(short_timeout, tmp_path)
     await ledger.write(lambda c: nodes.insert(c, a_node()))
-    with locked(impatient):
-        await ledger.write_durable(Wanted(node_id="01A", desired=DesiredState.STOPPED, at=NOW), action(1))
+    with locked(short_timeout):
+        await ledger.write_durable(DesiredStateSet(node_id="01A", desired=DesiredState.STOPPED, at=NOW), action(1))
         await ledger.close()
-        # A master that starts in the meantime knows that what it reads is not the last word.
-        second = await open_spooling(impatient, tmp_path)
+        # A master that starts during the outage knows that its reads are stale.
+        second = await open_spooling(short_timeout, tmp_path)
         assert second.away is not None
         await second.write_durable(action(2))
         await second.close()
         assert len(list((tmp_path / "spool").glob("*.spool"))) == 2
-    third = await open_spooling(impatient, tmp_path)
+    third = await open_spooling(short_timeout, tmp_path)
     assert third.away is None
     rows = await third.read(audit.search)
     assert [row.detail for row in rows] == ["2", "1"]
     assert list((tmp_path / "spool").iterdir()) == []
     await third.close()
-    assert (await _count(impatient))["applied_writes"] == 0
+    assert (await _count(short_timeout))["applied_writes"] == 0
 
 
 async def _count(settings: DatabaseSettings) -> dict[str, int]:
@@ -168,48 +168,46 @@ async def _count(settings: DatabaseSettings) -> dict[str, int]:
         await ledger.close()
 
 
-async def test_what_was_applied_before_a_crash_is_not_applied_again(
-    impatient: DatabaseSettings, tmp_path: Path
-) -> None:
-    plain = await Ledger.open(impatient)
+async def test_a_replay_after_a_crash_is_idempotent(short_timeout: DatabaseSettings, tmp_path: Path) -> None:
+    plain = await Ledger.open(short_timeout)
     await plain.write(lambda c: nodes.insert(c, a_node()))
 
-    def a_crash_in_the_middle(connection: Any) -> None:
+    def apply_half(connection: Any) -> None:
         for number in range(1, 4):
             apply(connection, [action(number)], CHAIN)
-        applied_writes.move_on(connection, "01SESSION", 3, at=NOW)
+        applied_writes.advance(connection, "01SESSION", 3, at=NOW)
 
-    await plain.write(a_crash_in_the_middle)
+    await plain.write(apply_half)
     await plain.close()
     spool = Spool(tmp_path / "spool", "01SESSION")
     spool.append([Record(number, (action(number),)) for number in range(1, 8)])
     spool.close()
-    ledger = await open_spooling(impatient, tmp_path)
+    ledger = await open_spooling(short_timeout, tmp_path)
     rows = await ledger.read(audit.search)
     assert [row.detail for row in rows] == ["7", "6", "5", "4", "3", "2", "1"]
     assert await ledger.read(CHAIN.verify) is None
     await ledger.close()
 
 
-class _LosesAnAnswer(sqlite3.Connection):
-    """Carries one commit out and then says that the connection is lost, as a network may."""
+class _LosesCommitAnswer(sqlite3.Connection):
+    """Commits, and then reports a lost connection, as a network failure may."""
 
     lost = 0
 
     def commit(self) -> None:
         waiting = self.in_transaction
         super().commit()
-        if waiting and _LosesAnAnswer.lost:
-            _LosesAnAnswer.lost -= 1
+        if waiting and _LosesCommitAnswer.lost:
+            _LosesCommitAnswer.lost -= 1
             raise sqlite3.OperationalError("database is locked")
 
 
 @pytest.mark.parametrize("lost", [1, 4])
-async def test_a_commit_whose_answer_was_lost_is_not_made_twice(
+async def test_a_commit_whose_answer_was_lost_is_not_repeated(
     sqlite_settings: DatabaseSettings, tmp_path: Path, lost: int
 ) -> None:
     path = sqlite_settings.url.reveal().removeprefix("sqlite:///")
-    engine = create_engine(sqlite_settings.url.reveal(), connect_args={"factory": _LosesAnAnswer})
+    engine = create_engine(sqlite_settings.url.reveal(), connect_args={"factory": _LosesCommitAnswer})
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: object) -> None:
@@ -226,11 +224,11 @@ async def test_a_commit_whose_answer_was_lost_is_not_made_twice(
     )
     await asyncio.to_thread(writer.start)
     await asyncio.wrap_future(writer.submit(lambda c: nodes.insert(c, a_node())))
-    _LosesAnAnswer.lost = lost
+    _LosesCommitAnswer.lost = lost
     seen = ErrorEvent(id="E1", at=NOW, node_id="01A", source="event", fingerprint="f", summary="s")
     # Not idempotent by itself: applied twice, it would count twice.
-    await asyncio.wrap_future(writer.submit_entries((ErrorSeen(event=seen), action(1)), urgent=True))
-    _LosesAnAnswer.lost = 0
+    await asyncio.wrap_future(writer.submit_entries((ErrorCounted(event=seen), action(1)), urgent=True))
+    _LosesCommitAnswer.lost = 0
     while writer.away is not None:  # noqa: ASYNC110 - the writer's thread has no event for it
         await asyncio.sleep(0.02)
     await asyncio.to_thread(writer.stop, 10.0)
@@ -242,7 +240,7 @@ async def test_a_commit_whose_answer_was_lost_is_not_made_twice(
     assert len(changes) == (2 if lost == 4 else 0)
 
 
-def test_a_record_cut_short_by_a_crash_is_cut_off_and_what_follows_is_readable(tmp_path: Path) -> None:
+def test_a_record_truncated_by_a_crash_is_cut_off_and_later_ones_are_readable(tmp_path: Path) -> None:
     spool = Spool(tmp_path, "01A")
     spool.append([Record(1, (action(1),)), Record(2, (action(2),))])
     spool.close()
@@ -262,7 +260,7 @@ def test_a_record_cut_short_by_a_crash_is_cut_off_and_what_follows_is_readable(t
     assert [record.sequence for record in again.records_of("01A")] == [1, 3]
 
 
-async def test_a_damaged_record_is_passed_over_and_its_file_kept(
+async def test_a_damaged_record_is_skipped_and_its_file_kept(
     sqlite_settings: DatabaseSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spool = Spool(tmp_path / "spool", "01A")
@@ -280,11 +278,11 @@ async def test_a_damaged_record_is_passed_over_and_its_file_kept(
     await ledger.close()
 
 
-async def test_a_record_of_another_version_holds_nothing_up(
+async def test_a_record_of_another_version_blocks_nothing(
     sqlite_settings: DatabaseSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool = Spool(tmp_path / "spool", "01A")
-    # There is no other version to write it: only what it would have encoded is put in its place.
+    # No other version exists to write it, so only its encoding is replaced.
     with monkeypatch.context() as later:
         later.setattr(
             "master.ledger.writer.spool._encode", lambda _entries: msgspec.msgpack.encode([{"type": "unheard of"}])
@@ -305,7 +303,7 @@ def kinds_in(spool: Spool) -> list[type[Entry]]:
     ]
 
 
-def test_a_full_spool_gives_up_snapshots_first_then_history_and_security_never(tmp_path: Path) -> None:
+def test_a_full_spool_drops_snapshots_first_then_history_and_security_never(tmp_path: Path) -> None:
     spool = Spool(tmp_path, "01A", max_bytes=14_000)
     number = 0
     for _ in range(40):
@@ -317,8 +315,8 @@ def test_a_full_spool_gives_up_snapshots_first_then_history_and_security_never(t
     found = kinds_in(spool)
     assert found.count(HandshakeOutcome) == 40
     assert spool.statistics.dropped["snapshot"] > 0
-    assert found.count(PulsesSeen) == 40 - spool.statistics.dropped["snapshot"]
-    # Only when no snapshot is left does history go, the oldest first.
+    assert found.count(PulsesSampled) == 40 - spool.statistics.dropped["snapshot"]
+    # History is dropped only when no snapshot is left, oldest first.
 
     def fill(number: int) -> None:
         while True:
@@ -337,7 +335,7 @@ def test_a_full_spool_gives_up_snapshots_first_then_history_and_security_never(t
     assert numbers == sorted(numbers)
 
 
-def test_history_of_an_earlier_session_goes_before_that_of_this_one(tmp_path: Path) -> None:
+def test_history_of_an_earlier_session_is_dropped_before_that_of_this_one(tmp_path: Path) -> None:
     earlier = Spool(tmp_path, "01A", max_bytes=10_000)
     earlier.append([Record(number, (step(number),)) for number in range(1, 21)])
     earlier.close()
@@ -352,29 +350,29 @@ def test_history_of_an_earlier_session_goes_before_that_of_this_one(tmp_path: Pa
     assert kept == list(range(21 - len(kept), 21))
 
 
-async def test_a_disk_that_takes_nothing_is_named_and_the_caller_knows(
-    impatient: DatabaseSettings, tmp_path: Path
+async def test_a_spool_that_cannot_be_written_is_reported_to_the_caller(
+    short_timeout: DatabaseSettings, tmp_path: Path
 ) -> None:
-    ledger = await open_spooling(impatient, tmp_path)
+    ledger = await open_spooling(short_timeout, tmp_path)
     await ledger.write(lambda c: nodes.insert(c, a_node()))
     (tmp_path / "spool").write_text("a file where the folder should be")
-    with locked(impatient), pytest.raises(SpoolFailed, match="takes nothing"):
+    with locked(short_timeout), pytest.raises(SpoolFailed, match="cannot be written"):
         await ledger.write_durable(action(1))
     (tmp_path / "spool").unlink()
-    await asyncio.wait_for(ledger.wait_here(), 20)
+    await asyncio.wait_for(ledger.wait_available(), 20)
     await ledger.write_durable(action(2))
     assert [row.detail for row in await ledger.read(audit.search)] == ["2"]
     await ledger.close()
 
 
-async def test_an_entry_that_the_database_refuses_for_ever_is_set_aside_and_holds_nothing_up(
-    impatient: DatabaseSettings, tmp_path: Path
+async def test_an_entry_that_the_database_always_refuses_is_saved_and_blocks_nothing(
+    short_timeout: DatabaseSettings, tmp_path: Path
 ) -> None:
-    ledger = await open_spooling(impatient, tmp_path)
-    with locked(impatient):
+    ledger = await open_spooling(short_timeout, tmp_path)
+    with locked(short_timeout):
         await ledger.write_durable(step(1))  # of a node that the ledger does not know
         await ledger.write_durable(action(1))
-    await asyncio.wait_for(ledger.wait_here(), 20)
+    await asyncio.wait_for(ledger.wait_available(), 20)
     assert [row.detail for row in await ledger.read(audit.search)] == ["1"]
     assert await ledger.read(lambda c: process_events.recent(c, "01A")) == []
     (line,) = (tmp_path / "spool" / "refused.jsonl").read_text().splitlines()
@@ -382,13 +380,15 @@ async def test_an_entry_that_the_database_refuses_for_ever_is_set_aside_and_hold
     await ledger.close()
 
 
-async def test_every_kind_of_entry_comes_back_from_disk_as_it_was(impatient: DatabaseSettings, tmp_path: Path) -> None:
-    ledger = await open_spooling(impatient, tmp_path)
+async def test_every_kind_of_entry_survives_a_round_trip_through_the_spool(
+    short_timeout: DatabaseSettings, tmp_path: Path
+) -> None:
+    ledger = await open_spooling(short_timeout, tmp_path)
     await ledger.write(lambda c: nodes.insert(c, a_node()))
     seen = ErrorEvent(id="E1", at=NOW, node_id="01A", source="event", fingerprint="f", summary="Grüße 🛰", count=3)
-    with locked(impatient):
-        await ledger.write_durable(step(1), refusal(1), pulses(1), action(1), ErrorSeen(event=seen))
-    await asyncio.wait_for(ledger.wait_here(), 20)
+    with locked(short_timeout):
+        await ledger.write_durable(step(1), refusal(1), pulses(1), action(1), ErrorCounted(event=seen))
+    await asyncio.wait_for(ledger.wait_available(), 20)
     assert await ledger.read(error_events.recent) == [seen]
     assert await ledger.read(handshake_events.recent) == [refusal(1).event]
     assert await ledger.read(lambda c: process_events.recent(c, "01A")) == [step(1).record]
