@@ -102,11 +102,23 @@ def build_services(
 
     def on_event(event: ProcessEvent) -> None:
         journal(event)
-        if event.kind is ProcessEventKind.READY:
+        if event.kind in (ProcessEventKind.READY, ProcessEventKind.DEGRADED):
             merging.ask()
 
+    launcher = Launcher(
+        settings=settings,
+        ledger=ledger,
+        vault=vault,
+        secret=secret,
+        logs=logs,
+        current=directory.get,
+        master_user_id=discord.user_id,
+        ledger_cache=ledger_cache,
+        cgroups=cgroups,
+    )
     supervisor = Supervisor(
         spawner=spawner,
+        preparer=launcher,
         settings=settings.supervision,
         logs=logs,
         records=RunRecords(settings.runs_dir),
@@ -130,17 +142,6 @@ def build_services(
         previous_secret=None if previous is None else MasterSecret(previous),
     )
     journal.process_ended = verification.process_ended
-    launcher = Launcher(
-        settings=settings,
-        ledger=ledger,
-        vault=vault,
-        secret=secret,
-        logs=logs,
-        current=directory.get,
-        master_user_id=discord.user_id,
-        ledger_cache=ledger_cache,
-        cgroups=cgroups,
-    )
     fleet = Fleet(
         settings=settings,
         ledger=ledger,

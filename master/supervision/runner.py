@@ -9,6 +9,7 @@ import signal
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from master.configuration.settings import SupervisionSettings
@@ -17,6 +18,7 @@ from master.supervision.clock import Clock
 from master.supervision.errors import FolderMissing, SpawnFailed, StartDeferred
 from master.supervision.gate import StartGate
 from master.supervision.limits import OomWitness
+from master.supervision.preparing import StartPreparer
 from master.supervision.process import ExitReport, NodeProcess, is_process
 from master.supervision.restart_policy import RestartPolicy
 from master.supervision.run_records import RunRecords
@@ -49,6 +51,7 @@ class RunnerContext:
     """
 
     spawner: Spawner
+    preparer: StartPreparer
     settings: SupervisionSettings
     clock: Clock
     rng: random.Random
@@ -92,6 +95,10 @@ class Runner:
         """Why the running process should be replaced; empty when it should not."""
         self._killed = False
         self._ready_at: float | None = None
+        self._silent = False
+        """Whether pulses are missing; a node that is degraded by its own word pulses on, and is left running."""
+        self._complaint: tuple[str, ...] | None = None
+        """The failed cogs of a node that said itself that it is degraded; None when it did not."""
         self._failures = 0
         self._failure: FleetError | None = None
         self._asked = False
@@ -166,33 +173,56 @@ class Runner:
 
     # What the node says
 
-    def verified(self, *, version: str, interval_s: float) -> None:
-        """Take the node's own signed word that it is ready."""
+    def verified(self, *, version: str, interval_s: float, cogs_failed: tuple[str, ...] = ()) -> None:
+        """Take the node's own signed word that it is ready, but for the cogs that failed."""
         if self.process is None or self.state is NodeState.STOPPING:
             return
         self.version = version
         self.pulsed_at = self._clock.monotonic()
-        self.pulse = Pulse(uptime_s=0.0, latency_ms=None, guilds=0, state="ready", interval_s=interval_s)
-        self._become_ready()
+        self.pulse = Pulse(
+            uptime_s=0.0, latency_ms=None, guilds=0, state="ready", interval_s=interval_s, cogs_failed=cogs_failed
+        )
+        self._follow(self.pulse)
 
     def take_pulse(self, pulse: Pulse) -> None:
         """Take a verified pulse."""
         if self.process is None:
             return
         self.pulse, self.pulsed_at = pulse, self._clock.monotonic()
-        if self.state is NodeState.DEGRADED:
+        if self.state is NodeState.READY or self.state is NodeState.DEGRADED:
+            self._follow(pulse)
+
+    def _follow(self, pulse: Pulse) -> None:
+        """Be what the node says of itself; nearly always it is that already."""
+        if not pulse.is_degraded:
             self._become_ready()
+        elif self._silent or self._complaint != pulse.cogs_failed:
+            self._complaint = pulse.cogs_failed
+            self._arrive()
+            self._degrade(pulse.complaint, silent=False)
 
     def _become_ready(self) -> None:
         if self.state is NodeState.READY:
             return
-        kind = ProcessEventKind.RECOVERED if self.state is NodeState.DEGRADED else ProcessEventKind.READY
+        recovered = self.state is NodeState.DEGRADED
+        self._silent, self._complaint = False, None
+        if recovered:
+            self.detail = ""
+        self._arrive()
+        self._enter(NodeState.READY)
+        self._emit(ProcessEventKind.RECOVERED if recovered else ProcessEventKind.READY)
+
+    def _arrive(self) -> None:
+        """Be up, whole or not: no other start waits for this one any more."""
         if self._ready_at is None:
             self._ready_at = self._clock.monotonic()
         self._leave_gate()
-        self._enter(NodeState.READY)
-        self._emit(kind)
         self._wake()
+
+    def _degrade(self, detail: str, *, silent: bool) -> None:
+        self._silent, self.detail = silent, detail
+        self._enter(NodeState.DEGRADED)
+        self._emit(ProcessEventKind.DEGRADED, detail=detail)
 
     @property
     def holds_up(self) -> bool:
@@ -243,7 +273,7 @@ class Runner:
 
     def adopt(self, pid: int, started_at: float) -> bool:
         """Take a process that is this node's already; False when it is not the one that was noted."""
-        if self.process is not None or not is_process(pid, started_at, self.spec.folder):
+        if self.process is not None or not is_process(pid, started_at, Path(self.spec.folder)):
             return False
         try:
             self.process = NodeProcess(pid)
@@ -304,7 +334,7 @@ class Runner:
             self._leave_gate()
             return
         try:
-            request = await self.spec.build()
+            request = await self._context.preparer.prepare(self.spec)
             process = await self._context.spawner.spawn(request)
             try:
                 await asyncio.to_thread(self._context.records.note, self.spec.node_id, process.pid, process.started_at)
@@ -345,6 +375,7 @@ class Runner:
         self.spawns += 1
         self.spawned_at = self._clock.monotonic()
         self.pulse = self.pulsed_at = self._ready_at = None
+        self._silent, self._complaint = False, None
         self._replace, self._killed, self.detail = "", False, detail
         self._urgent = self._held_up = False
         self._enter(NodeState.STARTING)
@@ -403,20 +434,18 @@ class Runner:
         if self.pulse is None or self.pulsed_at is None:
             return None
         patience = self.pulse.interval_s * self._settings.missed_pulses
-        return self.pulsed_at + (patience if self.state is NodeState.READY else 2 * patience)
+        return self.pulsed_at + (2 * patience if self._silent else patience)
 
     def _on_deadline(self, now: float) -> None:
         if self.spec.readiness == "process":
             self._become_ready()
         elif self.state is NodeState.STARTING:
             self._replace = f"not ready within {self._settings.ready_timeout_s:g} s"
-        elif self.state is NodeState.READY:
+        elif not self._silent:
             silence = now - (self.pulsed_at or now)
             usage = self.process.usage() if self.process is not None else None
             why = "; it is stopped by a signal" if usage is not None and usage.stopped else ""
-            self.detail = f"no pulse for {silence:.0f} s{why}"
-            self._enter(NodeState.DEGRADED)
-            self._emit(ProcessEventKind.DEGRADED, detail=self.detail)
+            self._degrade(f"no pulse for {silence:.0f} s{why}", silent=True)
         else:
             self._replace = self.detail or "no pulse"
 
@@ -425,7 +454,7 @@ class Runner:
         reason = self._replace
         self._enter(NodeState.STOPPING)
         try:
-            await asyncio.to_thread(self.spec.expect_successor, self._wanted)
+            await asyncio.to_thread(self._context.preparer.expect_successor, self.spec, self._wanted)
         except OSError as error:
             # It costs its successor the RESUME, nothing else.
             log.warning("node not told of its successor", extra={"node": self.spec.name, "why": error.strerror})
@@ -577,6 +606,7 @@ class Runner:
         self._context.on_event(
             ProcessEvent(
                 node_id=self.spec.node_id,
+                host=self.spec.host,
                 kind=kind,
                 at=self._clock.now(),
                 pid=pid,

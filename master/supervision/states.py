@@ -15,7 +15,7 @@ class NodeState(StrEnum):
     """Spawned, not yet ready by its own word."""
     READY = "ready"
     DEGRADED = "degraded"
-    """Running, but its pulse is missing."""
+    """Running, but not whole: its pulse is missing, or says itself what failed."""
     STOPPING = "stopping"
     BACKOFF = "backoff"
     """Exited; the next start waits."""
@@ -49,6 +49,8 @@ class ProcessEvent:
     node_id: str
     kind: ProcessEventKind
     at: datetime
+    host: str = ""
+    """The host whose supervision saw it."""
     pid: int | None = None
     pid_started_at: float | None = None
     exit_code: int | None = None
@@ -62,6 +64,7 @@ _MAY_FOLLOW: dict[NodeState, frozenset[NodeState]] = {
     NodeState.STARTING: frozenset(
         {
             NodeState.READY,
+            NodeState.DEGRADED,
             NodeState.STOPPING,
             NodeState.BACKOFF,
             NodeState.QUARANTINED,

@@ -47,7 +47,14 @@ log = logging.getLogger(__name__)
 
 Verb = Literal["start", "stop", "restart", "kill", "release", "clear"]
 _WEEK_OF_SNAPSHOTS = 7 * 24 * 12
-_SETTLED = (NodeState.READY, NodeState.BACKOFF, NodeState.QUARANTINED, NodeState.MISSING, NodeState.STOPPED)
+_SETTLED = (
+    NodeState.READY,
+    NodeState.DEGRADED,
+    NodeState.BACKOFF,
+    NodeState.QUARANTINED,
+    NodeState.MISSING,
+    NodeState.STOPPED,
+)
 
 
 class Fleet:
@@ -264,7 +271,7 @@ class Fleet:
             node = self._directory.find(name)
             entry.node_id, entry.detail = node.id, f"{node.name}: {node.flag_reason}"
             now = self._clock.now()
-            await self._ledger.write_durable(FlagTakenOff(node_id=node.id, at=now))
+            await self._ledger.write_durable(FlagTakenOff(node_id=node.id, host=node.host, at=now))
             self._directory.update(
                 node.id, lambda known: replace(known, flagged_at=None, flag_reason="", updated_at=now)
             )
@@ -284,13 +291,14 @@ class Fleet:
         if node.desired_state is desired:
             return
         now = self._clock.now()
-        await self._ledger.write_durable(Wanted(node_id=node.id, desired=desired, at=now))
+        await self._ledger.write_durable(Wanted(node_id=node.id, host=node.host, desired=desired, at=now))
         self._directory.update(node.id, lambda known: replace(known, desired_state=desired, updated_at=now))
 
     async def roll(self, actor: Actor, chosen: Sequence[Node], *, width: int) -> AsyncIterator[ActionResult]:
-        """Restart nodes a few at a time; halt on the first that does not come back ready, and leave the rest alone.
+        """Restart nodes a few at a time; halt on the first that does not come back as well as it was.
 
-        Nodes that are stopped are left so.
+        The rest are left alone, and nodes that are stopped are left so. A node whose cogs had failed before comes back
+        as well as it was when no others fail.
 
         Parameters
         ----------
@@ -303,24 +311,28 @@ class Fleet:
             Before anything is done.
         """
         waiting = [node for node in chosen if node.desired_state is DesiredState.RUNNING]
-        failed = ""
-        while waiting and not failed:
+        failed: ActionResult | None = None
+        while waiting and failed is None:
             batch, waiting = waiting[:width], waiting[width:]
             for result in await asyncio.gather(*(self._roll_one(actor, node) for node in batch)):
-                failed = failed or ("" if result.ok else result.node)
+                failed = failed or (None if result.ok else result)
                 yield result
+        if failed is None:
+            return
+        how = "came back degraded" if failed.state == NodeState.DEGRADED else "did not come back"
         for node in waiting:
             yield ActionResult(
                 node=node.name,
                 ok=False,
                 state=self.state_of(node.id),
-                detail=f"left as it is: {failed} did not come back",
-                hint=f"`fleet logs {failed}` shows why",
+                detail=f"left as it is: {failed.node} {how}",
+                hint=f"`fleet logs {failed.node}` shows why",
                 code="halted",
                 exit_code=ExitCode.FAILED,
             )
 
     async def _roll_one(self, actor: Actor, node: Node) -> ActionResult:
+        before = self._supervisor.view(node.id)
         result = await self._act_on(actor, "restart", node)
         if not result.ok:
             return result
@@ -331,7 +343,7 @@ class Fleet:
         except FleetError as error:
             return replace(result, ok=False, detail=error.message, hint=error.hint, exit_code=error.exit_code)
         view = self._supervisor.view(node.id)
-        if view.state is NodeState.READY and view.restarts == spawned:
+        if view.restarts == spawned and (view.state is NodeState.READY or _as_well(before, view)):
             return replace(result, state=view.state.value)
         detail = view.last_exit if view.restarts != spawned else (view.detail or view.last_exit)
         return replace(result, ok=False, state=view.state.value, detail=detail, exit_code=ExitCode.FAILED)
@@ -414,6 +426,12 @@ class Fleet:
         return _merge(node, view)
 
 
+def _as_well(before: NodeView, after: NodeView) -> bool:
+    """Say whether a node that is degraded has nothing that is worse than it was before its restart."""
+    degraded = NodeState.DEGRADED
+    return before.state is after.state is degraded and set(after.cogs_failed) <= set(before.cogs_failed)
+
+
 def _series(ring: Ring) -> Series:
     cpu, rss = ring.read()
     return Series(slot_s=ring.slot_s, cpu_percent=tuple(cpu), rss_mb=tuple(rss))
@@ -441,6 +459,7 @@ def _merge(node: Node, view: NodeView) -> NodeStatus:
         last_pulse_s_ago=view.last_pulse_s_ago,
         latency_ms=view.latency_ms,
         guilds=view.guilds,
+        cogs_failed=view.cogs_failed,
         version=view.version or node.template_version,
         flag_reason=node.flag_reason,
         last_exit=view.last_exit,

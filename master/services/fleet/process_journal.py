@@ -37,6 +37,8 @@ class ProcessJournal:
         self._clock = clock
         self.process_ended: Callable[[str], None] = _ignore
         """Told the node id whenever a node's process is gone; set once verification exists."""
+        self._degraded: set[str] = set()
+        """Nodes of which an alert says that they are degraded: another says when they no longer are."""
 
     def __call__(self, event: ProcessEvent) -> None:
         """Take one event."""
@@ -69,6 +71,7 @@ class ProcessJournal:
         self._ledger.write_soon(
             ProcessStep(
                 record=record,
+                host=event.host,
                 moved=spawned or event.kind in _GONE,
                 pid_started_at=event.pid_started_at if spawned else None,
             )
@@ -85,12 +88,19 @@ class ProcessJournal:
                     node=name,
                 )
             case ProcessEventKind.DEGRADED:
+                self._degraded.add(event.node_id)
                 self._announcer.alert(
                     AlertLevel.WARNING,
                     f"{name} is degraded",
                     key=f"degraded:{event.node_id}",
                     text=event.detail[:1500],
                     node=name,
+                )
+            case ProcessEventKind.READY | ProcessEventKind.RECOVERED if event.node_id in self._degraded:
+                # Ready after a restart is as good an end of it as recovered.
+                self._degraded.discard(event.node_id)
+                self._announcer.alert(
+                    AlertLevel.SUCCESS, f"{name} is no longer degraded", key=f"recovered:{event.node_id}", node=name
                 )
             case ProcessEventKind.MISSING:
                 self._announcer.alert(

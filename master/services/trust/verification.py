@@ -290,7 +290,9 @@ class Verification:
             log.warning("verified, but another process", extra={"node": node.name, "pid": body.pid})
             return VerificationResponse(accepted=False, reason="the master did not start this process")
         self._verified.add(node.id)
-        self._supervisor.node_verified(node.id, version=body.version, interval_s=self._interval_s(source))
+        self._supervisor.node_verified(
+            node.id, version=body.version, interval_s=self._interval_s(source), cogs_failed=body.cogs_failed
+        )
         self._ledger.write_soon(HandshakeOutcome(event=self._event(node.id, message.type, "accepted", source)))
         self._announcer.event("verified", node=node.name, detail=f"by {source.transport}", pid=body.pid)
         return VerificationResponse(
@@ -336,7 +338,9 @@ class Verification:
             detail=refused.detail[:400],
         )
 
-        await self._ledger.write_durable(HandshakeOutcome(event=event, flag=node is not None))
+        await self._ledger.write_durable(
+            HandshakeOutcome(event=event, flag=node is not None, host=node.host if node else "")
+        )
         if node is not None:
             reason = refused.reason.value
             self._directory.update(
