@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.peers import Program
@@ -72,6 +73,29 @@ def make_programs(folder: Path, count: int, source: str = IDLE_BOT) -> tuple[lis
     return programs, record
 
 
+@dataclass(frozen=True, slots=True)
+class _Preparer:
+    """Prepares the program's starts as a master's launcher would: with a boot document."""
+
+    logs: NodeLogs
+
+    async def prepare(self, spec: NodeSpec) -> SpawnRequest:
+        stdout_path, stderr_path = self.logs.paths(spec.name)
+        return SpawnRequest(
+            node_id=spec.node_id,
+            name=spec.name,
+            folder=Path(spec.folder),
+            command=(sys.executable, "bot.py"),
+            environment={"PATH": os.environ["PATH"]},
+            boot=b"{}",
+            stdout_path=stdout_path,
+            stderr_path=stderr_path,
+        )
+
+    def expect_successor(self, spec: NodeSpec, expected: bool) -> None:
+        """Do nothing: it is not on Discord."""
+
+
 @asynccontextmanager
 async def our_supervisor(folder: Path, programs: list[Program], spawner: Spawner) -> AsyncIterator[Supervisor]:
     """Run our supervisor over ``programs``, none of them started.
@@ -88,6 +112,7 @@ async def our_supervisor(folder: Path, programs: list[Program], spawner: Spawner
     bus.on(NodeSpawned, on_spawned)
     supervisor = Supervisor(
         spawner=spawner,
+        preparer=_Preparer(logs),
         settings=SupervisionSettings(),
         logs=logs,
         records=RunRecords(folder / "runs"),
@@ -95,7 +120,7 @@ async def our_supervisor(folder: Path, programs: list[Program], spawner: Spawner
         bus=bus,
     )
     for program in programs:
-        supervisor.register(_spec(program, logs))
+        supervisor.register(_spec(program))
     running = asyncio.create_task(supervisor.run())
     try:
         yield supervisor
@@ -106,26 +131,7 @@ async def our_supervisor(folder: Path, programs: list[Program], spawner: Spawner
         await spawner.close()
 
 
-def _spec(program: Program, logs: NodeLogs) -> NodeSpec:
-    stdout_path, stderr_path = logs.paths(program.name)
-
-    async def build() -> SpawnRequest:
-        return SpawnRequest(
-            node_id=program.name,
-            name=program.name,
-            folder=program.folder,
-            command=(sys.executable, "bot.py"),
-            environment={"PATH": os.environ["PATH"]},
-            boot=b"{}",
-            stdout_path=stdout_path,
-            stderr_path=stderr_path,
-        )
-
+def _spec(program: Program) -> NodeSpec:
     return NodeSpec(
-        node_id=program.name,
-        name=program.name,
-        folder=program.folder,
-        readiness="handshake",
-        priority=1,
-        build=build,
+        node_id=program.name, name=program.name, folder=str(program.folder), readiness="handshake", priority=1
     )

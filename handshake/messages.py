@@ -20,6 +20,7 @@ NodeId = Annotated[str, Meta(min_length=1, max_length=26, pattern="^[0-9A-Za-z]+
 Fingerprint = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Snowflake = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+FailedCogs = Annotated[tuple[Word, ...], Meta(max_length=20)]
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 
 
@@ -58,6 +59,8 @@ class VerificationRequest(_Body, frozen=True):
     """Unix time."""
     python: Word = ""
     library: Word = ""
+    cogs_failed: FailedCogs = ()
+    """A node that comes up without some of its cogs says so at once: it is degraded from the start."""
 
 
 class VerificationResponse(_Body, frozen=True):
@@ -78,7 +81,7 @@ class Heartbeat(_Body, frozen=True):
     latency_ms: Seconds | None = None
     guilds: Count = 0
     state: Literal["starting", "ready", "degraded"] = "ready"
-    cogs_failed: Annotated[tuple[Word, ...], Meta(max_length=20)] = ()
+    cogs_failed: FailedCogs = ()
 
 
 class Acknowledgement(_Body, frozen=True):

@@ -47,6 +47,8 @@ class NodeEvent(Event, frozen=True, kw_only=True):
     """Something happened to a node's process."""
 
     node_id: str
+    host: str = ""
+    """The host whose supervision saw it; empty for the master's own box."""
     pid: int | None = None
     detail: str = ""
 

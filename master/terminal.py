@@ -100,6 +100,7 @@ def fleet_table(nodes: Iterable[NodeStatus], *, width: int) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     if wide:
         table.add_column("PING", justify="right", no_wrap=True)
+        table.add_column("GUILDS", justify="right", no_wrap=True)
         table.add_column("VERSION", no_wrap=True)
     table.add_column("NOTE", overflow="ellipsis", no_wrap=True, ratio=1)
     for node in nodes:
@@ -120,6 +121,7 @@ def _row(node: NodeStatus, *, wide: bool) -> list[Text | str]:
     ]
     if wide:
         row.append("-" if node.latency_ms is None else f"{node.latency_ms:.0f}ms")
+        row.append(_count(node.guilds))
         row.append(node.version or "-")
     row.append(_note(node))
     return row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import platform
@@ -38,6 +39,8 @@ RETRY_FIRST_S = 1.0
 RETRY_CAP_S = 60.0
 LOCAL_FAILURES_BORNE = 3
 MAX_REPORTS_PER_MINUTE = 10
+NAMES_BYTES = 400
+"""Of failed cogs in a verification request, which has to fit in one message of VERIFY_CHANNEL."""
 
 PostToChannel = Callable[[str], Awaitable[None]]
 """Posts a message in VERIFY_CHANNEL; raises ``TransportError`` when it cannot."""
@@ -152,6 +155,7 @@ class NodeLink:
             started_at=self._clock(),
             python=platform.python_version(),
             library=facts.library,
+            cogs_failed=_that_fit(self._describe().cogs_failed),
         )
         text = self._signer.sign(request)
         token_id = self._signer.last_token_id
@@ -294,6 +298,12 @@ class NodeLink:
             await asyncio.wait_for(self._send(self._signer.sign(body)), GOODBYE_TIMEOUT_S)
         except (TransportError, TimeoutError):
             log.debug("goodbye not sent")
+
+
+def _that_fit(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return as many names as a message in VERIFY_CHANNEL has room for; the pulses name all of them."""
+    sizes = itertools.accumulate(len(name.encode()) for name in names)
+    return tuple(name for name, size in zip(names, sizes, strict=True) if size <= NAMES_BYTES)
 
 
 def _with_count(report: ErrorReport, count: int) -> ErrorReport:

@@ -1,4 +1,4 @@
--- The ledger of Fleetmaster on SQL Server 2017 or later, at revision 0003.
+-- The ledger of Fleetmaster on SQL Server 2017 or later, at revision 0004.
 -- Rendered from the migrations by `python -m master.ledger.schema.rendering`; do not edit.
 -- It may be run again: what is there already is left as it is.
 SET XACT_ABORT ON;
@@ -333,7 +333,10 @@ CREATE INDEX ix_error_events_last_at ON error_events (last_at);
 IF INDEXPROPERTY(OBJECT_ID(N'error_events'), N'ix_error_events_node_id_last_at', 'IndexID') IS NULL
 CREATE INDEX ix_error_events_node_id_last_at ON error_events (node_id, last_at);
 
-IF NOT EXISTS (SELECT 1 FROM alembic_version)
-INSERT INTO alembic_version (version_num) VALUES (N'0003');
+IF COL_LENGTH(N'nodes', N'host') IS NULL
+ALTER TABLE nodes ADD host NVARCHAR(64) NOT NULL DEFAULT '';
 
-UPDATE alembic_version SET version_num = N'0003' WHERE version_num < N'0003';
+IF NOT EXISTS (SELECT 1 FROM alembic_version)
+INSERT INTO alembic_version (version_num) VALUES (N'0004');
+
+UPDATE alembic_version SET version_num = N'0004' WHERE version_num < N'0004';

@@ -18,16 +18,18 @@ from pathlib import Path
 from typing import IO, Any
 
 import msgspec
-from sqlalchemy import Connection, LargeBinary, Table, func, select
+from sqlalchemy import Column, Connection, LargeBinary, Table, func, select
 
 from master.ledger.errors import ArchiveRefused
 from master.ledger.schema.migrations import HEAD_REVISION
-from master.ledger.schema.tables import UtcDateTime, metadata
+from master.ledger.schema.tables import SINCE, UtcDateTime, metadata
 
 FORMAT = "fleetmaster-ledger/1"
 MAX_LINE_BYTES = 4 * 2**20
 MAX_MANIFEST_BYTES = 2**20
 BATCH_ROWS = 500
+OLDEST_REVISION = "0003"
+"""Of archives that can be restored: since then only columns were added, each with a default (``SINCE``)."""
 _MANIFEST = "manifest.json"
 # What zipfile raises for a damaged file: in its directory, in a member's header, in the deflated data.
 _UNREADABLE = (
@@ -84,7 +86,8 @@ def write_archive(connection: Connection, target: Path, *, key: bytes, at: datet
                 tables = {}
                 for table in metadata.sorted_tables:
                     with archive.open(f"{table.name}.jsonl", "w", force_zip64=True) as member:
-                        tables[table.name] = _digest(_write_lines(_rows(connection, table), member))
+                        rows = _rows(connection, table, HEAD_REVISION)
+                        tables[table.name] = _digest(_write_lines(rows, member))
                 manifest = Manifest(
                     format=FORMAT,
                     revision=HEAD_REVISION,
@@ -104,9 +107,16 @@ def write_archive(connection: Connection, target: Path, *, key: bytes, at: datet
     return manifest
 
 
-def _rows(connection: Connection, table: Table) -> Iterator[bytes]:
-    """Yield a table's rows as lines, ordered by primary key."""
-    query = select(table).order_by(*table.primary_key.columns).execution_options(yield_per=BATCH_ROWS)
+def _columns(table: Table, revision: str) -> list[Column[Any]]:
+    """Return the columns that a table had at a revision, in the order of their values in an archive."""
+    return [column for column in table.columns if column.info.get(SINCE, OLDEST_REVISION) <= revision]
+
+
+def _rows(connection: Connection, table: Table, revision: str) -> Iterator[bytes]:
+    """Return a table's rows as lines, in the order of their keys, with the columns of a revision."""
+    query = (
+        select(*_columns(table, revision)).order_by(*table.primary_key.columns).execution_options(yield_per=BATCH_ROWS)
+    )
     for row in connection.execute(query):
         yield msgspec.json.encode(tuple(row)) + b"\n"
 
@@ -161,9 +171,9 @@ def _read_manifest(archive: zipfile.ZipFile, path: Path, key: bytes) -> Manifest
         )
     if not hmac.compare_digest(manifest.seal, _seal(manifest, key)):
         raise ArchiveRefused(f"{path.name}: its manifest was altered", hint="take another backup")
-    if manifest.revision != HEAD_REVISION:
+    if not OLDEST_REVISION <= manifest.revision <= HEAD_REVISION:
         raise ArchiveRefused(
-            f"{path.name} has revision {manifest.revision}, this program has {HEAD_REVISION}",
+            f"{path.name} is of revision {manifest.revision}, this program reads {OLDEST_REVISION} to {HEAD_REVISION}",
             hint="restore it with the version of fleetmaster that made it, then upgrade",
         )
     if set(manifest.tables) != set(metadata.tables):
@@ -173,6 +183,8 @@ def _read_manifest(archive: zipfile.ZipFile, path: Path, key: bytes) -> Manifest
 
 def load_archive(connection: Connection, path: Path, manifest: Manifest) -> None:
     """Insert an archive's rows into empty tables, then compare counts and hashes with the manifest.
+
+    Columns that were added since it was made get their defaults.
 
     Raises
     ------
@@ -187,15 +199,15 @@ def load_archive(connection: Connection, path: Path, manifest: Manifest) -> None
                 )
             batch = []
             for line in _lines(archive, table.name):
-                batch.append(_values(table, line))
+                batch.append(_values(table, _columns(table, manifest.revision), line))
                 if len(batch) == BATCH_ROWS:
                     connection.execute(table.insert(), batch)
                     batch = []
             if batch:
                 connection.execute(table.insert(), batch)
     for table in metadata.sorted_tables:
-        if _digest(_rows(connection, table)) != manifest.tables[table.name]:
-            raise ArchiveRefused(f"table {table.name} differs from the archive after loading")
+        if _digest(_rows(connection, table, manifest.revision)) != manifest.tables[table.name]:
+            raise ArchiveRefused(f"table {table.name} did not arrive as it was sent")
 
 
 def _lines(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
@@ -206,9 +218,8 @@ def _lines(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
             yield line
 
 
-def _values(table: Table, line: bytes) -> dict[str, Any]:
+def _values(table: Table, columns: list[Column[Any]], line: bytes) -> dict[str, Any]:
     values = msgspec.json.decode(line, type=list[Any])
-    columns = list(table.columns)
     if len(values) != len(columns):
         raise ArchiveRefused(f"a row of {table.name} has {len(values)} values, not {len(columns)}")
     return {column.key: _value(column.type, value) for column, value in zip(columns, values, strict=True)}

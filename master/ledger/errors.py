@@ -50,6 +50,24 @@ class Conflict(LedgerError):
     code: ClassVar[str] = "ledger_conflict"
 
 
+class Fenced(LedgerError):
+    """A node's row was not written: the node belongs to another host than the one in whose name it was to be."""
+
+    code: ClassVar[str] = "fenced"
+
+    def __init__(self, node_id: str, *, host: str, owner: str) -> None:
+        super().__init__(
+            f"the node {node_id} belongs to {name_host(owner)}, not to {name_host(host)}",
+            hint="`fleet reload` reads the nodes again",
+        )
+        self.node_id, self.host, self.owner = node_id, host, owner
+
+
+def name_host(host: str) -> str:
+    """Return a host as messages name it."""
+    return f"the host {host!r}" if host else "the master's own box"
+
+
 class ArchiveRefused(LedgerError):
     """An archive cannot be used: it is damaged, has another secret or revision, or a ledger exists already."""
 

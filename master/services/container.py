@@ -150,8 +150,20 @@ def build_services(
     logs = NodeLogs(
         settings.logs_dir, max_bytes=settings.supervision.log_max_bytes, files=settings.supervision.log_files
     )
+    launcher = Launcher(
+        settings=settings,
+        ledger=ledger,
+        vault=vault,
+        secret=secret,
+        logs=logs,
+        current=directory.get,
+        master_user_id=discord.user_id,
+        ledger_cache=ledger_cache,
+        cgroups=cgroups,
+    )
     supervisor = Supervisor(
         spawner=spawner,
+        preparer=launcher,
         settings=settings.supervision,
         logs=logs,
         records=RunRecords(settings.runs_dir),
@@ -193,17 +205,6 @@ def build_services(
         LicenceCheck: LicenceChecks(ledger, licensing).handle,
         ShutdownNotice: notices.handle_goodbye,
     }
-    launcher = Launcher(
-        settings=settings,
-        ledger=ledger,
-        vault=vault,
-        secret=secret,
-        logs=logs,
-        current=directory.get,
-        master_user_id=discord.user_id,
-        ledger_cache=ledger_cache,
-        cgroups=cgroups,
-    )
     fleet = Fleet(
         settings=settings,
         ledger=ledger,

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from master.bus import EventBus
-from master.events import MemoryMerged, NodeReady
+from master.events import MemoryMerged, NodeDegraded, NodeEvent, NodeReady
 from master.supervision.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,11 @@ class PageMerging:
         self._requested = asyncio.Event()
         self._requested_at = self._passed_at = float("-inf")
         self._bus, self._clock = bus, clock
-        bus.on(NodeReady, lambda _ready: self.request())
+        for kind in (NodeReady, NodeDegraded):
+            bus.on(kind, self._on_up)
+
+    def _on_up(self, _event: NodeEvent) -> None:
+        self.request()
 
     def request(self) -> None:
         """Request a pass; it starts once there was no further request for ``settle_s``. Does not block."""

@@ -9,6 +9,7 @@ import signal
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from master.bus import EventBus
@@ -34,6 +35,7 @@ from master.supervision.clock import Clock
 from master.supervision.errors import FolderMissing, SpawnFailed, StartDeferred
 from master.supervision.gate import StartGate
 from master.supervision.limits import OomDetector
+from master.supervision.preparing import StartPreparer
 from master.supervision.process import ExitReport, NodeProcess, is_process
 from master.supervision.restart_policy import RestartPolicy
 from master.supervision.run_records import RunRecords
@@ -66,6 +68,7 @@ class RunnerContext:
     """
 
     spawner: Spawner
+    preparer: StartPreparer
     settings: SupervisionSettings
     clock: Clock
     rng: random.Random
@@ -109,6 +112,10 @@ class Runner:
         """Why the running process should be replaced; empty when it should not."""
         self._killed = False
         self._ready_at: float | None = None
+        self._silent = False
+        """Whether pulses are missing; a node that is degraded by its own word pulses on, and is left running."""
+        self._complaint: tuple[str, ...] | None = None
+        """The failed cogs of a node that said itself that it is degraded; None when it did not."""
         self._failures = 0
         self._failure: FleetError | None = None
         self._asked = False
@@ -183,33 +190,56 @@ class Runner:
 
     # Messages of the node
 
-    def verified(self, *, version: str, interval_s: float) -> None:
-        """Handle the node's signed verification: it is ready."""
+    def verified(self, *, version: str, interval_s: float, cogs_failed: tuple[str, ...] = ()) -> None:
+        """Handle the node's signed verification: it is ready, but for the cogs that failed."""
         if self.process is None or self.state is NodeState.STOPPING:
             return
         self.version = version
         self.pulsed_at = self._clock.monotonic()
-        self.pulse = Pulse(uptime_s=0.0, latency_ms=None, guilds=0, state="ready", interval_s=interval_s)
-        self._become_ready()
+        self.pulse = Pulse(
+            uptime_s=0.0, latency_ms=None, guilds=0, state="ready", interval_s=interval_s, cogs_failed=cogs_failed
+        )
+        self._follow(self.pulse)
 
     def take_pulse(self, pulse: Pulse) -> None:
         """Handle a verified pulse."""
         if self.process is None:
             return
         self.pulse, self.pulsed_at = pulse, self._clock.monotonic()
-        if self.state is NodeState.DEGRADED:
+        if self.state is NodeState.READY or self.state is NodeState.DEGRADED:
+            self._follow(pulse)
+
+    def _follow(self, pulse: Pulse) -> None:
+        """Be what the node says of itself; nearly always it is that already."""
+        if not pulse.is_degraded:
             self._become_ready()
+        elif self._silent or self._complaint != pulse.cogs_failed:
+            self._complaint = pulse.cogs_failed
+            self._arrive()
+            self._degrade(pulse.complaint, silent=False)
 
     def _become_ready(self) -> None:
         if self.state is NodeState.READY:
             return
         recovered = self.state is NodeState.DEGRADED
+        self._silent, self._complaint = False, None
+        if recovered:
+            self.detail = ""
+        self._arrive()
+        self._enter(NodeState.READY)
+        self._emit(NodeRecovered if recovered else NodeReady)
+
+    def _arrive(self) -> None:
+        """Be up, whole or not: no other start waits for this one any more."""
         if self._ready_at is None:
             self._ready_at = self._clock.monotonic()
         self._leave_gate()
-        self._enter(NodeState.READY)
-        self._emit(NodeRecovered if recovered else NodeReady)
         self._wake()
+
+    def _degrade(self, detail: str, *, silent: bool) -> None:
+        self._silent, self.detail = silent, detail
+        self._enter(NodeState.DEGRADED)
+        self._emit(NodeDegraded, detail=detail)
 
     @property
     def holds_up(self) -> bool:
@@ -260,7 +290,7 @@ class Runner:
 
     def adopt(self, pid: int, started_at: float) -> bool:
         """Adopt a running process of this node; False when it is not the recorded one."""
-        if self.process is not None or not is_process(pid, started_at, self.spec.folder):
+        if self.process is not None or not is_process(pid, started_at, Path(self.spec.folder)):
             return False
         try:
             self.process = NodeProcess(pid)
@@ -321,7 +351,7 @@ class Runner:
             self._leave_gate()
             return
         try:
-            request = await self.spec.build()
+            request = await self._context.preparer.prepare(self.spec)
             process = await self._context.spawner.spawn(request)
             try:
                 await asyncio.to_thread(self._context.records.note, self.spec.node_id, process.pid, process.started_at)
@@ -362,6 +392,7 @@ class Runner:
         self.spawns += 1
         self.spawned_at = self._clock.monotonic()
         self.pulse = self.pulsed_at = self._ready_at = None
+        self._silent, self._complaint = False, None
         self._replace, self._killed, self.detail = "", False, detail
         self._urgent = self._held_up = False
         self._enter(NodeState.STARTING)
@@ -369,6 +400,7 @@ class Runner:
             NodeSpawned(
                 at=self._clock.now(),
                 node_id=self.spec.node_id,
+                host=self.spec.host,
                 pid=process.pid,
                 pid_started_at=process.started_at,
                 detail=detail,
@@ -428,20 +460,18 @@ class Runner:
         if self.pulse is None or self.pulsed_at is None:
             return None
         patience = self.pulse.interval_s * self._settings.missed_pulses
-        return self.pulsed_at + (patience if self.state is NodeState.READY else 2 * patience)
+        return self.pulsed_at + (2 * patience if self._silent else patience)
 
     def _on_deadline(self, now: float) -> None:
         if self.spec.readiness == "process":
             self._become_ready()
         elif self.state is NodeState.STARTING:
             self._replace = f"not ready within {self._settings.ready_timeout_s:g} s"
-        elif self.state is NodeState.READY:
+        elif not self._silent:
             silence = now - (self.pulsed_at or now)
             usage = self.process.usage() if self.process is not None else None
             why = "; it is stopped by a signal" if usage is not None and usage.stopped else ""
-            self.detail = f"no pulse for {silence:.0f} s{why}"
-            self._enter(NodeState.DEGRADED)
-            self._emit(NodeDegraded, detail=self.detail)
+            self._degrade(f"no pulse for {silence:.0f} s{why}", silent=True)
         else:
             self._replace = self.detail or "no pulse"
 
@@ -452,7 +482,7 @@ class Runner:
         if self._wanted and reason not in ("", _ASKED):
             self._emit(NodeReplaced, detail=reason)
         try:
-            await asyncio.to_thread(self.spec.expect_successor, self._wanted)
+            await asyncio.to_thread(self._context.preparer.expect_successor, self.spec, self._wanted)
         except OSError as error:
             # Its successor cannot RESUME, nothing worse.
             log.warning(
@@ -492,6 +522,7 @@ class Runner:
             kind(
                 at=self._clock.now(),
                 node_id=self.spec.node_id,
+                host=self.spec.host,
                 pid=process.pid,
                 exit_code=report.exit_code,
                 signal=report.signal,
@@ -595,7 +626,9 @@ class Runner:
 
     def _emit(self, kind: type[NodeEvent], *, detail: str = "") -> None:
         pid = None if self.process is None else self.process.pid
-        self._publish(kind(at=self._clock.now(), node_id=self.spec.node_id, pid=pid, detail=detail))
+        self._publish(
+            kind(at=self._clock.now(), node_id=self.spec.node_id, host=self.spec.host, pid=pid, detail=detail)
+        )
 
     def _publish(self, event: NodeEvent) -> None:
         self._context.bus.publish(event)

@@ -1,49 +1,31 @@
-"""The specification of a node, and its pulse."""
+"""What the supervisor is told of a node: what it is to run, and what it says of itself. Plain data, fit for a wire."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from master.supervision.spawner import SpawnRequest
+import msgspec
 
 
-def _nothing(_expected: bool) -> None:
-    """For a node whose successor inherits nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSpec:
-    """What the supervisor needs to know of a node.
-
-    Parameters
-    ----------
-    readiness
-        ``handshake``: ready when verified, alive while it pulses. ``process``: ready and alive while it runs.
-    build
-        Called for each start; gathers token, key and environment afresh.
-    after
-        Names of nodes that are started first: this one waits until they are ready, or given up.
-    memory_limit_bytes
-        Above it the node is restarted gracefully; 0 for no limit.
-    memory_hard_limit_bytes
-        What the kernel holds it to; here only to say so when it was ended for that.
-    expect_successor
-        Tells the running node whether another process takes over when it ends; may block.
-    """
+class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What the supervisor needs to know of a node; what one start needs beyond it a ``StartPreparer`` gathers."""
 
     node_id: str
     name: str
-    folder: Path
+    folder: str
+    """Its path on the host that the node runs on."""
     readiness: Literal["handshake", "process"]
+    """``handshake``: ready by its own word, alive by its pulse. ``process``: by running."""
     priority: int
-    build: Callable[[], Awaitable[SpawnRequest]]
+    host: str = ""
+    """Whose node it is, as the ledger has it; empty for the master's own box."""
     after: tuple[str, ...] = ()
+    """Names of nodes that are started first: this one waits until they are ready, or given up."""
     memory_limit_bytes: int = 0
+    """Above it the node is restarted gracefully; 0 for no limit."""
     memory_hard_limit_bytes: int = 0
-    expect_successor: Callable[[bool], None] = _nothing
+    """What the kernel holds it to; here only to say so when it was ended for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,3 +44,18 @@ class Pulse:
     state: str
     interval_s: float
     cogs_failed: tuple[str, ...] = ()
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether the node says itself that it is not whole."""
+        return self.state == "degraded" or bool(self.cogs_failed)
+
+    @property
+    def complaint(self) -> str:
+        """What is wrong by the node's own word; empty when nothing is."""
+        if self.cogs_failed:
+            count = len(self.cogs_failed)
+            # Each begins a line of its own nowhere, whatever a node calls its cogs.
+            names = ", ".join("".join(c if c.isprintable() else "?" for c in name) for name in self.cogs_failed)
+            return f"{count} {'cog' if count == 1 else 'cogs'} failed: {names}"
+        return "degraded by its own word" if self.is_degraded else ""

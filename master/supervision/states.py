@@ -13,7 +13,7 @@ class NodeState(StrEnum):
     """Spawned, and not verified as ready yet."""
     READY = "ready"
     DEGRADED = "degraded"
-    """Running, but its pulse is missing."""
+    """Running, but not whole: its pulse is missing, or says itself what failed."""
     STOPPING = "stopping"
     BACKOFF = "backoff"
     """Exited; the next start is delayed."""
@@ -28,6 +28,7 @@ _LEGAL: dict[NodeState, frozenset[NodeState]] = {
     NodeState.STARTING: frozenset(
         {
             NodeState.READY,
+            NodeState.DEGRADED,
             NodeState.STOPPING,
             NodeState.BACKOFF,
             NodeState.QUARANTINED,

@@ -22,6 +22,7 @@ from master.supervision.gate import StartGate
 from master.supervision.history import MAX_SAMPLE_INTERVAL_S, NodeHistory
 from master.supervision.limits import OomDetector
 from master.supervision.logs import NodeLogs
+from master.supervision.preparing import StartPreparer
 from master.supervision.process import Usage
 from master.supervision.run_records import RunRecord, RunRecords
 from master.supervision.runner import OVER_MEMORY_LIMIT, Runner, RunnerContext
@@ -56,6 +57,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     last_pulse_s_ago: float | None = None
     latency_ms: float | None = None
     guilds: int | None = None
+    cogs_failed: tuple[str, ...] = ()
     version: str = ""
     cpu_percent: float | None = None
     rss_bytes: int | None = None
@@ -84,6 +86,8 @@ class Supervisor:
 
     Parameters
     ----------
+    preparer
+        Gathers what each start needs.
     bus
         Carries everything that happens to processes, in order.
     """
@@ -92,6 +96,7 @@ class Supervisor:
         self,
         *,
         spawner: Spawner,
+        preparer: StartPreparer,
         settings: SupervisionSettings,
         logs: NodeLogs,
         records: RunRecords,
@@ -108,6 +113,7 @@ class Supervisor:
         bus.on(MemoryMerged, lambda _merged: self.request_details())
         self._context = RunnerContext(
             spawner=spawner,
+            preparer=preparer,
             settings=settings,
             clock=clock,
             rng=rng or random.Random(),  # noqa: S311 - jitter, not a secret
@@ -272,9 +278,11 @@ class Supervisor:
             ) from None
         return runner.state
 
-    def node_verified(self, node_id: str, *, version: str, interval_s: float) -> None:
-        """Mark a node as ready: its verification was accepted. Its next pulse is due in ``interval_s``."""
-        self._runner(node_id).verified(version=version, interval_s=interval_s)
+    def node_verified(
+        self, node_id: str, *, version: str, interval_s: float, cogs_failed: tuple[str, ...] = ()
+    ) -> None:
+        """Mark a node as ready, or degraded: its verification was accepted. Its next pulse is due in ``interval_s``."""
+        self._runner(node_id).verified(version=version, interval_s=interval_s, cogs_failed=cogs_failed)
 
     def node_pulsed(self, node_id: str, pulse: Pulse) -> None:
         """Handle a node's verified pulse."""
@@ -314,6 +322,7 @@ class Supervisor:
             last_pulse_s_ago=_since(now, runner.pulsed_at),
             latency_ms=pulse.latency_ms if pulse else None,
             guilds=pulse.guilds if pulse else None,
+            cogs_failed=pulse.cogs_failed if pulse else (),
             version=runner.version,
             cpu_percent=sample.cpu_percent if sample else None,
             rss_bytes=sample.usage.rss_bytes if sample else None,

@@ -101,7 +101,7 @@ async def test_a_broken_cog_does_not_take_the_bot_down(stage: Stage, tap: EventT
     pid = (await stage.node("atlas")).pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    await tap.wait_for("ready", "atlas", since=since)
+    await tap.wait_for("degraded", "atlas", since=since)
     await stage.log.wait_for_message(lambda m: any("cogs/broken.py" in e.get("title", "") for e in m.embeds))
     about = await stage.operator.runs_command(stage.office, stage.bots["atlas"], "about")
     assert about.embeds[0]["fields"][-1]["value"] == "broken"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import sqlite3
 import stat
@@ -11,6 +12,7 @@ import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -19,7 +21,7 @@ from sqlalchemy import Connection
 
 from handshake.redaction import Secret
 from master.configuration.settings import DatabaseSettings, IdentitySettings, Settings
-from master.ledger.archive import check_archive
+from master.ledger.archive import Manifest, TableDigest, _seal, check_archive
 from master.ledger.database import Ledger
 from master.ledger.errors import ArchiveRefused
 from master.ledger.rows import audit, nodes, tokens
@@ -121,6 +123,38 @@ async def test_a_restored_ledger_equals_the_saved_one(
     await ledger.close()
     with pytest.raises(ArchiveRefused, match="not empty"):
         await asyncio.to_thread(import_into, settings, archive)
+
+
+def of_revision_0003(archive: Path, key: bytes) -> Path:
+    """Write an archive over as the version before hosts would have written it."""
+    copy = archive.with_name("0003.zip")
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(copy, "w") as target:
+        manifest = msgspec.json.decode(source.read("manifest.json"), type=Manifest)
+        tables = dict(manifest.tables)
+        for name in tables:
+            content = source.read(f"{name}.jsonl")
+            if name == "nodes":
+                rows = [msgspec.json.decode(line)[:-1] for line in content.splitlines()]
+                content = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+                tables[name] = TableDigest(len(rows), hashlib.sha256(content).hexdigest())
+            target.writestr(f"{name}.jsonl", content)
+        manifest = msgspec.structs.replace(manifest, revision="0003", tables=tables)
+        manifest = msgspec.structs.replace(manifest, seal=_seal(manifest, key))
+        target.writestr("manifest.json", msgspec.json.encode(manifest))
+    return copy
+
+
+async def test_a_backup_from_before_hosts_is_restored(archive: Path, tmp_path: Path, secret: str) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    settings = settings_at(target, secret)
+    old = of_revision_0003(archive, MasterSecret(settings.identity.master_secret).derive("archive"))
+    found = await asyncio.to_thread(restore, settings, old, at=NOW)
+    assert found.tables["handshake_events"] == ROWS
+    ledger = await Ledger.open(settings.database)
+    (node,) = await ledger.read(nodes.list_active)
+    assert (node.name, node.host, node.created_at) == ("Ätlas 🛰", "", NOW)
+    await ledger.close()
 
 
 async def test_restoring_replaces_a_ledger_and_keeps_it(archive: Path, tmp_path: Path, secret: str) -> None:

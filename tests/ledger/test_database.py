@@ -58,7 +58,7 @@ async def test_names_are_unique_without_regard_to_case_until_a_node_is_removed(l
         await ledger.write(lambda c: nodes.insert(c, a_node("01B", "ATLAS", 5)))
     with pytest.raises(Conflict):
         await ledger.write(lambda c: nodes.insert(c, a_node("01B", "Borealis")))
-    await ledger.write(lambda c: nodes.mark_removed(c, "01A", at=NOW))
+    await ledger.write(lambda c: nodes.mark_removed(c, "01A", host="", at=NOW))
     await ledger.write(lambda c: nodes.insert(c, a_node("01B", "ATLAS")))
     assert [node.id for node in await ledger.read(nodes.list_active)] == ["01B"]
 
@@ -296,7 +296,7 @@ async def test_swapped_rows_are_detected(ledger: Ledger) -> None:
 
 async def test_a_removed_node_keeps_its_history_and_loses_its_licence(ledger: Ledger) -> None:
     await ledger.write(lambda c: nodes.insert(c, a_node()))
-    await ledger.write(lambda c: nodes.mark_removed(c, "01A", at=NOW))
+    await ledger.write(lambda c: nodes.mark_removed(c, "01A", host="", at=NOW))
     await ledger.write(lambda c: licences.revoke_of_node(c, "01A"))
     node = await ledger.read(lambda c: nodes.get(c, "01A"))
     assert node is not None

@@ -44,6 +44,7 @@ from master.ledger.rows.records import (
     ProcessRecord,
     PulseSnapshot,
 )
+from master.ledger.schema.migrations import HEAD_REVISION
 from master.ledger.schema.tables import metadata
 from tests.ledger.test_database import NOW, a_node
 
@@ -71,11 +72,11 @@ def call_every_function(c: Connection) -> None:
     nodes.list_active(c)
     nodes.find_by_name(c, "Atlas")
     nodes.list_provisioning(c)
-    nodes.activate(c, "01A", at=NOW)
-    nodes.set_desired_state(c, "01A", DesiredState.RUNNING, at=NOW)
-    nodes.set_process(c, "01A", 7, 1.5, at=NOW)
-    nodes.set_flag(c, "01A", "replayed", at=NOW)
-    nodes.clear_flag(c, "01A", at=NOW)
+    nodes.activate(c, "01A", host="", at=NOW)
+    nodes.set_desired_state(c, "01A", DesiredState.RUNNING, host="", at=NOW)
+    nodes.set_process(c, "01A", 7, 1.5, host="", at=NOW)
+    nodes.set_flag(c, "01A", "replayed", host="", at=NOW)
+    nodes.clear_flag(c, "01A", host="", at=NOW)
     nodes.raise_key_epoch(c, "01A", at=NOW)
     tokens.store(c, "01A", b"sealed", at=NOW)
     tokens.load(c, "01A")
@@ -130,8 +131,8 @@ def call_every_function(c: Connection) -> None:
     for name in retention.PRUNABLE:
         retention.prune(c, name, NOW + timedelta(days=400))
     for table in metadata.sorted_tables:
-        list(archive._rows(c, table))
-    nodes.mark_removed(c, "01A", at=NOW)
+        list(archive._rows(c, table, HEAD_REVISION))
+    nodes.mark_removed(c, "01A", host="", at=NOW)
 
 
 def functions_of(module: ModuleType) -> Iterator[tuple[str, CodeType]]:

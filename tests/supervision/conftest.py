@@ -14,12 +14,13 @@ import pytest
 
 from master.bus import EventBus
 from master.configuration.settings import SupervisionSettings
+from master.errors import FleetError
 from master.events import NodeEvent, NodeSpawned
 from master.supervision.clock import SystemClock
 from master.supervision.logs import NodeLogs
 from master.supervision.run_records import RunRecords
 from master.supervision.spawner import Limits, PlainSpawner, SpawnRequest
-from master.supervision.specification import NodeSpec
+from master.supervision.specification import NodeSpec, Pulse
 from master.supervision.supervisor import Supervisor
 
 E = TypeVar("E", bound=NodeEvent)
@@ -64,6 +65,36 @@ class JumpingClock(SystemClock):
 
 
 @dataclass
+class Preparer:
+    """Prepares the tiny scripts' starts."""
+
+    logs: NodeLogs
+    limits: dict[str, Limits] = field(default_factory=dict)
+    refuses: FleetError | None = None
+    """Why nothing can be started now."""
+    successors: list[tuple[str, bool]] = field(default_factory=list)
+
+    async def prepare(self, spec: NodeSpec) -> SpawnRequest:
+        if self.refuses is not None:
+            raise self.refuses
+        stdout_path, stderr_path = self.logs.paths(spec.name)
+        return SpawnRequest(
+            node_id=spec.node_id,
+            name=spec.name,
+            folder=Path(spec.folder),
+            command=(sys.executable, "-I", "-S", "bot.py"),
+            environment={"PATH": "/usr/bin:/bin"},
+            boot=b"{}",
+            stdout_path=stdout_path,
+            stderr_path=stderr_path,
+            limits=self.limits.get(spec.node_id, Limits()),
+        )
+
+    def expect_successor(self, spec: NodeSpec, expected: bool) -> None:
+        self.successors.append((spec.name, expected))
+
+
+@dataclass
 class Rig:
     """A supervisor, its events, and a way to wait for them."""
 
@@ -71,11 +102,11 @@ class Rig:
     folder: Path
     logs: NodeLogs
     settings: SupervisionSettings
+    preparer: Preparer
     events: list[NodeEvent] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     clock: JumpingClock = field(default_factory=JumpingClock)
-    specs: dict[str, NodeSpec] = field(default_factory=dict)
     auto_verify: set[str] = field(default_factory=set)
     """Nodes that are verified as soon as they run."""
 
@@ -92,40 +123,26 @@ class Rig:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         (folder / "bot.py").write_text(script)
-        stdout_path, stderr_path = self.logs.paths(name)
-
-        async def build() -> SpawnRequest:
-            return SpawnRequest(
-                node_id=name,
-                name=name,
-                folder=folder,
-                command=(sys.executable, "-I", "-S", "bot.py"),
-                environment={"PATH": "/usr/bin:/bin"},
-                boot=b"{}",
-                stdout_path=stdout_path,
-                stderr_path=stderr_path,
-                limits=limits or Limits(),
-            )
-
-        self.specs[name] = NodeSpec(
+        self.preparer.limits[name] = limits or Limits()
+        found = NodeSpec(
             node_id=name,
             name=name,
-            folder=folder,
+            folder=str(folder),
             readiness=readiness,  # type: ignore[arg-type]
-            build=build,
             **{"priority": 100, **spec},
         )
-        self.supervisor.register(self.specs[name])
+        self.supervisor.register(found)
         return name
 
-    def spec(self, name: str) -> NodeSpec:
-        return self.specs[name]
+    def verify(self, name: str, *, interval_s: float = 60.0, cogs_failed: tuple[str, ...] = ()) -> None:
+        self.supervisor.node_verified(name, version="1", interval_s=interval_s, cogs_failed=cogs_failed)
 
-    def changed_spec(self, spec: NodeSpec, **changes: Any) -> NodeSpec:
-        return replace(spec, **changes)
-
-    def verify(self, name: str, *, interval_s: float = 60.0) -> None:
-        self.supervisor.node_verified(name, version="1", interval_s=interval_s)
+    def pulse(self, name: str, *cogs_failed: str, interval_s: float = 60.0) -> None:
+        state = "degraded" if cogs_failed else "ready"
+        pulse = Pulse(
+            uptime_s=1.0, latency_ms=12.0, guilds=3, state=state, interval_s=interval_s, cogs_failed=cogs_failed
+        )
+        self.supervisor.node_pulsed(name, pulse)
 
     def pid(self, name: str) -> int:
         pid = self.supervisor.pid_of(name)
@@ -166,18 +183,19 @@ async def make_rig(tmp_path: Path) -> AsyncIterator[MakeRig]:
         def note(event: NodeEvent) -> None:
             rig.note(event)
 
-        clock = JumpingClock()
+        clock, preparer = JumpingClock(), Preparer(logs)
         bus = EventBus()
         bus.on(NodeEvent, note)
         supervisor = Supervisor(
             spawner=PlainSpawner(),
+            preparer=preparer,
             settings=settings,
             logs=logs,
             records=RunRecords(tmp_path / "runs"),
             clock=clock,
             bus=bus,
         )
-        rig = Rig(supervisor, tmp_path, logs, settings, clock=clock)
+        rig = Rig(supervisor, tmp_path, logs, settings, preparer, clock=clock)
         rig.task = asyncio.create_task(supervisor.run())
         made.append(rig)
         return rig

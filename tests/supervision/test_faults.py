@@ -321,18 +321,14 @@ async def test_a_clock_that_jumps_changes_nothing(make_rig: MakeRig) -> None:
 
 
 async def test_a_deferred_start_is_quarantine_with_its_reason(rig: Rig) -> None:
-    async def refuse() -> SpawnRequest:
-        raise StartDeferred("the budget is spent", retry_in_s=3600.0)
-
     node = rig.add("atlas", SLEEPS)
-    spec = rig.spec(node)
-    rig.supervisor.register(rig.changed_spec(spec, build=refuse))
+    rig.preparer.refuses = StartDeferred("the budget is spent", retry_in_s=3600.0)
     with pytest.raises(StartDeferred):
         await rig.supervisor.start(node)
     view = rig.supervisor.view(node)
     assert (view.state, view.detail) == (NodeState.QUARANTINED, "the budget is spent")
     assert view.next_start_in_s == pytest.approx(3600, abs=30)
-    rig.supervisor.register(spec)
+    rig.preparer.refuses = None
     rig.supervisor.release(node)
     await rig.wait_event(node, NodeSpawned)
 
@@ -392,14 +388,12 @@ async def test_a_queued_start_can_be_cancelled(make_rig: MakeRig) -> None:
     await rig.supervisor.start(second)
 
 
-async def test_a_node_stopped_by_the_operator_expects_no_successor(rig: Rig) -> None:
-    expected: list[bool] = []
+async def test_a_node_stopped_by_the_operator_is_told_that_nobody_follows(rig: Rig) -> None:
     node = rig.add("atlas", SLEEPS)
-    rig.supervisor.register(rig.changed_spec(rig.spec(node), expect_successor=expected.append))
     await rig.supervisor.start(node)
     await rig.supervisor.restart(node)
     await rig.supervisor.stop(node)
-    assert expected == [True, False]
+    assert rig.preparer.successors == [("atlas", True), ("atlas", False)]
 
 
 async def test_a_bug_in_a_listener_starts_no_second_process(rig: Rig) -> None:

@@ -1,4 +1,4 @@
-"""Rows of ``nodes``."""
+"""Rows of ``nodes``. Writes are fenced: each names the host that the node is believed to belong to."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
+from master.ledger.errors import Fenced
 from master.ledger.rows.records import DesiredState, Lifecycle, Node, ReadinessKind
 from master.ledger.schema.tables import nodes
 
@@ -31,6 +32,7 @@ def _record(row: Row[Any]) -> Node:
         pid_started_at=row.pid_started_at,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        host=row.host,
     )
 
 
@@ -63,6 +65,7 @@ def insert(connection: Connection, node: Node) -> None:
             pid_started_at=node.pid_started_at,
             created_at=node.created_at,
             updated_at=node.updated_at,
+            host=node.host,
         )
     )
 
@@ -99,21 +102,44 @@ def _list(connection: Connection, lifecycle: Lifecycle) -> list[Node]:
     return [_record(row) for row in rows]
 
 
-def _update(connection: Connection, node_id: str, at: datetime, **values: object) -> None:
-    connection.execute(nodes.update().where(nodes.c.id == node_id).values(updated_at=at, **values))
+def _update(connection: Connection, node_id: str, at: datetime, *, host: str, **values: object) -> bool:
+    """Write to a node's row while the node belongs to ``host``; False when it does not, or there is none."""
+    written = connection.execute(
+        nodes.update().where(nodes.c.id == node_id, nodes.c.host == host).values(updated_at=at, **values)
+    )
+    return bool(written.rowcount)
 
 
-def activate(connection: Connection, node_id: str, *, at: datetime) -> None:
-    """Mark a node as active: its provisioning is complete."""
-    _update(connection, node_id, at, lifecycle=Lifecycle.ACTIVE.value)
+def _update_surely(connection: Connection, node_id: str, at: datetime, *, host: str, **values: object) -> None:
+    if _update(connection, node_id, at, host=host, **values):
+        return
+    owner = connection.execute(select(nodes.c.host).where(nodes.c.id == node_id)).scalar_one_or_none()
+    if owner is not None:
+        raise Fenced(node_id, host=host, owner=owner)
 
 
-def mark_removed(connection: Connection, node_id: str, *, at: datetime) -> None:
-    """Mark a node as removed: its name, folder and bot are free again, its history stays."""
-    _update(
+def activate(connection: Connection, node_id: str, *, host: str, at: datetime) -> None:
+    """End a node's provisioning.
+
+    Raises
+    ------
+    Fenced
+    """
+    _update_surely(connection, node_id, at, host=host, lifecycle=Lifecycle.ACTIVE.value)
+
+
+def mark_removed(connection: Connection, node_id: str, *, host: str, at: datetime) -> None:
+    """Retire a node: its name, folder and bot are free again, its history stays. One that is not there is no mistake.
+
+    Raises
+    ------
+    Fenced
+    """
+    _update_surely(
         connection,
         node_id,
         at,
+        host=host,
         lifecycle=Lifecycle.REMOVED.value,
         desired_state=DesiredState.STOPPED.value,
         pid=None,
@@ -121,28 +147,33 @@ def mark_removed(connection: Connection, node_id: str, *, at: datetime) -> None:
     )
 
 
-def set_desired_state(connection: Connection, node_id: str, desired: DesiredState, *, at: datetime) -> None:
-    """Set a node's desired state."""
-    _update(connection, node_id, at, desired_state=desired.value)
+# What entries write may come long after it was meant, out of a spool: these say whether the node was still the host's.
+
+
+def set_desired_state(connection: Connection, node_id: str, desired: DesiredState, *, host: str, at: datetime) -> bool:
+    """Write what the operator wants of a node; False when it is not the host's."""
+    return _update(connection, node_id, at, host=host, desired_state=desired.value)
 
 
 def set_process(
-    connection: Connection, node_id: str, pid: int | None, started_at: float | None, *, at: datetime
-) -> None:
-    """Set a node's current process (start in seconds since boot); None for no process."""
-    _update(connection, node_id, at, pid=pid, pid_started_at=started_at)
+    connection: Connection, node_id: str, pid: int | None, started_at: float | None, *, host: str, at: datetime
+) -> bool:
+    """Write which process a node is now (start in seconds since boot), or None; False when it is not the host's."""
+    return _update(connection, node_id, at, host=host, pid=pid, pid_started_at=started_at)
 
 
-def set_flag(connection: Connection, node_id: str, reason: str, *, at: datetime) -> None:
-    """Flag a node: a message that named it was refused."""
-    _update(connection, node_id, at, flagged_at=at, flag_reason=reason)
+def set_flag(connection: Connection, node_id: str, reason: str, *, host: str, at: datetime) -> bool:
+    """Flag a node, because a message in its name was refused; False when it is not the host's."""
+    return _update(connection, node_id, at, host=host, flagged_at=at, flag_reason=reason)
 
 
-def clear_flag(connection: Connection, node_id: str, *, at: datetime) -> None:
-    """Clear a node's flag."""
-    _update(connection, node_id, at, flagged_at=None, flag_reason="")
+def clear_flag(connection: Connection, node_id: str, *, host: str, at: datetime) -> bool:
+    """Take a node's flag away; False when it is not the host's."""
+    return _update(connection, node_id, at, host=host, flagged_at=None, flag_reason="")
 
 
 def raise_key_epoch(connection: Connection, node_id: str, *, at: datetime) -> None:
-    """Invalidate all keys that the node had."""
-    _update(connection, node_id, at, key_epoch=nodes.c.key_epoch + 1)
+    """Make all keys that the node had worthless, on whichever host it is: keys are the master's."""
+    connection.execute(
+        nodes.update().where(nodes.c.id == node_id).values(updated_at=at, key_epoch=nodes.c.key_epoch + 1)
+    )

@@ -78,6 +78,9 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     """Start time of that process in seconds since boot (/proc/PID/stat field 22 over the clock tick)."""
     created_at: datetime
     updated_at: datetime
+    host: str = ""
+    """The box that the node runs on; empty for the master's own, whichever that is: a ledger that is restored on
+    another box, or reached from one, needs no change."""
 
 
 class Licence(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +132,7 @@ class ProcessRecord(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     node_id: str
     kind: str
-    """spawned, ready, degraded, exited, stopped, killed, backoff, quarantined, missing."""
+    """spawned, ready, degraded, recovered, exited, stopped, killed, backoff, quarantined, missing."""
     pid: int | None = None
     exit_code: int | None = None
     signal: int | None = None

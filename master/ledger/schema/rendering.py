@@ -21,6 +21,7 @@ _HEADER = f"""\
 SET XACT_ABORT ON;
 """
 _CREATE_TABLE = re.compile(r"CREATE TABLE (\w+)")
+_ADD_COLUMN = re.compile(r"ALTER TABLE (\w+) ADD (?!CONSTRAINT)(\w+) ")
 _CREATE_INDEX = re.compile(r"CREATE (?:UNIQUE )?INDEX (\w+) ON (\w+)")
 
 
@@ -45,6 +46,9 @@ def _guard(batch: str) -> str:
         return f"IF OBJECT_ID(N'{table[1]}', N'U') IS NULL\n{_tidy(statement)};"
     if index is not None:
         return f"IF INDEXPROPERTY(OBJECT_ID(N'{index[2]}'), N'{index[1]}', 'IndexID') IS NULL\n{statement};"
+    column = _ADD_COLUMN.match(statement)
+    if column is not None:
+        return f"IF COL_LENGTH(N'{column[1]}', N'{column[2]}') IS NULL\n{statement};"
     if not statement or "alembic_version" in statement:
         return ""
     raise ValueError(f"this statement cannot be made idempotent: {statement[:80]}")

@@ -72,6 +72,8 @@ metadata = MetaData(
     }
 )
 
+SINCE = "since"
+"""In a column's ``info``: the revision that added it. It has a default, with which older archives are restored."""
 _ulid = Unicode(26)
 _ALIVE = text("lifecycle <> 'removed'")
 
@@ -97,6 +99,8 @@ nodes = Table(
     Column("pid_started_at", Float(53)),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    # Empty: the master's own box.
+    Column("host", Unicode(64), nullable=False, server_default="", info={SINCE: "0004"}),
     CheckConstraint("desired_state IN ('running', 'stopped')", name="desired_state"),
     CheckConstraint("lifecycle IN ('provisioning', 'active', 'removed')", name="lifecycle"),
     CheckConstraint("readiness IN ('handshake', 'process')", name="readiness"),

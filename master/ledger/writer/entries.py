@@ -7,6 +7,7 @@ is away they are spooled, and when it is back they are applied in order, exactly
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import IntEnum
@@ -19,6 +20,8 @@ from master.ledger.rows import error_events, handshake_events, nodes, process_ev
 from master.ledger.rows.audit import AuditChain
 from master.ledger.rows.records import DesiredState, ErrorEvent, HandshakeEvent, Outcome, ProcessRecord, PulseSnapshot
 
+log = logging.getLogger(__name__)
+
 
 class Priority(IntEnum):
     """The order in which a full spool drops records: lowest first; the highest is never dropped."""
@@ -28,8 +31,14 @@ class Priority(IntEnum):
     SECURITY = 2
 
 
-class _Entry(msgspec.Struct, frozen=True, kw_only=True):
+class _Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     priority: ClassVar[Priority]
+
+
+def _note_fenced(written: bool, entry: _Entry, node_id: str, host: str) -> None:
+    """Log what was not written because the node is no longer the host's: what it says is of the past."""
+    if not written:
+        log.warning("write fenced", extra={"write": type(entry).__name__, "node": node_id, "host": host or "master"})
 
 
 class ProcessStep(_Entry, frozen=True, tag="process"):
@@ -41,6 +50,8 @@ class ProcessStep(_Entry, frozen=True, tag="process"):
     moved: bool = False
     """Whether the node's process changes: to ``pid`` and ``pid_started_at``, or to none where they are None."""
     pid_started_at: float | None = None
+    host: str = ""
+    """The host whose process it is; a spool of revision 0003 or older names none, and had one host alone."""
 
     @classmethod
     def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
@@ -50,7 +61,10 @@ class ProcessStep(_Entry, frozen=True, tag="process"):
             record = entry.record
             if entry.moved:
                 pid = None if entry.pid_started_at is None else record.pid
-                nodes.set_process(connection, record.node_id, pid, entry.pid_started_at, at=record.at)
+                written = nodes.set_process(
+                    connection, record.node_id, pid, entry.pid_started_at, host=entry.host, at=record.at
+                )
+                _note_fenced(written, entry, record.node_id, entry.host)
 
 
 class HandshakeOutcome(_Entry, frozen=True, tag="handshake"):
@@ -60,6 +74,7 @@ class HandshakeOutcome(_Entry, frozen=True, tag="handshake"):
 
     event: HandshakeEvent
     flag: bool = False
+    host: str = ""
 
     @classmethod
     def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
@@ -68,7 +83,8 @@ class HandshakeOutcome(_Entry, frozen=True, tag="handshake"):
         for entry in run:
             event = entry.event
             if entry.flag and event.node_id is not None:
-                nodes.set_flag(connection, event.node_id, event.outcome, at=event.at)
+                written = nodes.set_flag(connection, event.node_id, event.outcome, host=entry.host, at=event.at)
+                _note_fenced(written, entry, event.node_id, entry.host)
 
 
 class FlagCleared(_Entry, frozen=True, tag="unflag"):
@@ -78,12 +94,14 @@ class FlagCleared(_Entry, frozen=True, tag="unflag"):
 
     node_id: str
     at: datetime
+    host: str = ""
 
     @classmethod
     def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
         """Write consecutive entries of this kind, in order."""
         for entry in run:
-            nodes.clear_flag(connection, entry.node_id, at=entry.at)
+            written = nodes.clear_flag(connection, entry.node_id, host=entry.host, at=entry.at)
+            _note_fenced(written, entry, entry.node_id, entry.host)
 
 
 class DesiredStateSet(_Entry, frozen=True, tag="wanted"):
@@ -94,12 +112,14 @@ class DesiredStateSet(_Entry, frozen=True, tag="wanted"):
     node_id: str
     desired: DesiredState
     at: datetime
+    host: str = ""
 
     @classmethod
     def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
         """Write consecutive entries of this kind, in order."""
         for entry in run:
-            nodes.set_desired_state(connection, entry.node_id, entry.desired, at=entry.at)
+            written = nodes.set_desired_state(connection, entry.node_id, entry.desired, host=entry.host, at=entry.at)
+            _note_fenced(written, entry, entry.node_id, entry.host)
 
 
 class Audited(_Entry, frozen=True, tag="audit"):

@@ -19,6 +19,8 @@ from master.events import (
     NodeEvent,
     NodeMissing,
     NodeQuarantined,
+    NodeReady,
+    NodeRecovered,
     SupervisionFailed,
 )
 from master.services.core.directory import NodeDirectory
@@ -28,7 +30,6 @@ _SHOWN_TRACEBACK_CHARACTERS = 900
 
 _NODE_ALERTS: tuple[tuple[type[NodeEvent], AlertLevel, str, str], ...] = (
     (NodeQuarantined, AlertLevel.ERROR, "{name} is quarantined", "It exits too often. "),
-    (NodeDegraded, AlertLevel.WARNING, "{name} is degraded", ""),
     (NodeMissing, AlertLevel.ERROR, "{name} has lost its folder", ""),
     (NodeBackedOff, AlertLevel.WARNING, "{name} exited and waits before its next start", ""),
 )
@@ -55,6 +56,11 @@ class Alerts:
         self._clock = clock
         for kind, level, title, prefix in _NODE_ALERTS:
             bus.on(kind, self._node_alert(kind, level, title, prefix))
+        self._degraded: set[str] = set()
+        """Nodes of which an alert says that they are degraded: another says when they no longer are."""
+        bus.on(NodeDegraded, self._on_degraded)
+        bus.on(NodeReady, self._on_well)
+        bus.on(NodeRecovered, self._on_well)
         bus.on(MessageRefused, self._on_refused)
         bus.on(ErrorReported, self._on_error)
         bus.on(SupervisionFailed, self._on_supervision_failed)
@@ -91,6 +97,20 @@ class Alerts:
             )
 
         return on_event
+
+    def _on_degraded(self, event: NodeDegraded) -> None:
+        self._degraded.add(event.node_id)
+        name = self._directory.name_of(event.node_id)
+        key = f"degraded:{event.node_id}"
+        self.raise_alert(AlertLevel.WARNING, f"{name} is degraded", key=key, text=event.detail[:1500], node=name)
+
+    def _on_well(self, event: NodeEvent) -> None:
+        # Ready after a restart is as good an end of it as recovered.
+        if event.node_id in self._degraded:
+            self._degraded.discard(event.node_id)
+            name = self._directory.name_of(event.node_id)
+            key = f"recovered:{event.node_id}"
+            self.raise_alert(AlertLevel.SUCCESS, f"{name} is no longer degraded", key=key, node=name)
 
     def _on_refused(self, event: MessageRefused) -> None:
         name = "" if event.node_id is None else self._directory.name_of(event.node_id)

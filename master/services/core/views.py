@@ -38,6 +38,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     last_pulse_s_ago: float | None = None
     latency_ms: float | None = None
     guilds: int | None = None
+    cogs_failed: tuple[str, ...] = ()
+    """By the node's own word; it is degraded while there are any, and runs on."""
     version: str = ""
     flag_reason: str = ""
     """Why the node was flagged (a refused message in its name); empty when it is not."""

@@ -22,11 +22,18 @@ from master.services.core.views import ActionResult
 from master.services.fleet.launching import Launcher
 from master.supervision.clock import Clock
 from master.supervision.states import NodeState
-from master.supervision.supervisor import Supervisor
+from master.supervision.supervisor import NodeView, Supervisor
 
 log = logging.getLogger(__name__)
 
-_SETTLED = (NodeState.READY, NodeState.BACKOFF, NodeState.QUARANTINED, NodeState.MISSING, NodeState.STOPPED)
+_SETTLED = (
+    NodeState.READY,
+    NodeState.DEGRADED,
+    NodeState.BACKOFF,
+    NodeState.QUARANTINED,
+    NodeState.MISSING,
+    NodeState.STOPPED,
+)
 
 Act = Callable[[Node], Awaitable[None]]
 """Does one thing to one node; raises ``FleetError`` when it could not."""
@@ -104,14 +111,14 @@ class Fleet:
     async def clear(self, node: Node) -> None:
         """Take a node's flag off."""
         now = self._clock.now()
-        await self._ledger.write_durable(FlagCleared(node_id=node.id, at=now))
+        await self._ledger.write_durable(FlagCleared(node_id=node.id, host=node.host, at=now))
         self._directory.update(node.id, lambda known: replace(known, flagged_at=None, flag_reason="", updated_at=now))
 
     async def _want(self, node: Node, desired: DesiredState) -> None:
         if node.desired_state is desired:
             return
         now = self._clock.now()
-        await self._ledger.write_durable(DesiredStateSet(node_id=node.id, desired=desired, at=now))
+        await self._ledger.write_durable(DesiredStateSet(node_id=node.id, host=node.host, desired=desired, at=now))
         self._directory.update(node.id, lambda known: replace(known, desired_state=desired, updated_at=now))
 
     async def act(self, act: Act, chosen: Sequence[Node]) -> AsyncIterator[ActionResult]:
@@ -140,9 +147,10 @@ class Fleet:
         return ActionResult(node=node.name, ok=True, state=self.state_of(node.id))
 
     async def roll(self, restart: Act, chosen: Sequence[Node], *, width: int) -> AsyncIterator[ActionResult]:
-        """Restart nodes a few at a time; halt on the first that does not come back ready, and leave the rest alone.
+        """Restart nodes a few at a time; halt on the first that does not come back as well as it was.
 
-        Nodes that are stopped are left so.
+        The rest are left alone, and nodes that are stopped are left so. A node whose cogs had failed before comes back
+        as well as it was when no others fail.
 
         Parameters
         ----------
@@ -152,24 +160,28 @@ class Fleet:
             How many are replaced at the same time.
         """
         waiting = [node for node in chosen if node.desired_state is DesiredState.RUNNING]
-        failed = ""
-        while waiting and not failed:
+        failed: ActionResult | None = None
+        while waiting and failed is None:
             batch, waiting = waiting[:width], waiting[width:]
             for result in await asyncio.gather(*(self._roll_one(restart, node) for node in batch)):
-                failed = failed or ("" if result.ok else result.node)
+                failed = failed or (None if result.ok else result)
                 yield result
+        if failed is None:
+            return
+        how = "came back degraded" if failed.state == NodeState.DEGRADED else "did not come back"
         for node in waiting:
             yield ActionResult(
                 node=node.name,
                 ok=False,
                 state=self.state_of(node.id),
-                detail=f"left as it is: {failed} did not come back",
-                hint=f"`fleet logs {failed}` shows why",
+                detail=f"left as it is: {failed.node} {how}",
+                hint=f"`fleet logs {failed.node}` shows why",
                 code="halted",
                 exit_code=ExitCode.FAILED,
             )
 
     async def _roll_one(self, restart: Act, node: Node) -> ActionResult:
+        before = self._supervisor.view(node.id)
         result = await self._act_on(restart, node)
         if not result.ok:
             return result
@@ -180,7 +192,13 @@ class Fleet:
         except FleetError as error:
             return replace(result, ok=False, detail=error.message, hint=error.hint, exit_code=error.exit_code)
         view = self._supervisor.view(node.id)
-        if view.state is NodeState.READY and view.restarts == spawned:
+        if view.restarts == spawned and (view.state is NodeState.READY or _as_well(before, view)):
             return replace(result, state=view.state.value)
         detail = view.last_exit if view.restarts != spawned else (view.detail or view.last_exit)
         return replace(result, ok=False, state=view.state.value, detail=detail, exit_code=ExitCode.FAILED)
+
+
+def _as_well(before: NodeView, after: NodeView) -> bool:
+    """Tell whether a node that was degraded by its own word is no worse: no other cogs fail than did before."""
+    degraded = NodeState.DEGRADED
+    return before.state is after.state is degraded and set(after.cogs_failed) <= set(before.cogs_failed)

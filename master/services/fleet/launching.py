@@ -49,12 +49,12 @@ def interpreter_of(folder: Path) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launcher:
-    """Build what the supervisor needs to start a node.
+    """Say what a node is to the supervisor, and prepare each of its starts (a ``StartPreparer``).
 
     Parameters
     ----------
     current
-        Returns the node as it is now, for a start long after the spec was made; None once it was removed.
+        Returns the node as it is now; None once it was removed.
     master_user_id
         Returns the master's Discord user id; 0 while it is not known.
     cgroups
@@ -73,37 +73,49 @@ class Launcher:
 
     def spec(self, node: Node) -> NodeSpec:
         """Return the supervisor's view of a node."""
-
-        async def build() -> SpawnRequest:
-            return await self._request(self.current(node.id) or node)
-
         own, limits = self.settings.node(node.name), self.settings.limits_of(node.name)
-        session = self.settings.sessions_dir / node.id
         return NodeSpec(
             node_id=node.id,
             name=node.name,
-            folder=self.settings.identity.bots_base_path / node.folder,
+            host=node.host,
+            folder=str(self.settings.identity.bots_base_path / node.folder),
             readiness=node.readiness.value,
             priority=node.priority if own.priority is None else own.priority,
-            build=build,
             after=own.after,
             memory_limit_bytes=limits.memory_limit_bytes,
             memory_hard_limit_bytes=limits.memory_hard_limit_bytes,
-            expect_successor=lambda expected: expect_successor(session, expected),
         )
 
-    async def _request(self, node: Node) -> SpawnRequest:
+    def expect_successor(self, spec: NodeSpec, expected: bool) -> None:
+        """Tell the running node whether another process takes over its gateway session; blocks."""
+        expect_successor(self.settings.sessions_dir / spec.node_id, expected)
+
+    async def prepare(self, spec: NodeSpec) -> SpawnRequest:
+        """Return what one start of a node needs: as it is now, which may be long after its spec was made.
+
+        Raises
+        ------
+        SpawnFailed
+            It was removed meanwhile, or its IDENTIFYs cannot be counted.
+        StartDeferred
+            No IDENTIFY is left today.
+        TokenRefused, LedgerError
+            Its token cannot be had.
+        """
+        node = self.current(spec.node_id)
+        if node is None:
+            raise SpawnFailed(f"{spec.name} is no node of this fleet any more")
         folder = self.settings.identity.bots_base_path / node.folder
         limits = self.settings.limits_of(node.name)
         speaks = node.readiness is ReadinessKind.HANDSHAKE
         budget = self.settings.identifies_dir / str(node.bot_user_id)
 
-        def prepare() -> Path | None:
+        def take_place() -> Path | None:
             # A bot that does not speak the protocol cannot tell: each of its starts counts as one IDENTIFY.
             _check_budget(node.name, budget, spend=not speaks)
             return self._place(node.id, limits)
 
-        cgroup = await asyncio.to_thread(prepare)
+        cgroup = await asyncio.to_thread(take_place)
         files = {SESSION_FD_VARIABLE: self.settings.sessions_dir / node.id, IDENTIFY_FD_VARIABLE: budget}
         stdout_path, stderr_path = self.logs.paths(node.name)
         return SpawnRequest(

@@ -195,4 +195,5 @@ def _merge(node: Node, view: NodeView) -> NodeStatus:
         last_exit=view.last_exit,
         next_start_in_s=view.next_start_in_s,
         detail=view.detail,
+        cogs_failed=view.cogs_failed,
     )

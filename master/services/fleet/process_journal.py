@@ -48,6 +48,7 @@ class ProcessJournal:
         self._ledger.write_soon(
             ProcessStep(
                 record=record,
+                host=event.host,
                 moved=spawned is not None or ended is not None or isinstance(event, NodeMissing),
                 pid_started_at=spawned.pid_started_at if spawned else None,
             )

@@ -355,7 +355,7 @@ class Onboarding:
         entry.node_id = reserved.node.id
 
         def write(connection: Connection) -> Node:
-            nodes.activate(connection, reserved.node.id, at=now)
+            nodes.activate(connection, reserved.node.id, host=reserved.node.host, at=now)
             duplications.finish_of_node(connection, reserved.node.id, "done", at=now)
             entry.append(connection)
             active = nodes.get(connection, reserved.node.id)
@@ -375,7 +375,7 @@ class Onboarding:
         now = self._clock.now()
 
         def write(connection: Connection) -> None:
-            nodes.mark_removed(connection, node.id, at=now)
+            nodes.mark_removed(connection, node.id, host=node.host, at=now)
             tokens.delete(connection, node.id)
             licences.revoke_of_node(connection, node.id)
             duplications.finish_of_node(connection, node.id, outcome, detail=detail, at=now)

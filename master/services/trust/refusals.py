@@ -41,7 +41,9 @@ class Refusals:
             source,
             detail=refused.detail[:400],
         )
-        await self._ledger.write_durable(HandshakeOutcome(event=event, flag=node is not None))
+        await self._ledger.write_durable(
+            HandshakeOutcome(event=event, flag=node is not None, host=node.host if node else "")
+        )
         log.warning(
             "message refused",
             extra={

@@ -102,7 +102,9 @@ class Verification:
 
     def _accept(self, node: Node, body: VerificationRequest, message: Message, source: Source) -> None:
         self._verified.add(node.id)
-        self._supervisor.node_verified(node.id, version=body.version, interval_s=self.interval_s(source))
+        self._supervisor.node_verified(
+            node.id, version=body.version, interval_s=self.interval_s(source), cogs_failed=body.cogs_failed
+        )
         event = handshake_event(self._clock, node.id, message.type, "accepted", source)
         self._ledger.write_soon(HandshakeOutcome(event=event))
         self._bus.publish(NodeVerified(at=event.at, node_id=node.id, pid=body.pid, transport=source.transport))

@@ -37,7 +37,9 @@ def test_every_statement_of_it_is_t_sql_and_may_run_again() -> None:
             continue
         guard, _, body = statement.partition("\n")
         assert re.fullmatch(
-            r"IF (OBJECT_ID\(N'\w+', N'U'\) IS NULL|INDEXPROPERTY\(.*\) IS NULL|NOT EXISTS \(.*\))", guard
+            r"IF (OBJECT_ID\(N'\w+', N'U'\) IS NULL|INDEXPROPERTY\(.*\) IS NULL|COL_LENGTH\(N'\w+', N'\w+'\) IS NULL"
+            r"|NOT EXISTS \(.*\))",
+            guard,
         )
         parsed = sqlglot.parse_one(body, dialect="tsql")
         assert not isinstance(parsed, exp.Command), body

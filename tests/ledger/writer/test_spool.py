@@ -240,7 +240,43 @@ async def test_a_commit_whose_answer_was_lost_is_not_repeated(
     assert len(changes) == (2 if lost == 4 else 0)
 
 
-def test_a_record_truncated_by_a_crash_is_cut_off_and_later_ones_are_readable(tmp_path: Path) -> None:
+OF_THE_VERSION_BEFORE = (
+    {
+        "type": "process",
+        "record": {"id": "P1", "at": NOW, "node_id": "01A", "kind": "spawned", "pid": 7},
+        "moved": True,
+        "pid_started_at": 1.5,
+    },
+    {"type": "wanted", "node_id": "01A", "desired": "running", "at": NOW},
+    {"type": "unflag", "node_id": "01A", "at": NOW},
+    {
+        "type": "handshake",
+        "event": {
+            "id": "H1",
+            "at": NOW,
+            "node_id": "01A",
+            "message_type": "heartbeat",
+            "outcome": "replayed",
+            "transport": "local",
+        },
+        "flag": True,
+    },
+)
+"""Entries as revision 0003 spooled them: they name no host."""
+
+
+async def test_what_the_version_before_spooled_is_applied_to_the_masters_own_nodes(ledger: Ledger) -> None:
+    written = msgspec.msgpack.encode(OF_THE_VERSION_BEFORE)
+    entries = msgspec.msgpack.decode(written, type=tuple[Entry, ...])
+    await ledger.write(lambda c: nodes.insert(c, a_node()))
+    await ledger.write_durable(*entries)
+    found = await ledger.read(lambda c: nodes.get(c, "01A"))
+    assert found is not None
+    assert (found.host, found.pid, found.pid_started_at) == ("", 7, 1.5)
+    assert (found.desired_state, found.flag_reason) == (DesiredState.RUNNING, "replayed")
+
+
+def test_a_record_cut_short_by_a_crash_is_cut_off_and_what_follows_is_readable(tmp_path: Path) -> None:
     spool = Spool(tmp_path, "01A")
     spool.append([Record(1, (action(1),)), Record(2, (action(2),))])
     spool.close()

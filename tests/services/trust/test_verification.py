@@ -79,6 +79,16 @@ async def caller(house: House) -> Caller:
     return Caller(house, await house.clone(OPERATOR, request))
 
 
+async def test_a_node_that_proves_itself_without_some_of_its_cogs_is_degraded_at_once(caller: Caller) -> None:
+    await caller.says(caller.request(cogs_failed=("music",)))
+    overview = caller.house.services.overview
+    (node,) = overview.matching("atlas")
+    assert (node.state, node.cogs_failed, node.detail) == ("degraded", ("music",), "1 cog failed: music")
+    await caller.says(Heartbeat(uptime_s=1.0, guilds=4, latency_ms=30.0))
+    (node,) = overview.matching("atlas")
+    assert (node.state, node.cogs_failed, node.guilds, node.latency_ms) == ("ready", (), 4, 30.0)
+
+
 async def test_a_node_that_proves_itself_is_ready_and_its_licence_active(caller: Caller) -> None:
     answer = await caller.says(caller.request())
     assert answer is not None
