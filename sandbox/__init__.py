@@ -3,8 +3,8 @@
 from sandbox.errors import DiscordError, SandboxError
 from sandbox.interactions import Interaction
 from sandbox.people import ApplicationDidNotRespond, BotHandle, ChannelHandle, GuildHandle, Person
+from sandbox.records import Message
 from sandbox.server import Sandbox
-from sandbox.world import Message
 
 __all__ = [
     "ApplicationDidNotRespond",

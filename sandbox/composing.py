@@ -11,7 +11,8 @@ from msgspec import UNSET
 from sandbox import permissions
 from sandbox.bodies import AllowedMentions, MessageBody, Upload, check_components, convert
 from sandbox.errors import DiscordError, invalid_form, missing_permissions, unknown
-from sandbox.world import Attachment, Channel, Message, User, World
+from sandbox.records import Attachment, Channel, Message, User
+from sandbox.world import World
 
 EPHEMERAL = 1 << 6
 _LOADING = 1 << 7

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from sandbox.gateway import Gateway
-    from sandbox.world import BotAccount
+from sandbox.gateway import Gateway
+from sandbox.records import BotAccount
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from sandbox import composing, payloads, permissions
 from sandbox.bodies import Upload
+from sandbox.command_store import CommandStore
 from sandbox.errors import SandboxError
 from sandbox.events import Event
 from sandbox.interactions import (
@@ -19,8 +20,8 @@ from sandbox.interactions import (
     Interaction,
     Interactions,
 )
-from sandbox.rest.commands_store import CommandStore
-from sandbox.world import BotAccount, Channel, Guild, Message, Role, User, World
+from sandbox.records import BotAccount, Channel, Guild, Message, Role, User
+from sandbox.world import World
 
 _STRING, _INTEGER, _BOOLEAN, _USER, _CHANNEL, _ROLE, _NUMBER = 3, 4, 5, 6, 7, 8, 10
 _PYTHON_TYPES: dict[int, tuple[type, ...]] = {

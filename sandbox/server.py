@@ -9,6 +9,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from sandbox.bodies import MAX_BODY_BYTES
+from sandbox.command_store import CommandStore
 from sandbox.composing import as_json
 from sandbox.conformance import Conformance
 from sandbox.errors import DiscordError, not_found, unauthorized
@@ -17,10 +18,10 @@ from sandbox.gateway import Gateway
 from sandbox.interactions import Interactions
 from sandbox.people import BotHandle, GuildHandle, People, Person
 from sandbox.ratelimits import RateLimits
+from sandbox.records import BotAccount
 from sandbox.rest import applications, channels, guilds, messages, users
 from sandbox.rest.call import NO_CONTENT, Call, Created, Route
-from sandbox.rest.commands_store import CommandStore
-from sandbox.world import BotAccount, World
+from sandbox.world import World
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

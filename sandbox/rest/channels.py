@@ -10,8 +10,8 @@ from sandbox import payloads, permissions
 from sandbox.bodies import ChannelBody, OverwriteBody, ThreadBody, convert
 from sandbox.errors import DiscordError, invalid_form, missing_permissions, unknown
 from sandbox.events import Event
+from sandbox.records import Channel, Overwrite
 from sandbox.rest.call import NO_CONTENT, Call, Created, Routes
-from sandbox.world import Channel, Overwrite
 
 
 def apply_channel_body(call: Call, channel: Channel, body: ChannelBody) -> None:

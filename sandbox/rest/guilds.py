@@ -10,9 +10,9 @@ from sandbox import payloads, permissions
 from sandbox.bodies import ChannelBody, MemberBody, convert
 from sandbox.errors import invalid_form, missing_access, missing_permissions, unknown
 from sandbox.intents import GUILD_MEMBERS
+from sandbox.records import Guild, Member, Role
 from sandbox.rest.call import NO_CONTENT, Call, Created, Routes
 from sandbox.rest.channels import apply_channel_body
-from sandbox.world import Guild, Member, Role
 
 
 def _guild(call: Call, needed: int = 0) -> Guild:

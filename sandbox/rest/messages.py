@@ -10,8 +10,8 @@ from sandbox import composing, payloads, permissions
 from sandbox.bodies import BulkDeleteBody, convert
 from sandbox.errors import DiscordError, missing_permissions, unknown
 from sandbox.events import Event
+from sandbox.records import Channel, Message
 from sandbox.rest.call import NO_CONTENT, Call, Routes
-from sandbox.world import Channel, Message
 
 TWO_WEEKS_MS = 14 * 24 * 3600 * 1000
 _CUSTOM_EMOJI = re.compile(r"\w{2,32}:\d{15,20}")

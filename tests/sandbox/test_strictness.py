@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from sandbox import permissions
-from sandbox.world import Overwrite
+from sandbox.records import Overwrite
 from tests.conftest import TurnableClock
 from tests.sandbox.conftest import World
 
