@@ -234,6 +234,9 @@ class World:
         name = "THREAD_DELETE" if channel.is_thread else "CHANNEL_DELETE"
         # Told while it can still be computed who could see it.
         self.emit(Event(name, payloads.channel(channel), channel.guild_id, channel.id))
+        for child in [c for c in self.channels.values() if channel.type == 4 and c.parent_id == channel.id]:
+            child.parent_id = None
+            self.update_channel(child)
         del self.channels[channel.id]
         if channel.guild_id is not None:
             self.guilds[channel.guild_id].channels.pop(channel.id, None)

@@ -31,6 +31,9 @@ async def create_message(call: Call) -> Any:
     if channel.type == 4:
         raise DiscordError(400, 50008, "Cannot send messages in a non-text channel")
     raw, uploads = await call.body()
+    known = composing.posted_before(call.world, channel, call.account, raw)
+    if known is not None:
+        return call.world.render(known, call.account)
     have = call.world.permissions_in(call.account, channel)
     message = composing.compose(call.world, channel, call.account, raw, uploads, have=have)
     call.world.post(message)
