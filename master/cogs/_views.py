@@ -7,8 +7,9 @@ from typing import Any
 
 import discord
 
+from master.bot.answering import actor_of, answer
 from master.bot.client import MasterBot
-from master.bot.presenting import actor_of, answer, error_embed
+from master.bot.embeds import error_embed
 from master.errors import FleetError
 from master.services.core.errors import NotAuthorised
 

@@ -10,9 +10,11 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from master.bot.answering import actor_of, answer, defer
 from master.bot.client import MasterBot
-from master.bot.presenting import actor_of, answer, defer, error_embed, node_line, success_embed
+from master.bot.embeds import error_embed, node_line, success_embed
 from master.cogs._views import Confirm, OperatorView
+from master.cogs._visibility import for_operators
 from master.errors import FleetError
 from master.services.container import Services
 from master.services.core.views import FleetStatus
@@ -156,6 +158,7 @@ class FleetTable(OperatorView):
 class BotManager(commands.Cog):
     """Shows and steers the fleet."""
 
+    @for_operators
     @app_commands.command(description="The fleet, live: states, figures, and buttons to steer it")
     async def runbots(self, interaction: discord.Interaction[MasterBot]) -> None:
         """Show the table."""

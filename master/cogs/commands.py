@@ -9,9 +9,11 @@ from discord import app_commands
 from discord.ext import commands
 
 from handshake.redaction import Secret
+from master.bot.answering import actor_of, answer, ask, defer
 from master.bot.client import MasterBot
-from master.bot.presenting import actor_of, answer, ask, defer, registered_embed, success_embed
+from master.bot.embeds import registered_embed, success_embed
 from master.cogs._views import Confirm, OperatorModal, node_choices
+from master.cogs._visibility import for_operators
 from master.services.core.views import Registered
 from master.services.onboarding.saga import CloneRequest, RegisterRequest
 
@@ -57,6 +59,7 @@ def split_tags(text: str) -> tuple[str, ...]:
 class Commands(commands.Cog):
     """Registering and killing."""
 
+    @for_operators
     @app_commands.command(description="Register a bot: an existing folder, or a token alone")
     @app_commands.describe(
         folder="A folder below BOTS_BASE_PATH; empty: a new one is made from the template",
@@ -80,6 +83,7 @@ class Commands(commands.Cog):
         found = interaction.client.services.onboarding.registrable_folders(current)
         return [app_commands.Choice(name=name[:100], value=name[:100]) for name in found[:25]]
 
+    @for_operators
     @app_commands.command(description="Kill a node and everything it started, at once")
     @app_commands.describe(node="The node to kill; it stays stopped")
     async def forcekill(self, interaction: discord.Interaction[MasterBot], node: str) -> None:

@@ -9,9 +9,11 @@ from discord import app_commands
 from discord.ext import commands
 
 from handshake.redaction import Secret
+from master.bot.answering import actor_of, answer, ask, defer
 from master.bot.client import MasterBot
-from master.bot.presenting import actor_of, answer, ask, defer, registered_embed
+from master.bot.embeds import registered_embed
 from master.cogs._views import OperatorModal, node_choices
+from master.cogs._visibility import for_operators
 from master.cogs.commands import split_tags
 from master.services.onboarding.saga import CloneRequest
 
@@ -48,6 +50,7 @@ class DuplicateForm(OperatorModal, title="Duplicate a bot"):
 class Duplicate(commands.Cog):
     """Duplicating."""
 
+    @for_operators
     @app_commands.command(description="Make a new node from the template, or from another node")
     @app_commands.describe(source="The node to copy; empty: the template")
     async def dupbot(self, interaction: discord.Interaction[MasterBot], source: str = "") -> None:

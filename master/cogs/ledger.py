@@ -6,9 +6,11 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from master.bot.answering import actor_of, answer, defer
 from master.bot.client import MasterBot
-from master.bot.presenting import actor_of, answer, defer, success_embed
+from master.bot.embeds import success_embed
 from master.cogs._views import node_choices
+from master.cogs._visibility import for_operators
 from master.configuration.settings import EmojiSettings
 from master.services.container import Services
 from master.services.core.views import AuditView
@@ -25,6 +27,7 @@ def audit_line(emojis: EmojiSettings, row: AuditView) -> str:
     return f"{mark} <t:{int(row.at)}:f> **{row.action}** by {actor}" + (f": {detail}" if detail else "")
 
 
+@for_operators
 class LedgerCommands(commands.GroupCog, group_name="fleet", group_description="The fleet's ledger"):
     """What was done, and keeping it."""
 

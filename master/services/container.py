@@ -15,6 +15,7 @@ from master.services.core.actors import Operators
 from master.services.core.alerts import Announcer
 from master.services.core.auditing import Auditor
 from master.services.core.directory import NodeDirectory
+from master.services.core.discord_port import DiscordPort
 from master.services.core.keys import master_secret_of
 from master.services.core.ledger_cache import LedgerCache
 from master.services.fleet.fleet import Fleet
@@ -63,6 +64,8 @@ class Services:
     ledger_cache: LedgerCache
     snapshots: PulseSnapshots
     merging: PageMerging
+    discord: DiscordPort | None
+    """None for a master without a token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,8 @@ class DiscordView:
     user_id: Callable[[], int]
     """0 while it is not known."""
     state: Callable[[], str]
+    port: DiscordPort | None = None
+    """None without a token; while the connection is away its calls fail at once."""
 
 
 def build_services(
@@ -194,4 +199,5 @@ def build_services(
         ledger_cache=ledger_cache,
         snapshots=PulseSnapshots(ledger, supervisor, clock),
         merging=merging,
+        discord=discord.port,
     )
