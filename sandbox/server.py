@@ -129,7 +129,10 @@ class Sandbox:
 
     def _add(self, app: web.Application, method: str, route: str, function: Route, *, needs_token: bool) -> None:
         async def handle(request: web.Request) -> web.StreamResponse:
-            return await self._serve(request, method, route, function, needs_token=needs_token)
+            if self.faults.hangs_up(method, request.path, carried_out=False):
+                return _hung_up(request)
+            answer = await self._serve(request, method, route, function, needs_token=needs_token)
+            return _hung_up(request) if self.faults.hangs_up(method, request.path, carried_out=True) else answer
 
         for version in _VERSIONS:
             app.router.add_route(method, f"/api/{version}{route}", handle)
@@ -195,6 +198,13 @@ class Sandbox:
                 if str(attachment.id) == request.match_info["attachment_id"]:
                     return web.Response(body=attachment.content, content_type="application/octet-stream")
         return await self._unknown(request)
+
+
+def _hung_up(request: web.Request) -> web.Response:
+    """Break a request's connection; returns what nobody reads."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=500)
 
 
 def _nobody() -> BotAccount:

@@ -53,7 +53,7 @@ async def list_messages(call: Call) -> Any:
     if around:
         found.sort(key=lambda m: abs(m.id - around))
         found = sorted(found[:limit], key=lambda m: m.id)
-    elif after:
+    elif "after" in call.request.query:
         found = [m for m in found if m.id > after][:limit]
     else:
         found = [m for m in found if m.id < before][-limit:]

@@ -11,6 +11,7 @@ import pytest
 
 from master.demonstration.stage import EventTap, Stage
 from master.ledger.schema.migrations import HEAD_REVISION
+from sandbox import permissions
 from tests.cli.test_commands import fleet
 
 pytestmark = pytest.mark.timeout(120)
@@ -123,7 +124,7 @@ async def test_the_audit_log_in_discord(stage: Stage, tap: EventTap) -> None:
     await kept.wait_until(lambda i: bool(i.embeds))
     assert kept.embeds[0]["title"].endswith("The ledger is backed up")
     stranger = stage.sandbox.create_human("eve")
-    stage.guild.add_member(stranger)
+    stage.guild.add_member(stranger, [stage.guild.create_role("managers", permissions.MANAGE_GUILD)])
     refused = await stranger.runs_command(stage.office, stage.master_bot, "fleet audit")
     await refused.wait_until(lambda i: bool(i.embeds))
     assert "atlas" not in str(refused.embeds)
