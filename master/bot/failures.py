@@ -49,7 +49,7 @@ def away(doing: str) -> DiscordUnavailable:
     """Return the error of a call while the master is not connected."""
     return DiscordUnavailable(
         f"could not {doing}: the master is not connected to Discord",
-        hint="it connects again by itself; fleet status says how it is",
+        hint="fleet status says how the connection is",
     )
 
 

@@ -362,6 +362,14 @@ async def test_a_connection_that_closes_under_a_call_ends_the_call(scene: Scene)
         await _fails_in_time(call, 1.0)
 
 
+async def test_a_session_that_the_library_closed_or_never_opened_is_an_outage(scene: Scene) -> None:
+    # The client does not know yet: aiohttp raises a RuntimeError, and the library then an AttributeError of its own.
+    await scene.client.http.close()
+    await _fails_in_time(scene.port.channel(scene.general.id), TIMEOUT_S + 1)
+    scene.client.http.clear()
+    await _fails_in_time(scene.port.channel(scene.general.id), TIMEOUT_S + 1)
+
+
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 async def test_errors_of_discords_own_are_an_outage(scene: Scene, status: int) -> None:
     scene.sandbox.faults.answer_next(status, count=50)

@@ -1,6 +1,6 @@
-"""What services may do on Discord, and nothing else; ``master.bot.port`` does it. No Discord library in here.
+"""What services may do on Discord; ``master.bot.port`` does it. No Discord library in here.
 
-Every method raises :class:`~master.services.core.errors.DiscordPortError` and nothing else, within a bounded time.
+Every method raises :class:`~master.services.core.errors.DiscordPortError` and nothing else, within 20 s a request.
 """
 
 from __future__ import annotations
