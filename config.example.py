@@ -61,7 +61,8 @@ COLORS = {
     "INFORMATION": 0x3498DB,
 }
 
-# Who may steer the fleet from Discord: user ids, and ids of roles.
+# Who may steer the fleet from Discord: user ids, and ids of roles. Discord shows the commands to people with Manage
+# Server, and to whom you allow them in Server Settings > Integrations; an operator who is neither does not see them.
 OPERATORS = {
     "USERS": [],
     "ROLES": [],

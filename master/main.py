@@ -25,6 +25,7 @@ from master.operations.operation import Operations
 from master.security.tokens import check_token_format
 from master.services.container import DiscordView, Services, build_services
 from master.services.core.auditing import audit_chain_of
+from master.services.core.discord_port import DiscordPort
 from master.services.core.keys import master_secret_of
 from master.services.core.lifecycle import Lifecycle
 from master.services.fleet.launching import node_environment
@@ -46,6 +47,11 @@ _RECOVER_AGAIN_S = 5.0
 class Presence(Protocol):
     """The master's own presence on Discord."""
 
+    @property
+    def port(self) -> DiscordPort | None:
+        """Return what services act on Discord through; None without a token."""
+        ...
+
     def user_id(self) -> int:
         """Return the master's user id; 0 without one."""
         ...
@@ -61,6 +67,8 @@ class Presence(Protocol):
 
 class NoPresence:
     """A master without a token: supervision and the command line alone."""
+
+    port = None
 
     def user_id(self) -> int:
         """Return 0."""
@@ -110,7 +118,7 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
         bus=bus,
         spawner=spawner,
         inspector=DiscordTokenInspector(settings.discord.api_base),
-        discord=DiscordView(user_id=discord.user_id, state=discord.state),
+        discord=DiscordView(user_id=discord.user_id, state=discord.state, port=discord.port),
         clock=SystemClock(),
         cgroups=find_cgroups(),
     )
@@ -184,7 +192,7 @@ def _presence(settings: Settings) -> Presence:
     if token is None:
         return NoPresence()
     # Imported here: without a token the library would cost 20 MB for nothing.
-    from master.bot.client import DiscordConnection
+    from master.bot.connection import DiscordConnection
 
     apply_endpoints(settings.discord.api_base, settings.discord.gateway_url)
     return DiscordConnection(token.reveal(), check_token_format(token.reveal()))

@@ -2,14 +2,15 @@
 
 from sandbox.errors import DiscordError, SandboxError
 from sandbox.interactions import Interaction
-from sandbox.people import ApplicationDidNotRespond, BotHandle, ChannelHandle, GuildHandle, Person
+from sandbox.people import ApplicationDidNotRespond, BotHandle, ChannelHandle, CommandNotVisible, GuildHandle, Person
+from sandbox.records import Message
 from sandbox.server import Sandbox
-from sandbox.world import Message
 
 __all__ = [
     "ApplicationDidNotRespond",
     "BotHandle",
     "ChannelHandle",
+    "CommandNotVisible",
     "DiscordError",
     "GuildHandle",
     "Interaction",

@@ -129,6 +129,7 @@ class MessageBody(Struct):
     message_reference: MessageReference | None = None
     allowed_mentions: AllowedMentions | None = None
     nonce: Annotated[str, Meta(max_length=25)] | int | None = None
+    enforce_nonce: bool | None = False
     flags: int | None = None
     tts: bool | None = False
     sticker_ids: list[Snowflake] | None = None
@@ -193,6 +194,7 @@ class CommandBody(Struct):
     options: Annotated[list[CommandOption], Meta(max_length=25)] | None = None
     default_member_permissions: Snowflake | None = None
     dm_permission: bool | None = True
+    contexts: Annotated[list[Literal[0, 1, 2]], Meta(min_length=1)] | None = None
     nsfw: bool | None = False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -11,11 +12,14 @@ from msgspec import UNSET
 from sandbox import permissions
 from sandbox.bodies import AllowedMentions, MessageBody, Upload, check_components, convert
 from sandbox.errors import DiscordError, invalid_form, missing_permissions, unknown
-from sandbox.world import Attachment, Channel, Message, User, World
+from sandbox.records import Attachment, Channel, Message, User
+from sandbox.world import World
 
 EPHEMERAL = 1 << 6
 _LOADING = 1 << 7
 MAX_EMBED_CHARACTERS = 6_000
+NONCE_WINDOW_S = 300.0
+"""Discord says "the past few minutes"."""
 MAX_FILE_BYTES = 10 * 1024 * 1024
 
 _USER_MENTION = re.compile(r"<@!?(\d{1,20})>")
@@ -93,6 +97,23 @@ def compose(
             message.reference_id, message.type = None, 0
     _mention(world, channel, message, body, may_mention_all=bool(have & permissions.MENTION_EVERYONE))
     return message
+
+
+def posted_before(world: World, channel: Channel, author: User, raw: Any) -> Message | None:
+    """Return the message that ``author`` posted with the same nonce lately, when the body asks for one only.
+
+    https://discord.com/developers/docs/resources/message#create-message: ``enforce_nonce``.
+    """
+    body = convert(raw, MessageBody)
+    if not body.enforce_nonce or body.nonce is None:
+        return None
+    oldest = world.clock() - NONCE_WINDOW_S
+    for message in reversed(channel.messages.values()):
+        if datetime.fromisoformat(message.timestamp).timestamp() < oldest:
+            return None
+        if message.author is author and str(message.nonce) == str(body.nonce):
+            return message
+    return None
 
 
 def edit(world: World, message: Message, raw: Any, uploads: list[Upload]) -> None:

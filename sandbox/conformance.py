@@ -23,6 +23,9 @@ _NOT_IN_DOCUMENT = {
     "/gateway": "the route is documented on a page, but not in every edition of the document",
 }
 
+_BITS = ("allow", "deny")
+"""Fields with permissions: text in Discord's reference and in discord.py, numbers in the document."""
+
 _PARAMETER = re.compile(r"\{[^}]+\}")
 
 
@@ -99,7 +102,7 @@ class Conformance:
         self.checked += 1
         if schema is None or body is None:
             return None
-        return self._check(f"request {method} {route}", schema, _with_text_ids(body))
+        return self._check(f"request {method} {route}", schema, _as_in_document(body))
 
     def check_answer(self, method: str, route: str, path: str, status: int, body: Any) -> str | None:
         """Check a response's status and JSON body; returns the first violation."""
@@ -137,13 +140,17 @@ class Conformance:
         return violation
 
 
-def _with_text_ids(body: Any) -> Any:
-    """Convert snowflakes to strings: Discord also accepts numbers (discord.py sends some), the document does not."""
+def _as_in_document(body: Any) -> Any:
+    """Write snowflakes as text and permissions as numbers: Discord takes both as either, the document does not."""
     if isinstance(body, dict):
-        return {name: _with_text_ids(value) for name, value in body.items()}
+        return {name: _as_bits(value) if name in _BITS else _as_in_document(value) for name, value in body.items()}
     if isinstance(body, list):
-        return [_with_text_ids(value) for value in body]
+        return [_as_in_document(value) for value in body]
     return str(body) if isinstance(body, int) and body > 1 << 53 else body
+
+
+def _as_bits(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 def _shape(route: str) -> str:

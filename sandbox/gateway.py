@@ -16,7 +16,8 @@ from aiohttp import WSMsgType, web
 from sandbox import intents, payloads
 from sandbox.bodies import Snowflake
 from sandbox.events import Event
-from sandbox.world import BotAccount, World, sees_content
+from sandbox.records import BotAccount
+from sandbox.world import World, sees_content
 
 DISPATCH, HEARTBEAT, IDENTIFY, PRESENCE, VOICE, RESUME, RECONNECT, REQUEST_MEMBERS, INVALID, HELLO, ACK = (
     0,

@@ -24,7 +24,8 @@ from sandbox.bodies import (
 )
 from sandbox.errors import DiscordError, invalid_form, unknown
 from sandbox.events import Event
-from sandbox.world import BotAccount, Channel, Message, User, World
+from sandbox.records import BotAccount, Channel, Message, User
+from sandbox.world import World
 
 FIRST_ANSWER_S = 3.0
 TOKEN_LIFE_S = 15 * 60.0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
-if TYPE_CHECKING:
-    from sandbox.world import Attachment, BotAccount, Channel, Guild, Member, Message, Overwrite, Role, User
+from sandbox.records import Attachment, BotAccount, Channel, Guild, Member, Message, Overwrite, Role, User
 
 
 def user(who: User) -> dict[str, Any]:

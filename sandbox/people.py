@@ -8,6 +8,7 @@ from typing import Any
 
 from sandbox import composing, payloads, permissions
 from sandbox.bodies import Upload
+from sandbox.command_store import CommandStore
 from sandbox.errors import SandboxError
 from sandbox.events import Event
 from sandbox.interactions import (
@@ -19,10 +20,12 @@ from sandbox.interactions import (
     Interaction,
     Interactions,
 )
-from sandbox.rest.commands_store import CommandStore
-from sandbox.world import BotAccount, Channel, Guild, Message, Role, User, World
+from sandbox.records import BotAccount, Channel, Guild, Message, Role, User
+from sandbox.world import World
 
 _STRING, _INTEGER, _BOOLEAN, _USER, _CHANNEL, _ROLE, _NUMBER = 3, 4, 5, 6, 7, 8, 10
+_BOT_DM = 1
+"""The context of a direct message with the bot."""
 _PYTHON_TYPES: dict[int, tuple[type, ...]] = {
     _STRING: (str,),
     _INTEGER: (int,),
@@ -33,6 +36,10 @@ _PYTHON_TYPES: dict[int, tuple[type, ...]] = {
 
 class ApplicationDidNotRespond(SandboxError):
     """The bot did not respond within three seconds; Discord shows people this message."""
+
+
+class CommandNotVisible(SandboxError):
+    """The command exists, but this person's client does not list it."""
 
 
 class BotHandle:
@@ -212,7 +219,7 @@ class Person:
         Raises
         ------
         SandboxError
-            There is no such command, an option is wrong, or the person may not use it.
+            There is no such command, an option is wrong, or (``CommandNotVisible``) the person is not shown it.
         ApplicationDidNotRespond
         """
         data = self._command_data(channel.channel, bot, name, options or {})
@@ -334,9 +341,8 @@ class Person:
         command = next((c for c in visible if c["name"] == root and c["type"] == 1), None)
         if command is None:
             raise SandboxError(f"{bot.name} has no command /{root}")
-        needed = command["default_member_permissions"]
-        if needed is not None and not self._world.permissions_in(self.user, channel) & int(needed):
-            raise SandboxError(f"/{root} is not shown to {self.name}")
+        if not self._sees_command(command, channel):
+            raise CommandNotVisible(f"/{root} is not shown to {self.name}")
         offered, wrap = command.get("options", []), []
         for step in path:
             inner = next((o for o in offered if o["name"] == step and o["type"] in (1, 2)), None)
@@ -354,6 +360,18 @@ class Person:
         if resolved:
             data["resolved"] = resolved
         return data
+
+    def _sees_command(self, command: dict[str, Any], channel: Channel) -> bool:
+        """Tell whether this person's client lists a command.
+
+        All of ``default_member_permissions`` are needed, and "0" hides a command from all but administrators:
+        https://discord.com/developers/docs/interactions/application-commands#permissions.
+        """
+        if channel.guild_id is None:
+            contexts = command["contexts"]
+            return bool(command["dm_permission"]) if contexts is None else _BOT_DM in contexts
+        needed, have = command["default_member_permissions"], self._world.permissions_in(self.user, channel)
+        return needed is None or have == permissions.ALL or (needed != "0" and have & int(needed) == int(needed))
 
     def _fill(
         self, offered: list[dict[str, Any]], given: dict[str, Any], resolved: dict[str, Any], focused: str

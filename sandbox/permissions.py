@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from sandbox.world import Channel, Guild
+from sandbox.records import Channel, Guild
 
 KICK_MEMBERS = 1 << 1
 ADMINISTRATOR = 1 << 3

@@ -9,6 +9,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from sandbox.bodies import MAX_BODY_BYTES
+from sandbox.command_store import CommandStore
 from sandbox.composing import as_json
 from sandbox.conformance import Conformance
 from sandbox.errors import DiscordError, not_found, unauthorized
@@ -17,10 +18,10 @@ from sandbox.gateway import Gateway
 from sandbox.interactions import Interactions
 from sandbox.people import BotHandle, GuildHandle, People, Person
 from sandbox.ratelimits import RateLimits
+from sandbox.records import BotAccount
 from sandbox.rest import applications, channels, guilds, messages, users
 from sandbox.rest.call import NO_CONTENT, Call, Created, Route
-from sandbox.rest.commands_store import CommandStore
-from sandbox.world import BotAccount, World
+from sandbox.world import World
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -128,7 +129,10 @@ class Sandbox:
 
     def _add(self, app: web.Application, method: str, route: str, function: Route, *, needs_token: bool) -> None:
         async def handle(request: web.Request) -> web.StreamResponse:
-            return await self._serve(request, method, route, function, needs_token=needs_token)
+            if self.faults.hangs_up(method, request.path, carried_out=False):
+                return _hung_up(request)
+            answer = await self._serve(request, method, route, function, needs_token=needs_token)
+            return _hung_up(request) if self.faults.hangs_up(method, request.path, carried_out=True) else answer
 
         for version in _VERSIONS:
             app.router.add_route(method, f"/api/{version}{route}", handle)
@@ -196,8 +200,15 @@ class Sandbox:
         return await self._unknown(request)
 
 
+def _hung_up(request: web.Request) -> web.Response:
+    """Break a request's connection; returns what nobody reads."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=500)
+
+
 def _anonymous() -> BotAccount:
-    """Return the account for routes that need no token."""
+    """Return who calls a route that needs no token."""
     return BotAccount(0, "")
 
 

@@ -1,4 +1,4 @@
-"""The master's own Discord bot: its tree of commands, and the connection, tried for as long as the master runs."""
+"""The master's own Discord bot, and its tree of commands."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import asyncio
 import hashlib
 import json
 import logging
-from typing import Any, Literal
+from typing import Any
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
+from master.bot.answering import actor_of, answer
+from master.bot.embeds import error_embed
+from master.bot.failures import CALL_FAILURES
 from master.bot.operation_commands import operation_of
-from master.bot.presenting import actor_of, answer, error_embed
 from master.errors import FleetError
 from master.operations.operation import Operations
 from master.services.container import Services
@@ -28,7 +30,6 @@ EXTENSIONS = (
     "master.cogs.error_monitor",
     "master.cogs.listener",
 )
-RETRY_FIRST_S, RETRY_CAP_S = 5.0, 300.0
 
 
 class MasterTree(app_commands.CommandTree["MasterBot"]):
@@ -87,6 +88,7 @@ class MasterBot(commands.Bot):
             member_cache_flags=discord.MemberCacheFlags.none(),
         )
         self.operations = operations
+        self.operations = operations
         self.services = services
 
     async def setup_hook(self) -> None:
@@ -109,7 +111,7 @@ class MasterBot(commands.Bot):
             return
         try:
             await self.tree.sync(guild=guild)
-        except discord.HTTPException as error:
+        except CALL_FAILURES as error:
             log.error("slash commands could not be registered", extra={"why": str(error)})
             return
         noted.write_text(fingerprint, "utf-8")
@@ -117,60 +119,3 @@ class MasterBot(commands.Bot):
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         """Log an error in an event listener."""
         log.exception("error in %s", event_method)
-
-
-class DiscordConnection:
-    """The master's presence on Discord, for as long as the master runs; supervision does not depend on it."""
-
-    def __init__(self, token: str, user_id: int) -> None:
-        # A master has no voice, and needs no warning that it has none.
-        discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
-        self._token = token
-        self._user_id = user_id
-        self._bot: MasterBot | None = None
-        self._trouble = ""
-
-    def user_id(self) -> int:
-        """Return the master's user id, which its token begins with."""
-        return self._user_id
-
-    def state(self) -> str:
-        """Say how the connection is."""
-        if self._trouble:
-            return self._trouble
-        return "ready" if self._bot is not None and self._bot.is_ready() else "connecting"
-
-    async def run(self, operations: Operations[Services]) -> None:
-        """Stay connected until cancelled."""
-        delay = RETRY_FIRST_S
-        while True:
-            outcome = await self._connect(operations, self._token)
-            if outcome == "refused":
-                # Trying again would not help, and counts against the token.
-                return
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, RETRY_CAP_S)
-
-    async def _connect(self, operations: Operations[Services], token: str) -> Literal["refused", "lost"]:
-        async with MasterBot(operations) as bot:
-            self._bot = bot
-            try:
-                await bot.start(token)
-            except discord.LoginFailure:
-                return self._refuse("the token is not accepted (401)")
-            except discord.PrivilegedIntentsRequired:
-                return self._refuse("MESSAGE CONTENT is not switched on in the developer portal (4014)")
-            except discord.ConnectionClosed as error:
-                if error.code == 4004:
-                    return self._refuse("the token is not accepted (4004)")
-                log.warning("Discord closed the connection", extra={"code": error.code})
-            except (discord.DiscordException, OSError, TimeoutError) as error:
-                log.warning("Discord cannot be reached", extra={"why": str(error)})
-            finally:
-                self._bot = None
-        return "lost"
-
-    def _refuse(self, why: str) -> Literal["refused"]:
-        self._trouble = f"refused: {why}"
-        log.error("Discord refuses the master; the fleet goes on without it", extra={"why": why})
-        return "refused"

@@ -7,9 +7,10 @@ from typing import Any
 
 import discord
 
+from master.bot.answering import actor_of, answer
 from master.bot.client import MasterBot
+from master.bot.embeds import error_embed
 from master.bot.operation_commands import AnyOperation
-from master.bot.presenting import actor_of, answer, error_embed
 from master.errors import FleetError
 
 VIEW_TIMEOUT_S = 600.0

@@ -10,9 +10,10 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from master.bot.answering import actor_of, answer, defer
 from master.bot.client import MasterBot
+from master.bot.embeds import error_embed, node_line, success_embed
 from master.bot.operation_commands import carries_out
-from master.bot.presenting import actor_of, answer, defer, error_embed, node_line, success_embed
 from master.cogs._views import Confirm, OperationView
 from master.errors import FleetError
 from master.events import NodeEvent

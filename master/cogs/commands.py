@@ -8,9 +8,10 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from master.bot.answering import actor_of, answer, ask, defer
 from master.bot.client import MasterBot
+from master.bot.embeds import registered_embed, success_embed
 from master.bot.operation_commands import carries_out
-from master.bot.presenting import actor_of, answer, ask, defer, registered_embed, success_embed
 from master.cogs._views import Confirm, OperationModal, node_choices
 from master.errors import FleetError
 from master.operations import nodes, onboarding

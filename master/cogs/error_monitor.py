@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 
-import discord
 from discord.ext import commands
 
 from master.bot.client import MasterBot
 from master.events import AlertLevel, AlertRaised
 from master.services.core.alerts import Admitted, AlertLimiter
+from master.services.core.discord_port import Embed, EmbedField, Notice
+from master.services.core.errors import DiscordPortError
 
 log = logging.getLogger(__name__)
 
@@ -37,18 +38,24 @@ class ErrorMonitor(commands.Cog):
     async def _post_forever(self) -> None:
         limiter = AlertLimiter(self._bot.services.clock)
         with self._bot.services.bus.subscribe(AlertRaised, capacity=200) as alerts:
-            await self._bot.wait_until_ready()
             async for alert in alerts:
                 admitted = limiter.admit(alert)
-                if admitted is None:
-                    continue
-                try:
-                    channel = self._bot.get_partial_messageable(self._settings.channels.log)
-                    await channel.send(embed=self._embed(admitted))
-                except (discord.DiscordException, OSError) as error:
-                    log.warning("an alert could not be posted", extra={"title": alert.title, "why": str(error)})
+                if admitted is not None:
+                    await self._post(admitted)
 
-    def _embed(self, admitted: Admitted) -> discord.Embed:
+    async def _post(self, admitted: Admitted) -> None:
+        """Post one alert; whatever goes wrong with it must not silence those that follow."""
+        port, title = self._bot.services.discord, admitted.alert.title
+        if port is None:
+            return
+        try:
+            await port.post(self._settings.channels.log, Notice(embeds=(self._embed(admitted),)))
+        except DiscordPortError as error:
+            log.warning("an alert could not be posted", extra={"title": title, "why": str(error)})
+        except Exception:
+            log.exception("an alert could not be posted", extra={"title": title})
+
+    def _embed(self, admitted: Admitted) -> Embed:
         alert, colours = admitted.alert, self._settings.colours
         colour = {
             AlertLevel.ERROR: colours.error,
@@ -56,14 +63,15 @@ class ErrorMonitor(commands.Cog):
             AlertLevel.SUCCESS: colours.success,
             AlertLevel.INFORMATION: colours.information,
         }[alert.level]
-        embed = discord.Embed(
-            title=alert.title[:256], description=alert.text[:4000] or None, colour=colour, timestamp=alert.at
+        held_back = admitted.held_back
+        return Embed(
+            title=alert.title[:256],
+            description=alert.text[:4000],
+            colour=colour,
+            at=alert.at,
+            fields=tuple(EmbedField(name[:256], value[:1024] or "-") for name, value in alert.fields[:10]),
+            footer=f"and {held_back} more like it since the last one" if held_back else "",
         )
-        for name, value in alert.fields[:10]:
-            embed.add_field(name=name[:256], value=value[:1024] or "-")
-        if admitted.held_back:
-            embed.set_footer(text=f"and {admitted.held_back} more like it since the last one")
-        return embed
 
 
 async def setup(bot: MasterBot) -> None:

@@ -6,9 +6,10 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from master.bot.answering import actor_of, answer, defer
 from master.bot.client import MasterBot
+from master.bot.embeds import success_embed
 from master.bot.operation_commands import carries_out
-from master.bot.presenting import actor_of, answer, defer, success_embed
 from master.cogs._views import node_choices
 from master.configuration.settings import EmojiSettings, Settings
 from master.operations import ledger

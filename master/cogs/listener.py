@@ -9,6 +9,8 @@ from discord.ext import commands
 
 from handshake.transports import channel
 from master.bot.client import MasterBot
+from master.services.core.discord_port import Notice
+from master.services.core.errors import DiscordPortError
 from master.services.trust.source import Source
 
 log = logging.getLogger(__name__)
@@ -29,14 +31,13 @@ class Listener(commands.Cog):
         text = channel.unwrap(message.content)
         if text is None:
             return
-        answer = await self._bot.services.reception.receive(
-            text, Source(transport="channel", author_id=message.author.id)
-        )
-        if answer is None:
+        services = self._bot.services
+        answer = await services.reception.receive(text, Source(transport="channel", author_id=message.author.id))
+        if answer is None or services.discord is None:
             return
         try:
-            await message.channel.send(channel.wrap(answer))
-        except discord.HTTPException as error:
+            await services.discord.post(self._channel_id, Notice(text=channel.wrap(answer)))
+        except DiscordPortError as error:
             # The node asks again by itself.
             log.warning("an answer could not be posted in VERIFY_CHANNEL", extra={"why": str(error)})
 

@@ -18,6 +18,7 @@ from master.security.vault import TokenVault
 from master.services.core.alerts import Alerts
 from master.services.core.auditing import Auditor
 from master.services.core.directory import NodeDirectory
+from master.services.core.discord_port import DiscordPort
 from master.services.core.keys import master_secret_of
 from master.services.core.ledger_cache import LedgerCache, load_cached_ledger
 from master.services.core.lifecycle import Lifecycle
@@ -88,6 +89,8 @@ class Services(LedgerServices):
     snapshots: PulseSnapshots
     merging: PageMerging
     stderr_lines: StderrLines
+    discord: DiscordPort | None
+    """None for a master without a token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,8 @@ class DiscordView:
     user_id: Callable[[], int]
     """0 while it is not known."""
     state: Callable[[], str]
+    port: DiscordPort | None = None
+    """None without a token; while the connection is away its calls fail at once."""
 
 
 def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -> LedgerServices:
@@ -281,4 +286,5 @@ def build_services(
         snapshots=PulseSnapshots(ledger, supervisor, clock),
         merging=merging,
         stderr_lines=StderrLines(bus, clock, logs, supervisor),
+        discord=discord.port,
     )

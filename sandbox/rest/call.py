@@ -9,10 +9,11 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.bodies import Upload, read_body
+from sandbox.command_store import CommandStore
 from sandbox.errors import invalid_form
 from sandbox.interactions import Interactions
-from sandbox.rest.commands_store import CommandStore
-from sandbox.world import BotAccount, World
+from sandbox.records import BotAccount
+from sandbox.world import World
 
 NO_CONTENT = object()
 """Returned by a route that answers 204."""

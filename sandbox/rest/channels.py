@@ -10,8 +10,41 @@ from sandbox import payloads, permissions
 from sandbox.bodies import ChannelBody, OverwriteBody, ThreadBody, convert
 from sandbox.errors import DiscordError, invalid_form, missing_permissions, unknown
 from sandbox.events import Event
+from sandbox.records import Channel, Guild, Overwrite
 from sandbox.rest.call import NO_CONTENT, Call, Created, Routes
-from sandbox.world import Channel, Overwrite
+
+
+def check_channel_body(call: Call, guild: Guild, body: ChannelBody, have: int) -> None:
+    """Check what a channel's body says of others, before anything is changed.
+
+    Parameters
+    ----------
+    have
+        The bot's permissions where the channel is, or will be.
+
+    Raises
+    ------
+    DiscordError
+        50035 for a parent that is no category of the guild, 50013 or 10009 for an overwrite.
+    """
+    if body.parent_id is not UNSET and body.parent_id is not None:
+        parent = guild.channels.get(int(body.parent_id))
+        if parent is None or parent.type != 4:
+            raise invalid_form("parent_id", "CHANNEL_PARENT_INVALID", "Category does not exist")
+        if body.type == 4:
+            raise invalid_form("parent_id", "CHANNEL_PARENT_INVALID_TYPE", "A category has no parent")
+    if body.permission_overwrites is not UNSET:
+        for overwrite in body.permission_overwrites or []:
+            _check_overwrite(guild, int(overwrite.id), overwrite, have)
+
+
+def _check_overwrite(guild: Guild, target_id: int, body: OverwriteBody, have: int) -> None:
+    """Check an overwrite: a bot can neither allow nor deny what it may not do itself."""
+    known = target_id in (guild.roles if body.type == 0 else guild.members)
+    if not known:
+        raise unknown("permission overwrite")
+    if (int(body.allow or 0) | int(body.deny or 0)) & ~have:
+        raise missing_permissions()
 
 
 def apply_channel_body(call: Call, channel: Channel, body: ChannelBody) -> None:
@@ -27,10 +60,7 @@ def apply_channel_body(call: Call, channel: Channel, body: ChannelBody) -> None:
     if body.position is not UNSET:
         channel.position = body.position or 0
     if body.parent_id is not UNSET:
-        parent = int(body.parent_id) if body.parent_id is not None else None
-        if parent is not None and (parent not in call.world.channels or call.world.channels[parent].type != 4):
-            raise invalid_form("parent_id", "CHANNEL_PARENT_INVALID", "Category does not exist")
-        channel.parent_id = parent
+        channel.parent_id = int(body.parent_id) if body.parent_id is not None else None
     if body.permission_overwrites is not UNSET:
         channel.overwrites = {}
         for overwrite in body.permission_overwrites or []:
@@ -60,7 +90,13 @@ async def edit_channel(call: Call) -> Any:
     if not may and not (channel.is_thread and channel.owner_id == call.account.id):
         raise missing_permissions()
     raw, _ = await call.body()
-    apply_channel_body(call, channel, convert(raw, ChannelBody))
+    body = convert(raw, ChannelBody)
+    if channel.guild_id is not None:
+        have = call.world.permissions_in(call.account, channel)
+        if body.permission_overwrites is not UNSET and not have & permissions.MANAGE_ROLES:
+            raise missing_permissions()
+        check_channel_body(call, call.world.guilds[channel.guild_id], body, have)
+    apply_channel_body(call, channel, body)
     return payloads.channel(channel)
 
 
@@ -83,8 +119,7 @@ async def put_overwrite(call: Call) -> Any:
     if channel.guild_id is None:
         raise DiscordError(403, 50003, "Cannot execute action on a DM channel")
     have = call.world.permissions_in(call.account, channel)
-    if (int(body.allow or 0) | int(body.deny or 0)) & ~have:
-        raise missing_permissions()
+    _check_overwrite(call.world.guilds[channel.guild_id], call.id("overwrite_id"), body, have)
     _put_overwrite(channel, call.id("overwrite_id"), body)
     call.world.update_channel(channel)
     return NO_CONTENT

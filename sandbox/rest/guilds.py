@@ -10,9 +10,9 @@ from sandbox import payloads, permissions
 from sandbox.bodies import ChannelBody, MemberBody, convert
 from sandbox.errors import invalid_form, missing_access, missing_permissions, unknown
 from sandbox.intents import GUILD_MEMBERS
+from sandbox.records import Guild, Member, Role
 from sandbox.rest.call import NO_CONTENT, Call, Created, Routes
-from sandbox.rest.channels import apply_channel_body
-from sandbox.world import Guild, Member, Role
+from sandbox.rest.channels import apply_channel_body, check_channel_body
 
 
 def _guild(call: Call, needed: int = 0) -> Guild:
@@ -58,6 +58,7 @@ async def create_channel(call: Call) -> Any:
     body = convert(raw, ChannelBody)
     if body.name is UNSET:
         raise invalid_form("name", "BASE_TYPE_REQUIRED", "This field is required")
+    check_channel_body(call, guild, body, permissions.in_guild(guild, call.account.id))
     kind = body.type if isinstance(body.type, int) else 0
     channel = call.world.create_channel(guild, body.name, kind=kind)
     apply_channel_body(call, channel, body)

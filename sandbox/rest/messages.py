@@ -10,8 +10,8 @@ from sandbox import composing, payloads, permissions
 from sandbox.bodies import BulkDeleteBody, convert
 from sandbox.errors import DiscordError, missing_permissions, unknown
 from sandbox.events import Event
+from sandbox.records import Channel, Message
 from sandbox.rest.call import NO_CONTENT, Call, Routes
-from sandbox.world import Channel, Message
 
 TWO_WEEKS_MS = 14 * 24 * 3600 * 1000
 _CUSTOM_EMOJI = re.compile(r"\w{2,32}:\d{15,20}")
@@ -31,6 +31,9 @@ async def create_message(call: Call) -> Any:
     if channel.type == 4:
         raise DiscordError(400, 50008, "Cannot send messages in a non-text channel")
     raw, uploads = await call.body()
+    known = composing.posted_before(call.world, channel, call.account, raw)
+    if known is not None:
+        return call.world.render(known, call.account)
     have = call.world.permissions_in(call.account, channel)
     message = composing.compose(call.world, channel, call.account, raw, uploads, have=have)
     call.world.post(message)
@@ -50,7 +53,7 @@ async def list_messages(call: Call) -> Any:
     if around:
         found.sort(key=lambda m: abs(m.id - around))
         found = sorted(found[:limit], key=lambda m: m.id)
-    elif after:
+    elif "after" in call.request.query:
         found = [m for m in found if m.id > after][:limit]
     else:
         found = [m for m in found if m.id < before][-limit:]

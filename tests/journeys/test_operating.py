@@ -19,6 +19,7 @@ from master.control.client import NoMaster, RemoteError
 from master.demonstration.stage import EventTap, Stage
 from master.operations.parameters import NamesParams
 from master.services.core.views import ActionResult, FleetStatus
+from sandbox import CommandNotVisible, permissions
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -78,9 +79,24 @@ async def test_an_unknown_node_is_answered_with_what_to_do(stage: Stage) -> None
     assert "no node called 'nobody'" in answer.embeds[0]["title"]
 
 
+async def test_operators_commands_are_shown_to_who_may_manage_the_server(stage: Stage) -> None:
+    eve = stage.sandbox.create_human("eve")
+    stage.guild.add_member(eve)
+    commands = stage.sandbox.commands.of_scope(stage.master_bot.id, stage.guild.id)
+    names = {command["name"] for command in commands}
+    assert {"registerbot", "dupbot", "runbots", "forcekill", "fleet"} <= names
+    for command in commands:
+        assert command["default_member_permissions"] == str(permissions.MANAGE_GUILD), command["name"]
+        assert command["dm_permission"] is False
+    with pytest.raises(CommandNotVisible):
+        await eve.runs_command(stage.office, stage.master_bot, "runbots")
+    with pytest.raises(CommandNotVisible):
+        await eve.autocompletes(stage.office, stage.master_bot, "forcekill", {"node": ""}, focused="node")
+
+
 async def test_a_stranger_is_refused_and_audited(stage: Stage) -> None:
     mallory = stage.sandbox.create_human("mallory")
-    stage.guild.add_member(mallory)
+    stage.guild.add_member(mallory, [stage.guild.create_role("managers", permissions.MANAGE_GUILD)])
     answer = await mallory.runs_command(stage.office, stage.master_bot, "dupbot")
     assert answer.kind == "message"
     assert answer.ephemeral

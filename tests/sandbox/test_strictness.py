@@ -7,8 +7,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from sandbox import permissions
-from sandbox.world import Overwrite
+from sandbox import ApplicationDidNotRespond, CommandNotVisible, permissions
+from sandbox.records import Overwrite
 from tests.conftest import TurnableClock
 from tests.sandbox.conftest import World
 
@@ -241,3 +241,89 @@ async def test_attachments_survive_a_round_trip(world: World) -> None:
     assert (attachment["filename"], attachment["size"]) == ("data.bin", 8)
     async with world.http.get(attachment["url"]) as response:
         assert await response.read() == b"\x00\x01binary"
+
+
+async def test_one_nonce_is_one_message_where_that_is_asked_for(world: World, clock: TurnableClock) -> None:
+    clock.seconds = world.sandbox.world.clock()
+    world.sandbox.world.clock = clock
+    path = f"/channels/{world.channel.id}/messages"
+    body = {"content": "x", "nonce": "7", "enforce_nonce": True}
+    ids = [(await world.rest("POST", path, body))[1]["id"] for _ in range(2)]
+    assert ids[0] == ids[1]
+    assert (await world.rest("POST", path, {**body, "enforce_nonce": False}))[1]["id"] != ids[0]
+    clock.turn(600)
+    assert (await world.rest("POST", path, body))[1]["id"] not in ids
+    assert len(world.channel.messages) == 3
+
+
+@pytest.mark.parametrize(
+    ("overwrite", "status", "code"),
+    [
+        ({"id": "1", "type": 0}, 404, 10009),
+        ({"id": "{guild}", "type": 1}, 404, 10009),
+        ({"id": "{guild}", "type": 0, "deny": permissions.KICK_MEMBERS}, 403, 50013),
+    ],
+)
+async def test_an_overwrite_that_is_refused_leaves_no_channel_behind(
+    world: World, overwrite: dict[str, Any], status: int, code: int
+) -> None:
+    own = next(role for role in world.guild.guild.roles.values() if role.managed_by == world.bot.id)
+    own.permissions |= permissions.MANAGE_CHANNELS | permissions.MANAGE_ROLES
+    overwrite["id"] = overwrite["id"].format(guild=world.guild.id)
+    body = {"name": "new", "permission_overwrites": [overwrite]}
+    got, answer = await world.rest("POST", f"/guilds/{world.guild.id}/channels", body)
+    assert (got, answer["code"]) == (status, code)
+    assert len(world.guild.guild.channels) == 1
+    got, answer = await world.rest("PATCH", f"/channels/{world.channel.id}", body)
+    assert (got, answer["code"]) == (status, code)
+    assert world.channel.channel.name == "general"
+
+
+@pytest.mark.parametrize(
+    ("needed", "has", "visible"),
+    [
+        (None, 0, True),
+        (permissions.MANAGE_GUILD, 0, False),
+        (permissions.MANAGE_GUILD, permissions.MANAGE_GUILD, True),
+        (permissions.MANAGE_GUILD | permissions.MANAGE_ROLES, permissions.MANAGE_GUILD, False),
+        (permissions.MANAGE_GUILD, permissions.ADMINISTRATOR, True),
+        (0, permissions.MANAGE_GUILD, False),
+        (0, permissions.ADMINISTRATOR, True),
+    ],
+)
+async def test_a_person_is_shown_the_commands_that_his_permissions_let_him_see(
+    world: World, needed: int | None, has: int, visible: bool
+) -> None:
+    command = {"name": "act", "description": "x", "default_member_permissions": needed}
+    (made,) = (await world.rest("PUT", f"/applications/{world.bot.id}/commands", [command]))[1]
+    assert made["default_member_permissions"] == (None if needed is None else str(needed))
+    bob = world.sandbox.create_human("bob")
+    world.guild.add_member(bob, [world.guild.create_role("bobs", has)])
+    expected = ApplicationDidNotRespond if visible else CommandNotVisible
+    with pytest.raises(expected):
+        await bob.runs_command(world.channel, world.bot, "act", timeout_s=0.05)
+    with pytest.raises(ApplicationDidNotRespond):  # the owner sees everything
+        await world.ada.runs_command(world.channel, world.bot, "act", timeout_s=0.05)
+
+
+@pytest.mark.parametrize("hidden", [{"dm_permission": False}, {"contexts": [0]}])
+async def test_a_command_for_servers_is_not_shown_in_a_direct_message(world: World, hidden: dict[str, Any]) -> None:
+    commands = [{"name": "here", "description": "x", **hidden}, {"name": "anywhere", "description": "x"}]
+    assert (await world.rest("PUT", f"/applications/{world.bot.id}/commands", commands))[0] == 200
+    direct = await world.ada.sends_direct(world.bot, "hi")
+    with pytest.raises(CommandNotVisible):
+        await world.ada.runs_command(direct, world.bot, "here", timeout_s=0.05)
+    with pytest.raises(ApplicationDidNotRespond):
+        await world.ada.runs_command(direct, world.bot, "anywhere", timeout_s=0.05)
+
+
+@pytest.mark.parametrize("carried_out", [False, True])
+async def test_a_connection_is_broken_before_or_after_the_request_is_carried_out(
+    world: World, carried_out: bool
+) -> None:
+    world.sandbox.faults.hang_up(path_contains="/messages", carried_out=carried_out)
+    path = f"/channels/{world.channel.id}/messages"
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await world.rest("POST", path, {"content": "x"})
+    assert len(world.channel.messages) == carried_out
+    assert (await world.rest("POST", path, {"content": "y"}))[0] == 200

@@ -65,11 +65,68 @@ class TokenInUse(TokenRefused):
     code: ClassVar[str] = "token_in_use"
 
 
-class DiscordUnavailable(ServiceError):
-    """Discord could not be asked."""
+class DiscordPortError(ServiceError):
+    """A call to Discord did not succeed.
+
+    Attributes
+    ----------
+    status
+        HTTP status of Discord's answer; None when there was none.
+    json_code
+        Discord's own error code, such as 10003 for an unknown channel; None when it told none.
+    """
+
+    code: ClassVar[str] = "discord_failed"
+    exit_code: ClassVar[ExitCode] = ExitCode.DISCORD
+
+    def __init__(
+        self, message: str, *, hint: str = "", status: int | None = None, json_code: int | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.json_code = json_code
+
+
+class DiscordUnavailable(DiscordPortError):
+    """Discord could not be asked: not connected, no answer in time, or an error of Discord's own. Later it may work."""
 
     code: ClassVar[str] = "discord_unavailable"
-    exit_code: ClassVar[ExitCode] = ExitCode.DISCORD
+
+
+class DiscordRefused(DiscordPortError):
+    """Discord refused the request itself (400, 401, 413 and the like); the same request will not pass later."""
+
+    code: ClassVar[str] = "discord_refused"
+
+
+class DiscordNotFound(DiscordRefused):
+    """The channel, message, member or role does not exist, or no longer (404)."""
+
+    code: ClassVar[str] = "discord_not_found"
+
+
+class DiscordForbidden(DiscordRefused):
+    """The master's bot lacks a permission (403).
+
+    Attributes
+    ----------
+    missing
+        The permission's name in Discord's client, such as ``Send Messages``; empty when it cannot be told.
+    """
+
+    code: ClassVar[str] = "discord_forbidden"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        status: int | None = None,
+        json_code: int | None = None,
+        missing: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint, status=status, json_code=json_code)
+        self.missing = missing
 
 
 class FolderRefused(ServiceError):

@@ -108,6 +108,7 @@ class CommandStore:
             "name": body.name,
             "description": body.description or "",
             "dm_permission": body.dm_permission is not False,
+            "contexts": body.contexts,
             "nsfw": bool(body.nsfw),
         }
         if raw.get("options"):

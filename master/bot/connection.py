@@ -1,0 +1,83 @@
+"""The connection to Discord, tried for as long as the master runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Literal
+
+import discord
+
+from master.bot.client import MasterBot
+from master.bot.failures import CALL_FAILURES
+from master.bot.port import DiscordPyPort
+from master.operations.operation import Operations
+from master.services.container import Services
+from master.services.core.discord_port import DiscordPort
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST_S, RETRY_CAP_S = 5.0, 300.0
+
+
+class DiscordConnection:
+    """The master's presence on Discord, for as long as the master runs; supervision does not depend on it."""
+
+    def __init__(self, token: str, user_id: int) -> None:
+        # A master has no voice, and needs no warning that it has none.
+        discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
+        self._token = token
+        self._user_id = user_id
+        self._bot: MasterBot | None = None
+        self._trouble = ""
+        self._port = DiscordPyPort(lambda: self._bot)
+
+    @property
+    def port(self) -> DiscordPort:
+        """Return the port, which is there for as long as the master runs, whether it is connected or not."""
+        return self._port
+
+    def user_id(self) -> int:
+        """Return the master's user id, which its token begins with."""
+        return self._user_id
+
+    def state(self) -> str:
+        """Say how the connection is."""
+        if self._trouble:
+            return self._trouble
+        return "ready" if self._bot is not None and self._bot.is_ready() else "connecting"
+
+    async def run(self, operations: Operations[Services]) -> None:
+        """Stay connected until cancelled."""
+        delay = RETRY_FIRST_S
+        while True:
+            outcome = await self._connect(operations, self._token)
+            if outcome == "refused":
+                # Trying again would not help, and counts against the token.
+                return
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, RETRY_CAP_S)
+
+    async def _connect(self, operations: Operations[Services], token: str) -> Literal["refused", "lost"]:
+        async with MasterBot(operations) as bot:
+            self._bot = bot
+            try:
+                await bot.start(token)
+            except discord.LoginFailure:
+                return self._refuse("the token is not accepted (401)")
+            except discord.PrivilegedIntentsRequired:
+                return self._refuse("MESSAGE CONTENT is not switched on in the developer portal (4014)")
+            except discord.ConnectionClosed as error:
+                if error.code == 4004:
+                    return self._refuse("the token is not accepted (4004)")
+                log.warning("Discord closed the connection", extra={"code": error.code})
+            except CALL_FAILURES as error:
+                log.warning("Discord cannot be reached", extra={"why": str(error)})
+            finally:
+                self._bot = None
+        return "lost"
+
+    def _refuse(self, why: str) -> Literal["refused"]:
+        self._trouble = f"refused: {why}"
+        log.error("Discord refuses the master; the fleet goes on without it", extra={"why": why})
+        return "refused"

@@ -1,0 +1,71 @@
+"""Embeds in the configured colours."""
+
+from __future__ import annotations
+
+import discord
+
+from master.configuration.settings import EmojiSettings, Settings
+from master.errors import FleetError
+from master.services.core.views import NodeStatus, Registered
+from master.wording import duration
+
+
+def error_embed(settings: Settings, error: FleetError) -> discord.Embed:
+    """Render an error: what was wrong, and what to do."""
+    embed = discord.Embed(
+        title=f"{settings.emojis.error} {_capitalised(error.message)}"[:256],
+        description=error.hint[:4000] or None,
+        colour=settings.colours.error,
+    )
+    embed.set_footer(text=error.code)
+    return embed
+
+
+def success_embed(settings: Settings, title: str, description: str = "") -> discord.Embed:
+    """Render something that went well."""
+    return discord.Embed(
+        title=f"{settings.emojis.success} {title}"[:256],
+        description=description[:4000] or None,
+        colour=settings.colours.success,
+    )
+
+
+def registered_embed(settings: Settings, registered: Registered) -> discord.Embed:
+    """Render a new node with its licence code, which is shown this once."""
+    embed = success_embed(
+        settings,
+        f"{registered.name} is in the fleet",
+        f"{state_emoji(settings.emojis, registered.state)} {registered.state}, after {registered.seconds:.1f} s",
+    )
+    embed.add_field(name="Licence (shown only now)", value=f"```\n{registered.licence}\n```", inline=False)
+    embed.add_field(name="Invite", value=f"[Add it to a server]({registered.invite_url})")
+    embed.add_field(name="Bot", value=f"<@{registered.bot_user_id}>")
+    embed.set_footer(text=f"node {registered.node_id}")
+    return embed
+
+
+def state_emoji(emojis: EmojiSettings, state: str) -> str:
+    """Return the emoji of a node's state."""
+    return {
+        "ready": emojis.ready,
+        "starting": emojis.starting,
+        "stopping": emojis.starting,
+        "degraded": emojis.degraded,
+        "stopped": emojis.stopped,
+    }.get(state, emojis.failed)
+
+
+def node_line(emojis: EmojiSettings, node: NodeStatus) -> str:
+    """Render one node as a line of ``/runbots``."""
+    memory = "-" if node.rss_bytes is None else f"{node.rss_bytes / 2**20:.0f}M"
+    cpu = "-" if node.cpu_percent is None else f"{node.cpu_percent:.1f}%"
+    pulse = "-" if node.last_pulse_s_ago is None else f"{node.last_pulse_s_ago:.0f}s"
+    flag = " ⚑" if node.flag_reason else ""
+    figures = f"{node.pid or '-':>7} {duration(node.uptime_s):>6} {cpu:>5} {memory:>5} ↻{node.restarts:<3} ♥{pulse:<4}"
+    return (
+        f"{state_emoji(emojis, node.state)} `{node.name[:16]:<16} {node.state:<11} {figures} {node.version[:8]}`{flag}"
+    )
+
+
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]

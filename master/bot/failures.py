@@ -1,0 +1,91 @@
+"""The one place where what a call to Discord may raise becomes an error with a name."""
+
+from __future__ import annotations
+
+import json
+
+import aiohttp
+import discord
+
+from master.services.core.errors import (
+    DiscordForbidden,
+    DiscordNotFound,
+    DiscordPortError,
+    DiscordRefused,
+    DiscordUnavailable,
+)
+
+CALL_FAILURES = (discord.DiscordException, aiohttp.ClientError, OSError)
+"""What a call may raise while the connection is up. A TimeoutError is an OSError; not every aiohttp.ClientError is."""
+
+_LATER = "try again in a minute; status.discord.com tells of outages"
+_MISSING_ACCESS = 50001
+_MISSING_PERMISSIONS = 50013
+_NO_DIRECT_MESSAGES = (50007, 50278)
+
+
+def named_failure(error: Exception, doing: str, needs: str = "") -> DiscordPortError | None:
+    """Return the error that services know in place of ``error``; None for what no call to Discord raises.
+
+    Parameters
+    ----------
+    doing
+        What was tried: "post in channel 42".
+    needs
+        The permission that it needs beside seeing the channel, by its name in Discord's client.
+    """
+    if isinstance(error, discord.HTTPException):
+        return _answered(error, doing, needs)
+    if isinstance(error, CALL_FAILURES):
+        return DiscordUnavailable(f"could not {doing}: {str(error) or type(error).__name__}", hint=_LATER)
+    if isinstance(error, json.JSONDecodeError):
+        return DiscordUnavailable(f"could not {doing}: the answer is no JSON", hint=_LATER)
+    if _is_of_closed_connection(error):
+        return away(doing)
+    return None
+
+
+def away(doing: str) -> DiscordUnavailable:
+    """Return the error of a call while the master is not connected."""
+    return DiscordUnavailable(
+        f"could not {doing}: the master is not connected to Discord",
+        hint="fleet status says how the connection is",
+    )
+
+
+def _answered(error: discord.HTTPException, doing: str, needs: str) -> DiscordPortError:
+    # discord.py writes 0 for "told none".
+    status, json_code = error.status, error.code or None
+    words = f"could not {doing}: Discord says {status}{f' ({json_code})' if json_code else ''} {error.text}".rstrip()
+    if status >= 500 or status == 429:
+        return DiscordUnavailable(words, hint=_LATER, status=status, json_code=json_code)
+    if status == 404:
+        return DiscordNotFound(
+            words, hint="it may have been deleted; check the ids in config.py", status=status, json_code=json_code
+        )
+    if status == 403:
+        return _forbidden(words, needs, json_code)
+    return DiscordRefused(words, status=status, json_code=json_code)
+
+
+def _forbidden(words: str, needs: str, json_code: int | None) -> DiscordForbidden:
+    missing, hint = "", ""
+    if json_code in _NO_DIRECT_MESSAGES:
+        hint = "the user takes no direct messages from the bot"
+    elif json_code == _MISSING_ACCESS:
+        missing = "View Channel"
+    elif json_code == _MISSING_PERMISSIONS:
+        # Discord does not say which; the call knows what it needs.
+        missing = needs
+    if missing:
+        hint = f"give the master's role the permission {missing} there"
+        if missing == "Manage Roles":
+            hint += ", and drag it above the roles that it hands out"
+    return DiscordForbidden(words, hint=hint, status=403, json_code=json_code, missing=missing)
+
+
+def _is_of_closed_connection(error: Exception) -> bool:
+    """Tell whether discord.py stumbled over a session of its own that is closed, or not yet open (2.7)."""
+    if isinstance(error, AttributeError):
+        return error.obj is discord.utils.MISSING
+    return isinstance(error, RuntimeError) and str(error) == "Session is closed"
