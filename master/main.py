@@ -139,6 +139,7 @@ async def _run_with(settings: Settings, ledger: Ledger) -> bool:
     else:
         services.onboarding.hold()
     await services.fleet.load()
+    services.reloading.warn_of_unknown_names()
     services.handover.begin()
     await nodes.start()
     await control.start()

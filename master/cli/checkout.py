@@ -57,10 +57,15 @@ def check(
 
 
 def _check_config(folder: Path) -> None:
-    from master.configuration.loading import load_settings
+    import asyncio
 
-    load_settings(folder, os.environ)
+    from master.configuration.loading import load_settings
+    from master.services.upkeep.node_names import unknown_names_in
+
+    settings = load_settings(folder, os.environ)
     console.print(Text.assemble(("✓ ", "green"), f"config of {folder}"))
+    for problem in asyncio.run(unknown_names_in(settings)):
+        console.print(Text.assemble(("! ", "yellow"), str(problem)), soft_wrap=True)
 
 
 def _check_code(root: Path | None) -> None:

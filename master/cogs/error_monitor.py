@@ -19,13 +19,11 @@ class ErrorMonitor(commands.Cog):
 
     def __init__(self, bot: MasterBot) -> None:
         self._bot = bot
-        self._settings = bot.services.settings
         self._posting: asyncio.Task[None] | None = None
 
     async def cog_load(self) -> None:
         """Begin to post."""
-        if self._settings.channels.log:
-            self._posting = asyncio.create_task(self._post_forever(), name="log channel")
+        self._posting = asyncio.create_task(self._post_forever(), name="log channel")
 
     async def cog_unload(self) -> None:
         """Stop posting."""
@@ -38,17 +36,19 @@ class ErrorMonitor(commands.Cog):
         with self._bot.services.announcer.alerts.subscribe() as alerts:
             await self._bot.wait_until_ready()
             async for alert in alerts:
-                admitted = limiter.admit(alert)
+                # Looked at each time: `fleet reload` may name another one, or the first.
+                channel_id = self._bot.services.settings.channels.log
+                admitted = limiter.admit(alert) if channel_id else None
                 if admitted is None:
                     continue
                 try:
-                    channel = self._bot.get_partial_messageable(self._settings.channels.log)
+                    channel = self._bot.get_partial_messageable(channel_id)
                     await channel.send(embed=self._embed(admitted))
                 except (discord.DiscordException, OSError) as error:
                     log.warning("an alert could not be posted", extra={"title": alert.title, "why": str(error)})
 
     def _embed(self, admitted: Admitted) -> discord.Embed:
-        alert, colours = admitted.alert, self._settings.colours
+        alert, colours = admitted.alert, self._bot.services.settings.colours
         colour = {
             AlertLevel.ERROR: colours.error,
             AlertLevel.WARNING: colours.warning,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ from master.services.trust.licensing import Licensing
 from master.services.trust.rotation import SecretRotation
 from master.services.trust.verification import Verification
 from master.services.upkeep.ledger_admin import LedgerAdmin
+from master.services.upkeep.reloading import Reloading
 from master.services.upkeep.retention import Retention
 from master.supervision.clock import Clock
 from master.supervision.limits import Cgroups, OomWitness
@@ -44,7 +46,6 @@ from master.supervision.supervisor import Supervisor
 class Services:
     """What cogs and the control socket call."""
 
-    settings: Settings
     clock: Clock
     ledger: Ledger
     directory: NodeDirectory
@@ -63,6 +64,12 @@ class Services:
     ledger_cache: LedgerCache
     snapshots: PulseSnapshots
     merging: PageMerging
+    reloading: Reloading
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that are in effect."""
+        return self.reloading.settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +175,18 @@ def build_services(
         clock=clock,
         master_user_id=discord.user_id,
     )
+    retention = Retention(ledger, settings.retention, clock)
+    reloading = Reloading(settings, os.environ, lambda: [node.name for node in directory])
+    reloading.follow(
+        lambda new: operators.update_settings(new.operators),
+        lambda new: licensing.update_tiers(new.licence_tiers),
+        lambda new: logs.resize(max_bytes=new.supervision.log_max_bytes, files=new.supervision.log_files),
+        lambda new: supervisor.update_settings(new.supervision),
+        lambda new: verification.update_settings(new.handshake, new.supervision),
+        fleet.update_settings,
+        lambda new: retention.update_settings(new.retention),
+    )
     return Services(
-        settings=settings,
         clock=clock,
         ledger=ledger,
         directory=directory,
@@ -182,7 +199,7 @@ def build_services(
         licensing=licensing,
         verification=verification,
         ledger_admin=LedgerAdmin(settings, ledger, secret, clock, head=ledger_cache.audit_head),
-        retention=Retention(ledger, settings.retention, clock),
+        retention=retention,
         rotation=SecretRotation(settings, ledger, auditor, clock),
         handover=Handover(
             file=SecretsFile(settings.home / ENV_NAME),
@@ -194,4 +211,5 @@ def build_services(
         ledger_cache=ledger_cache,
         snapshots=PulseSnapshots(ledger, supervisor, clock),
         merging=merging,
+        reloading=reloading,
     )

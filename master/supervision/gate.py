@@ -23,7 +23,7 @@ class StartGate:
     """
 
     def __init__(self, places: int, *, patience_s: float = 10.0) -> None:
-        self._free = places
+        self._places = self._free = places
         self._patience_s = patience_s
         self._order = itertools.count()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -62,8 +62,15 @@ class StartGate:
         timer = asyncio.get_running_loop().call_later(self._patience_s, leave)
         return leave
 
+    def resize(self, places: int) -> None:
+        """Have more places, or fewer: those that are held too many are taken away as they are left."""
+        added, self._places = places - self._places, places
+        self._free += min(added, 0)
+        for _ in range(added):
+            self._leave()
+
     def _leave(self) -> None:
-        while self._waiting:
+        while self._waiting and self._free >= 0:
             _, _, turn = heapq.heappop(self._waiting)
             if not turn.done():
                 turn.set_result(None)

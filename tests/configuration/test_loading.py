@@ -152,11 +152,11 @@ def test_single_nodes_differ_from_the_fleet(tmp_path: Path) -> None:
     ("line", "key", "words"),
     [
         ("NODES = []", "NODES", "is []"),
-        ('NODES = {"a": 1}', "NODES['a']", "is 1"),
+        ('NODES = {"a": 1}', "NODES['a']", "is of type int -> a dict with any of PRIORITY"),
         ('NODES = {"a": {"PRIORTY": 1}}', "NODES['a']['PRIORTY']", "did you mean 'PRIORITY'?"),
-        ('NODES = {"a": {"AFTER": "b"}}', "NODES['a']['AFTER']", "a list of node names"),
+        ('NODES = {"a": {"AFTER": "b"}}', "NODES['a']['AFTER']", "a list, each of them the name of a node"),
         ('SUPERVISION = {"MERGE_MEMORY": 1}', "SUPERVISION['MERGE_MEMORY']", "True or False"),
-        ('NODES = {"a": {"CPU_WEIGHT": 0}}', "NODES['a']['CPU_WEIGHT']", "a number from 1 to 10000"),
+        ('NODES = {"a": {"CPU_WEIGHT": 0}}', "NODES['a']['CPU_WEIGHT']", "a whole number from 1 to 10,000"),
         ('NODES = {"a": {"PLAIN": "yes"}}', "NODES['a']['PLAIN']", "True or False"),
         ('NODES = {"a": {"AFTER": ["B"]}, "b": {"AFTER": ["c"]}, "C": {"AFTER": ["a"]}}', "NODES", "a -> b -> c -> a"),
         ('NODES = {"a": {"AFTER": ["a"]}}', "NODES", "a -> a"),
@@ -165,7 +165,7 @@ def test_single_nodes_differ_from_the_fleet(tmp_path: Path) -> None:
             "SUPERVISION['MEMORY_HARD_LIMIT_BYTES']",
             "leave room",
         ),
-        ('RETENTION = {"ERROR_EVENTS": -1}', "RETENTION['ERROR_EVENTS']", "a number from 0"),
+        ('RETENTION = {"ERROR_EVENTS": -1}', "RETENTION['ERROR_EVENTS']", "a whole number from 0"),
     ],
 )
 def test_mistakes_about_nodes_and_limits_are_named(tmp_path: Path, line: str, key: str, words: str) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from master.configuration.settings import SupervisionSettings
@@ -153,7 +154,7 @@ async def make_rig(tmp_path: Path) -> AsyncIterator[MakeRig]:
     made: list[Rig] = []
 
     def make(**changes: object) -> Rig:
-        settings = replace(QUICK, **changes)  # type: ignore[arg-type]
+        settings = msgspec.structs.replace(QUICK, **changes)
         logs = NodeLogs(tmp_path / "logs", max_bytes=settings.log_max_bytes, files=settings.log_files)
         rig: Rig
 

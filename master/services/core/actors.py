@@ -6,7 +6,7 @@ import pwd
 from dataclasses import dataclass
 from typing import Literal
 
-from master.configuration.settings import OperatorSettings
+from master.configuration.settings import PeopleSettings
 from master.services.core.errors import NotAuthorised
 
 Face = Literal["discord", "cli", "web", "system"]
@@ -57,7 +57,11 @@ class Operators:
     The control socket is the operator's by its file mode; from Discord only the users and roles in the settings may.
     """
 
-    def __init__(self, settings: OperatorSettings) -> None:
+    def __init__(self, settings: PeopleSettings) -> None:
+        self._settings = settings
+
+    def update_settings(self, settings: PeopleSettings) -> None:
+        """Let others steer the fleet from now on."""
         self._settings = settings
 
     def includes(self, actor: Actor) -> bool:

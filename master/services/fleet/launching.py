@@ -47,12 +47,14 @@ def interpreter_of(folder: Path) -> str:
     return sys.executable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Launcher:
     """Build what the supervisor needs to start a node.
 
     Parameters
     ----------
+    settings
+        Replaced when the config was changed: the next start is by them.
     current
         Returns the node as it is now, for a start long after the spec was made; None once it was removed.
     master_user_id

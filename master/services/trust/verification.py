@@ -145,6 +145,17 @@ class Verification:
             answer = self._renew(node, message, source, answer)
         return None if answer is None else self._signer_of(message).sign(answer, in_reply_to=message.token_id)
 
+    def update_settings(self, handshake: HandshakeSettings, supervision: SupervisionSettings) -> None:
+        """Take other settings; nodes are told of another pulse interval when they next pulse.
+
+        Each has to verify itself again then, since the answer to that is where a node learns its interval: until it
+        did, its pulses are expected as it was told before.
+        """
+        before = self._supervision.pulse_interval_s, self._handshake.channel_pulse_interval_s
+        self._handshake, self._supervision = handshake, supervision
+        if before != (supervision.pulse_interval_s, handshake.channel_pulse_interval_s):
+            self._verified.clear()
+
     def process_ended(self, node_id: str) -> None:
         """Require a new verification: what proved itself is gone."""
         self._verified.discard(node_id)
@@ -250,7 +261,7 @@ class Verification:
         """Take a pulse. The hot path: no await, no ledger."""
         skew = self._wall_clock() - message.issued_at
         if node.id not in self._verified:
-            # The master was restarted, or the licence was withdrawn: the node has to prove itself again.
+            # The master was restarted or its settings changed, or the licence was withdrawn: it proves itself again.
             return Acknowledgement(order="verify_again", clock_skew_s=round(skew, 1))
         self._supervisor.node_pulsed(
             node.id,
