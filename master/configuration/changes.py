@@ -12,7 +12,6 @@ from handshake.redaction import Secret
 from master.configuration.settings import Settings
 from master.configuration.tree import Effect, SettingField, fields_of, is_section, section_by_name
 
-
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 
