@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from handshake.redaction import Secret
 from master.configuration.changes import changes
 from master.configuration.checks import unknown_node_names
 from master.configuration.loading import ConfigError, load_settings
@@ -83,7 +82,8 @@ def read(home: Path, leaf: Leaf, value: Any) -> Any:
 
 
 def path_of_names(leaf: Leaf) -> list[str]:
-    struct, names = Settings, []
+    struct: Any = Settings
+    names: list[str] = []
     for key in leaf.path:
         field = next((field for field in fields_of(struct) if field.key == key), None)
         if field is None:

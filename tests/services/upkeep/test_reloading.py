@@ -14,15 +14,19 @@ import pytest
 
 from handshake.messages import Acknowledgement, Body, Heartbeat, VerificationResponse
 from handshake.signing import Message
+from master.bot.client import DiscordConnection
 from master.configuration.loading import ConfigError, load_settings
 from master.configuration.settings import Settings
 from master.configuration.tree import fields_of, is_section, section_by_name
 from master.security.derivation import new_master_secret
 from master.services.core.actors import Actor
+from master.services.core.alerts import AlertLevel
 from master.services.core.errors import NotAuthorised
 from master.services.core.views import Registered, ReloadView
 from master.services.onboarding.saga import CloneRequest
+from nodekit.endpoints import apply_endpoints
 from sandbox import Sandbox
+from sandbox.permissions import EVERYONE_DEFAULT
 from tests.services.conftest import OPERATOR, STRANGER, House, open_house, settings_in
 from tests.services.trust.test_verification import Caller
 
@@ -249,6 +253,30 @@ async def test_licences_are_issued_and_events_kept_by_the_new_figures(fleet: Fle
     assert issued.expires_at is not None
     assert (issued.expires_at - issued.issued_at).days == 7
     assert fleet.services.retention._settings.days_of("error_events") == 3
+
+
+async def test_alerts_go_to_a_log_channel_that_was_named_later(fleet: Fleet, sandbox: Sandbox) -> None:
+    ada = sandbox.create_human("ada")
+    guild = sandbox.create_guild("hq", owner=ada)
+    channel = guild.create_channel("fleet-log")
+    bot = sandbox.create_bot("master", owner=ada)
+    guild.add_bot(bot, bits=EVERYONE_DEFAULT)
+    apply_endpoints(sandbox.api_base, sandbox.gateway_url)
+    presence = DiscordConnection(bot.token, bot.id)
+    connected = asyncio.create_task(presence.run(fleet.services))
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            while presence.state() != "ready":  # noqa: ASYNC110 - the connection tells nobody
+                await asyncio.sleep(0.02)
+        fleet.services.announcer.alert(AlertLevel.ERROR, "nobody sees this", key="one")
+        view = await fleet.reload(f'CHANNELS = {{"LOG": {channel.id}}}; COLORS = {{"ERROR": 0x123456}}')
+        assert view.applied == ("CHANNELS['LOG']", "COLORS['ERROR']")
+        fleet.services.announcer.alert(AlertLevel.ERROR, "everybody sees this", key="two")
+        shown = await channel.wait_for_message(lambda message: bool(message.embeds))
+        assert (shown.embeds[0]["title"], shown.embeds[0]["color"]) == ("everybody sees this", 0x123456)
+    finally:
+        connected.cancel()
+        await asyncio.gather(connected, return_exceptions=True)
 
 
 NEW_IN_EACH_SECTION = """\
