@@ -95,7 +95,8 @@ def _execute(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     except KeyError as error:
         problem = ConfigProblem(str(error.args[0]), "is not set", f"set it in {ENV_NAME}, or run `fleet init`")
         raise ConfigError(path, [problem]) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        # A sys.exit() in it must not end a master that reads it anew.
         problem = ConfigProblem(type(error).__name__, str(error)[:200], "config.py has to run without an error")
         raise ConfigError(path, [problem]) from error
     return {name: value for name, value in namespace.items() if name.isupper() and not name.startswith("_")}
@@ -166,7 +167,8 @@ def _resolve_database(given: DatabaseSettings, home: Path, state_dir: Path, read
     """Return the database with its URL: the one that was given, one made of SERVER and the others, or the default."""
     url = given.url.reveal() or f"sqlite:///{state_dir / 'ledger.db'}"
     if given.server is not None:
-        if not given.trusted_connection and (given.user is None or given.password is None):
+        told = any(problem.key.startswith("DATABASE") for problem in reader.problems)
+        if not told and not given.trusted_connection and (given.user is None or given.password is None):
             fix = "give both, or TRUSTED_CONNECTION: True"
             reader.report("DATABASE['USER'], ['PASSWORD']", "are not both set", fix)
         url = _sql_server_url(given)

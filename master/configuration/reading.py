@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -66,17 +67,10 @@ class Reader:
             Fields that are not the config's to say.
         """
         described = {field.key: field for field in fields_of(struct_type) if field.key}
-        if at:
-            self._report_unknown(at, values, described)
-        found = {field.name: self._field(field, values, at) for field in described.values()}
-        if not at:
-            self._report_unknown(at, values, described)
-        return {**found, **given}
-
-    def _report_unknown(self, at: str, values: Mapping[Any, Any], known: Collection[str]) -> None:
         for key in values:
-            if key not in known:
-                self.report(f"{at}[{key!r}]" if at else str(key), "is not known", nearest(str(key), known))
+            if key not in described:
+                self.report(f"{at}[{key!r}]" if at else str(key), "is not known", nearest(str(key), described))
+        return {**{field.name: self._field(field, values, at) for field in described.values()}, **given}
 
     def _field(self, field: SettingField, values: Mapping[Any, Any], at: str) -> Any:
         key = f"{at}[{field.key!r}]" if at else field.key
@@ -150,11 +144,8 @@ class Reader:
     def _read_text(self, shape: Shape, value: Any, key: str) -> Any:
         if not isinstance(value, str) or not value:
             return self._wrong(shape, value, key, "a text")
-        if shape.pattern is not None:
-            import re
-
-            if re.search(shape.pattern, value) is None:
-                return self._wrong(shape, value, key, f"a text like {shape.pattern}")
+        if shape.pattern is not None and re.search(shape.pattern, value) is None:
+            return self._wrong(shape, value, key, f"a text like {shape.pattern}")
         return self._formed(shape, value, key)
 
     def _formed(self, shape: Shape, text: str, key: str) -> Any:

@@ -58,12 +58,12 @@ def test_five_mistakes_are_told_at_once(tmp_path: Path) -> None:
         )
     )
     assert list(found) == [
+        "OPERATOR",
         "CHANNELS['VERIFY']",
         "COLORS['SUCESS']",
         "COLORS['SUCCESS']",
         "SUPERVISION['GRACE_S']",
         "SUPERVISION['LOG_FILES']",
-        "OPERATOR",
     ]
     assert "17 to 20 digits" in found["CHANNELS['VERIFY']"]
     assert "did you mean 'SUCCESS'?" in found["COLORS['SUCESS']"]
@@ -92,6 +92,10 @@ def test_five_mistakes_are_told_at_once(tmp_path: Path) -> None:
         ("def broken(:", "line 3, column 12"),
         ("import os; os.environ['MISSING']", "MISSING"),
         ("1 / 0", "ZeroDivisionError"),
+        ("raise SystemExit(3)", "SystemExit"),
+        ("IDENTITY = 5", "IDENTITY"),
+        ("DATABASE = {'SERVER': 'db', 'USER': 'sa', 'PASSWORD': 5}", "DATABASE['PASSWORD']"),
+        ("NODES = {'a': {}, 'A': {}}", "NODES['A']"),
     ],
 )
 def test_each_mistake_is_named(tmp_path: Path, line: str, key: str) -> None:
