@@ -2,8 +2,11 @@
 
 import os
 
+# The folder of ledger, sockets and logs; like all paths here, relative to this file.
+STATE_DIR = "state"
+
 # The ledger: where the fleet remembers its nodes, licences and history.
-# SQLite needs nothing; a path is relative to this file. docs/sql-server.md leads to SQL Server.
+# SQLite needs nothing. docs/sql-server.md leads to SQL Server.
 DATABASE = {
     "URL": "sqlite:///state/ledger.db",
     # For SQL Server these instead of the URL (pip install 'fleetmaster[sqlserver]'):
@@ -11,7 +14,7 @@ DATABASE = {
     # "DATABASE": "DISCORDBOT",
     # "USER": "fleetmaster",
     # "PASSWORD": os.environ["LEDGER_PASSWORD"],
-    # "DRIVER": "ODBC Driver 18 for SQL Server",  # left out: the best that is installed
+    # "DRIVER": "auto",  # the best that is installed; or its name, such as "ODBC Driver 18 for SQL Server"
     # "TRUSTED_CONNECTION": False,  # True: with the operating system's account, without user and password
     # "ENCRYPT": True,
     # "TRUST_CERTIFICATE": False,  # True for a self-signed one
@@ -64,6 +67,18 @@ COLORS = {
 # Who may steer the fleet from Discord: user ids, and ids of roles. Discord shows the commands to people with Manage
 # Server, and to whom you allow them in Server Settings > Integrations; an operator who is neither does not see them.
 OPERATORS = {
+    "USERS": [],
+    "ROLES": [],
+}
+
+# Who may look at it, and change nothing.
+VIEWERS = {
+    "USERS": [],
+    "ROLES": [],
+}
+
+# Who may moderate: tickets, giveaways. They need not be operators.
+MODERATORS = {
     "USERS": [],
     "ROLES": [],
 }

@@ -134,6 +134,7 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
     else:
         services.onboarding.hold()
     await services.opening.load()
+    services.reloading.warn_of_unknown_names()
     services.handover.begin()
     await nodes.start()
     await control.start()

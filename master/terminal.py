@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from master.errors import FleetError
-from master.services.core.views import FleetStatus, NodeHistoryView, NodeStatus
+from master.services.core.views import FleetStatus, NodeHistoryView, NodeStatus, ReloadView
 from master.wording import duration
 
 # Rich follows NO_COLOR by itself: https://no-color.org.
@@ -208,6 +208,17 @@ def history_text(found: NodeHistoryView, *, width: int) -> Group:
                 line = sparkline(values, width=width - len(label) - len(last) - 1)
                 rows.append(Text.assemble(label, (line, "green"), (last, "bright_black")))
     return Group(facts, memory, *(rows or [Text("no history yet")]))
+
+
+def reload_text(found: ReloadView) -> Group:
+    """Render what a reload did, one setting a line."""
+    lines = [Text.assemble(("✓ ", "green"), key) for key in found.applied]
+    lines += [Text.assemble(("◐ ", "yellow"), f"{key}: from each node's next start on") for key in found.at_node_start]
+    lines += [Text.assemble(("! ", "yellow"), f"{key}: needs a restart of the master") for key in found.needs_restart]
+    lines += [Text.assemble(("! ", "yellow"), warning) for warning in found.warnings]
+    if found.needs_restart:
+        lines.append(Text("`fleet shutdown --keep-nodes`, then `fleet run`: the nodes run on", style="bright_black"))
+    return Group(*(lines or [Text("nothing changed")]))
 
 
 def _count(number: int | None) -> str:

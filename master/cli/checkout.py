@@ -57,10 +57,19 @@ def check(
 
 
 def _check_config(folder: Path) -> None:
+    import asyncio
+
     from master.configuration.loading import load_settings
 
-    load_settings(folder, os.environ)
+    settings = load_settings(folder, os.environ)
     console.print(Text.assemble(("✓ ", "green"), f"config of {folder}"))
+    if not settings.nodes:
+        return
+    # With it comes the database: half a second for nothing where no node is named.
+    from master.services.upkeep.node_names import unknown_names_in
+
+    for problem in asyncio.run(unknown_names_in(settings)):
+        console.print(Text.assemble(("! ", "yellow"), str(problem)), soft_wrap=True)
 
 
 def _check_code(root: Path | None) -> None:

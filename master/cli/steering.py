@@ -25,7 +25,7 @@ from master.cli.context import (
 from master.errors import ExitCode
 from master.operations import master, nodes
 from master.operations.operation import Operation
-from master.operations.parameters import NamesParams, NodeParams, RollParams, ShutdownParams, StatusParams
+from master.operations.parameters import NamesParams, NodeParams, NoParams, RollParams, ShutdownParams, StatusParams
 from master.services.core.views import ActionResult, FleetStatus
 from master.terminal import (
     confirm,
@@ -34,6 +34,7 @@ from master.terminal import (
     history_text,
     is_terminal,
     print_json,
+    reload_text,
     state_text,
     summary_line,
 )
@@ -44,6 +45,7 @@ AllOption = Annotated[bool, typer.Option("--all", "-a", help="All nodes.")]
 NodeArgument = Annotated[str, typer.Argument(help="Name of a node.", autocompletion=complete_nodes, show_default=False)]
 ACTION_TIMEOUT_S = 180.0
 ROLLING_TIMEOUT_S = 3600.0
+RELOAD_TIMEOUT_S = 60.0
 
 
 def status(
@@ -170,6 +172,16 @@ def shutdown(
             confirm("End the master and all of its nodes?", yes=yes)
         run_operation(home, master.shutdown, ShutdownParams(stop_nodes=not keep_nodes), timeout_s=15.0)
         console.print("the master is ending" + (", its nodes run on" if keep_nodes else ""))
+
+
+def reload(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Apply a changed config.py and .env to the running master; says what took effect, and what needs a restart."""
+    with reporting_errors(as_json=as_json):
+        found = run_operation(home, master.reload, NoParams(), timeout_s=RELOAD_TIMEOUT_S)
+        if as_json:
+            print_json(found)
+            return
+        console.print(reload_text(found))
 
 
 def history(

@@ -21,13 +21,11 @@ class ErrorMonitor(commands.Cog):
 
     def __init__(self, bot: MasterBot) -> None:
         self._bot = bot
-        self._settings = bot.services.settings
         self._posting: asyncio.Task[None] | None = None
 
     async def cog_load(self) -> None:
         """Begin to post."""
-        if self._settings.channels.log:
-            self._posting = asyncio.create_task(self._post_forever(), name="log channel")
+        self._posting = asyncio.create_task(self._post_forever(), name="log channel")
 
     async def cog_unload(self) -> None:
         """Stop posting."""
@@ -39,7 +37,9 @@ class ErrorMonitor(commands.Cog):
         limiter = AlertLimiter(self._bot.services.clock)
         with self._bot.services.bus.subscribe(AlertRaised, capacity=200) as alerts:
             async for alert in alerts:
-                admitted = limiter.admit(alert)
+                # Looked at each time: `fleet reload` may name another channel, or the first.
+                channel_id = self._bot.services.settings.channels.log
+                admitted = limiter.admit(alert) if channel_id else None
                 if admitted is not None:
                     await self._post(admitted)
 
@@ -49,14 +49,14 @@ class ErrorMonitor(commands.Cog):
         if port is None:
             return
         try:
-            await port.post(self._settings.channels.log, Notice(embeds=(self._embed(admitted),)))
+            await port.post(self._bot.services.settings.channels.log, Notice(embeds=(self._embed(admitted),)))
         except DiscordPortError as error:
             log.warning("an alert could not be posted", extra={"title": title, "why": str(error)})
         except Exception:
             log.exception("an alert could not be posted", extra={"title": title})
 
     def _embed(self, admitted: Admitted) -> Embed:
-        alert, colours = admitted.alert, self._settings.colours
+        alert, colours = admitted.alert, self._bot.services.settings.colours
         colour = {
             AlertLevel.ERROR: colours.error,
             AlertLevel.WARNING: colours.warning,

@@ -1,16 +1,22 @@
-"""Reading single values of config.py: what is wrong is collected, not raised, so that all mistakes are told at once."""
+"""Reads what config.py holds into a tree of Structs, by their types. Mistakes are collected, to be told all at once."""
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
-from typing import Any, TypeVar
+import re
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
-T = TypeVar("T")
+import msgspec
+from msgspec import UNSET
+
+from handshake.redaction import Secret
+from master.configuration.tree import SettingField, Shape, fields_of, is_section, section_by_name, shape_of
+from master.errors import FleetError
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigProblem:
+class ConfigProblem(msgspec.Struct, frozen=True):
     """One mistake."""
 
     key: str
@@ -21,62 +27,207 @@ class ConfigProblem:
         return f"{self.key}: {self.problem} -> {self.fix}"
 
 
-class Reader:
-    """Collects mistakes while values are read."""
+Form = Callable[[str], Any]
+"""Turns a text into what is meant by it; raises ``FleetError`` where it cannot be that."""
 
-    def __init__(self) -> None:
+
+class Reader:
+    """Read values by their types, and collect the mistakes.
+
+    What is wrong is replaced by its default, or by UNSET where it has none, so that the rest can be read and compared:
+    the result is of use only when ``problems`` is empty.
+
+    Parameters
+    ----------
+    home
+        Paths are relative to it.
+    forms
+        By the names that the types mark their values with (``tree.checked_as``).
+    """
+
+    def __init__(self, home: Path, forms: Mapping[str, Form]) -> None:
         self.problems: list[ConfigProblem] = []
+        self._home = home
+        self._forms = forms
 
     def report(self, key: str, problem: str, fix: str) -> None:
         """Note a mistake."""
         self.problems.append(ConfigProblem(key, problem, fix))
 
-    def section(self, values: dict[str, Any], name: str, known: tuple[str, ...]) -> dict[str, Any]:
-        """Take a section out of ``values``; its keys have to be known ones."""
-        section = values.pop(name, {})
-        if not isinstance(section, dict):
-            self.report(name, f"is a {type(section).__name__}", "make it a dict, as in config.example.py")
-            return {}
-        for key in section:
-            if key not in known:
-                self.report(f"{name}[{key!r}]", "is not known", nearest(str(key), known))
-        return {key: value for key, value in section.items() if key in known}
+    def section(
+        self, struct_type: type[msgspec.Struct], values: Mapping[Any, Any], at: str = "", **given: Any
+    ) -> dict[str, Any]:
+        """Read the fields of a Struct.
 
-    def number(self, key: str, value: Any, kind: type, least: float, most: float, default: T) -> T | Any:
-        """Read a number within bounds; ``default`` stands in for a mistake."""
-        accepted = (int, float) if kind is float else (int,)
-        if isinstance(value, bool) or not isinstance(value, accepted):
-            self.report(key, f"is {shown(value)}", f"a number from {least:g} to {most:g}")
-            return default
-        if not least <= value <= most:
-            self.report(key, f"is {value}", f"a number from {least:g} to {most:g}")
-            return default
-        return kind(value)
+        Parameters
+        ----------
+        at
+            The section's key; empty for the whole config.
+        given
+            Fields that are not the config's to say.
+        """
+        described = {field.key: field for field in fields_of(struct_type) if field.key}
+        for key in values:
+            if key not in described:
+                self.report(f"{at}[{key!r}]" if at else str(key), "is not known", nearest(str(key), described))
+        return {**{field.name: self._field(field, values, at) for field in described.values()}, **given}
 
-    def flag(self, key: str, value: Any, default: bool) -> bool:
-        """Read True or False; ``default`` stands in for a mistake."""
-        if isinstance(value, bool):
-            return value
-        self.report(key, f"is {shown(value)}", "True or False")
-        return default
+    def _field(self, field: SettingField, values: Mapping[Any, Any], at: str) -> Any:
+        key = f"{at}[{field.key!r}]" if at else field.key
+        value = values.get(field.key, UNSET)
+        if value is None and field.left_out is not UNSET:
+            value = UNSET
+        if value is not UNSET:
+            return self.value(field.shape, value, key, self._default(field))
+        if is_section(field.shape):
+            return self.value(field.shape, {}, key, UNSET)
+        if field.default is UNSET:
+            # Its form says best what is missing.
+            return self.value(field.shape, "", key, UNSET)
+        return self._default(field)
 
-    def snowflake(self, key: str, value: Any) -> int:
-        """Read a Discord id; None and 0 mean none."""
-        if value in (None, "", 0):
-            return 0
-        if isinstance(value, str) and value.isdecimal():
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or not 10**14 < value < 2**63:
-            self.report(key, f"is {shown(value)}", "a Discord id: 17 to 20 digits (Developer Mode, Copy ID)")
-            return 0
-        return value
+    def _default(self, field: SettingField) -> Any:
+        """Return the value of a key that is left out; only what ``left_out`` says is written as in config.py."""
+        if field.left_out is UNSET:
+            return field.default
+        kind = field.shape.kind
+        return self._path(field.left_out) if kind is Path else Secret(field.left_out)
 
-    def text(self, key: str, value: Any, fix: str) -> str:
-        """Read a text that is not empty."""
+    def value(self, shape: Shape, value: Any, key: str, default: Any) -> Any:
+        """Read one value; ``default`` stands in for a mistake."""
+        if shape.optional and (value is None or (value == "" and shape.kind in (str, Secret[str]))):
+            return None
+        if is_section(shape):
+            return self._read_section(shape, value, key)
+        read = _READERS[get_origin(shape.kind) or shape.kind]
+        found = read(self, shape, value, key)
+        return default if found is UNSET else found
+
+    def _wrong(self, shape: Shape, value: Any, key: str, fix: str) -> Any:
+        self.report(key, f"is {shown(value)}", shape.wording or fix)
+        return UNSET
+
+    def _read_section(self, shape: Shape, value: Any, key: str) -> Any:
+        known = [field.key for field in fields_of(shape.kind) if field.key]
+        if not isinstance(value, dict):
+            self.report(key, f"is {_kind_of(value)}", f"a dict with any of {', '.join(known)}")
+            return shape.kind(**Reader(self._home, self._forms).section(shape.kind, {}, key))
+        return shape.kind(**self.section(shape.kind, value, key))
+
+    def _read_sections(self, shape: Shape, value: Any, key: str) -> Any:
+        struct_type = section_by_name(shape)
+        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+            return self._wrong(shape, value, key, "a dict of names, as in config.example.py")
+        found: dict[str, Any] = {}
+        for name, entry in value.items():
+            if name.casefold() in found:
+                self.report(f"{key}[{name!r}]", "is there twice", "capitals make no difference: take one out")
+            found[name.casefold()] = self.value(Shape(kind=struct_type), entry, f"{key}[{name!r}]", None)
+        return found
+
+    def _read_bool(self, shape: Shape, value: Any, key: str) -> Any:
+        return value if isinstance(value, bool) else self._wrong(shape, value, key, "True or False")
+
+    def _read_number(self, shape: Shape, value: Any, key: str) -> Any:
+        if shape.form == "id":
+            if value in (None, "", 0) and value is not False:
+                return 0
+            if isinstance(value, str) and value.isdecimal() and len(value) <= 20:
+                value = int(value)
+        accepted = (int, float) if shape.kind is float else (int,)
+        right = isinstance(value, accepted) and not isinstance(value, bool)
+        # Written so that a NaN, which is below and above nothing, is refused too.
+        if right and (shape.least is None or value >= shape.least) and (shape.most is None or value <= shape.most):
+            return shape.kind(value)
+        return self._wrong(shape, value, key, _bounds_of(shape))
+
+    def _read_text(self, shape: Shape, value: Any, key: str) -> Any:
         if not isinstance(value, str) or not value:
-            self.report(key, f"is {shown(value)}", fix)
-            return ""
-        return value
+            return self._wrong(shape, value, key, "a text")
+        if shape.pattern is not None and re.search(shape.pattern, value) is None:
+            return self._wrong(shape, value, key, f"a text like {shape.pattern}")
+        return self._formed(shape, value, key)
+
+    def _formed(self, shape: Shape, text: str, key: str) -> Any:
+        if not shape.form:
+            return text
+        try:
+            return self._forms[shape.form](text)
+        except FleetError as error:
+            self.report(key, error.message, error.hint)
+            return UNSET
+
+    def _read_secret(self, shape: Shape, value: Any, key: str) -> Any:
+        if not isinstance(value, str) or not (value or shape.form):
+            problem = "is empty" if value == "" else f"is {_kind_of(value)}"
+            self.report(key, problem, shape.wording or "a text, from .env")
+            return UNSET
+        found = self._formed(shape, value, key)
+        return found if found is UNSET else Secret(found)
+
+    def _read_path(self, shape: Shape, value: Any, key: str) -> Any:
+        if isinstance(value, str | Path) and str(value):
+            return self._path(value)
+        return self._wrong(shape, value, key, "the path of a folder, as text")
+
+    def _path(self, value: str | Path) -> Path:
+        return (self._home / Path(value).expanduser()).resolve()
+
+    def _read_choice(self, shape: Shape, value: Any, key: str) -> Any:
+        *others, last = choices = get_args(shape.kind)
+        if value in choices:
+            return value
+        return self._wrong(shape, value, key, f"{', '.join(map(repr, others))} or {last!r}")
+
+    def _read_set(self, shape: Shape, value: Any, key: str) -> Any:
+        item = shape_of(get_args(shape.kind)[0])
+        if not isinstance(value, list | tuple | set | frozenset):
+            return self._wrong(shape, value, key, f"a list, each of them {item.wording}")
+        return frozenset(filter(None, (self.value(item, each, key, None) for each in value)))
+
+    def _read_tuple(self, shape: Shape, value: Any, key: str) -> Any:
+        item = shape_of(get_args(shape.kind)[0])
+        if is_section(item):
+            return self._read_named(shape, item.kind, value, key)
+        if not isinstance(value, list | tuple):
+            return self._wrong(shape, value, key, f"a list, each of them {item.wording}")
+        return tuple(filter(None, (self.value(item, each, key, None) for each in value)))
+
+    def _read_named(self, shape: Shape, struct_type: type[msgspec.Struct], value: Any, key: str) -> Any:
+        """Read a dict of names, and of what stands in the Struct's one other field."""
+        name_field, other = fields_of(struct_type)
+        if not isinstance(value, dict) or not value:
+            return self._wrong(shape, value, key, "a dict by name")
+        found = []
+        for name, entry in value.items():
+            named = self.value(name_field.shape, name, key, "")
+            said = self.value(other.shape, entry, f"{key}[{name!r}]", other.default)
+            found.append(struct_type(**{name_field.name: named, other.name: said}))
+        return tuple(found)
+
+
+_READERS: dict[Any, Callable[[Reader, Shape, Any, str], Any]] = {
+    Mapping: Reader._read_sections,
+    bool: Reader._read_bool,
+    int: Reader._read_number,
+    float: Reader._read_number,
+    str: Reader._read_text,
+    Path: Reader._read_path,
+    Secret: Reader._read_secret,
+    Literal: Reader._read_choice,
+    frozenset: Reader._read_set,
+    tuple: Reader._read_tuple,
+}
+
+
+def _bounds_of(shape: Shape) -> str:
+    what = "a number" if shape.kind is float else "a whole number"
+    return what if shape.least is None or shape.most is None else f"{what} from {shape.least:,} to {shape.most:,}"
+
+
+def _kind_of(value: Any) -> str:
+    """Say what a value is whose content may be nobody's business."""
+    return "None" if value is None else f"of type {type(value).__name__}"
 
 
 def shown(value: Any) -> str:
@@ -85,7 +236,8 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def nearest(key: str, known: tuple[str, ...]) -> str:
+def nearest(key: str, known: Collection[str]) -> str:
     """Say which known key was probably meant."""
-    near = difflib.get_close_matches(key.upper(), known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known)}"
+    by_capitals = {name.upper(): name for name in known}
+    near = difflib.get_close_matches(key.upper(), by_capitals, n=1)
+    return f"did you mean {by_capitals[near[0]]!r}?" if near else f"known are: {', '.join(known)}"

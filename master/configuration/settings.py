@@ -1,142 +1,164 @@
-"""The frozen settings that ``master.configuration.loading`` reads from config.py and .env, one small struct a concern.
+"""The settings that ``master.configuration.loading`` reads from config.py and .env, one small struct a concern.
 
-Everything in ``master`` may import this module; nothing in here reads a file or the environment.
+A setting is one line here: its type carries its bounds, its mark says when a change takes effect (``tree``); and one
+line in config.example.py. Everything in ``master`` may import this module; nothing in here reads a file or the
+environment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, field
 
 from handshake.redaction import Secret
+from master.configuration.tree import AT_NODE_START, AT_RESTART, NOT_IN_CONFIG, NOW, checked_as, key, left_out
 
 ENV_NAME = ".env"
 """The file of secrets in a fleet's home."""
 ANY_DRIVER = "auto"
 """DATABASE['DRIVER']: take what the machine has."""
+TEMPLATE_PATH = Path(__file__).resolve().parents[2] / "child_template"
+"""The HandshakeBot that comes with Fleetmaster."""
 
 Transport = Literal["auto", "local", "channel"]
 
+Snowflake = Annotated[
+    int,
+    Meta(ge=10**14, le=2**63 - 1, description="a Discord id: 17 to 20 digits (Developer Mode, Copy ID)"),
+    checked_as("id"),
+]
+"""A Discord id; 0 for none."""
+Emoji = Annotated[str, Meta(description="an emoji, or <:name:id> for one of your server's")]
+Colour = Annotated[int, Meta(ge=0, le=0xFFFFFF, description="a colour from 0x000000 to 0xFFFFFF")]
+NodeName = Annotated[str, checked_as("node name"), Meta(description="the name of a node")]
+TimeoutS = Annotated[float, Meta(ge=0.01, le=600)]
+Days = Annotated[int, Meta(ge=0, le=36_500)]
+MemoryBytes = Annotated[int, Meta(ge=0, le=2**40)]
+OpenFiles = Annotated[int, Meta(ge=64, le=10**6)]
+CpuWeight = Annotated[int, Meta(ge=1, le=10_000)]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseSettings:
+
+class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the ledger is. ``url`` is a SQLAlchemy URL; it may hold a password, so it is a secret."""
 
-    url: Secret[str]
-    connect_timeout_s: float = 10.0
-    statement_timeout_s: float = 15.0
+    url: Annotated[Secret[str], left_out(""), Meta(description="sqlite:///state/ledger.db")]
+    """With ``server``, made of the fields below; without both, the file in the state folder."""
+    server: str | None = None
+    database: str = "DISCORDBOT"
+    user: str | None = None
+    password: Secret[str] | None = None
+    driver: str = ANY_DRIVER
+    trusted_connection: bool = False
+    encrypt: bool = True
+    trust_certificate: bool = False
+    connect_timeout_s: TimeoutS = 10.0
+    statement_timeout_s: TimeoutS = 15.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdentitySettings:
+class IdentitySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Who the master is and where its nodes live."""
 
-    bots_base_path: Path
-    template_path: Path
-    guild_id: int
-    master_secret: Secret[bytes]
-    master_token: Secret[str] | None = None
+    bots_base_path: Annotated[Path, left_out("bots")]
+    template_path: Annotated[Path, left_out(TEMPLATE_PATH)]
+    guild_id: Snowflake = 0
+    master_secret: Annotated[Secret[bytes], checked_as("master secret")]
+    master_token: Annotated[Secret[str] | None, checked_as("bot token")] = None
     """None: no Discord; supervision and the command line still work."""
-    kept_keys: Mapping[str, Secret[bytes]] = field(default_factory=dict)
+    kept_keys: Annotated[Mapping[str, Secret[bytes]], NOT_IN_CONFIG] = field(default_factory=dict)
     """Keys of earlier secrets that outlive their rotation, by purpose."""
-    previous_secret: Secret[bytes] | None = None
+    previous_secret: Annotated[Secret[bytes] | None, NOT_IN_CONFIG] = None
     """Set while running nodes may hold keys of it."""
-    next_secret: Secret[bytes] | None = None
+    next_secret: Annotated[Secret[bytes] | None, NOT_IN_CONFIG] = None
     """Set when a rotation was interrupted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelSettings:
+class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Channel ids; 0 means that the channel is not used."""
 
-    verify: int = 0
-    patch: int = 0
-    log: int = 0
+    verify: Snowflake = 0
+    patch: Snowflake = 0
+    log: Annotated[Snowflake, NOW] = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmojiSettings:
+class EmojiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What stands before a node's state in Discord; unicode or ``<:name:id>``."""
 
-    ready: str = "🟢"
-    starting: str = "🟡"
-    degraded: str = "🟠"
-    stopped: str = "⚪"
-    failed: str = "🔴"
-    success: str = "✅"
-    error: str = "❌"
+    ready: Emoji = "🟢"
+    starting: Emoji = "🟡"
+    degraded: Emoji = "🟠"
+    stopped: Emoji = "⚪"
+    failed: Emoji = "🔴"
+    success: Emoji = "✅"
+    error: Emoji = "❌"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ColourSettings:
+class ColourSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Embed colours, 0xRRGGBB."""
 
-    success: int = 0x2ECC71
-    error: int = 0xE74C3C
-    warning: int = 0xF1C40F
-    information: int = 0x3498DB
+    success: Colour = 0x2ECC71
+    error: Colour = 0xE74C3C
+    warning: Colour = 0xF1C40F
+    information: Colour = 0x3498DB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorSettings:
-    """Who may steer the fleet from Discord: any of these users, or anyone with any of these roles."""
+class PeopleSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Who holds a permission on Discord: any of these users, and anyone with any of these roles."""
 
-    user_ids: frozenset[int] = frozenset()
-    role_ids: frozenset[int] = frozenset()
+    user_ids: Annotated[frozenset[Snowflake], key("USERS")] = frozenset()
+    role_ids: Annotated[frozenset[Snowflake], key("ROLES")] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SupervisionSettings:
+class SupervisionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How nodes are started, watched and restarted; all durations in seconds, sizes in bytes."""
 
-    pulse_interval_s: float = 9.0
-    missed_pulses: int = 3
-    ready_timeout_s: float = 90.0
-    grace_s: float = 10.0
-    backoff_initial_s: float = 1.0
-    backoff_factor: float = 2.0
-    backoff_cap_s: float = 60.0
-    backoff_jitter: float = 0.2
-    steady_after_s: float = 10.0
+    pulse_interval_s: Annotated[float, Meta(ge=0.1, le=3600)] = 9.0
+    missed_pulses: Annotated[int, Meta(ge=1, le=100)] = 3
+    ready_timeout_s: Annotated[float, Meta(ge=0.5, le=3600)] = 90.0
+    grace_s: Annotated[float, Meta(ge=0.1, le=300)] = 10.0
+    backoff_initial_s: Annotated[float, Meta(ge=0.01, le=3600)] = 1.0
+    backoff_factor: Annotated[float, Meta(ge=1, le=10)] = 2.0
+    backoff_cap_s: Annotated[float, Meta(ge=0.01, le=86_400)] = 60.0
+    backoff_jitter: Annotated[float, Meta(ge=0, le=0.9)] = 0.2
+    steady_after_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 10.0
     """Ready for this long before its exit: no crash loop; started again at once, within the daily ceiling."""
-    healthy_after_s: float = 120.0
-    quarantine_exits: int = 6
-    quarantine_window_s: float = 120.0
-    quarantine_retry_s: float = 900.0
-    concurrent_starts: int = 4
-    log_max_bytes: int = 1_000_000
-    log_files: int = 3
-    memory_limit_bytes: int = 0
+    healthy_after_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 120.0
+    quarantine_exits: Annotated[int, Meta(ge=1, le=1000)] = 6
+    quarantine_window_s: Annotated[float, Meta(ge=1, le=86_400)] = 120.0
+    quarantine_retry_s: Annotated[float, Meta(ge=1, le=86_400)] = 900.0
+    concurrent_starts: Annotated[int, Meta(ge=1, le=64)] = 4
+    log_max_bytes: Annotated[int, Meta(ge=10_000, le=10**9)] = 1_000_000
+    log_files: Annotated[int, Meta(ge=1, le=50)] = 3
+    memory_limit_bytes: MemoryBytes = 0
     """0: no limit. Above it the node is restarted gracefully, with the reason recorded."""
-    memory_hard_limit_bytes: int = 0
+    memory_hard_limit_bytes: Annotated[MemoryBytes, AT_NODE_START] = 0
     """0: no limit. The kernel holds the node to it: by its cgroup, or else by RLIMIT_DATA."""
-    open_files_limit: int = 4096
-    cpu_weight: int = 100
+    open_files_limit: Annotated[OpenFiles, AT_NODE_START] = 4096
+    cpu_weight: Annotated[CpuWeight, AT_NODE_START] = 100
     """1 to 10,000, as cgroup v2 counts; without a cgroup what is below 100 becomes a niceness."""
-    log_rate_bytes_s: int = 65_536
+    log_rate_bytes_s: Annotated[int, Meta(ge=0, le=10**9), AT_NODE_START] = 65_536
     """What a node may write to its logs for long; 0: no limit."""
-    merge_memory: bool = True
+    merge_memory: Annotated[bool, AT_RESTART] = True
     """Let the kernel merge equal pages of nodes (KSM); needs Linux with it, and somebody who may turn it on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSettings:
+class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What is different for one node; None: as for the whole fleet."""
 
-    priority: int | None = None
-    after: tuple[str, ...] = ()
-    memory_limit_bytes: int | None = None
-    memory_hard_limit_bytes: int | None = None
-    open_files_limit: int | None = None
-    cpu_weight: int | None = None
+    priority: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    after: tuple[NodeName, ...] = ()
+    memory_limit_bytes: Annotated[MemoryBytes | None, NOW] = None
+    memory_hard_limit_bytes: MemoryBytes | None = None
+    open_files_limit: OpenFiles | None = None
+    cpu_weight: CpuWeight | None = None
     plain: bool = False
     """Never forked from the zygote."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeLimits:
+class NodeLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What one node may use; the fields are those of the two classes above."""
 
     memory_limit_bytes: int
@@ -145,71 +167,80 @@ class NodeLimits:
     cpu_weight: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HandshakeSettings:
+class HandshakeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How nodes and master talk."""
 
-    transport: Transport = "auto"
-    channel_pulse_interval_s: float = 240.0
-    clock_skew_s: float = 60.0
-    key_handover_s: float = 60.0
+    transport: Annotated[Transport, AT_NODE_START] = "auto"
+    channel_pulse_interval_s: Annotated[float, Meta(ge=5, le=3600), NOW] = 240.0
+    clock_skew_s: Annotated[float, Meta(ge=0, le=600)] = 60.0
+    """Not changed in a running master: what the replay guard forgot under a smaller one could be sent again."""
+    key_handover_s: Annotated[float, Meta(ge=1, le=3600)] = 60.0
     """After a rotation: how long a running node has to come for its new key before it is replaced."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetentionSettings:
+class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How many days events are kept; 0: for ever. The audit log is never pruned."""
 
-    handshake_events: int = 90
-    process_events: int = 90
-    error_events: int = 180
-    patch_tracking: int = 365
-    solution_runs: int = 365
-    pulse_snapshots: int = 30
+    handshake_events: Days = 90
+    process_events: Days = 90
+    error_events: Days = 180
+    patch_tracking: Days = 365
+    solution_runs: Days = 365
+    pulse_snapshots: Days = 30
 
     def days_of(self, table: str) -> int:
         """Return the days of a table."""
         return int(getattr(self, table))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiscordSettings:
+class DiscordSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Which Discord: both None for Discord itself, the sandbox's or another compatible server's otherwise."""
 
-    api_base: str | None = None
-    gateway_url: str | None = None
+    api_base: (
+        Annotated[str, Meta(pattern="^https?://", description="http(s)://HOST/api/v10, or None for Discord itself")]
+        | None
+    ) = None
+    gateway_url: (
+        Annotated[str, Meta(pattern="^wss?://", description="ws(s)://HOST/, or None for Discord itself")] | None
+    ) = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LicenceTier:
+class LicenceTier(msgspec.Struct, frozen=True, kw_only=True):
     """One licence tier: its days of validity (0: for ever)."""
 
     name: str
-    days: int = 0
+    days: Days = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a master needs to know, validated."""
 
-    home: Path
+    home: Annotated[Path, NOT_IN_CONFIG]
     """The folder that holds config.py and .env."""
-    state_dir: Path
+    state_dir: Annotated[Path, left_out("state")]
     """Ledger file, sockets, lock, logs; mode 0700."""
     database: DatabaseSettings
     identity: IdentitySettings
     channels: ChannelSettings = field(default_factory=ChannelSettings)
-    emojis: EmojiSettings = field(default_factory=EmojiSettings)
-    colours: ColourSettings = field(default_factory=ColourSettings)
-    operators: OperatorSettings = field(default_factory=OperatorSettings)
-    viewers: OperatorSettings = field(default_factory=OperatorSettings)
-    moderators: OperatorSettings = field(default_factory=OperatorSettings)
-    supervision: SupervisionSettings = field(default_factory=SupervisionSettings)
+    emojis: Annotated[EmojiSettings, NOW] = field(default_factory=EmojiSettings)
+    colours: Annotated[ColourSettings, key("COLORS"), NOW] = field(default_factory=ColourSettings)
+    operators: Annotated[PeopleSettings, NOW] = field(default_factory=PeopleSettings)
+    """Who may steer the fleet."""
+    viewers: Annotated[PeopleSettings, NOW] = field(default_factory=PeopleSettings)
+    """Who may look."""
+    moderators: Annotated[PeopleSettings, NOW] = field(default_factory=PeopleSettings)
+    """Who may moderate: tickets, giveaways."""
+    supervision: Annotated[SupervisionSettings, NOW] = field(default_factory=SupervisionSettings)
     handshake: HandshakeSettings = field(default_factory=HandshakeSettings)
     discord: DiscordSettings = field(default_factory=DiscordSettings)
-    licence_tiers: tuple[LicenceTier, ...] = (LicenceTier(name="standard"),)
-    retention: RetentionSettings = field(default_factory=RetentionSettings)
-    nodes: Mapping[str, NodeSettings] = field(default_factory=dict)
+    licence_tiers: Annotated[
+        tuple[LicenceTier, ...],
+        key("LICENCES"),
+        Meta(description="a dict of tier names and days, {'standard': 0}"),
+        NOW,
+    ] = (LicenceTier(name="standard"),)
+    retention: Annotated[RetentionSettings, NOW] = field(default_factory=RetentionSettings)
+    nodes: Annotated[Mapping[str, NodeSettings], AT_NODE_START] = field(default_factory=dict)
     """By the node's name in lower case."""
 
     def node(self, name: str) -> NodeSettings:
@@ -219,7 +250,7 @@ class Settings:
     def limits_of(self, name: str) -> NodeLimits:
         """Return what a node may use: its own figures, and the fleet's where it has none."""
         own, fleet = self.node(name), self.supervision
-        found = {limit.name: getattr(own, limit.name) for limit in fields(NodeLimits)}
+        found = {name: getattr(own, name) for name in NodeLimits.__struct_fields__}
         return NodeLimits(**{key: getattr(fleet, key) if value is None else value for key, value in found.items()})
 
     @property

@@ -31,6 +31,7 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     ledger.import_archive,
     ledger.migrate,
     master.events,
+    master.reload,
     master.shutdown,
 )
 

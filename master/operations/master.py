@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from master.operations.operation import Audit, Call, operation
-from master.operations.parameters import EventsParams, ShutdownParams
+from master.operations.parameters import EventsParams, NoParams, ShutdownParams
 from master.services.core.permissions import Permission
+from master.services.core.views import ReloadView
 
 if TYPE_CHECKING:
     from master.services.container import Services
@@ -22,6 +23,14 @@ async def events(call: Call[Services], parameters: EventsParams) -> None:
     with call.services.bus.subscribe(*kinds) as subscription:
         async for event in subscription:
             await call.tell(fleet_event(event, call.services.directory))
+
+
+@operation("reload", parameters=NoParams, result=ReloadView, permission=Permission.OPERATE, audit=Audit.ONE_ROW)
+async def reload(call: Call[Services], parameters: NoParams) -> ReloadView:
+    """Read config.py and .env anew, and apply what can take effect in the running master."""
+    view = await call.services.reloading.reload()
+    call.entry.detail = ", ".join((*view.applied, *view.at_node_start))
+    return view
 
 
 @operation(

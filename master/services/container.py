@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from master.services.trust.refusals import Refusals
 from master.services.trust.rotation import SecretRotation
 from master.services.trust.verification import Verification
 from master.services.upkeep.ledger_admin import LedgerAdmin
+from master.services.upkeep.reloading import Reloading
 from master.services.upkeep.retention import Retention
 from master.supervision.clock import Clock
 from master.supervision.limits import Cgroups, OomDetector
@@ -57,7 +59,6 @@ from master.supervision.supervisor import Supervisor
 class LedgerServices:
     """What works on the ledger alone, with or without a running master."""
 
-    settings: Settings
     lifecycle: Lifecycle
     clock: Clock
     ledger: Ledger
@@ -89,8 +90,14 @@ class Services(LedgerServices):
     snapshots: PulseSnapshots
     merging: PageMerging
     stderr_lines: StderrLines
+    reloading: Reloading
     discord: DiscordPort | None
     """None for a master without a token."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that are in effect."""
+        return self.reloading.settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +120,6 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
         return None if found is None else found.audit_head
 
     return LedgerServices(
-        settings=settings,
         lifecycle=Lifecycle(),
         clock=clock,
         ledger=ledger,
@@ -218,8 +224,18 @@ def build_services(
         launcher=launcher,
         clock=clock,
     )
+    retention = Retention(ledger, settings.retention, clock)
+    reloading = Reloading(settings, os.environ, lambda: [node.name for node in directory])
+    reloading.follow(
+        permissions.update_settings,
+        lambda new: licensing.update_tiers(new.licence_tiers),
+        lambda new: logs.resize(max_bytes=new.supervision.log_max_bytes, files=new.supervision.log_files),
+        lambda new: supervisor.update_settings(new.supervision),
+        lambda new: verification.update_settings(new.handshake, new.supervision),
+        fleet.update_settings,
+        lambda new: retention.update_settings(new.retention),
+    )
     return Services(
-        settings=settings,
         clock=clock,
         ledger=ledger,
         bus=bus,
@@ -273,7 +289,7 @@ def build_services(
             skew_s=settings.handshake.clock_skew_s,
         ),
         ledger_admin=LedgerAdmin(settings, ledger, secret, clock, head=ledger_cache.audit_head),
-        retention=Retention(ledger, settings.retention, clock),
+        retention=retention,
         rotation=SecretRotation(settings, ledger, clock),
         handover=Handover(
             file=SecretsFile(settings.home / ENV_NAME),
@@ -286,5 +302,6 @@ def build_services(
         snapshots=PulseSnapshots(ledger, supervisor, clock),
         merging=merging,
         stderr_lines=StderrLines(bus, clock, logs, supervisor),
+        reloading=reloading,
         discord=discord.port,
     )

@@ -23,7 +23,7 @@ class StartGate:
     """
 
     def __init__(self, slots: int, *, timeout_s: float = 10.0) -> None:
-        self._free = slots
+        self._slots = self._free = slots
         self._timeout_s = timeout_s
         self._order = itertools.count()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -62,8 +62,15 @@ class StartGate:
         timer = asyncio.get_running_loop().call_later(self._timeout_s, release)
         return release
 
+    def resize(self, slots: int) -> None:
+        """Have more slots, or fewer: those that are held too many are taken away as they are released."""
+        added, self._slots = slots - self._slots, slots
+        self._free += min(added, 0)
+        for _ in range(added):
+            self._release()
+
     def _release(self) -> None:
-        while self._waiting:
+        while self._waiting and self._free >= 0:
             _, _, admitted = heapq.heappop(self._waiting)
             if not admitted.done():
                 admitted.set_result(None)

@@ -36,6 +36,10 @@ class NodeLogs:
         """Bytes of output dropped by rotation, by node."""
         self._warned = False
 
+    def resize(self, *, max_bytes: int, files: int) -> None:
+        """Rotate by other limits from the next look on; a file's surplus predecessors go when it is rotated next."""
+        self._max_bytes, self._files = max_bytes, max(files, 1)
+
     def paths(self, name: str) -> tuple[Path, Path]:
         """Return the files of a node's standard output and standard error."""
         return self._folder / f"{name}.out.log", self._folder / f"{name}.err.log"
@@ -61,6 +65,7 @@ class NodeLogs:
             older = path.with_name(f"{path.name}.{number - 1}")
             if older.exists():
                 older.replace(path.with_name(f"{path.name}.{number}"))
+        self._remove_surplus(path)
         with path.open("r+b") as current:
             if self._files > 1:
                 self._copy_tail(current.fileno(), size, path.with_name(f"{path.name}.1"))
@@ -70,6 +75,13 @@ class NodeLogs:
             self.dropped_bytes[name] = self.dropped_bytes.get(name, 0) + dropped
             with path.open("ab") as current:
                 current.write(f"[fleet] {dropped / 1e6:.1f} MB of output dropped\n".encode())
+
+    def _remove_surplus(self, path: Path) -> None:
+        """Remove what was kept when more files were."""
+        number = self._files
+        while (surplus := path.with_name(f"{path.name}.{number}")).exists():
+            surplus.unlink()
+            number += 1
 
     def _copy_tail(self, descriptor: int, size: int, target: Path) -> None:
         offset = max(size - self._max_bytes, 0)

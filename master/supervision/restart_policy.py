@@ -86,6 +86,10 @@ class RestartPolicy:
         delay = min(settings.backoff_initial_s * settings.backoff_factor**exponent, settings.backoff_cap_s)
         return Decision(self._jittered(delay), False, f"restart {self._failures} in a row")
 
+    def update_settings(self, settings: SupervisionSettings) -> None:
+        """Decide by other figures from the next exit on; past exits still count."""
+        self._settings = settings
+
     def release(self) -> None:
         """Reset the policy: the node is healthy, or the operator released it."""
         self._failures = 0

@@ -55,12 +55,14 @@ _ASKED = "asked to restart"
 _HOLDS_UP = frozenset({NodeState.STOPPED, NodeState.STARTING, NodeState.STOPPING, NodeState.BACKOFF})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class RunnerContext:
     """What all runners share.
 
     Parameters
     ----------
+    settings
+        Replaced by the supervisor when the config was changed.
     find
         Returns the runner of the node with that name; None when there is none.
     last_lines
@@ -99,7 +101,6 @@ class Runner:
         self.detail = ""
         self.next_start_at: float | None = None
         self._context = context
-        self._settings = context.settings
         self._clock = context.clock
         self._policy = RestartPolicy(context.settings, context.rng)
         self._leave_gate: Callable[[], None] = lambda: None
@@ -108,6 +109,8 @@ class Runner:
         self._held_up = False
         self._stops: deque[float] = deque(maxlen=MAX_STOPS + 1)
         self._wanted = False
+        self._hard_limit_bytes = 0
+        """What the present process is held to, which may be another limit than the next one's."""
         self._replace = ""
         """Why the running process should be replaced; empty when it should not."""
         self._killed = False
@@ -187,6 +190,20 @@ class Runner:
         self._policy.release()
         self.next_start_at = None
         self._poke()
+
+    def update_spec(self, spec: NodeSpec) -> None:
+        """Replace the specification: limits and order hold now, the rest at the next start."""
+        self.spec = spec
+        self._wake()
+
+    @property
+    def _settings(self) -> SupervisionSettings:
+        return self._context.settings
+
+    def take_settings(self) -> None:
+        """Apply the context's new settings: deadlines move at once, a stop or backoff in progress keeps its length."""
+        self._policy.update_settings(self._settings)
+        self._wake()
 
     # Messages of the node
 
@@ -389,6 +406,7 @@ class Runner:
         if process is None:
             raise RuntimeError("there is no process")
         process.on_stopped = self._on_stopped
+        self._hard_limit_bytes = self.spec.memory_hard_limit_bytes
         self.spawns += 1
         self.spawned_at = self._clock.monotonic()
         self.pulse = self.pulsed_at = self._ready_at = None
@@ -546,7 +564,7 @@ class Runner:
         """Explain an unrequested exit that was caused by lack of memory; empty for any other."""
         if report.signal == signal.SIGKILL:
             return self._context.oom.explain(self.spec.node_id)
-        limit = self.spec.memory_hard_limit_bytes
+        limit = self._hard_limit_bytes
         if limit and report.exit_code and any(map(_is_memory_error, self._context.last_lines(self.spec.name)[-3:])):
             return f"out of memory: it needs more than its hard limit of {limit >> 20} MB"
         return ""

@@ -208,11 +208,18 @@ class Supervisor:
     def register(self, spec: NodeSpec) -> None:
         """Make a node known; it is started by :meth:`start`."""
         if spec.node_id in self._runners:
-            self._runners[spec.node_id].spec = spec
+            self._runners[spec.node_id].update_spec(spec)
             return
         runner = Runner(spec, self._context)
         self._runners[spec.node_id] = runner
         self._launch(runner)
+
+    def update_settings(self, settings: SupervisionSettings) -> None:
+        """Supervise by other figures from now on."""
+        self._context.settings = settings
+        self._context.gate.resize(settings.concurrent_starts)
+        for runner in self._runners.values():
+            runner.take_settings()
 
     def _runner(self, node_id: str) -> Runner:
         try:

@@ -58,12 +58,12 @@ def test_five_mistakes_are_told_at_once(tmp_path: Path) -> None:
         )
     )
     assert list(found) == [
+        "OPERATOR",
         "CHANNELS['VERIFY']",
         "COLORS['SUCESS']",
         "COLORS['SUCCESS']",
         "SUPERVISION['GRACE_S']",
         "SUPERVISION['LOG_FILES']",
-        "OPERATOR",
     ]
     assert "17 to 20 digits" in found["CHANNELS['VERIFY']"]
     assert "did you mean 'SUCCESS'?" in found["COLORS['SUCESS']"]
@@ -92,6 +92,10 @@ def test_five_mistakes_are_told_at_once(tmp_path: Path) -> None:
         ("def broken(:", "line 3, column 12"),
         ("import os; os.environ['MISSING']", "MISSING"),
         ("1 / 0", "ZeroDivisionError"),
+        ("raise SystemExit(3)", "SystemExit"),
+        ("IDENTITY = 5", "IDENTITY"),
+        ("DATABASE = {'SERVER': 'db', 'USER': 'sa', 'PASSWORD': 5}", "DATABASE['PASSWORD']"),
+        ("NODES = {'a': {}, 'A': {}}", "NODES['A']"),
     ],
 )
 def test_each_mistake_is_named(tmp_path: Path, line: str, key: str) -> None:
@@ -152,11 +156,11 @@ def test_single_nodes_differ_from_the_fleet(tmp_path: Path) -> None:
     ("line", "key", "words"),
     [
         ("NODES = []", "NODES", "is []"),
-        ('NODES = {"a": 1}', "NODES['a']", "is 1"),
+        ('NODES = {"a": 1}', "NODES['a']", "is of type int -> a dict with any of PRIORITY"),
         ('NODES = {"a": {"PRIORTY": 1}}', "NODES['a']['PRIORTY']", "did you mean 'PRIORITY'?"),
-        ('NODES = {"a": {"AFTER": "b"}}', "NODES['a']['AFTER']", "a list of node names"),
+        ('NODES = {"a": {"AFTER": "b"}}', "NODES['a']['AFTER']", "a list, each of them the name of a node"),
         ('SUPERVISION = {"MERGE_MEMORY": 1}', "SUPERVISION['MERGE_MEMORY']", "True or False"),
-        ('NODES = {"a": {"CPU_WEIGHT": 0}}', "NODES['a']['CPU_WEIGHT']", "a number from 1 to 10000"),
+        ('NODES = {"a": {"CPU_WEIGHT": 0}}', "NODES['a']['CPU_WEIGHT']", "a whole number from 1 to 10,000"),
         ('NODES = {"a": {"PLAIN": "yes"}}', "NODES['a']['PLAIN']", "True or False"),
         ('NODES = {"a": {"AFTER": ["B"]}, "b": {"AFTER": ["c"]}, "C": {"AFTER": ["a"]}}', "NODES", "a -> b -> c -> a"),
         ('NODES = {"a": {"AFTER": ["a"]}}', "NODES", "a -> a"),
@@ -165,7 +169,7 @@ def test_single_nodes_differ_from_the_fleet(tmp_path: Path) -> None:
             "SUPERVISION['MEMORY_HARD_LIMIT_BYTES']",
             "leave room",
         ),
-        ('RETENTION = {"ERROR_EVENTS": -1}', "RETENTION['ERROR_EVENTS']", "a number from 0"),
+        ('RETENTION = {"ERROR_EVENTS": -1}', "RETENTION['ERROR_EVENTS']", "a whole number from 0"),
     ],
 )
 def test_mistakes_about_nodes_and_limits_are_named(tmp_path: Path, line: str, key: str, words: str) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from sqlalchemy.engine import URL, make_url
 
 from handshake.redaction import Secret
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(not SERVER_URL, reason="FLEET_TEST_SQLSERVER_URL
 async def test_a_fleet_moves_to_the_server_and_back(
     archive: Path, tmp_path: Path, secret: str, clock: TurnableClock, ledger_settings: DatabaseSettings
 ) -> None:
-    settings = replace(settings_at(tmp_path, secret), database=ledger_settings)
+    settings = structs.replace(settings_at(tmp_path, secret), database=ledger_settings)
     moved = await asyncio.to_thread(import_into, settings, archive)
     ledger = await Ledger.open(ledger_settings)
     books = ledger_admin(settings, ledger, clock)

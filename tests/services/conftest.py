@@ -6,7 +6,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from master.configuration.settings import (
     DiscordSettings,
     IdentitySettings,
     LicenceTier,
-    OperatorSettings,
+    PeopleSettings,
     Settings,
     SupervisionSettings,
 )
@@ -129,8 +129,8 @@ def settings_in(folder: Path, sandbox: Sandbox, empty_ledger: Path) -> Settings:
             master_secret=Secret(check_master_secret(new_master_secret())),
         ),
         channels=ChannelSettings(verify=1),
-        operators=OperatorSettings(user_ids=frozenset({7}), role_ids=frozenset({8})),
-        supervision=replace(SupervisionSettings(), grace_s=1.0),
+        operators=PeopleSettings(user_ids=frozenset({7}), role_ids=frozenset({8})),
+        supervision=SupervisionSettings(grace_s=1.0),
         discord=DiscordSettings(api_base=sandbox.api_base, gateway_url=sandbox.gateway_url),
         licence_tiers=(LicenceTier(name="standard"), LicenceTier(name="trial", days=14)),
     )

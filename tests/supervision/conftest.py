@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
 from master.bus import EventBus
@@ -176,7 +177,7 @@ async def make_rig(tmp_path: Path) -> AsyncIterator[MakeRig]:
     made: list[Rig] = []
 
     def make(**changes: object) -> Rig:
-        settings = replace(QUICK, **changes)  # type: ignore[arg-type]
+        settings = msgspec.structs.replace(QUICK, **changes)
         logs = NodeLogs(tmp_path / "logs", max_bytes=settings.log_max_bytes, files=settings.log_files)
         rig: Rig
 

@@ -43,3 +43,29 @@ async def test_a_cancelled_start_takes_no_slot() -> None:
     release()
     await asyncio.wait_for(patient, 5)
     assert order == [2]
+
+
+async def test_more_places_admit_who_waits_at_once() -> None:
+    gate, order = StartGate(1), list[int]()
+    await gate.enter(0)
+    waiting = [asyncio.create_task(enter(gate, priority, order)) for priority in (1, 2, 3)]
+    await asyncio.sleep(0)
+    gate.resize(3)
+    await asyncio.wait_for(asyncio.gather(*waiting[:2]), 5)
+    assert order == [1, 2]
+    waiting[2].cancel()
+
+
+async def test_fewer_places_admit_nobody_before_enough_are_left() -> None:
+    gate, order = StartGate(3), list[int]()
+    leave = [await gate.enter(0) for _ in range(3)]
+    waiting = asyncio.create_task(enter(gate, 1, order))
+    await asyncio.sleep(0)
+    gate.resize(1)
+    leave[0]()
+    leave[1]()
+    await asyncio.sleep(0)
+    assert order == []
+    leave[2]()
+    await asyncio.wait_for(waiting, 5)
+    assert order == [1]

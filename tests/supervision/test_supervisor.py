@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -343,3 +344,34 @@ async def test_details_are_read_again_on_request(rig: Rig) -> None:
             rig.supervisor.request_details()
             await asyncio.sleep(0.1)
     assert few < 40
+
+
+async def test_an_earlier_deadline_moves_under_a_node_that_waits_for_it(make_rig: MakeRig) -> None:
+    rig = make_rig(ready_timeout_s=3600.0)
+    node = rig.add("silent", SLEEPS)
+    await rig.supervisor.start(node)
+    rig.supervisor.update_settings(msgspec.structs.replace(rig.settings, ready_timeout_s=0.1))
+    assert (await rig.wait_event(node, NodeExited)).detail.startswith("not ready within 0.1 s")
+
+
+async def test_exits_are_counted_by_the_new_figures(make_rig: MakeRig) -> None:
+    rig = make_rig(quarantine_exits=1000, backoff_initial_s=0.01, backoff_cap_s=0.01)
+    node = rig.add("crashing", EXITS)
+    await rig.supervisor.start(node)
+    await rig.wait_event(node, NodeExited, count=3)
+    rig.supervisor.update_settings(msgspec.structs.replace(rig.settings, quarantine_exits=1))
+    await rig.wait_event(node, NodeQuarantined)
+
+
+async def test_fewer_log_files_are_kept_from_the_next_rotation_on(rig: Rig) -> None:
+    out, _ = rig.logs.paths("chatty")
+    out.parent.mkdir(exist_ok=True)
+    rig.logs.resize(max_bytes=1_000, files=5)
+    for _ in range(5):
+        out.write_bytes(b"x" * 1_001)
+        rig.logs.rotate(["chatty"])
+    assert len(list(out.parent.glob("chatty.out.log.*"))) == 4
+    rig.logs.resize(max_bytes=1_000, files=2)
+    out.write_bytes(b"y" * 1_001)
+    rig.logs.rotate(["chatty"])
+    assert [path.name for path in out.parent.glob("chatty.out.log.*")] == ["chatty.out.log.1"]

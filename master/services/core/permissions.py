@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from master.configuration.settings import OperatorSettings, Settings
+from master.configuration.settings import PeopleSettings, Settings
 from master.services.core.actors import Actor
 from master.services.core.errors import NotAuthorised
 
@@ -48,6 +48,10 @@ class Permissions:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
+    def update_settings(self, settings: Settings) -> None:
+        """Go by other settings from now on."""
+        self._settings = settings
+
     def of(self, actor: Actor) -> frozenset[Permission]:
         """Return everything that ``actor`` may do."""
         match actor.face:
@@ -87,7 +91,7 @@ class Permissions:
             raise NotAuthorised(actor.name, action, permission.value, _hint(permission))
 
 
-def _includes(people: OperatorSettings, actor: Actor) -> bool:
+def _includes(people: PeopleSettings, actor: Actor) -> bool:
     known = actor.identity.isdecimal() and int(actor.identity) in people.user_ids
     return known or not people.role_ids.isdisjoint(actor.role_ids)
 

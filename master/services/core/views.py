@@ -104,6 +104,19 @@ class RotationView(msgspec.Struct, frozen=True, kw_only=True):
     """Whose tokens are sealed anew, and which get new keys."""
 
 
+class ReloadView(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of `fleet reload`: the settings that are other ones now, by their keys in config.py."""
+
+    applied: tuple[str, ...] = ()
+    """In effect now."""
+    at_node_start: tuple[str, ...] = ()
+    """In effect for each node when it starts next."""
+    needs_restart: tuple[str, ...] = ()
+    """In effect when the master starts next; named again by each reload until then."""
+    warnings: tuple[str, ...] = ()
+    """Names that no node has; the config is taken all the same."""
+
+
 class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Everything ``fleet status`` and ``/runbots`` show."""
 

@@ -63,6 +63,12 @@ class Fleet:
         """Make a node known to the supervisor, without starting it."""
         self._supervisor.register(self._launcher.spec(node))
 
+    def update_settings(self, settings: Settings) -> None:
+        """Take other settings: a node's soft memory limit holds at once, the rest at its next start."""
+        self._settings = self._launcher.settings = settings
+        for node in self._directory:
+            self.register(node)
+
     async def start_wanted(self, node_id: str) -> None:
         """Start a node whose desired state is already written."""
         await self._supervisor.start(node_id)

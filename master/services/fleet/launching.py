@@ -47,12 +47,14 @@ def interpreter_of(folder: Path) -> str:
     return sys.executable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Launcher:
     """Say what a node is to the supervisor, and prepare each of its starts (a ``StartPreparer``).
 
     Parameters
     ----------
+    settings
+        Replaced when the config was changed: the next start is by them.
     current
         Returns the node as it is now; None once it was removed.
     master_user_id

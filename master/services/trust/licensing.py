@@ -58,6 +58,10 @@ class Licensing:
         """Names of the tiers in the config."""
         return tuple(tier.name for tier in self._tiers)
 
+    def update_tiers(self, tiers: tuple[LicenceTier, ...]) -> None:
+        """Issue licences of other tiers from now on; those that were issued stay as they are."""
+        self._tiers = tiers
+
     def issue(self, node_id: str, tier_name: str = "") -> IssuedLicence:
         """Make a licence for a node; the caller writes its record.
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 from pathlib import Path
 
+from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from handshake.redaction import Secret
@@ -154,7 +154,7 @@ def _promote(file: SecretsFile, ledger_cache_path: Path) -> None:
 def _with_next(settings: Settings, file: SecretsFile) -> Settings:
     text = file.read(NEXT)
     following = None if text is None else Secret(check_master_secret(text.reveal()))
-    return dataclasses.replace(settings, identity=dataclasses.replace(settings.identity, next_secret=following))
+    return replace(settings, identity=replace(settings.identity, next_secret=following))
 
 
 async def finish_rotation(settings: Settings, ledger: Ledger, clock: Clock) -> Settings:
@@ -196,7 +196,7 @@ async def _complete(settings: Settings, ledger: Ledger) -> Settings:
     if await asyncio.to_thread(_opens, TokenVault(MasterSecret(identity.next_secret)), sealed):
         await asyncio.to_thread(_promote, file, settings.ledger_cache_path)
         log.warning("a replacement of MASTER_SECRET that was interrupted is finished")
-        identity = dataclasses.replace(
+        identity = replace(
             identity,
             master_secret=identity.next_secret,
             previous_secret=identity.master_secret,
@@ -205,8 +205,8 @@ async def _complete(settings: Settings, ledger: Ledger) -> Settings:
     else:
         await asyncio.to_thread(file.change, {NEXT: None})
         log.warning("a replacement of MASTER_SECRET that was interrupted is taken back")
-        identity = dataclasses.replace(identity, next_secret=None)
-    return dataclasses.replace(settings, identity=identity)
+        identity = replace(identity, next_secret=None)
+    return replace(settings, identity=identity)
 
 
 def _opens(vault: TokenVault, sealed: dict[str, bytes]) -> bool:

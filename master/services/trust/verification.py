@@ -63,6 +63,17 @@ class Verification:
         bus.on(NodeEnded, self._on_gone)
         bus.on(NodeMissing, self._on_gone)
 
+    def update_settings(self, handshake: HandshakeSettings, supervision: SupervisionSettings) -> None:
+        """Take other settings; nodes are told of another pulse interval when they next pulse.
+
+        Each has to verify itself again then, since the answer to that is where a node learns its interval: until it
+        did, its pulses are expected as it was told before.
+        """
+        before = self._supervision.pulse_interval_s, self._handshake.channel_pulse_interval_s
+        self._handshake, self._supervision = handshake, supervision
+        if before != (supervision.pulse_interval_s, handshake.channel_pulse_interval_s):
+            self._verified.clear()
+
     def is_verified(self, node_id: str) -> bool:
         """Tell whether the node's present process presented a valid licence."""
         return node_id in self._verified

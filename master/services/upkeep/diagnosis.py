@@ -70,7 +70,7 @@ async def diagnose(
     findings.append(_master(state_dir, ping))
     if settings is not None:
         findings += [_bots_folder(settings), _template(settings), *_driver(settings), _database(settings)]
-        findings += [*_spool(settings), _merging(settings)]
+        findings += [*_spool(settings), _merging(settings), *await _node_names(settings)]
         findings.append(await _discord(settings, inspector_of))
     return findings
 
@@ -199,6 +199,14 @@ def _spool(settings: Settings) -> list[Finding]:
         problem = f"{lines} writes that waited were refused by the database"
         found.append(Finding("spool", "warn", problem, f"read {refused}, and remove it"))
     return found
+
+
+async def _node_names(settings: Settings) -> list[Finding]:
+    """Name what the config says of nodes that there are none of."""
+    from master.services.upkeep.node_names import unknown_names_in
+
+    found = await unknown_names_in(settings)
+    return [Finding("node names", "warn", f"{problem.key}: {problem.problem}", problem.fix) for problem in found]
 
 
 def _merging(settings: Settings) -> Finding:

@@ -26,6 +26,10 @@ class Retention:
         self._settings = settings
         self._clock = clock
 
+    def update_settings(self, settings: RetentionSettings) -> None:
+        """Keep events for other times from the next pruning on."""
+        self._settings = settings
+
     async def run(self) -> None:
         """Prune every hour, until cancelled; a ledger that is away is tried again the next time."""
         delay_s = FIRST_AFTER_S

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from master.configuration.settings import OperatorSettings, Settings
+from master.configuration.settings import PeopleSettings, Settings
 from master.services.core.actors import SYSTEM, Actor, unix_actor
 from master.services.core.errors import NotAuthorised
 from master.services.core.permissions import Permission, Permissions
@@ -21,9 +21,9 @@ def permissions(house_settings: Settings) -> Permissions:
     return Permissions(
         replace(
             house_settings,
-            operators=OperatorSettings(user_ids=frozenset({OPERATOR})),
-            viewers=OperatorSettings(user_ids=frozenset({VIEWER}), role_ids=frozenset({VIEWERS_ROLE})),
-            moderators=OperatorSettings(user_ids=frozenset({MODERATOR})),
+            operators=PeopleSettings(user_ids=frozenset({OPERATOR})),
+            viewers=PeopleSettings(user_ids=frozenset({VIEWER}), role_ids=frozenset({VIEWERS_ROLE})),
+            moderators=PeopleSettings(user_ids=frozenset({MODERATOR})),
         )
     )
 

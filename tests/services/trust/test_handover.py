@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
 from msgspec import structs
@@ -33,7 +32,9 @@ PREVIOUS = Secret(check_master_secret(new_master_secret()))
 
 @pytest.fixture
 async def house(house_settings: Settings, sandbox: Sandbox) -> AsyncIterator[House]:
-    settings = replace(house_settings, identity=replace(house_settings.identity, previous_secret=PREVIOUS))
+    settings = structs.replace(
+        house_settings, identity=structs.replace(house_settings.identity, previous_secret=PREVIOUS)
+    )
     async with open_house(settings, sandbox) as opened:
         yield opened
 
@@ -77,7 +78,9 @@ async def test_only_the_supervised_process_gets_a_new_key_and_only_where_nobody_
 async def test_what_was_sealed_while_the_secret_changed_is_carried_over(
     house_settings: Settings, clock: TurnableClock
 ) -> None:
-    settings = replace(house_settings, identity=replace(house_settings.identity, previous_secret=PREVIOUS))
+    settings = structs.replace(
+        house_settings, identity=structs.replace(house_settings.identity, previous_secret=PREVIOUS)
+    )
     present, previous = (TokenVault(MasterSecret(one)) for one in (settings.identity.master_secret, PREVIOUS))
     ledger = await Ledger.open(settings.database, chain=audit_chain_of(master_secret_of(settings.identity)))
     for node_id, vault, number in (("01A", present, 1), ("01B", previous, 2)):

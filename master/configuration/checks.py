@@ -1,0 +1,94 @@
+"""What no single value can say: entries that contradict each other, and names that no node has."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+from master.configuration.reading import ConfigProblem
+from master.configuration.settings import Settings
+
+
+def contradictions(settings: Settings) -> Iterator[ConfigProblem]:
+    """Return what is wrong between entries that are right each for itself."""
+    for check in _CHECKS:
+        yield from check(settings)
+
+
+def _folders(settings: Settings) -> Iterator[ConfigProblem]:
+    base, template = settings.identity.bots_base_path, settings.identity.template_path
+    if base.exists() and not base.is_dir():
+        yield ConfigProblem("IDENTITY['BOTS_BASE_PATH']", f"{base} is not a folder", "name a folder for the bots")
+    if not template.is_dir():
+        fix = "name a folder with a bot.py in it, or leave the entry out"
+        yield ConfigProblem("IDENTITY['TEMPLATE_PATH']", f"{template} does not exist", fix)
+
+
+def _memory_limits(settings: Settings) -> Iterator[ConfigProblem]:
+    found = [("SUPERVISION", settings.supervision.memory_limit_bytes, settings.supervision.memory_hard_limit_bytes)]
+    for name, own in settings.nodes.items():
+        if own.memory_limit_bytes is not None or own.memory_hard_limit_bytes is not None:
+            limits = settings.limits_of(name)
+            found.append((f"NODES[{name!r}]", limits.memory_limit_bytes, limits.memory_hard_limit_bytes))
+    for key, soft, hard in found:
+        if soft and hard and soft >= hard:
+            problem = f"is {hard}, not above MEMORY_LIMIT_BYTES, {soft}"
+            yield ConfigProblem(
+                f"{key}['MEMORY_HARD_LIMIT_BYTES']", problem, "leave room for the graceful restart between both"
+            )
+
+
+def _waiting_in_a_circle(settings: Settings) -> Iterator[ConfigProblem]:
+    circle = _find_circle({name: own.after for name, own in settings.nodes.items()})
+    if circle:
+        yield ConfigProblem("NODES", f"wait for each other: {' -> '.join(circle)}", "take one AFTER out")
+
+
+def _find_circle(after: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Return names that wait for each other, the first one again at the end; empty when there are none."""
+    done: set[str] = set()
+
+    def follow(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        for other in after.get(name, ()):
+            circle = follow(other, [*path, name])
+            if circle:
+                return circle
+        done.add(name)
+        return []
+
+    return next((circle for name in after if (circle := follow(name, []))), [])
+
+
+def _both_endpoints(settings: Settings) -> Iterator[ConfigProblem]:
+    if (settings.discord.api_base is None) != (settings.discord.gateway_url is None):
+        yield ConfigProblem("DISCORD", "has only one of API_BASE and GATEWAY_URL", "give both or neither")
+
+
+_CHECKS: tuple[Callable[[Settings], Iterator[ConfigProblem]], ...] = (
+    _folders,
+    _memory_limits,
+    _waiting_in_a_circle,
+    _both_endpoints,
+)
+
+
+def unknown_node_names(settings: Settings, known_names: Collection[str]) -> list[ConfigProblem]:
+    """Return the names in NODES, and in an AFTER there, that no node has.
+
+    They are no mistakes that a master must not begin with: a node may be registered later.
+    """
+    known = {name.casefold(): name for name in known_names}
+
+    def problem(key: str, name: str) -> ConfigProblem:
+        near = difflib.get_close_matches(name, known, n=1)
+        fix = f"did you mean {known[near[0]]!r}?" if near else "`fleet status` lists the nodes"
+        return ConfigProblem(key, f"there is no node called {name!r}", fix)
+
+    found = [problem(f"NODES[{name!r}]", name) for name in settings.nodes if name not in known]
+    for name, own in settings.nodes.items():
+        found += [problem(f"NODES[{name!r}]['AFTER']", other) for other in own.after if other not in known]
+    return found
