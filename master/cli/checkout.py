@@ -107,13 +107,21 @@ def _passes(root: Path, name: str, step: list[str]) -> bool:
 
 
 def test(context: typer.Context) -> None:
-    """Run the tests of this checkout; what follows goes to pytest."""
+    """Run the tests of this checkout but the slow ones; what follows goes to pytest (``-m slow`` runs those)."""
     with reporting_errors():
         root = _checkout()
         if root is None:
             raise NoCheckout("this is no source checkout", hint="clone the repository to run its tests")
-    workers = (
-        [] if any(argument.startswith("-n") for argument in context.args) else ["-n", str(min(os.cpu_count() or 1, 4))]
-    )
-    command = [sys.executable, "-m", "pytest", *workers, *context.args]
+    command = [sys.executable, "-m", "pytest", *_defaults(context.args), *context.args]
     raise typer.Exit(subprocess.run(command, cwd=root, check=False).returncode)  # noqa: S603 - our own tests
+
+
+def _defaults(arguments: list[str]) -> list[str]:
+    """Return what pytest is told unless its caller says otherwise."""
+    workers = ["-n", str(min(os.cpu_count() or 1, 4))]
+    # A test that is called by its name runs, slow or not.
+    chosen = any(argument.startswith(("-m", "-k")) or "::" in argument for argument in arguments)
+    return [
+        *([] if any(argument.startswith("-n") for argument in arguments) else workers),
+        *([] if chosen else ["-m", "not slow"]),
+    ]

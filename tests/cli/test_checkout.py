@@ -76,5 +76,40 @@ def test_check_fix_fails_over_what_it_cannot_put_right(checkout: Path) -> None:
     assert "✗ types" in _steps(done.stdout)
 
 
+SLOW = """\
+import pytest
+
+@pytest.mark.slow
+def test_slow(): pass
+
+def test_quick(): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ran"),
+    [
+        ((), {"test_quick"}),
+        (("-m", "slow or not slow"), {"test_slow", "test_quick"}),
+        (("tests/test_both.py::test_slow",), {"test_slow"}),
+    ],
+)
+def test_test_leaves_slow_tests_out_unless_they_are_asked_for(
+    checkout: Path, arguments: tuple[str, ...], ran: set[str]
+) -> None:
+    (checkout / "tests" / "test_both.py").write_text(SLOW)
+    (checkout / "pyproject.toml").write_text('[tool.pytest.ini_options]\nmarkers = ["slow"]\n')
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "master.cli", "test", *arguments, "-n", "0", "-v"],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        env={**os.environ, "FLEET_CHECKOUT": str(checkout)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {name for name in ("test_slow", "test_quick") if f"::{name} PASSED" in done.stdout} == ran
+
+
 def _steps(told: str) -> list[str]:
     return [" ".join(line.split()[:2]) for line in told.splitlines() if line.startswith(("✓", "✗"))]
