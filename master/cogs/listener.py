@@ -35,7 +35,10 @@ class Listener(commands.Cog):
         if answer is None:
             return
         try:
-            await message.channel.send(channel.wrap(answer))
+            await message.channel.send(
+                channel.wrap(answer, to_user_id=message.author.id),
+                allowed_mentions=discord.AllowedMentions(users=[message.author]),
+            )
         except discord.HTTPException as error:
             # The node asks again by itself.
             log.warning("an answer could not be posted in VERIFY_CHANNEL", extra={"why": str(error)})
