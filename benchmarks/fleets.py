@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 
+import child_template
 from benchmarks.peers import Program
 from master.demonstration.stage import Stage
 
@@ -22,17 +29,42 @@ async def start_fleet(stage: Stage, count: int, *, at_once: int = 8) -> list[str
     return names
 
 
+TEMPLATE = Path(child_template.__path__[0])
+
+
 def as_programs(stage: Stage, names: list[str]) -> list[Program]:
     """Return the nodes' folders as programs for a peer, each with its token in a .env."""
     programs = []
     for name in names:
         folder = stage.home / "bots" / name
-        (folder / ".env").write_text(
-            f"DISCORD_TOKEN={stage.bots[name].token}\n"
-            f"DISCORD_API_BASE={stage.sandbox.api_base}\nDISCORD_GATEWAY_URL={stage.sandbox.gateway_url}\n"
-        )
+        _write_env(stage, folder, name)
         programs.append(Program(name, folder))
     return programs
+
+
+def _write_env(stage: Stage, folder: Path, name: str) -> None:
+    (folder / ".env").write_text(
+        f"DISCORD_TOKEN={stage.bots[name].token}\n"
+        f"DISCORD_API_BASE={stage.sandbox.api_base}\nDISCORD_GATEWAY_URL={stage.sandbox.gateway_url}\n"
+    )
+
+
+def copy_and_start(stage: Stage, folder: Path, name: str) -> psutil.Popen:
+    """Do by hand what a fleet does: copy the template, put the bot's token into its .env, start a plain process."""
+    shutil.copytree(TEMPLATE, folder)
+    _write_env(stage, folder, name)
+    return psutil.Popen([sys.executable, "bot.py"], cwd=folder, stderr=subprocess.DEVNULL)
+
+
+@contextmanager
+def ending(processes: Iterable[psutil.Popen]) -> Iterator[None]:
+    """Kill processes at the end of the block, those too that were added within it."""
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def zygote_of(master: psutil.Process) -> psutil.Process:

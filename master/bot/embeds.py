@@ -9,6 +9,9 @@ from master.errors import FleetError
 from master.services.core.views import NodeStatus, Registered
 from master.wording import duration
 
+TROUBLE_CHARACTERS = 60
+"""Of what is wrong with a node in its line: a page of twenty lines fits in an embed."""
+
 
 def error_embed(settings: Settings, error: FleetError) -> discord.Embed:
     """Render an error: what was wrong, and what to do."""
@@ -60,10 +63,17 @@ def node_line(emojis: EmojiSettings, node: NodeStatus) -> str:
     memory = "-" if node.rss_bytes is None else f"{node.rss_bytes / 2**20:.0f}M"
     cpu = "-" if node.cpu_percent is None else f"{node.cpu_percent:.1f}%"
     pulse = "-" if node.last_pulse_s_ago is None else f"{node.last_pulse_s_ago:.0f}s"
+    ping = "-" if node.latency_ms is None else f"{node.latency_ms:.0f}ms"
+    guilds = "-" if node.guilds is None else str(node.guilds)
     flag = " ⚑" if node.flag_reason else ""
-    figures = f"{node.pid or '-':>7} {duration(node.uptime_s):>6} {cpu:>5} {memory:>5} ↻{node.restarts:<3} ♥{pulse:<4}"
+    trouble = f" {discord.utils.escape_markdown(node.detail[:TROUBLE_CHARACTERS])}" if node.state == "degraded" else ""
+    figures = (
+        f"{node.pid or '-':>7} {duration(node.uptime_s):>6} {cpu:>5} {memory:>5} ↻{node.restarts:<3} ♥{pulse:<4} "
+        f"{ping:>6} {guilds:>4}g"
+    )
     return (
-        f"{state_emoji(emojis, node.state)} `{node.name[:16]:<16} {node.state:<11} {figures} {node.version[:8]}`{flag}"
+        f"{state_emoji(emojis, node.state)} `{node.name[:16]:<16} {node.state:<11} {figures} {node.version[:8]}`"
+        f"{flag}{trouble}"
     )
 
 

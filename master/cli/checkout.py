@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -20,6 +21,11 @@ _STEPS: dict[str, list[str]] = {
     "lint": ["ruff", "check", "."],
     "types": ["mypy"],
     "layers": ["lint-imports"],
+}
+_FIXES: dict[str, list[str]] = {
+    # Lint first: what it takes away or puts in may need to be formatted.
+    "fixing lint": ["ruff", "check", "--fix", "."],
+    "fixing format": ["ruff", "format", "."],
 }
 STEP_TIMEOUT_S = 900.0
 
@@ -41,6 +47,9 @@ def check(
     what: Annotated[
         Literal["all", "config", "code"], typer.Argument(help="The config, the code of this checkout, or both.")
     ] = "all",
+    fix: Annotated[
+        bool, typer.Option("--fix", help="First put right in the code what can be put right by itself.")
+    ] = False,
     home: HomeOption = None,
 ) -> None:
     """Check the config of the home, and the code of this checkout (format, lint, types, layers)."""
@@ -51,7 +60,7 @@ def check(
         if what == "config" or (what == "all" and has_config):
             _check_config(folder)
         if what == "code" or (what == "all" and root is not None):
-            _check_code(root)
+            _check_code(root, fix=fix)
         if what == "all" and not has_config and root is None:
             raise NoCheckout(f"{folder} has neither a config.py nor a source checkout", hint="run `fleet init`")
 
@@ -72,32 +81,56 @@ def _check_config(folder: Path) -> None:
         console.print(Text.assemble(("! ", "yellow"), str(problem)), soft_wrap=True)
 
 
-def _check_code(root: Path | None) -> None:
+def _check_code(root: Path | None, *, fix: bool) -> None:
     if root is None:
         raise NoCheckout("this is no source checkout", hint="clone the repository to work on the code")
-    failed = []
-    for name, (tool, *arguments) in _STEPS.items():
-        command = [str(Path(sys.executable).with_name(tool)), *arguments]
-        done = subprocess.run(  # noqa: S603 - our own tools
-            command, cwd=root, capture_output=True, text=True, timeout=STEP_TIMEOUT_S, check=False
-        )
-        mark = ("✓ ", "green") if done.returncode == 0 else ("✗ ", "red")
-        console.print(Text.assemble(mark, name))
-        if done.returncode != 0:
-            failed.append(name)
-            console.print(Text(done.stdout + done.stderr), soft_wrap=True)
+    if fix:
+        for name, step in _FIXES.items():
+            # The last line counts what was put right; what could not be, the checks say in full.
+            told = _run_step(root, name, step).stdout.strip().splitlines()
+            console.print(Text.assemble(("· ", "yellow"), f"{name}: {told[-1] if told else 'nothing to do'}"))
+    failed = [name for name, step in _STEPS.items() if not _passes(root, name, step)]
     if failed:
         raise typer.Exit(ExitCode.FAILED)
 
 
+def _run_step(root: Path, name: str, step: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a tool of the checkout's environment, and show meanwhile that it runs."""
+    tool, *arguments = step
+    command = [str(Path(sys.executable).with_name(tool)), *arguments]
+    with console.status(f"{name} ..."):
+        return subprocess.run(  # noqa: S603 - our own tools
+            command, cwd=root, capture_output=True, text=True, timeout=STEP_TIMEOUT_S, check=False
+        )
+
+
+def _passes(root: Path, name: str, step: list[str]) -> bool:
+    began = time.monotonic()
+    done = _run_step(root, name, step)
+    passed = done.returncode == 0
+    mark = ("✓ ", "green") if passed else ("✗ ", "red")
+    console.print(Text.assemble(mark, name, (f"  {time.monotonic() - began:.1f} s", "bright_black")))
+    if not passed:
+        console.print(Text(done.stdout + done.stderr), soft_wrap=True)
+    return passed
+
+
 def test(context: typer.Context) -> None:
-    """Run the tests of this checkout; what follows goes to pytest."""
+    """Run the tests of this checkout but the slow ones; what follows goes to pytest (``-m slow`` runs those)."""
     with reporting_errors():
         root = _checkout()
         if root is None:
             raise NoCheckout("this is no source checkout", hint="clone the repository to run its tests")
-    workers = (
-        [] if any(argument.startswith("-n") for argument in context.args) else ["-n", str(min(os.cpu_count() or 1, 4))]
-    )
-    command = [sys.executable, "-m", "pytest", *workers, *context.args]
+    command = [sys.executable, "-m", "pytest", *_defaults(context.args), *context.args]
     raise typer.Exit(subprocess.run(command, cwd=root, check=False).returncode)  # noqa: S603 - our own tests
+
+
+def _defaults(arguments: list[str]) -> list[str]:
+    """Return what pytest is told unless its caller says otherwise."""
+    workers = ["-n", str(min(os.cpu_count() or 1, 4))]
+    # A test that is called by its name runs, slow or not.
+    chosen = any(argument.startswith(("-m", "-k")) or "::" in argument for argument in arguments)
+    return [
+        *([] if any(argument.startswith("-n") for argument in arguments) else workers),
+        *([] if chosen else ["-m", "not slow"]),
+    ]

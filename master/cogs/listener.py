@@ -36,7 +36,10 @@ class Listener(commands.Cog):
         if answer is None or services.discord is None:
             return
         try:
-            await services.discord.post(self._channel_id, Notice(text=channel.wrap(answer)))
+            # It mentions the node's bot: Discord shows that bot its content, whether it has MESSAGE_CONTENT or not.
+            text = channel.wrap(answer, to_user_id=message.author.id)
+            notice = Notice(text=text, mention_users=(message.author.id,))
+            await services.discord.post(self._channel_id, notice)
         except DiscordPortError as error:
             # The node asks again by itself.
             log.warning("an answer could not be posted in VERIFY_CHANNEL", extra={"why": str(error)})

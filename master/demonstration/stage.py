@@ -68,7 +68,7 @@ IDENTITY = {{
 CHANNELS = {{"VERIFY": {verify_id}, "PATCH": {patch_id}, "LOG": {log_id}}}
 OPERATORS = {{"USERS": [{operator_id}]}}
 SUPERVISION = {{"PULSE_INTERVAL_S": {pulse_s}, "MERGE_MEMORY": {merge_memory}}}
-HANDSHAKE = {{"TRANSPORT": "{transport}", "CHANNEL_PULSE_INTERVAL_S": 5.0}}
+HANDSHAKE = {{"TRANSPORT": "{transport}", "CHANNEL_PULSE_INTERVAL_S": {channel_pulse_s}}}
 DISCORD = {{"API_BASE": "{api_base}", "GATEWAY_URL": "{gateway_url}"}}
 '''
 
@@ -101,6 +101,8 @@ class Stage:
         The nodes' pulse interval; short, so that people can watch it.
     transport
         ``auto``, ``local`` or ``channel``.
+    channel_pulse_s
+        The pulse interval of nodes that have nothing but VERIFY_CHANNEL.
     ledger
         A SQLite ledger to copy as the initial one; None: the master creates one.
     merge_memory
@@ -113,6 +115,7 @@ class Stage:
         keep: Path | None = None,
         pulse_s: float = 2.0,
         transport: str = "auto",
+        channel_pulse_s: float = 5.0,
         ledger: Path | None = None,
         merge_memory: bool = False,
     ) -> None:
@@ -120,6 +123,7 @@ class Stage:
         self._merge_memory = merge_memory
         self._ledger = ledger
         self._transport = transport
+        self._channel_pulse_s = channel_pulse_s
         self._pulse_s = pulse_s
         self.sandbox = Sandbox()
         self.home = Path()
@@ -163,6 +167,7 @@ class Stage:
             pulse_s=self._pulse_s,
             merge_memory=self._merge_memory,
             transport=self._transport,
+            channel_pulse_s=self._channel_pulse_s,
             api_base=self.sandbox.api_base,
             gateway_url=self.sandbox.gateway_url,
         )

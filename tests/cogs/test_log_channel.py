@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from master.bot import connection as connection_module
 from master.bot.connection import DiscordConnection
@@ -60,7 +61,7 @@ async def office(
     bot = sandbox.create_bot("Fleetmaster")
     guild.add_bot(bot)
     apply_endpoints(sandbox.api_base, sandbox.gateway_url)
-    settings = replace(settings_in(tmp_path, sandbox, empty_ledger), channels=ChannelSettings(log=log.id))
+    settings = structs.replace(settings_in(tmp_path, sandbox, empty_ledger), channels=ChannelSettings(log=log.id))
     async with open_house(settings, sandbox) as house:
         connection = DiscordConnection(bot.token, bot.id)
         services = replace(house.services, discord=connection.port)

@@ -189,6 +189,7 @@ async def test_an_error_in_the_handler_closes_the_connection_and_is_logged(
 
 def test_a_code_block_is_unwrapped_and_nothing_else() -> None:
     assert unwrap(wrap("a.b.c")) == "a.b.c"
+    assert unwrap(wrap("a.b.c", to_user_id=100000000000000001)) == "a.b.c"
     for other in ("a.b.c", "```\na.b.c", "```py\na.b.c\n```", "```\na b\n```", "```\n" + "x" * 3000 + "\n```", ""):
         assert unwrap(other) is None
     with pytest.raises(TransportError):

@@ -100,11 +100,11 @@ async def test_a_stranger_is_refused_and_audited(stage: Stage) -> None:
     answer = await mallory.runs_command(stage.office, stage.master_bot, "dupbot")
     assert answer.kind == "message"
     assert answer.ephemeral
-    assert "may not dupbot" in answer.embeds[0]["title"]
+    assert "may not duplicate" in answer.embeds[0]["title"]
     assert await mallory.autocompletes(stage.office, stage.master_bot, "forcekill", {"node": ""}, focused="node") == []
     with sqlite3.connect(stage.home / "state" / "ledger.db") as ledger:
         rows = ledger.execute("SELECT actor, action, outcome FROM audit_log").fetchall()
-    assert rows == [(f"discord:{mallory.id}", "dupbot", "refused")]
+    assert rows == [(f"discord:{mallory.id}", "duplicate", "refused")]
 
 
 async def test_registerbot_takes_a_token_alone_and_shows_a_bad_one_as_an_error(stage: Stage, tap: EventTap) -> None:

@@ -21,11 +21,20 @@ MAX_BYTES = 256 * 1024 * 1024
 _NEVER_CLONED = frozenset({MANIFEST_NAME, ".env", ".git", ".venv", "venv", "__pycache__", "logs", ".commands"})
 
 
+_Stamp = tuple[int, int, int, int]
+"""Inode, size, and both times of a file: what an edit changes."""
+
+_compiled: dict[Path, _Stamp] = {}
+"""The files known to compile: a hundred clones of one template need not find that out a hundred times."""
+_MAX_COMPILED = 10_000
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     path: Path
     relative: Path
     size: int
+    stamp: _Stamp
 
 
 def _walk(source: Path) -> Iterator[_Entry]:
@@ -36,7 +45,8 @@ def _walk(source: Path) -> Iterator[_Entry]:
             path = Path(root, name)
             status = path.lstat()
             if name not in _NEVER_CLONED and stat.S_ISREG(status.st_mode):
-                yield _Entry(path, path.relative_to(source), status.st_size)
+                stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+                yield _Entry(path, path.relative_to(source), status.st_size, stamp)
 
 
 def check_source(source: Path, entry: str) -> list[Path]:
@@ -66,8 +76,11 @@ def check_source(source: Path, entry: str) -> list[Path]:
     if Path(entry) not in {file.relative for file in entries}:
         raise TemplateBroken(f"{source} has no {entry}", hint="a node's folder needs the file that starts it")
     for file in entries:
-        if file.path.suffix == ".py":
+        if file.path.suffix == ".py" and _compiled.get(file.path) != file.stamp:
             _check_compiles(file.path, file.relative)
+            if len(_compiled) >= _MAX_COMPILED:
+                _compiled.clear()
+            _compiled[file.path] = file.stamp
     return [file.relative for file in entries]
 
 

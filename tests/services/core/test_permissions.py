@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from master.configuration.settings import PeopleSettings, Settings
 from master.services.core.actors import SYSTEM, Actor, unix_actor
