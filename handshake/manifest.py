@@ -28,6 +28,8 @@ class NodeManifest(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str = ""
     """ISO 8601, UTC."""
     tags: tuple[str, ...] = ()
+    token_variable: str = ""
+    """For a linked program: the environment variable in which it reads its token. Empty for all others."""
 
     def __repr__(self) -> str:
         return f"NodeManifest(node_id={self.node_id!r}, name={self.name!r}, licence=...)"

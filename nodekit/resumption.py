@@ -79,10 +79,12 @@ class Resumption:
             del client.http.request
 
     def begin(self, client: Client) -> None:
-        """Put the predecessor's cache together, and let the next connection resume its session."""
-        saved = self.saved
-        if saved is None:
-            return
+        """Let the next connection resume the predecessor's session, and put its cache together."""
+        if self.saved is not None:
+            self._resume_next(self.saved)
+
+    def _replay(self, client: Client, saved: SavedSession) -> None:
+        """Put the predecessor's cache together."""
         state = client._connection
         patience, state.guild_ready_timeout = state.guild_ready_timeout, 0.001
         self.replaying = True
@@ -95,7 +97,6 @@ class Resumption:
             self.replaying = False
         # All guilds are here already: READY need not wait for more of them.
         client.loop.call_later(patience, setattr, state, "guild_ready_timeout", patience)
-        self._resume_next(saved)
 
     def _resume_next(self, saved: SavedSession) -> None:
         """Let the next gateway connection of this process send RESUME, where discord.py would send IDENTIFY."""
@@ -118,6 +119,9 @@ class Resumption:
             except (OSError, aiohttp.ClientError, ConnectionClosed, ReconnectWebSocket) as error:
                 log.info("the session cannot be resumed (%s), a new one begins", type(error).__name__)
                 return await DiscordWebSocket.from_client(client, **options)
+            # Only now: a client that fetches the members of its guilds asks for them through its websocket.
+            client.ws = websocket
+            self._replay(client, saved)
             # Listeners learn that the bot is ready before they hear what was missed. Bounded: a bot that asks for
             # members at its start needs the very events that wait here.
             with contextlib.suppress(TimeoutError):
