@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 import signal
 import threading
@@ -17,7 +16,6 @@ import time
 from typing import Any
 
 import discord
-from discord.gateway import DiscordWebSocket
 
 from handshake.errors import HandshakeError, TransportError
 from handshake.messages import Heartbeat
@@ -133,7 +131,7 @@ class Attachment:
         client = self._client
         if not self._joined:
             self._joined = True
-            if self._identity.session is not None and can_resume(client):
+            if self._identity.session is not None and not is_sharded(client):
                 self._resumption = Resumption(self._identity.session)
                 # Shows each gateway payload to dispatch(), which keeps what a successor needs to resume.
                 self._shows_payloads, client._enable_debug_events = client._enable_debug_events, True
@@ -313,15 +311,9 @@ class Attachment:
             self._client.ws.close = lambda code=4000: close(code=4000)  # type: ignore[method-assign]
 
 
-def can_resume(client: discord.Client) -> bool:
-    """Tell whether a successor could resume a client's session: one shard, and a discord.py that can."""
-    sharded = isinstance(client, discord.AutoShardedClient) or client.shard_id is not None
-    return not sharded and library_can_resume()
-
-
-def library_can_resume() -> bool:
-    """Tell whether this discord.py can be told which session to resume, and where (since 2.2)."""
-    return "gateway" in inspect.signature(DiscordWebSocket.from_client).parameters
+def is_sharded(client: discord.Client) -> bool:
+    """Tell whether a client has more sessions than one, or one of several."""
+    return isinstance(client, discord.AutoShardedClient) or client.shard_id is not None
 
 
 def _end_gracefully_on_sigterm() -> None:

@@ -14,6 +14,7 @@ import yarl
 from discord import Client, ConnectionClosed
 from discord.gateway import DiscordWebSocket, ReconnectWebSocket
 from discord.http import Route
+from discord.state import ConnectionState
 
 from nodekit.gateway_session import GatewaySession, SavedSession
 
@@ -92,7 +93,7 @@ class Resumption:
             for event in saved.events:
                 parse = state.parsers.get(event["t"])
                 if parse is not None:
-                    parse(event["d"])
+                    parse(_with_nobody_else(event["d"], state) if event["t"] == "GUILD_CREATE" else event["d"])
         finally:
             self.replaying = False
         # All guilds are here already: READY need not wait for more of them.
@@ -129,3 +130,15 @@ class Resumption:
             return websocket
 
         DiscordWebSocket.from_client = from_client  # type: ignore[method-assign]
+
+
+def _with_nobody_else(guild: dict[str, Any], state: ConnectionState[Any]) -> dict[str, Any]:
+    """Return a guild for a client that fetches all members: without those of then, so that it fetches those of now.
+
+    Who joined and left is not kept with the session: it would be most of it.
+    """
+    if not state._chunk_guilds:
+        return guild
+    members = [member for member in guild.get("members", ()) if member["user"]["id"] == str(state.self_id)]
+    # With presences, discord.py fetches the members of large guilds alone.
+    return {**guild, "members": members, "large": True}
