@@ -11,9 +11,17 @@ import msgspec
 from handshake.errors import ManifestError
 
 MANIFEST_NAME = "node.json"
+DEFAULT_TOKEN_VARIABLE = "DISCORD_TOKEN"  # noqa: S105 - a name
 _MAX_BYTES = 16_384
 
-__all__ = ["MANIFEST_NAME", "ManifestError", "NodeManifest", "read_manifest", "write_manifest"]
+__all__ = [
+    "DEFAULT_TOKEN_VARIABLE",
+    "MANIFEST_NAME",
+    "ManifestError",
+    "NodeManifest",
+    "read_manifest",
+    "write_manifest",
+]
 
 
 class NodeManifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from handshake.manifest import DEFAULT_TOKEN_VARIABLE
+
 MAX_LINE_BYTES = 4 * 1024 * 1024
 """Longest answer line: the status of some thousands of nodes."""
 MAX_REQUEST_BYTES = 64 * 1024
@@ -109,6 +111,10 @@ class RegisterParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     entry: str = "bot.py"
     readiness: Literal["handshake", "process", "auto"] = "auto"
     """``auto``: handshake when the folder holds a node of ours, process otherwise."""
+    link: bool = False
+    """Join its program, which knows nothing of the fleet, to it; only with ``folder``."""
+    token_env: str = DEFAULT_TOKEN_VARIABLE
+    """The environment variable in which a linked program reads its token."""
     tier: str = ""
     tags: tuple[str, ...] = ()
     start: bool = True

@@ -215,6 +215,8 @@ class ControlServer:
             folder=params.folder,
             entry=params.entry,
             readiness=params.readiness,
+            link=params.link,
+            token_env=params.token_env,
             tier=params.tier,
             tags=params.tags,
             start=params.start,

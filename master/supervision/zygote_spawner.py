@@ -169,6 +169,7 @@ class _Connection:
             data_bytes=limits.data_bytes,
             niceness=limits.niceness,
             log_bytes_s=limits.log_bytes_s,
+            linked=request.linked,
         )
         try:
             socket.send_fds(self._control, [msgspec.json.encode(body)], descriptors)
