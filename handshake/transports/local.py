@@ -13,6 +13,7 @@ from pathlib import Path
 from handshake.errors import TransportError
 from handshake.messages import MAX_MESSAGE_BYTES
 from handshake.sockets import Peer, bind_listener, peer_of, short_path
+from handshake.transports.gathering import Gathering
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class LocalServer:
     """The master's end.
 
     It does without streams and a task for each connection: most of what it gets are pulses, which are taken at once.
+    A connection whose last message was one is in no hurry, and is read together with its like; all others at once.
 
     Parameters
     ----------
@@ -42,6 +44,7 @@ class LocalServer:
         self._path = path
         self._handler = handler
         self._server: asyncio.Server | None = None
+        self._gathering: Gathering | None = None
         self._conversations: set[_Conversation] = set()
 
     async def start(self) -> None:
@@ -53,8 +56,9 @@ class LocalServer:
             Another process listens there, or the folder cannot be written.
         """
         listener = bind_listener(self._path, backlog=MAX_CONNECTIONS)
+        gathering = self._gathering = Gathering()
         self._server = await asyncio.get_running_loop().create_unix_server(
-            lambda: _Conversation(self._handler, self._conversations), sock=listener
+            lambda: _Conversation(self._handler, self._conversations, gathering), sock=listener
         )
 
     async def close(self) -> None:
@@ -63,16 +67,24 @@ class LocalServer:
             self._server.close()
         for conversation in list(self._conversations):
             await conversation.end()
+        if self._gathering is not None:
+            self._gathering.close()
+            self._gathering = None
         self._path.unlink(missing_ok=True)
 
 
 class _Conversation(asyncio.Protocol):
     """One connection: lines in, answers out, in order."""
 
-    def __init__(self, handler: Handler, conversations: set[_Conversation]) -> None:
+    def __init__(self, handler: Handler, conversations: set[_Conversation], gathering: Gathering) -> None:
         self._handler = handler
         self._conversations = conversations
+        self._gathering = gathering
+        self._gathered = False
+        self._hurried = True
+        """Whether the last message needed an answer; then more may come that cannot wait."""
         self._transport: asyncio.Transport | None = None
+        self._descriptor = -1
         self._peer = Peer(0, -1)
         self._rest = b""
         self._waiting: deque[bytes] = deque()
@@ -85,7 +97,8 @@ class _Conversation(asyncio.Protocol):
         if not isinstance(transport, asyncio.Transport):
             raise TypeError("a Unix stream is a transport")
         self._transport = transport
-        self._peer = peer_of(transport.get_extra_info("socket"))
+        connection = transport.get_extra_info("socket")
+        self._peer, self._descriptor = peer_of(connection), connection.fileno()
         self._conversations.add(self)
         if self._peer.user_id != os.geteuid() or len(self._conversations) > MAX_CONNECTIONS:
             log.warning("connection refused", extra={"user_id": self._peer.user_id, "pid": self._peer.pid})
@@ -93,6 +106,7 @@ class _Conversation(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Take what waits all the same: a node says good-bye and hangs up."""
+        self._stop_gathering()
         self._transport = None
         self._may_write = True
         self._work()
@@ -130,12 +144,36 @@ class _Conversation(asyncio.Protocol):
             except Exception as error:
                 self._give_up(error)
                 break
+            self._hurried = answer is not None
             if isinstance(answer, str):
                 self._say(answer)
             elif answer is not None:
                 self._answering = asyncio.ensure_future(self._answer(answer))
                 self._answering.add_done_callback(self._answered)
+        if self._hurried:
+            self.leave_gathering()
+        elif not self._gathered:
+            self._join_gathering()
         self._balance()
+
+    def _join_gathering(self) -> None:
+        """Be read together with others: what was said last needed no answer."""
+        if self._transport is not None and self._reads and not self._ended and not self._transport.is_closing():
+            self._transport.pause_reading()
+            self._gathering.add(self._descriptor, self)
+            self._gathered = True
+
+    def leave_gathering(self) -> None:
+        """Be read at once again."""
+        if self._gathered:
+            self._stop_gathering()
+            if self._transport is not None:
+                self._transport.resume_reading()
+
+    def _stop_gathering(self) -> None:
+        if self._gathered:
+            self._gathered = False
+            self._gathering.discard(self._descriptor)
 
     async def _answer(self, answer: Awaitable[str | None]) -> None:
         said = await answer
@@ -169,6 +207,7 @@ class _Conversation(asyncio.Protocol):
             self._transport.close()
         elif reads is not self._reads and not self._transport.is_closing():
             self._reads = reads
+            self._stop_gathering()
             if reads:
                 self._transport.resume_reading()
             else:
@@ -177,12 +216,14 @@ class _Conversation(asyncio.Protocol):
     def _hang_up(self, why: str) -> None:
         log.debug("connection ended", extra={"why": why, "pid": self._peer.pid})
         self._waiting.clear()
+        self._stop_gathering()
         if self._transport is not None:
             self._transport.abort()
 
     async def end(self) -> None:
         """Hang up, and wait for what is being answered."""
         self._waiting.clear()
+        self._stop_gathering()
         if self._answering is not None:
             self._answering.cancel()
             await asyncio.gather(self._answering, return_exceptions=True)
