@@ -6,8 +6,10 @@ from array import array
 
 FINE_S, FINE_SLOTS = 1.0, 300
 COARSE_S, COARSE_SLOTS = 60.0, 1440
-SLOWEST_READING_S = 4.5
-"""While nobody looks a reading stands for four or five slots: CPU is its mean over them."""
+SLOWEST_READING_S = 9.0
+"""While nobody looks a reading of a node that rests stands for nine slots: CPU is its mean over them."""
+_PAUSE_S = 1.5 * SLOWEST_READING_S
+"""Without a reading for this long it did not run."""
 
 
 class Ring:
@@ -91,13 +93,13 @@ class NodeHistory:
     def put(self, now: float, cpu_percent: float, rss_bytes: int) -> None:
         """Take a reading of a process that ran since the last one."""
         self._catch_up()
-        goes_on = now - self._at < 2 * SLOWEST_READING_S
+        goes_on = now - self._at < _PAUSE_S
         self._rss_mb = rss_bytes / 2**20
         self._write(now, cpu_percent, goes_on=goes_on)
 
     def rest(self, now: float, rss_bytes: int) -> None:
         """Note that the process used nothing since the last reading; written down once it matters."""
-        if now - max(self._at, self._rested_until) < 2 * SLOWEST_READING_S:
+        if now - max(self._at, self._rested_until) < _PAUSE_S:
             self._rested_until = now
         else:
             # Another process than the one that was read last: what is between them is nobody's.

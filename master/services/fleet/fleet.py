@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Literal
 
-import psutil
 from msgspec.structs import replace
 
 from master import __version__
@@ -39,6 +38,7 @@ from master.services.fleet.pulse_snapshots import EVERY_S as SNAPSHOTS_EVERY_S
 from master.supervision.clock import Clock
 from master.supervision.history import Ring
 from master.supervision.logs import NodeLogs
+from master.supervision.own_usage import OwnUsage
 from master.supervision.probe import find_marked, map_processes
 from master.supervision.states import NodeState
 from master.supervision.supervisor import NodeView, Supervisor
@@ -86,8 +86,7 @@ class Fleet:
         self._merged_bytes = merged_bytes
         self._old_keys = old_keys
         self._began = clock.monotonic()
-        self._process = psutil.Process()
-        self._process.cpu_percent()
+        self._own_usage = OwnUsage()
 
     async def load(self) -> None:
         """Load the nodes, and take back those that still run; nothing is started yet.
@@ -391,17 +390,13 @@ class Fleet:
 
     def master_status(self) -> MasterStatus:
         """Return the master's own figures."""
-        with self._process.oneshot():
-            times = self._process.cpu_times()
-            memory = self._process.memory_info().rss
-            percent = self._process.cpu_percent()
         return MasterStatus(
             pid=os.getpid(),
             version=__version__,
             uptime_s=round(self._clock.monotonic() - self._began, 3),
-            cpu_percent=percent,
-            cpu_seconds=round(times.user + times.system, 3),
-            rss_bytes=memory,
+            cpu_percent=self._own_usage.cpu_percent(),
+            cpu_seconds=round(self._own_usage.cpu_seconds(), 3),
+            rss_bytes=self._own_usage.rss_bytes(),
             discord=self._discord_state(),
             ledger=self._ledger.dialect + (" away" if self._ledger.away is not None else ""),
             merged_bytes=self._merged_bytes(),
