@@ -212,14 +212,16 @@ class NodeProcess:
             log.warning("a process group may not be signalled", extra={"pid": self.pid})
 
     def usage(self) -> Usage | None:
-        """Read what the process uses now; None when it has ended."""
+        """Read what the process uses now; None when it has ended, and the very same reading when nothing changed."""
         if self._stat < 0:
             return None
         try:
             content = os.pread(self._stat, 4096, 0)
-            # Of a process that did nothing since then the kernel says the same, byte for byte.
+            # Of a process that did nothing since then the kernel says the same, byte for byte, or all but: page faults.
             if content != self._read:
-                self._usage, self._read = parse_stat(content), content
+                found, self._read = parse_stat(content), content
+                if found != self._usage:
+                    self._usage = found
         except (OSError, ValueError):
             return None
         return self._usage
