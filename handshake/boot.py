@@ -27,6 +27,8 @@ class BootDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     name: str
     token: str
     """The Discord bot token."""
+    token_variable: str = ""
+    """For a linked program: the environment variable in which it reads its token. Empty for all others."""
     key: bytes
     """The node's own signing key."""
     key_epoch: int

@@ -11,9 +11,17 @@ import msgspec
 from handshake.errors import ManifestError
 
 MANIFEST_NAME = "node.json"
+DEFAULT_TOKEN_VARIABLE = "DISCORD_TOKEN"  # noqa: S105 - a name
 _MAX_BYTES = 16_384
 
-__all__ = ["MANIFEST_NAME", "ManifestError", "NodeManifest", "read_manifest", "write_manifest"]
+__all__ = [
+    "DEFAULT_TOKEN_VARIABLE",
+    "MANIFEST_NAME",
+    "ManifestError",
+    "NodeManifest",
+    "read_manifest",
+    "write_manifest",
+]
 
 
 class NodeManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +36,8 @@ class NodeManifest(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str = ""
     """ISO 8601, UTC."""
     tags: tuple[str, ...] = ()
+    token_variable: str = ""
+    """For a linked program: the environment variable in which it reads its token. Empty for all others."""
 
     def __repr__(self) -> str:
         return f"NodeManifest(node_id={self.node_id!r}, name={self.name!r}, licence=...)"

@@ -14,6 +14,7 @@ import yarl
 from discord import Client, ConnectionClosed
 from discord.gateway import DiscordWebSocket, ReconnectWebSocket
 from discord.http import Route
+from discord.state import ConnectionState
 
 from nodekit.gateway_session import GatewaySession, SavedSession
 
@@ -79,10 +80,12 @@ class Resumption:
             del client.http.request
 
     def begin(self, client: Client) -> None:
-        """Rebuild the predecessor's cache, and make the next connection resume its session."""
-        saved = self.saved
-        if saved is None:
-            return
+        """Let the next connection resume the predecessor's session, and put its cache together."""
+        if self.saved is not None:
+            self._resume_next(self.saved)
+
+    def _replay(self, client: Client, saved: SavedSession) -> None:
+        """Put the predecessor's cache together."""
         state = client._connection
         patience, state.guild_ready_timeout = state.guild_ready_timeout, 0.001
         self.replaying = True
@@ -90,12 +93,11 @@ class Resumption:
             for event in saved.events:
                 parse = state.parsers.get(event["t"])
                 if parse is not None:
-                    parse(event["d"])
+                    parse(_with_nobody_else(event["d"], state) if event["t"] == "GUILD_CREATE" else event["d"])
         finally:
             self.replaying = False
         # All guilds are in the cache: READY need not wait for more.
         client.loop.call_later(patience, setattr, state, "guild_ready_timeout", patience)
-        self._resume_next(saved)
 
     def _resume_next(self, saved: SavedSession) -> None:
         """Make the next gateway connection of this process send RESUME instead of IDENTIFY."""
@@ -118,10 +120,25 @@ class Resumption:
             except (OSError, aiohttp.ClientError, ConnectionClosed, ReconnectWebSocket) as error:
                 log.info("the session cannot be resumed (%s), a new one begins", type(error).__name__)
                 return await DiscordWebSocket.from_client(client, **options)
-            # Listeners get READY before the missed events. With a time-out: a bot that requests members at start
-            # needs the events that are delayed here.
+            # Only now: a client that fetches the members of its guilds asks for them through its websocket.
+            client.ws = websocket
+            self._replay(client, saved)
+            # Listeners learn that the bot is ready before they hear what was missed. Bounded: a bot that asks for
+            # members at its start needs the very events that wait here.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(client.wait_until_ready(), READY_TIMEOUT_S)
             return websocket
 
         DiscordWebSocket.from_client = from_client  # type: ignore[method-assign]
+
+
+def _with_nobody_else(guild: dict[str, Any], state: ConnectionState[Any]) -> dict[str, Any]:
+    """Return a guild for a client that fetches all members: without those of then, so that it fetches those of now.
+
+    Who joined and left is not kept with the session: it would be most of it.
+    """
+    if not state._chunk_guilds:
+        return guild
+    members = [member for member in guild.get("members", ()) if member["user"]["id"] == str(state.self_id)]
+    # With presences, discord.py fetches the members of large guilds alone.
+    return {**guild, "members": members, "large": True}

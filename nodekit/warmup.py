@@ -20,6 +20,7 @@ from handshake.messages import Heartbeat
 from handshake.redaction import Secret
 from handshake.replay import ReplayGuard
 from handshake.signing import NodeKey, Signer, Verifier
+from nodekit.bot import HandshakeBot
 
 _ID = "100000000000000001"
 _USER = {"id": _ID, "username": "warmup", "discriminator": "0", "avatar": None, "bot": True}
@@ -51,7 +52,7 @@ def warm_up() -> None:
 
 
 async def _warm_up() -> None:
-    bot = commands.Bot("!", intents=discord.Intents.default(), max_messages=None)
+    bot = HandshakeBot(intents=discord.Intents.default())
     await bot.add_cog(_Cog())
     for command in bot.tree.get_commands():
         command.to_dict(bot.tree)

@@ -11,7 +11,7 @@ from discord import app_commands
 from discord.ext import commands
 
 if TYPE_CHECKING:
-    from bot import HandshakeBot
+    from nodekit import HandshakeBot
 
 
 class Example(commands.Cog):

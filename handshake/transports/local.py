@@ -13,6 +13,7 @@ from pathlib import Path
 from handshake.errors import TransportError
 from handshake.messages import MAX_MESSAGE_BYTES
 from handshake.sockets import Peer, bind_listener, peer_of, short_path
+from handshake.transports.gathering import Gathering
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class LocalServer:
     """The master's side.
 
     It uses no streams and no task for each connection: most messages are pulses, which are handled synchronously.
+    A connection whose last message needed no answer is read together with others like it; all others at once.
 
     Parameters
     ----------
@@ -42,6 +44,7 @@ class LocalServer:
         self._path = path
         self._handler = handler
         self._server: asyncio.Server | None = None
+        self._gathering: Gathering | None = None
         self._connections: set[_Connection] = set()
 
     async def start(self) -> None:
@@ -53,8 +56,10 @@ class LocalServer:
             Another process listens there, or the folder cannot be written.
         """
         listener = bind_listener(self._path, backlog=MAX_CONNECTIONS)
+        gathering = self._gathering = Gathering()
+        gathering = self._gathering = Gathering()
         self._server = await asyncio.get_running_loop().create_unix_server(
-            lambda: _Connection(self._handler, self._connections), sock=listener
+            lambda: _Connection(self._handler, self._connections, gathering), sock=listener
         )
 
     async def close(self) -> None:
@@ -63,16 +68,25 @@ class LocalServer:
             self._server.close()
         for connection in list(self._connections):
             await connection.end()
+        if self._gathering is not None:
+            self._gathering.close()
+            self._gathering = None
         self._path.unlink(missing_ok=True)
 
 
 class _Connection(asyncio.Protocol):
     """One connection: reads lines, and writes the answers in order."""
 
-    def __init__(self, handler: Handler, connections: set[_Connection]) -> None:
+    def __init__(self, handler: Handler, connections: set[_Connection], gathering: Gathering) -> None:
         self._handler = handler
         self._connections = connections
+        self._gathering = gathering
+        self._gathered = False
+        self._hurried = True
+        """Whether the last message needed an answer; then more may come that cannot wait."""
+        self._descriptor = -1
         self._transport: asyncio.Transport | None = None
+        self._descriptor = -1
         self._peer = Peer(0, -1)
         self._buffer = b""
         self._pending: deque[bytes] = deque()
@@ -85,7 +99,8 @@ class _Connection(asyncio.Protocol):
         if not isinstance(transport, asyncio.Transport):
             raise TypeError("a Unix stream has a transport for both directions")
         self._transport = transport
-        self._peer = peer_of(transport.get_extra_info("socket"))
+        connection = transport.get_extra_info("socket")
+        self._peer, self._descriptor = peer_of(connection), connection.fileno()
         self._connections.add(self)
         if self._peer.user_id != os.geteuid() or len(self._connections) > MAX_CONNECTIONS:
             log.warning("connection refused", extra={"user_id": self._peer.user_id, "pid": self._peer.pid})
@@ -93,6 +108,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Handle pending messages all the same: a node sends its shutdown notice and closes."""
+        self._stop_gathering()
         self._transport = None
         self._writable = True
         self._handle_pending()
@@ -130,12 +146,37 @@ class _Connection(asyncio.Protocol):
             except Exception as error:
                 self._fail(error)
                 break
+            self._hurried = answer is not None
             if isinstance(answer, str):
                 self._send(answer)
             elif answer is not None:
                 self._answering = asyncio.ensure_future(self._answer(answer))
                 self._answering.add_done_callback(self._answered)
+        if self._hurried:
+            self.leave_gathering()
+        elif not self._gathered:
+            self._join_gathering()
         self._update_reading()
+
+    def _join_gathering(self) -> None:
+        """Be read together with others: the last message needed no answer."""
+        if self._transport is None or self._got_eof or not self._is_reading or self._transport.is_closing():
+            return
+        self._transport.pause_reading()
+        self._gathering.add(self._descriptor, self)
+        self._gathered = True
+
+    def leave_gathering(self) -> None:
+        """Be read at once again."""
+        if self._gathered:
+            self._stop_gathering()
+            if self._transport is not None:
+                self._transport.resume_reading()
+
+    def _stop_gathering(self) -> None:
+        if self._gathered:
+            self._gathered = False
+            self._gathering.discard(self._descriptor)
 
     async def _answer(self, answer: Awaitable[str | None]) -> None:
         text = await answer
@@ -169,6 +210,7 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
         elif wants_more is not self._is_reading and not self._transport.is_closing():
             self._is_reading = wants_more
+            self._stop_gathering()
             if wants_more:
                 self._transport.resume_reading()
             else:
@@ -177,12 +219,14 @@ class _Connection(asyncio.Protocol):
     def _abort(self, why: str) -> None:
         log.debug("connection closed", extra={"why": why, "pid": self._peer.pid})
         self._pending.clear()
+        self._stop_gathering()
         if self._transport is not None:
             self._transport.abort()
 
     async def end(self) -> None:
         """Abort, and wait for the answer in progress."""
         self._pending.clear()
+        self._stop_gathering()
         if self._answering is not None:
             self._answering.cancel()
             await asyncio.gather(self._answering, return_exceptions=True)

@@ -12,6 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from handshake.manifest import DEFAULT_TOKEN_VARIABLE
 from master.cli.context import HomeOption, JsonOption, client_of, complete_nodes, reporting_errors
 from master.errors import ExitCode, FleetError
 from master.operations import onboarding
@@ -49,6 +50,12 @@ def register(
         Literal["auto", "handshake", "process"],
         typer.Option("--readiness", help="How it says that it is ready: by the handshake, or by running."),
     ] = "auto",
+    link: Annotated[
+        bool, typer.Option("--link", help="Join a discord.py bot that knows nothing of the fleet, as it is.")
+    ] = False,
+    token_env: Annotated[
+        str, typer.Option("--token-env", help="With --link: the environment variable in which it reads its token.")
+    ] = DEFAULT_TOKEN_VARIABLE,
     token_file: TokenFileOption = None,
     tag: TagOption = None,
     tier: TierOption = "",
@@ -58,12 +65,16 @@ def register(
 ) -> None:
     """Take a bot into the fleet: an existing folder, or a token alone."""
     with reporting_errors(as_json=as_json):
+        if link and not folder:
+            raise typer.BadParameter("it takes a --folder to link", param_hint="--link")
         params = RegisterParams(
             name=name,
             token=_token(token_file),
             folder=folder,
             entry=entry,
             readiness=readiness,
+            link=link,
+            token_env=token_env,
             tier=tier,
             tags=tuple(tag or ()),
             start=start,

@@ -8,6 +8,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from handshake.manifest import DEFAULT_TOKEN_VARIABLE
 from master.bot.answering import actor_of, answer, ask, defer
 from master.bot.client import MasterBot
 from master.bot.embeds import registered_embed, success_embed
@@ -29,9 +30,12 @@ class RegisterForm(OperationModal, title="Register a bot"):
         label="Tags", placeholder="music, beta", required=False, max_length=100
     )
 
-    def __init__(self, folder: str, entry: str, readiness: Literal["auto", "handshake", "process"]) -> None:
+    def __init__(
+        self, folder: str, entry: str, readiness: Literal["auto", "handshake", "process"], *, link: bool, token_env: str
+    ) -> None:
         super().__init__()
         self._folder, self._entry, self._readiness = folder, entry, readiness
+        self._link, self._token_env = link, token_env
 
     async def on_submit(self, interaction: discord.Interaction[Any], /) -> None:
         """Register the bot."""
@@ -43,6 +47,8 @@ class RegisterForm(OperationModal, title="Register a bot"):
             folder=self._folder,
             entry=self._entry,
             readiness=self._readiness,
+            link=self._link,
+            token_env=self._token_env,
         )
         registered = await interaction.client.operations.run(onboarding.register, actor_of(interaction), wanted)
         await answer(interaction, registered_embed(interaction.client.services.settings, registered))
@@ -62,6 +68,8 @@ class Commands(commands.Cog):
         folder="A folder below BOTS_BASE_PATH; empty: a new one is made from the template",
         entry="The file that starts the bot",
         readiness="Does the bot speak the handshake? auto looks at its files",
+        link="Join an existing discord.py bot without a change to its code",
+        token_env="The environment variable in which a linked bot reads its token",  # noqa: S106 - the name of a variable
     )
     async def registerbot(
         self,
@@ -69,9 +77,11 @@ class Commands(commands.Cog):
         folder: app_commands.Range[str, 0, 100] = "",
         entry: app_commands.Range[str, 1, 100] = "bot.py",
         readiness: Literal["auto", "handshake", "process"] = "auto",
+        link: bool = False,
+        token_env: app_commands.Range[str, 1, 60] = DEFAULT_TOKEN_VARIABLE,
     ) -> None:
         """Ask for name and token, then register."""
-        await ask(interaction, RegisterForm(folder, entry, readiness), _INSTEAD)
+        await ask(interaction, RegisterForm(folder, entry, readiness, link=link, token_env=token_env), _INSTEAD)
 
     @registerbot.autocomplete("folder")
     async def _folders(

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 async def register(call: Call[Services], parameters: RegisterParams) -> Registered:
     """Take a bot into the fleet: an existing folder, or, without one, a new one from the template."""
     from handshake.redaction import Secret
+    from master.services.core.errors import LinkRefused
     from master.services.onboarding.saga import RegisterRequest
 
+    if not parameters.folder and parameters.link:
+        raise LinkRefused("what the template makes speaks for itself: there is nothing to link", hint="name a folder")
     if not parameters.folder:
         call.entry.action = duplicate.audit_name
         return await _clone(call, parameters, "")
@@ -30,6 +33,8 @@ async def register(call: Call[Services], parameters: RegisterParams) -> Register
         folder=parameters.folder,
         entry=parameters.entry,
         readiness=parameters.readiness,
+        link=parameters.link,
+        token_env=parameters.token_env,
         tier=parameters.tier,
         tags=parameters.tags,
         start=parameters.start,

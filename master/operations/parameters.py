@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from handshake.manifest import DEFAULT_TOKEN_VARIABLE
+
 
 class NoParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """For operations that take none."""
@@ -79,6 +81,10 @@ class RegisterParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     entry: str = "bot.py"
     readiness: Literal["handshake", "process", "auto"] = "auto"
     """``auto``: handshake when the folder holds a node of ours, process otherwise."""
+    link: bool = False
+    """Join its program, which knows nothing of the fleet, to it; only with ``folder``."""
+    token_env: str = DEFAULT_TOKEN_VARIABLE
+    """The environment variable in which a linked program reads its token."""
     tier: str = ""
     tags: tuple[str, ...] = ()
     start: bool = True

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-import psutil
-
 
 @dataclass(frozen=True, slots=True)
 class Details:
@@ -37,10 +35,27 @@ def read_details(pid: int, *, connections: bool) -> Details | None:
     try:
         found = Details(_read_pss(pid), len(os.listdir(f"/proc/{pid}/fd")))
         if connections:
-            found = replace(found, connections=len(psutil.Process(pid).net_connections("inet")))
-    except (OSError, ValueError, psutil.Error):
+            found = replace(found, connections=_count_connections(pid))
+    except (OSError, ValueError):
         return None
     return found
+
+
+def _count_connections(pid: int) -> int:
+    """Count the internet sockets of a process.
+
+    Raises
+    ------
+    ProcessLookupError
+        It has ended, or is another user's.
+    """
+    # Imported here: it would stay in the master for good, for what an operator asks now and then.
+    import psutil
+
+    try:
+        return len(psutil.Process(pid).net_connections("inet"))
+    except psutil.Error as error:
+        raise ProcessLookupError(pid) from error
 
 
 def _read_pss(pid: int) -> int:

@@ -6,8 +6,10 @@ from array import array
 
 FINE_S, FINE_SLOTS = 1.0, 300
 COARSE_S, COARSE_SLOTS = 60.0, 1440
-MAX_SAMPLE_INTERVAL_S = 4.5
-"""Unwatched nodes are sampled this rarely: one reading fills four or five slots, with the mean CPU over them."""
+MAX_SAMPLE_INTERVAL_S = 9.0
+"""Unwatched, resting nodes are sampled this rarely: one reading fills nine slots, with the mean CPU over them."""
+_PAUSE_S = 1.5 * MAX_SAMPLE_INTERVAL_S
+"""Without a reading for this long it did not run."""
 
 
 class Ring:
@@ -91,13 +93,13 @@ class NodeHistory:
     def put(self, now: float, cpu_percent: float, rss_bytes: int) -> None:
         """Add a reading of a process that ran since the last one."""
         self._flush_idle()
-        continuous = now - self._at < 2 * MAX_SAMPLE_INTERVAL_S
+        continuous = now - self._at < _PAUSE_S
         self._rss_mb = rss_bytes / 2**20
         self._write(now, cpu_percent, continuous=continuous)
 
     def put_idle(self, now: float, rss_bytes: int) -> None:
         """Record that the process was idle since the last reading; the slots are written lazily."""
-        if now - max(self._at, self._idle_until) < 2 * MAX_SAMPLE_INTERVAL_S:
+        if now - max(self._at, self._idle_until) < _PAUSE_S:
             self._idle_until = now
         else:
             # A different process than the last one read: the slots between them stay zero.

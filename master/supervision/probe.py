@@ -7,8 +7,6 @@ from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from master.supervision.process import parse_stat
 
 
@@ -25,6 +23,9 @@ class StrayProcess:
 
 def map_processes(bots_base_path: Path, known_pids: Set[int]) -> list[StrayProcess]:
     """Find strays: processes with a working folder below ``bots_base_path`` and no known process as ancestor."""
+    # Imported here: it would stay in the master for good, for what an operator asks now and then.
+    import psutil
+
     base = bots_base_path.resolve()
     found = []
     for process in psutil.process_iter():

@@ -212,14 +212,16 @@ class NodeProcess:
             log.warning("no permission to signal a process group", extra={"pid": self.pid})
 
     def usage(self) -> Usage | None:
-        """Read the current usage; None when the process has ended."""
+        """Read the current usage; None when the process has ended, the very same object when nothing changed."""
         if self._stat < 0:
             return None
         try:
             content = os.pread(self._stat, 4096, 0)
-            # For an idle process the kernel returns the same bytes: skip parsing.
+            # For an idle process the kernel returns the same bytes, or all but: page faults.
             if content != self._last_stat:
-                self._usage, self._last_stat = parse_stat(content), content
+                found, self._last_stat = parse_stat(content), content
+                if found != self._usage:
+                    self._usage = found
         except (OSError, ValueError):
             return None
         return self._usage

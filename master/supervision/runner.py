@@ -123,6 +123,7 @@ class Runner:
         self._failure: FleetError | None = None
         self._asked = False
         self._woken: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
 
     # Requests
@@ -459,12 +460,11 @@ class Runner:
         if not self._wanted or self._replace:
             await self._end(process)
             return
-        now = self._clock.monotonic()
-        deadline = self._deadline()
-        if deadline is not None and now >= deadline:
-            self._on_deadline(now)
+        left_s = self._left_s()
+        if left_s is not None and left_s <= 0:
+            self._on_deadline(self._clock.monotonic())
             return
-        await self._sleep(None if deadline is None else deadline - now, process.exited)
+        await self._sleep(left_s, process.exited, left_s=self._left_s)
         if process.exited.done():
             self._after_exit(process.exited.result())
 
@@ -479,6 +479,11 @@ class Runner:
             return None
         patience = self.pulse.interval_s * self._settings.missed_pulses
         return self.pulsed_at + (2 * patience if self._silent else patience)
+
+    def _left_s(self) -> float | None:
+        """Return the seconds until something is overdue; None when nothing can be."""
+        deadline = self._deadline()
+        return None if deadline is None else deadline - self._clock.monotonic()
 
     def _on_deadline(self, now: float) -> None:
         if self.spec.readiness == "process":
@@ -592,8 +597,19 @@ class Runner:
 
     # Waiting and events
 
-    async def _sleep(self, timeout_s: float | None, *futures: asyncio.Future[Any]) -> None:
-        """Wait for a request, for any of ``futures``, or for the time-out."""
+    async def _sleep(
+        self,
+        timeout_s: float | None,
+        *futures: asyncio.Future[Any],
+        left_s: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        """Wait for a request, for any of ``futures``, or for the time-out.
+
+        Parameters
+        ----------
+        left_s
+            Asked when the time is over: seconds to wait on. Each pulse puts a deadline off, and nobody needs to wake.
+        """
         loop = asyncio.get_running_loop()
         woken = self._woken = loop.create_future()
 
@@ -601,7 +617,7 @@ class Runner:
             if not woken.done():
                 woken.set_result(None)
 
-        timer = None if timeout_s is None else loop.call_later(timeout_s, wake)
+        self._timer = None if timeout_s is None else loop.call_later(timeout_s, self._ring, wake, left_s)
         for future in futures:
             future.add_done_callback(wake)
         try:
@@ -611,8 +627,16 @@ class Runner:
             self._asked, self._woken = False, None
             for future in futures:
                 future.remove_done_callback(wake)
-            if timer is not None:
-                timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def _ring(self, wake: Callable[[], None], left_s: Callable[[], float | None]) -> None:
+        left = left_s() or 0.0
+        if left > 0:
+            self._timer = asyncio.get_running_loop().call_later(left, self._ring, wake, left_s)
+        else:
+            wake()
 
     def _wake(self) -> None:
         """End the current sleep, or the next one before it starts."""

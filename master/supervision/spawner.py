@@ -15,6 +15,7 @@ from typing import Protocol
 
 from handshake.boot import BOOT_FD_VARIABLE
 from master.supervision.errors import FolderMissing, SpawnFailed
+from master.supervision.linked import linked_command, linked_environment
 from master.supervision.process import ExitReport, NodeProcess
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ class SpawnRequest:
         The ``cgroup.procs`` of the node; None without cgroups.
     plain
         Never fork it from the zygote.
+    linked
+        nodekit joins its program to the fleet, which knows nothing of one.
     """
 
     node_id: str
@@ -72,6 +75,7 @@ class SpawnRequest:
     files: Mapping[str, Path] = field(default_factory=dict)
     cgroup: Path | None = None
     plain: bool = False
+    linked: bool = False
     limits: Limits = Limits()
 
 
@@ -133,8 +137,10 @@ class PlainSpawner:
         try:
             inherited = open_inherited(request, boot.reading, opened)
             environment = {**request.environment, **{name: str(number) for name, number in inherited.items()}}
+            if request.linked:
+                environment.update(linked_environment())
             popen = subprocess.Popen(  # noqa: S603 - the command is the node's own
-                request.command,
+                linked_command(request.command) if request.linked else request.command,
                 cwd=request.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,

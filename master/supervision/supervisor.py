@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from handshake.transports.gathering import GATHER_S
 from master.bus import EventBus
 from master.configuration.settings import SupervisionSettings
 from master.errors import FleetError
@@ -32,7 +34,11 @@ from master.supervision.states import NodeState
 
 log = logging.getLogger(__name__)
 
-SWEEP_WATCHED_S, SWEEP_UNWATCHED_S = 1.0, MAX_SAMPLE_INTERVAL_S
+SWEEP_WATCHED_S, SWEEP_UNWATCHED_S = 1.0, MAX_SAMPLE_INTERVAL_S / 2
+AFTER_PULSES_S = GATHER_S + 0.005
+"""Nodes pulse at full intervals of the clock; a sweep comes after their pulses were handled, and they rest again."""
+RESTING_CPU_PERCENT, RESTING_SHARE_OF_LIMIT = 1.0, 0.75
+"""A node that uses less is read at every second sweep only, while nobody watches."""
 WATCHED_FOR_S = 15.0
 """Usage is sampled every second for this long after a request for it."""
 DETAILS_EVERY_S = 60.0
@@ -145,8 +151,8 @@ class Supervisor:
                     watched = now - self._looked_at < WATCHED_FOR_S
                     interval_s = SWEEP_WATCHED_S if watched else SWEEP_UNWATCHED_S
                     # In step with the nodes' pulses: one wake-up for both.
-                    await asyncio.sleep(interval_s - now % interval_s)
-                    await self._sweep()
+                    await asyncio.sleep(interval_s - (now - AFTER_PULSES_S) % interval_s)
+                    await self._sweep(watched=watched)
             finally:
                 self._group = None
 
@@ -172,16 +178,31 @@ class Supervisor:
                 if record is not None:
                     runner.adopt(record.pid, record.started_at)
 
-    async def _sweep(self) -> None:
+    async def _sweep(self, *, watched: bool) -> None:
         self._sweeps += 1
         # Real time, whatever clock was injected: CPU time is measured in it.
         now = time.monotonic()
+        of_all = watched or now % MAX_SAMPLE_INTERVAL_S < SWEEP_UNWATCHED_S
         for runner in self._runners.values():
-            self._take_sample(runner, now)
+            if of_all or not self._rests(runner):
+                self._take_sample(runner, now)
         if self._sweeps % OOM_NOTE_EVERY == 0:
             self._oom.reset()
         await self._read_next_details(now)
         await self._rotate_logs()
+
+    def _rests(self, runner: Runner) -> bool:
+        """Tell whether a node may be read more rarely: far from its limit, and the zygote tells when it is stopped."""
+        process, sample = runner.process, self._samples.get(runner.spec.node_id)
+        if process is None:
+            return sample is None
+        return (
+            sample is not None
+            and sample.pid == process.pid
+            and process.bounded_output
+            and sample.cpu_percent < RESTING_CPU_PERCENT
+            and sample.usage.rss_bytes <= RESTING_SHARE_OF_LIMIT * (runner.spec.memory_limit_bytes or math.inf)
+        )
 
     async def _rotate_logs(self) -> None:
         everyone = self._sweeps % ROTATE_ALL_EVERY == 0

@@ -60,6 +60,8 @@ class ForkRequest(msgspec.Struct, frozen=True, kw_only=True):
     data_bytes: int = 0
     niceness: int = 0
     log_bytes_s: int = 0
+    linked: bool = False
+    """nodekit joins its program to the fleet, which knows nothing of one."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -299,7 +301,7 @@ def _run_node(request: ForkRequest, descriptors: list[int]) -> NoReturn:
         # The state copied by the fork is the same in every node.
         random.seed()
         gc.enable()
-        code = _run(request.entry)
+        code = _run(request.entry, linked=request.linked)
     except BaseException:
         traceback.print_exc()
     finally:
@@ -332,10 +334,13 @@ def _open_streams(bytes_s: int) -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def _run(entry: str) -> int:
-    """Run the node's entry file like ``python entry``, with cached bytecode; returns the exit code."""
+def _run(entry: str, *, linked: bool) -> int:
+    """Run the node's entry file as ``python entry`` would, with its cached bytecode; returns its exit code."""
     path = os.path.abspath(entry)
     try:
+        if linked:
+            # Loaded before the fork where there is a fleet; the zygote itself needs no discord.py.
+            importlib.import_module("nodekit.linking").link_program()
         code = importlib.machinery.SourceFileLoader("__main__", path).get_code("__main__")
         module = types.ModuleType("__main__")
         module.__file__ = path

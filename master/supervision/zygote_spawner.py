@@ -36,12 +36,9 @@ PRELOAD = (
     "discord",
     "discord.ext.commands",
     "aiohttp",
-    "nodekit.endpoints",
-    "handshake.manifest",
-    "nodekit.link",
-    "nodekit.reports",
-    "nodekit.identify_budget",
-    "nodekit.resumption",
+    "nodekit.bot",
+    "nodekit.running",
+    "nodekit.linking",
     "nodekit.warmup.warm_up()",
 )
 """Expensive modules that every node imports: 0.2 CPU-seconds and 25 MB for each node without the zygote."""
@@ -172,6 +169,7 @@ class _Connection:
             data_bytes=limits.data_bytes,
             niceness=limits.niceness,
             log_bytes_s=limits.log_bytes_s,
+            linked=request.linked,
         )
         try:
             socket.send_fds(self._control, [msgspec.json.encode(body)], descriptors)

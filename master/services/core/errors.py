@@ -46,6 +46,13 @@ class NameRefused(ServiceError):
     exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
 
 
+class LinkRefused(ServiceError):
+    """The bot cannot be linked that way."""
+
+    code: ClassVar[str] = "link_refused"
+    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
+
+
 class NameTaken(NameRefused):
     """Another node, or a folder that is no node, has the name."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handshake.boot import BootDocument, encode_boot
+from handshake.manifest import ManifestError, read_manifest
 from master.configuration.settings import NodeLimits, Settings
 from master.ledger.database import Ledger
 from master.ledger.rows import tokens
@@ -45,6 +46,15 @@ def interpreter_of(folder: Path) -> str:
         if own.exists():
             return str(own)
     return sys.executable
+
+
+def token_variable_of(folder: Path) -> str:
+    """Return the variable in which a linked bot reads its token; empty for a bot that is not linked. Blocks."""
+    try:
+        return read_manifest(folder).token_variable
+    except ManifestError:
+        # The node needs it too, and says what is wrong.
+        return ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,12 +122,12 @@ class Launcher:
         speaks = node.readiness is ReadinessKind.HANDSHAKE
         budget = self.settings.identifies_dir / str(node.bot_user_id)
 
-        def take_place() -> Path | None:
+        def take_place() -> tuple[Path | None, str]:
             # A bot that does not speak the protocol cannot tell: each of its starts counts as one IDENTIFY.
             _check_budget(node.name, budget, spend=not speaks)
-            return self._place(node.id, limits)
+            return self._place(node.id, limits), token_variable_of(folder) if speaks else ""
 
-        cgroup = await asyncio.to_thread(take_place)
+        cgroup, token_variable = await asyncio.to_thread(take_place)
         files = {SESSION_FD_VARIABLE: self.settings.sessions_dir / node.id, IDENTIFY_FD_VARIABLE: budget}
         stdout_path, stderr_path = self.logs.paths(node.name)
         return SpawnRequest(
@@ -127,13 +137,14 @@ class Launcher:
             command=(interpreter_of(folder), node.entry),
             environment={**node_environment(os.environ), NODE_ID_VARIABLE: node.id},
             # A bot that does not speak the protocol would not read it, and needs no key.
-            boot=encode_boot(await self._boot_document(node)) if speaks else None,
+            boot=encode_boot(await self._boot_document(node, token_variable)) if speaks else None,
             files=files if speaks else {},
             stdout_path=stdout_path,
             stderr_path=stderr_path,
             cgroup=cgroup,
             limits=self._limits(limits),
             plain=self.settings.node(node.name).plain,
+            linked=bool(token_variable),
         )
 
     def _place(self, node_id: str, limits: NodeLimits) -> Path | None:
@@ -163,7 +174,7 @@ class Launcher:
             self.ledger_cache.keep_token(node.id, sealed)
         return sealed
 
-    async def _boot_document(self, node: Node) -> BootDocument:
+    async def _boot_document(self, node: Node, token_variable: str) -> BootDocument:
         sealed = await self._sealed_token(node)
         settings = self.settings
         key = self.secret.derive_node_key(node.id, node.key_epoch)
@@ -171,6 +182,7 @@ class Launcher:
             node_id=node.id,
             name=node.name,
             token=self.vault.unseal(node.id, sealed).reveal(),
+            token_variable=token_variable,
             key=key.secret.reveal(),
             key_epoch=node.key_epoch,
             master_user_id=self.master_user_id(),

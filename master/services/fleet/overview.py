@@ -8,8 +8,6 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import psutil
-
 from master import __version__
 from master.configuration.settings import Settings
 from master.ledger.database import Ledger
@@ -30,6 +28,7 @@ from master.services.fleet.pulse_snapshots import EVERY_S as SNAPSHOTS_EVERY_S
 from master.supervision.clock import Clock
 from master.supervision.history import Ring
 from master.supervision.logs import NodeLogs
+from master.supervision.own_usage import OwnUsage
 from master.supervision.probe import map_processes
 from master.supervision.supervisor import NodeView, Supervisor
 
@@ -74,8 +73,7 @@ class Overview:
         self._merged_bytes = merged_bytes
         self._old_keys = old_keys
         self._began = clock.monotonic()
-        self._process = psutil.Process()
-        self._process.cpu_percent()
+        self._own_usage = OwnUsage()
 
     def node(self, node: Node) -> NodeStatus:
         """Return one node as it is now."""
@@ -140,17 +138,13 @@ class Overview:
 
     def master_status(self) -> MasterStatus:
         """Return the master's own figures."""
-        with self._process.oneshot():
-            times = self._process.cpu_times()
-            memory = self._process.memory_info().rss
-            percent = self._process.cpu_percent()
         return MasterStatus(
             pid=os.getpid(),
             version=__version__,
             uptime_s=round(self._clock.monotonic() - self._began, 3),
-            cpu_percent=percent,
-            cpu_seconds=round(times.user + times.system, 3),
-            rss_bytes=memory,
+            cpu_percent=self._own_usage.cpu_percent(),
+            cpu_seconds=round(self._own_usage.cpu_seconds(), 3),
+            rss_bytes=self._own_usage.rss_bytes(),
             discord=self._discord_state(),
             ledger=self._ledger.dialect + (" away" if self._ledger.away is not None else ""),
             merged_bytes=self._merged_bytes(),

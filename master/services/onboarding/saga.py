@@ -17,7 +17,14 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from handshake.manifest import MANIFEST_NAME, ManifestError, NodeManifest, read_manifest, write_manifest
+from handshake.manifest import (
+    DEFAULT_TOKEN_VARIABLE,
+    MANIFEST_NAME,
+    ManifestError,
+    NodeManifest,
+    read_manifest,
+    write_manifest,
+)
 from handshake.redaction import Secret
 from master.bus import EventBus
 from master.configuration.settings import IdentitySettings
@@ -35,9 +42,11 @@ from master.services.core.directory import NodeDirectory
 from master.services.core.errors import FolderRefused, NameTaken, TokenInUse, TokenRefused
 from master.services.core.views import Registered
 from master.services.fleet.fleet import Fleet
+from master.services.fleet.launching import token_variable_of
 from master.services.onboarding import folders
 from master.services.onboarding.identity import BotIdentity, TokenInspector, invite_url
 from master.services.onboarding.names import check_name, folder_below
+from master.services.onboarding.programs import readiness_of, token_variable
 from master.services.trust.licensing import IssuedLicence, Licensing
 from master.supervision.clock import Clock
 
@@ -78,6 +87,10 @@ class RegisterRequest:
     folder: str
     entry: str = "bot.py"
     readiness: Literal["handshake", "process", "auto"] = "auto"
+    link: bool = False
+    """Join its program, which knows nothing of the fleet, to it."""
+    token_env: str = DEFAULT_TOKEN_VARIABLE
+    """The environment variable in which a linked program reads its token."""
     tier: str = ""
     tags: tuple[str, ...] = ()
     start: bool = True
@@ -139,7 +152,9 @@ class Onboarding:
             tell("reserving the node in the ledger")
             await self._reserve(entry, reserved, request.token, origin)
             tell("cloning the folder")
-            manifest = self._manifest(reserved, version)
+            # What a linked bot is copied from does not speak for itself: its copy is linked too.
+            linked = await asyncio.to_thread(token_variable_of, source) if request.source else ""
+            manifest = self._manifest(reserved, version, linked)
             await _in_thread(
                 folders.clone_folder,
                 source,
@@ -169,6 +184,7 @@ class Onboarding:
         entry.detail = f"{check_name(request.name)} in {request.folder}"
         folder = folder_below(self._identity.bots_base_path, request.folder)
         folders.require_entry(folder, request.entry)
+        linked = token_variable(request.token_env, request.readiness) if request.link else ""
         if any(node.folder == folder.name for node in self._directory):
             raise FolderRefused(
                 f"the folder {folder.name!r} already belongs to a node",
@@ -176,13 +192,13 @@ class Onboarding:
             )
         tell("checking the name and the token")
         bot = await self._check(request.name, request.token)
-        readiness = _readiness_of(folder, request.readiness)
+        readiness = readiness_of(folder, "handshake" if linked else request.readiness)
         node = self._new_node(request.name, folder.name, request.entry, bot, request.tags, request.start, readiness)
         reserved = _Reserved(node, self._licensing.issue(node.id, request.tier))
         try:
             tell("reserving the node in the ledger")
             await self._reserve(entry, reserved, request.token, "folder")
-            await _in_thread(write_manifest, folder, self._manifest(reserved, ""))
+            await _in_thread(write_manifest, folder, self._manifest(reserved, "", linked))
             tell("committing")
             active = await self._commit(reserved, entry)
         except BaseException as error:
@@ -338,7 +354,7 @@ class Onboarding:
                 hint="`fleet status` lists the nodes",
             ) from error
 
-    def _manifest(self, reserved: _Reserved, version: str) -> NodeManifest:
+    def _manifest(self, reserved: _Reserved, version: str, token_variable: str) -> NodeManifest:
         node = reserved.node
         return NodeManifest(
             node_id=node.id,
@@ -348,6 +364,7 @@ class Onboarding:
             entry=node.entry,
             created_at=node.created_at.isoformat(),
             tags=node.tags,
+            token_variable=token_variable,
         )
 
     async def _commit(self, reserved: _Reserved, entry: AuditEntry) -> Node:
@@ -418,14 +435,6 @@ async def _in_thread(function: Callable[..., object], *arguments: object) -> Non
     except asyncio.CancelledError:
         await asyncio.wait({working})
         raise
-
-
-def _readiness_of(folder: Path, wanted: str) -> ReadinessKind:
-    """Settle ``auto``: a folder whose entry file speaks the protocol imports ``handshake``."""
-    if wanted != "auto":
-        return ReadinessKind(wanted)
-    speaks = any("handshake" in path.read_text("utf-8", "replace") for path in folder.glob("*.py"))
-    return ReadinessKind.HANDSHAKE if speaks else ReadinessKind.PROCESS
 
 
 def _version_of(template: Path) -> str:

@@ -1,0 +1,38 @@
+"""What is to be known of a program that becomes a node: how it says that it is ready, where it reads its token."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from master.ledger.rows.records import ReadinessKind
+from master.services.core.errors import LinkRefused
+
+_IMPORTS_OURS = re.compile(
+    r"^\s*(?:from\s+(?:nodekit|handshake)\b|import\s[^\n#]*\b(?:nodekit|handshake)\b)", re.MULTILINE
+)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
+
+
+def readiness_of(folder: Path, wanted: str) -> ReadinessKind:
+    """Settle ``auto``: a folder whose program speaks the protocol imports ``nodekit``, or ``handshake`` itself."""
+    if wanted != "auto":
+        return ReadinessKind(wanted)
+    speaks = any(_IMPORTS_OURS.search(path.read_text("utf-8", "replace")) for path in folder.glob("*.py"))
+    return ReadinessKind.HANDSHAKE if speaks else ReadinessKind.PROCESS
+
+
+def token_variable(name: str, readiness: str) -> str:
+    """Return the environment variable in which a linked program reads its token.
+
+    Raises
+    ------
+    LinkRefused
+    """
+    if readiness == "process":
+        raise LinkRefused(
+            "a linked bot says itself that it is ready", hint="link it, or let it count as ready when it runs"
+        )
+    if _VARIABLE.fullmatch(name) is None or name.startswith(("FLEET_", "PYTHON")) or name in ("PATH", "HOME"):
+        raise LinkRefused(f"{name!r} cannot be the variable of its token", hint="such as DISCORD_TOKEN or BOT_TOKEN")
+    return name

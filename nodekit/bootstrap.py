@@ -1,0 +1,105 @@
+"""Run as ``python bootstrap.py ENTRY`` by a linked bot's own interpreter: joins its program to the fleet, and runs it.
+
+The interpreter has libraries of its own, and maybe none of ours. What nodekit needs is found behind all that it has,
+and only by those names. Where nodekit cannot run (an older Python, another Discord library), the program runs all the
+same, with its token, and the master learns that it runs. Kept to what Python 3.8 understands, and to its standard
+library.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import importlib.util
+import json
+import os
+import sys
+import types
+from collections.abc import Sequence
+from typing import Any
+
+KIT_VARIABLE = "FLEET_KIT"
+"""Names the folders of the packages that the master lends, as a JSON list."""
+OLDEST_PYTHON = (3, 11)
+DISCORD_MAJOR = 2
+"""Each discord.py 2 from 2.0 to 2.7 was tried; another major version is another library."""
+
+
+class KitFinder:
+    """Finds the packages that the master lends, after everything that the environment has itself."""
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self._folders = {os.path.basename(folder): folder for folder in folders}
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        """Find one of the packages; their modules are found as those of any package."""
+        folder = self._folders.get(name)
+        if folder is None:
+            return None
+        begin = os.path.join(folder, "__init__.py")
+        return importlib.util.spec_from_file_location(name, begin, submodule_search_locations=[folder])
+
+
+def why_unlinked() -> str:
+    """Return why nodekit cannot join this program to the fleet; empty when it can."""
+    if tuple(sys.version_info) < OLDEST_PYTHON:
+        return f"Python {sys.version_info[0]}.{sys.version_info[1]} is too old, 3.11 is wanted"
+    if importlib.util.find_spec("discord") is None:
+        return "its environment has no discord.py"
+    import discord
+
+    if discord.__title__ != "discord":
+        return f"its Discord library is {discord.__title__}, not discord.py"
+    if discord.version_info.major != DISCORD_MAJOR:
+        return f"nodekit knows discord.py {DISCORD_MAJOR}, not {discord.__version__}"
+    try:
+        importlib.import_module("nodekit.linking")
+    except (ImportError, AttributeError) as error:
+        return f"nodekit does not work with its libraries: {error}"
+    return ""
+
+
+def join() -> None:
+    """Join the fleet as far as this environment allows, and say which."""
+    problem = why_unlinked()
+    if problem:
+        from nodekit.presence import announce_unlinked
+
+        tell(f"not linked: {problem}; it runs without error reports and RESUME")
+        announce_unlinked(problem)
+        return
+    import discord
+
+    from nodekit.linking import link_program
+
+    link_program()
+    tell(f"linked, with discord.py {discord.__version__}")
+
+
+def tell(text: str) -> None:
+    """Write a line to the node's log."""
+    print("[fleet]", text, file=sys.stderr)
+
+
+def run(entry: str) -> None:
+    """Run the program as ``python ENTRY`` would."""
+    sys.argv = [entry]
+    path = os.path.abspath(entry)
+    code = importlib.machinery.SourceFileLoader("__main__", path).get_code("__main__")
+    module = types.ModuleType("__main__")
+    module.__file__ = path
+    sys.modules["__main__"] = module
+    exec(code, module.__dict__)  # type: ignore[arg-type]  # noqa: S102 - the node's own program
+
+
+def main() -> None:
+    """Join, and run the program."""
+    entry = sys.argv[1]
+    sys.path[0] = os.path.dirname(os.path.realpath(entry))
+    sys.meta_path.append(KitFinder(json.loads(os.environ.pop(KIT_VARIABLE, "[]"))))
+    join()
+    run(entry)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Registering slash commands with Discord when they changed, and only then: each registration is a counted write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import discord
+from discord import app_commands
+
+log = logging.getLogger(__name__)
+
+NOTE_NAME = ".commands"
+
+
+async def sync_commands(tree: app_commands.CommandTree[Any], folder: Path) -> discord.HTTPException | None:
+    """Register a tree's commands if they are others than what the folder's note says; returns why it failed.
+
+    A bot whose commands cannot be registered still runs with those that it had.
+    """
+    payload = [command.to_dict(tree) for command in tree.get_commands()]
+    content = json.dumps([tree.client.application_id, payload], sort_keys=True)
+    fingerprint = hashlib.sha256(content.encode()).hexdigest()
+    note = folder / NOTE_NAME
+    if note.exists() and note.read_text("utf-8") == fingerprint:
+        return None
+    try:
+        await tree.sync()
+    except discord.HTTPException as error:
+        log.warning("slash commands could not be registered: %s", error)
+        return error
+    note.write_text(fingerprint, "utf-8")
+    return None

@@ -1,0 +1,22 @@
+"""The exit codes of a node; docs/writing-a-node.md tells operators what they mean."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class NodeExit(IntEnum):
+    """Why a node ended."""
+
+    ASKED = 0
+    CONFIGURATION = 64
+    """No token, or a bad boot document."""
+    TOKEN = 65
+    """Discord refuses the token."""
+    INTENTS = 66
+    """Discord refuses the intents."""
+    LICENCE = 67
+    """The master does not accept the node."""
+    IDENTIFIES = 68
+    """The token's IDENTIFYs of today are spent."""
+    UNEXPECTED = 70
