@@ -78,7 +78,7 @@ async def backup(call: Call[LedgerServices], parameters: BackupParams) -> Backup
 async def rotate_secret(call: Call[LedgerServices], parameters: NoParams) -> RotationView:
     """Replace MASTER_SECRET; a running master begins anew with it, its nodes live on."""
     rotated = await call.services.rotation.rotate(call.entry)
-    call.services.lifecycle.begin_anew()
+    call.afterwards.append(call.services.lifecycle.begin_anew)
     return rotated
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from master.operations.operation import Audit, Call, operation
@@ -44,4 +45,5 @@ async def reload(call: Call[Services], parameters: NoParams) -> ReloadView:
 async def shutdown(call: Call[Services], parameters: ShutdownParams) -> None:
     """End the master, and its nodes unless they are kept."""
     call.entry.detail = "with its nodes" if parameters.stop_nodes else "its nodes run on"
-    call.services.lifecycle.end(stop_nodes=parameters.stop_nodes)
+    # Not before: the master would close its ledger and its sockets on the row and the answer.
+    call.afterwards.append(partial(call.services.lifecycle.end, stop_nodes=parameters.stop_nodes))

@@ -73,6 +73,8 @@ class Call(Generic[S]):
     actor: Actor
     operation: Operation[Any, Any, S]
     tell: Tell
+    afterwards: list[Callable[[], None]] = field(default_factory=list, init=False)
+    """Called once the operation has succeeded and is audited, in the step in which its result is returned."""
     _entry: AuditEntry | None = field(default=None, init=False)
 
     @property
@@ -199,11 +201,15 @@ class Operations(Generic[L]):
         """
         await self.authorise(operation, actor)
         call = Call(self.services, actor, operation, tell)
-        if operation.audit is not Audit.ONE_ROW:
-            return await operation.handler(call, parameters)
-        async with self.services.auditor.action(actor, operation.audit_name) as entry:
-            call._entry = entry
-            return await operation.handler(call, parameters)
+        if operation.audit is Audit.ONE_ROW:
+            async with self.services.auditor.action(actor, operation.audit_name) as entry:
+                call._entry = entry
+                result = await operation.handler(call, parameters)
+        else:
+            result = await operation.handler(call, parameters)
+        for act in call.afterwards:
+            act()
+        return result
 
 
 @asynccontextmanager
