@@ -122,59 +122,69 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
         clock=SystemClock(),
         cgroups=find_cgroups(),
     )
-    operations, lifecycle = Operations(services), services.lifecycle
-    _listen_to_signals(lifecycle)
     nodes = LocalServer(settings.node_socket_path, _local_handler(services))
-    control = ControlServer(settings.control_socket_path, operations)
-    if ledger.away is not None:
-        # Nobody was listening when that was found.
-        bus.publish(LedgerAway(at=ledger.away.since, why=ledger.away.why, hint=ledger.away.hint))
-    if ledger.away is None:
-        await services.onboarding.recover()
-    else:
-        services.onboarding.hold()
-    await services.opening.load()
-    services.reloading.warn_of_unknown_names()
-    services.handover.begin()
+    control = ControlServer(settings.control_socket_path, Operations(services))
+    _listen_to_signals(services.lifecycle)
+    await _prepare(services)
     await nodes.start()
     await control.start()
     try:
-        async with asyncio.TaskGroup() as group:
-            supervising = group.create_task(services.supervisor.run(), name="supervisor")
-            presence = group.create_task(discord.run(operations), name="discord")
-            housekeeping = [
-                group.create_task(services.retention.run(), name="retention"),
-                group.create_task(services.ledger_cache.run(), name="memory"),
-                group.create_task(services.snapshots.run(), name="snapshots"),
-                group.create_task(services.merging.run(), name="merging"),
-                group.create_task(services.stderr_lines.run(), name="stderr"),
-                group.create_task(_recover_when_back(services), name="recovery"),
-                group.create_task(services.handover.run(), name="handover"),
-            ]
-            watchdog = group.create_task(feed_watchdog(os.environ), name="watchdog")
-            await spawner.warm()
-            # Services and Discord's classes are there to stay: the collector need not look through them each time.
-            gc.freeze()
-            opening = group.create_task(services.opening.open(), name="opening")
-            log.info("master up", extra={"nodes": len(services.directory), "home": str(settings.home)})
-            notify(os.environ, f"READY=1\nSTATUS={len(services.directory)} nodes")
-            await lifecycle.wait()
-            notify(os.environ, reloading() if lifecycle.again else "STOPPING=1")
-            opening.cancel()
-            if lifecycle.stop_nodes:
-                log.info("stopping the nodes")
-                await services.supervisor.stop_all()
-            presence.cancel()
-            supervising.cancel()
-            watchdog.cancel()
-            for task in housekeeping:
-                task.cancel()
+        await _run_until_asked(services, discord, spawner)
     finally:
         await control.close()
         await nodes.close()
         await spawner.close()
         await ledger.flush()
-    return lifecycle.again
+    return services.lifecycle.again
+
+
+async def _prepare(services: Services) -> None:
+    """Load what the fleet is, take running nodes back; nothing is started yet."""
+    ledger = services.ledger
+    if ledger.away is None:
+        await services.onboarding.recover()
+    else:
+        # Nobody was listening when that was found.
+        services.bus.publish(LedgerAway(at=ledger.away.since, why=ledger.away.why, hint=ledger.away.hint))
+        services.onboarding.hold()
+    await services.opening.load()
+    services.reloading.warn_of_unknown_names()
+    services.handover.begin()
+
+
+async def _run_until_asked(services: Services, discord: Presence, spawner: ZygoteSpawner) -> None:
+    """Run everything until the master is asked to end; then stop the nodes, if they are to be stopped."""
+    lifecycle = services.lifecycle
+    async with asyncio.TaskGroup() as group:
+        lasting = [
+            group.create_task(work, name=name)
+            for name, work in (
+                ("supervisor", services.supervisor.run()),
+                ("discord", discord.run(Operations(services))),
+                ("retention", services.retention.run()),
+                ("ledger cache", services.ledger_cache.run()),
+                ("snapshots", services.snapshots.run()),
+                ("merging", services.merging.run()),
+                ("stderr", services.stderr_lines.run()),
+                ("recovery", _recover_when_back(services)),
+                ("handover", services.handover.run()),
+                ("watchdog", feed_watchdog(os.environ)),
+            )
+        ]
+        await spawner.warm()
+        # Services and Discord's classes are there to stay: the collector need not look through them each time.
+        gc.freeze()
+        opening = group.create_task(services.opening.open(), name="opening")
+        log.info("master up", extra={"nodes": len(services.directory), "home": str(services.settings.home)})
+        notify(os.environ, f"READY=1\nSTATUS={len(services.directory)} nodes")
+        await lifecycle.wait()
+        notify(os.environ, reloading() if lifecycle.again else "STOPPING=1")
+        opening.cancel()
+        if lifecycle.stop_nodes:
+            log.info("stopping the nodes")
+            await services.supervisor.stop_all()
+        for task in lasting:
+            task.cancel()
 
 
 async def _recover_when_back(services: Services) -> None:

@@ -130,6 +130,32 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Base:
+    """What nearly all services need."""
+
+    settings: Settings
+    ledger: Ledger
+    bus: EventBus
+    clock: Clock
+    wall_clock: Callable[[], float]
+    secret: MasterSecret
+    directory: NodeDirectory
+    ledger_cache: LedgerCache
+    permissions: Permissions
+    licensing: Licensing
+    logs: NodeLogs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trust:
+    """The services of the room ``trust`` that others need."""
+
+    keys: NodeKeys
+    verification: Verification
+    reception: Reception
+
+
 def build_services(
     settings: Settings,
     ledger: Ledger,
@@ -151,157 +177,209 @@ def build_services(
     wall_clock
         Unix seconds, as signed messages carry them.
     """
-    secret = master_secret_of(settings.identity)
-    previous = settings.identity.previous_secret
-    vault = TokenVault(secret)
-    directory = NodeDirectory(bus, clock)
-    ledger_cache = LedgerCache(settings.ledger_cache_path, directory, ledger.chain, secret, bus)
-    permissions = Permissions(settings)
-    licensing = Licensing(LicenceCodes(secret), settings.licence_tiers, clock)
-    logs = NodeLogs(
-        settings.logs_dir, max_bytes=settings.supervision.log_max_bytes, files=settings.supervision.log_files
-    )
-    launcher = Launcher(
-        settings=settings,
-        ledger=ledger,
-        vault=vault,
-        secret=secret,
-        logs=logs,
-        current=directory.get,
-        master_user_id=discord.user_id,
-        ledger_cache=ledger_cache,
-        cgroups=cgroups,
-    )
+    base = _build_base(settings, ledger, bus, clock, wall_clock)
+    launcher = _build_launcher(base, discord, cgroups)
     supervisor = Supervisor(
         spawner=spawner,
         preparer=launcher,
         settings=settings.supervision,
-        logs=logs,
+        logs=base.logs,
         records=RunRecords(settings.runs_dir),
         clock=clock,
         bus=bus,
         oom=OomDetector(cgroups),
     )
-    # In this order they hear of an exit: what was proved is void before anybody acts on it.
-    keys = NodeKeys(
-        secret,
-        directory,
-        bus=bus,
-        previous_secret=None if previous is None else MasterSecret(previous),
-        wall_clock=wall_clock,
-    )
-    refusals = Refusals(ledger=ledger, directory=directory, bus=bus, clock=clock)
-    verification = Verification(
-        ledger=ledger,
-        ledger_cache=ledger_cache,
-        supervisor=supervisor,
-        licensing=licensing,
-        refusals=refusals,
-        bus=bus,
-        handshake=settings.handshake,
-        supervision=settings.supervision,
-        clock=clock,
-        wall_clock=wall_clock,
-    )
-    ProcessJournal(ledger, directory, bus, clock)
+    # Subscribed first: what was proved is void before anybody else hears of an exit.
+    trust = _build_trust(base, supervisor)
+    ProcessJournal(ledger, base.directory, bus, clock)
     ErrorReports(ledger, bus, clock)
-    alerts = Alerts(bus, directory, clock)
-    merging = PageMerging(settings.merging_path, enabled=settings.supervision.merge_memory, bus=bus, clock=clock)
-    pulses = Pulses(verification=verification, supervisor=supervisor, keys=keys, wall_clock=wall_clock)
-    notices = Notices(bus, clock)
-    handlers: Mapping[type[Body], MessageHandler] = {
-        VerificationRequest: verification.handle,
-        Heartbeat: pulses.handle,
-        ErrorReport: notices.handle_error,
-        LicenceCheck: LicenceChecks(ledger, licensing).handle,
-        ShutdownNotice: notices.handle_goodbye,
-    }
     fleet = Fleet(
         settings=settings,
         ledger=ledger,
-        directory=directory,
+        directory=base.directory,
         supervisor=supervisor,
         launcher=launcher,
         clock=clock,
     )
+    merging = PageMerging(settings.merging_path, enabled=settings.supervision.merge_memory, bus=bus, clock=clock)
     retention = Retention(ledger, settings.retention, clock)
-    reloading = Reloading(settings, os.environ, lambda: [node.name for node in directory])
-    reloading.follow(
-        permissions.update_settings,
-        lambda new: licensing.update_tiers(new.licence_tiers),
-        lambda new: logs.resize(max_bytes=new.supervision.log_max_bytes, files=new.supervision.log_files),
-        lambda new: supervisor.update_settings(new.supervision),
-        lambda new: verification.update_settings(new.handshake, new.supervision),
-        fleet.update_settings,
-        lambda new: retention.update_settings(new.retention),
-    )
     return Services(
         clock=clock,
         ledger=ledger,
         bus=bus,
         lifecycle=Lifecycle(),
-        directory=directory,
-        permissions=permissions,
-        auditor=Auditor(ledger, ledger.chain, clock, permissions, bus),
+        directory=base.directory,
+        permissions=base.permissions,
+        auditor=Auditor(ledger, ledger.chain, clock, base.permissions, bus),
         supervisor=supervisor,
-        alerts=alerts,
+        alerts=Alerts(bus, base.directory, clock),
         fleet=fleet,
-        opening=Opening(
-            settings=settings,
-            ledger=ledger,
-            directory=directory,
-            ledger_cache=ledger_cache,
-            supervisor=supervisor,
-            fleet=fleet,
-        ),
-        overview=Overview(
-            settings=settings,
-            ledger=ledger,
-            directory=directory,
-            supervisor=supervisor,
-            logs=logs,
-            clock=clock,
-            discord_state=discord.state,
-            merged_bytes=merging.saved_bytes,
-            old_keys=lambda: len(keys.old) if keys.hands_over else None,
-        ),
-        onboarding=Onboarding(
-            ledger=ledger,
-            identity=settings.identity,
-            vault=vault,
-            licensing=licensing,
-            inspector=inspector,
-            directory=directory,
-            fleet=fleet,
-            bus=bus,
-            clock=clock,
-            master_user_id=discord.user_id,
-        ),
-        licensing=licensing,
-        keys=keys,
-        verification=verification,
-        reception=Reception(
-            handlers,
-            keys=keys,
-            directory=directory,
-            refusals=refusals,
-            wall_clock=wall_clock,
-            skew_s=settings.handshake.clock_skew_s,
-        ),
-        ledger_admin=LedgerAdmin(settings, ledger, secret, clock, head=ledger_cache.audit_head),
+        opening=_build_opening(base, supervisor, fleet),
+        overview=_build_overview(base, supervisor, discord, merging, trust.keys),
+        onboarding=_build_onboarding(base, fleet, inspector, discord),
+        licensing=base.licensing,
+        keys=trust.keys,
+        verification=trust.verification,
+        reception=trust.reception,
+        ledger_admin=LedgerAdmin(settings, ledger, base.secret, clock, head=base.ledger_cache.audit_head),
         retention=retention,
         rotation=SecretRotation(settings, ledger, clock),
-        handover=Handover(
-            file=SecretsFile(settings.home / ENV_NAME),
-            directory=directory,
-            supervisor=supervisor,
-            keys=keys,
-            patience_s=settings.handshake.key_handover_s,
-        ),
-        ledger_cache=ledger_cache,
+        handover=_build_handover(base, supervisor, trust.keys),
+        ledger_cache=base.ledger_cache,
         snapshots=PulseSnapshots(ledger, supervisor, clock),
         merging=merging,
-        stderr_lines=StderrLines(bus, clock, logs, supervisor),
-        reloading=reloading,
+        stderr_lines=StderrLines(bus, clock, base.logs, supervisor),
+        reloading=_build_reloading(base, supervisor, trust.verification, fleet, retention),
         discord=discord.port,
     )
+
+
+def _build_base(
+    settings: Settings, ledger: Ledger, bus: EventBus, clock: Clock, wall_clock: Callable[[], float]
+) -> _Base:
+    secret = master_secret_of(settings.identity)
+    directory = NodeDirectory(bus, clock)
+    supervision = settings.supervision
+    return _Base(
+        settings=settings,
+        ledger=ledger,
+        bus=bus,
+        clock=clock,
+        wall_clock=wall_clock,
+        secret=secret,
+        directory=directory,
+        ledger_cache=LedgerCache(settings.ledger_cache_path, directory, ledger.chain, secret, bus),
+        permissions=Permissions(settings),
+        licensing=Licensing(LicenceCodes(secret), settings.licence_tiers, clock),
+        logs=NodeLogs(settings.logs_dir, max_bytes=supervision.log_max_bytes, files=supervision.log_files),
+    )
+
+
+def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) -> Launcher:
+    return Launcher(
+        settings=base.settings,
+        ledger=base.ledger,
+        vault=TokenVault(base.secret),
+        secret=base.secret,
+        logs=base.logs,
+        current=base.directory.get,
+        master_user_id=discord.user_id,
+        ledger_cache=base.ledger_cache,
+        cgroups=cgroups,
+    )
+
+
+def _build_trust(base: _Base, supervisor: Supervisor) -> _Trust:
+    settings, previous = base.settings, base.settings.identity.previous_secret
+    keys = NodeKeys(
+        base.secret,
+        base.directory,
+        bus=base.bus,
+        previous_secret=None if previous is None else MasterSecret(previous),
+        wall_clock=base.wall_clock,
+    )
+    refusals = Refusals(ledger=base.ledger, directory=base.directory, bus=base.bus, clock=base.clock)
+    verification = Verification(
+        ledger=base.ledger,
+        ledger_cache=base.ledger_cache,
+        supervisor=supervisor,
+        licensing=base.licensing,
+        refusals=refusals,
+        bus=base.bus,
+        handshake=settings.handshake,
+        supervision=settings.supervision,
+        clock=base.clock,
+        wall_clock=base.wall_clock,
+    )
+    reception = Reception(
+        _handlers(base, supervisor, keys, verification),
+        keys=keys,
+        directory=base.directory,
+        refusals=refusals,
+        wall_clock=base.wall_clock,
+        skew_s=settings.handshake.clock_skew_s,
+    )
+    return _Trust(keys=keys, verification=verification, reception=reception)
+
+
+def _handlers(
+    base: _Base, supervisor: Supervisor, keys: NodeKeys, verification: Verification
+) -> Mapping[type[Body], MessageHandler]:
+    """Return who takes which message of a node."""
+    pulses = Pulses(verification=verification, supervisor=supervisor, keys=keys, wall_clock=base.wall_clock)
+    notices = Notices(base.bus, base.clock)
+    return {
+        VerificationRequest: verification.handle,
+        Heartbeat: pulses.handle,
+        ErrorReport: notices.handle_error,
+        LicenceCheck: LicenceChecks(base.ledger, base.licensing).handle,
+        ShutdownNotice: notices.handle_goodbye,
+    }
+
+
+def _build_opening(base: _Base, supervisor: Supervisor, fleet: Fleet) -> Opening:
+    return Opening(
+        settings=base.settings,
+        ledger=base.ledger,
+        directory=base.directory,
+        ledger_cache=base.ledger_cache,
+        supervisor=supervisor,
+        fleet=fleet,
+    )
+
+
+def _build_overview(
+    base: _Base, supervisor: Supervisor, discord: DiscordView, merging: PageMerging, keys: NodeKeys
+) -> Overview:
+    return Overview(
+        settings=base.settings,
+        ledger=base.ledger,
+        directory=base.directory,
+        supervisor=supervisor,
+        logs=base.logs,
+        clock=base.clock,
+        discord_state=discord.state,
+        merged_bytes=merging.saved_bytes,
+        old_keys=lambda: len(keys.old) if keys.hands_over else None,
+    )
+
+
+def _build_onboarding(base: _Base, fleet: Fleet, inspector: TokenInspector, discord: DiscordView) -> Onboarding:
+    return Onboarding(
+        ledger=base.ledger,
+        identity=base.settings.identity,
+        vault=TokenVault(base.secret),
+        licensing=base.licensing,
+        inspector=inspector,
+        directory=base.directory,
+        fleet=fleet,
+        bus=base.bus,
+        clock=base.clock,
+        master_user_id=discord.user_id,
+    )
+
+
+def _build_handover(base: _Base, supervisor: Supervisor, keys: NodeKeys) -> Handover:
+    return Handover(
+        file=SecretsFile(base.settings.home / ENV_NAME),
+        directory=base.directory,
+        supervisor=supervisor,
+        keys=keys,
+        patience_s=base.settings.handshake.key_handover_s,
+    )
+
+
+def _build_reloading(
+    base: _Base, supervisor: Supervisor, verification: Verification, fleet: Fleet, retention: Retention
+) -> Reloading:
+    reloading = Reloading(base.settings, os.environ, lambda: [node.name for node in base.directory])
+    reloading.follow(
+        base.permissions.update_settings,
+        lambda new: base.licensing.update_tiers(new.licence_tiers),
+        lambda new: base.logs.resize(max_bytes=new.supervision.log_max_bytes, files=new.supervision.log_files),
+        lambda new: supervisor.update_settings(new.supervision),
+        lambda new: verification.update_settings(new.handshake, new.supervision),
+        fleet.update_settings,
+        lambda new: retention.update_settings(new.retention),
+    )
+    return reloading

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from master.bus import EventBus
 from master.configuration.settings import SupervisionSettings
@@ -39,6 +38,7 @@ from master.supervision.preparing import StartPreparer
 from master.supervision.process import ExitReport, NodeProcess, is_process
 from master.supervision.restart_policy import RestartPolicy
 from master.supervision.run_records import RunRecords
+from master.supervision.sleeper import Sleeper
 from master.supervision.spawner import Spawner
 from master.supervision.specification import NodeSpec, Pulse
 from master.supervision.states import NodeState, is_legal_transition
@@ -121,9 +121,7 @@ class Runner:
         """The failed cogs of a node that said itself that it is degraded; None when it did not."""
         self._failures = 0
         self._failure: FleetError | None = None
-        self._asked = False
-        self._woken: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._sleeper = Sleeper()
         self._changed = asyncio.Event()
 
     # Requests
@@ -195,7 +193,7 @@ class Runner:
     def update_spec(self, spec: NodeSpec) -> None:
         """Replace the specification: limits and order hold now, the rest at the next start."""
         self.spec = spec
-        self._wake()
+        self._sleeper.wake()
 
     @property
     def _settings(self) -> SupervisionSettings:
@@ -204,7 +202,7 @@ class Runner:
     def take_settings(self) -> None:
         """Apply the context's new settings: deadlines move at once, a stop or backoff in progress keeps its length."""
         self._policy.update_settings(self._settings)
-        self._wake()
+        self._sleeper.wake()
 
     # Messages of the node
 
@@ -252,7 +250,7 @@ class Runner:
         if self._ready_at is None:
             self._ready_at = self._clock.monotonic()
         self._leave_gate()
-        self._wake()
+        self._sleeper.wake()
 
     def _degrade(self, detail: str, *, silent: bool) -> None:
         self._silent, self.detail = silent, detail
@@ -285,7 +283,7 @@ class Runner:
             while True:
                 if not self._wanted and self.process is None:
                     self._mark_stopped()
-                    await self._sleep(None)
+                    await self._sleeper.sleep(None)
                 elif self.process is None and not (await self._wait_for_turn() and await self._wait_for_others()):
                     continue
                 elif self.process is None:
@@ -325,7 +323,7 @@ class Runner:
             return True
         remaining = self.next_start_at - self._clock.monotonic()
         if remaining > 0:
-            await self._sleep(remaining)
+            await self._sleeper.sleep(remaining)
             return False
         self.next_start_at = None
         return True
@@ -343,7 +341,7 @@ class Runner:
         self._notify()
         waiting = asyncio.ensure_future(first.wait_for(lambda: not first.holds_up))
         try:
-            await self._sleep(None, waiting)
+            await self._sleeper.sleep(None, waiting)
         finally:
             waiting.cancel()
         return False
@@ -355,7 +353,7 @@ class Runner:
         entering = asyncio.ensure_future(self._context.gate.enter(self.spec.priority))
         try:
             while self._wanted and not entering.done():
-                await self._sleep(None, entering)
+                await self._sleeper.sleep(None, entering)
         finally:
             if not entering.done():
                 entering.cancel()
@@ -464,7 +462,7 @@ class Runner:
         if left_s is not None and left_s <= 0:
             self._on_deadline(self._clock.monotonic())
             return
-        await self._sleep(left_s, process.exited, left_s=self._left_s)
+        await self._sleeper.sleep(left_s, process.exited, left_s=self._left_s)
         if process.exited.done():
             self._after_exit(process.exited.result())
 
@@ -597,57 +595,10 @@ class Runner:
 
     # Waiting and events
 
-    async def _sleep(
-        self,
-        timeout_s: float | None,
-        *futures: asyncio.Future[Any],
-        left_s: Callable[[], float | None] = lambda: None,
-    ) -> None:
-        """Wait for a request, for any of ``futures``, or for the time-out.
-
-        Parameters
-        ----------
-        left_s
-            Asked when the time is over: seconds to wait on. Each pulse puts a deadline off, and nobody needs to wake.
-        """
-        loop = asyncio.get_running_loop()
-        woken = self._woken = loop.create_future()
-
-        def wake(_done: object = None) -> None:
-            if not woken.done():
-                woken.set_result(None)
-
-        self._timer = None if timeout_s is None else loop.call_later(timeout_s, self._ring, wake, left_s)
-        for future in futures:
-            future.add_done_callback(wake)
-        try:
-            if not self._asked:
-                await woken
-        finally:
-            self._asked, self._woken = False, None
-            for future in futures:
-                future.remove_done_callback(wake)
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-
-    def _ring(self, wake: Callable[[], None], left_s: Callable[[], float | None]) -> None:
-        left = left_s() or 0.0
-        if left > 0:
-            self._timer = asyncio.get_running_loop().call_later(left, self._ring, wake, left_s)
-        else:
-            wake()
-
-    def _wake(self) -> None:
-        """End the current sleep, or the next one before it starts."""
-        self._asked = True
-        if self._woken is not None and not self._woken.done():
-            self._woken.set_result(None)
-
     def _poke(self) -> None:
         if self.process is None:
             self.next_start_at = None
-        self._wake()
+        self._sleeper.wake()
 
     async def wait_for(self, holds: Callable[[], bool]) -> None:
         """Wait until ``holds()`` is true; it is checked again at every change."""
