@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 EXTENSIONS = (
     "master.cogs.commands",
-    "master.cogs.ledger",
+    "master.cogs.fleet",
     "master.cogs.bot_manager",
     "master.cogs.duplicate",
     "master.cogs.error_monitor",

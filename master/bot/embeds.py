@@ -6,7 +6,7 @@ import discord
 
 from master.configuration.settings import EmojiSettings, Settings
 from master.errors import FleetError
-from master.services.core.views import NodeStatus, Registered
+from master.services.core.views import NodeStatus, Registered, ReloadView
 from master.wording import duration
 
 TROUBLE_CHARACTERS = 60
@@ -44,6 +44,20 @@ def registered_embed(settings: Settings, registered: Registered) -> discord.Embe
     embed.add_field(name="Invite", value=f"[Add it to a server]({registered.invite_url})")
     embed.add_field(name="Bot", value=f"<@{registered.bot_user_id}>")
     embed.set_footer(text=f"node {registered.node_id}")
+    return embed
+
+
+def reload_embed(settings: Settings, found: ReloadView) -> discord.Embed:
+    """Render what a reload did."""
+    embed = success_embed(settings, "The config is applied" if found.applied else "Nothing new is in effect")
+    for title, keys in (
+        ("In effect", found.applied),
+        ("From each node's next start on", found.at_node_start),
+        ("Needs a restart of the master", found.needs_restart),
+        ("Look at this", found.warnings),
+    ):
+        if keys:
+            embed.add_field(name=title, value="\n".join(f"`{key}`" for key in keys)[:1024], inline=False)
     return embed
 
 

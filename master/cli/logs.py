@@ -16,7 +16,7 @@ from rich.text import Text
 from master.cli.context import HomeOption, JsonOption, NodesArgument, client_of, reporting_errors, state_dir
 from master.control.client import NoMaster
 from master.errors import ExitCode, FleetError
-from master.operations import master, nodes
+from master.operations import kernel, nodes
 from master.operations.parameters import EventsParams, NamesParams
 from master.services.core.views import FleetEvent, LogPaths
 from master.terminal import console, print_json
@@ -145,7 +145,7 @@ def events(
 ) -> None:
     """Follow what happens in the fleet; Ctrl-C leaves."""
     with reporting_errors(as_json=as_json):
-        for line in client_of(home).follow(master.events, EventsParams(stderr=lines)):
+        for line in client_of(home).follow(kernel.events, EventsParams(stderr=lines)):
             event = msgspec.convert(line.data, FleetEvent)
             if as_json:
                 typer.echo(msgspec.json.encode(event).decode())

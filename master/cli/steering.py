@@ -23,7 +23,7 @@ from master.cli.context import (
     run_operation,
 )
 from master.errors import ExitCode
-from master.operations import master, nodes
+from master.operations import kernel, nodes
 from master.operations.operation import Operation
 from master.operations.parameters import NamesParams, NodeParams, NoParams, RollParams, ShutdownParams, StatusParams
 from master.services.core.views import ActionResult, FleetStatus
@@ -170,14 +170,14 @@ def shutdown(
     with reporting_errors():
         if not keep_nodes:
             confirm("End the master and all of its nodes?", yes=yes)
-        run_operation(home, master.shutdown, ShutdownParams(stop_nodes=not keep_nodes), timeout_s=15.0)
+        run_operation(home, kernel.shutdown, ShutdownParams(stop_nodes=not keep_nodes), timeout_s=15.0)
         console.print("the master is ending" + (", its nodes run on" if keep_nodes else ""))
 
 
 def reload(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Apply a changed config.py and .env to the running master; says what took effect, and what needs a restart."""
     with reporting_errors(as_json=as_json):
-        found = run_operation(home, master.reload, NoParams(), timeout_s=RELOAD_TIMEOUT_S)
+        found = run_operation(home, kernel.reload, NoParams(), timeout_s=RELOAD_TIMEOUT_S)
         if as_json:
             print_json(found)
             return

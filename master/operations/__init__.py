@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from master.operations import ledger, master, nodes, onboarding
+from master.operations import kernel, ledger, nodes, onboarding
 from master.operations.operation import Operation
 
 _ALL: tuple[Operation[Any, Any, Any], ...] = (
@@ -30,9 +30,9 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     ledger.restore,
     ledger.import_archive,
     ledger.migrate,
-    master.events,
-    master.reload,
-    master.shutdown,
+    kernel.events,
+    kernel.reload,
+    kernel.shutdown,
 )
 
 OPERATIONS: dict[str, Operation[Any, Any, Any]] = {operation.name: operation for operation in _ALL}

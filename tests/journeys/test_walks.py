@@ -21,7 +21,7 @@ import pytest
 from master.configuration.loading import load_settings
 from master.demonstration.stage import EventTap, Stage
 from master.main import run_master
-from master.operations import master, nodes
+from master.operations import kernel, nodes
 from master.operations.parameters import NamesParams, NoParams, ShutdownParams
 from master.services.fleet import pulse_snapshots
 
@@ -168,7 +168,7 @@ async def running_master(stage: Stage) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await asyncio.to_thread(stage.client.run, master.shutdown, ShutdownParams())
+        await asyncio.to_thread(stage.client.run, kernel.shutdown, ShutdownParams())
         await asyncio.wait_for(running, WAIT_S)
 
 
@@ -194,7 +194,7 @@ async def test_the_walks_are_as_they_are_written(house: House) -> None:
     start = house.here()
     config = stage.home / "config.py"
     config.write_text(config.read_text() + "SUPERVISION['GRACE_S'] = 7.0\n")
-    view = await asyncio.to_thread(stage.client.run, master.reload, NoParams())
+    view = await asyncio.to_thread(stage.client.run, kernel.reload, NoParams())
     assert view.applied == ("SUPERVISION['GRACE_S']",)
     await asyncio.to_thread(stage.client.run, nodes.stop, NamesParams(names=("atlas",)))
     await house.walked("From a setting to where it acts", start, node="atlas")

@@ -1,4 +1,4 @@
-"""/fleet audit and /fleet backup: the ledger's side of the fleet."""
+"""/fleet audit, /fleet backup and /fleet reload: the fleet as a whole."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from discord.ext import commands
 
 from master.bot.answering import actor_of, answer, defer
 from master.bot.client import MasterBot
-from master.bot.embeds import success_embed
+from master.bot.embeds import reload_embed, success_embed
 from master.bot.operation_commands import carries_out
 from master.cogs._views import node_choices
 from master.configuration.settings import EmojiSettings, Settings
-from master.operations import ledger
+from master.operations import kernel, ledger
 from master.operations.parameters import AuditParams, BackupParams, NoParams
 from master.services.core.views import AuditView, Soundness
 
@@ -44,8 +44,8 @@ def _audit_embed(settings: Settings, rows: list[AuditView], sound: Soundness) ->
 
 @app_commands.guild_only()
 @app_commands.default_permissions(manage_guild=True)
-class LedgerCommands(commands.GroupCog, group_name="fleet", group_description="The fleet's ledger"):
-    """What was done, and keeping it."""
+class FleetCommands(commands.GroupCog, group_name="fleet", group_description="The fleet as a whole"):
+    """What was done, keeping it, and applying a changed config."""
 
     @carries_out(ledger.audit)
     @app_commands.command(description="The latest actions of operators, and whether the audit log is intact")
@@ -80,7 +80,16 @@ class LedgerCommands(commands.GroupCog, group_name="fleet", group_description="T
         )
         await answer(interaction, success_embed(operations.services.settings, "The ledger is backed up", words))
 
+    @carries_out(kernel.reload)
+    @app_commands.command(description="Apply a changed config.py to the running master")
+    async def reload(self, interaction: discord.Interaction[MasterBot]) -> None:
+        """Reload, and say what took effect."""
+        await defer(interaction)
+        operations = interaction.client.operations
+        found = await operations.run(kernel.reload, actor_of(interaction), NoParams())
+        await answer(interaction, reload_embed(operations.services.settings, found))
+
 
 async def setup(bot: MasterBot) -> None:
     """Load the cog."""
-    await bot.add_cog(LedgerCommands())
+    await bot.add_cog(FleetCommands())
