@@ -126,7 +126,7 @@ async def migrate(call: Call[HomeServices], parameters: MigrateParams) -> Migrat
     back = parameters.to not in ("", HEAD_REVISION)
     if back:
         check_revision(parameters.to)
-        # Opening the ledger afterwards would bring it up to date again.
+        # Opening the ledger afterwards would upgrade its schema again.
         await call.services.note(call, f"to {parameters.to}")
     kept = await asyncio.to_thread(migrate_to, call.services.settings.database, parameters.to or None)
     if kept and not back:
