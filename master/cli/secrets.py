@@ -1,4 +1,4 @@
-"""``rotate-secret``: a new MASTER_SECRET for a fleet that runs."""
+"""``rotate-secret``: rotate MASTER_SECRET of a running fleet."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ LOOK_EVERY_S = 0.25
 
 
 class RotationResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How a rotation ended."""
+    """Result of a rotation."""
 
     nodes: int
     renewed: bool
-    """Whether no running node holds a key of the old secret any more."""
+    """Whether all running nodes have a key of the new secret."""
 
 
 def rotate_secret(home: HomeOption = None, yes: YesOption = False, as_json: JsonOption = False) -> None:
@@ -37,7 +37,7 @@ def rotate_secret(home: HomeOption = None, yes: YesOption = False, as_json: Json
     with reporting_errors(as_json=as_json):
         if not as_json:
             confirm("Replace MASTER_SECRET? Backups made until now need the present one.", yes=yes)
-        began_at = _uptime_began(home)
+        began_at = _master_started_at(home)
         rotated = run_operation(home, ledger.rotate_secret, NoParams(), timeout_s=ROTATION_TIMEOUT_S)
         renewed = False
         if began_at is not None:
@@ -55,8 +55,8 @@ def rotate_secret(home: HomeOption = None, yes: YesOption = False, as_json: Json
         console.print("keep a copy of .env, and make a backup: `fleet backup`", style="bright_black")
 
 
-def _uptime_began(home: Path | None) -> float | None:
-    """Return when the running master began, Unix seconds; None when none runs."""
+def _master_started_at(home: Path | None) -> float | None:
+    """Return the start time of the running master in Unix seconds; None if none runs."""
     try:
         found = client_of(home).run(nodes.status, StatusParams(), timeout_s=15.0)
     except NoMaster:
@@ -65,7 +65,7 @@ def _uptime_began(home: Path | None) -> float | None:
 
 
 def _wait(home: Path | None, began_at: float) -> bool:
-    """Wait until the master has begun anew and the last node has come; False when that takes too long."""
+    """Wait until the master has restarted and all nodes have new keys; False after a time-out."""
     until, back_until = time.monotonic() + HANDOVER_TIMEOUT_S, time.monotonic() + COME_BACK_TIMEOUT_S
     while time.monotonic() < until:
         time.sleep(LOOK_EVERY_S)

@@ -1,4 +1,4 @@
-"""/fleet audit and /fleet backup: the ledger's side of the fleet."""
+"""/fleet audit and /fleet backup."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_DESCRIPTION = 4096
 
 
 def audit_line(emojis: EmojiSettings, row: AuditView) -> str:
-    """Return one line about one action; what people wrote themselves is shown as text, not as markup."""
+    """Render one audit row; user input is escaped, so it is not rendered as markup."""
     mark = emojis.success if row.outcome == "done" else emojis.error
     detail = discord.utils.escape_markdown(row.detail[:120])
     actor = discord.utils.escape_markdown(row.actor[:60])
@@ -45,7 +45,7 @@ def _audit_embed(settings: Settings, rows: list[AuditView], sound: Soundness) ->
 @app_commands.guild_only()
 @app_commands.default_permissions(manage_guild=True)
 class LedgerCommands(commands.GroupCog, group_name="fleet", group_description="The fleet's ledger"):
-    """What was done, and keeping it."""
+    """The commands /fleet audit and /fleet backup."""
 
     @carries_out(ledger.audit)
     @app_commands.command(description="The latest actions of operators, and whether the audit log is intact")

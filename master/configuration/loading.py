@@ -119,7 +119,7 @@ def _environment_as(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def state_dir_of(home: Path, environment: Mapping[str, str]) -> Path:
-    """Return the state folder of a home, even if its config is missing or wrong: a master may still be running there."""
+    """Return the state folder of a home, even if its config is missing or wrong: a master may still run there."""
     default = home / "state"
     try:
         values = _execute(home / CONFIG_NAME, {**environment, **_read_env(home / ENV_NAME, Reader(home, {}))})

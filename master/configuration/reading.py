@@ -1,4 +1,4 @@
-"""Reads the values of config.py into a tree of Structs, by their types. Mistakes are collected and reported together."""
+"""Reads the values of config.py into a tree of Structs, by type. Mistakes are collected and reported together."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Reader:
         return self._default(field)
 
     def _default(self, field: SettingField) -> Any:
-        """Return the value of a missing key; only a ``left_out`` value is in the form of config.py, and is converted."""
+        """Return the value of a missing key; only a ``left_out`` value is in config.py's form, and is converted."""
         if field.left_out is UNSET:
             return field.default
         kind = field.shape.kind

@@ -139,7 +139,9 @@ class ControlClient:
                 connection.connect(name)
         except TimeoutError:
             connection.close()
-            raise ControlTimedOut("the master does not accept connections", hint="`fleet doctor` looks closer") from None
+            raise ControlTimedOut(
+                "the master does not accept connections", hint="`fleet doctor` looks closer"
+            ) from None
         except OSError as error:
             connection.close()
             raise NoMaster(

@@ -22,7 +22,7 @@ class UnixListener:
     path
         Path of the socket; a stale file of a dead process is replaced.
     converse
-        Handles one connection. ``ConnectionError``, ``TimeoutError``, and ``ValueError`` for a line that is too long end only
+        Handles one connection. ``ConnectionError``, ``TimeoutError``, and ``ValueError`` (a line is too long) end only
         that connection.
     admits
         Tells whether a peer may connect.

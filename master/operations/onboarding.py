@@ -23,7 +23,9 @@ async def register(call: Call[Services], parameters: RegisterParams) -> Register
     from master.services.onboarding.saga import RegisterRequest
 
     if not parameters.folder and parameters.link:
-        raise LinkRefused("a node from the template speaks the protocol: there is nothing to link", hint="name a folder")
+        raise LinkRefused(
+            "a node from the template speaks the protocol: there is nothing to link", hint="name a folder"
+        )
     if not parameters.folder:
         call.entry.action = duplicate.audit_name
         return await _clone(call, parameters, "")

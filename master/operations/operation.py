@@ -118,7 +118,7 @@ class Operation(Generic[P, R, S]):
         Its name in the audit log.
     needs
         What it requires.
-        """
+    """
 
     name: str
     summary: str
