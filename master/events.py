@@ -293,7 +293,7 @@ class MemoryMerged(Event, frozen=True, kw_only=True):
 
 
 class StderrLine(Event, frozen=True, kw_only=True):
-    """A node wrote a line to its standard error. Read from its log only while somebody subscribes."""
+    """A node wrote a line to its standard error. Read from its log only while there is a subscriber."""
 
     kind: ClassVar[str] = "stderr"
 

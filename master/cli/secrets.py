@@ -30,18 +30,18 @@ class RotationResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rotate_secret(home: HomeOption = None, yes: YesOption = False, as_json: JsonOption = False) -> None:
-    """Make a new MASTER_SECRET: tokens are sealed anew and nodes get new keys, without a restart of any node.
+    """Replace MASTER_SECRET: tokens are sealed again and nodes get new keys, without restarting any node.
 
     Keep a copy of .env afterwards. Licences and the audit log go on; a backup made before needs the old secret.
     """
     with reporting_errors(as_json=as_json):
         if not as_json:
-            confirm("Replace MASTER_SECRET? Backups made until now need the present one.", yes=yes)
+            confirm("Replace MASTER_SECRET? Existing backups need the current one.", yes=yes)
         began_at = _master_started_at(home)
         rotated = run_operation(home, ledger.rotate_secret, NoParams(), timeout_s=ROTATION_TIMEOUT_S)
         renewed = False
         if began_at is not None:
-            with console.status("the nodes come for their new keys"):
+            with console.status("waiting for the nodes to get their new keys"):
                 renewed = _wait(home, began_at)
         result = RotationResult(nodes=rotated.nodes, renewed=renewed)
         if as_json:
@@ -75,7 +75,7 @@ def _wait(home: Path | None, began_at: float) -> bool:
             if time.monotonic() > back_until:
                 raise FleetError(
                     "MASTER_SECRET is replaced, but the master did not come back",
-                    hint="look at its log, and begin it again: `fleet run`",
+                    hint="check its log, and start it again: `fleet run`",
                 ) from None
             continue
         if found.at - found.master.uptime_s > began_at + 0.1 and found.master.old_keys is None:

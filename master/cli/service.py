@@ -72,7 +72,7 @@ def install_service(
         if not user:
             raise FleetError(
                 "say --user: a fleet needs no root, and should not have it",
-                hint="`fleet install-service --print` gives the unit for a place of your own choice",
+                hint="`fleet install-service --print` prints the unit, to install it elsewhere",
             )
         if not (folder / "config.py").is_file():
             raise FleetError(f"{folder} is not a fleet's home", hint="run `fleet init` first, or give --home")

@@ -41,7 +41,7 @@ def init(
     log: Annotated[str, typer.Option("--log-channel", help="Id of LOG_CHANNEL.")] = "",
     yes: YesOption = False,
 ) -> None:
-    """Make a fleet's home: config.py, .env with a new secret, the folders; says what to click in Discord."""
+    """Create a fleet's home: config.py, .env with a new secret, the folders; prints the next steps in Discord."""
     with reporting_errors():
         folder = home_of(home)
         asking = is_terminal() and not yes

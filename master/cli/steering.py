@@ -155,7 +155,7 @@ def release(
 def clear(
     names: NodesArgument = None, everyone: AllOption = False, home: HomeOption = None, as_json: JsonOption = False
 ) -> None:
-    """Take the flag off nodes, once you know what the refused message was."""
+    """Clear the flag of nodes, once you know what the refused message was."""
     _act(nodes.clear, names, everyone=everyone, home=home, as_json=as_json)
 
 

@@ -28,7 +28,7 @@ async def events(call: Call[Services], parameters: EventsParams) -> None:
 
 @operation("reload", parameters=NoParams, result=ReloadView, permission=Permission.OPERATE, audit=Audit.ONE_ROW)
 async def reload(call: Call[Services], parameters: NoParams) -> ReloadView:
-    """Read config.py and .env anew, and apply what can take effect in the running master."""
+    """Read config.py and .env again, and apply what can take effect in the running master."""
     view = await call.services.reloading.reload()
     call.entry.detail = ", ".join((*view.applied, *view.at_node_start))
     return view

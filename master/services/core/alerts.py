@@ -36,8 +36,8 @@ _NODE_ALERTS: tuple[tuple[type[NodeEvent], AlertLevel, str, str], ...] = (
 """Event, level, title, and a prefix for its detail."""
 
 _ADVICE = {
-    Reason.BAD_SIGNATURE.value: "Somebody wrote in a node's name without its key. If the author is the node's own "
-    "bot, its token may be known to others: reset it in Discord's developer portal.",
+    Reason.BAD_SIGNATURE.value: "The message claims to be from a node, but is not signed with its key. "
+    "If the author is the node's own bot, its token may be known to others: reset it in Discord's developer portal.",
     Reason.WRONG_AUTHOR.value: "The message is signed with the node's key, but another account posted it.",
     Reason.REPLAYED.value: "The same signed message came twice: a recording, or a node running twice.",
     Reason.STALE_EPOCH.value: "The key was replaced since: a process from before still runs, or an old copy of it.",

@@ -1,7 +1,6 @@
-"""The operator's verbs over nodes: set the desired state in the ledger, then act.
+"""Operator actions on nodes: set the desired state in the ledger, then act.
 
-The desired state is written first, so that it survives a crash right after. Authorising and auditing are the
-operations' (:mod:`master.operations`).
+The desired state is written first, so that it survives a crash. :mod:`master.operations` authorises and audits.
 """
 
 from __future__ import annotations
