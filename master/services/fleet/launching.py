@@ -216,5 +216,5 @@ def _check_budget(name: str, path: Path, *, spend: bool) -> None:
         raise StartDeferred(f"{name}: {error}", retry_in_s=error.retry_in_s, hint="find out why it restarts") from error
     except OSError as error:
         raise SpawnFailed(
-            f"{name}: its IDENTIFYs cannot be counted: {error.strerror}", hint=f"check the permissions of {path.parent}"
+            f"{name}: its IDENTIFYs cannot be counted: {error.strerror}", hint=f"check {path.parent}"
         ) from error

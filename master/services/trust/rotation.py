@@ -196,7 +196,7 @@ async def _resolve_interrupted(settings: Settings, ledger: Ledger) -> Settings:
         return settings
     if ledger.away is not None:
         raise LedgerUnavailable(
-            f"MASTER_SECRET was being replaced, and the ledger, which shows how far, is away:  {ledger.away.why}",
+            f"MASTER_SECRET was being replaced, and the ledger, which shows how far, is away: {ledger.away.why}",
             hint=ledger.away.hint,
         )
     file = SecretsFile(settings.home / ENV_NAME)

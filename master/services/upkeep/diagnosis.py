@@ -189,7 +189,7 @@ def _spool(settings: Settings) -> list[Finding]:
         records = sum(1 for name in spool.sessions() for _ in spool.records_of(name))
         lines = len(refused.read_bytes().splitlines()) if refused.exists() else 0
     except OSError as error:
-        return [Finding("spool", "fail", f"cannot be read: {error}", f"check the permissions of {settings.spool_dir}")]
+        return [Finding("spool", "fail", f"cannot be read: {error}", f"check {settings.spool_dir}")]
     if records:
         problem = f"{records} writes wait on disk for the database"
         found.append(Finding("spool", "warn", problem, "they are applied automatically when it is back"))
