@@ -1,7 +1,7 @@
-"""Your bot: what it does goes into ``cogs/``, one file a concern; what it is goes into ``config.py``.
+"""Your bot: put its features into ``cogs/``, one file per concern, and its settings into ``config.py``.
 
-Started by a Fleetmaster, it gets its token from there. Started by hand, it reads DISCORD_TOKEN from the ``.env`` beside
-it, and runs unsupervised.
+Started by a Fleetmaster, it gets its token from the master. Started by hand, it reads DISCORD_TOKEN from the ``.env``
+beside this file, and runs unsupervised.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import nodekit
 
 
 def make_bot() -> nodekit.HandshakeBot:
-    """Make the bot: it loads the cogs, registers the slash commands and keeps in touch with its master by itself."""
+    """Create the bot, which loads the cogs, registers the slash commands and connects to its master by itself."""
     intents = discord.Intents.default()
     intents.members = config.MEMBERS_INTENT
     intents.message_content = config.MESSAGE_CONTENT_INTENT

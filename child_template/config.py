@@ -1,4 +1,4 @@
-"""What you may change about this bot without touching its code."""
+"""The settings of this bot."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ DESCRIPTION = "A HandshakeBot, supervised by Fleetmaster."
 MEMBERS_INTENT = False
 MESSAGE_CONTENT_INTENT = False
 
-# What people see below the bot's name.
+# Shown below the bot's name.
 ACTIVITY = "/about"
 
 COLOUR = 0x2ECC71

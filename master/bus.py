@@ -1,7 +1,7 @@
-"""The event bus: publishers do not know who listens, and no listener can harm another or its publisher.
+"""The event bus: decouples publishers from listeners; an exception in one listener does not affect others.
 
-Two ways to listen: a handler is called at once, in the publisher's own step, and must not wait; a subscription is a
-bounded queue that somebody reads in a task of his own. Not thread-safe: publish on the event loop.
+There are two ways to listen. A handler is called synchronously by the publisher, and must not block. A subscription
+is a bounded queue that another task reads. Not thread-safe: publish on the event loop.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ CAPACITY = 1_000
 
 
 class Subscription(Generic[E]):
-    """One listener's queue, bounded by what its policy drops.
+    """A bounded event queue of one listener.
 
-    When it is full the oldest event that is not essential gives way, and is counted in ``lost``. Essential events are
-    never dropped: when nothing else is left to give way, those with equal keys are kept once, and counted in
-    ``folded``.
+    When it is full, the oldest event that is not essential is dropped and counted in ``lost``. Essential events are
+    never dropped. When only those are left, an event replaces the older one with the same ``fold_key``, which is
+    counted in ``folded``.
 
     Parameters
     ----------
     types
-        The events that it takes, subclasses included.
+        Event types to queue, subclasses included.
     capacity
-        Events that may wait.
+        Largest number of queued events.
     """
 
     def __init__(self, types: tuple[type[E], ...], capacity: int) -> None:
@@ -44,9 +44,9 @@ class Subscription(Generic[E]):
         self._numbers = itertools.count()
         self._events: OrderedDict[int, E] = OrderedDict()
         self._droppable: deque[int] = deque()
-        """Numbers of waiting events that are not essential, oldest first."""
+        """Numbers of queued events that are not essential, oldest first."""
         self._newest: dict[tuple[str, ...], int] = {}
-        """Number of the newest waiting essential event, by its key."""
+        """Number of the newest queued essential event of each key."""
         self._arrived = asyncio.Event()
         self.lost = 0
         self.folded = 0
@@ -55,7 +55,7 @@ class Subscription(Generic[E]):
         return len(self._events)
 
     def put(self, event: E) -> None:
-        """Add an event without waiting."""
+        """Add an event; never blocks."""
         if len(self._events) >= self._capacity and not self._make_room(event):
             return
         number = next(self._numbers)
@@ -67,7 +67,7 @@ class Subscription(Generic[E]):
         self._arrived.set()
 
     def _make_room(self, event: E) -> bool:
-        """Drop or fold something; False when it is the new event that is dropped."""
+        """Drop or fold an event; False if the new event itself is dropped."""
         if self._droppable:
             del self._events[self._droppable.popleft()]
             self.lost += 1
@@ -79,7 +79,7 @@ class Subscription(Generic[E]):
         if number is not None:
             del self._events[number]
             self.folded += 1
-        # Else it is another kind of trouble than all that wait: there are few kinds, and none may be lost.
+        # Otherwise its key is new: the queue grows beyond its capacity, but there are only few keys.
         return True
 
     async def get(self) -> E:
@@ -102,7 +102,7 @@ class Subscription(Generic[E]):
 
 
 class EventBus:
-    """Carries events from whoever publishes them to whoever wants them."""
+    """Delivers published events to handlers and subscriptions."""
 
     def __init__(self) -> None:
         self._handlers: list[tuple[type[Event], Handler]] = []
@@ -110,19 +110,19 @@ class EventBus:
         self._routes: dict[type[Event], tuple[Callable[[Event], None], ...]] = {}
         self._demand: list[tuple[type[Event], Callable[[bool], None]]] = []
         self.failures: dict[str, int] = {}
-        """Exceptions of handlers, by the handler's name: each is logged, and ends nothing."""
+        """Number of exceptions by handler name; each is logged."""
 
     def on(self, kind: type[E], handler: Callable[[E], None]) -> None:
         """Call ``handler`` with each event of ``kind``, subclasses included, in the order of subscription.
 
-        It is called in the publisher's step: it must not wait. An exception is logged and counted.
+        It is called synchronously by the publisher, so it must not block. An exception is logged and counted.
         """
         self._handlers.append((kind, handler))  # type: ignore[arg-type]
         self._changed()
 
     @contextmanager
     def subscribe(self, *types: type[E], capacity: int = CAPACITY) -> Iterator[Subscription[E]]:
-        """Queue the events of ``types``, subclasses included, for as long as the context lasts."""
+        """Queue the events of ``types``, subclasses included, until the context exits."""
         subscription = Subscription(types, capacity)
         self._subscriptions.append(subscription)
         self._changed()
@@ -133,17 +133,17 @@ class EventBus:
             self._changed()
 
     def wants(self, kind: type[Event]) -> bool:
-        """Tell whether anybody listens to events of ``kind``: for sources that cost something."""
+        """Tell whether there is a listener for ``kind``; for publishers whose events are expensive."""
         return bool(self._route(kind))
 
     def on_demand(self, kind: type[Event], changed: Callable[[bool], None]) -> None:
-        """Call ``changed`` with True when somebody begins to listen to ``kind``, and with False when nobody does."""
+        """Call ``changed`` with True when ``kind`` gets its first listener, and with False when it loses the last."""
         self._demand.append((kind, changed))
         if self.wants(kind):
             changed(True)
 
     def publish(self, event: Event) -> None:
-        """Give ``event`` to everyone who listens; never waits, and never raises for a listener's mistake."""
+        """Deliver ``event`` to all listeners; never blocks, and logs exceptions of listeners."""
         for take in self._routes.get(type(event)) or self._route(type(event)):
             try:
                 take(event)

@@ -1,8 +1,7 @@
-"""What happens in a fleet: typed events.
+"""The typed events of a fleet.
 
-Supervision, the ledger and the services publish them on the bus (:mod:`master.bus`); whoever wants to act on one
-subscribes. ``kind`` is the word that the ledger and ``fleet events`` use. Everything in ``master`` above the
-configuration may import this module.
+Supervision, the ledger and the services publish them on the bus (:mod:`master.bus`). ``kind`` is the name in the ledger
+and in ``fleet events``. Everything in ``master`` above the configuration may import this module.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from handshake.messages import ErrorReport
 
 
 class AlertLevel(StrEnum):
-    """How much an alert matters; each face has a colour for it."""
+    """Severity of an alert; each face has a colour for it."""
 
     INFORMATION = "information"
     SUCCESS = "success"
@@ -30,31 +29,31 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = ""
     essential: ClassVar[bool] = False
-    """Never dropped from a full queue: what concerns security, and errors. See :attr:`fold_key`."""
+    """True for security events and errors: never dropped from a full queue. See :attr:`fold_key`."""
 
     at: datetime
 
     @property
     def fold_key(self) -> tuple[str, ...]:
-        """In a full queue, essential events with equal keys are kept once, the newest, with a count.
+        """In a full queue, only the newest of the essential events with equal keys is kept; the others are counted.
 
-        The keys are few (nodes times reasons), so the queue stays bounded without losing any trouble altogether.
+        There are few keys (nodes times reasons): the queue stays bounded, and no kind of event is lost completely.
         """
         return (type(self).__name__,)
 
 
 class NodeEvent(Event, frozen=True, kw_only=True):
-    """Something happened to a node's process."""
+    """An event of a node's process."""
 
     node_id: str
     host: str = ""
-    """The host whose supervision saw it; empty for the master's own box."""
+    """Host of the supervising process; empty for the master's own host."""
     pid: int | None = None
     detail: str = ""
 
 
 class NodeSpawned(NodeEvent, frozen=True, kw_only=True):
-    """Its process has begun, or was taken over from an earlier master (``detail`` is ``adopted``)."""
+    """Its process was started, or adopted from an earlier master (``detail`` is ``adopted``)."""
 
     kind: ClassVar[str] = "spawned"
 
@@ -63,37 +62,37 @@ class NodeSpawned(NodeEvent, frozen=True, kw_only=True):
 
 
 class NodeReady(NodeEvent, frozen=True, kw_only=True):
-    """It is ready by its own signed word, or by running."""
+    """It is ready: it verified itself, or it runs (readiness ``process``)."""
 
     kind: ClassVar[str] = "ready"
 
 
 class NodeDegraded(NodeEvent, frozen=True, kw_only=True):
-    """Its pulses are missing, or it says itself that it is not well."""
+    """Its pulses are missing, or it reports that it is degraded."""
 
     kind: ClassVar[str] = "degraded"
 
 
 class NodeRecovered(NodeEvent, frozen=True, kw_only=True):
-    """A degraded node is well again."""
+    """A degraded node has recovered."""
 
     kind: ClassVar[str] = "recovered"
 
 
 class NodeContinued(NodeEvent, frozen=True, kw_only=True):
-    """A signal had stopped it (SIGSTOP); it was continued at once."""
+    """It was stopped by SIGSTOP, and was continued with SIGCONT."""
 
     kind: ClassVar[str] = "continued"
 
 
 class NodeReplaced(NodeEvent, frozen=True, kw_only=True):
-    """The supervisor ends it and starts another; ``detail`` says why (no pulse, over its memory limit)."""
+    """The supervisor replaces its process; ``detail`` is the reason (no pulse, over its memory limit)."""
 
     kind: ClassVar[str] = "replaced"
 
 
 class NodeEnded(NodeEvent, frozen=True, kw_only=True):
-    """Root of the ways in which a process ends."""
+    """Root of the events for the end of a process."""
 
     exit_code: int | None = None
     signal: int | None = None
@@ -101,13 +100,13 @@ class NodeEnded(NodeEvent, frozen=True, kw_only=True):
 
 
 class NodeExited(NodeEnded, frozen=True, kw_only=True):
-    """It ended by itself, or was replaced."""
+    """Its process exited by itself, or was replaced."""
 
     kind: ClassVar[str] = "exited"
 
 
 class NodeStopped(NodeEnded, frozen=True, kw_only=True):
-    """It ended because an operator asked for it."""
+    """Its process exited because an operator stopped it."""
 
     kind: ClassVar[str] = "stopped"
 
@@ -119,13 +118,13 @@ class NodeKilled(NodeEnded, frozen=True, kw_only=True):
 
 
 class NodeBackedOff(NodeEvent, frozen=True, kw_only=True):
-    """It ended, and its next start waits."""
+    """Its process exited, and the next start is delayed."""
 
     kind: ClassVar[str] = "backoff"
 
 
 class NodeQuarantined(NodeEvent, frozen=True, kw_only=True):
-    """It ends too often; it is retried slowly."""
+    """Its process exits too often; it is retried slowly."""
 
     kind: ClassVar[str] = "quarantined"
 
@@ -137,7 +136,7 @@ class NodeMissing(NodeEvent, frozen=True, kw_only=True):
 
 
 class ActionAudited(Event, frozen=True, kw_only=True):
-    """An operator's action ended, or was refused, and its row is in the audit log (or in the spool, on its way)."""
+    """An operator's action ended or was refused, and was recorded in the audit log (or in the spool)."""
 
     kind: ClassVar[str] = "audited"
     essential: ClassVar[bool] = True
@@ -156,17 +155,17 @@ class ActionAudited(Event, frozen=True, kw_only=True):
 
 
 class OnboardingStep(Event, frozen=True, kw_only=True):
-    """A node that comes into the fleet is one step further."""
+    """A step of onboarding a node began."""
 
     kind: ClassVar[str] = "step"
 
     node: str
-    """Its name: it may not be a node yet."""
+    """The name; the node may not exist yet."""
     step: str
 
 
 class NodeAdded(Event, frozen=True, kw_only=True):
-    """A node came into the fleet."""
+    """A node was added to the fleet."""
 
     node_id: str
     how: Literal["registered", "duplicated"]
@@ -174,7 +173,7 @@ class NodeAdded(Event, frozen=True, kw_only=True):
 
 
 class NodeVerified(Event, frozen=True, kw_only=True):
-    """A node's present process proved its key and its licence."""
+    """A node's current process proved its key and its licence."""
 
     kind: ClassVar[str] = "verified"
 
@@ -184,7 +183,7 @@ class NodeVerified(Event, frozen=True, kw_only=True):
 
 
 class NodeSaidGoodbye(Event, frozen=True, kw_only=True):
-    """A node says that it stops on purpose."""
+    """A node reported that it stops on purpose."""
 
     kind: ClassVar[str] = "goodbye"
 
@@ -193,13 +192,13 @@ class NodeSaidGoodbye(Event, frozen=True, kw_only=True):
 
 
 class MessageRefused(Event, frozen=True, kw_only=True):
-    """A message that must not be believed."""
+    """A message was refused."""
 
     kind: ClassVar[str] = "refused"
     essential: ClassVar[bool] = True
 
     node_id: str | None
-    """The node in whose name it was written, if there is such a node."""
+    """The node that the message claims to be from, if it exists."""
     reason: str
     """A ``handshake.errors.Reason`` value."""
     transport: str
@@ -213,7 +212,7 @@ class MessageRefused(Event, frozen=True, kw_only=True):
 
 
 class NodeFlagged(Event, frozen=True, kw_only=True):
-    """A refused message was written in a node's name."""
+    """A node was flagged: a refused message claimed to be from it."""
 
     kind: ClassVar[str] = "flagged"
     essential: ClassVar[bool] = True
@@ -228,7 +227,7 @@ class NodeFlagged(Event, frozen=True, kw_only=True):
 
 
 class ErrorReported(Event, frozen=True, kw_only=True):
-    """A node reports an unhandled error."""
+    """A node reported an unhandled error."""
 
     kind: ClassVar[str] = "error"
     essential: ClassVar[bool] = True
@@ -238,12 +237,12 @@ class ErrorReported(Event, frozen=True, kw_only=True):
 
     @property
     def fold_key(self) -> tuple[str, ...]:
-        """One for each node: its fingerprints are its own to invent, and so without bound."""
+        """One for each node; fingerprints come from the node, so their number is not bounded."""
         return (type(self).__name__, self.node_id)
 
 
 class SupervisionFailed(Event, frozen=True, kw_only=True):
-    """A mistake of ours ended the supervision of one node, which goes on."""
+    """A bug ended the supervision task of a node; it was restarted."""
 
     kind: ClassVar[str] = "supervision_failed"
     essential: ClassVar[bool] = True
@@ -258,7 +257,7 @@ class SupervisionFailed(Event, frozen=True, kw_only=True):
 
 
 class DirectoryChanged(Event, frozen=True, kw_only=True):
-    """What is known of a node changed: added, removed, its desired state, its flag."""
+    """A node in the directory changed: added, removed, its desired state, its flag."""
 
     node_id: str
 
@@ -268,7 +267,7 @@ class AuditHeadMoved(Event, frozen=True, kw_only=True):
 
 
 class LedgerAway(Event, frozen=True, kw_only=True):
-    """The database does not answer; what is written waits on disk."""
+    """The database does not answer; writes wait in the spool."""
 
     kind: ClassVar[str] = "ledger_away"
     essential: ClassVar[bool] = True
@@ -278,7 +277,7 @@ class LedgerAway(Event, frozen=True, kw_only=True):
 
 
 class LedgerReturned(Event, frozen=True, kw_only=True):
-    """The database answers again, and all that waited is applied."""
+    """The database answers again, and the spool was applied."""
 
     kind: ClassVar[str] = "ledger_back"
     essential: ClassVar[bool] = True
@@ -294,32 +293,32 @@ class MemoryMerged(Event, frozen=True, kw_only=True):
 
 
 class StderrLine(Event, frozen=True, kw_only=True):
-    """A node wrote a line to its standard error. Read from its log only while somebody subscribes."""
+    """A node wrote a line to its standard error. Read from its log only while there is a subscriber."""
 
     kind: ClassVar[str] = "stderr"
 
     node_id: str
     line: str
     skipped_bytes: int = 0
-    """Bytes before this line that were not read: a flood, or a log that was rotated meanwhile."""
+    """Bytes before this line that were skipped, because of a flood or a log rotation."""
 
 
 class AlertRaised(Event, frozen=True, kw_only=True):
-    """Something that a human should hear of."""
+    """A message for the operator."""
 
     kind: ClassVar[str] = "alert"
     essential: ClassVar[bool] = True
 
     level: AlertLevel
     key: str
-    """Alerts with the same key are the same trouble: LOG_CHANNEL shows them once in a while, with a count."""
+    """Groups alerts: LOG_CHANNEL shows alerts with the same key once in a while, with a count."""
     title: str
     text: str = ""
     node: str = ""
-    """The node's name; empty when the alert is about no node."""
+    """The node's name; empty if the alert does not concern a node."""
     fields: tuple[tuple[str, str], ...] = ()
 
     @property
     def fold_key(self) -> tuple[str, ...]:
-        """One for each trouble, less what a node can vary by itself."""
+        """One for each key, without the parts that a node can vary."""
         return (type(self).__name__, self.node, self.level.value, self.key.partition(":")[0])

@@ -1,4 +1,4 @@
-"""The kernel: opens the ledger, builds the services, opens both sockets, brings the fleet up, connects to Discord."""
+"""Entry point of the master: open the ledger, build the services, open both sockets, start the fleet, connect."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ from nodekit.endpoints import apply_endpoints
 log = logging.getLogger(__name__)
 
 WORKER_THREADS = 4
-"""For files and /proc: short jobs, and each thread costs memory for good."""
+"""For files and /proc. The jobs are short, and each thread costs memory permanently."""
 _RECOVER_AGAIN_S = 5.0
 
 
 class Presence(Protocol):
-    """The master's own presence on Discord."""
+    """The master's own connection to Discord."""
 
     @property
     def port(self) -> DiscordPort | None:
-        """Return what services act on Discord through; None without a token."""
+        """Return the services' port to Discord; None without a token."""
         ...
 
     def user_id(self) -> int:
@@ -57,7 +57,7 @@ class Presence(Protocol):
         ...
 
     def state(self) -> str:
-        """Say how the connection is."""
+        """Return the state of the connection."""
         ...
 
     async def run(self, operations: Operations[Services]) -> None:
@@ -66,7 +66,7 @@ class Presence(Protocol):
 
 
 class NoPresence:
-    """A master without a token: supervision and the command line alone."""
+    """A master without a token: only supervision and the command line."""
 
     port = None
 
@@ -75,7 +75,7 @@ class NoPresence:
         return 0
 
     def state(self) -> str:
-        """Say that there is none."""
+        """Return ``off``."""
         return "off"
 
     async def run(self, operations: Operations[Services]) -> None:
@@ -83,15 +83,15 @@ class NoPresence:
 
 
 async def run_master(settings: Settings) -> bool:
-    """Run a master until it is asked to stop; True when it asks to be begun anew, with its settings read again.
+    """Run a master until it is asked to stop; True if it asks for a restart, with its settings read again.
 
-    SIGTERM and SIGINT stop the nodes too (they are wanted running still, so the next master starts them again).
-    SIGHUP ends the master alone: its nodes live on, and the next master adopts them.
+    SIGTERM and SIGINT stop the nodes too; their desired state is still running, so the next master starts them again.
+    SIGHUP stops only the master: its nodes keep running, and the next master adopts them.
 
     Raises
     ------
     FleetError
-        It cannot begin: another master, a config or a ledger that cannot be used.
+        It cannot start: another master runs, or the config or the ledger cannot be used.
     """
     lock = InstanceLock(settings.lock_path)
     lock.acquire()
@@ -144,7 +144,7 @@ async def _prepare(services: Services) -> None:
     if ledger.away is None:
         await services.onboarding.recover()
     else:
-        # Nobody was listening when that was found.
+        # No service was listening yet when the outage was detected.
         services.bus.publish(LedgerAway(at=ledger.away.since, why=ledger.away.why, hint=ledger.away.hint))
         services.onboarding.hold()
     await services.opening.load()
@@ -172,7 +172,7 @@ async def _run_until_asked(services: Services, discord: Presence, spawner: Zygot
             )
         ]
         await spawner.warm()
-        # Services and Discord's classes are there to stay: the collector need not look through them each time.
+        # Services and Discord's classes are never freed: exclude them from garbage collection.
         gc.freeze()
         opening = group.create_task(services.opening.open(), name="opening")
         log.info("master up", extra={"nodes": len(services.directory), "home": str(services.settings.home)})
@@ -188,13 +188,13 @@ async def _run_until_asked(services: Services, discord: Presence, spawner: Zygot
 
 
 async def _recover_when_back(services: Services) -> None:
-    """Clean up what an earlier master left half-made, once the ledger tells what that is."""
+    """Remove nodes that an earlier master left incomplete, once the ledger is available."""
     while services.onboarding.held:
         await services.ledger.wait_available()
         try:
             await services.onboarding.recover()
         except LedgerError as error:
-            log.warning("half-made nodes could not be looked for", extra={"why": error.message})
+            log.warning("incomplete nodes could not be looked for", extra={"why": error.message})
             await asyncio.sleep(_RECOVER_AGAIN_S)
 
 
@@ -202,7 +202,7 @@ def _presence(settings: Settings) -> Presence:
     token = settings.identity.master_token
     if token is None:
         return NoPresence()
-    # Imported here: without a token the library would cost 20 MB for nothing.
+    # Imported here: the library costs 20 MB, which a master without a token saves.
     from master.bot.connection import DiscordConnection
 
     apply_endpoints(settings.discord.api_base, settings.discord.gateway_url)

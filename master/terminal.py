@@ -1,4 +1,4 @@
-"""How the command line looks: tables, colours, errors, JSON."""
+"""Output of the command line: tables, colours, errors, JSON."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def print_json(value: Any) -> None:
 
 
 def fail(error: FleetError, *, as_json: bool = False) -> NoReturn:
-    """Show an error and end with its exit code."""
+    """Print an error and exit with its exit code."""
     if as_json:
         print_json(
             {
@@ -58,17 +58,17 @@ def fail(error: FleetError, *, as_json: bool = False) -> NoReturn:
 
 
 def is_terminal() -> bool:
-    """Tell whether a person sits at both ends."""
+    """Tell whether both standard input and output are terminals."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something destructive.
+    """Ask for confirmation.
 
     Raises
     ------
     typer.Exit
-        With 0 when the answer is no; with 2 when there is nobody to ask.
+        With 0 if the answer is no; with 2 without a terminal.
     """
     if yes:
         return
@@ -80,18 +80,18 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def megabytes(size: float | None) -> str:
-    """Write a size in MB."""
+    """Format a size in MB."""
     return "-" if size is None else f"{size / 2**20:.1f}"
 
 
 def state_text(state: str) -> Text:
-    """Return a state with its symbol and colour."""
+    """Return a state with its symbol, in colour."""
     symbol, style = STATE_STYLES.get(state, ("?", "white"))
     return Text(f"{symbol} {state}", style=style)
 
 
 def fleet_table(nodes: Iterable[NodeStatus], *, width: int) -> Table:
-    """Render nodes as a table; at 80 columns what matters least is left out."""
+    """Render nodes as a table; narrow terminals get fewer columns."""
     wide = width >= 100
     table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
     table.add_column("NODE", no_wrap=True, max_width=24)
@@ -128,7 +128,7 @@ def _row(node: NodeStatus, *, wide: bool) -> list[Text | str]:
 
 
 def _note(node: NodeStatus) -> Text:
-    """Say what an operator should know of a node, the gravest first."""
+    """Return the most severe condition of a node, for the operator."""
     if node.flag_reason:
         return Text(f"⚑ flagged: {node.flag_reason}", style="red")
     if node.next_start_in_s is not None:
@@ -141,7 +141,7 @@ def _note(node: NodeStatus) -> Text:
 
 
 def summary_line(status: FleetStatus) -> Text:
-    """Sum the fleet up in a line."""
+    """Return a one-line summary of the fleet."""
     counts: dict[str, int] = {}
     for node in status.nodes:
         counts[node.state] = counts.get(node.state, 0) + 1
@@ -170,17 +170,17 @@ _BARS = " ▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float], *, width: int) -> str:
-    """Draw values as a row of bars, the newest at the right; each bar is the highest of the values that it stands for.
+    """Draw values as a row of bars, the newest at the right; each bar is the maximum of its values.
 
     Parameters
     ----------
     width
-        Columns at most.
+        Largest number of columns.
     """
     if not values:
         return ""
     step = -(-len(values) // max(width, 1))
-    # Counted from the right, so that the newest bar is never a remainder.
+    # Counted from the right, so that the newest bar covers as many values as the others.
     heights = [max(values[max(end - step, 0) : end]) for end in range(len(values), 0, -step)][::-1]
     highest = max(heights)
     if highest <= 0:
@@ -211,7 +211,7 @@ def history_text(found: NodeHistoryView, *, width: int) -> Group:
 
 
 def reload_text(found: ReloadView) -> Group:
-    """Render what a reload did, one setting a line."""
+    """Render the result of a reload, one setting per line."""
     lines = [Text.assemble(("✓ ", "green"), key) for key in found.applied]
     lines += [Text.assemble(("◐ ", "yellow"), f"{key}: from each node's next start on") for key in found.at_node_start]
     lines += [Text.assemble(("! ", "yellow"), f"{key}: needs a restart of the master") for key in found.needs_restart]

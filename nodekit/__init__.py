@@ -1,7 +1,7 @@
-"""What runs inside a node: imports the protocol and discord.py, and nothing of the master.
+"""The library that runs inside a node; imports the protocol and discord.py, but not the master.
 
-The names below are loaded when they are first used: the master imports modules of this package, and no Discord library
-with them; a program's own, older Python has to be able to import the package itself.
+The names below are imported on first use: the master imports modules of this package without discord.py, and an older
+Python of a linked program must be able to import the package.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Joining a fleet with any discord.py client: pulses, readiness, error reports, RESUME and the identify budget.
+"""Attaches any discord.py client to a fleet: pulses, readiness, error reports, RESUME and the identify budget.
 
-Nothing is subclassed: the client's own methods are wrapped on the instance, most of them when it logs in, when the
-program has made all of its handlers. A sharded client gets everything but RESUME across processes: the file that a
-successor starts from holds one session.
+The client's methods are wrapped on the instance, without subclassing; most of them at login, after the program has
+registered its handlers. A sharded client does not RESUME across processes: the session file holds one session.
 """
 
 from __future__ import annotations
@@ -40,18 +39,18 @@ CLOSE_TIMEOUT_S = 2.0
 _ATTRIBUTE = "_nodekit_attachment"
 
 _node: Attachment | None = None
-"""The client that is this process's node: a program may have others."""
+"""The attachment of the client that is this process's node; a program may have other clients."""
 
 
 def attach(client: discord.Client) -> None:
-    """Join the fleet with a client, before it logs in; outside of a fleet nothing happens.
+    """Attach a client to the fleet, before it logs in; does nothing outside of a fleet.
 
     Raises
     ------
     RuntimeError
         The client has logged in already.
     SystemExit
-        With code 64: what the master handed over cannot be read.
+        With code 64: the inherited data cannot be read.
     """
     try:
         identity = inherited_identity()
@@ -63,15 +62,15 @@ def attach(client: discord.Client) -> None:
 
 
 def attach_as(client: discord.Client, identity: NodeIdentity, *, only_its_token: bool = False) -> None:
-    """Join the fleet as that node.
+    """Attach a client to the fleet as the given node.
 
     Parameters
     ----------
     only_its_token
-        Stay out of it when the client logs in with another token than the node's.
+        Do not attach if the client logs in with another token than the node's.
     """
     if client.user is not None:
-        raise RuntimeError("nodekit.attach() comes before the client logs in")
+        raise RuntimeError("call nodekit.attach() before the client logs in")
     present = attachment_of(client)
     if present is None:
         setattr(client, _ATTRIBUTE, Attachment(client, identity, only_its_token=only_its_token))
@@ -80,13 +79,13 @@ def attach_as(client: discord.Client, identity: NodeIdentity, *, only_its_token:
 
 
 def attachment_of(client: discord.Client) -> Attachment | None:
-    """Return what joins a client to the fleet; None when nothing does."""
+    """Return a client's attachment; None if it is not attached."""
     found = getattr(client, _ATTRIBUTE, None)
     return found if isinstance(found, Attachment) else None
 
 
 class Attachment:
-    """What joins one client to the fleet."""
+    """The attachment of one client to the fleet."""
 
     def __init__(self, client: discord.Client, identity: NodeIdentity, *, only_its_token: bool = False) -> None:
         self.only_its_token = only_its_token
@@ -106,10 +105,10 @@ class Attachment:
         self._dispatch = client.dispatch
         client.login = self._on_login  # type: ignore[method-assign]
 
-    # What the client does
+    # Wrapped methods of the client
 
     async def _on_login(self, token: str) -> None:
-        """Log in; what the predecessor asked Discord already is not asked again."""
+        """Log in; REST requests are answered from the predecessor's cache if possible."""
         if not self._is_node(token):
             await self._login(token)
             return
@@ -118,7 +117,7 @@ class Attachment:
             await self._login(token)
 
     def _is_node(self, token: str) -> bool:
-        """Tell whether this client is the one of this process that is the node."""
+        """Tell whether this client is this process's node."""
         global _node
         if _node is None and self.only_its_token and token.strip() != self._boot.token:
             log.warning("a client logs in with another token than the node's: it is not linked")
@@ -127,25 +126,25 @@ class Attachment:
         return _node is self
 
     def _join(self) -> None:
-        """Wrap the client's methods: late, so that whatever the program made of them is wrapped too."""
+        """Wrap the client's methods; called at login, so that the program's own overrides are wrapped too."""
         client = self._client
         if not self._joined:
             self._joined = True
             if self._identity.session is not None and not is_sharded(client):
                 self._resumption = Resumption(self._identity.session)
-                # Shows each gateway payload to dispatch(), which keeps what a successor needs to resume.
+                # Passes each gateway payload to dispatch(), which records the data for RESUME.
                 self._shows_payloads, client._enable_debug_events = client._enable_debug_events, True
             self._connect, self._close, self._dispatch = client.connect, client.close, client.dispatch
             client.connect, client.close = self._on_connect, self._on_close  # type: ignore[method-assign]
             client.dispatch = self._on_dispatch  # type: ignore[method-assign]
-            # What the connection holds is the method as it was when the client was made.
+            # The connection state holds a reference to the original method.
             client._connection.dispatch = self._on_dispatch
             self._count_identifies()
             watch_listeners(client, self.report)
             watch_logged(self.report)
             self._wrap_setup_hook()
         watch_tasks(asyncio.get_running_loop(), self.report)
-        _end_gracefully_on_sigterm()
+        _exit_gracefully_on_sigterm()
 
     def _count_identifies(self) -> None:
         budget, hooks = self._identity.identifies, self._client._connection.hooks
@@ -164,7 +163,7 @@ class Attachment:
         hooks["before_identify"] = before_identify
 
     def _wrap_setup_hook(self) -> None:
-        """Make the link once the client knows who it is: errors of its set-up are reported already."""
+        """Create the link once the client knows its user; errors in the program's setup_hook are reported too."""
         set_up = self._client.setup_hook
 
         async def setup_hook() -> None:
@@ -181,7 +180,7 @@ class Attachment:
         self._client.setup_hook = setup_hook  # type: ignore[method-assign]
 
     async def _on_connect(self, *, reconnect: bool = True) -> None:
-        """Connect: where the predecessor's session can be resumed, with its cache and without an IDENTIFY."""
+        """Connect; if possible, resume the predecessor's session with its cache, without an IDENTIFY."""
         if self._resumption is not None:
             self._resumption.begin(self._client)
         if self.link is not None and self._linking is None:
@@ -189,13 +188,13 @@ class Attachment:
         try:
             await self._connect(reconnect=reconnect)
         finally:
-            # Also where a program ends without closing its client.
-            await self._leave()
+            # For programs that end without closing their client.
+            await self._end_link()
         if self._exit_code is not None:
             raise SystemExit(self._exit_code)
 
     def _on_dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:
-        """Tell listeners of an event, unless the predecessor has told its own already."""
+        """Dispatch an event to listeners, unless it is replayed: the predecessor has dispatched it."""
         resumption = self._resumption
         if resumption is not None:
             if event == "socket_raw_receive":
@@ -204,14 +203,14 @@ class Attachment:
                 return
         if event in ("connect", "resumed"):
             self._connected.set()
-        elif event == "message" and self._is_of_fleet(args[0]):
+        elif event == "message" and self._handle_fleet_message(args[0]):
             return
         elif event == "command_error":
             report_text_command(self.report, *args)
         self._dispatch(event, *args, **kwargs)
 
-    def _is_of_fleet(self, message: discord.Message) -> bool:
-        """Take a message of VERIFY_CHANNEL, which is not the program's business."""
+    def _handle_fleet_message(self, message: discord.Message) -> bool:
+        """Handle a message of VERIFY_CHANNEL; True if it was one, and the program must not get it."""
         if message.channel.id != self._boot.verify_channel_id:
             return False
         if self.link is not None:
@@ -219,9 +218,9 @@ class Attachment:
         return True
 
     async def _on_close(self) -> None:
-        """Say goodbye, and leave Discord."""
+        """Say goodbye, and close the connection to Discord."""
         if not self._client.is_closed():
-            await self._leave()
+            await self._end_link()
         await self._close()
 
     # The link
@@ -242,13 +241,13 @@ class Attachment:
         )
 
     async def _run_link(self, link: NodeLink) -> None:
-        # "Ready" is said once Discord's READY (or RESUMED) was seen, not when the process happens to run.
+        # Readiness is reported after Discord's READY (or RESUMED), not when the process starts.
         await self._connected.wait()
         await self._client.wait_until_ready()
         await link.run()
 
     def _describe(self) -> Heartbeat:
-        """Return the pulse of this moment."""
+        """Return the current pulse."""
         if self._resumption is not None:
             self._resumption.touch()
         client = self._client
@@ -274,20 +273,20 @@ class Attachment:
         self._refused = asyncio.get_running_loop().create_task(self._client.close())
 
     def report(self, error: BaseException, source: Source, where: str) -> None:
-        """Report an unhandled error to the master; the log has it already."""
+        """Report an unhandled error to the master; it is already in the log."""
         if self.link is None:
             return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            # From another thread of the program: it stays in the log.
+            # Called in another thread of the program: the error is only in the log.
             return
         task = loop.create_task(self.link.report(describe_error(error, source=source, where=where)))
         self._reporting.add(task)
         task.add_done_callback(self._reporting.discard)
 
-    async def _leave(self) -> None:
-        """Say goodbye and end the link, bounded: whatever holds it up, the client leaves Discord in time."""
+    async def _end_link(self) -> None:
+        """Say goodbye and end the link, with a time-out, so that the client always closes in time."""
         linking, self._linking = self._linking, None
         ending = set(self._reporting)
         if linking is not None:
@@ -295,29 +294,29 @@ class Attachment:
                 await self.link.say_goodbye("asked to stop")
             linking.cancel()
             ending.add(linking)
-            self._leave_session()
+            self._hand_over_session()
         if ending:
             await asyncio.wait(ending, timeout=CLOSE_TIMEOUT_S)
 
-    def _leave_session(self) -> None:
-        """Leave the gateway session to the successor; without one, let Discord show the bot as offline at once."""
+    def _hand_over_session(self) -> None:
+        """Leave the gateway session open for a successor; without one, the bot appears offline at once."""
         if self._resumption is None:
             return
         if not self._resumption.successor_expected:
             self._resumption.forget()
         elif self._client.ws is not None:
-            # Closing with 1000, as the library does, would end the session: docs/events/gateway#disconnecting.
+            # Close code 1000, discord.py's default, would end the session: docs/events/gateway#disconnecting.
             close = self._client.ws.close
             self._client.ws.close = lambda code=4000: close(code=4000)  # type: ignore[method-assign]
 
 
 def is_sharded(client: discord.Client) -> bool:
-    """Tell whether a client has more sessions than one, or one of several."""
+    """Tell whether a client is sharded: it has several sessions, or one of several."""
     return isinstance(client, discord.AutoShardedClient) or client.shard_id is not None
 
 
-def _end_gracefully_on_sigterm() -> None:
-    """Make SIGTERM what Ctrl-C is, where the program has not decided: it closes its client then, and cleans up."""
+def _exit_gracefully_on_sigterm() -> None:
+    """Handle SIGTERM like Ctrl-C, unless the program has its own handler: it then closes its client and cleans up."""
     main = threading.current_thread() is threading.main_thread()
     if main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))

@@ -1,9 +1,8 @@
-"""Run as ``python bootstrap.py ENTRY`` by a linked bot's own interpreter: joins its program to the fleet, and runs it.
+"""Runs a linked bot with its own interpreter, as ``python bootstrap.py ENTRY``: links it to the fleet, then runs it.
 
-The interpreter has libraries of its own, and maybe none of ours. What nodekit needs is found behind all that it has,
-and only by those names. Where nodekit cannot run (an older Python, another Discord library), the program runs all the
-same, with its token, and the master learns that it runs. Kept to what Python 3.8 understands, and to its standard
-library.
+The interpreter has its own libraries. Packages that nodekit needs and that are missing are imported from the master's.
+Where nodekit cannot run (an older Python, another Discord library), the program still runs, with its token, and the
+master is told so. Uses only Python 3.8 syntax and the standard library.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ from collections.abc import Sequence
 from typing import Any
 
 KIT_VARIABLE = "FLEET_KIT"
-"""Names the folders of the packages that the master lends, as a JSON list."""
+"""Folders of the packages that the master provides, as a JSON list."""
 OLDEST_PYTHON = (3, 11)
 DISCORD_MAJOR = 2
-"""Each discord.py 2 from 2.0 to 2.7 was tried; another major version is another library."""
+"""Tested with each discord.py from 2.0 to 2.7; other major versions are not supported."""
 
 
 class KitFinder:
-    """Finds the packages that the master lends, after everything that the environment has itself."""
+    """Finds the packages that the master provides; used only for what the environment does not have."""
 
     def __init__(self, folders: Sequence[str]) -> None:
         self._folders = {os.path.basename(folder): folder for folder in folders}
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        """Find one of the packages; their modules are found as those of any package."""
+        """Find one of the packages; their submodules are found in the normal way."""
         folder = self._folders.get(name)
         if folder is None:
             return None
@@ -43,7 +42,7 @@ class KitFinder:
 def why_unlinked() -> str:
     """Return why nodekit cannot join this program to the fleet; empty when it can."""
     if tuple(sys.version_info) < OLDEST_PYTHON:
-        return f"Python {sys.version_info[0]}.{sys.version_info[1]} is too old, 3.11 is wanted"
+        return f"Python {sys.version_info[0]}.{sys.version_info[1]} is too old, 3.11 is required"
     if importlib.util.find_spec("discord") is None:
         return "its environment has no discord.py"
     import discord
@@ -60,7 +59,7 @@ def why_unlinked() -> str:
 
 
 def join() -> None:
-    """Join the fleet as far as this environment allows, and say which."""
+    """Link the program as far as this environment allows, and print the result."""
     problem = why_unlinked()
     if problem:
         from nodekit.presence import announce_unlinked
@@ -93,7 +92,7 @@ def run(entry: str) -> None:
 
 
 def main() -> None:
-    """Join, and run the program."""
+    """Link and run the program."""
     entry = sys.argv[1]
     sys.path[0] = os.path.dirname(os.path.realpath(entry))
     sys.meta_path.append(KitFinder(json.loads(os.environ.pop(KIT_VARIABLE, "[]"))))

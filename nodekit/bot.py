@@ -1,4 +1,4 @@
-"""HandshakeBot, the class of the template's bot: loads the cogs of its folder, and says which it could not load."""
+"""HandshakeBot, the base class of the template's bot: loads the cogs of its folder, and reports broken ones."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ERROR_COLOUR = 0xE74C3C
 
 
 class HandshakeBot(commands.Bot):
-    """A bot that proves itself to its master, pulses, loads the cogs of its folder, and reports what goes wrong.
+    """A bot that joins a fleet: verifies itself, pulses, loads the cogs of its folder, and reports errors.
 
     Parameters
     ----------
     folder
-        Holds ``cogs/`` and ``VERSION``; None: the program's own.
+        Contains ``cogs/`` and ``VERSION``; None: the program's folder.
     error_colour
-        Of the answer to a slash command that failed.
+        Embed colour of the response to a failed slash command.
     options
         As for :class:`discord.ext.commands.Bot`; the defaults are those of a node on a small box.
     """
@@ -44,11 +44,11 @@ class HandshakeBot(commands.Bot):
     ) -> None:
         options.setdefault("command_prefix", commands.when_mentioned)
         options.setdefault("allowed_mentions", discord.AllowedMentions.none())
-        # A node on a small box keeps no history that nobody asks for.
+        # No message cache: it saves memory on a small host.
         options.setdefault("max_messages", None)
         options.setdefault("chunk_guilds_at_startup", False)
         options.setdefault("member_cache_flags", discord.MemberCacheFlags.none())
-        # READY is believed once guilds stop coming for this long; the library would wait two seconds.
+        # Ready once no guild has arrived for this long; discord.py's default is two seconds.
         options.setdefault("guild_ready_timeout", 0.1)
         super().__init__(intents=intents, **options)
         self.folder = folder or program_folder()
@@ -60,7 +60,7 @@ class HandshakeBot(commands.Bot):
         attach(self)
 
     async def setup_hook(self) -> None:
-        """Load the cogs, and bring Discord's commands up to date."""
+        """Load the cogs, and register the slash commands if they changed."""
         for path in sorted((self.folder / "cogs").glob("[!_]*.py")):
             await self._load_cog(path)
         error = await sync_commands(self.tree, self.folder)
@@ -71,13 +71,13 @@ class HandshakeBot(commands.Bot):
         try:
             await self.load_extension(f"cogs.{path.stem}")
         except commands.ExtensionError as error:
-            # One broken cog must not take the others down: the bot goes on without it, and says so.
+            # A broken cog does not affect the others: the bot runs without it, and reports it.
             self.failed_cogs.append(path.stem)
             log.exception("cog %s could not be loaded", path.stem)
             self.report(error.__cause__ or error, "startup", f"cogs/{path.name}")
 
     async def on_ready(self) -> None:
-        """Say so."""
+        """Log the login."""
         log.info("logged in as %s (%s), in %d guilds", self.user, self.user and self.user.id, len(self.guilds))
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Registering slash commands with Discord when they changed, and only then: each registration is a counted write."""
+"""Registers slash commands with Discord, only if they changed: Discord limits registrations."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ NOTE_NAME = ".commands"
 
 
 async def sync_commands(tree: app_commands.CommandTree[Any], folder: Path) -> discord.HTTPException | None:
-    """Register a tree's commands if they are others than what the folder's note says; returns why it failed.
+    """Register a tree's commands if they differ from the fingerprint in the folder; returns the error on failure.
 
-    A bot whose commands cannot be registered still runs with those that it had.
+    On failure the bot keeps the commands that were registered before.
     """
     payload = [command.to_dict(tree) for command in tree.get_commands()]
     content = json.dumps([tree.client.application_id, payload], sort_keys=True)

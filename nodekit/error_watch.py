@@ -1,7 +1,7 @@
-"""What counts as an unhandled error of a discord.py program, and the places where each kind is caught.
+"""Detects unhandled errors of a discord.py program, with a hook for each kind.
 
-What discord.py or its user did wrong is not an error of the program: a command that is not known, an argument that does
-not convert, a check that says no. Whatever is caught here reaches the program's own handlers all the same.
+Errors of a command's user are not reported: an unknown command, an argument that cannot be converted, a failed check.
+Every error still reaches the program's own handlers.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from discord import app_commands
 
 Source: TypeAlias = Literal["command", "event", "startup", "task"]
 Report: TypeAlias = Callable[[BaseException, Source, str], None]
-"""Takes an error, what raised it, and the name of that."""
+"""Called with an error, the kind of its source, and the source's name."""
 
 _LOGGED: dict[str, Source] = {"discord.ui.view": "event", "discord.ui.modal": "event", "discord.ext.tasks": "task"}
-"""Loggers to which discord.py tells errors that it dispatches to nobody."""
+"""Loggers of discord.py for errors that it does not dispatch as events."""
 
 
 def watch_listeners(client: discord.Client, report: Report) -> None:
-    """Report what event listeners raise."""
+    """Report exceptions of event listeners."""
     run_event = client._run_event
 
     async def watched(coro: Callable[..., Coroutine[Any, Any, Any]], name: str, *args: Any, **kwargs: Any) -> None:
@@ -40,7 +40,7 @@ def watch_listeners(client: discord.Client, report: Report) -> None:
 
 
 def watch_commands(client: discord.Client, report: Report) -> None:
-    """Report what slash commands and context menus raise; called when the client's command tree is complete."""
+    """Report exceptions of slash commands and context menus; call it when the client's command tree is complete."""
     tree = client._connection._command_tree
     if tree is None:
         return
@@ -56,7 +56,7 @@ def watch_commands(client: discord.Client, report: Report) -> None:
 
 
 def report_text_command(report: Report, context: Any, error: BaseException) -> None:
-    """Report what a text command raised, from discord.py's event ``command_error``."""
+    """Report an exception of a text command, from discord.py's event ``command_error``."""
     from discord.ext import commands
 
     if isinstance(error, commands.HybridCommandError):
@@ -66,13 +66,13 @@ def report_text_command(report: Report, context: Any, error: BaseException) -> N
 
 
 def watch_logged(report: Report) -> None:
-    """Report what views, modals and ``discord.ext.tasks`` raise, where the program handles it itself nowhere."""
+    """Report exceptions of views, modals and ``discord.ext.tasks`` that the program does not handle itself."""
     for name, source in _LOGGED.items():
         logging.getLogger(name).addFilter(_filter_of(source, report))
 
 
 def _filter_of(source: Source, report: Report) -> Callable[[logging.LogRecord], bool]:
-    # A filter, no handler: with one, logging would no longer print what a program without any set-up logs.
+    # A filter instead of a handler: a handler would disable logging's last-resort output in programs without set-up.
     def look(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and str(record.msg).startswith(("Ignoring exception", "Unhandled exception")):
@@ -84,7 +84,7 @@ def _filter_of(source: Source, report: Report) -> Callable[[logging.LogRecord], 
 
 
 def watch_tasks(loop: asyncio.AbstractEventLoop, report: Report) -> None:
-    """Report tasks that ended with an error that nobody looked at, unless the program does so itself."""
+    """Report task exceptions that were never retrieved, unless the program has its own exception handler."""
     if loop.get_exception_handler() is not None:
         return
 

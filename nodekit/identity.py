@@ -1,4 +1,4 @@
-"""Who this process is: what a master handed over at its start, read once a process."""
+"""The node's identity: the data inherited from the master, read once per process."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class NodeIdentity:
     Parameters
     ----------
     session
-        Where its gateway session is kept for its successor; None: it is not.
+        The gateway session file for its successor; None: not kept.
     identifies
-        None: its IDENTIFYs are not counted.
+        The IDENTIFY budget; None: not counted.
     """
 
     boot: BootDocument
@@ -42,7 +42,7 @@ _inherited: NodeIdentity | None = None
 
 
 def inherited_identity() -> NodeIdentity | None:
-    """Return what this process inherited from a master; None when none started it.
+    """Return the identity inherited from a master; None if no master started this process.
 
     The first call reads the descriptors and points discord.py at the Discord that the fleet uses.
 
@@ -54,7 +54,7 @@ def inherited_identity() -> NodeIdentity | None:
     global _inherited
     if _inherited is None:
         boot = read_boot(os.environ)
-        # Not remembered where there is none: the zygote warms up with this, and its nodes would inherit that.
+        # None is not cached: the zygote calls this in its warm-up, and its nodes would inherit the cached value.
         if boot is None:
             return None
         apply_endpoints(boot.api_base, boot.gateway_url)
@@ -70,7 +70,7 @@ def inherited_identity() -> NodeIdentity | None:
 
 
 def node_folder() -> Path:
-    """Return the node's folder: where a master starts it, also when the program has changed directory since."""
+    """Return the node's folder: the working directory at its start, even if the program has changed it since."""
     here, program = Path.cwd(), program_folder()
     return here if (here / MANIFEST_NAME).exists() or not (program / MANIFEST_NAME).exists() else program
 

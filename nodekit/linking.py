@@ -1,4 +1,4 @@
-"""Joining a fleet with a program that knows nothing of one: called before its first line runs."""
+"""Links a program that does not use nodekit to the fleet; called before its first line runs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ log = logging.getLogger(__name__)
 
 
 def link_program() -> None:
-    """Give the program its token in the variable that it reads, and attach the client that logs in with it.
+    """Set the program's token variable, and attach the client that logs in with that token.
 
     Raises
     ------
     SystemExit
-        With code 64: what the master handed over cannot be read.
+        With code 64: the inherited data cannot be read.
     """
     try:
         identity = inherited_identity()
@@ -35,7 +35,7 @@ def link_program() -> None:
     set_private_variable(identity.boot.token_variable, identity.boot.token)
     initialise = discord.Client.__init__
 
-    # The one place that every client passes, whatever the program derives from it.
+    # Every client calls it, whatever subclass the program uses.
     @functools.wraps(initialise)
     def __init__(client: discord.Client, *args: Any, **kwargs: Any) -> None:
         initialise(client, *args, **kwargs)
@@ -45,7 +45,7 @@ def link_program() -> None:
 
 
 def set_private_variable(name: str, value: str) -> None:
-    """Set an environment variable that this program sees and none of those that it starts.
+    """Set an environment variable for this program, but not for its child processes.
 
     ``os.environ[name] = value`` would also change the C library's environment, which child processes inherit and show
     in their ``/proc/PID/environ``.

@@ -1,7 +1,7 @@
-"""What a bot that nodekit cannot join to the fleet says of itself: that it runs, so that it counts as ready.
+"""Minimal handshake for a bot that nodekit cannot link: reports that it runs, so that it counts as ready.
 
-Speaks just enough of the protocol (docs/protocol.md) with the standard library of Python 3.8, in a thread of its own:
-proves the node, and pulses, over the local socket. Tests hold it to ``handshake.signing``.
+Implements the required part of the protocol (docs/protocol.md) with the standard library of Python 3.8, in its own
+thread: verification and pulses over the local socket. Tests compare it with ``handshake.signing``.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _MAX_BYTES = 65_536
 
 
 def announce_unlinked(why: str) -> None:
-    """Give the program its token, count its IDENTIFY, and keep telling the master that it runs.
+    """Set the program's token variable, count its IDENTIFY, and start the thread that reports to the master.
 
     Raises
     ------
     SystemExit
-        With code 64: nothing was handed over.
+        With code 64: there is no boot document.
     """
     boot = _read_boot()
-    # As nodekit.linking.set_private_variable: seen by this program, and by none that it starts.
+    # As nodekit.linking.set_private_variable: not visible to child processes.
     environment: Any = os.environ
     environment._data[os.fsencode(boot["token_variable"])] = os.fsencode(boot["token"])
     os.environ.pop("FLEET_SESSION_FD", None)
@@ -60,7 +60,7 @@ def _read_boot() -> dict[str, Any]:
 
 
 def _count_identify(number: str) -> None:
-    """Note one IDENTIFY, in nodekit.identify_budget's format: whether it sends more, nobody sees here."""
+    """Record one IDENTIFY, in nodekit.identify_budget's format; further ones of the program cannot be seen here."""
     if number.isdecimal():
         with os.fdopen(int(number), "r+b") as stream:
             stream.seek(0, os.SEEK_END)
@@ -68,7 +68,7 @@ def _count_identify(number: str) -> None:
 
 
 class Presence:
-    """Prove a node, and pulse.
+    """Verify a node, and send its pulses.
 
     Parameters
     ----------
@@ -88,18 +88,18 @@ class Presence:
             self._licence = json.load(stream)["licence"]
 
     def run(self) -> None:
-        """Keep in touch for as long as the program runs."""
+        """Verify and pulse for as long as the program runs."""
         while True:
             try:
                 with self._connect() as connection:
-                    self._converse(connection)
+                    self._verify_and_pulse(connection)
             except OSError:
                 time.sleep(self._boot["pulse_interval_s"])
 
     def _connect(self) -> socket.socket:
         folder, name = os.path.split(self._boot["socket_path"])
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # The folder's descriptor shortens a path that is longer than a socket's address may be.
+        # Connect through the folder's descriptor: the path may be too long for a socket address.
         descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             connection.settimeout(ANSWER_TIMEOUT_S)
@@ -111,17 +111,17 @@ class Presence:
             os.close(descriptor)
         return connection
 
-    def _converse(self, connection: socket.socket) -> None:
-        """Prove the node; pulse until the master says something, which is that it wants to be shown again."""
+    def _verify_and_pulse(self, connection: socket.socket) -> None:
+        """Verify the node, then pulse; any answer to a pulse is a request to verify again."""
         while True:
-            self._say(connection, "verification_request", self._request())
-            answer = self._hear(connection, ANSWER_TIMEOUT_S)
+            self._send(connection, "verification_request", self._request())
+            answer = self._receive(connection, ANSWER_TIMEOUT_S)
             if answer is not None and answer.get("accepted") is False:
                 print("[fleet] the master does not accept this node:", answer.get("reason", ""), file=sys.stderr)
                 os._exit(EXIT_LICENCE)
             while True:
-                self._say(connection, "heartbeat", {"uptime_s": round(time.time() - self._began, 1)})
-                if self._hear(connection, self._boot["pulse_interval_s"]) is not None:
+                self._send(connection, "heartbeat", {"uptime_s": round(time.time() - self._began, 1)})
+                if self._receive(connection, self._boot["pulse_interval_s"]) is not None:
                     break
 
     def _request(self) -> dict[str, Any]:
@@ -137,16 +137,16 @@ class Presence:
             "library": f"not linked: {self._why}"[:100],
         }
 
-    def _say(self, connection: socket.socket, kind: str, body: dict[str, Any]) -> None:
+    def _send(self, connection: socket.socket, kind: str, body: dict[str, Any]) -> None:
         connection.sendall(self.sign(kind, body).encode() + b"\n")
 
-    def _hear(self, connection: socket.socket, timeout_s: float) -> dict[str, Any] | None:
-        """Return what the master answers to what was said last; None when that is nothing within the time.
+    def _receive(self, connection: socket.socket, timeout_s: float) -> dict[str, Any] | None:
+        """Return the answer to the last message; None if there is none in time.
 
         Raises
         ------
         OSError
-            The master hung up.
+            The master closed the connection.
         """
         if not select.select([connection], [], [], timeout_s)[0]:
             return None

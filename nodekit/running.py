@@ -1,4 +1,4 @@
-"""Running a HandshakeBot: token, signals, and an exit code that says why it ended."""
+"""Runs a HandshakeBot: token, signals, and an exit code for the reason of its end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(make_bot: Callable[[], discord.Client], *, voice: bool = False) -> int:
     make_bot
         Returns the bot; it is called when there is a token.
     voice
-        Whether the bot has a voice: without the libraries for it discord.py warns then.
+        Whether the bot uses voice: discord.py then warns if the voice libraries are missing.
     """
     line = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
     discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = voice

@@ -1,4 +1,4 @@
-"""The commands /ping, /about and /uptime tell how the bot is, and what."""
+"""The commands /ping, /about and /uptime."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Health(commands.Cog):
-    """Answers how the bot is."""
+    """Shows the health of the bot."""
 
     def __init__(self, bot: HandshakeBot) -> None:
         self.bot = bot
@@ -28,7 +28,7 @@ class Health(commands.Cog):
 
     @app_commands.command(description="How long has the bot been up?")
     async def uptime(self, interaction: discord.Interaction) -> None:
-        """Answer with the moment of the start, which Discord shows in the reader's own time."""
+        """Answer with the start time, as a timestamp that Discord shows in the reader's time zone."""
         await interaction.response.send_message(f"Up since <t:{int(self.bot.started_at)}:R>", ephemeral=True)
 
     @app_commands.command(description="What is this bot?")

@@ -1,1 +1,1 @@
-"""The master's side of Discord: its connection, its embeds, and the port that services act through."""
+"""The master's Discord bot: connection, embeds, and the implementation of the services' port."""

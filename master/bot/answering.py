@@ -1,4 +1,4 @@
-"""Answering an interaction, whatever its server can do."""
+"""Responses to interactions, with fallbacks for servers that lack a feature."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNKNOWN_INTERACTION = 10062
 
 
 class HasServices(Protocol):
-    """What an answer needs of the client that the interaction came through."""
+    """A client with the master's services."""
 
     @property
     def services(self) -> Services:
@@ -28,13 +28,13 @@ class HasServices(Protocol):
 
 
 def services_of(interaction: discord.Interaction[Any]) -> Services:
-    """Return the services of the client that an interaction came through."""
+    """Return the services of an interaction's client."""
     client: HasServices = interaction.client
     return client.services
 
 
 def actor_of(interaction: discord.Interaction[Any]) -> Actor:
-    """Return who began an interaction."""
+    """Return the actor of an interaction."""
     roles = getattr(interaction.user, "roles", [])
     return Actor(
         face="discord",
@@ -48,10 +48,10 @@ def actor_of(interaction: discord.Interaction[Any]) -> Actor:
 async def answer(
     interaction: discord.Interaction[Any], embed: discord.Embed, view: discord.ui.View = discord.utils.MISSING
 ) -> None:
-    """Answer ephemerally: as the first answer, or as what follows a deferral.
+    """Send an ephemeral response, or a followup if the interaction was responded to or deferred.
 
-    A Discord-compatible server that lacks followups or ephemeral answers gets a plain message, and where even that
-    fails the log says so: an answer that cannot be shown must not become a crash.
+    Falls back to a plain message on Discord-compatible servers without followups or ephemeral messages. If that fails
+    too, it is logged: a response that cannot be sent must not raise.
     """
     try:
         if interaction.response.is_done():
@@ -60,17 +60,17 @@ async def answer(
             await interaction.response.send_message(embed=embed, view=view, ephemeral=True)
     except CALL_FAILURES as error:
         log.warning("an answer could not be sent", extra={"why": str(error)})
-        if not _is_too_late(error) and isinstance(interaction.channel, discord.abc.Messageable):
-            await _say_plainly(interaction.channel, embed)
+        if not _has_expired(error) and isinstance(interaction.channel, discord.abc.Messageable):
+            await _send_plain(interaction.channel, embed)
 
 
-def _is_too_late(error: Exception) -> bool:
-    """Tell whether the interaction is unknown by now: Discord has told the person that nobody answered."""
+def _has_expired(error: Exception) -> bool:
+    """Tell whether the interaction has expired; Discord has then told the user that it failed."""
     return isinstance(error, discord.HTTPException) and error.code == _UNKNOWN_INTERACTION
 
 
-async def _say_plainly(channel: discord.abc.Messageable, embed: discord.Embed) -> None:
-    """Say in the channel what could not be answered; only what is no secret (an error's words)."""
+async def _send_plain(channel: discord.abc.Messageable, embed: discord.Embed) -> None:
+    """Post the text in the channel; without fields, since those may hold a secret."""
     text = embed.title if embed.fields else f"{embed.title}: {embed.description}"
     try:
         await channel.send(str(text)[:2000])
@@ -79,7 +79,7 @@ async def _say_plainly(channel: discord.abc.Messageable, embed: discord.Embed) -
 
 
 async def defer(interaction: discord.Interaction[Any]) -> None:
-    """Promise an ephemeral answer within fifteen minutes; a server that cannot is answered later, plainly."""
+    """Defer the response by up to fifteen minutes; on failure, the response is sent as a plain message later."""
     try:
         await interaction.response.defer(ephemeral=True, thinking=True)
     except CALL_FAILURES as error:
@@ -87,7 +87,7 @@ async def defer(interaction: discord.Interaction[Any]) -> None:
 
 
 async def ask(interaction: discord.Interaction[Any], modal: discord.ui.Modal, instead: str) -> None:
-    """Show a modal; where the server has none, say what to do instead."""
+    """Show a modal; on servers without modals, say what to do instead."""
     try:
         await interaction.response.send_modal(modal)
     except CALL_FAILURES as error:

@@ -1,4 +1,4 @@
-"""Calls to Discord with a time-out, repeated where that does no harm, and with errors that have a name."""
+"""Calls to Discord with a time-out, retries for idempotent calls, and the services' error types."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from master.bot.failures import away, named_failure
 from master.services.core.errors import DiscordUnavailable
 
 TIMEOUT_S = 20.0
-"""For one call with its repetitions. discord.py waits on rate limits in it."""
+"""For one call with its retries, including discord.py's waits for rate limits."""
 _PAUSES_S = (0.0, 0.5, 2.0)
-"""Before each attempt. The first repetition meets a kept-alive connection that Discord closed meanwhile."""
-_MAX_LEFT_BEHIND = 64
+"""Before each attempt. The first retry handles a kept-alive connection that Discord has closed."""
+_MAX_ABANDONED = 64
 
 T = TypeVar("T")
 
 
 class Calls:
-    """Make calls through whichever client is connected now.
+    """Make calls through the client that is currently connected.
 
     Parameters
     ----------
     client
-        Returns the client; None while there is none.
+        Returns the current client, or None.
     timeout_s
-        For one call with its repetitions.
+        For one call with its retries.
     """
 
     def __init__(self, client: Callable[[], discord.Client | None], timeout_s: float = TIMEOUT_S) -> None:
         self._client = client
         self.timeout_s = timeout_s
-        self._left_behind: set[asyncio.Future[Any]] = set()
+        self._abandoned: set[asyncio.Future[Any]] = set()
 
     async def make(
         self,
@@ -50,13 +50,13 @@ class Calls:
         Parameters
         ----------
         doing
-            What it is for, in an error's words: "post in channel 42".
+            Description for error messages: "post in channel 42".
         call
-            Begins the request; called again for each attempt.
+            Starts the request; called once for each attempt.
         needs
-            The permission that it needs, for the error.
+            The permission that the call needs, for error messages.
         repeatable
-            Whether it may be repeated after an outage, when nobody knows whether it was carried out.
+            Whether it may be retried after a failure that leaves open whether it was carried out.
 
         Raises
         ------
@@ -81,36 +81,36 @@ class Calls:
         http = self._http()
         if http is None:
             raise away(doing)
-        if len(self._left_behind) >= _MAX_LEFT_BEHIND:
-            raise TimeoutError(f"{len(self._left_behind)} earlier calls have had no answer yet")
+        if len(self._abandoned) >= _MAX_ABANDONED:
+            raise TimeoutError(f"{len(self._abandoned)} earlier calls have had no answer yet")
         request = asyncio.ensure_future(call(http))
-        request.add_done_callback(_read)
+        request.add_done_callback(_retrieve_exception)
         remaining_s = deadline - asyncio.get_running_loop().time()
         try:
             done, _ = await asyncio.wait({request}, timeout=max(remaining_s, 0.0))
         finally:
             if not request.done():
-                self._leave_behind(request)
+                self._abandon(request)
         if not done:
             raise TimeoutError(f"no answer within {self.timeout_s:g} s")
         return request.result()
 
-    def _leave_behind(self, request: asyncio.Future[Any]) -> None:
-        """Let a request end by itself: the library gives it up after five minutes.
+    def _abandon(self, request: asyncio.Future[Any]) -> None:
+        """Let a request finish in the background: discord.py gives up after five minutes.
 
-        Cancelled while discord.py (2.7, ``HTTPClient.request``) waits for the end of a global rate limit, it would
-        leave the gate of that limit closed, and no request would pass any more.
+        It is not cancelled: in discord.py 2.7, cancelling ``HTTPClient.request`` while it waits for a global rate limit
+        leaves the rate limit's event unset, and blocks all further requests.
         """
-        self._left_behind.add(request)
-        request.add_done_callback(self._left_behind.discard)
+        self._abandoned.add(request)
+        request.add_done_callback(self._abandoned.discard)
 
     def _http(self) -> HTTPClient | None:
-        """Return the client's REST side; None before it is logged in and once it is closed."""
+        """Return the client's HTTP client; None before login and after close."""
         client = self._client()
         return client.http if client is not None and client.user is not None and not client.is_closed() else None
 
 
-def _read(request: asyncio.Future[Any]) -> None:
-    """Read how a request ended, so that asyncio does not report one that nobody waits for any more."""
+def _retrieve_exception(request: asyncio.Future[Any]) -> None:
+    """Retrieve a request's exception, so that asyncio does not log it as never retrieved."""
     if not request.cancelled():
         request.exception()

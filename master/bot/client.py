@@ -1,4 +1,4 @@
-"""The master's own Discord bot, and its tree of commands."""
+"""The master's own Discord bot, and its command tree."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ EXTENSIONS = (
 
 
 class MasterTree(app_commands.CommandTree["MasterBot"]):
-    """Lets in who may carry out a command's operation, and renders what went wrong."""
+    """A command tree that authorises callers for a command's operation, and shows errors."""
 
     async def interaction_check(self, interaction: discord.Interaction[MasterBot], /) -> bool:
-        """Let through who may carry out the command's operation; a refusal is shown, and audited."""
+        """Authorise the caller for the command's operation; a refusal is shown and audited."""
         operations, actor = interaction.client.operations, actor_of(interaction)
         operation = operation_of(interaction.command)
         if interaction.type is discord.InteractionType.autocomplete:
@@ -54,7 +54,7 @@ class MasterTree(app_commands.CommandTree["MasterBot"]):
     async def on_error(
         self, interaction: discord.Interaction[MasterBot], error: app_commands.AppCommandError, /
     ) -> None:
-        """Show a known error as it is, and any other as one for the log."""
+        """Show a ``FleetError``; log any other error, and show a general message."""
         cause = getattr(error, "original", error)
         settings = interaction.client.services.settings
         if isinstance(cause, FleetError):
@@ -81,18 +81,17 @@ class MasterBot(commands.Bot):
             tree_cls=MasterTree,
             intents=intents,
             allowed_mentions=discord.AllowedMentions.none(),
-            # The master reads messages as they come and keeps none.
+            # The master handles messages when they arrive and needs no cache.
             max_messages=None,
             chunk_guilds_at_startup=False,
             guild_ready_timeout=0.1,
             member_cache_flags=discord.MemberCacheFlags.none(),
         )
         self.operations = operations
-        self.operations = operations
         self.services = services
 
     async def setup_hook(self) -> None:
-        """Load all cogs at once, and register the slash commands if they changed."""
+        """Load all cogs concurrently, and register the slash commands if they changed."""
         await asyncio.gather(*(self.load_extension(name) for name in EXTENSIONS))
         await self._sync_commands()
 
@@ -100,7 +99,7 @@ class MasterBot(commands.Bot):
         identity = self.services.settings.identity
         guild = discord.Object(identity.guild_id) if identity.guild_id else None
         if guild is not None:
-            # In one guild they show at once; globally Discord may take its time.
+            # Guild commands appear at once; global commands may be delayed.
             self.tree.copy_global_to(guild=guild)
             self.tree.clear_commands(guild=None)
         payload = [command.to_dict(self.tree) for command in self.tree.get_commands(guild=guild)]

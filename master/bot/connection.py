@@ -1,4 +1,4 @@
-"""The connection to Discord, tried for as long as the master runs."""
+"""The master's connection to Discord, retried for as long as the master runs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ RETRY_FIRST_S, RETRY_CAP_S = 5.0, 300.0
 
 
 class DiscordConnection:
-    """The master's presence on Discord, for as long as the master runs; supervision does not depend on it."""
+    """Keeps the master's bot connected; supervision does not depend on it."""
 
     def __init__(self, token: str, user_id: int) -> None:
-        # A master has no voice, and needs no warning that it has none.
+        # The master does not use voice: suppress the warnings about missing libraries.
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
         self._token = token
         self._user_id = user_id
@@ -34,15 +34,15 @@ class DiscordConnection:
 
     @property
     def port(self) -> DiscordPort:
-        """Return the port, which is there for as long as the master runs, whether it is connected or not."""
+        """Return the port; it exists whether the master is connected or not."""
         return self._port
 
     def user_id(self) -> int:
-        """Return the master's user id, which its token begins with."""
+        """Return the master's user id, decoded from its token."""
         return self._user_id
 
     def state(self) -> str:
-        """Say how the connection is."""
+        """Return the state of the connection."""
         if self._trouble:
             return self._trouble
         return "ready" if self._bot is not None and self._bot.is_ready() else "connecting"
@@ -53,7 +53,7 @@ class DiscordConnection:
         while True:
             outcome = await self._connect(operations, self._token)
             if outcome == "refused":
-                # Trying again would not help, and counts against the token.
+                # A retry would fail again, and counts against the token.
                 return
             await asyncio.sleep(delay)
             delay = min(delay * 2, RETRY_CAP_S)

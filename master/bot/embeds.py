@@ -10,11 +10,11 @@ from master.services.core.views import NodeStatus, Registered, ReloadView
 from master.wording import duration
 
 TROUBLE_CHARACTERS = 60
-"""Of what is wrong with a node in its line: a page of twenty lines fits in an embed."""
+"""Limit for a node's error in its line, so that a page of twenty lines fits in an embed."""
 
 
 def error_embed(settings: Settings, error: FleetError) -> discord.Embed:
-    """Render an error: what was wrong, and what to do."""
+    """Render an error with its hint."""
     embed = discord.Embed(
         title=f"{settings.emojis.error} {_capitalised(error.message)}"[:256],
         description=error.hint[:4000] or None,
@@ -25,7 +25,7 @@ def error_embed(settings: Settings, error: FleetError) -> discord.Embed:
 
 
 def success_embed(settings: Settings, title: str, description: str = "") -> discord.Embed:
-    """Render something that went well."""
+    """Render a success message."""
     return discord.Embed(
         title=f"{settings.emojis.success} {title}"[:256],
         description=description[:4000] or None,
@@ -34,7 +34,7 @@ def success_embed(settings: Settings, title: str, description: str = "") -> disc
 
 
 def registered_embed(settings: Settings, registered: Registered) -> discord.Embed:
-    """Render a new node with its licence code, which is shown this once."""
+    """Render a new node with its licence code, which is shown only once."""
     embed = success_embed(
         settings,
         f"{registered.name} is in the fleet",

@@ -1,4 +1,4 @@
-"""The one place where what a call to Discord may raise becomes an error with a name."""
+"""Translation of the exceptions of Discord calls into the services' errors."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ from master.services.core.errors import (
 )
 
 CALL_FAILURES = (discord.DiscordException, aiohttp.ClientError, OSError)
-"""What a call may raise while the connection is up. A TimeoutError is an OSError; not every aiohttp.ClientError is."""
+"""Exceptions of a call while connected. TimeoutError is an OSError; not every aiohttp.ClientError is."""
 
-_LATER = "try again in a minute; status.discord.com tells of outages"
+_LATER = "try again in a minute; status.discord.com shows outages"
 _MISSING_ACCESS = 50001
 _MISSING_PERMISSIONS = 50013
 _NO_DIRECT_MESSAGES = (50007, 50278)
 
 
 def named_failure(error: Exception, doing: str, needs: str = "") -> DiscordPortError | None:
-    """Return the error that services know in place of ``error``; None for what no call to Discord raises.
+    """Return the services' error for ``error``; None if it is not an error of a Discord call.
 
     Parameters
     ----------
     doing
-        What was tried: "post in channel 42".
+        Description of the call: "post in channel 42".
     needs
-        The permission that it needs beside seeing the channel, by its name in Discord's client.
+        The permission that it needs besides View Channel, by its name in Discord's client.
     """
     if isinstance(error, discord.HTTPException):
-        return _answered(error, doing, needs)
+        return _http_error(error, doing, needs)
     if isinstance(error, CALL_FAILURES):
         return DiscordUnavailable(f"could not {doing}: {str(error) or type(error).__name__}", hint=_LATER)
     if isinstance(error, json.JSONDecodeError):
-        return DiscordUnavailable(f"could not {doing}: the answer is no JSON", hint=_LATER)
+        return DiscordUnavailable(f"could not {doing}: the response is not JSON", hint=_LATER)
     if _is_of_closed_connection(error):
         return away(doing)
     return None
 
 
 def away(doing: str) -> DiscordUnavailable:
-    """Return the error of a call while the master is not connected."""
+    """Return the error for a call while the master is not connected."""
     return DiscordUnavailable(
         f"could not {doing}: the master is not connected to Discord",
-        hint="fleet status says how the connection is",
+        hint="`fleet status` shows the state of the connection",
     )
 
 
-def _answered(error: discord.HTTPException, doing: str, needs: str) -> DiscordPortError:
-    # discord.py writes 0 for "told none".
+def _http_error(error: discord.HTTPException, doing: str, needs: str) -> DiscordPortError:
+    # discord.py uses 0 for "no code".
     status, json_code = error.status, error.code or None
     words = f"could not {doing}: Discord says {status}{f' ({json_code})' if json_code else ''} {error.text}".rstrip()
     if status >= 500 or status == 429:
@@ -71,21 +71,21 @@ def _answered(error: discord.HTTPException, doing: str, needs: str) -> DiscordPo
 def _forbidden(words: str, needs: str, json_code: int | None) -> DiscordForbidden:
     missing, hint = "", ""
     if json_code in _NO_DIRECT_MESSAGES:
-        hint = "the user takes no direct messages from the bot"
+        hint = "the user does not accept direct messages from the bot"
     elif json_code == _MISSING_ACCESS:
         missing = "View Channel"
     elif json_code == _MISSING_PERMISSIONS:
-        # Discord does not say which; the call knows what it needs.
+        # Discord does not say which permission is missing; the call knows what it needs.
         missing = needs
     if missing:
         hint = f"give the master's role the permission {missing} there"
         if missing == "Manage Roles":
-            hint += ", and drag it above the roles that it hands out"
+            hint += ", and move it above the roles that it assigns"
     return DiscordForbidden(words, hint=hint, status=403, json_code=json_code, missing=missing)
 
 
 def _is_of_closed_connection(error: Exception) -> bool:
-    """Tell whether discord.py stumbled over a session of its own that is closed, or not yet open (2.7)."""
+    """Tell whether discord.py (2.7) failed because its own HTTP session is closed, or not open yet."""
     if isinstance(error, AttributeError):
         return error.obj is discord.utils.MISSING
     return isinstance(error, RuntimeError) and str(error) == "Session is closed"

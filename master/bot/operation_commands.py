@@ -1,4 +1,4 @@
-"""Which operation a slash command carries out: it decides who may use the command, and who sees it."""
+"""Links slash commands to operations, whose permission decides who may use and see a command."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SEEN_BY: dict[Permission, discord.Permissions | None] = {
     Permission.MODERATE: discord.Permissions(manage_messages=True),
     Permission.MEMBER: None,
 }
-"""Discord knows nothing of the fleet's permissions: these people see a command, unless the server's own settings
-(Integrations) say otherwise. What they may do with it the operation decides."""
+"""Who sees a command, by Discord permission; the server's settings (Integrations) can override it. The operation itself
+is authorised separately."""
 
 
 def seen_by(permission: Permission) -> discord.Permissions | None:
-    """Return the Discord permissions with which people see commands of ``permission``; None: everybody does.
+    """Return the Discord permissions needed to see commands of ``permission``; None: everyone sees them.
 
     Source: https://discord.com/developers/docs/interactions/application-commands#permissions
     """
@@ -35,7 +35,7 @@ def seen_by(permission: Permission) -> discord.Permissions | None:
 
 
 def carries_out(operation: AnyOperation) -> Callable[[C], C]:
-    """Make a slash command the face of an operation."""
+    """Link a slash command to the operation that it runs."""
 
     def decorate(command: C) -> C:
         command.extras[_OPERATION] = operation
@@ -53,7 +53,7 @@ def operation_of(command: Any) -> AnyOperation:
     Raises
     ------
     LookupError
-        It has none: nobody would know who may use it.
+        It has none, so it could not be authorised.
     """
     operation = getattr(command, "extras", {}).get(_OPERATION)
     if not isinstance(operation, Operation):

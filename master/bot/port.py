@@ -1,4 +1,4 @@
-"""The port of services to Discord, over discord.py's REST side: the master caches no member and no message."""
+"""Implementation of the services' port to Discord with discord.py's HTTP client; nothing is cached."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from master.services.core.discord_port import (
 from master.services.core.errors import DiscordRefused
 
 _PAGE = 100
-"""Most messages, or users, that Discord returns at once."""
+"""Largest page of messages or users that Discord returns."""
 _CHANNEL, _MESSAGE = "/channels/{channel_id}", "/channels/{channel_id}/messages/{message_id}"
 _REACTION = _MESSAGE + "/reactions/{emoji}"
 _MEMBER_ROLE = "/guilds/{guild_id}/members/{user_id}/roles/{role_id}"
@@ -53,22 +53,22 @@ T = TypeVar("T")
 
 
 class DiscordPyPort(DiscordPort):
-    """Act on Discord through whichever client is connected now.
+    """The services' port, through the client that is currently connected.
 
     Parameters
     ----------
     client
-        Returns the client; None while there is none. Services hold the port for the life of the master, and the
-        connection comes and goes beneath it.
+        Returns the current client, or None. The port lives as long as the master; the client changes with each
+        connection.
     timeout_s
-        For one call with its repetitions.
+        For one call with its retries.
     """
 
     def __init__(self, client: Callable[[], discord.Client | None], timeout_s: float = TIMEOUT_S) -> None:
         self._calls = Calls(client, timeout_s)
 
     async def _do(self, doing: str, route: Route, *, needs: str = "", repeatable: bool = True, **request: Any) -> Any:
-        """Make one request; returns the JSON of its answer."""
+        """Make one request; returns the decoded JSON response."""
 
         def call(http: HTTPClient) -> Coroutine[Any, Any, Any]:
             return http.request(route, **request)
@@ -78,7 +78,7 @@ class DiscordPyPort(DiscordPort):
     # Messages
 
     async def post(self, channel_id: int, notice: Notice) -> MessageRef:
-        """Post a message; repeated with the same nonce, which Discord posts once."""
+        """Post a message; retried with the same nonce, so Discord posts it once."""
         doing = f"post in channel {channel_id}"
         payload = {**message_payload(notice), "nonce": secrets.token_hex(12), "enforce_nonce": True}
         route = Route("POST", _CHANNEL + "/messages", channel_id=channel_id)
@@ -94,10 +94,10 @@ class DiscordPyPort(DiscordPort):
         return await self.post(decode(answer, WireId, doing).id, notice)
 
     async def edit(self, message: MessageRef, notice: Notice) -> None:
-        """Replace the text and the embeds of an own message."""
+        """Replace the text and the embeds of one of the bot's messages."""
         doing = f"edit message {message.id}"
         if notice.files:
-            raise DiscordRefused(f"could not {doing}: files are added by a new message only")
+            raise DiscordRefused(f"could not {doing}: files can only be sent with a new message")
         payload = message_payload(notice)
         payload.pop("message_reference", None)
         await self._do(doing, _at(message, "PATCH"), json=payload)
@@ -106,7 +106,7 @@ class DiscordPyPort(DiscordPort):
         """Delete a message."""
         await self._calls.make(
             f"delete message {message.id}",
-            # The library counts young and old messages to limits of their own.
+            # discord.py uses separate rate limits for recent and old messages.
             lambda http: http.delete_message(message.channel_id, message.id, reason=reason or None),
             needs="Manage Messages",
         )
@@ -135,7 +135,7 @@ class DiscordPyPort(DiscordPort):
         return tuple(found)
 
     async def download(self, attachment: PostedAttachment, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
-        """Return a posted file, read no further than ``max_bytes``."""
+        """Return an attachment's content, up to ``max_bytes``."""
         doing = f"download {attachment.name}"
         if attachment.size > max_bytes:
             raise _too_large(doing, max_bytes)
@@ -237,12 +237,12 @@ class DiscordPyPort(DiscordPort):
         return frozenset(decode(await self._do(doing, route), WireMember, doing).roles)
 
     async def add_role(self, guild_id: int, user_id: int, role_id: int, *, reason: str = "") -> None:
-        """Give a member a role."""
+        """Add a role to a member."""
         route = Route("PUT", _MEMBER_ROLE, guild_id=guild_id, user_id=user_id, role_id=role_id)
         await self._do(f"give member {user_id} role {role_id}", route, needs="Manage Roles", reason=reason)
 
     async def remove_role(self, guild_id: int, user_id: int, role_id: int, *, reason: str = "") -> None:
-        """Take a role from a member."""
+        """Remove a role from a member."""
         route = Route("DELETE", _MEMBER_ROLE, guild_id=guild_id, user_id=user_id, role_id=role_id)
         await self._do(f"take role {role_id} from member {user_id}", route, needs="Manage Roles", reason=reason)
 
@@ -252,7 +252,7 @@ def _at(message: MessageRef, method: str, path: str = _MESSAGE, **parameters: An
 
 
 def _body(payload: dict[str, Any], files: tuple[OutgoingFile, ...]) -> dict[str, Any]:
-    """Return a request's body as the library takes it: JSON, or a form when there are files."""
+    """Return a request's body for discord.py: JSON, or a multipart form with files."""
     if not files:
         return {"json": payload}
     payload["attachments"] = [{"id": index, "filename": file.name} for index, file in enumerate(files)]
@@ -270,7 +270,7 @@ def _body(payload: dict[str, Any], files: tuple[OutgoingFile, ...]) -> dict[str,
 
 
 async def _download(url: str, doing: str, max_bytes: int) -> bytes:
-    """Read a file from Discord's CDN, whose links are signed and take no token."""
+    """Download a file from Discord's CDN; its URLs are signed, so no token is sent."""
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session,
         session.get(url, allow_redirects=False) as response,

@@ -1,4 +1,4 @@
-"""Asking Discord whose token this is, without logging in; the edge's half of ``services.identity``."""
+"""Token check with Discord over HTTP, without a login; implements ``services.onboarding.identity``."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class DiscordTokenInspector:
         Raises
         ------
         TokenRefused
-            Discord does not know the token, or it is no bot's.
+            Discord rejects the token, or it is not a bot's.
         DiscordUnavailable
-            No answer in time, or an error of Discord's own, three times.
+            Three attempts timed out or ended with a server error.
         """
-        # Imported when it is needed: a master without a token of its own seldom asks, and it costs 6 MB.
+        # Imported on demand: it costs 6 MB, and a master without a token seldom needs it.
         import aiohttp
 
         trouble = ""
@@ -100,5 +100,5 @@ def _identity_of(body: bytes) -> BotIdentity:
         return BotIdentity(user_id=int(user.id), username=user.username)
     except (msgspec.MsgspecError, ValueError):
         raise DiscordUnavailable(
-            "the answer about the token makes no sense", hint="check DISCORD['API_BASE']"
+            "Discord's response about the token is not valid", hint="check DISCORD['API_BASE']"
         ) from None

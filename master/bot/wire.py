@@ -1,4 +1,4 @@
-"""Between the port's Structs and Discord's JSON; what an answer holds beyond them is left out."""
+"""Conversion between the port's Structs and Discord's JSON; unknown fields are ignored."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class WireId(Struct):
-    """Anything that is read for its id alone."""
+    """Any object of which only the id is needed."""
 
     id: int
 
@@ -53,7 +53,7 @@ class WireUser(WireId):
 
 
 class WireAttachment(WireId):
-    """A file of a message."""
+    """An attachment of a message."""
 
     filename: str
     size: int
@@ -68,7 +68,7 @@ class WireEmoji(Struct):
 
 
 class WireReaction(Struct):
-    """One emoji below a message."""
+    """The reactions with one emoji."""
 
     emoji: WireEmoji
     count: int
@@ -87,7 +87,7 @@ class WireMessage(WireId):
     reactions: list[WireReaction] = []
 
     def posted(self) -> PostedMessage:
-        """Return it as services know it."""
+        """Convert to the port's Struct."""
         return PostedMessage(
             id=self.id,
             channel_id=self.channel_id,
@@ -125,7 +125,7 @@ class WireChannel(WireId):
     permission_overwrites: list[WireOverwrite] = []
 
     def channel(self) -> Channel:
-        """Return it as services know it."""
+        """Convert to the port's Struct."""
         return Channel(
             id=self.id,
             name=self.name or "",
@@ -150,7 +150,7 @@ class WireRole(WireId):
     managed: bool = False
 
     def role(self) -> Role:
-        """Return it as services know it."""
+        """Convert to the port's Struct."""
         return Role(
             id=self.id,
             name=self.name,
@@ -167,24 +167,24 @@ class WireMember(Struct):
 
 
 def decode(answer: Any, kind: type[T], doing: str) -> T:
-    """Read an answer.
+    """Decode a response.
 
     Raises
     ------
     DiscordUnavailable
-        It is not what Discord documents.
+        The response is not as Discord documents it.
     """
     try:
-        # Not strict: ids and permissions are numbers in text.
+        # Not strict: ids and permissions are numbers in strings.
         return msgspec.convert(answer, kind, strict=False)
     except msgspec.ValidationError as error:
         raise DiscordUnavailable(
-            f"could not {doing}: the answer makes no sense: {error}", hint="check DISCORD['API_BASE']"
+            f"could not {doing}: the response is not valid: {error}", hint="check DISCORD['API_BASE']"
         ) from error
 
 
 def message_payload(notice: Notice) -> dict[str, Any]:
-    """Return the body of a new message, or of an edit; its files go beside it."""
+    """Return the body of a new message or an edit, without its files."""
     payload: dict[str, Any] = {
         "content": notice.text,
         "embeds": [_embed(embed) for embed in notice.embeds],
@@ -209,7 +209,7 @@ def _embed(embed: Embed) -> dict[str, Any]:
 
 
 def overwrite_payload(overwrite: Overwrite) -> dict[str, Any]:
-    """Return an overwrite's body."""
+    """Return the body of an overwrite."""
     return {
         "id": str(overwrite.target_id),
         "type": 0 if overwrite.kind == "role" else 1,
@@ -219,7 +219,7 @@ def overwrite_payload(overwrite: Overwrite) -> dict[str, Any]:
 
 
 def plan_payload(plan: ChannelPlan) -> dict[str, Any]:
-    """Return what a new channel is made with, its type included."""
+    """Return the body for creating a channel."""
     options = {
         "name": plan.name,
         "type": _NUMBERS[plan.kind],
@@ -232,8 +232,8 @@ def plan_payload(plan: ChannelPlan) -> dict[str, Any]:
 
 
 def changes_payload(changes: ChannelChanges) -> dict[str, Any]:
-    """Return what is to be changed about a channel."""
-    # What is unset is left out.
+    """Return the body for editing a channel."""
+    # Unset fields are omitted.
     options: dict[str, Any] = msgspec.to_builtins(changes)
     if isinstance(changes.parent_id, int):
         options["parent_id"] = str(changes.parent_id)
@@ -244,7 +244,7 @@ def changes_payload(changes: ChannelChanges) -> dict[str, Any]:
 
 
 def emoji_path(emoji: str) -> str:
-    """Return an emoji as it stands in a path, whether it is written ``name:id`` or as messages do, ``<:name:id>``."""
+    """Return an emoji as URL paths contain it; accepts ``name:id`` and ``<:name:id>``."""
     return emoji.removeprefix("<a:").removeprefix("<:").removesuffix(">")
 
 

@@ -1,4 +1,4 @@
-"""``fleet ...``, the operator's command line. Heavy imports are inside the commands that need them."""
+"""``fleet``, the operator's command line. Commands import heavy modules only when they run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The application: every command is added here, in the order in which ``fleet --help`` shows them."""
+"""The Typer application; commands are registered in the order of ``fleet --help``."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _options(
 
 def run() -> int:
     """Run the command line; returns the exit code."""
-    # What goes wrong is told once, as an error; the master's log is its own.
+    # Errors are printed once, by the command itself; log output is for the master.
     logging.getLogger("master").addHandler(logging.NullHandler())
     try:
         result = app(standalone_mode=False, prog_name="fleet")
@@ -90,7 +90,7 @@ def run() -> int:
 
 
 def _usage(error: Exception) -> int:
-    """Show a mistake in the command line as Typer would; anything else is a bug and is raised."""
+    """Print a usage error as Typer does; re-raises any other exception."""
     show = getattr(error, "show", None)
     if show is None:
         raise error

@@ -23,7 +23,7 @@ _STEPS: dict[str, list[str]] = {
     "layers": ["lint-imports"],
 }
 _FIXES: dict[str, list[str]] = {
-    # Lint first: what it takes away or puts in may need to be formatted.
+    # Lint first: its fixes may need to be formatted.
     "fixing lint": ["ruff", "check", "--fix", "."],
     "fixing format": ["ruff", "format", "."],
 }
@@ -31,7 +31,7 @@ STEP_TIMEOUT_S = 900.0
 
 
 class NoCheckout(FleetError):
-    """There is no source checkout here."""
+    """The command needs a source checkout."""
 
     code: ClassVar[str] = "no_checkout"
     exit_code: ClassVar[ExitCode] = ExitCode.NOT_FOUND
@@ -47,9 +47,7 @@ def check(
     what: Annotated[
         Literal["all", "config", "code"], typer.Argument(help="The config, the code of this checkout, or both.")
     ] = "all",
-    fix: Annotated[
-        bool, typer.Option("--fix", help="First put right in the code what can be put right by itself.")
-    ] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="First fix what can be fixed automatically in the code.")] = False,
     home: HomeOption = None,
 ) -> None:
     """Check the config of the home, and the code of this checkout (format, lint, types, layers)."""
@@ -74,7 +72,7 @@ def _check_config(folder: Path) -> None:
     console.print(Text.assemble(("✓ ", "green"), f"config of {folder}"))
     if not settings.nodes:
         return
-    # With it comes the database: half a second for nothing where no node is named.
+    # Imported only if nodes are named: it loads the database modules, which takes half a second.
     from master.services.upkeep.node_names import unknown_names_in
 
     for problem in asyncio.run(unknown_names_in(settings)):
@@ -83,10 +81,10 @@ def _check_config(folder: Path) -> None:
 
 def _check_code(root: Path | None, *, fix: bool) -> None:
     if root is None:
-        raise NoCheckout("this is no source checkout", hint="clone the repository to work on the code")
+        raise NoCheckout("this is not a source checkout", hint="clone the repository to work on the code")
     if fix:
         for name, step in _FIXES.items():
-            # The last line counts what was put right; what could not be, the checks say in full.
+            # The last line is the count of fixes; the checks report what could not be fixed.
             told = _run_step(root, name, step).stdout.strip().splitlines()
             console.print(Text.assemble(("· ", "yellow"), f"{name}: {told[-1] if told else 'nothing to do'}"))
     failed = [name for name, step in _STEPS.items() if not _passes(root, name, step)]
@@ -95,7 +93,7 @@ def _check_code(root: Path | None, *, fix: bool) -> None:
 
 
 def _run_step(root: Path, name: str, step: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a tool of the checkout's environment, and show meanwhile that it runs."""
+    """Run a tool of the checkout's environment, with a spinner."""
     tool, *arguments = step
     command = [str(Path(sys.executable).with_name(tool)), *arguments]
     with console.status(f"{name} ..."):
@@ -120,15 +118,15 @@ def test(context: typer.Context) -> None:
     with reporting_errors():
         root = _checkout()
         if root is None:
-            raise NoCheckout("this is no source checkout", hint="clone the repository to run its tests")
+            raise NoCheckout("this is not a source checkout", hint="clone the repository to run its tests")
     command = [sys.executable, "-m", "pytest", *_defaults(context.args), *context.args]
     raise typer.Exit(subprocess.run(command, cwd=root, check=False).returncode)  # noqa: S603 - our own tests
 
 
 def _defaults(arguments: list[str]) -> list[str]:
-    """Return what pytest is told unless its caller says otherwise."""
+    """Return pytest's default arguments, unless the caller overrides them."""
     workers = ["-n", str(min(os.cpu_count() or 1, 4))]
-    # A test that is called by its name runs, slow or not.
+    # A test that is given by name runs even if it is slow.
     chosen = any(argument.startswith(("-m", "-k")) or "::" in argument for argument in arguments)
     return [
         *([] if any(argument.startswith("-n") for argument in arguments) else workers),

@@ -1,4 +1,4 @@
-"""What every command needs: the home, the socket, and one way to end with an error."""
+"""Shared by all commands: options, the home, the client, and error handling."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def state_dir(given: Path | None) -> Path:
 
 
 def client_of(given: Path | None) -> ControlClient:
-    """Return a client of the home's master."""
+    """Return a client for the home's master."""
     return ControlClient(state_dir(given) / "control.sock")
 
 
 @contextmanager
 def reporting_errors(*, as_json: bool = False) -> Iterator[None]:
-    """Run a command's body; a known error is shown, and its exit code is the command's."""
+    """Run a command's body; a ``FleetError`` is printed, and sets the exit code."""
     try:
         yield
     except FleetError as error:
@@ -68,7 +68,7 @@ def reporting_errors(*, as_json: bool = False) -> Iterator[None]:
 
 
 def complete_nodes(incomplete: str) -> list[str]:
-    """Complete a node's name; stays silent when no master answers at once."""
+    """Complete a node's name; without a master that answers quickly there are no completions."""
     try:
         status = client_of(None).run(nodes.status, StatusParams(), timeout_s=1.0)
     except FleetError:
@@ -82,14 +82,14 @@ NodesArgument = Annotated[
 
 
 def settings_of(home: Path | None) -> Settings:
-    """Read the fleet's settings, for work that needs no master."""
+    """Read the fleet's settings, for commands that need no master."""
     from master.configuration.loading import load_settings
 
     return load_settings(home_of(home), os.environ)
 
 
 def refuse_beside_master(home: Path | None) -> None:
-    """Refuse before anything is asked, where a master runs.
+    """Fail early, before any question, if a master runs.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def refuse_beside_master(home: Path | None) -> None:
 
 
 def run_operation(home: Path | None, operation: Operation[P, R, Any], parameters: P, *, timeout_s: float = 60.0) -> R:
-    """Have the master carry out an operation; one that needs no master is carried out here where none runs.
+    """Run an operation in the master, or in this process if none runs and the operation does not need one.
 
     Raises
     ------

@@ -189,12 +189,12 @@ def ledger_import(path: ArchiveArgument, home: HomeOption = None, as_json: JsonO
 def restore(
     path: ArchiveArgument, home: HomeOption = None, yes: YesOption = False, as_json: JsonOption = False
 ) -> None:
-    """Put a backup in the ledger's place; the present one is kept beside it. No master may run."""
+    """Replace the ledger by a backup; the current one is kept beside it. No master may run."""
     with reporting_errors(as_json=as_json):
         if not path.is_file():
             raise FleetError(f"there is no file {path}", hint="`ls state/backups` shows the backups")
         refuse_beside_master(home)
-        confirm(f"Put {path.name} in the place of the present ledger?", yes=yes)
+        confirm(f"Replace the current ledger by {path.name}?", yes=yes)
         found = run_operation(home, operations.restore, ArchiveParams(path=str(path.absolute())))
         _restored(found, as_json=as_json)
 
@@ -206,4 +206,4 @@ def _restored(found: RestoreView, *, as_json: bool) -> None:
     made = _local_time(found.created_at)
     console.print(f"{found.rows} rows as of {made}; counts and hashes agree")
     if found.kept:
-        console.print(f"the ledger that was there is {found.kept}", soft_wrap=True)
+        console.print(f"the previous ledger is {found.kept}", soft_wrap=True)

@@ -88,7 +88,7 @@ def _last(paths: LogPaths, count: int, *, stdout: bool, stderr: bool) -> list[st
 
 
 def _last_lines(path: Path, count: int) -> tuple[list[str], int]:
-    """Return the last lines of a file, and where it ends."""
+    """Return the last lines of a file, and its end position."""
     try:
         with path.open("rb") as stream:
             end = stream.seek(0, os.SEEK_END)
@@ -100,7 +100,7 @@ def _last_lines(path: Path, count: int) -> tuple[list[str], int]:
 
 
 class _Tail:
-    """One file that is read as it grows; a file that became shorter was rotated, and is read from its start."""
+    """Follows one growing file; a file that became shorter was rotated, and is read from its start."""
 
     def __init__(self, node: str, path: Path, colour: str) -> None:
         self._node = node
@@ -110,13 +110,13 @@ class _Tail:
         self._rest = b""
 
     def show_past(self, count: int, width: int) -> None:
-        """Show the last lines."""
+        """Print the last lines."""
         lines, self._offset = _last_lines(self._path, count)
         for line in lines:
             self._print(line, width)
 
     def show_new(self, width: int) -> bool:
-        """Show what was added; tells whether there was anything."""
+        """Print new lines; returns whether there were any."""
         try:
             size = self._path.stat().st_size
             if size < self._offset:

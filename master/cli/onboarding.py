@@ -34,7 +34,7 @@ SAGA_TIMEOUT_S = 120.0
 
 
 class TokenMissing(FleetError):
-    """There is no token to be had."""
+    """No token was given."""
 
     code: ClassVar[str] = "token_missing"
     exit_code: ClassVar[ExitCode] = ExitCode.REFUSED

@@ -25,10 +25,10 @@ def run(
 
         folder = home_of(home)
         load_settings(folder, os.environ)
-        # The master lives for months: it goes on without what the command line needed 25 MB for.
+        # Re-execute: a long-running master does not need the command line's modules (25 MB).
         sys.stdout.flush()
         options = ["--verbose"] if verbose else []
-        # One arena: with several, what each thread frees is not another's to use, 4 MB of it (mallopt(3)).
+        # One malloc arena: with several, memory freed by one thread is not reused by others (4 MB, mallopt(3)).
         environment = {**os.environ, "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "1")}
         command = [sys.executable, "-m", "master", "--home", str(folder), *options]
         os.execve(sys.executable, command, environment)  # noqa: S606 - ourselves

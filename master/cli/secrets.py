@@ -1,4 +1,4 @@
-"""``rotate-secret``: a new MASTER_SECRET for a fleet that runs."""
+"""``rotate-secret``: rotate MASTER_SECRET of a running fleet."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ LOOK_EVERY_S = 0.25
 
 
 class RotationResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How a rotation ended."""
+    """Result of a rotation."""
 
     nodes: int
     renewed: bool
-    """Whether no running node holds a key of the old secret any more."""
+    """Whether all running nodes have a key of the new secret."""
 
 
 def rotate_secret(home: HomeOption = None, yes: YesOption = False, as_json: JsonOption = False) -> None:
-    """Make a new MASTER_SECRET: tokens are sealed anew and nodes get new keys, without a restart of any node.
+    """Replace MASTER_SECRET: tokens are sealed again and nodes get new keys, without restarting any node.
 
     Keep a copy of .env afterwards. Licences and the audit log go on; a backup made before needs the old secret.
     """
     with reporting_errors(as_json=as_json):
         if not as_json:
-            confirm("Replace MASTER_SECRET? Backups made until now need the present one.", yes=yes)
-        began_at = _uptime_began(home)
+            confirm("Replace MASTER_SECRET? Existing backups need the current one.", yes=yes)
+        began_at = _master_started_at(home)
         rotated = run_operation(home, ledger.rotate_secret, NoParams(), timeout_s=ROTATION_TIMEOUT_S)
         renewed = False
         if began_at is not None:
-            with console.status("the nodes come for their new keys"):
+            with console.status("waiting for the nodes to get their new keys"):
                 renewed = _wait(home, began_at)
         result = RotationResult(nodes=rotated.nodes, renewed=renewed)
         if as_json:
@@ -55,8 +55,8 @@ def rotate_secret(home: HomeOption = None, yes: YesOption = False, as_json: Json
         console.print("keep a copy of .env, and make a backup: `fleet backup`", style="bright_black")
 
 
-def _uptime_began(home: Path | None) -> float | None:
-    """Return when the running master began, Unix seconds; None when none runs."""
+def _master_started_at(home: Path | None) -> float | None:
+    """Return the start time of the running master in Unix seconds; None if none runs."""
     try:
         found = client_of(home).run(nodes.status, StatusParams(), timeout_s=15.0)
     except NoMaster:
@@ -65,7 +65,7 @@ def _uptime_began(home: Path | None) -> float | None:
 
 
 def _wait(home: Path | None, began_at: float) -> bool:
-    """Wait until the master has begun anew and the last node has come; False when that takes too long."""
+    """Wait until the master has restarted and all nodes have new keys; False after a time-out."""
     until, back_until = time.monotonic() + HANDOVER_TIMEOUT_S, time.monotonic() + COME_BACK_TIMEOUT_S
     while time.monotonic() < until:
         time.sleep(LOOK_EVERY_S)
@@ -75,7 +75,7 @@ def _wait(home: Path | None, began_at: float) -> bool:
             if time.monotonic() > back_until:
                 raise FleetError(
                     "MASTER_SECRET is replaced, but the master did not come back",
-                    hint="look at its log, and begin it again: `fleet run`",
+                    hint="check its log, and start it again: `fleet run`",
                 ) from None
             continue
         if found.at - found.master.uptime_s > began_at + 0.1 and found.master.old_keys is None:

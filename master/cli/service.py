@@ -51,7 +51,7 @@ def unit_text(home: Path, python: Path) -> str:
 
 
 def _quoted(value: str) -> str:
-    """Quote for a unit file: systemd.syntax(7), and ``%`` begins a specifier."""
+    """Quote for a unit file (systemd.syntax(7)); ``%`` starts a specifier, so it is doubled."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
 
@@ -72,10 +72,10 @@ def install_service(
         if not user:
             raise FleetError(
                 "say --user: a fleet needs no root, and should not have it",
-                hint="`fleet install-service --print` gives the unit for a place of your own choice",
+                hint="`fleet install-service --print` prints the unit, to install it elsewhere",
             )
         if not (folder / "config.py").is_file():
-            raise FleetError(f"{folder} is no fleet's home", hint="run `fleet init` first, or give --home")
+            raise FleetError(f"{folder} is not a fleet's home", hint="run `fleet init` first, or give --home")
         path = _unit_path()
         if path.exists() and path.read_text("utf-8") != unit:
             confirm(f"Replace {path}?", yes=yes)
@@ -94,11 +94,11 @@ def _enable() -> None:
     commands = (
         ["systemctl", "--user", "daemon-reload"],
         ["systemctl", "--user", "enable", "--now", UNIT_NAME],
-        # Without it the user's services end when the last session does.
+        # Without lingering, the user's services stop with the last session.
         ["loginctl", "enable-linger"],
     )
     for command in commands:
-        problem = _try(command)
+        problem = _run(command)
         if problem:
             console.print(f"`{' '.join(command)}` did not work: {problem}", style="yellow")
             console.print("the unit is in place; run these yourself: " + "; ".join(" ".join(c) for c in commands))
@@ -106,8 +106,8 @@ def _enable() -> None:
     console.print("enabled and started; `fleet status` shows the fleet, `journalctl --user -u fleetmaster` its log")
 
 
-def _try(command: list[str]) -> str:
-    """Run a command; returns what went wrong, empty when nothing did."""
+def _run(command: list[str]) -> str:
+    """Run a command; returns the error, empty on success."""
     if shutil.which(command[0]) is None:
         return f"{command[0]} is not installed"
     try:

@@ -41,12 +41,12 @@ def init(
     log: Annotated[str, typer.Option("--log-channel", help="Id of LOG_CHANNEL.")] = "",
     yes: YesOption = False,
 ) -> None:
-    """Make a fleet's home: config.py, .env with a new secret, the folders; says what to click in Discord."""
+    """Create a fleet's home: config.py, .env with a new secret, the folders; prints the next steps in Discord."""
     with reporting_errors():
         folder = home_of(home)
         asking = is_terminal() and not yes
         if (folder / "config.py").exists() or (folder / ".env").exists():
-            # A new secret would make every licence and sealed token of the old one worthless.
+            # A new secret would invalidate all licences and sealed tokens of the old one.
             raise_if_kept(folder)
         token = _master_token(token_file, asking=asking)
         ids = {
@@ -56,7 +56,7 @@ def init(
         }
         operators = operator or [_ask("Your own user id (empty: later)", asking=asking)]
         _write(folder, token, ids, [item for item in operators if item])
-        _tell(folder, token)
+        _print_next_steps(folder, token)
 
 
 def raise_if_kept(folder: Path) -> None:
@@ -95,7 +95,7 @@ def _write(folder: Path, token: str, ids: dict[str, str], operators: list[str]) 
 
     for value in (*ids.values(), *operators):
         if value and not value.isdecimal():
-            raise FleetError(f"{value!r} is no Discord id", hint="17 to 20 digits: Developer Mode, Copy ID")
+            raise FleetError(f"{value!r} is not a Discord id", hint="17 to 20 digits: Developer Mode, Copy ID")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bots").mkdir(exist_ok=True)
     (folder / "state").mkdir(mode=0o700, exist_ok=True)
@@ -115,7 +115,7 @@ def _write(folder: Path, token: str, ids: dict[str, str], operators: list[str]) 
         stream.write(f"MASTER_TOKEN={token}\n")
 
 
-def _tell(folder: Path, token: str) -> None:
+def _print_next_steps(folder: Path, token: str) -> None:
     from master.security.tokens import check_token_format
     from master.services.onboarding.identity import invite_url
 

@@ -1,4 +1,4 @@
-"""``status``, ``top`` and the verbs that steer nodes, all through the running master's socket."""
+"""``status``, ``top`` and the commands that act on nodes, through the running master."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def release(
 def clear(
     names: NodesArgument = None, everyone: AllOption = False, home: HomeOption = None, as_json: JsonOption = False
 ) -> None:
-    """Take the flag off nodes, once you know what the refused message was."""
+    """Clear the flag of nodes, once you know what the refused message was."""
     _act(nodes.clear, names, everyone=everyone, home=home, as_json=as_json)
 
 
@@ -219,7 +219,7 @@ def _act(
 def _stream(
     operation: Operation[P, list[ActionResult], Any], params: P, *, home: Path | None, as_json: bool, timeout_s: float
 ) -> None:
-    """Show each node's result as it comes in; the exit code is that of the first that failed."""
+    """Print each node's result as it arrives; the exit code is that of the first failure."""
     results: list[ActionResult] = []
     with reporting_errors(as_json=as_json):
         for line in client_of(home).follow(operation, params, timeout_s=timeout_s):

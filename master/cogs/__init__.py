@@ -1,1 +1,1 @@
-"""The Discord-facing half, one file a concern: decorators, one service call, a rendering. No decisions."""
+"""Slash commands and listeners, one file per concern: each calls one operation and renders its result."""

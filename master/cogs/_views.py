@@ -1,4 +1,4 @@
-"""What several cogs show: a view that only operators can use, and a question before anything destructive."""
+"""Shared views of the cogs: views that authorise their users, and a confirmation."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ VIEW_TIMEOUT_S = 600.0
 
 
 class OperationView(discord.ui.View):
-    """A view whose buttons work for who may carry out an operation, and whose errors are shown as embeds.
+    """A view for users who may run an operation; errors are shown as embeds.
 
     Parameters
     ----------
     operation
-        What its user must be allowed; each button's own operation is authorised once more.
+        The operation that users must be allowed to run; each button's own operation is authorised again.
     """
 
     def __init__(self, operation: AnyOperation, *, timeout_s: float = VIEW_TIMEOUT_S) -> None:
@@ -30,7 +30,7 @@ class OperationView(discord.ui.View):
         self.operation = operation
 
     async def interaction_check(self, interaction: discord.Interaction[Any], /) -> bool:
-        """Let through who may; others are told, and that is audited."""
+        """Authorise the user; a refusal is shown and audited."""
         operations = interaction.client.operations
         try:
             await operations.authorise(self.operation, actor_of(interaction))
@@ -50,7 +50,7 @@ class OperationView(discord.ui.View):
 
 
 class OperationModal(discord.ui.Modal):
-    """A modal whose errors are shown as embeds."""
+    """A modal that shows errors as embeds."""
 
     # discord.py's own Modal narrows its base class's signature the same way.
     async def on_error(  # type: ignore[override]
@@ -64,7 +64,7 @@ class OperationModal(discord.ui.Modal):
 
 
 class Confirm(OperationView):
-    """Ask before something destructive; ``act`` is called on yes."""
+    """Ask for confirmation; calls ``act`` on yes."""
 
     def __init__(
         self,
@@ -78,13 +78,13 @@ class Confirm(OperationView):
 
     @discord.ui.button(label="Yes", style=discord.ButtonStyle.danger)
     async def yes(self, interaction: discord.Interaction[MasterBot], button: discord.ui.Button[Any]) -> None:
-        """Do it, once."""
+        """Run the action, once."""
         self.stop()
         await self._act(interaction)
 
     @discord.ui.button(label="Cancel", style=discord.ButtonStyle.secondary)
     async def cancel(self, interaction: discord.Interaction[MasterBot], button: discord.ui.Button[Any]) -> None:
-        """Leave everything as it is."""
+        """Cancel without any change."""
         self.stop()
         embed = discord.Embed(title="Nothing was done", colour=interaction.client.services.settings.colours.information)
         await interaction.response.edit_message(embed=embed, view=None)

@@ -33,7 +33,7 @@ MIN_EDIT_INTERVAL_S = 3.0
 
 
 class FleetTable(OperationView):
-    """One page of the fleet; edits itself when a node changes its state."""
+    """One page of the fleet; updates its message on node events."""
 
     def __init__(self, operations: Operations[Services], actor: Actor) -> None:
         super().__init__(nodes.status, timeout_s=LIVE_S)
@@ -45,12 +45,12 @@ class FleetTable(OperationView):
         self._watching: asyncio.Task[None] | None = None
 
     async def embed(self) -> discord.Embed:
-        """Render the present page."""
+        """Render the current page."""
         status = await self._operations.run(nodes.status, self._actor, StatusParams())
         pages = max((len(status.nodes) - 1) // PAGE + 1, 1)
         self._page = min(self._page, pages - 1)
         shown = status.nodes[self._page * PAGE : (self._page + 1) * PAGE]
-        self._offer([node.name for node in shown], pages)
+        self._update_controls([node.name for node in shown], pages)
         return self._render(status, shown, pages)
 
     def _render(self, status: FleetStatus, shown: tuple[Any, ...], pages: int) -> discord.Embed:
@@ -60,7 +60,7 @@ class FleetTable(OperationView):
         lines = "\n".join(node_line(settings.emojis, node) for node in shown)
         embed = discord.Embed(
             title=f"{ready} of {len(status.nodes)} nodes ready",
-            description=lines or "No nodes yet: /dupbot makes the first one.",
+            description=lines or "No nodes yet: /dupbot creates the first one.",
             colour=settings.colours.error if troubled else settings.colours.success,
             timestamp=discord.utils.utcnow(),
         )
@@ -69,7 +69,7 @@ class FleetTable(OperationView):
         embed.set_footer(text=footer + (f" · page {self._page + 1} of {pages}" if pages > 1 else ""))
         return embed
 
-    def _offer(self, names: list[str], pages: int) -> None:
+    def _update_controls(self, names: list[str], pages: int) -> None:
         self._chosen = [name for name in self._chosen if name in names]
         menu: discord.ui.Select[Any] = self.choose
         menu.options = [
@@ -90,12 +90,12 @@ class FleetTable(OperationView):
             async for _event in events:
                 if self.is_finished():
                     continue
-                # What happens in the same moments is one edit.
+                # Events in quick succession result in one edit.
                 await asyncio.sleep(MIN_EDIT_INTERVAL_S)
                 try:
                     await message.edit(embed=await self.embed(), view=self)
                 except (discord.HTTPException, FleetError) as error:
-                    log.debug("the table is updated no more: %s", error)
+                    log.debug("the table is not updated any more: %s", error)
                     return
 
     async def on_timeout(self) -> None:
@@ -105,7 +105,7 @@ class FleetTable(OperationView):
 
     @discord.ui.select(placeholder="Choose nodes", min_values=0, max_values=1, row=0)
     async def choose(self, interaction: discord.Interaction[MasterBot], select: discord.ui.Select[Any]) -> None:
-        """Remember what is chosen."""
+        """Store the selection."""
         self._chosen = [value for value in select.values if value != "-"]
         await interaction.response.edit_message(embed=await self.embed(), view=self)
 
@@ -116,12 +116,12 @@ class FleetTable(OperationView):
 
     @discord.ui.button(label="Start", style=discord.ButtonStyle.success, row=1)
     async def start(self, interaction: discord.Interaction[MasterBot], button: discord.ui.Button[Any]) -> None:
-        """Start what is chosen."""
+        """Start the selected nodes."""
         await self._act(interaction, nodes.start)
 
     @discord.ui.button(label="Stop", style=discord.ButtonStyle.danger, row=1)
     async def stop_nodes(self, interaction: discord.Interaction[MasterBot], button: discord.ui.Button[Any]) -> None:
-        """Stop what is chosen, once that is confirmed."""
+        """Stop the selected nodes after a confirmation."""
         names = ", ".join(self._chosen)
 
         async def act(pressed: discord.Interaction[MasterBot]) -> None:
@@ -136,12 +136,12 @@ class FleetTable(OperationView):
 
     @discord.ui.button(label="Restart", style=discord.ButtonStyle.primary, row=1)
     async def restart(self, interaction: discord.Interaction[MasterBot], button: discord.ui.Button[Any]) -> None:
-        """Restart what is chosen."""
+        """Restart the selected nodes."""
         await self._act(interaction, nodes.restart)
 
     @discord.ui.button(label="Next page", style=discord.ButtonStyle.secondary, row=1)
     async def turn(self, interaction: discord.Interaction[MasterBot], button: discord.ui.Button[Any]) -> None:
-        """Turn the page."""
+        """Show the next page."""
         self._page = (self._page + 1) % max((len(self._services.directory) - 1) // PAGE + 1, 1)
         await interaction.response.edit_message(embed=await self.embed(), view=self)
 
@@ -162,7 +162,7 @@ class FleetTable(OperationView):
 
 
 class BotManager(commands.Cog):
-    """Shows and steers the fleet."""
+    """The command /runbots."""
 
     @carries_out(nodes.status)
     @app_commands.command(description="The fleet, live: states, figures, and buttons to steer it")

@@ -22,7 +22,7 @@ _INSTEAD = "on the box: fleet register NAME (the token is asked for there)"
 
 
 class RegisterForm(OperationModal, title="Register a bot"):
-    """Name, token and tags of a bot; the token goes through a form so that it appears in no chat."""
+    """Form for name, token and tags of a bot; a token in a form does not appear in the chat."""
 
     name: discord.ui.TextInput[Any] = discord.ui.TextInput(label="Name", placeholder="atlas", max_length=40)
     token: discord.ui.TextInput[Any] = discord.ui.TextInput(label="Bot token", min_length=40, max_length=120)
@@ -55,12 +55,12 @@ class RegisterForm(OperationModal, title="Register a bot"):
 
 
 def split_tags(text: str) -> tuple[str, ...]:
-    """Split tags at commas and blanks."""
+    """Split tags at commas and spaces."""
     return tuple(dict.fromkeys(text.replace(",", " ").split()))
 
 
 class Commands(commands.Cog):
-    """Registering and killing."""
+    """The commands /registerbot and /forcekill."""
 
     @carries_out(onboarding.register)
     @app_commands.command(description="Register a bot: an existing folder, or a token alone")

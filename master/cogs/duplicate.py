@@ -21,7 +21,7 @@ _INSTEAD = "on the box: fleet dup NAME (the token is asked for there)"
 
 
 class DuplicateForm(OperationModal, title="Duplicate a bot"):
-    """Name, token and tags of the new node."""
+    """Form for name, token and tags of the new node."""
 
     name: discord.ui.TextInput[Any] = discord.ui.TextInput(label="Name", placeholder="atlas-2", max_length=40)
     token: discord.ui.TextInput[Any] = discord.ui.TextInput(label="Bot token", min_length=40, max_length=120)
@@ -34,7 +34,7 @@ class DuplicateForm(OperationModal, title="Duplicate a bot"):
         self._source = source
 
     async def on_submit(self, interaction: discord.Interaction[Any], /) -> None:
-        """Run the saga."""
+        """Duplicate the node."""
         await defer(interaction)
         wanted = DuplicateParams(
             name=self.name.value.strip(),
@@ -47,7 +47,7 @@ class DuplicateForm(OperationModal, title="Duplicate a bot"):
 
 
 class Duplicate(commands.Cog):
-    """Duplicating."""
+    """The command /dupbot."""
 
     @carries_out(onboarding.duplicate)
     @app_commands.command(description="Make a new node from the template, or from another node")

@@ -1,4 +1,4 @@
-"""LOG_CHANNEL: shows alerts, the same trouble once in a while."""
+"""LOG_CHANNEL: posts alerts, rate-limited."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ErrorMonitor(commands.Cog):
         self._posting: asyncio.Task[None] | None = None
 
     async def cog_load(self) -> None:
-        """Begin to post."""
+        """Start posting."""
         self._posting = asyncio.create_task(self._post_forever(), name="log channel")
 
     async def cog_unload(self) -> None:
@@ -37,14 +37,14 @@ class ErrorMonitor(commands.Cog):
         limiter = AlertLimiter(self._bot.services.clock)
         with self._bot.services.bus.subscribe(AlertRaised, capacity=200) as alerts:
             async for alert in alerts:
-                # Looked at each time: `fleet reload` may name another channel, or the first.
+                # Read each time: `fleet reload` may change the channel.
                 channel_id = self._bot.services.settings.channels.log
                 admitted = limiter.admit(alert) if channel_id else None
                 if admitted is not None:
                     await self._post(admitted)
 
     async def _post(self, admitted: Admitted) -> None:
-        """Post one alert; whatever goes wrong with it must not silence those that follow."""
+        """Post one alert; a failure is logged, and must not stop later alerts."""
         port, title = self._bot.services.discord, admitted.alert.title
         if port is None:
             return

@@ -21,7 +21,7 @@ _MAX_DESCRIPTION = 4096
 
 
 def audit_line(emojis: EmojiSettings, row: AuditView) -> str:
-    """Return one line about one action; what people wrote themselves is shown as text, not as markup."""
+    """Render one audit row; user input is escaped, so it is not rendered as markup."""
     mark = emojis.success if row.outcome == "done" else emojis.error
     detail = discord.utils.escape_markdown(row.detail[:120])
     actor = discord.utils.escape_markdown(row.actor[:60])

@@ -1,4 +1,4 @@
-"""VERIFY_CHANNEL: hands every message there to the handshake, and posts the answer."""
+"""VERIFY_CHANNEL: passes its messages to the handshake, and posts the answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Listener(commands.Cog):
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
-        """Take a message; whatever is not a signed message in a code block is people talking."""
+        """Handle a message; any text that is not a signed message in a code block is ignored."""
         if message.channel.id != self._channel_id or message.author == self._bot.user:
             return
         text = channel.unwrap(message.content)
@@ -36,12 +36,12 @@ class Listener(commands.Cog):
         if answer is None or services.discord is None:
             return
         try:
-            # It mentions the node's bot: Discord shows that bot its content, whether it has MESSAGE_CONTENT or not.
+            # The answer mentions the node's bot, so it receives the content even without the MESSAGE_CONTENT intent.
             text = channel.wrap(answer, to_user_id=message.author.id)
             notice = Notice(text=text, mention_users=(message.author.id,))
             await services.discord.post(self._channel_id, notice)
         except DiscordPortError as error:
-            # The node asks again by itself.
+            # The node retries by itself.
             log.warning("an answer could not be posted in VERIFY_CHANNEL", extra={"why": str(error)})
 
 

@@ -1,4 +1,4 @@
-"""What differs between two readings of the config, and which of it a running master can take over."""
+"""Differences between two versions of the settings, and which of them a running master can apply."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 
 class Change(NamedTuple):
-    """A setting that is another one now; its values are not here, for some are secrets."""
+    """A changed setting; without its values, since some are secrets."""
 
     key: str
     """As in config.py: ``SUPERVISION['GRACE_S']``."""
@@ -24,7 +24,7 @@ class Change(NamedTuple):
 
 
 def changes(old: Settings, new: Settings) -> list[Change]:
-    """Return what differs, in the order of the settings."""
+    """Return the changed settings, in the order of their definition."""
     return list(_changes(old, new, "restart", ""))
 
 
@@ -38,7 +38,7 @@ def _changes(old: msgspec.Struct, new: msgspec.Struct, inherited: Effect, at: st
             yield from _changes(before, after, field.effect, key)
         elif (entry := section_by_name(field.shape)) is not None:
             for name in sorted({*before, *after}):
-                # What is not there is there with defaults.
+                # A missing section equals one with defaults.
                 pair = before.get(name) or entry(), after.get(name) or entry()
                 yield from _changes(*pair, field.effect, f"{key}[{name!r}]")
         elif _plain(before) != _plain(after):
@@ -46,12 +46,12 @@ def _changes(old: msgspec.Struct, new: msgspec.Struct, inherited: Effect, at: st
 
 
 def _plain(value: Any) -> Any:
-    """Return what can be compared: a secret shows nothing by itself."""
+    """Return a comparable value: a secret is not comparable itself."""
     return value.reveal() if isinstance(value, Secret) else value
 
 
 def take_over(old: Settings, new: Settings) -> Settings:
-    """Return ``new``, but with what only a restart brings into effect as it is in ``old``."""
+    """Return ``new``, but with the values of ``old`` for settings that need a restart."""
     return _taken_over(old, new, "restart")
 
 

@@ -1,4 +1,4 @@
-"""What no single value can say: entries that contradict each other, and names that no node has."""
+"""Checks across settings: contradictory entries, and names that no node has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from master.configuration.settings import Settings
 
 
 def contradictions(settings: Settings) -> Iterator[ConfigProblem]:
-    """Return what is wrong between entries that are right each for itself."""
+    """Yield problems between entries that are valid by themselves."""
     for check in _CHECKS:
         yield from check(settings)
 
@@ -38,14 +38,14 @@ def _memory_limits(settings: Settings) -> Iterator[ConfigProblem]:
             )
 
 
-def _waiting_in_a_circle(settings: Settings) -> Iterator[ConfigProblem]:
-    circle = _find_circle({name: own.after for name, own in settings.nodes.items()})
-    if circle:
-        yield ConfigProblem("NODES", f"wait for each other: {' -> '.join(circle)}", "take one AFTER out")
+def _start_order_cycle(settings: Settings) -> Iterator[ConfigProblem]:
+    cycle = _find_cycle({name: own.after for name, own in settings.nodes.items()})
+    if cycle:
+        yield ConfigProblem("NODES", f"wait for each other: {' -> '.join(cycle)}", "remove one AFTER")
 
 
-def _find_circle(after: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """Return names that wait for each other, the first one again at the end; empty when there are none."""
+def _find_cycle(after: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Return a cycle of names, with the first one repeated at the end; empty if there is none."""
     done: set[str] = set()
 
     def follow(name: str, path: list[str]) -> list[str]:
@@ -54,32 +54,32 @@ def _find_circle(after: Mapping[str, tuple[str, ...]]) -> list[str]:
         if name in done:
             return []
         for other in after.get(name, ()):
-            circle = follow(other, [*path, name])
-            if circle:
-                return circle
+            cycle = follow(other, [*path, name])
+            if cycle:
+                return cycle
         done.add(name)
         return []
 
-    return next((circle for name in after if (circle := follow(name, []))), [])
+    return next((cycle for name in after if (cycle := follow(name, []))), [])
 
 
 def _both_endpoints(settings: Settings) -> Iterator[ConfigProblem]:
     if (settings.discord.api_base is None) != (settings.discord.gateway_url is None):
-        yield ConfigProblem("DISCORD", "has only one of API_BASE and GATEWAY_URL", "give both or neither")
+        yield ConfigProblem("DISCORD", "has only one of API_BASE and GATEWAY_URL", "set both or neither")
 
 
 _CHECKS: tuple[Callable[[Settings], Iterator[ConfigProblem]], ...] = (
     _folders,
     _memory_limits,
-    _waiting_in_a_circle,
+    _start_order_cycle,
     _both_endpoints,
 )
 
 
 def unknown_node_names(settings: Settings, known_names: Collection[str]) -> list[ConfigProblem]:
-    """Return the names in NODES, and in an AFTER there, that no node has.
+    """Return the names in NODES, and in its AFTER lists, that no node has.
 
-    They are no mistakes that a master must not begin with: a node may be registered later.
+    These are warnings, not errors: a node may be registered later.
     """
     known = {name.casefold(): name for name in known_names}
 

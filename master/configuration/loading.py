@@ -1,6 +1,6 @@
-"""Reads config.py and .env from the fleet's home, checks every entry, and gives one frozen ``Settings``.
+"""Load config.py and .env from the fleet's home, check every entry, and build one frozen ``Settings``.
 
-All mistakes are told at once, each with its key, what is wrong with its value, and the fix.
+All mistakes are reported together, each with its key, the problem and the fix.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ConfigError(FleetError):
 
 
 def find_home(given: Path | None, environment: Mapping[str, str]) -> Path:
-    """Return the fleet's home: what was given, FLEET_HOME, or the folder one stands in."""
+    """Return the fleet's home: ``given``, FLEET_HOME, or the current folder."""
     named = environment.get("FLEET_HOME")
     return (given or (Path(named) if named else Path.cwd())).expanduser().resolve()
 
@@ -53,12 +53,12 @@ def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
     Parameters
     ----------
     environment
-        The process's environment; ``.env`` is laid over it for config.py alone, so that no child inherits a secret.
+        The process's environment. Only config.py sees it with ``.env`` added, so that no child inherits a secret.
 
     Raises
     ------
     ConfigError
-        With every mistake.
+        Has every mistake.
     """
     path = home / CONFIG_NAME
     if not path.is_file():
@@ -82,7 +82,7 @@ def _read_env(path: Path, reader: Reader) -> dict[str, str]:
 
 
 def _execute(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Run config.py; it is the operator's own code."""
+    """Execute config.py; it is the operator's own code."""
     namespace: dict[str, Any] = {"__file__": str(path), "__name__": "config"}
     try:
         code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
@@ -90,13 +90,13 @@ def _execute(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
             exec(code, namespace)  # noqa: S102 - the operator's own file
     except SyntaxError as error:
         where = f"line {error.lineno}, column {error.offset}"
-        problem = ConfigProblem(where, error.msg, "mend the Python of this line")
+        problem = ConfigProblem(where, error.msg, "fix the Python syntax of this line")
         raise ConfigError(path, [problem]) from error
     except KeyError as error:
         problem = ConfigProblem(str(error.args[0]), "is not set", f"set it in {ENV_NAME}, or run `fleet init`")
         raise ConfigError(path, [problem]) from error
     except (Exception, SystemExit) as error:
-        # A sys.exit() in it must not end a master that reads it anew.
+        # sys.exit() in config.py must not end a running master that reloads it.
         problem = ConfigProblem(type(error).__name__, str(error)[:200], "config.py has to run without an error")
         raise ConfigError(path, [problem]) from error
     return {name: value for name, value in namespace.items() if name.isupper() and not name.startswith("_")}
@@ -104,9 +104,9 @@ def _execute(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
 
 @contextmanager
 def _environment_as(values: Mapping[str, str]) -> Iterator[None]:
-    """Let ``os.environ`` show ``values`` while config.py runs, and no longer.
+    """Set ``os.environ`` to ``values`` while config.py runs, then restore it.
 
-    A running master reads its config anew beside its work: what stays the same is never missing in between.
+    A running master reloads its config while other code runs, so unchanged variables are never removed in between.
     """
     before = dict(os.environ)
     os.environ.update(values)
@@ -119,7 +119,7 @@ def _environment_as(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def state_dir_of(home: Path, environment: Mapping[str, str]) -> Path:
-    """Return the state folder of a home, also where its config is missing or wrong: a master may run there still."""
+    """Return the state folder of a home, even if its config is missing or wrong: a master may still run there."""
     default = home / "state"
     try:
         values = _execute(home / CONFIG_NAME, {**environment, **_read_env(home / ENV_NAME, Reader(home, {}))})
@@ -130,13 +130,13 @@ def state_dir_of(home: Path, environment: Mapping[str, str]) -> Path:
 
 
 def _build(home: Path, values: Mapping[str, Any], reader: Reader, secrets: Mapping[str, str]) -> Settings:
-    """Return what config.py says; of use only without a problem in ``reader``."""
+    """Build the settings; valid only if ``reader`` has no problems."""
     settings = Settings(**reader.section(Settings, values, home=home))
     database = _resolve_database(settings.database, home, settings.state_dir, reader)
     identity = replace(settings.identity, **_rotation(secrets, reader))
     settings = replace(settings, database=database, identity=identity)
     for problem in contradictions(settings):
-        # A value that is wrong has been told; that its default fits nothing says nothing.
+        # With invalid values replaced by defaults, further checks would report false problems.
         if not any(known.key.startswith(problem.key) for known in reader.problems):
             reader.problems.append(problem)
     return settings
@@ -151,7 +151,7 @@ _FORMS: dict[str, Form] = {"master secret": check_master_secret, "bot token": _c
 
 
 def _rotation(secrets: Mapping[str, str], reader: Reader) -> dict[str, Any]:
-    """Read what `fleet rotate-secret` left in .env: it is the program's own, and not config.py's to know."""
+    """Read the entries that `fleet rotate-secret` writes to .env; config.py does not use them."""
     try:
         found = {
             name: Secret(check_master_secret(secrets[key])) if secrets.get(key) else None
@@ -164,19 +164,19 @@ def _rotation(secrets: Mapping[str, str], reader: Reader) -> dict[str, Any]:
 
 
 def _resolve_database(given: DatabaseSettings, home: Path, state_dir: Path, reader: Reader) -> DatabaseSettings:
-    """Return the database with its URL: the one that was given, one made of SERVER and the others, or the default."""
+    """Return the database settings with their URL: as given, built from SERVER and the other keys, or the default."""
     url = given.url.reveal() or f"sqlite:///{state_dir / 'ledger.db'}"
     if given.server is not None:
         told = any(problem.key.startswith("DATABASE") for problem in reader.problems)
         if not told and not given.trusted_connection and (given.user is None or given.password is None):
-            fix = "give both, or TRUSTED_CONNECTION: True"
+            fix = "set both, or TRUSTED_CONNECTION: True"
             reader.report("DATABASE['USER'], ['PASSWORD']", "are not both set", fix)
         url = _sql_server_url(given)
     elif url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
         url = f"sqlite:///{(home / url.removeprefix('sqlite:///')).resolve()}"
     elif not url.startswith(("sqlite:////", "mssql+pyodbc://")):
-        # Not shown: it may hold a password.
-        reader.report("DATABASE['URL']", "is for no database we know", "sqlite:///... or mssql+pyodbc://...")
+        # Not shown: it may contain a password.
+        reader.report("DATABASE['URL']", "is not for a supported database", "sqlite:///... or mssql+pyodbc://...")
     return replace(given, url=Secret(url))
 
 

@@ -1,4 +1,4 @@
-"""Reads what config.py holds into a tree of Structs, by their types. Mistakes are collected, to be told all at once."""
+"""Reads the values of config.py into a tree of Structs, by type. Mistakes are collected and reported together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from master.errors import FleetError
 
 
 class ConfigProblem(msgspec.Struct, frozen=True):
-    """One mistake."""
+    """One mistake in the config."""
 
     key: str
     problem: str
@@ -28,21 +28,21 @@ class ConfigProblem(msgspec.Struct, frozen=True):
 
 
 Form = Callable[[str], Any]
-"""Turns a text into what is meant by it; raises ``FleetError`` where it cannot be that."""
+"""Parses a text; raises ``FleetError`` if it is not valid."""
 
 
 class Reader:
-    """Read values by their types, and collect the mistakes.
+    """Read values by their types, and collect mistakes.
 
-    What is wrong is replaced by its default, or by UNSET where it has none, so that the rest can be read and compared:
-    the result is of use only when ``problems`` is empty.
+    An invalid value is replaced by its default, or by UNSET without one, so that the rest can be read. The result is
+    valid only if ``problems`` is empty.
 
     Parameters
     ----------
     home
-        Paths are relative to it.
+        Base of relative paths.
     forms
-        By the names that the types mark their values with (``tree.checked_as``).
+        Parsers by name, as the types refer to them (``tree.checked_as``).
     """
 
     def __init__(self, home: Path, forms: Mapping[str, Form]) -> None:
@@ -51,7 +51,7 @@ class Reader:
         self._forms = forms
 
     def report(self, key: str, problem: str, fix: str) -> None:
-        """Note a mistake."""
+        """Record a mistake."""
         self.problems.append(ConfigProblem(key, problem, fix))
 
     def section(
@@ -64,7 +64,7 @@ class Reader:
         at
             The section's key; empty for the whole config.
         given
-            Fields that are not the config's to say.
+            Fields that do not come from the config.
         """
         described = {field.key: field for field in fields_of(struct_type) if field.key}
         for key in values:
@@ -82,19 +82,19 @@ class Reader:
         if is_section(field.shape):
             return self.value(field.shape, {}, key, UNSET)
         if field.default is UNSET:
-            # Its form says best what is missing.
+            # Its parser has the best message for a missing value.
             return self.value(field.shape, "", key, UNSET)
         return self._default(field)
 
     def _default(self, field: SettingField) -> Any:
-        """Return the value of a key that is left out; only what ``left_out`` says is written as in config.py."""
+        """Return the value of a missing key; only a ``left_out`` value is in config.py's form, and is converted."""
         if field.left_out is UNSET:
             return field.default
         kind = field.shape.kind
         return self._path(field.left_out) if kind is Path else Secret(field.left_out)
 
     def value(self, shape: Shape, value: Any, key: str, default: Any) -> Any:
-        """Read one value; ``default`` stands in for a mistake."""
+        """Read one value; returns ``default`` for an invalid one."""
         if shape.optional and (value is None or (value == "" and shape.kind in (str, Secret[str]))):
             return None
         if is_section(shape):
@@ -121,7 +121,7 @@ class Reader:
         found: dict[str, Any] = {}
         for name, entry in value.items():
             if name.casefold() in found:
-                self.report(f"{key}[{name!r}]", "is there twice", "capitals make no difference: take one out")
+                self.report(f"{key}[{name!r}]", "is there twice", "names are case-insensitive: remove one")
             found[name.casefold()] = self.value(Shape(kind=struct_type), entry, f"{key}[{name!r}]", None)
         return found
 
@@ -136,7 +136,7 @@ class Reader:
                 value = int(value)
         accepted = (int, float) if shape.kind is float else (int,)
         right = isinstance(value, accepted) and not isinstance(value, bool)
-        # Written so that a NaN, which is below and above nothing, is refused too.
+        # Written so that NaN, for which every comparison is false, is refused too.
         if right and (shape.least is None or value >= shape.least) and (shape.most is None or value <= shape.most):
             return shape.kind(value)
         return self._wrong(shape, value, key, _bounds_of(shape))
@@ -146,9 +146,9 @@ class Reader:
             return self._wrong(shape, value, key, "a text")
         if shape.pattern is not None and re.search(shape.pattern, value) is None:
             return self._wrong(shape, value, key, f"a text like {shape.pattern}")
-        return self._formed(shape, value, key)
+        return self._parse(shape, value, key)
 
-    def _formed(self, shape: Shape, text: str, key: str) -> Any:
+    def _parse(self, shape: Shape, text: str, key: str) -> Any:
         if not shape.form:
             return text
         try:
@@ -162,7 +162,7 @@ class Reader:
             problem = "is empty" if value == "" else f"is {_kind_of(value)}"
             self.report(key, problem, shape.wording or "a text, from .env")
             return UNSET
-        found = self._formed(shape, value, key)
+        found = self._parse(shape, value, key)
         return found if found is UNSET else Secret(found)
 
     def _read_path(self, shape: Shape, value: Any, key: str) -> Any:
@@ -194,7 +194,7 @@ class Reader:
         return tuple(filter(None, (self.value(item, each, key, None) for each in value)))
 
     def _read_named(self, shape: Shape, struct_type: type[msgspec.Struct], value: Any, key: str) -> Any:
-        """Read a dict of names, and of what stands in the Struct's one other field."""
+        """Read a dict from names to the value of the Struct's other field."""
         name_field, other = fields_of(struct_type)
         if not isinstance(value, dict) or not value:
             return self._wrong(shape, value, key, "a dict by name")
@@ -226,18 +226,18 @@ def _bounds_of(shape: Shape) -> str:
 
 
 def _kind_of(value: Any) -> str:
-    """Say what a value is whose content may be nobody's business."""
+    """Describe a value without its content, which may be secret."""
     return "None" if value is None else f"of type {type(value).__name__}"
 
 
 def shown(value: Any) -> str:
-    """Show a value in an error: short, and never a secret (those are not shown at all)."""
+    """Format a value for an error message, shortened; never called for secrets."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def nearest(key: str, known: Collection[str]) -> str:
-    """Say which known key was probably meant."""
+    """Suggest the known key that was probably meant."""
     by_capitals = {name.upper(): name for name in known}
     near = difflib.get_close_matches(key.upper(), by_capitals, n=1)
     return f"did you mean {by_capitals[near[0]]!r}?" if near else f"known are: {', '.join(known)}"

@@ -1,8 +1,7 @@
-"""The settings that ``master.configuration.loading`` reads from config.py and .env, one small struct a concern.
+"""The settings that ``master.configuration.loading`` reads from config.py and .env: one small Struct per concern.
 
-A setting is one line here: its type carries its bounds, its mark says when a change takes effect (``tree``); and one
-line in config.example.py. Everything in ``master`` may import this module; nothing in here reads a file or the
-environment.
+A setting is one line here and one line in config.example.py. Its type has its bounds, and says when a change takes
+effect (``tree``). Everything in ``master`` may import this module; it reads no files and no environment variables.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from master.configuration.tree import AT_NODE_START, AT_RESTART, NOT_IN_CONFIG, 
 ENV_NAME = ".env"
 """The file of secrets in a fleet's home."""
 ANY_DRIVER = "auto"
-"""DATABASE['DRIVER']: take what the machine has."""
+"""DATABASE['DRIVER']: use an installed driver."""
 TEMPLATE_PATH = Path(__file__).resolve().parents[2] / "child_template"
 """The HandshakeBot that comes with Fleetmaster."""
 
@@ -31,7 +30,7 @@ Snowflake = Annotated[
     Meta(ge=10**14, le=2**63 - 1, description="a Discord id: 17 to 20 digits (Developer Mode, Copy ID)"),
     checked_as("id"),
 ]
-"""A Discord id; 0 for none."""
+"""A Discord id; 0 means none."""
 Emoji = Annotated[str, Meta(description="an emoji, or <:name:id> for one of your server's")]
 Colour = Annotated[int, Meta(ge=0, le=0xFFFFFF, description="a colour from 0x000000 to 0xFFFFFF")]
 NodeName = Annotated[str, checked_as("node name"), Meta(description="the name of a node")]
@@ -46,7 +45,7 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the ledger is. ``url`` is a SQLAlchemy URL; it may hold a password, so it is a secret."""
 
     url: Annotated[Secret[str], left_out(""), Meta(description="sqlite:///state/ledger.db")]
-    """With ``server``, made of the fields below; without both, the file in the state folder."""
+    """With ``server``, built from the fields below; without both, a file in the state folder."""
     server: str | None = None
     database: str = "DISCORDBOT"
     user: str | None = None
@@ -67,11 +66,11 @@ class IdentitySettings(msgspec.Struct, frozen=True, kw_only=True):
     guild_id: Snowflake = 0
     master_secret: Annotated[Secret[bytes], checked_as("master secret")]
     master_token: Annotated[Secret[str] | None, checked_as("bot token")] = None
-    """None: no Discord; supervision and the command line still work."""
+    """None: no Discord connection; supervision and the command line still work."""
     kept_keys: Annotated[Mapping[str, Secret[bytes]], NOT_IN_CONFIG] = field(default_factory=dict)
-    """Keys of earlier secrets that outlive their rotation, by purpose."""
+    """Keys of earlier secrets that stay in use after a rotation, by purpose."""
     previous_secret: Annotated[Secret[bytes] | None, NOT_IN_CONFIG] = None
-    """Set while running nodes may hold keys of it."""
+    """Set while running nodes may still use its keys."""
     next_secret: Annotated[Secret[bytes] | None, NOT_IN_CONFIG] = None
     """Set when a rotation was interrupted."""
 
@@ -85,7 +84,7 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EmojiSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands before a node's state in Discord; unicode or ``<:name:id>``."""
+    """Emojis of node states in Discord; unicode or ``<:name:id>``."""
 
     ready: Emoji = "🟢"
     starting: Emoji = "🟡"
@@ -124,7 +123,7 @@ class SupervisionSettings(msgspec.Struct, frozen=True, kw_only=True):
     backoff_cap_s: Annotated[float, Meta(ge=0.01, le=86_400)] = 60.0
     backoff_jitter: Annotated[float, Meta(ge=0, le=0.9)] = 0.2
     steady_after_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 10.0
-    """Ready for this long before its exit: no crash loop; started again at once, within the daily ceiling."""
+    """A node that was ready for this long before it exited is restarted at once, within the daily limit."""
     healthy_after_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 120.0
     quarantine_exits: Annotated[int, Meta(ge=1, le=1000)] = 6
     quarantine_window_s: Annotated[float, Meta(ge=1, le=86_400)] = 120.0
@@ -135,18 +134,18 @@ class SupervisionSettings(msgspec.Struct, frozen=True, kw_only=True):
     memory_limit_bytes: MemoryBytes = 0
     """0: no limit. Above it the node is restarted gracefully, with the reason recorded."""
     memory_hard_limit_bytes: Annotated[MemoryBytes, AT_NODE_START] = 0
-    """0: no limit. The kernel holds the node to it: by its cgroup, or else by RLIMIT_DATA."""
+    """0: no limit. Enforced by the kernel: with the node's cgroup, or else with RLIMIT_DATA."""
     open_files_limit: Annotated[OpenFiles, AT_NODE_START] = 4096
     cpu_weight: Annotated[CpuWeight, AT_NODE_START] = 100
-    """1 to 10,000, as cgroup v2 counts; without a cgroup what is below 100 becomes a niceness."""
+    """1 to 10,000, as in cgroup v2; without a cgroup, values below 100 become a niceness."""
     log_rate_bytes_s: Annotated[int, Meta(ge=0, le=10**9), AT_NODE_START] = 65_536
-    """What a node may write to its logs for long; 0: no limit."""
+    """Sustained rate at which a node may write to its logs; 0: no limit."""
     merge_memory: Annotated[bool, AT_RESTART] = True
-    """Let the kernel merge equal pages of nodes (KSM); needs Linux with it, and somebody who may turn it on."""
+    """Let the kernel merge equal pages of nodes (KSM); needs a kernel with KSM and the permission to turn it on."""
 
 
 class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What is different for one node; None: as for the whole fleet."""
+    """Overrides for one node; None: as for the whole fleet."""
 
     priority: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
     after: tuple[NodeName, ...] = ()
@@ -155,11 +154,11 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     open_files_limit: OpenFiles | None = None
     cpu_weight: CpuWeight | None = None
     plain: bool = False
-    """Never forked from the zygote."""
+    """Do not fork this node from the zygote."""
 
 
 class NodeLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one node may use; the fields are those of the two classes above."""
+    """Resource limits of one node; the fields are those of the two classes above."""
 
     memory_limit_bytes: int
     memory_hard_limit_bytes: int
@@ -168,18 +167,18 @@ class NodeLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HandshakeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How nodes and master talk."""
+    """The protocol between nodes and master."""
 
     transport: Annotated[Transport, AT_NODE_START] = "auto"
     channel_pulse_interval_s: Annotated[float, Meta(ge=5, le=3600), NOW] = 240.0
     clock_skew_s: Annotated[float, Meta(ge=0, le=600)] = 60.0
-    """Not changed in a running master: what the replay guard forgot under a smaller one could be sent again."""
+    """Needs a restart: what the replay guard dropped under a smaller value could be replayed under a larger one."""
     key_handover_s: Annotated[float, Meta(ge=1, le=3600)] = 60.0
-    """After a rotation: how long a running node has to come for its new key before it is replaced."""
+    """After a rotation: how long a running node may take to get its new key before it is replaced."""
 
 
 class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How many days events are kept; 0: for ever. The audit log is never pruned."""
+    """Retention of events in days; 0: for ever. The audit log is never pruned."""
 
     handshake_events: Days = 90
     process_events: Days = 90
@@ -189,12 +188,12 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
     pulse_snapshots: Days = 30
 
     def days_of(self, table: str) -> int:
-        """Return the days of a table."""
+        """Return the retention of a table."""
         return int(getattr(self, table))
 
 
 class DiscordSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Which Discord: both None for Discord itself, the sandbox's or another compatible server's otherwise."""
+    """API endpoints: both None for Discord itself; otherwise the sandbox or another compatible server."""
 
     api_base: (
         Annotated[str, Meta(pattern="^https?://", description="http(s)://HOST/api/v10, or None for Discord itself")]
@@ -206,14 +205,14 @@ class DiscordSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LicenceTier(msgspec.Struct, frozen=True, kw_only=True):
-    """One licence tier: its days of validity (0: for ever)."""
+    """A licence tier, with its validity in days (0: for ever)."""
 
     name: str
     days: Days = 0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a master needs to know, validated."""
+    """All settings of a master, validated."""
 
     home: Annotated[Path, NOT_IN_CONFIG]
     """The folder that holds config.py and .env."""
@@ -225,9 +224,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     emojis: Annotated[EmojiSettings, NOW] = field(default_factory=EmojiSettings)
     colours: Annotated[ColourSettings, key("COLORS"), NOW] = field(default_factory=ColourSettings)
     operators: Annotated[PeopleSettings, NOW] = field(default_factory=PeopleSettings)
-    """Who may steer the fleet."""
+    """Who may operate the fleet."""
     viewers: Annotated[PeopleSettings, NOW] = field(default_factory=PeopleSettings)
-    """Who may look."""
+    """Who may view the fleet."""
     moderators: Annotated[PeopleSettings, NOW] = field(default_factory=PeopleSettings)
     """Who may moderate: tickets, giveaways."""
     supervision: Annotated[SupervisionSettings, NOW] = field(default_factory=SupervisionSettings)
@@ -244,18 +243,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """By the node's name in lower case."""
 
     def node(self, name: str) -> NodeSettings:
-        """Return what is different for a node."""
+        """Return a node's overrides."""
         return self.nodes.get(name.casefold(), NodeSettings())
 
     def limits_of(self, name: str) -> NodeLimits:
-        """Return what a node may use: its own figures, and the fleet's where it has none."""
+        """Return a node's limits: its overrides, or else the fleet's values."""
         own, fleet = self.node(name), self.supervision
         found = {name: getattr(own, name) for name in NodeLimits.__struct_fields__}
         return NodeLimits(**{key: getattr(fleet, key) if value is None else value for key, value in found.items()})
 
     @property
     def logs_dir(self) -> Path:
-        """Where the nodes' output is kept."""
+        """Log files of the nodes."""
         return self.state_dir / "logs"
 
     @property
@@ -280,12 +279,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ledger_cache_path(self) -> Path:
-        """What supervision needs of the ledger, for a start while the database is away."""
+        """The ledger cache, for a start while the database is away."""
         return self.state_dir / "memory.bin"
 
     @property
     def runs_dir(self) -> Path:
-        """Which process is which node's."""
+        """Records of the nodes' processes."""
         return self.state_dir / "runs"
 
     @property
@@ -295,15 +294,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def identifies_dir(self) -> Path:
-        """The IDENTIFYs that each bot has spent today."""
+        """IDENTIFY budgets of the bots."""
         return self.state_dir / "identifies"
 
     @property
     def merging_path(self) -> Path:
-        """Says that the kernel's merging of memory was turned on by us."""
+        """Marks that the master turned the kernel's memory merging on."""
         return self.state_dir / "merging"
 
     @property
     def lock_path(self) -> Path:
-        """Held by the one master that owns this state folder."""
+        """Lock file of the master that owns this state folder."""
         return self.state_dir / "master.lock"

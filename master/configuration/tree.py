@@ -1,6 +1,6 @@
-"""What the types of the settings say beside their kind: a key, bounds, a wording, and when a change takes effect.
+"""Metadata in the types of the settings: key, bounds, wording, and when a change takes effect.
 
-Whoever reads, compares or documents settings walks :func:`fields_of`; nothing but the types says which settings exist.
+Code that reads, compares or documents settings uses :func:`fields_of`; the types are the only list of settings.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from msgspec import UNSET, Meta
 from msgspec.structs import FieldInfo, fields
 
 Effect = Literal["now", "node start", "restart"]
-"""When a changed setting acts: after ``fleet reload``, at a node's next start, at the master's next start."""
+"""When a change takes effect: after ``fleet reload``, at a node's next start, or at the master's next start."""
 
 NOW = Meta(extra={"effect": "now"})
 AT_NODE_START = Meta(extra={"effect": "node start"})
 AT_RESTART = Meta(extra={"effect": "restart"})
-"""Needed only below a section that is marked otherwise: what nobody marked takes effect at a restart."""
+"""Only needed in a section with another mark: unmarked settings take effect at a restart."""
 NOT_IN_CONFIG = Meta(extra={"key": ""})
-"""The program's own: it has no key in config.py, and `fleet reload` does not look at it."""
+"""Internal: it has no key in config.py, and `fleet reload` ignores it."""
 
 
 def key(name: str) -> Meta:
-    """Name the key in config.py where it is not the field's name in upper case."""
+    """Set the key in config.py, if it is not the field's name in upper case."""
     return Meta(extra={"key": name})
 
 
 def left_out(value: Any) -> Meta:
-    """Say what stands for a key that is left out, where that is not the value that the field has then."""
+    """Set the config value that a missing key stands for, if it is not the field's default itself."""
     return Meta(extra={"left_out": value})
 
 
 def checked_as(form: str) -> Meta:
-    """Name the reader's function that a value has to pass (``Reader``'s ``forms``)."""
+    """Name the parser of a value (one of ``Reader``'s ``forms``)."""
     return Meta(extra={"form": form})
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """What one value has to be."""
+    """Type and constraints of one value."""
 
     kind: Any
     """The type, without ``Annotated`` and without ``None``."""
@@ -49,7 +49,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     most: float | None = None
     pattern: str | None = None
     wording: str = ""
-    """What to write instead of a wrong value; empty: kind and bounds say it."""
+    """What to write instead of a wrong value; if empty, derived from kind and bounds."""
     form: str = ""
 
 
@@ -58,7 +58,7 @@ class SettingField(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     key: str
-    """Its name in config.py; empty when it has none."""
+    """Its key in config.py; empty if it has none."""
     shape: Shape
     effect: Effect
     info: FieldInfo
@@ -66,7 +66,7 @@ class SettingField(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def default(self) -> Any:
-        """The value of a key that is left out; UNSET when it must not be."""
+        """The value of a missing key; UNSET if the key is required."""
         if self.left_out is not UNSET:
             return self.left_out
         if self.info.default_factory is not msgspec.NODEFAULT:
@@ -76,12 +76,12 @@ class SettingField(msgspec.Struct, frozen=True, kw_only=True):
 
 @functools.cache
 def fields_of(struct_type: type[msgspec.Struct], inherited: Effect = "restart") -> tuple[SettingField, ...]:
-    """Return the settings of a section, in their order.
+    """Return the settings of a section, in order.
 
     Parameters
     ----------
     inherited
-        When a setting takes effect that does not say so itself: the section's word.
+        The section's effect, for settings without their own.
     """
     return tuple(_describe(info, inherited) for info in fields(struct_type))
 
@@ -101,7 +101,7 @@ def _describe(info: FieldInfo, inherited: Effect) -> SettingField:
 
 
 def shape_of(annotation: Any) -> Shape:
-    """Return what a type, with its ``Annotated`` and ``| None``, asks of a value."""
+    """Return the shape that a type, with ``Annotated`` and ``| None``, requires of a value."""
     kind, optional, metas = _unwrap(annotation)
     found: dict[str, Any] = {}
     for meta in metas:
@@ -112,7 +112,7 @@ def shape_of(annotation: Any) -> Shape:
 
 
 def _unwrap(annotation: Any) -> tuple[Any, bool, list[Meta]]:
-    """Take ``Annotated`` and ``| None`` off a type."""
+    """Remove ``Annotated`` and ``| None`` from a type."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         kind, optional, metas = _unwrap(arguments[0])
@@ -125,12 +125,12 @@ def _unwrap(annotation: Any) -> tuple[Any, bool, list[Meta]]:
 
 
 def is_section(shape: Shape) -> bool:
-    """Tell whether a value is a Struct of settings itself."""
+    """Tell whether a value is a nested Struct of settings."""
     return isinstance(shape.kind, type) and issubclass(shape.kind, msgspec.Struct)
 
 
 def section_by_name(shape: Shape) -> type[msgspec.Struct] | None:
-    """Return the Struct of a mapping from names to Structs, as NODES is one; None for anything else."""
+    """Return the Struct of a mapping from names to Structs, such as NODES; None for other types."""
     arguments = get_args(shape.kind)
     is_mapping = len(arguments) == 2 and arguments[0] is str and isinstance(arguments[1], type)
     return arguments[1] if is_mapping and issubclass(arguments[1], msgspec.Struct) else None

@@ -1,4 +1,4 @@
-"""The command line's end of the control socket: blocking, small, without asyncio."""
+"""Client of the control socket, for the command line: blocking, small, without asyncio."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONNECT_TIMEOUT_S = 3.0
 
 
 class NoMaster(FleetError):
-    """No master runs on this home."""
+    """No master runs in this home."""
 
     code: ClassVar[str] = "no_master"
     exit_code: ClassVar[ExitCode] = ExitCode.NO_MASTER
@@ -36,13 +36,13 @@ class ControlTimedOut(FleetError):
 
 
 class ControlBroken(FleetError):
-    """The master's answer made no sense, or ended early."""
+    """The master's answer was not valid or incomplete."""
 
     code: ClassVar[str] = "control_broken"
 
 
 class RemoteError(FleetError):
-    """An error of the master's, with the code and exit code that it has there."""
+    """An error that the master returned, with its code and exit code."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.message, hint=answer.hint)
@@ -63,7 +63,7 @@ class ControlClient:
         self._path = path
 
     def run(self, operation: Operation[P, T, Any], parameters: P, *, timeout_s: float = 60.0) -> T:
-        """Have the master carry out an operation, and return its result; what it tells meanwhile is passed over.
+        """Run an operation in the master and return its result; events are ignored.
 
         Raises
         ------
@@ -73,7 +73,7 @@ class ControlClient:
         return self.call(operation.name, parameters, answer=answer, timeout_s=timeout_s)
 
     def call(self, method: str, params: Any = None, *, answer: type[T], timeout_s: float = 60.0) -> T:
-        """Make a request by name and return its result; events on the way are passed over.
+        """Make a request by name and return its result; events are ignored.
 
         Raises
         ------
@@ -82,12 +82,12 @@ class ControlClient:
         for line in self._exchange(method, params, timeout_s):
             if line.kind == "result":
                 return _decoded(line.data, answer)
-        raise ControlBroken("the master hung up in the middle of its answer", hint="see its log")
+        raise ControlBroken("the master closed the connection in the middle of its answer", hint="see its log")
 
     def follow(
         self, operation: Operation[P, Any, Any], parameters: P, *, timeout_s: float | None = None
     ) -> Iterator[Answer]:
-        """Have the master carry out an operation, and return each line of its answer.
+        """Run an operation in the master and yield each line of its answer.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class ControlClient:
         yield from self.stream(operation.name, parameters, timeout_s=timeout_s)
 
     def stream(self, method: str, params: Any = None, *, timeout_s: float | None = None) -> Iterator[Answer]:
-        """Make a request by name and return each line of its answer.
+        """Make a request by name and yield each line of its answer.
 
         Raises
         ------
@@ -139,7 +139,9 @@ class ControlClient:
                 connection.connect(name)
         except TimeoutError:
             connection.close()
-            raise ControlTimedOut("the master does not take calls", hint="`fleet doctor` looks closer") from None
+            raise ControlTimedOut(
+                "the master does not accept connections", hint="`fleet doctor` looks closer"
+            ) from None
         except OSError as error:
             connection.close()
             raise NoMaster(
@@ -153,7 +155,7 @@ def _decoded_line(line: bytes) -> Answer:
     try:
         return msgspec.json.decode(line, type=Answer)
     except msgspec.MsgspecError as error:
-        raise ControlBroken(f"the master's answer makes no sense: {error}") from error
+        raise ControlBroken(f"the master's answer is not valid: {error}") from error
 
 
 def _decoded(data: Any, kind: type[T]) -> T:
@@ -161,5 +163,5 @@ def _decoded(data: Any, kind: type[T]) -> T:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
         raise ControlBroken(
-            f"the master's answer makes no sense: {error}", hint="is it of another version? restart it"
+            f"the master's answer is not valid: {error}", hint="is it of another version? restart it"
         ) from error

@@ -1,4 +1,4 @@
-"""A Unix socket that serves conversations: bounded in number, from known users only, ended with their owner."""
+"""A Unix socket server: limited number of connections, only from permitted users."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class UnixListener:
     Parameters
     ----------
     path
-        Where to listen; a file that a dead owner left there is replaced.
+        Path of the socket; a stale file of a dead process is replaced.
     converse
-        Holds one conversation; what the connection does to it (``ConnectionError``, ``ValueError`` for a line that is
-        too long, ``TimeoutError``) ends that conversation alone.
+        Handles one connection. ``ConnectionError``, ``TimeoutError``, and ``ValueError`` (a line is too long) end only
+        that connection.
     admits
-        Tells whether a peer may speak at all.
+        Tells whether a peer may connect.
     limit
-        Longest line, in bytes.
+        Largest length of a line, in bytes.
     """
 
     def __init__(
@@ -48,18 +48,18 @@ class UnixListener:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Begin to listen.
+        """Start listening.
 
         Raises
         ------
         OSError
-            Another process listens there, or the folder cannot be written.
+            Another process listens at the path, or the folder is not writable.
         """
         listener = bind_listener(self._path, backlog=self._max_connections)
         self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=self._limit)
 
     async def close(self) -> None:
-        """Stop listening, end the conversations, and remove the file."""
+        """Stop listening, close the connections, and remove the file."""
         if self._server is not None:
             self._server.close()
         for connection in self._connections:
@@ -81,7 +81,7 @@ class UnixListener:
         except (ConnectionError, TimeoutError, ValueError) as error:
             log.debug("connection ended", extra={"why": type(error).__name__})
         except asyncio.CancelledError:
-            # Only close() cancels, and waits: Python 3.11's streams would log a traceback for each cancelled task.
+            # Only close() cancels this task, and waits for it. Not raised: Python 3.11's streams would log a traceback.
             log.debug("connection ended with its listener")
         finally:
             self._connections.discard(task)

@@ -1,14 +1,14 @@
-"""What travels over the control socket; imported by both ends, so it imports nothing heavy.
+"""Messages of the control socket. Both ends import this module, so it imports nothing heavy.
 
-A method is the name of an operation (:mod:`master.operations`), its parameters are that operation's.
+A method is the name of an operation (:mod:`master.operations`); ``params`` are the operation's parameters.
 
 One connection carries one request, as one line of JSON::
 
     {"method": "restart", "params": {"names": ["atlas"]}}
 
 The answer is any number of ``event`` lines (progress, or a stream such as ``events``), then exactly one ``result``
-or ``error`` line. The caller is whoever the kernel says is at the other end (SO_PEERCRED); nothing in the request
-can claim otherwise.
+or ``error`` line. The caller is identified by the kernel (SO_PEERCRED), not by anything in
+the request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
-"""Longest answer line: the status of some thousands of nodes."""
+"""Largest answer line: enough for the status of some thousands of nodes."""
 MAX_REQUEST_BYTES = 64 * 1024
 
 
@@ -29,7 +29,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     params: dict[str, Any] = {}
 
     def __repr__(self) -> str:
-        return f"Request(method={self.method!r})"  # params may hold a token
+        return f"Request(method={self.method!r})"  # params may contain a token
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

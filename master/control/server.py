@@ -1,4 +1,4 @@
-"""The master's end of the operator's socket: decode strictly, run one operation, answer."""
+"""Server of the control socket: decode a request strictly, run one operation, answer."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ MAX_CONNECTIONS = 64
 
 
 class ControlServer:
-    """Serve the control socket: a method is the name of an operation.
+    """Serve the control socket; a method is the name of an operation.
 
     Parameters
     ----------
     operations
-        Carries them out.
+        Runs the operations.
     """
 
     def __init__(self, path: Path, operations: Operations[Services]) -> None:
@@ -45,17 +45,17 @@ class ControlServer:
         )
 
     async def start(self) -> None:
-        """Begin to listen.
+        """Start listening.
 
         Raises
         ------
         OSError
-            The socket cannot be made.
+            The socket cannot be created.
         """
         await self._listener.start()
 
     async def close(self) -> None:
-        """Stop listening and end the connections."""
+        """Stop listening and close the connections."""
         await self._listener.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer) -> None:
@@ -94,7 +94,7 @@ class ControlServer:
 
 
 def _find(method: str) -> Operation[Any, Any, Any] | None:
-    """Return the operation that a running master carries out under that name."""
+    """Return the operation of that name, if a running master can run it."""
     operation = OPERATIONS.get(method)
     return None if operation is None or operation.needs is Needs.STOPPED else operation
 

@@ -1,4 +1,4 @@
-"""Everything that the master can be asked to do, whichever face asks."""
+"""All operations of the master; every face uses this table."""
 
 from __future__ import annotations
 
@@ -36,4 +36,4 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
 )
 
 OPERATIONS: dict[str, Operation[Any, Any, Any]] = {operation.name: operation for operation in _ALL}
-"""The table, by name."""
+"""All operations by name."""

@@ -1,4 +1,4 @@
-"""Operations while no master runs: the same entries of the same table, carried out in the caller's own process."""
+"""Operations without a running master: entries of the same table, run in the caller's process."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class HomeServices:
-    """What operations have that replace or migrate the ledger itself."""
+    """Services for operations that replace or migrate the ledger itself."""
 
     settings: Settings
     clock: Clock
 
     async def note(self, call: Call[HomeServices], detail: str) -> None:
-        """Write down what was done, in the ledger that there is now."""
+        """Audit the operation in the new ledger."""
         async with (
             open_ledger_services(self.settings) as services,
             services.auditor.action(call.actor, call.operation.audit_name) as entry,
@@ -43,9 +43,9 @@ class HomeServices:
 
 @asynccontextmanager
 async def open_ledger_services(settings: Settings) -> AsyncIterator[LedgerServices]:
-    """Open the ledger, and what works on it; the state folder must be held.
+    """Open the ledger and build its services; the caller must hold the state folder's lock.
 
-    With the spool: what still waits in it belongs to what is looked at, saved or moved.
+    The spool is opened too: its writes belong to the ledger that is read, backed up or migrated.
 
     Raises
     ------
@@ -63,7 +63,7 @@ async def open_ledger_services(settings: Settings) -> AsyncIterator[LedgerServic
 
 
 async def run_alone(settings: Settings, operation: Operation[P, R, Any], actor: Actor, parameters: P) -> R:
-    """Carry an operation out while no master runs, and let none start meanwhile.
+    """Run an operation without a master; holds the lock, so that none can start meanwhile.
 
     Raises
     ------
@@ -81,12 +81,12 @@ async def run_alone(settings: Settings, operation: Operation[P, R, Any], actor: 
         if operation.needs is Needs.STOPPED:
             Permissions(settings).require(actor, operation.permission, operation.audit_name)
             home = HomeServices(settings, SystemClock())
-            return await operation.handler(Call(home, actor, operation, _tell_nobody), parameters)
+            return await operation.handler(Call(home, actor, operation, _ignore_event), parameters)
         async with open_ledger_services(settings) as services:
             return await Operations(services).run(operation, actor, parameters)
     finally:
         lock.release()
 
 
-async def _tell_nobody(_data: Any) -> None:
-    """Whoever runs it alone waits for the result."""
+async def _ignore_event(_data: Any) -> None:
+    """Ignore events: the caller waits for the result."""

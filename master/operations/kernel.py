@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @operation("events", parameters=EventsParams, result=type(None), permission=Permission.VIEW)
 async def events(call: Call[Services], parameters: EventsParams) -> None:
-    """Tell what happens, as it happens, until the caller hangs up."""
+    """Stream events until the caller disconnects."""
     from master.events import Event, StderrLine
     from master.services.core.event_stream import STREAMED, fleet_event
 
@@ -28,7 +28,7 @@ async def events(call: Call[Services], parameters: EventsParams) -> None:
 
 @operation("reload", parameters=NoParams, result=ReloadView, permission=Permission.OPERATE, audit=Audit.ONE_ROW)
 async def reload(call: Call[Services], parameters: NoParams) -> ReloadView:
-    """Read config.py and .env anew, and apply what can take effect in the running master."""
+    """Read config.py and .env again, and apply what can take effect in the running master."""
     view = await call.services.reloading.reload()
     call.entry.detail = ", ".join((*view.applied, *view.at_node_start))
     return view
@@ -45,5 +45,5 @@ async def reload(call: Call[Services], parameters: NoParams) -> ReloadView:
 async def shutdown(call: Call[Services], parameters: ShutdownParams) -> None:
     """End the master, and its nodes unless they are kept."""
     call.entry.detail = "with its nodes" if parameters.stop_nodes else "its nodes run on"
-    # Not before: the master would close its ledger and its sockets on the row and the answer.
+    # Afterwards: otherwise the master could close its ledger and sockets before the audit row and the answer.
     call.afterwards.append(partial(call.services.lifecycle.end, stop_nodes=parameters.stop_nodes))

@@ -76,7 +76,7 @@ async def backup(call: Call[LedgerServices], parameters: BackupParams) -> Backup
     needs=Needs.LEDGER,
 )
 async def rotate_secret(call: Call[LedgerServices], parameters: NoParams) -> RotationView:
-    """Replace MASTER_SECRET; a running master begins anew with it, its nodes live on."""
+    """Replace MASTER_SECRET; a running master restarts with it, its nodes keep running."""
     rotated = await call.services.rotation.rotate(call.entry)
     call.afterwards.append(call.services.lifecycle.begin_anew)
     return rotated
@@ -91,7 +91,7 @@ async def rotate_secret(call: Call[LedgerServices], parameters: NoParams) -> Rot
     needs=Needs.STOPPED,
 )
 async def restore(call: Call[HomeServices], parameters: ArchiveParams) -> RestoreView:
-    """Put a backup in the ledger's place; the present one is kept beside it."""
+    """Replace the ledger by a backup; the current one is kept beside it."""
     from master.services.upkeep.restoring import restore as put_back
 
     home, path = call.services, Path(parameters.path)
@@ -126,7 +126,7 @@ async def migrate(call: Call[HomeServices], parameters: MigrateParams) -> Migrat
     back = parameters.to not in ("", HEAD_REVISION)
     if back:
         check_revision(parameters.to)
-        # Opening the ledger afterwards would bring it up to date again.
+        # Opening the ledger afterwards would upgrade its schema again.
         await call.services.note(call, f"to {parameters.to}")
     kept = await asyncio.to_thread(migrate_to, call.services.settings.database, parameters.to or None)
     if kept and not back:

@@ -1,4 +1,4 @@
-"""Operations on nodes: look at them, start, stop and restart them."""
+"""Operations on nodes: status, start, stop, restart and the like."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def history(call: Call[Services], parameters: NodeParams) -> NodeHistoryVi
 
 @operation("logs", parameters=NamesParams, result=list[LogPaths], permission=Permission.VIEW)
 async def logs(call: Call[Services], parameters: NamesParams) -> list[LogPaths]:
-    """Say where the output of nodes is kept."""
+    """Return the paths of the nodes' log files."""
     return call.services.overview.log_paths(_chosen(call, parameters))
 
 
@@ -81,7 +81,7 @@ async def roll(call: Call[Services], parameters: RollParams) -> list[ActionResul
     """Restart nodes a few at a time; halt on the first that does not come back ready."""
     fleet = call.services.fleet
     chosen = fleet.choose(parameters.names, everyone=parameters.all)
-    return await _tell_each(call, fleet.roll(_audited(call, fleet.restart), chosen, width=parameters.width))
+    return await _send_each(call, fleet.roll(_audited(call, fleet.restart), chosen, width=parameters.width))
 
 
 @operation(
@@ -109,7 +109,7 @@ async def release(call: Call[Services], parameters: NamesParams) -> list[ActionR
     "clear", parameters=NamesParams, result=list[ActionResult], permission=Permission.OPERATE, audit=Audit.EACH_NODE
 )
 async def clear(call: Call[Services], parameters: NamesParams) -> list[ActionResult]:
-    """Take the flag off nodes."""
+    """Clear the flag of nodes."""
     fleet = call.services.fleet
 
     async def act(node: Node) -> None:
@@ -117,7 +117,7 @@ async def clear(call: Call[Services], parameters: NamesParams) -> list[ActionRes
             entry.detail = f"{node.name}: {node.flag_reason}"
             await fleet.clear(node)
 
-    return await _tell_each(call, fleet.act(act, _chosen(call, parameters)))
+    return await _send_each(call, fleet.act(act, _chosen(call, parameters)))
 
 
 def _chosen(call: Call[Services], parameters: NamesParams) -> list[Node]:
@@ -125,7 +125,7 @@ def _chosen(call: Call[Services], parameters: NamesParams) -> list[Node]:
 
 
 async def _act(call: Call[Services], parameters: NamesParams, act: Act) -> list[ActionResult]:
-    return await _tell_each(call, call.services.fleet.act(_audited(call, act), _chosen(call, parameters)))
+    return await _send_each(call, call.services.fleet.act(_audited(call, act), _chosen(call, parameters)))
 
 
 def _audited(call: Call[Services], act: Act) -> Act:
@@ -136,8 +136,8 @@ def _audited(call: Call[Services], act: Act) -> Act:
     return audited
 
 
-async def _tell_each(call: Call[Services], coming: AsyncIterator[ActionResult]) -> list[ActionResult]:
-    """Tell each result as it comes; returns all."""
+async def _send_each(call: Call[Services], coming: AsyncIterator[ActionResult]) -> list[ActionResult]:
+    """Send each result to the caller as it arrives; returns all results."""
     results = []
     async for result in coming:
         results.append(result)

@@ -1,4 +1,4 @@
-"""Operations that bring nodes into the fleet."""
+"""Operations that add nodes to the fleet."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 @operation("register", parameters=RegisterParams, result=Registered, permission=Permission.OPERATE, audit=Audit.ONE_ROW)
 async def register(call: Call[Services], parameters: RegisterParams) -> Registered:
-    """Take a bot into the fleet: an existing folder, or, without one, a new one from the template."""
+    """Add a bot to the fleet: from an existing folder, or with a new one from the template."""
     from handshake.redaction import Secret
     from master.services.core.errors import LinkRefused
     from master.services.onboarding.saga import RegisterRequest
 
     if not parameters.folder and parameters.link:
-        raise LinkRefused("what the template makes speaks for itself: there is nothing to link", hint="name a folder")
+        raise LinkRefused(
+            "a node from the template speaks the protocol: there is nothing to link", hint="name a folder"
+        )
     if not parameters.folder:
         call.entry.action = duplicate.audit_name
         return await _clone(call, parameters, "")
@@ -75,7 +77,7 @@ async def _clone(call: Call[Services], parameters: RegisterParams | DuplicatePar
 async def _with_steps(
     call: Call[Services], node: str, begin: Callable[[Callable[[str], None]], Awaitable[Registered]]
 ) -> Registered:
-    """Run a saga and tell each of its steps as it begins."""
+    """Run a saga, and send each step to the caller as it begins."""
     steps: asyncio.Queue[str] = asyncio.Queue()
 
     async def forward() -> None:

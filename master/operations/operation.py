@@ -1,8 +1,8 @@
-"""What an operation is: one entry of the table of everything that the master can be asked to do.
+"""The operation: one entry in the table of everything that the master can do.
 
-A face (command line, Discord, socket, later the web) finds the entry, gives parameters, and renders the result or the
-error. Authorising and auditing happen in :class:`Operations`, once for all faces. Imports nothing heavy: the command
-line reads the table too.
+A face (command line, Discord, socket, later the web) looks up the entry, passes parameters, and renders the result or
+the error. :class:`Operations` authorises and audits, once for all faces. Imports nothing heavy: the command line loads
+the table too.
 """
 
 from __future__ import annotations
@@ -29,44 +29,44 @@ S = TypeVar("S")
 L = TypeVar("L", bound="LedgerServices")
 
 Tell = Callable[[Any], Awaitable[None]]
-"""Sends one event about the operation under way to the caller: a step, or the result for one node."""
+"""Sends an event of a running operation to the caller: a step, or the result for one node."""
 
 
 class Audit(Enum):
-    """What an operation leaves in the audit log."""
+    """How an operation is audited."""
 
     NOTHING = "nothing"
-    """It only looks."""
+    """Not audited: read-only."""
     ONE_ROW = "one row"
     EACH_NODE = "each node"
     """The handler writes a row for each node: :func:`on_node`."""
 
 
 class Needs(Enum):
-    """What must be there for an operation."""
+    """What an operation requires."""
 
     MASTER = "master"
     """A running master."""
     LEDGER = "ledger"
-    """The ledger: through the master when one runs, and without it else."""
+    """The ledger: through the master if one runs, otherwise directly."""
     STOPPED = "stopped"
-    """No master: it replaces or migrates the ledger as a whole."""
+    """No running master: it replaces or migrates the whole ledger."""
 
 
 @dataclass(slots=True)
 class Call(Generic[S]):
-    """One operation under way.
+    """A running operation.
 
     Parameters
     ----------
     services
-        What the handler works with.
+        The services that the handler uses.
     actor
-        Who asks.
+        The caller.
     operation
-        What is asked for.
+        The operation.
     tell
-        Tells the caller what happens meanwhile.
+        Sends events to the caller.
     """
 
     services: S
@@ -74,7 +74,7 @@ class Call(Generic[S]):
     operation: Operation[Any, Any, S]
     tell: Tell
     afterwards: list[Callable[[], None]] = field(default_factory=list, init=False)
-    """Called once the operation has succeeded and is audited, in the step in which its result is returned."""
+    """Called after the operation has succeeded and was audited, without an await before its result is returned."""
     _entry: AuditEntry | None = field(default=None, init=False)
 
     @property
@@ -101,23 +101,23 @@ class Operation(Generic[P, R, S]):
     Parameters
     ----------
     name
-        Its method on the control socket; never changes.
+        Method name on the control socket; never changes.
     summary
         One line for people: the first line of the handler's docstring.
     parameters, result
-        What it takes and returns; both are checked where they cross a socket.
+        Types of parameters and result; both are validated on a socket.
     permission
-        What its caller must have.
+        Permission that the caller needs.
     handler
-        Does it. Calls services, and decides nothing that they should.
+        Runs it by calling services; contains no business logic.
     destructive
-        A face asks before it.
+        Whether a face asks for confirmation.
     audit
-        What it leaves in the audit log.
-    audit_name
-        Its word there.
+        How it is audited.
+        audit_name
+        Its name in the audit log.
     needs
-        What must be there.
+        What it requires.
     """
 
     name: str
@@ -143,7 +143,7 @@ def operation(
     needs: Needs = Needs.MASTER,
     parameters: type[P],
 ) -> Callable[[Handler[S, P, R]], Operation[P, R, S]]:
-    """Make a handler an entry of the table; :class:`Operation` describes the arguments."""
+    """Turn a handler into an :class:`Operation`, which describes the arguments."""
 
     def make(handler: Handler[S, P, R]) -> Operation[P, R, S]:
         return Operation(
@@ -162,24 +162,24 @@ def operation(
     return make
 
 
-async def _tell_nobody(_data: Any) -> None:
-    """For a caller who wants the result alone."""
+async def _ignore_event(_data: Any) -> None:
+    """Ignore events, for callers that only need the result."""
 
 
 class Operations(Generic[L]):
-    """Carry out operations: authorise, audit, call the handler.
+    """Run operations: authorise, audit, call the handler.
 
     Parameters
     ----------
     services
-        What handlers work with: a master's :class:`Services`, or :class:`LedgerServices` without one.
+        The services that handlers use: a master's :class:`Services`, or :class:`LedgerServices` without one.
     """
 
     def __init__(self, services: L) -> None:
         self.services = services
 
     async def authorise(self, operation: Operation[Any, Any, Any], actor: Actor) -> None:
-        """Let ``actor`` pass, or write his refusal down; for a face that asks before it shows a form.
+        """Check that ``actor`` may run ``operation``; a refusal is audited. Faces call it before they show a form.
 
         Raises
         ------
@@ -188,14 +188,14 @@ class Operations(Generic[L]):
         await self.services.auditor.authorise(actor, operation.permission, operation.audit_name)
 
     async def run(
-        self, operation: Operation[P, R, Any], actor: Actor, parameters: P, *, tell: Tell = _tell_nobody
+        self, operation: Operation[P, R, Any], actor: Actor, parameters: P, *, tell: Tell = _ignore_event
     ) -> R:
-        """Carry an operation out.
+        """Run an operation.
 
         Raises
         ------
         NotAuthorised
-            Nothing was done; the refusal is in the audit log.
+            Nothing was done; the refusal was audited.
         FleetError
             What the handler raises.
         """
@@ -214,7 +214,7 @@ class Operations(Generic[L]):
 
 @asynccontextmanager
 async def on_node(call: Call[L], node: Node) -> AsyncIterator[AuditEntry]:
-    """Do the block's work on one node, as a row of its own in the audit log."""
+    """Run the block as an audited action on one node, with its own row in the audit log."""
     name = call.operation.audit_name
     async with call.services.auditor.action(call.actor, name, node_id=node.id) as entry:
         entry.detail = node.name

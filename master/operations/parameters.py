@@ -1,4 +1,4 @@
-"""The parameters of operations: one Struct each, decoded strictly wherever they come from."""
+"""Parameters of operations: one Struct each, decoded strictly."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from handshake.manifest import DEFAULT_TOKEN_VARIABLE
 
 
 class NoParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """For operations that take none."""
+    """No parameters."""
 
 
 class EventsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the event stream has."""
+    """Content of the event stream."""
 
     stderr: bool = False
-    """Also the lines that nodes write to standard error, which are read only for who asks."""
+    """Include the lines that nodes write to standard error; they are read only on request."""
 
 
 class StatusParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the status has."""
+    """Content of the status."""
 
     strays: bool = False
-    """Walk the process table for strays as well (costs milliseconds)."""
+    """Scan the process table for strays too (takes milliseconds)."""
 
 
 class NamesParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,7 +50,7 @@ class NodeParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AuditParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which rows of the audit log."""
+    """Filter for rows of the audit log."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
     node: str = ""
@@ -58,21 +58,21 @@ class AuditParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LedgerParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the ledger is counted."""
+    """How the ledger's rows are counted."""
 
     exact: bool = False
-    """Count every row, which reads all of them."""
+    """Count every row; reads the whole ledger."""
 
 
 class BackupParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a backup goes."""
+    """Target of a backup."""
 
     path: str = ""
     """Absolute path of a new file; empty: one in the state folder."""
 
 
 class RegisterParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A bot that comes into the fleet."""
+    """A bot to add to the fleet."""
 
     name: str
     token: str
@@ -82,9 +82,9 @@ class RegisterParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     readiness: Literal["handshake", "process", "auto"] = "auto"
     """``auto``: handshake when the folder holds a node of ours, process otherwise."""
     link: bool = False
-    """Join its program, which knows nothing of the fleet, to it; only with ``folder``."""
+    """Link its program, which does not use nodekit, to the fleet; only with ``folder``."""
     token_env: str = DEFAULT_TOKEN_VARIABLE
-    """The environment variable in which a linked program reads its token."""
+    """The environment variable from which a linked program reads its token."""
     tier: str = ""
     tags: tuple[str, ...] = ()
     start: bool = True
@@ -109,7 +109,7 @@ class DuplicateParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
 
 class ShutdownParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the master ends."""
+    """How the master stops."""
 
     stop_nodes: bool = True
 
@@ -121,7 +121,7 @@ class ArchiveParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MigrateParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the schema goes."""
+    """Target of a migration."""
 
     to: str = ""
     """A revision; empty: the newest."""

@@ -1,1 +1,1 @@
-"""What the system does, with no Discord, Typer or HTTP in it; cogs, control socket and CLI call these."""
+"""The business logic. Imports no Discord library, no Typer and no HTTP; operations and cogs call it."""

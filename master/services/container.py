@@ -57,7 +57,7 @@ from master.supervision.supervisor import Supervisor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerServices:
-    """What works on the ledger alone, with or without a running master."""
+    """The services that need only the ledger, with or without a running master."""
 
     lifecycle: Lifecycle
     clock: Clock
@@ -70,7 +70,7 @@ class LedgerServices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services(LedgerServices):
-    """Everything that a running master has."""
+    """All services of a running master."""
 
     bus: EventBus
     directory: NodeDirectory
@@ -102,17 +102,17 @@ class Services(LedgerServices):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscordView:
-    """What services may know of the master's own Discord connection."""
+    """The services' view of the master's own Discord connection."""
 
     user_id: Callable[[], int]
     """0 while it is not known."""
     state: Callable[[], str]
     port: DiscordPort | None = None
-    """None without a token; while the connection is away its calls fail at once."""
+    """None without a token; its calls fail at once while the connection is down."""
 
 
 def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -> LedgerServices:
-    """Put together what works on an open ledger while no master runs."""
+    """Build the services for an open ledger while no master runs."""
     permissions = Permissions(settings)
 
     async def head() -> AuditHead | None:
@@ -168,12 +168,12 @@ def build_services(
     cgroups: Cgroups | None = None,
     wall_clock: Callable[[], float] = time.time,
 ) -> Services:
-    """Put the services together; nothing runs yet.
+    """Build the services; nothing is started yet.
 
     Parameters
     ----------
     bus
-        The one that the ledger was opened with.
+        The bus that the ledger was opened with.
     wall_clock
         Unix seconds, as signed messages carry them.
     """
@@ -189,7 +189,7 @@ def build_services(
         bus=bus,
         oom=OomDetector(cgroups),
     )
-    # Subscribed first: what was proved is void before anybody else hears of an exit.
+    # Subscription order matters: after an exit, a verification is void before any other subscriber reacts.
     trust = _build_trust(base, supervisor)
     ProcessJournal(ledger, base.directory, bus, clock)
     ErrorReports(ledger, bus, clock)

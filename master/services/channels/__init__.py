@@ -1,1 +1,1 @@
-"""The Discord server as it should be, and its repair. Empty until it is built."""
+"""The wanted channels of the Discord server, and their repair. Not implemented yet."""

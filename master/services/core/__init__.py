@@ -1,1 +1,1 @@
-"""What all rooms of the services share: who asks, what is audited, the nodes in memory, errors and views."""
+"""What all services share: actors, permissions, auditing, the node directory, errors and views."""

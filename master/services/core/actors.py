@@ -1,4 +1,4 @@
-"""Who asks for something, as permissions and the audit log see it, whichever face the request came through."""
+"""Actors: callers as permissions and the audit log see them, independent of the face they use."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class Actor:
     Parameters
     ----------
     face
-        The way in.
+        The interface that the request came through.
     identity
-        What the audit log keeps: a Discord user id, a Unix user name, a node's id, ``master``.
+        Stored in the audit log: a Discord user id, a Unix user name, a node's id, ``master``.
     name
-        What people read.
+        Display name.
     role_ids
-        Discord roles that the caller holds now; empty elsewhere.
+        Discord roles that the caller holds now; empty for other faces.
     is_member
-        On Discord, and for a web session: whether he is on the fleet's server.
+        On Discord, and for a web session: whether the caller is a member of the fleet's server.
     owns_box
-        On the command line: whether he is root, or the user who runs the master.
+        On the command line: whether the caller is root or the user who runs the master.
     """
 
     face: Face
@@ -47,7 +47,7 @@ SYSTEM = Actor(face="system", identity="master", name="the master itself")
 
 
 def unix_actor(user_id: int) -> Actor:
-    """Return the person behind a process of this box."""
+    """Return the actor for a Unix user of this host."""
     try:
         name = pwd.getpwuid(user_id).pw_name
     except KeyError:

@@ -1,4 +1,4 @@
-"""Which events a human should hear of, and in which words; and how often."""
+"""Alerts: the events that an operator should see, their text, and their rate limit."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _NODE_ALERTS: tuple[tuple[type[NodeEvent], AlertLevel, str, str], ...] = (
     (NodeMissing, AlertLevel.ERROR, "{name} has lost its folder", ""),
     (NodeBackedOff, AlertLevel.WARNING, "{name} exited and waits before its next start", ""),
 )
-"""Event, level, title, and what stands before its detail."""
+"""Event, level, title, and a prefix for its detail."""
 
 _ADVICE = {
-    Reason.BAD_SIGNATURE.value: "Somebody wrote in a node's name without its key. If the author is the node's own "
-    "bot, its token may be known to others: reset it in Discord's developer portal.",
+    Reason.BAD_SIGNATURE.value: "The message claims to be from a node, but is not signed with its key. "
+    "If the author is the node's own bot, its token may be known to others: reset it in Discord's developer portal.",
     Reason.WRONG_AUTHOR.value: "The message is signed with the node's key, but another account posted it.",
     Reason.REPLAYED.value: "The same signed message came twice: a recording, or a node running twice.",
     Reason.STALE_EPOCH.value: "The key was replaced since: a process from before still runs, or an old copy of it.",
@@ -48,7 +48,7 @@ _ADVICE = {
 
 
 class Alerts:
-    """Turn events into alerts; a face shows those."""
+    """Turn events into alerts, which a face displays."""
 
     def __init__(self, bus: EventBus, directory: NodeDirectory, clock: Clock) -> None:
         self._bus = bus
@@ -57,7 +57,7 @@ class Alerts:
         for kind, level, title, prefix in _NODE_ALERTS:
             bus.on(kind, self._node_alert(kind, level, title, prefix))
         self._degraded: set[str] = set()
-        """Nodes of which an alert says that they are degraded: another says when they no longer are."""
+        """Nodes with an open "degraded" alert; they get a second alert on recovery."""
         bus.on(NodeDegraded, self._on_degraded)
         bus.on(NodeReady, self._on_well)
         bus.on(NodeRecovered, self._on_well)
@@ -105,7 +105,7 @@ class Alerts:
         self.raise_alert(AlertLevel.WARNING, f"{name} is degraded", key=key, text=event.detail[:1500], node=name)
 
     def _on_well(self, event: NodeEvent) -> None:
-        # Ready after a restart is as good an end of it as recovered.
+        # A node that is ready after a restart has recovered too.
         if event.node_id in self._degraded:
             self._degraded.discard(event.node_id)
             name = self._directory.name_of(event.node_id)
@@ -142,9 +142,9 @@ class Alerts:
         name = self._directory.name_of(event.node_id)
         self.raise_alert(
             AlertLevel.ERROR,
-            f"The supervision of {name} failed, and goes on",
+            f"The supervision of {name} failed and was restarted",
             key=f"supervision:{event.node_id}",
-            text=f"{event.error}. This is a mistake of Fleetmaster; its log has the details.",
+            text=f"{event.error}. This is a bug in Fleetmaster; the master's log has the details.",
             node=name,
         )
 
@@ -153,7 +153,7 @@ class Alerts:
             AlertLevel.ERROR,
             "The database is away",
             key="ledger:away",
-            text=f"{event.why}. {event.hint}\nThe fleet goes on; what would be written waits on disk.",
+            text=f"{event.why}. {event.hint}\nThe fleet keeps running; writes wait on disk.",
         )
 
     def _on_ledger_returned(self, event: LedgerReturned) -> None:
@@ -162,16 +162,16 @@ class Alerts:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """An alert that may be shown now, and how many like it were held back since the last one."""
+    """An alert that may be shown now, with the number of equal alerts suppressed since the last one."""
 
     alert: AlertRaised
     held_back: int
 
 
 class AlertLimiter:
-    """Let the same trouble through once in ``interval_s``, and all trouble at most ``burst`` times in it.
+    """Rate limit: one alert per key and ``interval_s``, and at most ``burst`` alerts in total in that time.
 
-    Bounded: at most ``capacity`` keys are remembered, the oldest are forgotten first.
+    At most ``capacity`` keys are remembered; the oldest are dropped first.
     """
 
     def __init__(self, clock: Clock, *, interval_s: float = 60.0, burst: int = 20, capacity: int = 1_000) -> None:
@@ -184,7 +184,7 @@ class AlertLimiter:
         self._recent: list[float] = []
 
     def admit(self, alert: AlertRaised) -> Admitted | None:
-        """Return the alert with the count of its held-back predecessors, or None while it is held back."""
+        """Return the alert with the number of suppressed ones before it; None if it is suppressed itself."""
         now = self._clock.monotonic()
         self._recent = [shown for shown in self._recent if now - shown < self._interval_s]
         last = self._shown_at.get(alert.key)

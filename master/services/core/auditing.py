@@ -1,4 +1,4 @@
-"""The audit log: every action of an operator is one row, and so is every refusal."""
+"""The audit log: one row for each operator action, and one for each refusal."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ log = logging.getLogger(__name__)
 
 
 def audit_chain_of(secret: MasterSecret) -> AuditChain:
-    """Return the chain that a master's audit log hangs in."""
+    """Return the HMAC chain of a master's audit log."""
     return AuditChain(secret.derive("audit"))
 
 
 @dataclass(slots=True)
 class AuditEntry:
-    """What will be written about the action under way; the action fills it in as it learns more.
+    """The audit row of a running action; the action fills it in.
 
     Parameters
     ----------
     actor
         Who acts.
     action
-        The operation's name in the log.
+        The operation's name in the audit log.
     """
 
     actor: Actor
@@ -50,10 +50,10 @@ class AuditEntry:
     node_id: str | None = None
     detail: str = ""
     written: bool = False
-    """Set by an action that wrote the row inside a transaction of its own."""
+    """Set by an action that wrote the row in its own transaction."""
 
     def append(self, connection: Connection) -> None:
-        """Write the row inside the caller's transaction, so that action and row are committed together."""
+        """Write the row in the caller's transaction: action and row are committed together."""
         apply(connection, [self.row(Outcome.DONE, self.detail, self.clock.now())], self.chain)
         self.written = True
 
@@ -71,16 +71,16 @@ class AuditEntry:
 
 
 class Auditor:
-    """Refuse who may not, and write down what was done and how it ended.
+    """Check permissions, and record each action with its outcome.
 
     Parameters
     ----------
     ledger, chain, clock
-        Where rows go, the HMAC chain they hang in, and what time it is.
+        Where rows are written, their HMAC chain, and the time.
     permissions
         Who may do what.
     bus
-        Hears of each row.
+        Receives an event for each row.
     """
 
     def __init__(
@@ -93,12 +93,12 @@ class Auditor:
         self._permissions = permissions
 
     async def authorise(self, actor: Actor, permission: Permission, action: str) -> None:
-        """Let ``actor`` pass, or write his refusal down.
+        """Check that ``actor`` has ``permission``; a refusal is audited.
 
         Raises
         ------
         NotAuthorised
-            He has not the permission that ``action`` needs.
+            The actor lacks the permission.
         """
         try:
             self._permissions.require(actor, permission, action)
@@ -108,7 +108,7 @@ class Auditor:
 
     @asynccontextmanager
     async def action(self, actor: Actor, name: str, *, node_id: str | None = None) -> AsyncIterator[AuditEntry]:
-        """Run the block as ``actor``; one row says how it ended, also when it failed or was cancelled."""
+        """Run the block as ``actor``; writes one row with the outcome, also on failure and cancellation."""
         entry = self._entry(actor, name, node_id)
         try:
             yield entry
@@ -117,7 +117,7 @@ class Auditor:
             await self._write(entry, outcome, f"{error.code}: {error.message}")
             raise
         except BaseException as error:
-            # Cancelled or a bug: the row must say that the action did not end well.
+            # Cancellation or a bug: the action must not be recorded as done.
             await self._write(entry, Outcome.FAILED, type(error).__name__)
             raise
         else:

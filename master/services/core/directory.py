@@ -1,4 +1,4 @@
-"""The nodes in memory: what the ledger says, kept beside the supervisor so that nothing waits on the database."""
+"""The nodes in memory: a copy of the ledger's rows, so that no reader waits for the database."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from master.supervision.clock import Clock
 
 
 class NodeDirectory:
-    """Active nodes by id, by name (without case) and by their bot's Discord user id.
+    """Index of the active nodes by id, by name (case-insensitive) and by the bot's Discord user id.
 
     Parameters
     ----------
     bus
-        Every change is an event.
+        Receives an event for each change.
     """
 
     def __init__(self, bus: EventBus, clock: Clock) -> None:
@@ -34,7 +34,7 @@ class NodeDirectory:
         return len(self._by_id)
 
     def put(self, node: Node) -> None:
-        """Add a node, or replace what is known of it."""
+        """Add or replace a node."""
         self._forget(node.id)
         self._by_id[node.id] = node
         self._by_name[node.name.casefold()] = node.id
@@ -42,13 +42,13 @@ class NodeDirectory:
         self._announce(node.id)
 
     def update(self, node_id: str, change: Callable[[Node], Node]) -> None:
-        """Change what is known of a node, if it is known."""
+        """Replace a node by ``change(node)``; does nothing for an unknown node."""
         node = self._by_id.get(node_id)
         if node is not None:
             self.put(change(node))
 
     def discard(self, node_id: str) -> None:
-        """Forget a node, if it is known."""
+        """Remove a node, if present."""
         self._forget(node_id)
         self._announce(node_id)
 
@@ -66,21 +66,21 @@ class NodeDirectory:
         return self._by_id.get(node_id)
 
     def name_of(self, node_id: str) -> str:
-        """Return a node's name; its id when it is not known."""
+        """Return a node's name; its id if it is unknown."""
         node = self._by_id.get(node_id)
         return node_id if node is None else node.name
 
     def by_user(self, bot_user_id: int) -> Node | None:
-        """Return the node whose bot this Discord user is, or None."""
+        """Return the node of this bot user, or None."""
         return self._by_id.get(self._by_user.get(bot_user_id, ""))
 
     def find(self, name: str) -> Node:
-        """Return the node called ``name``, without regard to case, or with that id.
+        """Return the node with this name (case-insensitive) or id.
 
         Raises
         ------
         NoSuchNode
-            With the nearest names in its hint.
+            The hint suggests similar names.
         """
         node = self._by_id.get(self._by_name.get(name.casefold(), name))
         if node is None:
@@ -92,7 +92,7 @@ class NodeDirectory:
         return node
 
     def matching(self, fragment: str, *, limit: int = 25) -> list[Node]:
-        """Return nodes whose name holds ``fragment``, those that begin with it first."""
+        """Return nodes whose name contains ``fragment``; those that start with it come first."""
         wanted = fragment.casefold()
         found = [node for node in self if wanted in node.name.casefold()]
         found.sort(key=lambda node: not node.name.casefold().startswith(wanted))

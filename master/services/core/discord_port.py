@@ -1,6 +1,6 @@
-"""What services may do on Discord; ``master.bot.port`` does it. No Discord library in here.
+"""The port to Discord, as services see it; ``master.bot.port`` implements it. Imports no Discord library.
 
-Every method raises :class:`~master.services.core.errors.DiscordPortError` and nothing else, within 20 s a request.
+Methods raise only :class:`~master.services.core.errors.DiscordPortError`, within 20 s for each request.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Annotated, Literal, Protocol
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
-"""Default bound of a download: what Discord lets anybody upload is little more."""
+"""Default limit of a download; Discord's own upload limit without Nitro is slightly above."""
 MAX_MESSAGES = 500
-"""Default bound of one reading of a channel: five requests."""
+"""Default limit of one read of a channel: five requests."""
 
 
 class EmbedField(Struct, frozen=True):
@@ -26,7 +26,7 @@ class EmbedField(Struct, frozen=True):
 
 
 class Embed(Struct, frozen=True, kw_only=True):
-    """A box with a coloured edge."""
+    """An embed."""
 
     title: str = ""
     description: str = ""
@@ -48,26 +48,26 @@ class OutgoingFile(Struct, frozen=True):
 
 
 class Notice(Struct, frozen=True, kw_only=True):
-    """What to post; nobody is mentioned but ``mention_users``."""
+    """A message to post; only ``mention_users`` are mentioned."""
 
     text: str = ""
     embeds: tuple[Embed, ...] = ()
     files: tuple[OutgoingFile, ...] = ()
     mention_users: tuple[int, ...] = ()
-    """Users that a ``<@id>`` in the text notifies."""
+    """Users that ``<@id>`` in the text notifies."""
     reply_to: int | None = None
-    """A message of the same channel; a plain post when it is gone."""
+    """A message of the same channel; without a reply reference if that message is gone."""
 
 
 class MessageRef(Struct, frozen=True):
-    """Where a message is."""
+    """The address of a message."""
 
     channel_id: int
     id: int
 
 
 class PostedAttachment(Struct, frozen=True, kw_only=True):
-    """A file of a message; its link ends to be valid after a day, and is new in each reading of the message."""
+    """An attachment of a message; its URL expires after a day, and each fetch of the message returns a new one."""
 
     id: int
     name: str
@@ -76,7 +76,7 @@ class PostedAttachment(Struct, frozen=True, kw_only=True):
 
 
 class PostedReaction(Struct, frozen=True, kw_only=True):
-    """One emoji below a message."""
+    """The reactions with one emoji."""
 
     emoji: str
     """Unicode, or ``name:id``."""
@@ -85,7 +85,7 @@ class PostedReaction(Struct, frozen=True, kw_only=True):
 
 
 class PostedMessage(Struct, frozen=True, kw_only=True):
-    """A message as Discord has it."""
+    """A message on Discord."""
 
     id: int
     channel_id: int
@@ -99,12 +99,12 @@ class PostedMessage(Struct, frozen=True, kw_only=True):
 
     @property
     def ref(self) -> MessageRef:
-        """Return where it is."""
+        """Return the message's address."""
         return MessageRef(self.channel_id, self.id)
 
 
 class ChannelKind(StrEnum):
-    """Kinds of channels that matter here; what is new on Discord is ``other``."""
+    """Channel types in use here; any other type is ``other``."""
 
     TEXT = "text"
     DIRECT = "direct"
@@ -118,7 +118,7 @@ class ChannelKind(StrEnum):
 
 
 class Overwrite(Struct, frozen=True):
-    """What a role or a member may do in one channel, differently from the server; permissions are Discord's bits."""
+    """A permission overwrite of a role or member in one channel; permissions are Discord's bits."""
 
     target_id: int
     kind: Literal["role", "member"]
@@ -151,15 +151,15 @@ class ChannelPlan(Struct, frozen=True, kw_only=True):
 
 
 class ChannelChanges(Struct, frozen=True, kw_only=True):
-    """What to change about a channel; what is unset stays."""
+    """Changes to a channel; unset fields keep their value."""
 
     name: str | UnsetType = UNSET
     topic: str | UnsetType = UNSET
     parent_id: int | UnsetType | None = UNSET
-    """None: out of its category."""
+    """None moves it out of its category."""
     position: int | UnsetType = UNSET
     overwrites: tuple[Overwrite, ...] | UnsetType = UNSET
-    """All of them: those that are not named are removed."""
+    """The complete list: overwrites that are not in it are removed."""
 
 
 class Role(Struct, frozen=True, kw_only=True):
@@ -170,23 +170,23 @@ class Role(Struct, frozen=True, kw_only=True):
     position: int
     permissions: int
     is_managed: bool = False
-    """It belongs to a bot or an integration, and cannot be given to anybody."""
+    """Owned by a bot or an integration; it cannot be assigned."""
 
 
 class DiscordPort(Protocol):
-    """The master's hands on Discord.
+    """Read from and act on Discord as the master's bot.
 
-    Reading, and what can be repeated without harm, is tried again within the call's time; posting is repeated with the
-    same nonce, so that Discord posts once. ``reason`` is what the server's own audit log shows.
+    Idempotent calls are retried within the call's time-out. Posts are retried with the same nonce, so Discord posts
+    once. ``reason`` appears in the server's own audit log.
 
     Raises
     ------
     DiscordUnavailable
-        At once while the master is not connected; otherwise after the time-out, or an error of Discord's own.
+        Not connected (raised at once), timed out, or a server error of Discord.
     DiscordNotFound
         404.
     DiscordForbidden
-        403, with the permission that is missing where it can be told.
+        403, with the missing permission if it is known.
     DiscordRefused
         Any other refusal.
     """
@@ -198,11 +198,11 @@ class DiscordPort(Protocol):
         ...
 
     async def direct_message(self, user_id: int, notice: Notice) -> MessageRef:
-        """Post a message to one user; 403 when he takes none from the bot."""
+        """Post a message to one user; 403 if the user does not accept messages from the bot."""
         ...
 
     async def edit(self, message: MessageRef, notice: Notice) -> None:
-        """Replace the text and the embeds of an own message; its files stay, and new ones are added."""
+        """Replace the text and the embeds of one of the bot's messages; its files stay."""
         ...
 
     async def delete(self, message: MessageRef, *, reason: str = "") -> None:
@@ -220,13 +220,13 @@ class DiscordPort(Protocol):
         ...
 
     async def download(self, attachment: PostedAttachment, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
-        """Return a posted file; one that is larger than ``max_bytes`` is refused, and not read to its end."""
+        """Return an attachment's content; stops and raises when it is larger than ``max_bytes``."""
         ...
 
     # Reactions
 
     async def react(self, message: MessageRef, emoji: str) -> None:
-        """Add the bot's own reaction: unicode, or ``name:id``."""
+        """Add the bot's reaction; ``emoji`` is unicode or ``name:id``."""
         ...
 
     async def unreact(self, message: MessageRef, emoji: str, *, user_id: int | None = None) -> None:
@@ -248,7 +248,7 @@ class DiscordPort(Protocol):
         ...
 
     async def create_channel(self, guild_id: int, plan: ChannelPlan, *, reason: str = "") -> Channel:
-        """Create a channel or category; never repeated by itself."""
+        """Create a channel or category; never retried."""
         ...
 
     async def edit_channel(self, channel_id: int, changes: ChannelChanges, *, reason: str = "") -> Channel:
@@ -274,13 +274,13 @@ class DiscordPort(Protocol):
         ...
 
     async def roles_of(self, guild_id: int, user_id: int) -> frozenset[int]:
-        """Return the ids of a member's roles, without @everyone; 404 when he is no member."""
+        """Return the ids of a member's roles, without @everyone; 404 if the user is not a member."""
         ...
 
     async def add_role(self, guild_id: int, user_id: int, role_id: int, *, reason: str = "") -> None:
-        """Give a member a role."""
+        """Add a role to a member."""
         ...
 
     async def remove_role(self, guild_id: int, user_id: int, role_id: int, *, reason: str = "") -> None:
-        """Take a role from a member."""
+        """Remove a role from a member."""
         ...

@@ -1,4 +1,4 @@
-"""What services raise; every one is a ``FleetError`` with a stable code and a hint."""
+"""The services' errors; each is a ``FleetError`` with a stable code and a hint."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class ServiceError(FleetError):
 
 
 class NotAuthorised(ServiceError):
-    """The caller has not the permission that an action needs.
+    """The caller lacks the permission that an action needs.
 
     Parameters
     ----------
     who, action, permission
-        The caller's name, what he asked for, and the permission that it needs.
+        The caller's name, the requested action, and the permission that it needs.
     """
 
     code: ClassVar[str] = "not_authorised"
@@ -40,7 +40,7 @@ class NoSuchNode(ServiceError):
 
 
 class NameRefused(ServiceError):
-    """The name cannot be a node's name."""
+    """The name is not valid for a node."""
 
     code: ClassVar[str] = "name_refused"
     exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
@@ -54,7 +54,7 @@ class LinkRefused(ServiceError):
 
 
 class NameTaken(NameRefused):
-    """Another node, or a folder that is no node, has the name."""
+    """Another node, or an unregistered folder, has the name."""
 
     code: ClassVar[str] = "name_taken"
 
@@ -67,7 +67,7 @@ class TokenRefused(ServiceError):
 
 
 class TokenInUse(TokenRefused):
-    """The token's bot already is a node, or is the master itself."""
+    """The token belongs to a registered node or to the master."""
 
     code: ClassVar[str] = "token_in_use"
 
@@ -78,9 +78,9 @@ class DiscordPortError(ServiceError):
     Attributes
     ----------
     status
-        HTTP status of Discord's answer; None when there was none.
+        HTTP status of the response; None without a response.
     json_code
-        Discord's own error code, such as 10003 for an unknown channel; None when it told none.
+        Discord's JSON error code, such as 10003 for an unknown channel; None if there was none.
     """
 
     code: ClassVar[str] = "discord_failed"
@@ -95,19 +95,19 @@ class DiscordPortError(ServiceError):
 
 
 class DiscordUnavailable(DiscordPortError):
-    """Discord could not be asked: not connected, no answer in time, or an error of Discord's own. Later it may work."""
+    """Not connected, no response in time, or a server error of Discord. A retry may succeed."""
 
     code: ClassVar[str] = "discord_unavailable"
 
 
 class DiscordRefused(DiscordPortError):
-    """Discord refused the request itself (400, 401, 413 and the like); the same request will not pass later."""
+    """Discord rejected the request (400, 401, 413 and the like); a retry will not succeed."""
 
     code: ClassVar[str] = "discord_refused"
 
 
 class DiscordNotFound(DiscordRefused):
-    """The channel, message, member or role does not exist, or no longer (404)."""
+    """The channel, message, member or role does not exist (404)."""
 
     code: ClassVar[str] = "discord_not_found"
 
@@ -118,7 +118,7 @@ class DiscordForbidden(DiscordRefused):
     Attributes
     ----------
     missing
-        The permission's name in Discord's client, such as ``Send Messages``; empty when it cannot be told.
+        The permission's name in Discord's client, such as ``Send Messages``; empty if unknown.
     """
 
     code: ClassVar[str] = "discord_forbidden"
@@ -137,7 +137,7 @@ class DiscordForbidden(DiscordRefused):
 
 
 class FolderRefused(ServiceError):
-    """The folder is missing, outside BOTS_BASE_PATH, or already a node's."""
+    """The folder is missing, outside BOTS_BASE_PATH, or belongs to a node."""
 
     code: ClassVar[str] = "folder_refused"
     exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
@@ -158,13 +158,13 @@ class TierUnknown(ServiceError):
 
 
 class FilesFailed(ServiceError):
-    """A file operation failed (no space, no permission); nothing was left half-made."""
+    """A file operation failed (no space, no permission); partial results were removed."""
 
     code: ClassVar[str] = "files_failed"
 
 
 class NotReadyInTime(ServiceError):
-    """The node did not come up in its time."""
+    """The node did not become ready in time."""
 
     code: ClassVar[str] = "not_ready_in_time"
     exit_code: ClassVar[ExitCode] = ExitCode.TIMED_OUT

@@ -1,4 +1,4 @@
-"""Events as people and scripts read them: what ``fleet events``, the demo and the live table show."""
+"""The event stream of ``fleet events``, the demo and the live table."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ _DETAILS: dict[type[Event], Callable[..., str]] = {
 }
 
 STREAMED: tuple[type[Event], ...] = (NodeEvent, *(kind for kind in _DETAILS if kind is not StderrLine))
-"""What the stream has; lines of nodes only for who asks for them."""
+"""Event types of the stream; stderr lines are streamed only on request."""
 
 
 def fleet_event(event: Event, directory: NodeDirectory) -> FleetEvent:
-    """Return an event with its node's name, in words."""
+    """Return an event as a view, with its node's name."""
     node_id = getattr(event, "node_id", None)
     detail = _DETAILS.get(type(event))
     return FleetEvent(

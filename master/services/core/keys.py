@@ -1,4 +1,4 @@
-"""The secret of a fleet's settings, as what every key is derived from."""
+"""The master secret of a fleet's settings."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from master.security.derivation import MasterSecret
 
 
 def master_secret_of(identity: IdentitySettings) -> MasterSecret:
-    """Return the secret that a fleet's keys are derived from at present."""
+    """Return the secret that a fleet's keys are derived from."""
     return MasterSecret(identity.master_secret, identity.kept_keys)

@@ -1,6 +1,8 @@
-"""What supervision needs of the ledger, kept in memory and in a file: a fleet starts though its database is away.
+"""The ledger cache: the data that supervision needs, in memory and in a file.
 
-Tokens are in it as the ledger has them, sealed; licences as keyed hashes.
+With it a fleet can start while its database is away.
+
+Tokens are stored sealed, as in the ledger; licences as keyed hashes.
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ from master.services.core.directory import NodeDirectory
 log = logging.getLogger(__name__)
 
 SETTLE_S = 0.5
-"""How long more changes are waited for before the file is written."""
+"""Debounce: changes within this time are written together."""
 
 
 class CoveredLicence(msgspec.Struct, frozen=True):
-    """A licence that was found good."""
+    """A licence that was found valid."""
 
     code_hash: bytes
     expires_at: datetime | None
@@ -38,40 +40,40 @@ class CachedLedger(msgspec.Struct, frozen=True, kw_only=True):
     """The file's content."""
 
     secret_mark: bytes
-    """Of the secret that the tokens are sealed under."""
+    """Fingerprint of the secret that the tokens are sealed with."""
     nodes: tuple[Node, ...]
     tokens: dict[str, bytes]
     licences: dict[str, CoveredLicence]
     audit_head: AuditHead | None = None
-    """The audit log's last row: who cuts the log short in the database does not reach this."""
+    """The audit log's last row; detects truncation of the log in the database."""
 
 
 async def load_cached_ledger(path: Path) -> CachedLedger | None:
-    """Read what was remembered; None when there is nothing, or nothing that can be read."""
+    """Read the cache file; None if it is missing or unreadable."""
     try:
         return msgspec.msgpack.decode(await asyncio.to_thread(path.read_bytes), type=CachedLedger)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.MsgspecError) as error:
-        log.error("what is remembered of the ledger cannot be read", extra={"why": str(error)})
+        log.error("the ledger cache cannot be read", extra={"why": str(error)})
         return None
 
 
 class LedgerCache:
-    """What is remembered of the ledger.
+    """Cache of the ledger's nodes, tokens and licences.
 
     Parameters
     ----------
     path
         The file; readable by its owner only.
     directory
-        The nodes.
+        Holds the nodes.
     chain
-        The audit log's.
+        The audit log's chain.
     secret
-        What is remembered under another one is of no use.
+        A cache file that was written with another secret is ignored.
     bus
-        A change of the directory, or of the audit log's head, is written soon.
+        A change of the directory or of the audit log's head triggers a write.
     """
 
     def __init__(
@@ -95,33 +97,33 @@ class LedgerCache:
         return self._tokens.get(node_id)
 
     def keep_token(self, node_id: str, sealed: bytes) -> None:
-        """Remember a node's sealed token."""
+        """Store a node's sealed token."""
         self._tokens[node_id] = sealed
         self._changed.set()
 
     def licence_of(self, node_id: str) -> CoveredLicence | None:
-        """Return the licence that was found good for a node."""
+        """Return the licence that was found valid for a node."""
         return self._licences.get(node_id)
 
     def keep_licence(self, node_id: str, licence: CoveredLicence) -> None:
-        """Remember that a licence covers a node."""
+        """Store the licence that covers a node."""
         self._licences[node_id] = licence
         self._changed.set()
 
     async def count(self) -> int:
-        """Return how many nodes the file remembers."""
+        """Return the number of nodes in the file."""
         found = await load_cached_ledger(self._path)
         return 0 if found is None else len(found.nodes)
 
     async def audit_head(self) -> AuditHead | None:
-        """Return the audit log's last row as far as it is known: written by this master, or else by an earlier one."""
+        """Return the last known row of the audit log, written by this master or an earlier one."""
         if self._chain.head is not None:
             return self._chain.head
         found = await load_cached_ledger(self._path)
         return None if found is None else found.audit_head
 
     async def recall(self) -> bool:
-        """Fill memory and directory from the file; False when there is none that is of use."""
+        """Load the file into memory and into the directory; False if there is no usable file."""
         found = await load_cached_ledger(self._path)
         if found is None or not hmac.compare_digest(found.secret_mark, self._mark):
             return False
@@ -132,7 +134,7 @@ class LedgerCache:
         return True
 
     async def run(self) -> None:
-        """Write the file whenever something changed, until cancelled."""
+        """Write the file after each change, until cancelled."""
         try:
             while True:
                 await self._changed.wait()
@@ -143,7 +145,7 @@ class LedgerCache:
                 await self.save()
 
     async def save(self) -> None:
-        """Write the file now; one that cannot be written is told, and the old one stays."""
+        """Write the file now; a failure is logged, and the old file stays."""
         self._changed.clear()
         known = {node.id for node in self._directory}
         head = await self.audit_head()
@@ -157,4 +159,4 @@ class LedgerCache:
         try:
             await asyncio.to_thread(replace_file, self._path, msgspec.msgpack.encode(content))
         except OSError as error:
-            log.error("what is remembered of the ledger cannot be written", extra={"why": str(error)})
+            log.error("the ledger cache cannot be written", extra={"why": str(error)})

@@ -1,4 +1,4 @@
-"""How the master is asked to end, or to begin anew."""
+"""Requests to stop or restart the master."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import asyncio
 
 
 class Lifecycle:
-    """A request to end; the kernel waits for it, whoever asks."""
+    """A request to stop the master, from any face; ``master.main`` waits for it."""
 
     def __init__(self) -> None:
         self._asked = asyncio.Event()
         self.stop_nodes = True
-        """Whether the nodes end with the master; otherwise the next one adopts them."""
+        """Whether the nodes stop with the master; otherwise the next master adopts them."""
         self.again = False
-        """Whether the master begins anew, with its settings read again."""
+        """Whether the master restarts, with its settings read again."""
 
     def end(self, *, stop_nodes: bool) -> None:
-        """Ask the master to end."""
+        """Ask the master to stop."""
         self.stop_nodes, self.again = stop_nodes, False
         self._asked.set()
 
     def begin_anew(self) -> None:
-        """Ask the master to begin anew; its nodes live on."""
+        """Ask the master to restart; its nodes keep running."""
         self.stop_nodes, self.again = False, True
         self._asked.set()
 
     async def wait(self) -> None:
-        """Wait until somebody asks."""
+        """Wait for a request."""
         await self._asked.wait()

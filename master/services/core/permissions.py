@@ -1,4 +1,4 @@
-"""Who may do what: four permissions, resolved for whoever asks, whichever face he came through."""
+"""Permissions: four levels, resolved for an actor of any face."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from master.services.core.errors import NotAuthorised
 
 
 class Permission(StrEnum):
-    """What an operation needs. See :data:`_IMPLIED` for which one includes which."""
+    """A permission that an operation needs; :data:`_IMPLIED` lists what each includes."""
 
     VIEW = "view"
-    """See the fleet: states, history, logs, the audit log."""
+    """Read the fleet: states, history, logs, the audit log."""
     OPERATE = "operate"
-    """Steer the fleet: start, stop, register, replace secrets."""
+    """Operate the fleet: start, stop, register, rotate the secret."""
     MODERATE = "moderate"
-    """Steer what the fleet does for people: tickets, giveaways, their licences."""
+    """Moderate what the fleet does for members: tickets, giveaways, licences."""
     MEMBER = "member"
-    """Use what the fleet offers to anybody on its server."""
+    """Use what the fleet offers to any member of its server."""
 
 
 _IMPLIED = {
@@ -40,20 +40,20 @@ _WHERE = {
 class Permissions:
     """Resolve permissions from the settings.
 
-    The box belongs to its operator: root and the user who runs the master may do everything. From Discord, and from a
-    web session, which stands for somebody on Discord, the settings name users and roles. A node is nobody's operator:
-    its signed messages have handlers of their own, and it may ask for what a member may.
+    On the host, root and the user who runs the master may do everything. For Discord users, and for web sessions, which
+    belong to a Discord user, the settings list users and roles. A node is never an operator: its signed messages have
+    their own handlers, and it has the permissions of a member.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def update_settings(self, settings: Settings) -> None:
-        """Go by other settings from now on."""
+        """Apply changed settings."""
         self._settings = settings
 
     def of(self, actor: Actor) -> frozenset[Permission]:
-        """Return everything that ``actor`` may do."""
+        """Return the permissions of ``actor``."""
         match actor.face:
             case "system":
                 return _IMPLIED[Permission.OPERATE]
@@ -80,12 +80,12 @@ class Permissions:
         return permission in self.of(actor)
 
     def require(self, actor: Actor, permission: Permission, action: str) -> None:
-        """Let ``actor`` pass.
+        """Raise unless ``actor`` has ``permission``.
 
         Raises
         ------
         NotAuthorised
-            He has not the permission that ``action`` needs.
+            The actor lacks the permission.
         """
         if not self.allow(actor, permission):
             raise NotAuthorised(actor.name, action, permission.value, _hint(permission))

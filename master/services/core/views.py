@@ -1,6 +1,6 @@
-"""What the services answer with: frozen, JSON-able structs that every face renders in its own way.
+"""Views: what services return, as frozen JSON-serialisable structs. Each face renders them itself.
 
-Imports nothing heavy, so that the command line can decode them without loading the master.
+Imports nothing heavy: the command line decodes them without loading the master.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from master.errors import ExitCode
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One node as the operator sees it: the ledger's word and the supervisor's in one row."""
+    """One node as the operator sees it: data of the ledger and of the supervisor."""
 
     id: str
     name: str
@@ -23,14 +23,14 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """``handshake`` or ``process``."""
     folder: str
     bot_user_id: str
-    """A snowflake, as text: JSON numbers lose its last digits in many readers."""
+    """A snowflake as text: many JSON readers lose its last digits in a number."""
     tags: tuple[str, ...] = ()
     pid: int | None = None
     uptime_s: float | None = None
     cpu_percent: float | None = None
     rss_bytes: int | None = None
     pss_bytes: int | None = None
-    """Its share of memory: pages shared with the zygote are counted in parts. Read every few minutes."""
+    """Proportional set size: pages shared with the zygote are divided among the sharers. Read every few minutes."""
     open_files: int | None = None
     connections: int | None = None
     threads: int | None = None
@@ -39,17 +39,17 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: float | None = None
     guilds: int | None = None
     cogs_failed: tuple[str, ...] = ()
-    """By the node's own word; it is degraded while there are any, and runs on."""
+    """As the node reports; it keeps running, and is degraded while there are any."""
     version: str = ""
     flag_reason: str = ""
-    """Why the node was flagged (a refused message in its name); empty when it is not."""
+    """Why the node was flagged (a refused message in its name); empty if it is not flagged."""
     last_exit: str = ""
     next_start_in_s: float | None = None
     detail: str = ""
 
 
 class Series(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node used, slot by slot, oldest first; a slot in which it did not run is zero."""
+    """Usage of a node in time slots, oldest first; zero for a slot in which it did not run."""
 
     slot_s: float
     cpu_percent: tuple[float, ...]
@@ -57,13 +57,13 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeHistoryView(msgspec.Struct, frozen=True, kw_only=True):
-    """One node's last five minutes by the second, last day by the minute, and what the ledger has of its last week."""
+    """Usage history of one node: five minutes by the second, a day by the minute, a week from the ledger."""
 
     node: NodeStatus
     seconds: Series
     minutes: Series
     week: Series
-    """Of snapshots every five minutes, memory alone; empty while the ledger is away."""
+    """From snapshots every five minutes, memory only; empty while the ledger is away."""
 
 
 class StrayStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +77,7 @@ class StrayStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The master itself."""
+    """Status of the master itself."""
 
     pid: int
     version: str
@@ -89,36 +89,36 @@ class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
     discord: str
     """``off``, ``connecting``, ``ready`` or ``refused: ...``."""
     ledger: str
-    """``sqlite`` or ``mssql``, and ``away`` behind it while it cannot be reached."""
+    """``sqlite`` or ``mssql``, followed by ``away`` while it cannot be reached."""
     merged_bytes: int | None = None
-    """What the kernel saves on this box by keeping equal pages once; None when nothing is to be merged."""
+    """Memory that the kernel saves by merging equal pages (KSM); None if merging is off."""
     old_keys: int | None = None
-    """While MASTER_SECRET is being replaced: how many nodes still run with a key of the previous one."""
+    """During a rotation of MASTER_SECRET: number of nodes that still run with a key of the previous one."""
     home: str
 
 
 class RotationView(msgspec.Struct, frozen=True, kw_only=True):
-    """A replaced MASTER_SECRET."""
+    """Result of a rotation of MASTER_SECRET."""
 
     nodes: int
-    """Whose tokens are sealed anew, and which get new keys."""
+    """Number of nodes whose tokens were sealed again and that get new keys."""
 
 
 class ReloadView(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of `fleet reload`: the settings that are other ones now, by their keys in config.py."""
+    """Result of `fleet reload`: the changed settings, by their keys in config.py."""
 
     applied: tuple[str, ...] = ()
     """In effect now."""
     at_node_start: tuple[str, ...] = ()
-    """In effect for each node when it starts next."""
+    """In effect at each node's next start."""
     needs_restart: tuple[str, ...] = ()
-    """In effect when the master starts next; named again by each reload until then."""
+    """In effect at the master's next start; listed again by each reload until then."""
     warnings: tuple[str, ...] = ()
-    """Names that no node has; the config is taken all the same."""
+    """Names without a node; the config is applied anyway."""
 
 
 class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything ``fleet status`` and ``/runbots`` show."""
+    """The data of ``fleet status`` and ``/runbots``."""
 
     at: float
     """Unix time in seconds."""
@@ -128,17 +128,17 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ActionResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one action on one node."""
+    """Result of one action on one node."""
 
     node: str
     ok: bool
     state: str = ""
     """The node's state afterwards."""
     detail: str = ""
-    """What was wrong; empty when it went well."""
+    """The error; empty on success."""
     hint: str = ""
     code: str = ""
-    """The error's stable code; empty when it went well."""
+    """The error's stable code; empty on success."""
     exit_code: int = ExitCode.OK
 
 
@@ -150,7 +150,7 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     bot_user_id: str
     licence: str
-    """The licence code, shown this once: the ledger keeps only a keyed hash of it."""
+    """The licence code; shown only once, since the ledger stores a keyed hash."""
     invite_url: str
     state: str = ""
     seconds: float = 0.0
@@ -160,7 +160,7 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogPaths(msgspec.Struct, frozen=True, kw_only=True):
-    """Where one node's output is kept."""
+    """Log files of one node."""
 
     node: str
     stdout_path: str
@@ -168,14 +168,14 @@ class LogPaths(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FleetEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that happened, as ``fleet events`` and the demo stream them."""
+    """One event, as ``fleet events`` and the demo stream it."""
 
     at: float
     """Unix time in seconds."""
     kind: str
     """A process event kind, ``verified``, ``refused``, ``error``, ``registered``, ``duplicated``, ``alert``."""
     node: str = ""
-    """The node's name; empty when the event is about no node."""
+    """The node's name; empty if the event does not concern a node."""
     detail: str = ""
     pid: int | None = None
 
@@ -195,7 +195,7 @@ class AuditView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ledger holds."""
+    """Content and state of the ledger."""
 
     dialect: str
     revision: str
@@ -210,17 +210,17 @@ class LedgerStatus(msgspec.Struct, frozen=True, kw_only=True):
     failures: int = 0
     dropped: int = 0
     away_since: float | None = None
-    """Since when the database does not answer; None while it does."""
+    """When the outage began; None while the database answers."""
     away_why: str = ""
     waiting: int = 0
-    """Writes that wait on disk for it."""
+    """Writes in the spool."""
     waiting_bytes: int = 0
     given_up: dict[str, int] = {}
-    """What a full spool dropped: snapshots first, then history, never what concerns security."""
+    """Writes that a full spool dropped: snapshots first, then history, never security events."""
 
 
 class Soundness(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the ledger is as it was written."""
+    """Result of an integrity check of the ledger."""
 
     ok: bool
     faults: tuple[str, ...] = ()
@@ -228,7 +228,7 @@ class Soundness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BackupView(msgspec.Struct, frozen=True, kw_only=True):
-    """A backup that was made."""
+    """Result of a backup."""
 
     path: str
     bytes: int
@@ -237,18 +237,18 @@ class BackupView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RestoreView(msgspec.Struct, frozen=True, kw_only=True):
-    """A ledger that was put back."""
+    """Result of a restore or an import."""
 
     created_at: float
     rows: int
     tables: dict[str, int]
     kept: str = ""
-    """Where the ledger that was there before is; empty when there was none."""
+    """Where the previous ledger was kept; empty if there was none."""
 
 
 class MigrationView(msgspec.Struct, frozen=True, kw_only=True):
-    """A schema that was migrated."""
+    """Result of a migration."""
 
     revision: str
     kept: str = ""
-    """Where the copy from before is; empty when nothing had to be done, or on a server."""
+    """Where the copy of the previous ledger is; empty if nothing was done, or on a server."""

@@ -1,7 +1,6 @@
-"""The operator's verbs over nodes: set the desired state in the ledger, then act.
+"""Operator actions on nodes: set the desired state in the ledger, then act.
 
-The desired state is written first, so that it survives a crash right after. Authorising and auditing are the
-operations' (:mod:`master.operations`).
+The desired state is written first, so that it survives a crash. :mod:`master.operations` authorises and audits.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _SETTLED = (
 )
 
 Act = Callable[[Node], Awaitable[None]]
-"""Does one thing to one node; raises ``FleetError`` when it could not."""
+"""An action on one node; raises ``FleetError`` on failure."""
 
 
 class Fleet:
@@ -64,7 +63,7 @@ class Fleet:
         self._supervisor.register(self._launcher.spec(node))
 
     def update_settings(self, settings: Settings) -> None:
-        """Take other settings: a node's soft memory limit holds at once, the rest at its next start."""
+        """Apply changed settings: a node's soft memory limit at once, the rest at its next start."""
         self._settings = self._launcher.settings = settings
         for node in self._directory:
             self.register(node)
@@ -78,12 +77,12 @@ class Fleet:
         return self._supervisor.view(node_id).state.value
 
     def choose(self, names: Sequence[str], *, everyone: bool = False) -> list[Node]:
-        """Return the nodes that names (or ``everyone``) mean, in the order of their priority.
+        """Return the named nodes, or all with ``everyone``, in order of priority.
 
         Raises
         ------
         NoSuchNode
-            For the first name that no node has.
+            For the first unknown name.
         """
         if everyone:
             return list(self._directory)
@@ -91,23 +90,23 @@ class Fleet:
         return sorted(chosen.values(), key=lambda node: node.priority)
 
     async def start(self, node: Node) -> None:
-        """Want a node running, and start it now, also out of backoff or quarantine."""
-        await self._want(node, DesiredState.RUNNING)
+        """Set a node's desired state to running, and start it now, even in backoff or quarantine."""
+        await self._set_desired_state(node, DesiredState.RUNNING)
         await self._supervisor.start(node.id)
 
     async def stop(self, node: Node) -> None:
-        """Want a node stopped; SIGTERM, then SIGKILL to its group after the grace period."""
-        await self._want(node, DesiredState.STOPPED)
+        """Set a node's desired state to stopped; send SIGTERM, and SIGKILL to its group after the grace period."""
+        await self._set_desired_state(node, DesiredState.STOPPED)
         await self._supervisor.stop(node.id)
 
     async def restart(self, node: Node) -> None:
-        """Stop a node and start it again; afterwards it is wanted running."""
-        await self._want(node, DesiredState.RUNNING)
+        """Stop a node and start it again; its desired state becomes running."""
+        await self._set_desired_state(node, DesiredState.RUNNING)
         await self._supervisor.restart(node.id)
 
     async def kill(self, node: Node) -> None:
-        """SIGKILL a node's whole process group at once, and want it stopped."""
-        await self._want(node, DesiredState.STOPPED)
+        """Send SIGKILL to a node's process group, and set its desired state to stopped."""
+        await self._set_desired_state(node, DesiredState.STOPPED)
         await self._supervisor.kill(node.id)
 
     async def release(self, node: Node) -> None:
@@ -115,12 +114,12 @@ class Fleet:
         self._supervisor.release(node.id)
 
     async def clear(self, node: Node) -> None:
-        """Take a node's flag off."""
+        """Clear a node's flag."""
         now = self._clock.now()
         await self._ledger.write_durable(FlagCleared(node_id=node.id, host=node.host, at=now))
         self._directory.update(node.id, lambda known: replace(known, flagged_at=None, flag_reason="", updated_at=now))
 
-    async def _want(self, node: Node, desired: DesiredState) -> None:
+    async def _set_desired_state(self, node: Node, desired: DesiredState) -> None:
         if node.desired_state is desired:
             return
         now = self._clock.now()
@@ -128,13 +127,13 @@ class Fleet:
         self._directory.update(node.id, lambda known: replace(known, desired_state=desired, updated_at=now))
 
     async def act(self, act: Act, chosen: Sequence[Node]) -> AsyncIterator[ActionResult]:
-        """Do one thing to many nodes at once; yields each result as it comes in."""
+        """Run an action on several nodes concurrently; yields each result as it completes."""
         pending = [asyncio.create_task(self._act_on(act, node)) for node in chosen]
         try:
             for finished in asyncio.as_completed(pending):
                 yield await finished
         finally:
-            # Left early (the caller hung up): what was asked for is still carried out, nothing is left unowned.
+            # The caller disconnected: the remaining actions still run to their end.
             await asyncio.gather(*pending, return_exceptions=True)
 
     async def _act_on(self, act: Act, node: Node) -> ActionResult:
@@ -153,17 +152,16 @@ class Fleet:
         return ActionResult(node=node.name, ok=True, state=self.state_of(node.id))
 
     async def roll(self, restart: Act, chosen: Sequence[Node], *, width: int) -> AsyncIterator[ActionResult]:
-        """Restart nodes a few at a time; halt on the first that does not come back as well as it was.
+        """Restart nodes in batches; stops after the first batch in which one does not recover.
 
-        The rest are left alone, and nodes that are stopped are left so. A node whose cogs had failed before comes back
-        as well as it was when no others fail.
+        Stopped nodes stay stopped. A node that was degraded by failed cogs has recovered if no further cogs fail.
 
         Parameters
         ----------
         restart
-            Restarts one.
+            Restarts one node.
         width
-            How many are replaced at the same time.
+            Size of a batch.
         """
         waiting = [node for node in chosen if node.desired_state is DesiredState.RUNNING]
         failed: ActionResult | None = None
@@ -198,13 +196,13 @@ class Fleet:
         except FleetError as error:
             return replace(result, ok=False, detail=error.message, hint=error.hint, exit_code=error.exit_code)
         view = self._supervisor.view(node.id)
-        if view.restarts == spawned and (view.state is NodeState.READY or _as_well(before, view)):
+        if view.restarts == spawned and (view.state is NodeState.READY or _is_no_worse(before, view)):
             return replace(result, state=view.state.value)
         detail = view.last_exit if view.restarts != spawned else (view.detail or view.last_exit)
         return replace(result, ok=False, state=view.state.value, detail=detail, exit_code=ExitCode.FAILED)
 
 
-def _as_well(before: NodeView, after: NodeView) -> bool:
-    """Tell whether a node that was degraded by its own word is no worse: no other cogs fail than did before."""
+def _is_no_worse(before: NodeView, after: NodeView) -> bool:
+    """Tell whether a node is degraded as before its restart, and no other cogs fail."""
     degraded = NodeState.DEGRADED
     return before.state is after.state is degraded and set(after.cogs_failed) <= set(before.cogs_failed)

@@ -1,4 +1,4 @@
-"""Everything one start of a node needs, gathered afresh each time: token, key, boot document, environment."""
+"""Preparation of node starts: token, key, boot document, environment and limits, read again for each start."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from nodekit.gateway_session import SESSION_FD_VARIABLE, expect_successor
 from nodekit.identify_budget import IDENTIFY_FD_VARIABLE, IdentifyBudgetSpent, open_budget
 
 NODE_ID_VARIABLE = "FLEET_NODE_ID"
-"""Tells whose a process is, also where it has said nothing yet: in its environment, which any program shows."""
-# What a node inherits of the master's environment: enough to run a program, and nothing that could be a secret.
+"""Set in a node's environment: identifies its process before it has sent any message."""
+# Variables that a node inherits from the master: enough to run a program, and nothing that could be a secret.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 def node_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the whole environment of a node, and of the zygote that forks it."""
+    """Return the complete environment of a node, and of the zygote that forks it."""
     inherited = {name: environment[name] for name in _INHERITED if name in environment}
     return {**inherited, "PYTHONUNBUFFERED": "1"}
 
 
 def interpreter_of(folder: Path) -> str:
-    """Return the Python of a node: that of a virtual environment in its folder, or the master's own."""
+    """Return a node's Python interpreter: the virtual environment's in its folder, or the master's."""
     for name in (".venv", "venv"):
         own = folder / name / "bin" / "python"
         if own.exists():
@@ -49,28 +49,28 @@ def interpreter_of(folder: Path) -> str:
 
 
 def token_variable_of(folder: Path) -> str:
-    """Return the variable in which a linked bot reads its token; empty for a bot that is not linked. Blocks."""
+    """Return the variable from which a linked bot reads its token; empty for a bot that is not linked. Blocks."""
     try:
         return read_manifest(folder).token_variable
     except ManifestError:
-        # The node needs it too, and says what is wrong.
+        # The node reads the manifest too, and reports what is wrong with it.
         return ""
 
 
 @dataclass(slots=True, kw_only=True)
 class Launcher:
-    """Say what a node is to the supervisor, and prepare each of its starts (a ``StartPreparer``).
+    """Describe nodes to the supervisor and prepare their starts (a ``StartPreparer``).
 
     Parameters
     ----------
     settings
-        Replaced when the config was changed: the next start is by them.
+        Replaced after a reload; used from the next start on.
     current
-        Returns the node as it is now; None once it was removed.
+        Returns the current node; None once it was removed.
     master_user_id
         Returns the master's Discord user id; 0 while it is not known.
     cgroups
-        None where the master has none to divide: rlimits and niceness stand for it.
+        None if the master has no delegated cgroup; rlimits and niceness are used instead.
     """
 
     settings: Settings
@@ -103,31 +103,31 @@ class Launcher:
         expect_successor(self.settings.sessions_dir / spec.node_id, expected)
 
     async def prepare(self, spec: NodeSpec) -> SpawnRequest:
-        """Return what one start of a node needs: as it is now, which may be long after its spec was made.
+        """Return the spawn request for one start, from the node's current state: its spec may be old.
 
         Raises
         ------
         SpawnFailed
-            It was removed meanwhile, or its IDENTIFYs cannot be counted.
+            The node was removed, or its IDENTIFYs cannot be counted.
         StartDeferred
-            No IDENTIFY is left today.
+            No IDENTIFY is left for today.
         TokenRefused, LedgerError
-            Its token cannot be had.
+            Its token cannot be read.
         """
         node = self.current(spec.node_id)
         if node is None:
-            raise SpawnFailed(f"{spec.name} is no node of this fleet any more")
+            raise SpawnFailed(f"{spec.name} is not a node of this fleet any more")
         folder = self.settings.identity.bots_base_path / node.folder
         limits = self.settings.limits_of(node.name)
         speaks = node.readiness is ReadinessKind.HANDSHAKE
         budget = self.settings.identifies_dir / str(node.bot_user_id)
 
-        def take_place() -> tuple[Path | None, str]:
-            # A bot that does not speak the protocol cannot tell: each of its starts counts as one IDENTIFY.
+        def use_budget_and_cgroup() -> tuple[Path | None, str]:
+            # A bot that does not speak the protocol reports nothing: each of its starts counts as one IDENTIFY.
             _check_budget(node.name, budget, spend=not speaks)
-            return self._place(node.id, limits), token_variable_of(folder) if speaks else ""
+            return self._create_cgroup(node.id, limits), token_variable_of(folder) if speaks else ""
 
-        cgroup, token_variable = await asyncio.to_thread(take_place)
+        cgroup, token_variable = await asyncio.to_thread(use_budget_and_cgroup)
         files = {SESSION_FD_VARIABLE: self.settings.sessions_dir / node.id, IDENTIFY_FD_VARIABLE: budget}
         stdout_path, stderr_path = self.logs.paths(node.name)
         return SpawnRequest(
@@ -136,7 +136,7 @@ class Launcher:
             folder=folder,
             command=(interpreter_of(folder), node.entry),
             environment={**node_environment(os.environ), NODE_ID_VARIABLE: node.id},
-            # A bot that does not speak the protocol would not read it, and needs no key.
+            # A bot that does not speak the protocol does not read a boot document.
             boot=encode_boot(await self._boot_document(node, token_variable)) if speaks else None,
             files=files if speaks else {},
             stdout_path=stdout_path,
@@ -147,13 +147,13 @@ class Launcher:
             linked=bool(token_variable),
         )
 
-    def _place(self, node_id: str, limits: NodeLimits) -> Path | None:
+    def _create_cgroup(self, node_id: str, limits: NodeLimits) -> Path | None:
         if self.cgroups is None:
             return None
         return self.cgroups.create(node_id, memory_bytes=limits.memory_hard_limit_bytes, cpu_weight=limits.cpu_weight)
 
     def _limits(self, limits: NodeLimits) -> Limits:
-        """Return what the process sets for itself: all of it where no cgroup holds memory and CPU."""
+        """Return the limits that the process sets for itself; memory and CPU only without a cgroup."""
         alone = self.cgroups is None
         return Limits(
             data_bytes=limits.memory_hard_limit_bytes if alone else 0,
@@ -163,7 +163,7 @@ class Launcher:
         )
 
     async def _sealed_token(self, node: Node) -> bytes:
-        """Return a node's token as it is sealed; remembered, so that a restart waits on no database."""
+        """Return a node's sealed token; cached, so that a restart does not wait for the database."""
         sealed = self.ledger_cache.token_of(node.id)
         if sealed is None:
             sealed = await self.ledger.read(lambda connection: tokens.load(connection, node.id))
@@ -197,14 +197,14 @@ class Launcher:
 
 
 def _check_budget(name: str, path: Path, *, spend: bool) -> None:
-    """Check, and with ``spend`` use up, one IDENTIFY of a bot. Blocks.
+    """Check that an IDENTIFY is left for a bot; with ``spend``, use it up. Blocks.
 
     Raises
     ------
     StartDeferred
-        None is left today.
+        None is left for today.
     SpawnFailed
-        The file that counts them cannot be read or written.
+        The budget file cannot be read or written.
     """
     try:
         budget = open_budget(path)
@@ -216,5 +216,5 @@ def _check_budget(name: str, path: Path, *, spend: bool) -> None:
         raise StartDeferred(f"{name}: {error}", retry_in_s=error.retry_in_s, hint="find out why it restarts") from error
     except OSError as error:
         raise SpawnFailed(
-            f"{name}: its IDENTIFYs cannot be counted: {error.strerror}", hint=f"mend {path.parent}"
+            f"{name}: its IDENTIFYs cannot be counted: {error.strerror}", hint=f"check {path.parent}"
         ) from error

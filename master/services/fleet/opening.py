@@ -1,4 +1,4 @@
-"""Bringing the fleet up: loading the nodes, taking running ones back, starting those that are wanted."""
+"""Start of the fleet: load the nodes, adopt running ones, start those that should run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Opening:
-    """What a master does with its nodes when it begins."""
+    """Bring the nodes up when the master starts."""
 
     def __init__(
         self,
@@ -47,12 +47,12 @@ class Opening:
         self._fleet = fleet
 
     async def load(self) -> None:
-        """Load the nodes, and take back those that still run; nothing is started yet.
+        """Load the nodes, and adopt those that still run; starts nothing.
 
         Raises
         ------
         LedgerError
-            The ledger cannot be read; or it is away, and nothing is remembered of it.
+            The ledger cannot be read, or is away and there is no ledger cache.
         """
         await self._load_nodes()
         for node in self._directory:
@@ -65,7 +65,7 @@ class Opening:
         if away is None:
             active, sealed = await self._ledger.read(lambda c: (nodes.list_active(c), tokens.load_all(c)))
             if not active and (known := await self._ledger_cache.count()):
-                # An empty ledger where a full one was: a disk that is not mounted, another database.
+                # The ledger is empty and the cache is not: a disk is not mounted, or it is another database.
                 raise LedgerError(
                     f"the ledger holds no node, but {known} are remembered: is DATABASE the one you mean?",
                     hint=f"if it is, and they are to be forgotten: rm {self._settings.ledger_cache_path}",
@@ -79,26 +79,26 @@ class Opening:
                 f"the ledger is away, and nothing is remembered of its nodes: {away.why}", hint=away.hint
             )
         else:
-            self._take_in(await self._ledger.pending_entries())
+            self._apply_pending(await self._ledger.pending_entries())
 
-    def _take_in(self, waiting: Sequence[Entry]) -> None:
-        """Bring what is remembered up to what was written last, and waits for the ledger."""
+    def _apply_pending(self, waiting: Sequence[Entry]) -> None:
+        """Apply spooled writes to the cached nodes."""
         for entry in waiting:
             if isinstance(entry, DesiredStateSet):
                 self._directory.update(entry.node_id, partial(replace, desired_state=entry.desired))
 
     async def open(self) -> None:
-        """Bring every node to its desired state, those of the lowest priority number first."""
+        """Bring every node to its desired state, lowest priority number first."""
         async with asyncio.TaskGroup() as opening:
             for node in self._directory:
                 running = self._supervisor.pid_of(node.id) is not None
                 if node.desired_state is DesiredState.RUNNING and not running:
-                    opening.create_task(self._start_at_opening(node))
+                    opening.create_task(self._start_node(node))
                 elif node.desired_state is DesiredState.STOPPED and running:
                     opening.create_task(self._supervisor.stop(node.id))
 
     def _adopt(self, node: Node) -> bool:
-        """Take a node back; the local record is fresher than the ledger, which may have been away."""
+        """Adopt a node's process; the local record is newer than the ledger, which may have been away."""
         recorded = self._supervisor.recorded(node.id)
         if recorded is not None and self._supervisor.adopt(node.id, recorded.pid, recorded.started_at):
             return True
@@ -107,7 +107,7 @@ class Opening:
         return self._supervisor.adopt(node.id, node.pid, node.pid_started_at)
 
     async def _adopt_by_environment(self, left: Sequence[Node]) -> None:
-        """Find bots that wait for no boot document, and began in the moment in which a master died."""
+        """Adopt bots without a boot document that started just as a master died: no record has their pid."""
         if not left:
             return
         running = await asyncio.to_thread(find_by_variable, NODE_ID_VARIABLE)
@@ -115,8 +115,8 @@ class Opening:
             if node.id in running:
                 self._supervisor.adopt(node.id, *running[node.id])
 
-    async def _start_at_opening(self, node: Node) -> None:
-        """Start one node; its trouble is its own and must not keep the others from starting."""
+    async def _start_node(self, node: Node) -> None:
+        """Start one node; a failure is logged and does not affect the others."""
         try:
             await self._supervisor.start(node.id)
         except FleetError as error:

@@ -1,4 +1,4 @@
-"""The fleet as people see it: states, figures, history. Changes nothing."""
+"""Read-only views of the fleet: states, figures, history."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ _WEEK_OF_SNAPSHOTS = 7 * 24 * 12
 
 
 class Overview:
-    """Show nodes and master.
+    """Build the views of nodes and master.
 
     Parameters
     ----------
     discord_state
-        Says how the master's connection to Discord is.
+        Returns the state of the master's connection to Discord.
     merged_bytes
-        Says what the kernel saves by merging; None when nothing is merged.
+        Returns the memory saved by merging; None if merging is off.
     old_keys
-        Says how many nodes run with a key of the previous secret; None outside of a rotation.
+        Returns how many nodes run with a key of the previous secret; None outside of a rotation.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Overview:
         self._own_usage = OwnUsage()
 
     def node(self, node: Node) -> NodeStatus:
-        """Return one node as it is now."""
+        """Return the status of one node."""
         return _merge(node, self._supervisor.view(node.id))
 
     def matching(self, fragment: str, *, limit: int = 25) -> list[NodeStatus]:
@@ -84,7 +84,7 @@ class Overview:
         return [self.node(node) for node in self._directory.matching(fragment, limit=limit)]
 
     async def history(self, name: str) -> NodeHistoryView:
-        """Return what a node used in the last minutes and hours, and read its details now.
+        """Return the usage history of a node, with details read now.
 
         Raises
         ------
@@ -111,7 +111,7 @@ class Overview:
         return Series(slot_s=SNAPSHOTS_EVERY_S, cpu_percent=(), rss_mb=tuple(round(value, 1) for value in memory))
 
     def log_paths(self, chosen: Sequence[Node]) -> list[LogPaths]:
-        """Say where the nodes' output is kept."""
+        """Return the nodes' log files."""
         found = []
         for node in chosen:
             stdout_path, stderr_path = self._logs.paths(node.name)
@@ -119,7 +119,7 @@ class Overview:
         return found
 
     async def status(self, *, strays: bool = False) -> FleetStatus:
-        """Return the whole fleet; with ``strays``, walk the process table as well."""
+        """Return the status of the fleet; with ``strays``, scan the process table too."""
         self._supervisor.watch_closely()
         return FleetStatus(
             at=self._clock.now().timestamp(),

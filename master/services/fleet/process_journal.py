@@ -1,4 +1,4 @@
-"""What happens to processes, written to the ledger and to the log."""
+"""Journal of process events, in the ledger and in the log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class ProcessJournal:
-    """Turn events of nodes into rows; never waits."""
+    """Write node events to the ledger; never blocks."""
 
     def __init__(self, ledger: Ledger, directory: NodeDirectory, bus: EventBus, clock: Clock) -> None:
         self._ledger = ledger
@@ -27,7 +27,7 @@ class ProcessJournal:
 
     def _on_event(self, event: NodeEvent) -> None:
         if not isinstance(event, NodeReplaced):
-            # Why it was replaced stands in the row of its end, which follows.
+            # The row of its exit follows, and has the reason.
             self._write(event)
         name = self._directory.name_of(event.node_id)
         log.info("process %s", event.kind, extra={"node": name, "pid": event.pid, "detail": event.detail})

@@ -1,4 +1,4 @@
-"""Writing down how the nodes stand every few minutes; what comes with each pulse stays in memory."""
+"""Periodic snapshots of the nodes in the ledger; the data of single pulses stays in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EVERY_S = 300.0
 
 
 class PulseSnapshots:
-    """Take a snapshot of the running nodes now and then."""
+    """Take periodic snapshots of the running nodes."""
 
     def __init__(self, ledger: Ledger, supervisor: Supervisor, clock: Clock) -> None:
         self._ledger = ledger
@@ -23,13 +23,13 @@ class PulseSnapshots:
         self._clock = clock
 
     async def run(self) -> None:
-        """Take one every five minutes, until cancelled."""
+        """Take a snapshot every five minutes, until cancelled."""
         while True:
             await asyncio.sleep(EVERY_S)
             self.take()
 
     def take(self) -> None:
-        """Take one now; never waits."""
+        """Take a snapshot now; never blocks."""
         now = self._clock.now()
         snapshots = tuple(
             PulseSnapshot(

@@ -1,1 +1,1 @@
-"""Errors of nodes, and what is done about them."""
+"""Errors of nodes, and how they are handled."""

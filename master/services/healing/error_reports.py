@@ -1,4 +1,4 @@
-"""Errors that nodes report: the same fingerprint is the same error, counted in the ledger."""
+"""Error reports of nodes, grouped and counted by fingerprint in the ledger."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def summary_of(report: ErrorReport) -> str:
 
 
 class ErrorReports:
-    """Write down what went wrong inside nodes."""
+    """Write the nodes' error reports to the ledger."""
 
     def __init__(self, ledger: Ledger, bus: EventBus, clock: Clock) -> None:
         self._ledger = ledger

@@ -1,1 +1,1 @@
-"""Mail that becomes actions. Empty until it is built."""
+"""Messages that trigger actions. Not implemented yet."""

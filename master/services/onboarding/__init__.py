@@ -1,1 +1,1 @@
-"""How a node comes into the fleet: names, folders, whose token it is, the saga."""
+"""Adding nodes to the fleet: names, folders, token checks, and the saga."""

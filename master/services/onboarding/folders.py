@@ -1,4 +1,4 @@
-"""Cloning a node's folder so that it is whole or not there at all; blocking, meant for a worker thread."""
+"""Atomic cloning of node folders. The functions block; call them in a worker thread."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ HIDDEN_PREFIX = ".provisioning-"
 MAX_FILES = 5_000
 MAX_BYTES = 256 * 1024 * 1024
 
-# What belongs to one node and no other, or is made again by running it.
+# Files of one node only, or created again when it runs.
 _NEVER_CLONED = frozenset({MANIFEST_NAME, ".env", ".git", ".venv", "venv", "__pycache__", "logs", ".commands"})
 
 
 _Stamp = tuple[int, int, int, int]
-"""Inode, size, and both times of a file: what an edit changes."""
+"""Inode, size, and both times of a file; an edit changes them."""
 
 _compiled: dict[Path, _Stamp] = {}
-"""The files known to compile: a hundred clones of one template need not find that out a hundred times."""
+"""Files that are known to compile, so that cloning one template often does not compile it each time."""
 _MAX_COMPILED = 10_000
 
 
@@ -38,7 +38,7 @@ class _Entry:
 
 
 def _walk(source: Path) -> Iterator[_Entry]:
-    """Yield the regular files to clone; symbolic links are left behind, for they may lead anywhere."""
+    """Yield the regular files to clone. Symbolic links are skipped: they may point outside of the folder."""
     for root, folders, files in os.walk(source):
         folders[:] = sorted(name for name in folders if name not in _NEVER_CLONED)
         for name in sorted(files):
@@ -50,7 +50,7 @@ def _walk(source: Path) -> Iterator[_Entry]:
 
 
 def check_source(source: Path, entry: str) -> list[Path]:
-    """Check that ``source`` can be cloned and run: it exists, is of a sane size, and every Python file compiles.
+    """Check that ``source`` can be cloned and run: it exists, is not too large, and every Python file compiles.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def check_source(source: Path, entry: str) -> list[Path]:
     Raises
     ------
     TemplateBroken
-        Naming the file and the line.
+        The message names the file and the line.
     """
     if not source.is_dir():
         raise TemplateBroken(
@@ -92,17 +92,17 @@ def _check_compiles(path: Path, relative: Path) -> None:
         where = f"{relative}, line {line}" if line else str(relative)
         raise TemplateBroken(
             f"{where}: {getattr(error, 'msg', None) or error}",
-            hint="mend the file in the template; nothing was cloned",
+            hint="fix the file in the template; nothing was cloned",
         ) from error
 
 
 def clone_folder(source: Path, entry: str, base: Path, name: str, manifest: NodeManifest) -> Path:
-    """Clone ``source`` to ``base/name``: a hidden sibling first, synced to disk, then one rename.
+    """Clone ``source`` to ``base/name``: copy to a hidden sibling, sync it to disk, then rename it.
 
     Raises
     ------
     TemplateBroken, NameTaken, FilesFailed
-        And nothing is left behind.
+        Nothing is left behind.
     """
     target = base / name
     hidden = base / f"{HIDDEN_PREFIX}{manifest.node_id}"
@@ -120,7 +120,7 @@ def clone_folder(source: Path, entry: str, base: Path, name: str, manifest: Node
             _copy(source / relative, hidden / relative)
         write_manifest(hidden, manifest)
         _sync_folders(hidden)
-        # A plain rename replaces an empty folder that somebody made in between, and fails on any other.
+        # rename() replaces an empty folder that was created meanwhile, and fails on any other.
         hidden.rename(target)
         sync_folder(base)
     except OSError as error:
@@ -136,7 +136,7 @@ def clone_folder(source: Path, entry: str, base: Path, name: str, manifest: Node
 
 
 def _existing(base: Path, name: str) -> str | None:
-    """Return the entry of ``base`` that ``name`` would collide with, case set aside (so does the ledger)."""
+    """Return the entry of ``base`` that ``name`` collides with, ignoring case as the ledger does."""
     wanted = name.casefold()
     return next((entry.name for entry in base.iterdir() if entry.name.casefold() == wanted), None)
 
@@ -158,7 +158,7 @@ def _sync_folders(top: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder and all below it, if it is there.
+    """Remove a folder tree, if it exists.
 
     Raises
     ------
@@ -176,14 +176,14 @@ def remove_folder(folder: Path) -> None:
 
 
 def hidden_leftovers(base: Path) -> list[Path]:
-    """Return the hidden folders that crashed clonings left below ``base``."""
+    """Return the hidden folders that interrupted clones left below ``base``."""
     if not base.is_dir():
         return []
     return sorted(base.glob(f"{HIDDEN_PREFIX}*"))
 
 
 def unregistered_folders(base: Path, known: set[str]) -> list[str]:
-    """Return the names of folders below ``base`` that hold Python files and are nobody's yet."""
+    """Return the names of folders below ``base`` that contain Python files and belong to no node."""
     if not base.is_dir():
         return []
     return sorted(

@@ -1,4 +1,4 @@
-"""What services need to know of Discord about a token, as an interface: the edge brings the HTTP."""
+"""Interface for token checks with Discord; ``master.bot`` implements it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from handshake.redaction import Secret
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BotIdentity:
-    """Who Discord says a token belongs to."""
+    """The bot that a token belongs to, according to Discord."""
 
     user_id: int
     username: str
 
 
 class TokenInspector(Protocol):
-    """Ask Discord whose token this is."""
+    """Ask Discord which bot a token belongs to."""
 
     async def inspect(self, token: Secret[str]) -> BotIdentity:
         """Return the token's bot.
@@ -25,9 +25,9 @@ class TokenInspector(Protocol):
         Raises
         ------
         TokenRefused
-            Discord does not know the token, or it is no bot's.
+            Discord rejects the token, or it is not a bot's.
         DiscordUnavailable
-            Discord did not answer in time, or with an error of its own.
+            Discord did not answer in time, or with a server error.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What a node may be called: the name is also its folder, so nothing may climb out of BOTS_BASE_PATH."""
+"""Validation of node names. A name is also the node's folder, so it must not leave BOTS_BASE_PATH."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _RULE = f"use 1 to {MAX_NAME_LENGTH} letters, digits, hyphens or underscores, be
 
 
 def check_name(name: str) -> str:
-    """Return ``name`` back if a node may have it.
+    """Return ``name`` if it is valid for a node.
 
     Raises
     ------
     NameRefused
-        Naming what is wrong with it; the hint is the rule.
+        The message says what is wrong; the hint is the rule.
     """
     shown = name if len(name) <= MAX_NAME_LENGTH else name[:MAX_NAME_LENGTH] + "…"
     if not name:
@@ -38,7 +38,7 @@ def check_name(name: str) -> str:
 
 
 def folder_below(base: Path, folder: str) -> Path:
-    """Resolve ``folder`` below ``base`` without letting it climb out, symbolic links followed.
+    """Resolve ``folder``, with symbolic links, and check that it is directly below ``base``.
 
     Raises
     ------

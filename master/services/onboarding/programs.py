@@ -1,4 +1,4 @@
-"""What is to be known of a program that becomes a node: how it says that it is ready, where it reads its token."""
+"""Inspection of a program that becomes a node: its readiness kind, and the variable of its token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 
 
 def readiness_of(folder: Path, wanted: str) -> ReadinessKind:
-    """Settle ``auto``: a folder whose program speaks the protocol imports ``nodekit``, or ``handshake`` itself."""
+    """Resolve ``auto``: a program that speaks the protocol imports ``nodekit`` or ``handshake``."""
     if wanted != "auto":
         return ReadinessKind(wanted)
     speaks = any(_IMPORTS_OURS.search(path.read_text("utf-8", "replace")) for path in folder.glob("*.py"))
@@ -23,7 +23,7 @@ def readiness_of(folder: Path, wanted: str) -> ReadinessKind:
 
 
 def token_variable(name: str, readiness: str) -> str:
-    """Return the environment variable in which a linked program reads its token.
+    """Return the environment variable from which a linked program reads its token.
 
     Raises
     ------
@@ -31,8 +31,10 @@ def token_variable(name: str, readiness: str) -> str:
     """
     if readiness == "process":
         raise LinkRefused(
-            "a linked bot says itself that it is ready", hint="link it, or let it count as ready when it runs"
+            "a linked bot reports readiness itself", hint="link it, or let it count as ready when it runs"
         )
     if _VARIABLE.fullmatch(name) is None or name.startswith(("FLEET_", "PYTHON")) or name in ("PATH", "HOME"):
-        raise LinkRefused(f"{name!r} cannot be the variable of its token", hint="such as DISCORD_TOKEN or BOT_TOKEN")
+        raise LinkRefused(
+            f"{name!r} is not a valid environment variable for the token", hint="such as DISCORD_TOKEN or BOT_TOKEN"
+        )
     return name

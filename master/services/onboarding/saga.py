@@ -1,7 +1,7 @@
 """The steps that registering and duplicating share: check, reserve, clone or adopt a folder, commit, start.
 
-Whatever fails, in whatever step, leaves either a whole node or nothing; what a crash left ``provisioning`` is cleaned
-up by :meth:`Onboarding.recover` at the next start.
+A failure in any step leaves either a complete node or nothing. After a crash, :meth:`Onboarding.recover` cleans up
+nodes that are still ``provisioning``.
 """
 
 from __future__ import annotations
@@ -53,21 +53,21 @@ from master.supervision.clock import Clock
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
-"""Told the name of each step as it begins."""
+"""Called with the name of each step as it begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloneRequest:
-    """Make a new node from the template, or from another node.
+    """Request for a new node, cloned from the template or from another node.
 
     Parameters
     ----------
     source
         Name of the node to clone; empty for the template.
     tier
-        Licence tier; empty for the first of the config.
+        Licence tier; empty for the first in the config.
     start
-        Start it at once, and keep it running.
+        Start the node at once, and keep it running.
     """
 
     name: str
@@ -80,7 +80,7 @@ class CloneRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterRequest:
-    """Take an existing folder below BOTS_BASE_PATH into the fleet."""
+    """Request to register an existing folder below BOTS_BASE_PATH."""
 
     name: str
     token: Secret[str]
@@ -88,9 +88,9 @@ class RegisterRequest:
     entry: str = "bot.py"
     readiness: Literal["handshake", "process", "auto"] = "auto"
     link: bool = False
-    """Join its program, which knows nothing of the fleet, to it."""
+    """Link its program, which does not use nodekit, to the fleet."""
     token_env: str = DEFAULT_TOKEN_VARIABLE
-    """The environment variable in which a linked program reads its token."""
+    """The environment variable from which a linked program reads its token."""
     tier: str = ""
     tags: tuple[str, ...] = ()
     start: bool = True
@@ -103,7 +103,7 @@ class _Reserved:
 
 
 class Onboarding:
-    """Bring nodes into the fleet: by cloning (``clone``) or by registering what is there (``register``)."""
+    """Add nodes to the fleet: by cloning (``clone``) or from an existing folder (``register``)."""
 
     def __init__(
         self,
@@ -132,19 +132,19 @@ class Onboarding:
         self._held = False
 
     async def clone(self, entry: AuditEntry, request: CloneRequest, progress: Progress | None = None) -> Registered:
-        """Make a new node: the saga of DESIGN.md section 7.
+        """Create a new node: the saga of DESIGN.md section 7.
 
         Raises
         ------
         NameRefused, TokenRefused, DiscordUnavailable, TemplateBroken, FilesFailed, LedgerError
-            And nothing of the node is left.
+            Nothing of the node is left.
         """
-        tell = self._telling(request.name, progress)
+        tell = self._make_reporter(request.name, progress)
         began = time.monotonic()
         entry.detail = f"{check_name(request.name)} from {request.source or 'the template'}"
         source, entry_file, version, origin = self._source_of(request)
         tell("checking the name and the token")
-        bot = await self._check(request.name, request.token)
+        bot = await self._check_name_and_token(request.name, request.token)
         await asyncio.to_thread(folders.check_source, source, entry_file)
         node = self._new_node(request.name, request.name, entry_file, bot, request.tags, request.start)
         reserved = _Reserved(node, self._licensing.issue(node.id, request.tier))
@@ -152,10 +152,10 @@ class Onboarding:
             tell("reserving the node in the ledger")
             await self._reserve(entry, reserved, request.token, origin)
             tell("cloning the folder")
-            # What a linked bot is copied from does not speak for itself: its copy is linked too.
+            # A copy of a linked bot has to be linked too.
             linked = await asyncio.to_thread(token_variable_of, source) if request.source else ""
             manifest = self._manifest(reserved, version, linked)
-            await _in_thread(
+            await _finish_in_thread(
                 folders.clone_folder,
                 source,
                 entry_file,
@@ -168,18 +168,18 @@ class Onboarding:
         except BaseException as error:
             await self._undo(reserved, error, remove=self._identity.bots_base_path / node.folder)
             raise
-        return await self._begin(active, reserved, bot, began, "duplicated", request.start, tell)
+        return await self._publish_and_start(active, reserved, bot, began, "duplicated", request.start, tell)
 
     async def register(
         self, entry: AuditEntry, request: RegisterRequest, progress: Progress | None = None
     ) -> Registered:
-        """Take an existing folder into the fleet and issue its licence; its files stay as they are.
+        """Register an existing folder and issue its licence; its files are not changed.
 
         Raises
         ------
         NameRefused, TokenRefused, DiscordUnavailable, FolderRefused, LedgerError
         """
-        tell = self._telling(request.name, progress)
+        tell = self._make_reporter(request.name, progress)
         began = time.monotonic()
         entry.detail = f"{check_name(request.name)} in {request.folder}"
         folder = folder_below(self._identity.bots_base_path, request.folder)
@@ -191,23 +191,23 @@ class Onboarding:
                 hint="`fleet status` lists the nodes",
             )
         tell("checking the name and the token")
-        bot = await self._check(request.name, request.token)
+        bot = await self._check_name_and_token(request.name, request.token)
         readiness = readiness_of(folder, "handshake" if linked else request.readiness)
         node = self._new_node(request.name, folder.name, request.entry, bot, request.tags, request.start, readiness)
         reserved = _Reserved(node, self._licensing.issue(node.id, request.tier))
         try:
             tell("reserving the node in the ledger")
             await self._reserve(entry, reserved, request.token, "folder")
-            await _in_thread(write_manifest, folder, self._manifest(reserved, "", linked))
+            await _finish_in_thread(write_manifest, folder, self._manifest(reserved, "", linked))
             tell("committing")
             active = await self._commit(reserved, entry)
         except BaseException as error:
             await self._undo(reserved, error, remove=folder / MANIFEST_NAME)
             raise
-        return await self._begin(active, reserved, bot, began, "registered", request.start, tell)
+        return await self._publish_and_start(active, reserved, bot, began, "registered", request.start, tell)
 
-    def _telling(self, name: str, progress: Progress | None) -> Progress:
-        """Return what tells a step to whoever asked for it, and to the bus."""
+    def _make_reporter(self, name: str, progress: Progress | None) -> Progress:
+        """Return a function that reports a step to the caller and on the bus."""
 
         def tell(step: str) -> None:
             self._bus.publish(OnboardingStep(at=self._clock.now(), node=name, step=step))
@@ -218,15 +218,15 @@ class Onboarding:
 
     @property
     def held(self) -> bool:
-        """Whether no nodes are made at present."""
+        """Whether onboarding is suspended."""
         return self._held
 
     def hold(self) -> None:
-        """Make no nodes until :meth:`recover` has cleaned up: what is half-made could not be told from what is new."""
+        """Suspend onboarding until :meth:`recover` has run: it cannot tell incomplete nodes from new ones."""
         self._held = True
 
     async def recover(self) -> list[str]:
-        """Clean up what a crash left half-made; returns the names of the nodes that were given up.
+        """Remove nodes that a crash left incomplete; returns their names.
 
         Raises
         ------
@@ -247,21 +247,21 @@ class Onboarding:
             if cloned:
                 remove = folder / MANIFEST_NAME if origin == "folder" else folder
             await asyncio.to_thread(_remove, remove)
-            await self._release(node, "cleaned_up", "the master stopped in the middle")
-            log.warning("half-made node cleaned up", extra={"node": node.name})
+            await self._release(node, "cleaned_up", "the master stopped during onboarding")
+            log.warning("incomplete node removed", extra={"node": node.name})
         for hidden in await asyncio.to_thread(folders.hidden_leftovers, base):
             await asyncio.to_thread(folders.remove_folder, hidden)
         return [node.name for node in left]
 
     def registrable_folders(self, fragment: str = "") -> list[str]:
-        """Return folders below BOTS_BASE_PATH that hold a bot and are no node's yet."""
+        """Return folders below BOTS_BASE_PATH that contain a bot and belong to no node."""
         known = {node.folder for node in self._directory}
         wanted = fragment.casefold()
         found = folders.unregistered_folders(self._identity.bots_base_path, known)
         return [name for name in found if wanted in name.casefold()]
 
     def _source_of(self, request: CloneRequest) -> tuple[Path, str, str, str]:
-        """Return folder, entry file, version and origin of what is to be cloned."""
+        """Return folder, entry file, version and origin of the source to clone."""
         if not request.source:
             template = self._identity.template_path
             version = _version_of(template)
@@ -274,14 +274,14 @@ class Onboarding:
             f"node {node.name}",
         )
 
-    async def _check(self, name: str, token: Secret[str]) -> BotIdentity:
-        """Check what can be checked before anything is written: the name is free, the token Discord's and unused."""
+    async def _check_name_and_token(self, name: str, token: Secret[str]) -> BotIdentity:
+        """Check the name and the token before anything is written; returns the token's bot."""
         if self._held:
             raise LedgerUnavailable(
                 "the ledger has been away since the master started", hint="bring the database back first"
             )
         if any(node.name.casefold() == name.casefold() for node in self._directory):
-            raise NameTaken(f"there already is a node called {name!r}", hint="choose another name")
+            raise NameTaken(f"a node called {name!r} already exists", hint="choose another name")
         try:
             claimed = check_token_format(token.reveal())
         except TokenFormatError as error:
@@ -295,11 +295,11 @@ class Onboarding:
         holder = self._directory.by_user(bot_user_id)
         if holder is not None:
             raise TokenInUse(
-                f"this bot already is the node {holder.name!r}",
-                hint="each node needs a bot of its own: make another application in Discord's developer portal",
+                f"this bot is already the node {holder.name!r}",
+                hint="each node needs its own bot: create another application in Discord's developer portal",
             )
         if bot_user_id == self._master_user_id():
-            raise TokenInUse("this is the master's own token", hint="make another application for the node")
+            raise TokenInUse("this is the master's own token", hint="create another application for the node")
 
     def _new_node(
         self,
@@ -348,7 +348,7 @@ class Onboarding:
         try:
             await self._ledger.write(write)
         except Conflict as error:
-            # Two requests for one name or one bot at the same moment: the ledger's constraint decides.
+            # Concurrent requests for the same name or bot: the ledger's unique constraint decides.
             raise NameTaken(
                 f"the name {node.name!r} or its bot was taken a moment ago",
                 hint="`fleet status` lists the nodes",
@@ -383,7 +383,7 @@ class Onboarding:
         return await self._ledger.write(write)
 
     async def _undo(self, reserved: _Reserved, error: BaseException, *, remove: Path) -> None:
-        """Leave nothing of a node whose onboarding failed; finishes even while being cancelled."""
+        """Remove everything of a node whose onboarding failed; runs to its end even when cancelled."""
         is_ours = await asyncio.shield(asyncio.to_thread(_belongs_to, remove, reserved.node.id))
         await asyncio.shield(asyncio.to_thread(_remove, remove if is_ours else None))
         await asyncio.shield(self._release(reserved.node, "failed", f"{type(error).__name__}: {error}"[:300]))
@@ -399,7 +399,7 @@ class Onboarding:
 
         await self._ledger.write(write)
 
-    async def _begin(
+    async def _publish_and_start(
         self,
         node: Node,
         reserved: _Reserved,
@@ -427,8 +427,8 @@ class Onboarding:
         )
 
 
-async def _in_thread(function: Callable[..., object], *arguments: object) -> None:
-    """Run blocking work to its end even when the caller is cancelled: half of it must not go on behind his back."""
+async def _finish_in_thread(function: Callable[..., object], *arguments: object) -> None:
+    """Run a function in a thread, and wait for its end even when cancelled: it must not overlap with the clean-up."""
     working = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
     try:
         await asyncio.shield(working)

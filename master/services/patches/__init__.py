@@ -1,1 +1,1 @@
-"""New code for running nodes. Empty until patches are built."""
+"""New code for running nodes. Not implemented yet."""

@@ -1,1 +1,1 @@
-"""What the master does for people: licences, giveaways, tickets. Empty until they are built."""
+"""Features for server members: licences, giveaways, tickets. Not implemented yet."""

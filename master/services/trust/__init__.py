@@ -1,1 +1,1 @@
-"""Whom the master believes: verification of messages, licences, replacing the secret."""
+"""Verification of nodes and their messages, licences, and rotation of the secret."""

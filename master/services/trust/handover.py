@@ -1,4 +1,4 @@
-"""After a rotation: running nodes get their new keys, those that cannot are replaced, and the old secret is dropped."""
+"""Key handover after a rotation: nodes get new keys, others are replaced, then the old secret is removed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ log = logging.getLogger(__name__)
 
 
 class Handover:
-    """Watches over nodes that run with keys of the previous secret.
+    """Complete a rotation for nodes that run with keys of the previous secret.
 
     Parameters
     ----------
     patience_s
-        How long a node has to come for its new key with a pulse; one that does not (it speaks by the channel only, or
-        is of an older version) is replaced then, and resumes its session.
+        How long to wait for a node's pulse, which is answered with its new key. A node that does not get it (it uses
+        only the channel, or an older version) is replaced then, and resumes its session.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Handover:
         self._patience_s = patience_s
 
     def begin(self) -> None:
-        """Note which nodes run with old keys: those that were taken over from an earlier master."""
+        """Record the nodes that run with old keys: those adopted from an earlier master."""
         self._keys.expect_old(
             node.id
             for node in self._directory
@@ -51,7 +51,7 @@ class Handover:
         )
 
     async def run(self) -> None:
-        """See the handover through; returns when the old secret is gone."""
+        """Run the handover; returns when the old secret is removed."""
         if not self._keys.hands_over:
             return
         try:
@@ -65,7 +65,7 @@ class Handover:
         except SecretRefused as error:
             log.error("the previous secret stays in .env", extra={"why": error.message, "hint": error.hint})
         else:
-            log.info("no node holds a key of the previous secret; it is dropped")
+            log.info("no node holds a key of the previous secret any more; it was removed")
         self._keys.end_handover()
 
     async def _replace(self, node_id: str) -> None:

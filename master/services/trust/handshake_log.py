@@ -1,4 +1,4 @@
-"""Rows of ``handshake_events``, as verification and refusals make them."""
+"""Builds the rows of ``handshake_events`` for verifications and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Issuing and checking licences; a code is shown once and kept only as a keyed hash."""
+"""Licences: issue and check them. A code is shown once and stored only as a keyed hash."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from master.supervision.clock import Clock
 
 @dataclass(frozen=True, slots=True)
 class IssuedLicence:
-    """A new licence and the code that proves it, which nobody can read again later."""
+    """A new licence with its code, which cannot be read again later."""
 
     record: Licence
     code: Secret[str]
@@ -31,14 +31,14 @@ class IssuedLicence:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Whether a licence covers a node.
+    """Result of a licence check.
 
     Parameters
     ----------
     trouble
-        Why it does not; empty when it does.
+        Why the licence does not cover the node; empty if it does.
     expires_at
-        Until when it does; None for ever.
+        When the licence expires; None for never.
     """
 
     trouble: str = ""
@@ -46,7 +46,7 @@ class Judgement:
 
 
 class Licensing:
-    """Issue licences and judge the codes that nodes present."""
+    """Issue licences and check the codes that nodes present."""
 
     def __init__(self, codes: LicenceCodes, tiers: tuple[LicenceTier, ...], clock: Clock) -> None:
         self._codes = codes
@@ -59,16 +59,16 @@ class Licensing:
         return tuple(tier.name for tier in self._tiers)
 
     def update_tiers(self, tiers: tuple[LicenceTier, ...]) -> None:
-        """Issue licences of other tiers from now on; those that were issued stay as they are."""
+        """Apply changed tiers to new licences; issued ones are not changed."""
         self._tiers = tiers
 
     def issue(self, node_id: str, tier_name: str = "") -> IssuedLicence:
-        """Make a licence for a node; the caller writes its record.
+        """Create a licence for a node; the caller writes its record.
 
         Parameters
         ----------
         tier_name
-            A tier of the config; empty for the first one.
+            A tier in the config; empty for the first one.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class Licensing:
         )
 
     def hash_of(self, text: str) -> bytes | None:
-        """Return the keyed hash of a code that is genuine, or None for one that is not."""
+        """Return the keyed hash of a genuine code; None for any other text."""
         try:
             self._codes.parse(text)
         except InvalidLicenceCode:
@@ -111,9 +111,9 @@ class Licensing:
         return self._codes.hash(text)
 
     def judge(self, connection: Connection, node_id: str, code_hash: bytes) -> Judgement:
-        """Say whether the licence behind ``code_hash`` covers ``node_id``.
+        """Check whether the licence with ``code_hash`` covers ``node_id``.
 
-        The first use of an issued licence makes it active; one past its date becomes expired.
+        The first use activates an issued licence; one past its date is marked as expired.
         """
         licence = licences.find_by_hash(connection, code_hash)
         if licence is None or licence.node_id != node_id:
@@ -129,7 +129,7 @@ class Licensing:
         return Judgement(expires_at=licence.expires_at)
 
     def status(self, connection: Connection, node_id: str, code_hash: bytes) -> LicenceStatus:
-        """Say how the licence behind ``code_hash`` stands, to the node that asks for its own."""
+        """Return the status of a node's own licence."""
         licence = licences.find_by_hash(connection, code_hash)
         if licence is None or licence.node_id != node_id:
             return LicenceStatus(state="unknown")
@@ -138,14 +138,14 @@ class Licensing:
 
 
 class LicenceChecks:
-    """Answer nodes that ask how their own licence stands."""
+    """Answer nodes that ask for the status of their licence."""
 
     def __init__(self, ledger: Ledger, licensing: Licensing) -> None:
         self._ledger = ledger
         self._licensing = licensing
 
     async def handle(self, node: Node, body: LicenceCheck, message: Message, source: Source) -> LicenceStatus:
-        """Take a licence check."""
+        """Handle a licence check."""
         code_hash = self._licensing.hash_of(body.licence)
         if code_hash is None:
             return LicenceStatus(state="unknown")

@@ -1,4 +1,4 @@
-"""The nodes' keys, derived when they are needed; after a rotation also those of the previous secret."""
+"""Node keys, derived on demand; after a rotation also those of the previous secret."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class NodeKeys:
     Parameters
     ----------
     bus
-        A node whose process ended holds no key any more.
+        After a process exit, the node holds no old key.
     previous_secret
-        Set while running nodes may hold keys of it.
+        Set while running nodes may still use its keys.
     wall_clock
         Unix seconds.
     """
@@ -46,7 +46,7 @@ class NodeKeys:
         self.old: set[str] = set()
         """Nodes that run with a key of the previous secret."""
         self.all_renewed = asyncio.Event()
-        """Set when there are none of those."""
+        """Set when no node uses an old key any more."""
         bus.on(NodeEnded, lambda event: self.renewed(event.node_id))
         bus.on(NodeMissing, lambda event: self.renewed(event.node_id))
 
@@ -56,7 +56,7 @@ class NodeKeys:
         Raises
         ------
         Refused
-            There is no such node, or its key is another by now.
+            The node is unknown, or its key was replaced.
         """
         node = self._directory.get(node_id)
         if node is None:
@@ -71,7 +71,7 @@ class NodeKeys:
         return key
 
     def signer_of(self, message: Message) -> Signer:
-        """Return what signs answers to a message: with the key that the message itself was signed with."""
+        """Return a signer for the answer to a message; it uses the key that the message was signed with."""
         key = self.find(message.node_id, message.epoch)
         signer = self._signers.get(key.key_id)
         if signer is None:
@@ -84,23 +84,23 @@ class NodeKeys:
         return self._previous_secret is not None
 
     def expect_old(self, node_ids: Iterable[str]) -> None:
-        """Accept the previous secret's keys from these nodes, until each has its new one or its process ends."""
+        """Accept keys of the previous secret from these nodes, until each has its new key or its process ends."""
         self.old.update(node_ids)
         if not self.old:
             self.all_renewed.set()
 
     def end_handover(self) -> None:
-        """Forget the previous secret: its keys are worthless from now on."""
+        """Drop the previous secret; its keys are refused from now on."""
         self._previous_secret = None
         self.old.clear()
 
     def renewed(self, node_id: str) -> None:
-        """Note that a node holds no key of the previous secret any more."""
+        """Record that a node does not use a key of the previous secret any more."""
         self.old.discard(node_id)
         if not self.old:
             self.all_renewed.set()
 
     def replacement_for(self, node: Node) -> KeyReplacement:
-        """Return a node's present key as a message for that node."""
+        """Return the message that carries a node's current key."""
         key = self._secret.derive_node_key(node.id, node.key_epoch)
         return KeyReplacement(key=key.secret.reveal(), key_epoch=key.epoch)

@@ -1,4 +1,4 @@
-"""Messages that want no answer: they become events, for whoever is interested."""
+"""Messages without an answer; they are published as events."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from master.supervision.clock import Clock
 
 
 class Notices:
-    """Publish what nodes tell."""
+    """Publish error reports and goodbyes of nodes."""
 
     def __init__(self, bus: EventBus, clock: Clock) -> None:
         self._bus = bus
         self._clock = clock
 
     def handle_error(self, node: Node, body: ErrorReport, message: Message, source: Source) -> None:
-        """Take an error report."""
+        """Handle an error report."""
         self._bus.publish(ErrorReported(at=self._clock.now(), node_id=node.id, report=body))
 
     def handle_goodbye(self, node: Node, body: ShutdownNotice, message: Message, source: Source) -> None:
-        """Take a node's word that it stops on purpose."""
+        """Handle a shutdown notice."""
         self._bus.publish(NodeSaidGoodbye(at=self._clock.now(), node_id=node.id, reason=body.reason))

@@ -1,4 +1,4 @@
-"""Pulses: the hot path of the handshake, 25 nodes send three a second between them. No await, no ledger."""
+"""Pulses, the hot path of the handshake: 25 nodes send three a second in total. No await, no ledger access."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOTABLE_SKEW_S = 5.0
 
 
 class Pulses:
-    """Take pulses.
+    """Handle pulses.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Pulses:
         self._wall_clock = wall_clock
 
     def handle(self, node: Node, body: Heartbeat, message: Message, source: Source) -> Body | None:
-        """Take a pulse; answered only when there is something to say."""
+        """Handle a pulse; returns an answer only if the node has to do something."""
         answer = self._take(node, body, message, source)
         if self._keys.old and self._may_renew(node, message, source):
             return self._keys.replacement_for(node)
@@ -48,7 +48,7 @@ class Pulses:
     def _take(self, node: Node, body: Heartbeat, message: Message, source: Source) -> Acknowledgement | None:
         skew = self._wall_clock() - message.issued_at
         if not self._verification.is_verified(node.id):
-            # The master was restarted, or the licence was withdrawn: the node has to prove itself again.
+            # The master was restarted, or the licence was revoked: the node has to verify again.
             return Acknowledgement(order="verify_again", clock_skew_s=round(skew, 1))
         self._supervisor.node_pulsed(
             node.id,
@@ -64,7 +64,7 @@ class Pulses:
         return Acknowledgement(clock_skew_s=round(skew, 1)) if abs(skew) > _NOTABLE_SKEW_S else None
 
     def _may_renew(self, node: Node, message: Message, source: Source) -> bool:
-        """Tell whether a node that pulses with its old key gets the new one: only where nobody else can read it."""
+        """Tell whether the answer may carry a node's new key: only over the local socket, which nobody else reads."""
         if node.id not in self._keys.old or message.epoch == node.key_epoch:
             return False
         supervised = source.transport == "local" and source.pid == self._supervisor.pid_of(node.id)

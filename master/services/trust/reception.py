@@ -1,4 +1,4 @@
-"""The way in for messages of nodes: verify, find who is meant, hand to the handler of that type, sign the answer.
+"""Reception of node messages: verify, find the node, call the handler of the type, sign the answer.
 
 A new type of message needs a body in ``handshake.messages`` and one entry in the table of handlers
 (``services.container``); nothing here changes.
@@ -20,25 +20,25 @@ from master.services.trust.refusals import Refusals
 from master.services.trust.source import Source
 
 MessageHandler = Callable[[Node, Any, Message, Source], Body | Awaitable[Body | None] | None]
-"""Takes a verified message: the node, the body, the message, its source; returns the answer, or what will give it.
+"""Handles a verified message: node, body, message, source. Returns the answer, an awaitable of it, or None.
 
-May raise ``Refused``: the message is recorded as such and not answered.
+May raise ``Refused``: the message is recorded as refused, and not answered.
 """
 
 
 class Reception:
-    """Receive messages.
+    """Receive messages of nodes.
 
-    What fails is recorded with its reason, flags the node that it names, and is answered with nothing.
+    A refused message is recorded with its reason, flags the node that it names, and gets no answer.
 
     Parameters
     ----------
     handlers
-        By the type of the body.
+        Handler of each body type.
     wall_clock
         Unix seconds.
     skew_s
-        How far the clocks of node and master may be apart.
+        Largest accepted clock difference between node and master.
     """
 
     def __init__(
@@ -58,18 +58,18 @@ class Reception:
         self._verifier = Verifier(keys.find, clock=wall_clock, replay_guard=ReplayGuard(wall_clock), skew_s=skew_s)
 
     async def receive(self, text: str, source: Source) -> str | None:
-        """Take one message from a node; returns the signed answer, or None when there is nothing to say."""
+        """Handle one message; returns the signed answer, or None if there is none."""
         answer = self.take(text, source)
         return answer if answer is None or isinstance(answer, str) else await answer
 
     def take(self, text: str, source: Source) -> str | Awaitable[str | None] | None:
-        """Take one message as :meth:`receive` does: at once where its handler does not wait, as a pulse's."""
+        """Handle one message as :meth:`receive` does, but synchronously if its handler is (such as for pulses)."""
         try:
             message = self._verifier.open(text)
             node = self._node_of(message, source)
             handler = self._handlers.get(type(message.body))
             if handler is None:
-                raise _refuse(Reason.MALFORMED, f"a master takes no {message.type}", node, message)
+                raise _refuse(Reason.MALFORMED, f"a master does not accept {message.type}", node, message)
             if self._keys.old and message.epoch == node.key_epoch:
                 self._keys.renewed(node.id)
             answer = handler(node, message.body, message, source)
@@ -93,7 +93,7 @@ class Reception:
         return self._keys.signer_of(message).sign(answer, in_reply_to=message.token_id)
 
     def _node_of(self, message: Message, source: Source) -> Node:
-        """Return the node; in the channel Discord itself says who wrote: it must be the bot registered for it."""
+        """Return the node of a message; in the channel, its author must be the node's registered bot."""
         node = self._directory.get(message.node_id)
         if node is None:
             raise Refused(Reason.UNKNOWN_NODE, "no such node", message_type=message.type)

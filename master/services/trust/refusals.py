@@ -1,4 +1,4 @@
-"""What is done about a message that must not be believed: it is kept, flags its node, and is announced."""
+"""Refused messages: each is recorded, flags its node, and is published as an event."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Refusals:
-    """Record refusals."""
+    """Record refused messages."""
 
     def __init__(self, *, ledger: Ledger, directory: NodeDirectory, bus: EventBus, clock: Clock) -> None:
         self._ledger = ledger
@@ -30,7 +30,7 @@ class Refusals:
         self._clock = clock
 
     async def record(self, refused: Refused, source: Source) -> None:
-        """Keep a refusal, flag the node that the message names, and announce both."""
+        """Record a refusal, flag the node that the message names, and publish both events."""
         node = self._directory.get(refused.claimed_node_id or "")
         reason = refused.reason.value
         event = handshake_event(

@@ -1,11 +1,16 @@
-"""Replacing MASTER_SECRET while the fleet runs.
+"""Rotation of MASTER_SECRET while the fleet runs.
 
-Three places have to change together: ``.env``, the sealed tokens and the nodes' key epochs. The order makes every
-moment recoverable: the next secret goes into ``.env`` beside the present one; one transaction seals all tokens anew and
-raises all epochs; then the next secret takes the present one's place. After a crash in between, the tokens tell which
-side of the transaction it fell on. The previous secret stays in ``.env`` until no running node holds a key of it.
+Three places change together: ``.env``, the sealed tokens, and the nodes' key epochs. The order makes every step
+recoverable:
 
-What must outlive a rotation, the audit log's chain and the licences that people hold, keeps its keys as they are.
+1. The next secret is added to ``.env``, beside the current one.
+2. One transaction seals all tokens with it and raises all epochs.
+3. The next secret replaces the current one in ``.env``.
+
+After a crash in between, the tokens show whether the transaction was committed. The previous secret stays in ``.env``
+until no running node uses a key of it.
+
+The audit log's chain and issued licences must survive a rotation: their keys are kept.
 """
 
 from __future__ import annotations
@@ -51,7 +56,7 @@ WRITE_TIMEOUT_S = 120.0
 
 
 class SecretRotation:
-    """Replace the secret; whoever called starts the master anew afterwards."""
+    """Replace the secret; the caller restarts the master afterwards."""
 
     def __init__(self, settings: Settings, ledger: Ledger, clock: Clock) -> None:
         self._settings = settings
@@ -60,19 +65,19 @@ class SecretRotation:
         self._file = SecretsFile(settings.home / ENV_NAME)
 
     async def rotate(self, entry: AuditEntry) -> RotationView:
-        """Make a new secret, and bring ``.env`` and ledger over to it.
+        """Create a new secret, and move ``.env`` and the ledger to it.
 
         Parameters
         ----------
         entry
-            The audit row; it is written in the transaction that changes the ledger.
+            The audit row, written in the transaction that changes the ledger.
 
         Raises
         ------
         SecretRefused
-            The secret is not in ``.env``, or an earlier rotation is not finished.
+            The secret does not come from ``.env``, or an earlier rotation is not finished.
         LedgerError
-            The ledger is away or refuses; unless the message says otherwise, all is as it was.
+            The ledger is away or failed; unless the message says otherwise, nothing was changed.
         """
         self._check()
         present = master_secret_of(self._settings.identity)
@@ -81,23 +86,23 @@ class SecretRotation:
         kept = encode_kept_keys({purpose: present.derive(purpose) for purpose in LASTING_PURPOSES})
         await asyncio.to_thread(self._file.change, {NEXT: text, KEPT: kept})
 
-        def carry_over(connection: Connection) -> int:
-            count = _carry_over(connection, TokenVault(present), TokenVault(successor), self._clock)
+        def reseal(connection: Connection) -> int:
+            count = _reseal_all(connection, TokenVault(present), TokenVault(successor), self._clock)
             entry.detail = f"{count} nodes"
             entry.append(connection)
             return count
 
         try:
-            count = await self._ledger.write(carry_over, timeout_s=WRITE_TIMEOUT_S)
+            count = await self._ledger.write(reseal, timeout_s=WRITE_TIMEOUT_S)
         except FleetError:
             entry.written = False
-            await self._settle()
+            await self._finish_or_undo()
             raise
         try:
-            await asyncio.to_thread(_promote, self._file, self._settings.ledger_cache_path)
+            await asyncio.to_thread(_make_next_current, self._file, self._settings.ledger_cache_path)
         except SecretRefused as error:
             raise SecretRefused(
-                f"the ledger is over to the new secret, and .env is not: {error.message}",
+                f"the ledger uses the new secret, but .env could not be changed: {error.message}",
                 hint=f"{error.hint}, then `fleet shutdown --keep-nodes` and `fleet run`, which finishes it",
             ) from error
         return RotationView(nodes=count)
@@ -108,7 +113,7 @@ class SecretRotation:
             raise LedgerUnavailable(f"the ledger is away: {self._ledger.away.why}", hint=self._ledger.away.hint)
         if self._file.read(PREVIOUS) is not None:
             raise SecretRefused(
-                "the last rotation is not finished: nodes still hold keys of the secret before",
+                "the last rotation is not finished: nodes still hold keys of the previous secret",
                 hint="`fleet status` shows how many; try again in a few minutes",
             )
         found = self._file.read(PRESENT)
@@ -118,13 +123,15 @@ class SecretRotation:
                 hint="put it there, and let config.py take it from the environment as config.example.py does",
             )
 
-    async def _settle(self) -> None:
-        """After a failure: find out on which side of the transaction it fell, if the ledger tells."""
+    async def _finish_or_undo(self) -> None:
+        """After a failure, finish or undo the rotation, depending on whether the transaction was committed."""
         with contextlib.suppress(LedgerError):
-            await _complete(await asyncio.to_thread(_with_next, self._settings, self._file), self._ledger)
+            await _resolve_interrupted(
+                await asyncio.to_thread(_with_next_secret, self._settings, self._file), self._ledger
+            )
 
 
-def _carry_over(connection: Connection, present: TokenVault, successor: TokenVault, clock: Clock) -> int:
+def _reseal_all(connection: Connection, present: TokenVault, successor: TokenVault, clock: Clock) -> int:
     now = clock.now()
     for node_id, sealed in tokens.load_all(connection).items():
         tokens.store(connection, node_id, successor.seal(node_id, present.unseal(node_id, sealed)), at=now)
@@ -134,10 +141,10 @@ def _carry_over(connection: Connection, present: TokenVault, successor: TokenVau
     return len(active)
 
 
-def _carry_over_late(connection: Connection, previous: TokenVault, present: TokenVault, clock: Clock) -> int:
+def _reseal_late(connection: Connection, previous: TokenVault, present: TokenVault, clock: Clock) -> int:
     now, count = clock.now(), 0
     for node_id, sealed in tokens.load_all(connection).items():
-        if _opens(present, {node_id: sealed}) or not _opens(previous, {node_id: sealed}):
+        if _can_unseal(present, {node_id: sealed}) or not _can_unseal(previous, {node_id: sealed}):
             continue
         tokens.store(connection, node_id, present.seal(node_id, previous.unseal(node_id, sealed)), at=now)
         nodes.raise_key_epoch(connection, node_id, at=now)
@@ -145,57 +152,58 @@ def _carry_over_late(connection: Connection, previous: TokenVault, present: Toke
     return count
 
 
-def _promote(file: SecretsFile, ledger_cache_path: Path) -> None:
-    # What is remembered of the tokens is sealed under the secret before.
+def _make_next_current(file: SecretsFile, ledger_cache_path: Path) -> None:
+    # The cached tokens are sealed with the previous secret.
     ledger_cache_path.unlink(missing_ok=True)
     file.change({PRESENT: file.read(NEXT), PREVIOUS: file.read(PRESENT), NEXT: None})
 
 
-def _with_next(settings: Settings, file: SecretsFile) -> Settings:
+def _with_next_secret(settings: Settings, file: SecretsFile) -> Settings:
     text = file.read(NEXT)
     following = None if text is None else Secret(check_master_secret(text.reveal()))
     return replace(settings, identity=replace(settings.identity, next_secret=following))
 
 
 async def finish_rotation(settings: Settings, ledger: Ledger, clock: Clock) -> Settings:
-    """Bring a rotation that was interrupted to its end, or take it back; returns the settings as they are then.
+    """Finish or undo an interrupted rotation; returns the resulting settings.
 
-    A node that was being made while the secret changed may have been sealed under the previous one: it is carried over.
+    The token of a node that was added during the rotation may be sealed with the previous secret: it is sealed again.
 
     Raises
     ------
     LedgerError
-        The ledger, which alone can tell, is away.
+        The ledger, which is needed to decide, is away.
     SecretRefused
         ``.env`` cannot be written.
     """
-    settings = await _complete(settings, ledger)
+    settings = await _resolve_interrupted(settings, ledger)
     identity = settings.identity
     if identity.previous_secret is not None and ledger.away is None:
         previous, present = (
             TokenVault(MasterSecret(one)) for one in (identity.previous_secret, identity.master_secret)
         )
-        late = await ledger.write(lambda connection: _carry_over_late(connection, previous, present, clock))
+        late = await ledger.write(lambda connection: _reseal_late(connection, previous, present, clock))
         if late:
-            log.warning("nodes made while MASTER_SECRET changed are carried over", extra={"nodes": late})
+            log.warning(
+                "tokens of nodes added during the rotation of MASTER_SECRET were sealed again", extra={"nodes": late}
+            )
     return settings
 
 
-async def _complete(settings: Settings, ledger: Ledger) -> Settings:
+async def _resolve_interrupted(settings: Settings, ledger: Ledger) -> Settings:
     identity = settings.identity
     if identity.next_secret is None:
         return settings
     if ledger.away is not None:
         raise LedgerUnavailable(
-            f"MASTER_SECRET was being replaced, and the ledger, which alone can tell how far, is away: "
-            f"{ledger.away.why}",
+            f"MASTER_SECRET was being replaced, and the ledger, which shows how far, is away: {ledger.away.why}",
             hint=ledger.away.hint,
         )
     file = SecretsFile(settings.home / ENV_NAME)
     sealed = await ledger.read(tokens.load_all)
-    if await asyncio.to_thread(_opens, TokenVault(MasterSecret(identity.next_secret)), sealed):
-        await asyncio.to_thread(_promote, file, settings.ledger_cache_path)
-        log.warning("a replacement of MASTER_SECRET that was interrupted is finished")
+    if await asyncio.to_thread(_can_unseal, TokenVault(MasterSecret(identity.next_secret)), sealed):
+        await asyncio.to_thread(_make_next_current, file, settings.ledger_cache_path)
+        log.warning("an interrupted rotation of MASTER_SECRET was finished")
         identity = replace(
             identity,
             master_secret=identity.next_secret,
@@ -204,18 +212,18 @@ async def _complete(settings: Settings, ledger: Ledger) -> Settings:
         )
     else:
         await asyncio.to_thread(file.change, {NEXT: None})
-        log.warning("a replacement of MASTER_SECRET that was interrupted is taken back")
+        log.warning("an interrupted rotation of MASTER_SECRET was undone")
         identity = replace(identity, next_secret=None)
     return replace(settings, identity=identity)
 
 
-def _opens(vault: TokenVault, sealed: dict[str, bytes]) -> bool:
-    """Say whether tokens are sealed under a vault's secret; all of them are or none is."""
+def _can_unseal(vault: TokenVault, sealed: dict[str, bytes]) -> bool:
+    """Tell whether the tokens are sealed with a vault's secret: all of them are, or none."""
     for node_id, token in sealed.items():
         try:
             vault.unseal(node_id, token)
         except VaultError:
             return False
         return True
-    # Nothing was sealed, and so nothing can be lost by going on.
+    # There are no tokens, so nothing can be lost by finishing.
     return True

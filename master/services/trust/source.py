@@ -8,14 +8,14 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """What the transport knows of a message's sender, and the message cannot claim.
+    """Facts about a message's sender from the transport, not from the message.
 
     Parameters
     ----------
     author_id
-        Discord user id of the channel message's author; None on the local socket.
+        Discord user id of the channel message's author; None for the local socket.
     pid
-        Process at the other end of the local socket; None in the channel.
+        Process at the other end of the local socket; None for the channel.
     """
 
     transport: Literal["channel", "local"]

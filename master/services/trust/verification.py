@@ -1,4 +1,4 @@
-"""Verification requests: a node's process proves its licence, and that it is the one that is supervised."""
+"""Verification requests: a node's process proves its licence, and that it is the supervised process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Verification:
-    """Judge verification requests, and remember whose present process passed.
+    """Check verification requests, and remember which running processes passed.
 
     Parameters
     ----------
@@ -64,10 +64,10 @@ class Verification:
         bus.on(NodeMissing, self._on_gone)
 
     def update_settings(self, handshake: HandshakeSettings, supervision: SupervisionSettings) -> None:
-        """Take other settings; nodes are told of another pulse interval when they next pulse.
+        """Apply changed settings; nodes get a new pulse interval at their next pulse.
 
-        Each has to verify itself again then, since the answer to that is where a node learns its interval: until it
-        did, its pulses are expected as it was told before.
+        The interval is part of the answer to a verification request, so each node has to verify again. Until then its
+        pulses are expected at the old interval.
         """
         before = self._supervision.pulse_interval_s, self._handshake.channel_pulse_interval_s
         self._handshake, self._supervision = handshake, supervision
@@ -75,15 +75,15 @@ class Verification:
             self._verified.clear()
 
     def is_verified(self, node_id: str) -> bool:
-        """Tell whether the node's present process presented a valid licence."""
+        """Tell whether the node's current process presented a valid licence."""
         return node_id in self._verified
 
     def _on_gone(self, event: NodeEvent) -> None:
-        """Require a new verification: what proved itself is gone."""
+        """Require a new verification: the verified process is gone."""
         self._verified.discard(event.node_id)
 
     def interval_s(self, source: Source) -> float:
-        """Return when a node that uses this transport will pulse next."""
+        """Return the pulse interval for a transport."""
         if source.transport == "local":
             return self._supervision.pulse_interval_s
         return self._handshake.channel_pulse_interval_s
@@ -91,7 +91,7 @@ class Verification:
     async def handle(
         self, node: Node, body: VerificationRequest, message: Message, source: Source
     ) -> VerificationResponse:
-        """Take a verification request."""
+        """Handle a verification request."""
         trouble = await self._judge(node, body)
         skew = round(self._wall_clock() - message.issued_at, 1)
         if trouble:
@@ -100,7 +100,7 @@ class Verification:
             await self._refusals.record(refused, source)
             return VerificationResponse(accepted=False, reason=trouble, clock_skew_s=skew)
         if body.pid != self._supervisor.pid_of(node.id):
-            # Genuine, but not the process that is supervised: a copy from before, which must not pass for ready.
+            # Signed correctly, but not by the supervised process: an older copy must not count as ready.
             log.warning("verified, but another process", extra={"node": node.name, "pid": body.pid})
             return VerificationResponse(accepted=False, reason="the master did not start this process")
         self._accept(node, body, message, source)
@@ -121,7 +121,7 @@ class Verification:
         self._bus.publish(NodeVerified(at=event.at, node_id=node.id, pid=body.pid, transport=source.transport))
 
     async def _judge(self, node: Node, body: VerificationRequest) -> str:
-        """Say what is wrong with a verification request; empty when nothing is."""
+        """Return what is wrong with a verification request; empty if it is valid."""
         if body.bot_user_id != node.bot_user_id:
             return "the process is logged in as another bot"
         code_hash = self._licensing.hash_of(body.licence)
@@ -129,7 +129,7 @@ class Verification:
             return "the licence code is not genuine"
         known = self._ledger_cache.licence_of(node.id)
         if known is not None and known.code_hash == code_hash and not self._expired(known.expires_at):
-            # It does not wait for the database, nor for one that is away.
+            # Answered from the cache, without waiting for the database.
             return ""
         judged = await self._ledger.write(lambda connection: self._licensing.judge(connection, node.id, code_hash))
         if not judged.trouble:

@@ -1,1 +1,1 @@
-"""Care of the ledger and of the box: backups, retention, restoring, diagnosis."""
+"""Maintenance of the ledger and the host: backups, retention, restore, diagnosis, reload."""

@@ -1,4 +1,4 @@
-"""The checks of ``fleet doctor``; each gives one finding and none changes anything."""
+"""The checks of ``fleet doctor``; they are read-only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MIN_OPEN_FILES = 1024
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One line of the doctor's report."""
+    """One line of the report."""
 
     what: str
     verdict: Literal["ok", "warn", "fail"]
@@ -39,7 +39,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 Ping = Callable[[Path], MasterStatus]
-"""Asks the master of a state folder how it is; raises ``FleetError`` where none answers."""
+"""Asks the master of a state folder for its status; raises ``FleetError`` if none answers."""
 
 
 async def diagnose(
@@ -54,9 +54,9 @@ async def diagnose(
     Parameters
     ----------
     ping
-        Asks a running master.
+        Queries a running master.
     inspector_of
-        Asks Discord whose token this is; None: Discord is not asked.
+        Returns the inspector for the master's token; None to skip Discord.
     """
     findings = [_python(), _sqlite(), _pidfd(), _open_files(), _disk(home)]
     state_dir = state_dir_of(home, environment)
@@ -112,7 +112,7 @@ def _disk(home: Path) -> Finding:
 
 def _state_folder(folder: Path) -> Finding:
     if not folder.exists():
-        return Finding("state folder", "ok", f"{folder} is made by the first `fleet run`")
+        return Finding("state folder", "ok", f"{folder} is created by the first `fleet run`")
     if not os.access(folder, os.W_OK | os.X_OK):
         return Finding(
             "state folder", "fail", f"{folder} cannot be written", f"chown it to the user of the master: {folder}"
@@ -135,7 +135,7 @@ def _master(state_dir: Path, ping: Ping) -> Finding:
 def _bots_folder(settings: Settings) -> Finding:
     base = settings.identity.bots_base_path
     if not base.exists():
-        return Finding("bots", "ok", f"{base} is made with the first node")
+        return Finding("bots", "ok", f"{base} is created with the first node")
     if not os.access(base, os.W_OK):
         return Finding("bots", "fail", f"{base} cannot be written", "chown it to the user of the master")
     return Finding("bots", "ok", f"{sum(entry.is_dir() for entry in base.iterdir())} folders in {base}")
@@ -162,7 +162,7 @@ def _database(settings: Settings) -> Finding:
     def look() -> str:
         url = parse_url(settings.database)
         if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
-            return f"{url.database} is made by the first `fleet run`"
+            return f"{url.database} is created by the first `fleet run`"
         prepare_file(url)
         engine = make_engine(url, settings.database, read_only=True)
         try:
@@ -173,13 +173,13 @@ def _database(settings: Settings) -> Finding:
             engine.dispose()
         if revision not in (None, HEAD_REVISION):
             raise LedgerError(f"schema {revision}, this program has {HEAD_REVISION}", hint="`fleet run` migrates it")
-        return f"{url.get_backend_name()}, schema {revision or 'not made yet'}"
+        return f"{url.get_backend_name()}, schema {revision or 'not created yet'}"
 
     return _try("ledger", look)
 
 
 def _spool(settings: Settings) -> list[Finding]:
-    """Say what waits on disk for the database; nothing when nothing does."""
+    """Report writes that wait on disk; empty if there are none."""
     from master.ledger.writer.spool import Spool
 
     spool = Spool(settings.spool_dir, "")
@@ -189,20 +189,20 @@ def _spool(settings: Settings) -> list[Finding]:
         records = sum(1 for name in spool.sessions() for _ in spool.records_of(name))
         lines = len(refused.read_bytes().splitlines()) if refused.exists() else 0
     except OSError as error:
-        return [Finding("spool", "fail", f"cannot be read: {error}", f"mend {settings.spool_dir}")]
+        return [Finding("spool", "fail", f"cannot be read: {error}", f"check {settings.spool_dir}")]
     if records:
         problem = f"{records} writes wait on disk for the database"
-        found.append(Finding("spool", "warn", problem, "they are applied by themselves when it is back"))
+        found.append(Finding("spool", "warn", problem, "they are applied automatically when it is back"))
     for path in settings.spool_dir.glob("*.damaged"):
         found.append(Finding("spool", "warn", f"{path} was damaged", "some of what waited in it is lost; remove it"))
     if lines:
-        problem = f"{lines} writes that waited were refused by the database"
+        problem = f"{lines} waiting writes were refused by the database"
         found.append(Finding("spool", "warn", problem, f"read {refused}, and remove it"))
     return found
 
 
 async def _node_names(settings: Settings) -> list[Finding]:
-    """Name what the config says of nodes that there are none of."""
+    """Report names in the config that no node has."""
     from master.services.upkeep.node_names import unknown_names_in
 
     found = await unknown_names_in(settings)
@@ -210,7 +210,7 @@ async def _node_names(settings: Settings) -> list[Finding]:
 
 
 def _merging(settings: Settings) -> Finding:
-    """Say whether equal pages of nodes are kept once."""
+    """Report whether the kernel merges equal pages of nodes (KSM)."""
     what = "memory merging"
     if not settings.supervision.merge_memory:
         return Finding(what, "ok", "off (MERGE_MEMORY)")
@@ -233,7 +233,7 @@ def _merging(settings: Settings) -> Finding:
 
 
 def _driver(settings: Settings) -> list[Finding]:
-    """Say which ODBC driver reaches SQL Server; nothing for a ledger on SQLite."""
+    """Report the ODBC driver for SQL Server; empty for a ledger on SQLite."""
     from master.ledger.engine import parse_url
     from master.ledger.odbc import check_driver, installed_driver
 
@@ -244,7 +244,7 @@ def _driver(settings: Settings) -> list[Finding]:
 
 
 def _driver_named(query: Mapping[str, object]) -> str:
-    """Return the driver that the config insists on; empty when it leaves the choice to us."""
+    """Return the driver that the config names; empty for automatic choice."""
     found = re.search(r"DRIVER=\{([^}]+)\}", str(query.get("odbc_connect", "")))
     return "" if found is None or found[1] == ANY_DRIVER else found[1]
 

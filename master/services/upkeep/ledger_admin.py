@@ -1,4 +1,4 @@
-"""The ledger as a whole, for its operator: what it holds, whether it is sound, backups, and the audit log."""
+"""Administration of the ledger: status, integrity checks, backups, and reading the audit log."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ async def _unknown() -> AuditHead | None:
 
 
 class LedgerAdmin:
-    """Works on an open ledger, with or without a running master.
+    """Administer an open ledger, with or without a running master.
 
     Parameters
     ----------
     head
-        Returns the audit log's last row, as far as it is known outside of the ledger.
+        Returns the audit log's last row as known outside of the ledger.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class LedgerAdmin:
         self._head = head or _unknown
 
     async def status(self, *, exact: bool = False) -> LedgerStatus:
-        """Say what the ledger holds; unless ``exact``, tables are counted up to COUNTED rows."""
+        """Return the ledger's status; unless ``exact``, tables are counted up to COUNTED rows."""
         away, statistics, spooled = self._ledger.away, self._ledger.statistics, self._ledger.spooled
         most = None if exact else COUNTED
         readable = away is None or self._ledger.dialect == "sqlite"
@@ -81,7 +81,7 @@ class LedgerAdmin:
         )
 
     async def verify(self) -> Soundness:
-        """Check file, references and audit chain; reads the whole ledger."""
+        """Check the file, foreign keys and the audit chain; reads the whole ledger."""
         head = await self._head()
 
         def check(connection: Connection) -> Soundness:
@@ -92,7 +92,7 @@ class LedgerAdmin:
         return await self._ledger.snapshot(check)
 
     async def verify_audit(self) -> Soundness:
-        """Check the audit chain alone."""
+        """Check only the audit chain."""
         head = await self._head()
         return await self._ledger.snapshot(lambda connection: self._check_chain(connection, head))
 
@@ -107,9 +107,9 @@ class LedgerAdmin:
         Parameters
         ----------
         node
-            Only what was done to the node of that name; empty for all.
+            Only rows of this node; empty for all.
         action
-            Only this action; empty for all.
+            Only rows of this action; empty for all.
 
         Raises
         ------
@@ -138,19 +138,19 @@ class LedgerAdmin:
         )
 
     async def back_up(self, where: str = "") -> BackupView:
-        """Write everything into one file, as one moment saw it, while the fleet goes on.
+        """Write a consistent backup into one file while the fleet runs.
 
         Parameters
         ----------
         where
-            Absolute path of a new file; empty for one in the state folder, where the oldest give way.
+            Absolute path of a new file; empty for one in the state folder, where the oldest ones are deleted.
 
         Raises
         ------
         LedgerError
-            It could not be written; nothing is left of it.
+            The backup could not be written; nothing is left of it.
         """
-        # Imported here: what ZIP files need costs a master half a megabyte, and it makes one a day.
+        # Imported here: the ZIP modules cost half a megabyte, and a master writes one backup a day.
         from master.ledger.archive import write_archive
 
         target = check_backup_path(where)
@@ -178,12 +178,12 @@ def _drop_oldest(folder: Path) -> None:
 
 
 def check_backup_path(text: str) -> Path | None:
-    """Read where a backup should go; None for the usual place.
+    """Parse the path of a backup; None for the default folder.
 
     Raises
     ------
     FleetError
-        No absolute path to a new file.
+        The text is not an absolute path of a new file.
     """
     if not text:
         return None

@@ -1,4 +1,4 @@
-"""The names of the nodes, for a look at the config while no master answers."""
+"""Names of the nodes, for checking the config without a running master."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from master.services.core.ledger_cache import load_cached_ledger
 
 
 async def unknown_names_in(settings: Settings) -> list[ConfigProblem]:
-    """Return the names in the config that no node has; none where neither ledger nor its cache can be read."""
+    """Return the names in the config that no node has; empty if neither the ledger nor its cache can be read."""
     if not settings.nodes:
         return []
     known = await _known_names(settings)
@@ -26,7 +26,7 @@ async def unknown_names_in(settings: Settings) -> list[ConfigProblem]:
 
 
 async def _known_names(settings: Settings) -> Collection[str] | None:
-    # The cache first: it is as new as the ledger, and does not wait for a server.
+    # The cache first: it is as current as the ledger, and does not wait for a server.
     cached = await load_cached_ledger(settings.ledger_cache_path)
     if cached is not None:
         return [node.name for node in cached.nodes]
@@ -40,7 +40,7 @@ def _names_in_ledger(settings: Settings) -> list[str] | None:
             return None
         engine = make_engine(url, settings.database, read_only=True)
     except LedgerError:
-        # The doctor has a finding of its own for that.
+        # The doctor reports that separately.
         return None
     try:
         with engine.connect() as connection:

@@ -1,6 +1,6 @@
-"""``fleet reload``: reads the config anew, and applies to the running master what can take effect in it.
+"""``fleet reload``: read the config again, and apply what can change in a running master.
 
-Which setting takes effect when is said by its type (``master.configuration.tree``); who takes it, by the container.
+A setting's type says when it takes effect (``master.configuration.tree``); the container registers the followers.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from master.services.core.views import ReloadView
 log = logging.getLogger(__name__)
 
 Follower = Callable[[Settings], None]
-"""Takes the settings that hold from now on; must not wait, nor raise."""
+"""Applies new settings; must not block or raise."""
 
 
 class Reloading:
-    """Hold the settings that the master works by, and exchange them for what the config says now.
+    """Hold the settings in effect, and replace them on reload.
 
     Parameters
     ----------
     settings
-        Those that the master began with.
+        The settings that the master started with.
     environment
-        The process's, which config.py may read.
+        The process's environment, which config.py may read.
     known_names
         Returns the names of all nodes.
     """
@@ -47,23 +47,23 @@ class Reloading:
 
     @property
     def settings(self) -> Settings:
-        """The settings as they are in effect; what waits for a restart is not in them."""
+        """The settings in effect, without changes that need a restart."""
         return self._settings
 
     def follow(self, *followers: Follower) -> None:
-        """Have these told of settings that changed, in this order."""
+        """Call these with changed settings, in this order."""
         self._followers += followers
 
     async def reload(self) -> ReloadView:
-        """Read config.py and .env anew, and apply what changed.
+        """Read config.py and .env again, and apply what changed.
 
         Raises
         ------
         ConfigError
-            With every mistake; nothing was changed then.
+            Has every mistake; nothing was changed.
         """
         async with self._reloading:
-            # config.py is the operator's own code, and may take its time.
+            # config.py is the operator's own code, and may block.
             found = await asyncio.to_thread(load_settings, self._settings.home, self._environment)
             changed = changes(self._settings, found)
             self._settings = take_over(self._settings, found)

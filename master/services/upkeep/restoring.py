@@ -1,4 +1,4 @@
-"""Putting an archive in the place of a ledger; only while no master runs."""
+"""Restore of a ledger from an archive, while no master runs."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ _COMPANIONS = ("", "-wal", "-shm")
 
 
 def restore(settings: Settings, path: Path, *, at: datetime) -> RestoreView:
-    """Put the ledger of an archive in the place of the present one, which is kept beside it. Blocks.
+    """Replace the ledger by an archive's; the old one is kept beside it. Blocks.
 
-    Nothing is touched before the archive was checked whole, and the present ledger only once its successor is complete.
+    The archive is checked completely first. The current ledger is replaced only once the new one is complete.
 
     Raises
     ------
     ArchiveRefused
-        The archive cannot be used; on SQL Server also when its tables are not empty.
+        The archive cannot be used; or, on SQL Server, the tables are not empty.
     LedgerError
-        The new ledger could not be made; the present one is as it was.
+        The new ledger could not be created; the current one is unchanged.
     """
     key = master_secret_of(settings.identity).derive("archive")
     manifest = check_archive(path, key=key)
     url = parse_url(settings.database)
     if url.get_backend_name() != "sqlite" or not url.database:
         _fill(url, settings.database, path, manifest)
-        _forget(settings)
+        _delete_cache(settings)
         return _view(manifest, kept="")
     present = Path(url.database)
     successor = present.with_name(f"{present.name}.restoring")
@@ -56,12 +56,12 @@ def restore(settings: Settings, path: Path, *, at: datetime) -> RestoreView:
         _remove(successor)
         raise
     kept = _swap(present, successor, at)
-    _forget(settings)
+    _delete_cache(settings)
     return _view(manifest, kept=kept)
 
 
 def import_into(settings: Settings, path: Path) -> RestoreView:
-    """Fill the present ledger, which has to be empty, from an archive. Blocks.
+    """Import an archive into the current ledger, which has to be empty. Blocks.
 
     Raises
     ------
@@ -87,35 +87,35 @@ def _fill(url: URL, database: DatabaseSettings, path: Path, manifest: Manifest) 
 
 
 def _swap(present: Path, successor: Path, at: datetime) -> str:
-    """Put the successor in the present ledger's place in one step; returns where the old one is kept."""
+    """Replace the current ledger atomically; returns where the old one is kept."""
     kept = present.with_name(f"{present.name}.before-{at:%Y%m%d-%H%M%S}")
     try:
         if present.exists():
-            _settle(present)
-            # A second name first: at no moment is there no ledger, which the next master would take for a new fleet.
+            _checkpoint(present)
+            # A hard link first, so that the ledger always exists: a master without one would start a new fleet.
             os.link(present, kept)
         successor.replace(present)
     except OSError as error:
         raise LedgerError(
             f"the restored ledger could not be put in place: {error.strerror}",
-            hint=f"it is complete: {successor}; the present one is as it was",
+            hint=f"the new ledger is {successor}; the current one is unchanged",
         ) from error
     return str(kept) if kept.exists() else ""
 
 
-def _forget(settings: Settings) -> None:
-    """Drop what is remembered of the ledger that was: of its nodes, and of how far its audit log went."""
+def _delete_cache(settings: Settings) -> None:
+    """Delete the cache of the old ledger: its nodes, and the head of its audit log."""
     settings.ledger_cache_path.unlink(missing_ok=True)
 
 
-def _settle(path: Path) -> None:
-    """Bring what a crashed master left in the write-ahead log into the file itself; another's log would damage it."""
+def _checkpoint(path: Path) -> None:
+    """Checkpoint the write-ahead log that a crashed master left: with another file it would corrupt that one."""
     try:
         with contextlib.closing(sqlite3.connect(path)) as ledger:
             ledger.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     except sqlite3.DatabaseError:
-        # A ledger that is damaged is what restoring is for; it is kept as it is.
-        log.warning("the present ledger is damaged", extra={"path": str(path)})
+        # A damaged ledger is a common reason for a restore; it is kept as it is.
+        log.warning("the current ledger is damaged", extra={"path": str(path)})
     for suffix in ("-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Pruning old events, by table, in small batches between everything else."""
+"""Pruning of old events, by table and in small batches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIRST_AFTER_S, EVERY_S, BETWEEN_BATCHES_S = 60.0, 3600.0, 0.1
 
 
 class Retention:
-    """Remove what is older than the config keeps."""
+    """Delete rows that are older than the config allows."""
 
     def __init__(self, ledger: Ledger, settings: RetentionSettings, clock: Clock) -> None:
         self._ledger = ledger
@@ -27,11 +27,11 @@ class Retention:
         self._clock = clock
 
     def update_settings(self, settings: RetentionSettings) -> None:
-        """Keep events for other times from the next pruning on."""
+        """Apply changed settings from the next pruning on."""
         self._settings = settings
 
     async def run(self) -> None:
-        """Prune every hour, until cancelled; a ledger that is away is tried again the next time."""
+        """Prune every hour, until cancelled; failures are retried in the next hour."""
         delay_s = FIRST_AFTER_S
         while True:
             await asyncio.sleep(delay_s)
@@ -66,5 +66,5 @@ class Retention:
             total += count
             if count < BATCH_ROWS:
                 return total
-            # Whoever waits to write comes first.
+            # Waiting writers go first.
             await asyncio.sleep(BETWEEN_BATCHES_S)

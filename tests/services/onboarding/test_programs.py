@@ -32,5 +32,5 @@ def test_a_program_that_imports_ours_speaks_for_itself(tmp_path: Path, line: str
 
 def test_a_linked_bot_speaks_for_itself() -> None:
     assert token_variable("BOT_TOKEN", "auto") == "BOT_TOKEN"
-    with pytest.raises(LinkRefused, match="says itself"):
+    with pytest.raises(LinkRefused, match="reports readiness itself"):
         token_variable("BOT_TOKEN", "process")
