@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import msgspec
 import typer
-from rich.console import Console, Group
+from rich.cells import cell_len
+from rich.console import Console, Group, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -16,8 +18,18 @@ from master.errors import FleetError
 from master.services.core.views import FleetStatus, NodeHistoryView, NodeStatus, ReloadView
 from master.wording import duration
 
-# Rich follows NO_COLOR by itself: https://no-color.org.
-console = Console(highlight=False, soft_wrap=False)
+_PIPE_COLUMNS = 200
+"""Into a file or a pipe nothing is cut to the 80 columns that rich assumes there."""
+
+
+def _console() -> Console:
+    """Return a console as wide as the terminal, as COLUMNS, or wide enough for a whole line."""
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    # Rich follows NO_COLOR by itself: https://no-color.org.
+    return Console(highlight=False, soft_wrap=False, width=None if known else _PIPE_COLUMNS)
+
+
+console = _console()
 errors = Console(stderr=True, highlight=False)
 
 STATE_STYLES = {
@@ -30,6 +42,25 @@ STATE_STYLES = {
     "missing": ("?", "red"),
     "stopped": ("○", "bright_black"),
 }
+
+
+_COLUMNS = (
+    ("NODE", 0),
+    ("STATE", 0),
+    ("PID", 0),
+    ("UP", 0),
+    ("CPU %", 0),
+    ("MB", 0),
+    ("RST", 0),
+    ("PULSE", 0),
+    ("PING", 100),
+    ("GUILDS", 120),
+    ("VERSION", 120),
+)
+"""The columns before the note, with the width of the terminal from which each is shown."""
+
+_JUSTIFIED: dict[str, JustifyMethod] = {"NODE": "left", "STATE": "left", "VERSION": "left"}
+_SHORTEST_NAME, _LONGEST_NAME, _SHORTEST_NOTE, _ROOMY = 8, 24, 8, 100
 
 
 def print_json(value: Any) -> None:
@@ -90,26 +121,38 @@ def state_text(state: str) -> Text:
     return Text(f"{symbol} {state}", style=style)
 
 
-def fleet_table(nodes: Iterable[NodeStatus], *, width: int) -> Table:
-    """Render nodes as a table; narrow terminals get fewer columns."""
-    wide = width >= 100
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
-    table.add_column("NODE", no_wrap=True, max_width=24)
-    table.add_column("STATE", no_wrap=True)
-    for name in ("PID", "UP", "CPU %", "MB", "RST", "PULSE"):
-        table.add_column(name, justify="right", no_wrap=True)
-    if wide:
-        table.add_column("PING", justify="right", no_wrap=True)
-        table.add_column("GUILDS", justify="right", no_wrap=True)
-        table.add_column("VERSION", no_wrap=True)
-    table.add_column("NOTE", overflow="ellipsis", no_wrap=True, ratio=1)
-    for node in nodes:
-        table.add_row(*_row(node, wide=wide))
+def fleet_table(nodes: Sequence[NodeStatus], *, width: int) -> Table:
+    """Render nodes as a table; narrow terminals get fewer columns, and only the note is shortened.
+
+    Parameters
+    ----------
+    width
+        Columns of the terminal.
+    """
+    headers = [name for name, from_width in _COLUMNS if width >= from_width]
+    rows = [_row(node)[: len(headers)] for node in nodes]
+    notes = [_note(node) for node in nodes]
+    # As wide as the longest cell of each: rich would otherwise shorten every column alike.
+    needed = [max((cell_len(str(row[i])) for row in rows), default=0) for i in range(len(headers))]
+    widths = [max(cells, len(header)) for cells, header in zip(needed, headers, strict=True)]
+    gap = 1 if width < _ROOMY else 2
+    others = sum(widths[1:]) + gap * len(widths)
+    widths[0] = min(widths[0], _LONGEST_NAME, max(width - others - _SHORTEST_NOTE, _SHORTEST_NAME))
+    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="bold", expand=False)
+    for header, cells in zip(headers, widths, strict=True):
+        table.add_column(
+            header, justify=_JUSTIFIED.get(header, "right"), no_wrap=True, min_width=cells, max_width=cells
+        )
+    left = max(width - others - widths[0], _SHORTEST_NOTE)
+    table.add_column("NOTE", overflow="ellipsis", no_wrap=True, max_width=left)
+    for row, note in zip(rows, notes, strict=True):
+        table.add_row(*row, note)
     return table
 
 
-def _row(node: NodeStatus, *, wide: bool) -> list[Text | str]:
-    row: list[Text | str] = [
+def _row(node: NodeStatus) -> list[Text | str]:
+    """Return a node's cells, in the order of ``_COLUMNS``."""
+    return [
         node.name,
         state_text(node.state),
         str(node.pid or "-"),
@@ -118,13 +161,10 @@ def _row(node: NodeStatus, *, wide: bool) -> list[Text | str]:
         megabytes(node.pss_bytes or node.rss_bytes),
         str(node.restarts),
         "-" if node.last_pulse_s_ago is None else f"{node.last_pulse_s_ago:.0f}s",
+        "-" if node.latency_ms is None else f"{node.latency_ms:.0f}ms",
+        _count(node.guilds),
+        node.version or "-",
     ]
-    if wide:
-        row.append("-" if node.latency_ms is None else f"{node.latency_ms:.0f}ms")
-        row.append(_count(node.guilds))
-        row.append(node.version or "-")
-    row.append(_note(node))
-    return row
 
 
 def _note(node: NodeStatus) -> Text:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import discord
@@ -91,9 +92,20 @@ class MasterBot(commands.Bot):
         self.services = services
 
     async def setup_hook(self) -> None:
-        """Load all cogs concurrently, and register the slash commands if they changed."""
-        await asyncio.gather(*(self.load_extension(name) for name in EXTENSIONS))
+        """Load all cogs, and register the slash commands if they changed."""
+        await self.load_cogs(EXTENSIONS)
         await self._sync_commands()
+
+    async def load_cogs(self, names: Sequence[str]) -> None:
+        """Load cogs concurrently; those that cannot be loaded are logged and left out."""
+        await asyncio.gather(*(self._load(name) for name in names))
+
+    async def _load(self, name: str) -> None:
+        """Load a cog. A broken one costs its commands, not the connection and the other cogs."""
+        try:
+            await self.load_extension(name)
+        except commands.ExtensionError as error:
+            log.error("cog could not be loaded", extra={"cog": name}, exc_info=error)
 
     async def _sync_commands(self) -> None:
         identity = self.services.settings.identity

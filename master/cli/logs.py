@@ -154,5 +154,6 @@ def events(
                 console.print(
                     Text.assemble(
                         (at, "bright_black"), f"  {event.node:<20} ", (f"{event.kind:<12} ", "bold"), event.detail
-                    )
+                    ),
+                    soft_wrap=True,
                 )

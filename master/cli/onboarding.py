@@ -142,6 +142,7 @@ def _show(registered: Registered) -> None:
     table.add_row("folder", registered.folder)
     table.add_row("licence", Text(registered.licence, style="bold"))
     table.add_row("", Text("shown only now; the node's folder has it", style="bright_black"))
-    table.add_row("invite", Text(registered.invite_url, style="cyan"))
     title = f"[green]✓[/] {registered.name} is in the fleet ({registered.seconds:.1f} s)"
     console.print(Panel(table, title=title, title_align="left", expand=False))
+    # Below the panel, whole: a frame would cut the address in two, and nobody could click it.
+    console.print(Text.assemble("Invite it: ", (registered.invite_url, "cyan")), soft_wrap=True)

@@ -282,8 +282,13 @@ class Stage:
     ) -> None:
         await self._stop_master()
         await self.sandbox.close()
-        if self._keep is None and self.home != Path():
+        if not self.kept and self.home != Path():
             await asyncio.to_thread(shutil.rmtree, self.home, ignore_errors=True)
+
+    @property
+    def kept(self) -> bool:
+        """Tell whether the home stays when the stage is left."""
+        return self._keep is not None
 
     async def _stop_master(self) -> None:
         """Stop the master and its nodes gracefully, or by force if that fails."""

@@ -108,8 +108,10 @@ class Story:
             if time.monotonic() > deadline:
                 raise StageError(f"only {len(pulsing)} of {len(status.nodes)} nodes pulse")
             await asyncio.sleep(0.1)
-        verified = {event.node for event in self._tap.events if event.kind == "verified"}
-        return f"{len(verified)} verified over the local socket, none over the Discord channel"
+        # The tap may lag behind the status.
+        for node in status.nodes:
+            await self._tap.wait_for("verified", node.name)
+        return f"{len(status.nodes)} verified over the local socket, none over the Discord channel"
 
     async def _duplicate(self) -> str:
         stage, name = self._stage, "ninth" if len(self._names) == 8 else "newcomer"
@@ -288,7 +290,8 @@ async def _keep_running(stage: Stage, console: Console) -> None:
     hint = Text.assemble(
         "The fleet keeps running. In another terminal: ",
         (f"FLEET_HOME={stage.home} ./fleet status", "cyan"),
-        " (or top, logs -f, restart). Ctrl-C stops it and removes everything.",
+        " (or top, logs -f, restart). Ctrl-C stops it",
+        f", and leaves {stage.home}." if stage.kept else " and removes everything.",
     )
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         while not left.is_set():

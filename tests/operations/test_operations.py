@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 
 from master.ledger.rows import audit
 from master.ledger.rows.records import AuditRow, Outcome
-from master.operations import OPERATIONS, ledger, nodes, onboarding
+from master.operations import OPERATIONS, kernel, ledger, nodes, onboarding
 from master.operations.operation import Audit, Needs, Operation
 from master.operations.parameters import AuditParams, NamesParams, RegisterParams, StatusParams
 from master.services.core.actors import Actor
@@ -53,6 +54,13 @@ def required(operation: Operation[Any, Any, Any]) -> dict[str, str]:
     """Something for each parameter that must be given."""
     fields = msgspec.structs.fields(operation.parameters)
     return {field.name: "something" for field in fields if field.required}
+
+
+@pytest.mark.parametrize("module", [nodes, onboarding, ledger, kernel], ids=lambda module: module.__name__)
+def test_no_operation_is_missing_from_the_table(module: ModuleType) -> None:
+    defined = [value for value in vars(module).values() if isinstance(value, Operation)]
+    assert defined
+    assert all(OPERATIONS.get(operation.name) is operation for operation in defined)
 
 
 async def test_each_node_is_a_row_of_its_own_and_a_result_as_it_comes(house: House) -> None:

@@ -132,7 +132,7 @@ class Onboarding:
         self._held = False
 
     async def clone(self, entry: AuditEntry, request: CloneRequest, progress: Progress | None = None) -> Registered:
-        """Create a new node: the saga of DESIGN.md section 7.
+        """Create a new node: a saga, undone from the last step backwards when a step fails.
 
         Raises
         ------
