@@ -122,15 +122,17 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
         clock=SystemClock(),
         cgroups=find_cgroups(),
     )
+    operations = Operations(services)
     nodes = LocalServer(settings.node_socket_path, _local_handler(services))
-    control = ControlServer(settings.control_socket_path, Operations(services))
+    control = ControlServer(settings.control_socket_path, operations)
     _listen_to_signals(services.lifecycle)
     await _prepare(services)
     await nodes.start()
     await control.start()
     try:
-        await _run_until_asked(services, discord, spawner)
+        await _run_until_asked(operations, discord, spawner)
     finally:
+        await operations.end()
         await control.close()
         await nodes.close()
         await spawner.close()
@@ -152,15 +154,15 @@ async def _prepare(services: Services) -> None:
     services.handover.begin()
 
 
-async def _run_until_asked(services: Services, discord: Presence, spawner: ZygoteSpawner) -> None:
+async def _run_until_asked(operations: Operations[Services], discord: Presence, spawner: ZygoteSpawner) -> None:
     """Run everything until the master is asked to end; then stop the nodes, if they are to be stopped."""
-    lifecycle = services.lifecycle
+    services, lifecycle = operations.services, operations.services.lifecycle
     async with asyncio.TaskGroup() as group:
         lasting = [
             group.create_task(work, name=name)
             for name, work in (
                 ("supervisor", services.supervisor.run()),
-                ("discord", discord.run(Operations(services))),
+                ("discord", discord.run(operations)),
                 ("retention", services.retention.run()),
                 ("ledger cache", services.ledger_cache.run()),
                 ("snapshots", services.snapshots.run()),
@@ -180,6 +182,8 @@ async def _run_until_asked(services: Services, discord: Presence, spawner: Zygot
         await lifecycle.wait()
         notify(os.environ, reloading() if lifecycle.again else "STOPPING=1")
         opening.cancel()
+        # While the supervisor still runs: an operation that is cut off may wait for what only it can finish.
+        await operations.end()
         if lifecycle.stop_nodes:
             log.info("stopping the nodes")
             await services.supervisor.stop_all()

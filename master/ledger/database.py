@@ -268,9 +268,9 @@ class Ledger:
         kinds = ", ".join(type(entry).__name__ for entry in entries)
         try:
             done = self._writer.submit_entries(entries, urgent=False)
-        except LedgerUnavailable:
+        except LedgerUnavailable as error:
             self.statistics.dropped += 1
-            log.error("write dropped: the ledger's queue is full", extra={"write": kinds})
+            log.error("write dropped", extra={"write": kinds, "why": error.message})
             return
 
         def report(finished: Future[Any]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from master.operations.operation import Audit, Call, on_node, operation
@@ -136,10 +137,12 @@ def _audited(call: Call[Services], act: Act) -> Act:
     return audited
 
 
-async def _send_each(call: Call[Services], coming: AsyncIterator[ActionResult]) -> list[ActionResult]:
+async def _send_each(call: Call[Services], coming: AsyncGenerator[ActionResult, None]) -> list[ActionResult]:
     """Send each result to the caller as it arrives; returns all results."""
     results = []
-    async for result in coming:
-        results.append(result)
-        await call.tell(result)
+    # Closed here when the caller hangs up: what was begun ends in this task, which is waited for.
+    async with aclosing(coming):
+        async for result in coming:
+            results.append(result)
+            await call.tell(result)
     return results

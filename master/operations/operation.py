@@ -7,6 +7,8 @@ the table too.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
+from master.services.core.errors import MasterEnding
 from master.services.core.permissions import Permission
 
 if TYPE_CHECKING:
@@ -22,6 +25,11 @@ if TYPE_CHECKING:
     from master.services.container import LedgerServices
     from master.services.core.actors import Actor
     from master.services.core.auditing import AuditEntry
+
+log = logging.getLogger(__name__)
+
+END_TIMEOUT_S = 10.0
+"""How long an ending master waits for operations that it cut off."""
 
 P = TypeVar("P", bound=msgspec.Struct)
 R = TypeVar("R")
@@ -177,6 +185,8 @@ class Operations(Generic[L]):
 
     def __init__(self, services: L) -> None:
         self.services = services
+        self._acting: set[asyncio.Task[Any]] = set()
+        self._ended = asyncio.Event()
 
     async def authorise(self, operation: Operation[Any, Any, Any], actor: Actor) -> None:
         """Check that ``actor`` may run ``operation``; a refusal is audited. Faces call it before they show a form.
@@ -196,13 +206,55 @@ class Operations(Generic[L]):
         ------
         NotAuthorised
             Nothing was done; the refusal was audited.
+        MasterEnding
+            The master ends; what the operation did until then is audited.
         FleetError
             What the handler raises.
         """
         await self.authorise(operation, actor)
         call = Call(self.services, actor, operation, tell)
+        if operation.permission is Permission.VIEW:
+            return await self._carry_out(call, operation, parameters)
+        return await self._carry_out_unless_ended(call, operation, parameters)
+
+    async def end(self) -> None:
+        """Refuse every operation that acts from now on; cut off those that run, and wait until they are audited.
+
+        Whoever runs it, a connection or discord.py, outlives it, and could otherwise write when the ledger is closed.
+        """
+        self._ended.set()
+        running = set(self._acting)
+        for task in running:
+            task.cancel()
+        if running:
+            _, stuck = await asyncio.wait(running, timeout=END_TIMEOUT_S)
+            if stuck:
+                log.error("operations did not end in time", extra={"count": len(stuck)})
+
+    async def _carry_out_unless_ended(self, call: Call[Any], operation: Operation[P, R, Any], parameters: P) -> R:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("an operation runs in a task")
+        if self._ended.is_set():
+            raise MasterEnding(
+                f"the master is ending: {operation.name} was not begun", hint="try again when it runs again"
+            )
+        self._acting.add(task)
+        try:
+            return await self._carry_out(call, operation, parameters)
+        except asyncio.CancelledError:
+            # Only end() is answered with an error; whoever else cancels gets the cancellation.
+            if not self._ended.is_set() or task.uncancel() > 0:
+                raise
+            raise MasterEnding(
+                f"the master is ending: {operation.name} was cut off", hint="`fleet status` shows what was done"
+            ) from None
+        finally:
+            self._acting.discard(task)
+
+    async def _carry_out(self, call: Call[Any], operation: Operation[P, R, Any], parameters: P) -> R:
         if operation.audit is Audit.ONE_ROW:
-            async with self.services.auditor.action(actor, operation.audit_name) as entry:
+            async with self.services.auditor.action(call.actor, operation.audit_name) as entry:
                 call._entry = entry
                 result = await operation.handler(call, parameters)
         else:

@@ -124,6 +124,8 @@ class Writer:
         self._queue: queue.Queue[_Write | None] = queue.Queue(MAX_QUEUED)
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._sequence = itertools.count(1)
+        self._closing = threading.Lock()
+        self._closed = False
         self._probe: _Probe | None = None
         self.away: Away | None = None
         self.statistics = LedgerStatistics()
@@ -144,7 +146,9 @@ class Writer:
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Write or spool what is queued, then stop the thread."""
+        """Write or spool what is queued, then stop the thread; a later write fails at once."""
+        with self._closing:
+            self._closed = True
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join(timeout_s)
@@ -155,7 +159,7 @@ class Writer:
         Raises
         ------
         LedgerUnavailable
-            Too many writes wait.
+            Too many writes wait, or the writer is stopped.
         """
         return self._enqueue(_Write(work, urgent=True))
 
@@ -165,14 +169,17 @@ class Writer:
         Raises
         ------
         LedgerUnavailable
-            Too many writes wait.
+            Too many writes wait, or the writer is stopped.
         """
         work = partial(apply, entries=entries, chain=self._chain)
         return self._enqueue(_Write(work, urgent=urgent, entries=entries))
 
     def _enqueue(self, write: _Write) -> Future[Any]:
         try:
-            self._queue.put_nowait(write)
+            with self._closing:
+                if self._closed:
+                    raise LedgerUnavailable("the ledger is closed", hint="the master is ending")
+                self._queue.put_nowait(write)
         except queue.Full:
             raise LedgerUnavailable(
                 f"{MAX_QUEUED} writes are queued for the ledger", hint="the database is too slow or away"

@@ -32,6 +32,12 @@ class NotAuthorised(ServiceError):
         self.permission = permission
 
 
+class MasterEnding(ServiceError):
+    """The master is ending: it begins nothing that acts, and what ran was cut off."""
+
+    code: ClassVar[str] = "master_ending"
+
+
 class NoSuchNode(ServiceError):
     """No node has that name."""
 

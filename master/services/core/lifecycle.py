@@ -6,7 +6,7 @@ import asyncio
 
 
 class Lifecycle:
-    """A request to stop the master, from any face; ``master.main`` waits for it."""
+    """A request to stop the master, from any face; ``master.main`` waits for it. The first request counts."""
 
     def __init__(self) -> None:
         self._asked = asyncio.Event()
@@ -17,13 +17,16 @@ class Lifecycle:
 
     def end(self, *, stop_nodes: bool) -> None:
         """Ask the master to stop."""
-        self.stop_nodes, self.again = stop_nodes, False
-        self._asked.set()
+        self._ask(stop_nodes=stop_nodes, again=False)
 
     def begin_anew(self) -> None:
         """Ask the master to restart; its nodes keep running."""
-        self.stop_nodes, self.again = False, True
-        self._asked.set()
+        self._ask(stop_nodes=False, again=True)
+
+    def _ask(self, *, stop_nodes: bool, again: bool) -> None:
+        if not self._asked.is_set():
+            self.stop_nodes, self.again = stop_nodes, again
+            self._asked.set()
 
     async def wait(self) -> None:
         """Wait for a request."""

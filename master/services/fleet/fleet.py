@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -126,12 +126,16 @@ class Fleet:
         await self._ledger.write_durable(DesiredStateSet(node_id=node.id, host=node.host, desired=desired, at=now))
         self._directory.update(node.id, lambda known: replace(known, desired_state=desired, updated_at=now))
 
-    async def act(self, act: Act, chosen: Sequence[Node]) -> AsyncIterator[ActionResult]:
+    async def act(self, act: Act, chosen: Sequence[Node]) -> AsyncGenerator[ActionResult, None]:
         """Run an action on several nodes concurrently; yields each result as it completes."""
         pending = [asyncio.create_task(self._act_on(act, node)) for node in chosen]
         try:
             for finished in asyncio.as_completed(pending):
                 yield await finished
+        except asyncio.CancelledError:
+            for task in pending:
+                task.cancel()
+            raise
         finally:
             # The caller disconnected: the remaining actions still run to their end.
             await asyncio.gather(*pending, return_exceptions=True)
@@ -151,7 +155,7 @@ class Fleet:
             )
         return ActionResult(node=node.name, ok=True, state=self.state_of(node.id))
 
-    async def roll(self, restart: Act, chosen: Sequence[Node], *, width: int) -> AsyncIterator[ActionResult]:
+    async def roll(self, restart: Act, chosen: Sequence[Node], *, width: int) -> AsyncGenerator[ActionResult, None]:
         """Restart nodes in batches; stops after the first batch in which one does not recover.
 
         Stopped nodes stay stopped. A node that was degraded by failed cogs has recovered if no further cogs fail.
