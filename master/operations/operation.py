@@ -118,6 +118,8 @@ class Operation(Generic[P, R, S]):
         Its name in the audit log.
     needs
         What it requires.
+    follows
+        Whether it only follows what happens, for as long as its caller stays; it is cancelled when the caller hangs up.
     """
 
     name: str
@@ -130,6 +132,7 @@ class Operation(Generic[P, R, S]):
     audit: Audit = Audit.NOTHING
     audit_name: str = ""
     needs: Needs = Needs.MASTER
+    follows: bool = False
 
 
 def operation(
@@ -141,6 +144,7 @@ def operation(
     audit: Audit = Audit.NOTHING,
     audit_name: str = "",
     needs: Needs = Needs.MASTER,
+    follows: bool = False,
     parameters: type[P],
 ) -> Callable[[Handler[S, P, R]], Operation[P, R, S]]:
     """Turn a handler into an :class:`Operation`, which describes the arguments."""
@@ -157,6 +161,7 @@ def operation(
             audit=audit,
             audit_name=audit_name or name,
             needs=needs,
+            follows=follows,
         )
 
     return make
