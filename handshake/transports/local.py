@@ -57,7 +57,6 @@ class LocalServer:
         """
         listener = bind_listener(self._path, backlog=MAX_CONNECTIONS)
         gathering = self._gathering = Gathering()
-        gathering = self._gathering = Gathering()
         self._server = await asyncio.get_running_loop().create_unix_server(
             lambda: _Connection(self._handler, self._connections, gathering), sock=listener
         )

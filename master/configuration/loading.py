@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,8 +96,10 @@ def _execute(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     except KeyError as error:
         problem = ConfigProblem(str(error.args[0]), "is not set", f"set it in {ENV_NAME}, or run `fleet init`")
         raise ConfigError(path, [problem]) from error
-    except (Exception, SystemExit) as error:
-        # sys.exit() in config.py must not end a running master that reloads it.
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise  # Ctrl-C
+        # Whatever config.py raises, such as SystemExit, must not end a running master that reloads it.
         problem = ConfigProblem(type(error).__name__, str(error)[:200], "config.py has to run without an error")
         raise ConfigError(path, [problem]) from error
     return {name: value for name, value in namespace.items() if name.isupper() and not name.startswith("_")}

@@ -79,10 +79,10 @@ class ControlClient:
         ------
         NoMaster, ControlTimedOut, ControlBroken, RemoteError
         """
+        data: Any = None
         for line in self._exchange(method, params, timeout_s):
-            if line.kind == "result":
-                return _decoded(line.data, answer)
-        raise ControlBroken("the master closed the connection in the middle of its answer", hint="see its log")
+            data = line.data  # the last line is the result
+        return _decoded(data, answer)
 
     def follow(
         self, operation: Operation[P, Any, Any], parameters: P, *, timeout_s: float | None = None
@@ -109,7 +109,7 @@ class ControlClient:
         request = Request(method, msgspec.to_builtins(params) if params is not None else {})
         with self._connect() as connection:
             connection.settimeout(timeout_s)
-            connection.sendall(msgspec.json.encode(request) + b"\n")
+            _send(connection, msgspec.json.encode(request) + b"\n")
             with connection.makefile("rb") as lines:
                 while line := self._line(connection, lines, deadline):
                     answer = _decoded_line(line)
@@ -118,16 +118,18 @@ class ControlClient:
                     yield answer
                     if answer.kind == "result":
                         return
+        raise ControlBroken(
+            "the master closed the connection before its answer was complete",
+            hint="what it had begun may be done; `fleet status` shows the fleet, and the master's log says why",
+        )
 
     def _line(self, connection: socket.socket, lines: Any, deadline: float | None) -> bytes:
         try:
             if deadline is not None:
                 connection.settimeout(max(deadline - time.monotonic(), 0.001))
             return bytes(lines.readline(MAX_LINE_BYTES))
-        except TimeoutError:
-            raise ControlTimedOut("the master did not answer in time", hint="`fleet doctor` looks closer") from None
         except OSError as error:
-            raise ControlBroken(f"the connection to the master broke: {error.strerror}") from error
+            raise _broken(error) from error
 
     def _connect(self) -> socket.socket:
         if not self._path.exists():
@@ -149,6 +151,20 @@ class ControlClient:
                 hint="start a new one with `fleet run`; it replaces the socket and takes its nodes back",
             ) from error
         return connection
+
+
+def _send(connection: socket.socket, request: bytes) -> None:
+    try:
+        connection.sendall(request)
+    except OSError as error:
+        # Not passed on: the command line takes a BrokenPipeError for a closed standard output, which is no failure.
+        raise _broken(error) from error
+
+
+def _broken(error: OSError) -> FleetError:
+    if isinstance(error, TimeoutError):
+        return ControlTimedOut("the master did not answer in time", hint="`fleet doctor` looks closer")
+    return ControlBroken(f"the connection to the master broke: {error.strerror}", hint="`fleet doctor` looks closer")
 
 
 def _decoded_line(line: bytes) -> Answer:

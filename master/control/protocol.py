@@ -7,8 +7,8 @@ One connection carries one request, as one line of JSON::
     {"method": "restart", "params": {"names": ["atlas"]}}
 
 The answer is any number of ``event`` lines (progress, or a stream such as ``events``), then exactly one ``result``
-or ``error`` line. The caller is identified by the kernel (SO_PEERCRED), not by anything in
-the request.
+or ``error`` line; a connection that ends without one has broken. A caller that closes its side ends an operation that
+only follows, and no other. The caller is identified by the kernel (SO_PEERCRED), not by anything in the request.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +19,8 @@ from master.operations import OPERATIONS
 from master.operations.operation import Needs, Operation, Operations, Tell
 from master.services.container import Services
 from master.services.core.actors import Actor, unix_actor
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +71,12 @@ class ControlServer:
 
         try:
             line = await asyncio.wait_for(reader.readline(), REQUEST_TIMEOUT_S)
-            answer = await self._answer(line, unix_actor(peer.user_id), tell)
+            answer = await self._answer(line, reader, unix_actor(peer.user_id), tell)
         except ValueError:
             answer = _error("bad_request", "the request line is too long", ExitCode.USAGE)
         await send(answer)
 
-    async def _answer(self, line: bytes, actor: Actor, tell: Tell) -> Answer:
+    async def _answer(self, line: bytes, reader: asyncio.StreamReader, actor: Actor, tell: Tell) -> Answer:
         try:
             request = msgspec.json.decode(line, type=Request)
             operation = _find(request.method)
@@ -82,8 +85,11 @@ class ControlServer:
             parameters = msgspec.convert(request.params, operation.parameters)
         except msgspec.MsgspecError as error:
             return _error("bad_request", str(error), ExitCode.USAGE)
+        running = self._operations.run(operation, actor, parameters, tell=tell)
         try:
-            return Answer(kind="result", data=await self._operations.run(operation, actor, parameters, tell=tell))
+            # What changes something is carried out even if the caller hangs up.
+            data = await (_until_hang_up(reader, running) if operation.follows else running)
+            return Answer(kind="result", data=data)
         except FleetError as error:
             return _error(error.code, error.message, error.exit_code, error.hint)
         except (ConnectionError, TimeoutError):
@@ -91,6 +97,32 @@ class ControlServer:
         except Exception as error:
             log.exception("control method failed", extra={"method": request.method})
             return _error("internal_error", f"{type(error).__name__} in the master", ExitCode.FAILED, "see its log")
+
+
+async def _until_hang_up(reader: asyncio.StreamReader, operation: Coroutine[Any, Any, T]) -> T:
+    """Run an operation until it ends, or its caller hangs up: without events no write would notice that.
+
+    Raises
+    ------
+    ConnectionResetError
+        The caller has hung up; the operation was cancelled.
+    """
+    running, hang_up = asyncio.create_task(operation), asyncio.create_task(_hang_up(reader))
+    try:
+        await asyncio.wait((running, hang_up), return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            raise ConnectionResetError("the caller has hung up")
+        return running.result()
+    finally:
+        running.cancel()
+        hang_up.cancel()
+        await asyncio.gather(running, hang_up, return_exceptions=True)
+
+
+async def _hang_up(reader: asyncio.StreamReader) -> None:
+    """Wait for the end of the connection; what a caller sends after its request is ignored."""
+    while await reader.read(MAX_REQUEST_BYTES):
+        pass
 
 
 def _find(method: str) -> Operation[Any, Any, Any] | None:

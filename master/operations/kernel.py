@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from master.services.container import Services
 
 
-@operation("events", parameters=EventsParams, result=type(None), permission=Permission.VIEW)
+@operation("events", parameters=EventsParams, result=type(None), permission=Permission.VIEW, follows=True)
 async def events(call: Call[Services], parameters: EventsParams) -> None:
     """Stream events until the caller disconnects."""
     from master.events import Event, StderrLine

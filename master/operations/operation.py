@@ -126,6 +126,8 @@ class Operation(Generic[P, R, S]):
         Its name in the audit log.
     needs
         What it requires.
+    follows
+        Whether it only follows what happens, for as long as its caller stays; it is cancelled when the caller hangs up.
     """
 
     name: str
@@ -138,6 +140,7 @@ class Operation(Generic[P, R, S]):
     audit: Audit = Audit.NOTHING
     audit_name: str = ""
     needs: Needs = Needs.MASTER
+    follows: bool = False
 
 
 def operation(
@@ -149,6 +152,7 @@ def operation(
     audit: Audit = Audit.NOTHING,
     audit_name: str = "",
     needs: Needs = Needs.MASTER,
+    follows: bool = False,
     parameters: type[P],
 ) -> Callable[[Handler[S, P, R]], Operation[P, R, S]]:
     """Turn a handler into an :class:`Operation`, which describes the arguments."""
@@ -165,6 +169,7 @@ def operation(
             audit=audit,
             audit_name=audit_name or name,
             needs=needs,
+            follows=follows,
         )
 
     return make

@@ -138,6 +138,17 @@ def test_the_state_folder_is_found_even_with_a_broken_config(tmp_path: Path) -> 
     assert state_dir_of(tmp_path, {}) == tmp_path / "elsewhere"
 
 
+@pytest.mark.parametrize("kind", ["SystemExit", "GeneratorExit", "BaseException"])
+def test_whatever_the_config_raises_is_a_mistake_in_it(tmp_path: Path, kind: str) -> None:
+    assert list(problems_of(home_with(tmp_path, f"raise {kind}"))) == [kind]
+
+
+def test_control_c_during_the_config_interrupts_the_command(tmp_path: Path) -> None:
+    home = home_with(tmp_path, "import signal; signal.raise_signal(signal.SIGINT)")
+    with pytest.raises(KeyboardInterrupt):
+        state_dir_of(home, {})
+
+
 def test_single_nodes_differ_from_the_fleet(tmp_path: Path) -> None:
     home = home_with(
         tmp_path,

@@ -194,3 +194,12 @@ def test_a_code_block_is_unwrapped_and_nothing_else() -> None:
         assert unwrap(other) is None
     with pytest.raises(TransportError):
         wrap("x" * 2000)
+
+
+async def test_a_server_that_is_closed_leaves_no_descriptor(tmp_path: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    server = LocalServer(tmp_path / "nodes.sock", lambda _text, _peer: None)
+    await server.start()
+    await server.close()
+    await asyncio.sleep(0)  # asyncio closes the listener's socket in the next turn
+    assert os.listdir("/proc/self/fd") == before

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
 
 from master.configuration.changes import Change, changes, take_over
 from master.configuration.checks import unknown_node_names
-from master.configuration.loading import load_settings
+from master.configuration.loading import CONFIG_NAME, ConfigError, load_settings
 from master.configuration.reading import ConfigProblem
 from master.configuration.settings import Settings
 from master.configuration.tree import Effect
 from master.services.core.views import ReloadView
 
 log = logging.getLogger(__name__)
+
+READ_TIMEOUT_S = 10.0
 
 Follower = Callable[[Settings], None]
 """Applies new settings; must not block or raise."""
@@ -44,6 +49,7 @@ class Reloading:
         self._known_names = known_names
         self._followers: list[Follower] = []
         self._reloading = asyncio.Lock()
+        self._reading: Future[Settings] | None = None
 
     @property
     def settings(self) -> Settings:
@@ -63,8 +69,7 @@ class Reloading:
             Has every mistake; nothing was changed.
         """
         async with self._reloading:
-            # config.py is the operator's own code, and may block.
-            found = await asyncio.to_thread(load_settings, self._settings.home, self._environment)
+            found = await self._read()
             changed = changes(self._settings, found)
             self._settings = take_over(self._settings, found)
             for follower in self._followers:
@@ -78,6 +83,27 @@ class Reloading:
         log.info("config reloaded", extra={"applied": view.applied, "needs_restart": view.needs_restart})
         return view
 
+    async def _read(self) -> Settings:
+        """Read the config in a thread: config.py is the operator's own code, and may block, even for ever.
+
+        Raises
+        ------
+        ConfigError
+        """
+        if self._reading is not None and not self._reading.done():
+            # Two at once would each restore the environment that the other has set.
+            raise self._refusal("still runs since the last reload", "wait for its end, or restart the master")
+        self._reading = _read_apart(self._settings.home, self._environment)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(self._reading), READ_TIMEOUT_S)
+        except TimeoutError:
+            raise self._refusal(
+                f"did not end within {READ_TIMEOUT_S:g} s", "it must not wait for anything; nothing was changed"
+            ) from None
+
+    def _refusal(self, problem: str, fix: str) -> ConfigError:
+        return ConfigError(self._settings.home / CONFIG_NAME, [ConfigProblem(CONFIG_NAME, problem, fix)])
+
     def unknown_names(self) -> list[ConfigProblem]:
         """Return the names in the config that no node has."""
         return unknown_node_names(self._settings, self._known_names())
@@ -86,6 +112,21 @@ class Reloading:
         """Log the names in the config that no node has."""
         for problem in self.unknown_names():
             log.warning("%s in config.py: %s", problem.key, problem.problem, extra={"hint": problem.fix})
+
+
+def _read_apart(home: Path, environment: Mapping[str, str]) -> Future[Settings]:
+    """Load the settings in a daemon thread: unlike an executor's, it does not keep the process from ending."""
+    future: Future[Settings] = Future()
+    future.set_running_or_notify_cancel()  # from now on it cannot be cancelled: it is done when the thread is
+
+    def read() -> None:
+        try:
+            future.set_result(load_settings(home, environment))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=read, name=CONFIG_NAME, daemon=True).start()
+    return future
 
 
 def _keys(changed: Sequence[Change], effect: Effect) -> tuple[str, ...]:

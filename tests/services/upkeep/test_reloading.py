@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from master.services.core.actors import Actor
 from master.services.core.errors import NotAuthorised
 from master.services.core.views import Registered, ReloadView
 from master.services.onboarding.saga import CloneRequest
+from master.services.upkeep import reloading
 from nodekit.endpoints import apply_endpoints
 from sandbox import Sandbox
 from sandbox.permissions import EVERYONE_DEFAULT
@@ -95,6 +97,32 @@ async def fleet(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Fleet]:
 
 async def test_nothing_changed_is_nothing_applied(fleet: Fleet) -> None:
     assert await fleet.reload("") == ReloadView()
+
+
+async def test_a_config_that_blocks_is_given_up_and_keeps_nothing_from_ending(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "never")
+    with monkeypatch.context() as patched:
+        patched.setattr(reloading, "READ_TIMEOUT_S", 0.1)
+        with pytest.raises(ConfigError) as given_up:
+            await asyncio.wait_for(fleet.reload(f"open({str(tmp_path / 'never')!r}).read()"), WITHIN_S)
+    assert "did not end within 0.1 s" in given_up.value.hint
+    (blocked,) = [thread for thread in threading.enumerate() if thread.name == "config.py"]
+    assert blocked.daemon
+    with pytest.raises(ConfigError) as refused:
+        await asyncio.wait_for(fleet.reload(""), WITHIN_S)
+    assert "still runs since the last reload" in refused.value.hint
+    (tmp_path / "never").write_text("")
+    await asyncio.to_thread(blocked.join, WITHIN_S)
+    assert await fleet.reload("") == ReloadView()
+
+
+@pytest.mark.parametrize("kind", ["KeyboardInterrupt", "SystemExit", "GeneratorExit"])
+async def test_nothing_that_a_config_raises_ends_the_master(fleet: Fleet, kind: str) -> None:
+    with pytest.raises(ConfigError) as mistake:
+        await fleet.reload(f"raise {kind}")
+    assert kind in mistake.value.hint
 
 
 async def test_a_shorter_grace_is_what_the_next_stop_waits(fleet: Fleet) -> None:
