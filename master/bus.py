@@ -125,8 +125,9 @@ class EventBus:
         """Queue the events of ``types``, subclasses included, until the context exits."""
         subscription = Subscription(types, capacity)
         self._subscriptions.append(subscription)
-        self._changed()
         try:
+            # Within the try: a source that fails to begin must not leave a subscription that nobody reads.
+            self._changed()
             yield subscription
         finally:
             self._subscriptions.remove(subscription)

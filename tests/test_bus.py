@@ -128,3 +128,16 @@ async def test_a_source_learns_when_somebody_listens_and_when_nobody_does() -> N
     with bus.subscribe(NodeReady):
         assert not bus.wants(StderrLine)
     assert wanted == [True, False]
+
+
+def test_a_source_that_fails_to_begin_leaves_no_subscription_behind() -> None:
+    bus = EventBus()
+
+    def begin(wanted: bool) -> None:
+        if wanted:
+            raise ZeroDivisionError("as it must")
+
+    bus.on_demand(StderrLine, begin)
+    with pytest.raises(ZeroDivisionError), bus.subscribe(StderrLine):
+        pass
+    assert not bus.wants(StderrLine)
