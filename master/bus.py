@@ -82,6 +82,12 @@ class Subscription(Generic[E]):
         # Otherwise its key is new: the queue grows beyond its capacity, but there are only few keys.
         return True
 
+    def clear(self) -> None:
+        """Drop the queued events, for a listener that reads what they are about by itself."""
+        self._events.clear()
+        self._droppable.clear()
+        self._newest.clear()
+
     async def get(self) -> E:
         """Wait for the next event."""
         while not self._events:

@@ -13,11 +13,15 @@ from tests.services.conftest import OPERATOR, House
 
 async def test_an_action_that_fails_after_its_row_was_committed_has_no_second_row(house: House) -> None:
     services = house.services
-    with pytest.raises(FleetError):
+
+    async def act() -> None:
         async with services.auditor.action(OPERATOR, "register") as entry:
             await services.ledger.write(entry.append)
             entry.written = True
             raise FleetError("it does not start")
+
+    with pytest.raises(FleetError):
+        await act()
     (row,) = await services.ledger.read(audit.search)
     assert row.outcome is Outcome.DONE
 
