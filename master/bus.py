@@ -82,6 +82,12 @@ class Subscription(Generic[E]):
         # Otherwise its key is new: the queue grows beyond its capacity, but there are only few keys.
         return True
 
+    def clear(self) -> None:
+        """Drop the queued events, for a listener that reads what they are about by itself."""
+        self._events.clear()
+        self._droppable.clear()
+        self._newest.clear()
+
     async def get(self) -> E:
         """Wait for the next event."""
         while not self._events:
@@ -125,8 +131,9 @@ class EventBus:
         """Queue the events of ``types``, subclasses included, until the context exits."""
         subscription = Subscription(types, capacity)
         self._subscriptions.append(subscription)
-        self._changed()
         try:
+            # Within the try: a source that fails to begin must not leave a subscription that nobody reads.
+            self._changed()
             yield subscription
         finally:
             self._subscriptions.remove(subscription)

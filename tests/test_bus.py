@@ -128,3 +128,26 @@ async def test_a_source_learns_when_somebody_listens_and_when_nobody_does() -> N
     with bus.subscribe(NodeReady):
         assert not bus.wants(StderrLine)
     assert wanted == [True, False]
+
+
+def test_a_source_that_fails_to_begin_leaves_no_subscription_behind() -> None:
+    bus = EventBus()
+
+    def begin(wanted: bool) -> None:
+        if wanted:
+            raise ZeroDivisionError("as it must")
+
+    bus.on_demand(StderrLine, begin)
+    with pytest.raises(ZeroDivisionError), bus.subscribe(StderrLine):
+        pass
+    assert not bus.wants(StderrLine)
+
+
+async def test_a_cleared_queue_is_empty_and_takes_events_again() -> None:
+    events: Subscription[Event] = Subscription((Event,), 3)
+    for event in (ready("1"), refused("01A", "replayed"), ready("2")):
+        events.put(event)
+    events.clear()
+    assert len(events) == 0
+    events.put(ready("3"))
+    assert await events.get() == ready("3")

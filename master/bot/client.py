@@ -39,6 +39,9 @@ class MasterTree(app_commands.CommandTree["MasterBot"]):
     async def interaction_check(self, interaction: discord.Interaction[MasterBot], /) -> bool:
         """Authorise the caller for the command's operation; a refusal is shown and audited."""
         operations, actor = interaction.client.operations, actor_of(interaction)
+        if interaction.command is None:
+            await _answer_unknown(interaction)
+            return False
         operation = operation_of(interaction.command)
         if interaction.type is discord.InteractionType.autocomplete:
             if operations.services.permissions.allow(actor, operation.permission):
@@ -64,6 +67,15 @@ class MasterTree(app_commands.CommandTree["MasterBot"]):
         log.error("command failed", exc_info=cause)
         unexpected = FleetError("something went wrong in the master", hint="its log has the details")
         await answer(interaction, error_embed(settings, unexpected))
+
+
+async def _answer_unknown(interaction: discord.Interaction[MasterBot]) -> None:
+    """Answer a command that Discord still shows, and this master does not have."""
+    if interaction.type is discord.InteractionType.autocomplete:
+        await interaction.response.autocomplete([])
+        return
+    gone = FleetError("this command is no longer there", hint="reload Discord: it shows commands from before a change")
+    await answer(interaction, error_embed(interaction.client.services.settings, gone))
 
 
 class MasterBot(commands.Bot):

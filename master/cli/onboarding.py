@@ -139,6 +139,8 @@ def _run(operation: Operation[P, Registered, Any], params: P, home: Path | None,
 def _show(registered: Registered) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_row("state", state_text(registered.state))
+    if registered.trouble:
+        table.add_row("not started", Text(registered.trouble, style="yellow"))
     table.add_row("folder", registered.folder)
     table.add_row("licence", Text(registered.licence, style="bold"))
     table.add_row("", Text("shown only now; the node's folder has it", style="bright_black"))

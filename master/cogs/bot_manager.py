@@ -90,8 +90,9 @@ class FleetTable(OperationView):
             async for _event in events:
                 if self.is_finished():
                     continue
-                # Events in quick succession result in one edit.
+                # Events in quick succession result in one edit, which shows them all.
                 await asyncio.sleep(MIN_EDIT_INTERVAL_S)
+                events.clear()
                 try:
                     await message.edit(embed=await self.embed(), view=self)
                 except (discord.HTTPException, FleetError) as error:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
@@ -99,6 +101,28 @@ def make_engine(url: URL, settings: DatabaseSettings, *, read_only: bool = False
             f"the driver for {url.drivername} is not installed ({error})",
             hint="for SQL Server: pip install 'fleetmaster[sqlserver]'",
         ) from error
+
+
+@contextmanager
+def connect_as_it_is(settings: DatabaseSettings) -> Iterator[Connection | None]:
+    """Open a transaction without upgrading the schema; None if there is no ledger yet. Blocks.
+
+    Raises
+    ------
+    LedgerError
+    """
+    url = parse_url(settings)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        yield None
+        return
+    engine = make_engine(url, settings)
+    try:
+        with engine.begin() as connection:
+            yield connection if inspect(connection).has_table("alembic_version") else None
+    except SQLAlchemyError as error:
+        raise explain(error) from error
+    finally:
+        engine.dispose()
 
 
 def make_pool(url: URL, settings: DatabaseSettings) -> Engine:

@@ -44,6 +44,12 @@ class LedgerTooNew(LedgerError):
     code: ClassVar[str] = "ledger_too_new"
 
 
+class LedgerTooOld(LedgerError):
+    """The ledger's schema is older than the program, and the caller is not to change it."""
+
+    code: ClassVar[str] = "ledger_too_old"
+
+
 class Conflict(LedgerError):
     """A constraint of the schema refused a row: the name or the bot is taken."""
 

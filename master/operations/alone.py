@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,16 +12,24 @@ from typing import Any, TypeVar
 import msgspec
 
 from master.configuration.settings import Settings
+from master.errors import FleetError
 from master.instance import InstanceLock
 from master.ledger.database import Ledger
+from master.ledger.engine import connect_as_it_is
+from master.ledger.errors import LedgerError
+from master.ledger.rows.records import Outcome
+from master.ledger.schema.migrations import require_newest_schema
+from master.ledger.writer.entries import Audited, apply
 from master.operations.operation import Call, Needs, Operation, Operations
 from master.services.container import LedgerServices, build_ledger_services
 from master.services.core.actors import Actor
 from master.services.core.auditing import audit_chain_of
 from master.services.core.keys import master_secret_of
-from master.services.core.permissions import Permissions
+from master.services.core.permissions import Permission, Permissions
 from master.services.trust.rotation import finish_rotation
 from master.supervision.clock import Clock, SystemClock
+
+log = logging.getLogger(__name__)
 
 P = TypeVar("P", bound=msgspec.Struct)
 R = TypeVar("R")
@@ -32,13 +42,47 @@ class HomeServices:
     settings: Settings
     clock: Clock
 
-    async def note(self, call: Call[HomeServices], detail: str) -> None:
-        """Audit the operation in the new ledger."""
-        async with (
-            open_ledger_services(self.settings) as services,
-            services.auditor.action(call.actor, call.operation.audit_name) as entry,
-        ):
-            entry.detail = detail
+    async def note(self, call: Call[HomeServices], detail: str, outcome: Outcome = Outcome.DONE) -> None:
+        """Audit the operation in the ledger that is there now.
+
+        Raises
+        ------
+        LedgerError
+        """
+        row = Audited(
+            at=self.clock.now(),
+            actor=call.actor.label,
+            face=call.actor.face,
+            action=call.operation.audit_name,
+            node_id=None,
+            outcome=outcome,
+            detail=detail,
+        )
+        await asyncio.to_thread(self._append, row)
+
+    def _append(self, row: Audited) -> None:
+        """Add a row at whichever revision the schema is: opening the ledger would upgrade it.
+
+        A failure is not added to an empty log: only an empty ledger can be filled from an archive.
+        """
+        chain = audit_chain_of(master_secret_of(self.settings.identity))
+        with connect_as_it_is(self.settings.database) as connection:
+            if connection is None or (row.outcome is not Outcome.DONE and not chain.length(connection)):
+                return
+            apply(connection, [row], chain)
+
+    @asynccontextmanager
+    async def noting_failure(self, call: Call[HomeServices]) -> AsyncIterator[None]:
+        """Audit a failure of the block in the ledger that it left."""
+        try:
+            yield
+        except FleetError as error:
+            try:
+                await self.note(call, f"{error.code}: {error.message}", Outcome.FAILED)
+            except LedgerError as why:
+                # A damaged ledger is a common reason for a restore.
+                log.warning("a failure could not be audited", extra={"why": why.message})
+            raise
 
 
 @asynccontextmanager
@@ -69,6 +113,8 @@ async def run_alone(settings: Settings, operation: Operation[P, R, Any], actor: 
     ------
     AlreadyRunning
         A master runs on this state folder.
+    LedgerTooOld
+        The operation only views, and the ledger's schema is older than this program.
     NotAuthorised
     FleetError
         What the handler raises.
@@ -82,6 +128,8 @@ async def run_alone(settings: Settings, operation: Operation[P, R, Any], actor: 
             Permissions(settings).require(actor, operation.permission, operation.audit_name)
             home = HomeServices(settings, SystemClock())
             return await operation.handler(Call(home, actor, operation, _ignore_event), parameters)
+        if operation.permission is Permission.VIEW:
+            await asyncio.to_thread(require_newest_schema, settings.database)
         async with open_ledger_services(settings) as services:
             return await Operations(services).run(operation, actor, parameters)
     finally:

@@ -95,7 +95,8 @@ async def restore(call: Call[HomeServices], parameters: ArchiveParams) -> Restor
     from master.services.upkeep.restoring import restore as put_back
 
     home, path = call.services, Path(parameters.path)
-    found = await asyncio.to_thread(put_back, home.settings, path, at=home.clock.now())
+    async with home.noting_failure(call):
+        found = await asyncio.to_thread(put_back, home.settings, path, at=home.clock.now())
     await home.note(call, f"{path.name}: {found.rows} rows")
     return found
 
@@ -106,7 +107,8 @@ async def import_archive(call: Call[HomeServices], parameters: ArchiveParams) ->
     from master.services.upkeep.restoring import import_into
 
     path = Path(parameters.path)
-    found = await asyncio.to_thread(import_into, call.services.settings, path)
+    async with call.services.noting_failure(call):
+        found = await asyncio.to_thread(import_into, call.services.settings, path)
     await call.services.note(call, f"{path.name}: {found.rows} rows")
     return found
 
@@ -121,14 +123,11 @@ async def import_archive(call: Call[HomeServices], parameters: ArchiveParams) ->
 )
 async def migrate(call: Call[HomeServices], parameters: MigrateParams) -> MigrationView:
     """Bring the schema up to date, or back; a copy is kept."""
-    from master.ledger.schema.migrations import HEAD_REVISION, check_revision, migrate_to
+    from master.ledger.schema.migrations import HEAD_REVISION, migrate_to
 
-    back = parameters.to not in ("", HEAD_REVISION)
-    if back:
-        check_revision(parameters.to)
-        # Opening the ledger afterwards would upgrade its schema again.
-        await call.services.note(call, f"to {parameters.to}")
-    kept = await asyncio.to_thread(migrate_to, call.services.settings.database, parameters.to or None)
-    if kept and not back:
-        await call.services.note(call, f"to {HEAD_REVISION}")
-    return MigrationView(revision=parameters.to or HEAD_REVISION, kept=str(kept or ""))
+    wanted = parameters.to or HEAD_REVISION
+    async with call.services.noting_failure(call):
+        kept = await asyncio.to_thread(migrate_to, call.services.settings.database, wanted)
+    if kept or wanted != HEAD_REVISION:
+        await call.services.note(call, f"to {wanted}")
+    return MigrationView(revision=wanted, kept=kept)

@@ -115,7 +115,8 @@ async def clear(call: Call[Services], parameters: NamesParams) -> list[ActionRes
 
     async def act(node: Node) -> None:
         async with on_node(call, node) as entry:
-            entry.detail = f"{node.name}: {node.flag_reason}"
+            if node.flag_reason:
+                entry.detail = f"{node.name}: {node.flag_reason}"
             await fleet.clear(node)
 
     return await _send_each(call, fleet.act(act, _chosen(call, parameters)))

@@ -46,7 +46,7 @@ def test_a_restore_asks_and_names_what_is_missing(home: Path) -> None:
     assert "ledger.db.before-" in done.stdout
     # Only an empty ledger is filled: the one that was just restored knows of that.
     assert fleet("ledger", "import", backup, home=home).returncode == 8
-    assert actions(home) == ["restore"]
+    assert outcomes(home) == [("import", "failed"), ("restore", "done")]
     (home / "state" / "ledger.db").unlink()
     assert fleet("ledger", "import", backup, home=home).returncode == 0
     assert actions(home) == ["import"]
@@ -56,10 +56,44 @@ def test_a_restore_asks_and_names_what_is_missing(home: Path) -> None:
     refused = fleet("restore", str(home / "junk.zip"), "--yes", "--json", home=home)
     assert refused.returncode == 8
     assert json.loads(refused.stdout)["error"]["code"] == "archive_refused"
+    assert outcomes(home)[0] == ("restore", "failed")
+    assert fleet("audit", "verify", home=home).returncode == 0
 
 
 def actions(home: Path) -> list[str]:
     return [row["action"] for row in json.loads(fleet("audit", "show", "--json", home=home).stdout)]
+
+
+def outcomes(home: Path) -> list[tuple[str, str]]:
+    shown = json.loads(fleet("audit", "show", "--json", home=home).stdout)
+    return [(row["action"], row["outcome"]) for row in shown]
+
+
+def revision_of(home: Path) -> str:
+    with sqlite3.connect(home / "state" / "ledger.db") as ledger:
+        return str(ledger.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+
+def test_looking_at_an_older_ledger_does_not_upgrade_it(home: Path) -> None:
+    assert fleet("backup", home=home).returncode == 0
+    assert fleet("ledger", "migrate", "--to", "0002", "--yes", home=home).returncode == 0
+    refused = fleet("audit", "show", "--json", home=home)
+    assert refused.returncode == 8
+    error = json.loads(refused.stdout)["error"]
+    assert error["code"] == "ledger_too_old"
+    assert "fleet ledger migrate" in error["hint"]
+    assert revision_of(home) == "0002"
+
+
+def test_a_migration_that_fails_is_recorded_as_failed(home: Path) -> None:
+    assert fleet("backup", home=home).returncode == 0
+    with sqlite3.connect(home / "state" / "ledger.db") as ledger:
+        # What the way back from 0003 drops first is not there.
+        ledger.execute("DROP INDEX ix_error_events_last_at")
+    assert fleet("ledger", "migrate", "--to", "0002", "--yes", home=home).returncode == 8
+    with sqlite3.connect(home / "state" / "ledger.db") as ledger:
+        rows = ledger.execute("SELECT action, outcome FROM audit_log ORDER BY sequence").fetchall()
+    assert rows == [("backup", "done"), ("migrate", "failed")]
 
 
 def test_a_migration_goes_back_and_forth_and_keeps_a_copy(home: Path) -> None:
@@ -73,7 +107,8 @@ def test_a_migration_goes_back_and_forth_and_keeps_a_copy(home: Path) -> None:
     assert (home / "state" / "ledger.db.revision-0001").exists()
     assert fleet("ledger", "migrate", "--to", "9999", "--yes", home=home).returncode == 8
     assert json.loads(fleet("ledger", "status", "--json", home=home).stdout)["revision"] == HEAD_REVISION
-    assert actions(home) == ["migrate", "migrate"]
+    assert outcomes(home) == [("migrate", "failed"), ("migrate", "done"), ("migrate", "done")]
+    assert fleet("audit", "verify", home=home).returncode == 0
 
 
 def test_a_damaged_ledger_is_told(home: Path) -> None:

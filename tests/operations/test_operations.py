@@ -81,6 +81,12 @@ async def test_each_node_is_a_row_of_its_own_and_a_result_as_it_comes(house: Hou
     ]
 
 
+async def test_clearing_a_node_without_a_flag_is_written_down_by_its_name_alone(house: House) -> None:
+    await house.clone(OPERATOR, CloneRequest(name="atlas", token=house.token("atlas")))
+    await house.operations.run(nodes.clear, OPERATOR, NamesParams(names=("atlas",)))
+    assert [row.detail for row in await rows(house) if row.action == "clear"] == ["atlas"]
+
+
 async def test_a_name_that_no_node_has_changes_nothing(house: House) -> None:
     await house.clone(OPERATOR, CloneRequest(name="atlas", token=house.token("atlas")))
     before = await rows(house)

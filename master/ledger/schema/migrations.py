@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from master.configuration.settings import DatabaseSettings
-from master.ledger.errors import LedgerError, LedgerTooNew
+from master.ledger.errors import LedgerError, LedgerTooNew, LedgerTooOld
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -76,6 +76,28 @@ def upgrade_schema(engine: Engine, url: URL) -> None:
         last_line = (migrated.stderr.strip().splitlines() or ["no message"])[-1]
         hint = "the ledger is unchanged" + (f"; a copy of it is {copy_path}" if copy_path else "")
         raise LedgerError(f"migrating the ledger failed: {last_line[:300]}", hint=hint)
+
+
+def require_newest_schema(settings: DatabaseSettings) -> None:
+    """Check that opening the ledger would not upgrade its schema; one that is not there yet is none to upgrade.
+
+    Raises
+    ------
+    LedgerTooOld
+        It would.
+    """
+    from master.ledger.engine import connect_as_it_is
+
+    revision = None
+    # What else is wrong with the ledger is told, with a hint, when it is opened.
+    with contextlib.suppress(LedgerError), connect_as_it_is(settings) as connection:
+        if connection is not None:
+            revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    if revision is not None and revision < HEAD_REVISION:
+        raise LedgerTooOld(
+            f"the ledger is at revision {revision}, this program reads {HEAD_REVISION}",
+            hint="`fleet ledger migrate` or `fleet run` brings it up to date",
+        )
 
 
 def migrate_to(settings: DatabaseSettings, revision: str | None) -> str:

@@ -50,12 +50,11 @@ class AuditEntry:
     node_id: str | None = None
     detail: str = ""
     written: bool = False
-    """Set by an action that wrote the row in its own transaction."""
+    """Set by an action that wrote the row in its own transaction, once that is committed."""
 
     def append(self, connection: Connection) -> None:
-        """Write the row in the caller's transaction: action and row are committed together."""
+        """Write the row in the caller's transaction: action and row are committed together, or neither is."""
         apply(connection, [self.row(Outcome.DONE, self.detail, self.clock.now())], self.chain)
-        self.written = True
 
     def row(self, outcome: Outcome, detail: str, at: datetime) -> Audited:
         """Return the row."""
@@ -114,17 +113,23 @@ class Auditor:
             yield entry
         except FleetError as error:
             outcome = Outcome.REFUSED if isinstance(error, NotAuthorised) else Outcome.FAILED
-            await self._write(entry, outcome, f"{error.code}: {error.message}")
+            await self._finish(entry, outcome, f"{error.code}: {error.message}")
             raise
         except BaseException as error:
             # Cancellation or a bug: the action must not be recorded as done.
-            await self._write(entry, Outcome.FAILED, type(error).__name__)
+            await self._finish(entry, Outcome.FAILED, type(error).__name__)
             raise
         else:
-            if entry.written:
-                self._announce(entry, Outcome.DONE, entry.detail)
-            else:
-                await self._write(entry, Outcome.DONE, entry.detail)
+            await self._finish(entry, Outcome.DONE, entry.detail)
+
+    async def _finish(self, entry: AuditEntry, outcome: Outcome, detail: str) -> None:
+        """Write the row. One that the action wrote itself stands, even if something failed after it."""
+        if not entry.written:
+            await self._write(entry, outcome, detail)
+            return
+        if outcome is not Outcome.DONE:
+            log.warning("an action failed after it was done", extra={"action": entry.action, "why": detail})
+        self._announce(entry, Outcome.DONE, entry.detail)
 
     def _entry(self, actor: Actor, action: str, node_id: str | None = None) -> AuditEntry:
         return AuditEntry(actor, action[:40], self._chain, self._clock, node_id)

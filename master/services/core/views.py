@@ -154,6 +154,8 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
     invite_url: str
     state: str = ""
     seconds: float = 0.0
+    trouble: str = ""
+    """Why it did not start; it is in the fleet all the same."""
 
     def __repr__(self) -> str:
         return f"Registered(node_id={self.node_id!r}, name={self.name!r}, licence=...)"

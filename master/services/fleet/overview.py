@@ -152,10 +152,6 @@ class Overview:
             home=str(self._settings.home),
         )
 
-    def _status_of(self, node: Node) -> NodeStatus:
-        view = self._supervisor.view(node.id)
-        return _merge(node, view)
-
 
 def _series(ring: Ring) -> Series:
     cpu, rss = ring.read()

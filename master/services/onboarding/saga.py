@@ -28,6 +28,7 @@ from handshake.manifest import (
 from handshake.redaction import Secret
 from master.bus import EventBus
 from master.configuration.settings import IdentitySettings
+from master.errors import FleetError
 from master.events import NodeAdded, OnboardingStep
 from master.ledger.database import Ledger
 from master.ledger.errors import Conflict, LedgerUnavailable
@@ -380,7 +381,9 @@ class Onboarding:
                 raise RuntimeError(f"node {reserved.node.id} vanished inside its own transaction")
             return active
 
-        return await self._ledger.write(write)
+        active = await self._ledger.write(write)
+        entry.written = True
+        return active
 
     async def _undo(self, reserved: _Reserved, error: BaseException, *, remove: Path) -> None:
         """Remove everything of a node whose onboarding failed; runs to its end even when cancelled."""
@@ -412,9 +415,10 @@ class Onboarding:
         self._directory.put(node)
         self._fleet.register(node)
         self._bus.publish(NodeAdded(at=self._clock.now(), node_id=node.id, how=kind, tier=reserved.licence.record.tier))
+        trouble = ""
         if start:
             tell("starting")
-            await self._fleet.start_wanted(node.id)
+            trouble = await self._start(node)
         return Registered(
             node_id=node.id,
             name=node.name,
@@ -424,7 +428,17 @@ class Onboarding:
             invite_url=invite_url(bot.user_id),
             state=self._fleet.state_of(node.id),
             seconds=round(time.monotonic() - began, 3),
+            trouble=trouble,
         )
+
+    async def _start(self, node: Node) -> str:
+        """Start a new node; returns why it did not start. It is in the fleet all the same, and is tried again."""
+        try:
+            await self._fleet.start_wanted(node.id)
+        except FleetError as error:
+            log.warning("a new node did not start", extra={"node": node.name, "why": error.message})
+            return f"{error.message}; {error.hint}" if error.hint else error.message
+        return ""
 
 
 async def _finish_in_thread(function: Callable[..., object], *arguments: object) -> None:

@@ -95,9 +95,9 @@ class SecretRotation:
         try:
             count = await self._ledger.write(reseal, timeout_s=WRITE_TIMEOUT_S)
         except FleetError:
-            entry.written = False
             await self._finish_or_undo()
             raise
+        entry.written = True
         try:
             await asyncio.to_thread(_make_next_current, self._file, self._settings.ledger_cache_path)
         except SecretRefused as error:

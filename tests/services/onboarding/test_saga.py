@@ -11,6 +11,7 @@ import pytest
 
 from handshake.manifest import read_manifest
 from handshake.redaction import Secret
+from master.bot.embeds import registered_embed
 from master.configuration.settings import Settings
 from master.errors import FleetError
 from master.ledger.identifiers import new_ulid
@@ -320,6 +321,22 @@ async def test_an_existing_bot_runs_with_its_own_virtual_environment_and_gets_no
     # Only now: a process that is just executing its program has no command line for a moment.
     assert psutil.Process(pid).cmdline()[0] == str(own)
     assert "FLEET_BOOT_FD" not in out.read_text()
+
+
+async def test_a_node_that_does_not_start_is_in_the_fleet_all_the_same_and_its_licence_is_shown(house: House) -> None:
+    folder = existing_folder(house)
+    own = folder / ".venv" / "bin" / "python"
+    own.parent.mkdir(parents=True)
+    own.write_text("not a program\n")
+    registered = await house.register(OPERATOR, registration(house, start=True))
+    assert registered.licence == read_manifest(folder).licence
+    assert registered.state == house.services.fleet.state_of(registered.node_id) != "starting"
+    assert registered.trouble
+    # One action is one row: the node was registered.
+    (row,) = await house.services.ledger.read(audit.search)
+    assert (row.action, row.outcome, row.node_id) == ("register", Outcome.DONE, registered.node_id)
+    shown = registered_embed(house.services.settings, registered)
+    assert [field.value for field in shown.fields if field.name == "It did not start"] == [registered.trouble]
 
 
 async def test_a_folder_that_speaks_the_protocol_is_noticed(house: House) -> None:
