@@ -94,7 +94,9 @@ def _execute(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
         problem = ConfigProblem(where, error.msg, "fix the Python syntax of this line")
         raise ConfigError(path, [problem]) from error
     except KeyError as error:
-        problem = ConfigProblem(str(next(iter(error.args), "a key")), "is not set", f"set it in {ENV_NAME}, or run `fleet init`")
+        problem = ConfigProblem(
+            str(next(iter(error.args), "a key")), "is not set", f"set it in {ENV_NAME}, or run `fleet init`"
+        )
         raise ConfigError(path, [problem]) from error
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
