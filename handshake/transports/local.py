@@ -12,7 +12,7 @@ from pathlib import Path
 
 from handshake.errors import TransportError
 from handshake.messages import MAX_MESSAGE_BYTES
-from handshake.sockets import Peer, bind_listener, peer_of, short_path
+from handshake.sockets import SERVER_OPTIONS, Peer, bind_listener, peer_of, short_path
 from handshake.transports.gathering import Gathering
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class LocalServer:
         listener = bind_listener(self._path, backlog=MAX_CONNECTIONS)
         gathering = self._gathering = Gathering()
         self._server = await asyncio.get_running_loop().create_unix_server(
-            lambda: _Connection(self._handler, self._connections, gathering), sock=listener
+            lambda: _Connection(self._handler, self._connections, gathering), sock=listener, **SERVER_OPTIONS
         )
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from handshake.sockets import Peer, bind_listener, peer_of
+from handshake.sockets import SERVER_OPTIONS, Peer, bind_listener, peer_of
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class UnixListener:
             Another process listens at the path, or the folder is not writable.
         """
         listener = bind_listener(self._path, backlog=self._max_connections)
-        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=self._limit)
+        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=self._limit, **SERVER_OPTIONS)
 
     async def close(self) -> None:
         """Stop listening, close the connections, and remove the file."""
