@@ -61,7 +61,10 @@ async def connected(
         allowed_mentions=discord.AllowedMentions.all(),
     )
 
+    logged_in = asyncio.Event()
+
     async def hook() -> None:
+        logged_in.set()
         if setup is not None:
             await setup(client)
             await client.tree.sync()
@@ -69,6 +72,10 @@ async def connected(
     client.setup_hook = hook  # type: ignore[method-assign]
     running = asyncio.create_task(client.start(world.bot.token))
     try:
+        # wait_until_ready() refuses before login, and Python 3.13 starts the wait before the task.
+        login = asyncio.create_task(logged_in.wait())
+        await asyncio.wait({login, running}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        login.cancel()
         await asyncio.wait_for(client.wait_until_ready() if not running.done() else running, 10)
         yield client
     finally:
