@@ -283,6 +283,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.state_dir / "memory.bin"
 
     @property
+    def outbox_path(self) -> Path:
+        """Alerts that wait for Discord."""
+        return self.state_dir / "alerts.json"
+
+    @property
     def runs_dir(self) -> Path:
         """Records of the nodes' processes."""
         return self.state_dir / "runs"

@@ -16,6 +16,7 @@ from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
 from master.security.vault import TokenVault
+from master.services.core.alert_outbox import AlertOutbox
 from master.services.core.alerts import Alerts
 from master.services.core.auditing import Auditor
 from master.services.core.directory import NodeDirectory
@@ -78,6 +79,7 @@ class Services(LedgerServices):
     supervisor: Supervisor
     connectivity: Connectivity
     alerts: Alerts
+    outbox: AlertOutbox
     fleet: Fleet
     opening: Opening
     overview: Overview
@@ -209,6 +211,7 @@ def build_services(
     )
     merging = PageMerging(settings.merging_path, enabled=settings.supervision.merge_memory, bus=bus, clock=clock)
     retention = Retention(ledger, settings.retention, clock)
+    reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
     return Services(
         clock=clock,
         ledger=ledger,
@@ -220,6 +223,12 @@ def build_services(
         supervisor=supervisor,
         connectivity=connectivity,
         alerts=Alerts(bus, base.directory, clock),
+        outbox=AlertOutbox(
+            settings.outbox_path,
+            bus,
+            clock,
+            lambda: discord.port is not None and reloading.settings.channels.log != 0,
+        ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
         overview=_build_overview(base, supervisor, discord, merging, trust.keys),
@@ -236,7 +245,7 @@ def build_services(
         snapshots=PulseSnapshots(ledger, supervisor, clock),
         merging=merging,
         stderr_lines=StderrLines(bus, clock, base.logs, supervisor),
-        reloading=_build_reloading(base, supervisor, trust.verification, fleet, retention),
+        reloading=reloading,
         discord=discord.port,
     )
 
