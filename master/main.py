@@ -17,6 +17,7 @@ from master.bot.token_inspector import DiscordTokenInspector
 from master.bus import EventBus
 from master.configuration.settings import Settings
 from master.control.server import ControlServer
+from master.descriptors import share_descriptors
 from master.events import LedgerAway
 from master.instance import InstanceLock
 from master.ledger.database import Ledger
@@ -123,8 +124,9 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
         cgroups=find_cgroups(),
     )
     operations = Operations(services)
-    nodes = LocalServer(settings.node_socket_path, _local_handler(services))
-    control = ControlServer(settings.control_socket_path, operations)
+    shares = share_descriptors()
+    nodes = LocalServer(settings.node_socket_path, _local_handler(services), max_connections=shares.nodes)
+    control = ControlServer(settings.control_socket_path, operations, max_connections=shares.control)
     _listen_to_signals(services.lifecycle)
     await _prepare(services)
     await nodes.start()
@@ -135,6 +137,7 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
         await operations.end()
         await control.close()
         await nodes.close()
+        services.reception.flush()
         await spawner.close()
         await ledger.flush()
     return services.lifecycle.again
