@@ -47,7 +47,7 @@ from master.services.fleet.fleet import Fleet
 from master.services.fleet.launching import token_variable_of
 from master.services.onboarding import folders
 from master.services.onboarding.identity import BotIdentity, TokenInspector, invite_url
-from master.services.onboarding.names import check_name, folder_below
+from master.services.onboarding.names import check_name, check_tags, folder_below
 from master.services.onboarding.programs import readiness_of, token_variable
 from master.services.trust.licensing import IssuedLicence, Licensing
 from master.supervision.clock import Clock
@@ -148,11 +148,12 @@ class Onboarding:
         tell = self._make_reporter(request.name, progress)
         began = time.monotonic()
         entry.detail = f"{check_name(request.name)} from {request.source or 'the template'}"
+        tags = check_tags(request.tags)
         source, entry_file, version, origin = self._source_of(request)
         tell("checking the name and the token")
         bot = await self._check_name_and_token(request.name, request.token)
         await asyncio.to_thread(folders.check_source, source, entry_file)
-        node = self._new_node(request.name, request.name, entry_file, bot, request.tags, request.start)
+        node = self._new_node(request.name, request.name, entry_file, bot, tags, request.start)
         reserved = _Reserved(node, self._licensing.issue(node.id, request.tier))
         try:
             tell("reserving the node in the ledger")
@@ -188,6 +189,7 @@ class Onboarding:
         tell = self._make_reporter(request.name, progress)
         began = time.monotonic()
         entry.detail = f"{check_name(request.name)} in {request.folder}"
+        tags = check_tags(request.tags)
         folder = folder_below(self._identity.bots_base_path, request.folder)
         folders.require_entry(folder, request.entry)
         linked = token_variable(request.token_env, request.readiness) if request.link else ""
@@ -199,7 +201,7 @@ class Onboarding:
         tell("checking the name and the token")
         bot = await self._check_name_and_token(request.name, request.token)
         readiness = readiness_of(folder, "handshake" if linked else request.readiness)
-        node = self._new_node(request.name, folder.name, request.entry, bot, request.tags, request.start, readiness)
+        node = self._new_node(request.name, folder.name, request.entry, bot, tags, request.start, readiness)
         reserved = _Reserved(node, self._licensing.issue(node.id, request.tier))
         try:
             tell("reserving the node in the ledger")

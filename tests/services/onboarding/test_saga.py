@@ -24,6 +24,7 @@ from master.services.core.errors import (
     NameRefused,
     NameTaken,
     NotAuthorised,
+    TagRefused,
     TemplateBroken,
     TierUnknown,
     TokenInUse,
@@ -391,3 +392,19 @@ async def test_folders_that_could_be_registered_are_offered(house: House) -> Non
     await house.clone(OPERATOR, request(house))
     assert house.services.onboarding.registrable_folders() == ["oldbot"]
     assert house.services.onboarding.registrable_folders("zzz") == []
+
+
+@pytest.mark.parametrize("tags", [("x" * 33,), ("a,b",), ("",), ("a\n",), ("[red]",), tuple(map(str, range(11)))])
+async def test_tags_that_the_ledger_cannot_hold_are_refused_before_anything_is_done(
+    house: House, tags: tuple[str, ...]
+) -> None:
+    with pytest.raises(TagRefused):
+        await house.clone(OPERATOR, request(house, tags=tags))
+    await assert_nothing_left(house)
+
+
+async def test_tags_come_back_as_they_were_given(house: House) -> None:
+    tags = ("tag-" + "ä" * 28, "a:b", "v1.2", *map(str, range(7)))
+    await house.clone(OPERATOR, request(house, tags=tags))
+    (node,) = await house.services.ledger.read(nodes.list_active)
+    assert node.tags == tags
