@@ -61,6 +61,8 @@ class VerificationRequest(_Body, frozen=True):
     library: Word = ""
     cogs_failed: FailedCogs = ()
     """A node that comes up without some of its cogs says so at once: it is degraded from the start."""
+    offline_s: Seconds | None = None
+    """As in :class:`Heartbeat`: a restarted master asks for verification whether Discord is there or not."""
 
 
 class VerificationResponse(_Body, frozen=True):
@@ -82,6 +84,8 @@ class Heartbeat(_Body, frozen=True):
     guilds: Count = 0
     state: Literal["starting", "ready", "degraded"] = "ready"
     cogs_failed: FailedCogs = ()
+    offline_s: Seconds | None = None
+    """Seconds since the node lost its connection to Discord; None, and not sent, while it is connected."""
 
 
 class Acknowledgement(_Body, frozen=True):

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from handshake.sockets import Peer
 from handshake.transports.local import Handler, LocalServer
+from master.bot.probe import DiscordProbe
 from master.bot.token_inspector import DiscordTokenInspector
 from master.bus import EventBus
 from master.configuration.settings import Settings
@@ -119,7 +120,12 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
         bus=bus,
         spawner=spawner,
         inspector=DiscordTokenInspector(settings.discord.api_base),
-        discord=DiscordView(user_id=discord.user_id, state=discord.state, port=discord.port),
+        discord=DiscordView(
+            user_id=discord.user_id,
+            state=discord.state,
+            port=discord.port,
+            probe=DiscordProbe(settings.discord).look,
+        ),
         clock=SystemClock(),
         cgroups=find_cgroups(),
     )
@@ -165,6 +171,7 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
             group.create_task(work, name=name)
             for name, work in (
                 ("supervisor", services.supervisor.run()),
+                ("connectivity", services.connectivity.run()),
                 ("discord", discord.run(operations)),
                 ("retention", services.retention.run()),
                 ("ledger cache", services.ledger_cache.run()),

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from master.errors import FleetError
 from master.services.core.views import FleetStatus, NodeHistoryView, NodeStatus, ReloadView
-from master.wording import duration
+from master.wording import duration, moment
 
 _PIPE_COLUMNS = 200
 """Into a file or a pipe nothing is cut to the 80 columns that rich assumes there."""
@@ -38,6 +38,7 @@ STATE_STYLES = {
     "stopping": ("◐", "yellow"),
     "degraded": ("◍", "dark_orange"),
     "backoff": ("◌", "red"),
+    "offline": ("◇", "dark_orange"),
     "quarantined": ("✖", "red"),
     "missing": ("?", "red"),
     "stopped": ("○", "bright_black"),
@@ -171,8 +172,13 @@ def _note(node: NodeStatus) -> Text:
     """Return the most severe condition of a node, for the operator."""
     if node.flag_reason:
         return Text(f"⚑ flagged: {node.flag_reason}", style="red")
+    if node.offline_since is not None:
+        pid = "" if node.pid else ": starts when Discord is back"
+        return Text(f"offline since {moment(node.offline_since)}{pid}", style="dark_orange")
     if node.next_start_in_s is not None:
         return Text(f"next start in {duration(node.next_start_in_s)}: {node.last_exit}", style="yellow")
+    if node.state == "starting" and node.detail:
+        return Text(node.detail, style="yellow")
     if node.state in ("degraded", "missing", "quarantined"):
         return Text(node.detail or node.last_exit, style="red")
     if node.desired == "running" and node.state == "stopped":
@@ -197,12 +203,16 @@ def summary_line(status: FleetStatus) -> Text:
     line.append("\n")
     line.append(
         f"master {master.pid}  up {duration(master.uptime_s)}  cpu {master.cpu_percent:.1f} %  "
-        f"{megabytes(master.rss_bytes)} MB  discord {master.discord}  ",
+        f"{megabytes(master.rss_bytes)} MB  ",
         style="bright_black",
     )
+    line.append(f"discord {master.discord}  ", style="dark_orange" if master.discord == "offline" else "bright_black")
     line.append(f"ledger {master.ledger}", style="red" if master.ledger.endswith("away") else "bright_black")
     if master.old_keys is not None:
         line.append(f"  {master.old_keys} nodes wait for their new keys", style="yellow")
+    if master.offline_since is not None:
+        away = f"offline since {moment(master.offline_since)} ({duration(status.at - master.offline_since)})"
+        line.append(f"\n{away}: {master.offline_why}" if master.offline_why else f"\n{away}", style="dark_orange")
     return line
 
 

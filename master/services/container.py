@@ -46,6 +46,7 @@ from master.services.upkeep.ledger_admin import LedgerAdmin
 from master.services.upkeep.reloading import Reloading
 from master.services.upkeep.retention import Retention
 from master.supervision.clock import Clock
+from master.supervision.connectivity import Connectivity, Probe
 from master.supervision.limits import Cgroups, OomDetector
 from master.supervision.logs import NodeLogs
 from master.supervision.merging import PageMerging
@@ -75,6 +76,7 @@ class Services(LedgerServices):
     bus: EventBus
     directory: NodeDirectory
     supervisor: Supervisor
+    connectivity: Connectivity
     alerts: Alerts
     fleet: Fleet
     opening: Opening
@@ -109,6 +111,8 @@ class DiscordView:
     state: Callable[[], str]
     port: DiscordPort | None = None
     """None without a token; its calls fail at once while the connection is down."""
+    probe: Probe | None = None
+    """Looks whether Discord can be reached; None: it is taken to be there."""
 
 
 def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -> LedgerServices:
@@ -179,6 +183,7 @@ def build_services(
     """
     base = _build_base(settings, ledger, bus, clock, wall_clock)
     launcher = _build_launcher(base, discord, cgroups)
+    connectivity = Connectivity(bus, clock, discord.probe, expects_gateway=discord.port is not None)
     supervisor = Supervisor(
         spawner=spawner,
         preparer=launcher,
@@ -188,6 +193,7 @@ def build_services(
         clock=clock,
         bus=bus,
         oom=OomDetector(cgroups),
+        connectivity=connectivity,
     )
     # Subscription order matters: after an exit, a verification is void before any other subscriber reacts.
     trust = _build_trust(base, supervisor)
@@ -212,6 +218,7 @@ def build_services(
         permissions=base.permissions,
         auditor=Auditor(ledger, ledger.chain, clock, base.permissions, bus),
         supervisor=supervisor,
+        connectivity=connectivity,
         alerts=Alerts(bus, base.directory, clock),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from master.events import (
     ActionAudited,
     AlertRaised,
+    BoxOffline,
+    BoxOnline,
     ErrorReported,
     Event,
     LedgerAway,
@@ -21,9 +23,11 @@ from master.events import (
     OnboardingStep,
     StderrLine,
     SupervisionFailed,
+    TaskFailed,
 )
 from master.services.core.directory import NodeDirectory
 from master.services.core.views import FleetEvent
+from master.wording import duration
 
 _DETAILS: dict[type[Event], Callable[..., str]] = {
     ActionAudited: lambda event: f"{event.action} by {event.actor}: {event.outcome}",
@@ -37,6 +41,9 @@ _DETAILS: dict[type[Event], Callable[..., str]] = {
     SupervisionFailed: lambda event: event.error,
     LedgerAway: lambda event: event.why,
     LedgerReturned: lambda _event: "",
+    BoxOffline: lambda event: event.why,
+    BoxOnline: lambda event: f"after {duration(event.duration_s)}",
+    TaskFailed: lambda event: f"{event.task}: {event.error}",
     MemoryMerged: lambda event: f"{event.gained_bytes >> 20} MB gained, {event.saved_bytes >> 20} MB saved",
     AlertRaised: lambda event: event.title,
     StderrLine: lambda event: event.line,

@@ -116,7 +116,11 @@ class Verification:
     def _accept(self, node: Node, body: VerificationRequest, message: Message, source: Source) -> None:
         self._verified.add(node.id)
         self._supervisor.node_verified(
-            node.id, version=body.version, interval_s=self.interval_s(source), cogs_failed=body.cogs_failed
+            node.id,
+            version=body.version,
+            interval_s=self.interval_s(source),
+            cogs_failed=body.cogs_failed,
+            offline_s=body.offline_s,
         )
         event = handshake_event(self._clock, node.id, message.type, "accepted", source)
         self._ledger.write_soon(HandshakeOutcome(event=event))

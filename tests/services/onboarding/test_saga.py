@@ -72,6 +72,16 @@ async def test_a_clone_is_whole(house: House) -> None:
     assert (run.outcome, run.source) == ("done", "template 9.9")
 
 
+async def test_a_request_between_the_ledgers_return_and_the_recovery_waits_for_it(house: House) -> None:
+    onboarding = house.services.onboarding
+    onboarding.hold()
+    cloning = asyncio.create_task(house.clone(OPERATOR, request(house)))
+    refused_or_waiting = asyncio.wait([cloning], timeout=0.1)
+    assert cloning in (await refused_or_waiting)[1]
+    await onboarding.recover()
+    assert (await cloning).name == "atlas"
+
+
 async def test_a_clone_is_started_when_that_is_asked(house: House) -> None:
     await house.clone(OPERATOR, request(house, start=True))
     status = (await house.services.overview.status()).nodes[0]
