@@ -10,6 +10,7 @@ from master.bus import EventBus
 from master.events import (
     AlertLevel,
     AlertRaised,
+    AuditLogCut,
     ErrorReported,
     LedgerAway,
     LedgerReturned,
@@ -66,6 +67,7 @@ class Alerts:
         bus.on(SupervisionFailed, self._on_supervision_failed)
         bus.on(LedgerAway, self._on_ledger_away)
         bus.on(LedgerReturned, self._on_ledger_returned)
+        bus.on(AuditLogCut, self._on_audit_log_cut)
 
     def raise_alert(
         self,
@@ -158,6 +160,14 @@ class Alerts:
 
     def _on_ledger_returned(self, event: LedgerReturned) -> None:
         self.raise_alert(AlertLevel.SUCCESS, "The database is back", key="ledger:back")
+
+    def _on_audit_log_cut(self, event: AuditLogCut) -> None:
+        self.raise_alert(
+            AlertLevel.ERROR,
+            "The audit log is not as it was left",
+            key="audit:cut",
+            text=f"{event.detail}. `fleet audit verify` says so until you know why, and `fleet audit acknowledge`.",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from master.events import (
     ActionAudited,
     AlertRaised,
+    AuditLogCut,
     ErrorReported,
     Event,
     LedgerAway,
@@ -26,6 +27,7 @@ from master.services.core.directory import NodeDirectory
 from master.services.core.views import FleetEvent
 
 _DETAILS: dict[type[Event], Callable[..., str]] = {
+    AuditLogCut: lambda event: event.detail,
     ActionAudited: lambda event: f"{event.action} by {event.actor}: {event.outcome}",
     OnboardingStep: lambda event: event.step,
     NodeVerified: lambda event: f"by {event.transport}",
