@@ -221,7 +221,7 @@ def build_services(
             settings.outbox_path,
             bus,
             clock,
-            lambda: discord.port is not None and reloading.settings.channels.log != 0,
+            lambda: reloading.settings.channels.log != 0,
         ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),

@@ -155,7 +155,7 @@ class Overview:
             rss_bytes=self._own_usage.rss_bytes(),
             discord=discord,
             offline_since=None if lost is None else round(lost.since.timestamp(), 3),
-            offline_why="" if lost is None else lost.why,
+            offline_why="" if lost is None else lost.why or "the master is not connected to Discord",
             ledger=self._ledger.dialect + (" away" if self._ledger.away is not None else ""),
             merged_bytes=self._merged_bytes(),
             old_keys=self._old_keys(),
