@@ -74,9 +74,15 @@ class _TooSoon(Exception):
         self.wait_s = wait_s
 
 
-def keep_connected(client: discord.Client) -> ConnectionKeeper:
-    """Keep a client connected, from its login on; call it before that."""
-    keeper = ConnectionKeeper(client)
+def keep_connected(client: discord.Client, on_trouble: Callable[[str], None] = lambda _: None) -> ConnectionKeeper:
+    """Keep a client connected, from its login on; call it before that.
+
+    Parameters
+    ----------
+    on_trouble
+        Called with the first trouble in a row, in words.
+    """
+    keeper = ConnectionKeeper(client, on_trouble)
     client.login = functools.partial(keeper.log_in, client.login)  # type: ignore[method-assign]
     return keeper
 
@@ -87,9 +93,9 @@ class ConnectionKeeper:
     A sharded client has its waits bounded and its events guarded; discord.py itself reconnects its shards.
     """
 
-    def __init__(self, client: discord.Client) -> None:
+    def __init__(self, client: discord.Client, on_trouble: Callable[[str], None] = lambda _: None) -> None:
         _bound_waits()
-        self._client = client
+        self._client, self._on_trouble = client, on_trouble
         self._connect, self._close, self._dial = client.connect, client.close, client.http.ws_connect
         self._closed = asyncio.Event()
         self._is_sharded = isinstance(client, discord.AutoShardedClient)
@@ -282,6 +288,8 @@ class ConnectionKeeper:
         self._troubles += 1
         is_power_of_two = self._troubles & (self._troubles - 1) == 0
         log.log(logging.WARNING if is_power_of_two else logging.DEBUG, "Discord: %s", self.why)
+        if self._troubles == 1:
+            self._on_trouble(self.why)
 
     # The end of a connection
 

@@ -19,7 +19,7 @@ MAX_FILES = 10
 
 T = TypeVar("T")
 
-Snowflake = Annotated[str, Meta(pattern=r"^\d{1,20}$")] | int
+Snowflake = Annotated[str, Meta(pattern=r"^[0-9]{1,20}\Z")] | int
 Colour = Annotated[int, Meta(ge=0, le=0xFFFFFF)]
 
 
@@ -261,7 +261,7 @@ class MemberBody(Struct):
     roles: list[Snowflake] | UnsetType | None = UNSET
 
 
-_PATH = re.compile(r" - at `\$(.*)`$")
+_PATH = re.compile(r" - at `\$(.*)`\Z")
 _STEP = re.compile(r"\.([A-Za-z_]+)|\[(\d+|\.\.\.)\]")
 
 

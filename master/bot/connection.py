@@ -13,6 +13,7 @@ import discord
 from master.bot.client import MasterBot
 from master.bot.failures import CALL_FAILURES
 from master.bot.port import DiscordPyPort
+from master.events import GatewayLost
 from master.operations.operation import Operations
 from master.services.container import Services
 from master.services.core.discord_port import DiscordPort
@@ -81,7 +82,11 @@ class DiscordConnection:
 
     async def _connect(self, operations: Operations[Services], token: str) -> Literal["refused", "lost"]:
         bot = self._bot = MasterBot(operations)
-        self._keeper = keep_connected(bot)
+
+        def lost(why: str) -> None:
+            operations.services.bus.publish(GatewayLost(at=operations.services.clock.now(), why=why))
+
+        self._keeper = keep_connected(bot, on_trouble=lost)
         try:
             async with bot:
                 await bot.start(token)
@@ -100,6 +105,7 @@ class DiscordConnection:
             log.exception("the connection to Discord failed, and begins anew")
         finally:
             self._bot = None
+            lost(self.why_offline())
         return "lost"
 
     def _refuse(self, why: str) -> Literal["refused"]:
