@@ -16,6 +16,7 @@ from handshake.transports.local import Handler, LocalServer
 from master.bot.token_inspector import DiscordTokenInspector
 from master.bus import EventBus
 from master.configuration.settings import Settings
+from master.control.key import ControlKey
 from master.control.server import ControlServer
 from master.events import LedgerAway
 from master.instance import InstanceLock
@@ -124,7 +125,7 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
     )
     operations = Operations(services)
     nodes = LocalServer(settings.node_socket_path, _local_handler(services))
-    control = ControlServer(settings.control_socket_path, operations)
+    control = ControlServer(settings.control_socket_path, operations, ControlKey(settings.state_dir))
     _listen_to_signals(services.lifecycle)
     await _prepare(services)
     await nodes.start()

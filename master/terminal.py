@@ -201,6 +201,9 @@ def summary_line(status: FleetStatus) -> Text:
         style="bright_black",
     )
     line.append(f"ledger {master.ledger}", style="red" if master.ledger.endswith("away") else "bright_black")
+    if master.isolation:
+        walled = master.isolation.startswith("landlock")
+        line.append(f"  isolation {master.isolation}", style="bright_black" if walled else "yellow")
     if master.old_keys is not None:
         line.append(f"  {master.old_keys} nodes wait for their new keys", style="yellow")
     return line

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from handshake.sockets import Peer
+from master.control.key import KEY_NAME, ControlKey
 from master.control.listener import UnixListener
 from master.control.protocol import MAX_REQUEST_BYTES, Answer, Request
 from master.errors import ExitCode, FleetError
@@ -35,10 +36,13 @@ class ControlServer:
     ----------
     operations
         Runs the operations.
+    key
+        What a caller has to show; None for nothing.
     """
 
-    def __init__(self, path: Path, operations: Operations[Services]) -> None:
+    def __init__(self, path: Path, operations: Operations[Services], key: ControlKey | None = None) -> None:
         self._operations = operations
+        self._key = key
         self._listener = UnixListener(
             path,
             self._converse,
@@ -79,6 +83,11 @@ class ControlServer:
     async def _answer(self, line: bytes, reader: asyncio.StreamReader, actor: Actor, tell: Tell) -> Answer:
         try:
             request = msgspec.json.decode(line, type=Request)
+            if self._key is not None and not self._key.admits(request.key):
+                hint = (
+                    f"{KEY_NAME} beside the socket has it; isolated nodes cannot read that. If it was lost, try again"
+                )
+                return _error("no_key", "the caller did not show the control socket's key", ExitCode.REFUSED, hint)
             operation = _find(request.method)
             if operation is None:
                 return _error("unknown_method", f"unknown method {request.method[:40]!r}", ExitCode.USAGE)
