@@ -101,6 +101,10 @@ class Presence:
                     self._verify_and_pulse(connection)
             except OSError:
                 time.sleep(self._boot["pulse_interval_s"])
+            except Exception as error:
+                # Without its pulses the node would be replaced: whatever it is, it must not end this thread.
+                print("[fleet] the handshake failed, and begins anew:", repr(error), file=sys.stderr)
+                time.sleep(self._boot["pulse_interval_s"])
 
     def _connect(self) -> socket.socket:
         folder, name = os.path.split(self._boot["socket_path"])

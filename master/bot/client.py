@@ -18,6 +18,7 @@ from master.bot.embeds import error_embed
 from master.bot.failures import CALL_FAILURES
 from master.bot.operation_commands import operation_of
 from master.errors import FleetError
+from master.events import GatewayConnected, GatewayLost
 from master.operations.operation import Operations
 from master.services.container import Services
 
@@ -138,6 +139,18 @@ class MasterBot(commands.Bot):
             log.error("slash commands could not be registered", extra={"why": str(error)})
             return
         noted.write_text(fingerprint, "utf-8")
+
+    async def on_connect(self) -> None:
+        """Tell the services that a session began."""
+        self.services.bus.publish(GatewayConnected(at=self.services.clock.now()))
+
+    async def on_resumed(self) -> None:
+        """Tell the services that the session goes on."""
+        self.services.bus.publish(GatewayConnected(at=self.services.clock.now()))
+
+    async def on_disconnect(self) -> None:
+        """Tell the services that the connection is gone; discord.py makes another."""
+        self.services.bus.publish(GatewayLost(at=self.services.clock.now()))
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         """Log an error in an event listener."""

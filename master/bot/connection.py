@@ -11,6 +11,7 @@ import discord
 from master.bot.client import MasterBot
 from master.bot.failures import CALL_FAILURES
 from master.bot.port import DiscordPyPort
+from master.events import GatewayLost
 from master.operations.operation import Operations
 from master.services.container import Services
 from master.services.core.discord_port import DiscordPort
@@ -61,6 +62,7 @@ class DiscordConnection:
     async def _connect(self, operations: Operations[Services], token: str) -> Literal["refused", "lost"]:
         async with MasterBot(operations) as bot:
             self._bot = bot
+            why = ""
             try:
                 await bot.start(token)
             except discord.LoginFailure:
@@ -72,9 +74,12 @@ class DiscordConnection:
                     return self._refuse("the token is not accepted (4004)")
                 log.warning("Discord closed the connection", extra={"code": error.code})
             except CALL_FAILURES as error:
-                log.warning("Discord cannot be reached", extra={"why": str(error)})
+                why = str(error) or type(error).__name__
+                log.warning("Discord cannot be reached", extra={"why": why})
             finally:
                 self._bot = None
+                services = operations.services
+                services.bus.publish(GatewayLost(at=services.clock.now(), why=why))
         return "lost"
 
     def _refuse(self, why: str) -> Literal["refused"]:

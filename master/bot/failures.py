@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import aiohttp
 import discord
 
 from master.services.core.errors import (
@@ -14,9 +13,7 @@ from master.services.core.errors import (
     DiscordRefused,
     DiscordUnavailable,
 )
-
-CALL_FAILURES = (discord.DiscordException, aiohttp.ClientError, OSError)
-"""Exceptions of a call while connected. TimeoutError is an OSError; not every aiohttp.ClientError is."""
+from nodekit.call_failures import CALL_FAILURES as CALL_FAILURES
 
 _LATER = "try again in a minute; status.discord.com shows outages"
 _MISSING_ACCESS = 50001

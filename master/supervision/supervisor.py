@@ -18,6 +18,7 @@ from master.configuration.settings import SupervisionSettings
 from master.errors import FleetError
 from master.events import MemoryMerged, SupervisionFailed
 from master.supervision.clock import Clock
+from master.supervision.connectivity import Connectivity
 from master.supervision.details import Details, read_details
 from master.supervision.errors import NotSupervised, StateTimedOut
 from master.supervision.gate import StartGate
@@ -72,6 +73,8 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     open_files: int | None = None
     connections: int | None = None
     detail: str = ""
+    offline_for_s: float | None = None
+    """How long it is without Discord; None while it is connected."""
 
 
 @dataclass(slots=True)
@@ -114,6 +117,7 @@ class Supervisor:
         clock: Clock,
         bus: EventBus,
         oom: OomDetector | None = None,
+        connectivity: Connectivity | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self._logs = logs
@@ -121,6 +125,8 @@ class Supervisor:
         self._records = records
         self._oom = oom or OomDetector(None)
         self._bus = bus
+        self.connectivity = connectivity or Connectivity(bus, clock)
+        self.connectivity.on_change(self._on_connectivity)
         bus.on(MemoryMerged, lambda _merged: self.request_details())
         self._context = RunnerContext(
             spawner=spawner,
@@ -134,6 +140,7 @@ class Supervisor:
             find=self._find,
             last_lines=logs.tail,
             bus=bus,
+            connectivity=self.connectivity,
         )
         self._runners: dict[str, Runner] = {}
         self._histories: dict[str, NodeHistory] = {}
@@ -248,6 +255,10 @@ class Supervisor:
         for runner in self._runners.values():
             runner.take_settings()
 
+    def _on_connectivity(self) -> None:
+        for runner in self._runners.values():
+            runner.on_connectivity()
+
     def _runner(self, node_id: str) -> Runner:
         try:
             return self._runners[node_id]
@@ -313,10 +324,18 @@ class Supervisor:
         return runner.state
 
     def node_verified(
-        self, node_id: str, *, version: str, interval_s: float, cogs_failed: tuple[str, ...] = ()
+        self,
+        node_id: str,
+        *,
+        version: str,
+        interval_s: float,
+        cogs_failed: tuple[str, ...] = (),
+        offline_s: float | None = None,
     ) -> None:
         """Mark a node as ready, or degraded: its verification was accepted. Its next pulse is due in ``interval_s``."""
-        self._runner(node_id).verified(version=version, interval_s=interval_s, cogs_failed=cogs_failed)
+        self._runner(node_id).verified(
+            version=version, interval_s=interval_s, cogs_failed=cogs_failed, offline_s=offline_s
+        )
 
     def node_pulsed(self, node_id: str, pulse: Pulse) -> None:
         """Handle a node's verified pulse."""
@@ -365,6 +384,7 @@ class Supervisor:
             open_files=sample.details.open_files if sample and sample.details else None,
             connections=sample.details.connections if sample and sample.details else None,
             detail=runner.detail,
+            offline_for_s=_since(now, runner.offline_since),
         )
 
     def history(self, node_id: str) -> NodeHistory:
