@@ -17,6 +17,7 @@ from master.bot.probe import DiscordProbe
 from master.bot.token_inspector import DiscordTokenInspector
 from master.bus import EventBus
 from master.configuration.settings import Settings
+from master.control.key import ControlKey
 from master.control.server import ControlServer
 from master.descriptors import share_descriptors
 from master.events import AuditLogCut, LedgerAway
@@ -131,7 +132,8 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
     operations = Operations(services)
     shares = share_descriptors()
     nodes = LocalServer(settings.node_socket_path, _local_handler(services), max_connections=shares.nodes)
-    control = ControlServer(settings.control_socket_path, operations, max_connections=shares.control)
+    key = ControlKey(settings.state_dir)
+    control = ControlServer(settings.control_socket_path, operations, key, max_connections=shares.control)
     _listen_to_signals(services.lifecycle)
     await _prepare(services)
     await nodes.start()

@@ -216,7 +216,7 @@ def build_services(
         alerts=Alerts(bus, base.directory, clock),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
-        overview=_build_overview(base, supervisor, discord, merging, trust.keys),
+        overview=_build_overview(base, supervisor, launcher, discord, merging, trust.keys),
         onboarding=_build_onboarding(base, fleet, inspector, discord),
         licensing=base.licensing,
         keys=trust.keys,
@@ -330,7 +330,12 @@ def _build_opening(base: _Base, supervisor: Supervisor, fleet: Fleet) -> Opening
 
 
 def _build_overview(
-    base: _Base, supervisor: Supervisor, discord: DiscordView, merging: PageMerging, keys: NodeKeys
+    base: _Base,
+    supervisor: Supervisor,
+    launcher: Launcher,
+    discord: DiscordView,
+    merging: PageMerging,
+    keys: NodeKeys,
 ) -> Overview:
     return Overview(
         settings=base.settings,
@@ -342,6 +347,7 @@ def _build_overview(
         discord_state=discord.state,
         merged_bytes=merging.saved_bytes,
         old_keys=lambda: len(keys.old) if keys.hands_over else None,
+        isolation=lambda: launcher.isolation(node.name for node in base.directory),
     )
 
 
