@@ -175,7 +175,7 @@ async def test_a_replay_after_a_crash_is_idempotent(short_timeout: DatabaseSetti
     def apply_half(connection: Any) -> None:
         for number in range(1, 4):
             apply(connection, [action(number)], CHAIN)
-        applied_writes.advance(connection, "01SESSION", 3, at=NOW)
+        applied_writes.advance(connection, "01SESSION", 3, after=0, at=NOW)
 
     await plain.write(apply_half)
     await plain.close()
