@@ -7,6 +7,7 @@ to the spool while the database is away, and returns once it is on disk there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -20,9 +21,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from master.bus import EventBus
 from master.configuration.settings import DatabaseSettings
-from master.events import AuditHeadMoved, LedgerAway, LedgerReturned
+from master.events import AuditHeadMoved, LedgerAway, LedgerReturned, LedgerRewritten
 from master.ledger.engine import explain, make_engine, parse_url, prepare_file
-from master.ledger.errors import LedgerRetryable, LedgerTimedOut, LedgerUnavailable
+from master.ledger.errors import LedgerCorrupt, LedgerRetryable, LedgerTimedOut, LedgerUnavailable
+from master.ledger.file_place import FilePlace, ledger_path
 from master.ledger.identifiers import ulid_of
 from master.ledger.rows.audit import AuditChain
 from master.ledger.schema import migrations
@@ -53,6 +55,9 @@ class Ledger:
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="ledger-reader")
         self._loop = asyncio.get_running_loop()
         self._spool = None if spool_dir is None else Spool(spool_dir, session_id)
+        self._place = FilePlace(
+            ledger_path(self._url), writer=self._engine, reader=self._reader_engine, on_mended=self._announce_mended
+        )
         self._writer = Writer(
             self._engine,
             session_id=session_id,
@@ -60,6 +65,7 @@ class Ledger:
             chain=chain,
             prepare=self._prepare,
             on_change=self._announce,
+            mend=self._place.mend,
         )
         chain.on_head_change = self._head_moved
         self.chain = chain
@@ -124,6 +130,14 @@ class Ledger:
             migrations.upgrade_schema(self._engine, self._url)
         except SQLAlchemyError as error:
             raise explain(error) from error
+        self._place.remember()
+
+    def _announce_mended(self, what: str) -> None:
+        """Log that the file was deleted and written again, and pass it from the writer's thread to the event loop."""
+        log.error("the ledger's file was deleted, and written again", extra={"what": what})
+        if not self._loop.is_closed():
+            event = LedgerRewritten(at=datetime.now(UTC), detail=what)
+            self._loop.call_soon_threadsafe(self._bus.publish, event)
 
     def _announce(self, away: Away | None) -> None:
         """Log a change of availability, and pass it from the writer's thread to the event loop."""
@@ -279,6 +293,17 @@ class Ledger:
                 log.error("write failed", extra={"write": kinds, "why": str(error)})
 
         done.add_done_callback(report)
+
+    async def look_for_file(self) -> None:
+        """Notice a SQLite file that was deleted, even if nothing is written; it is put back, or the ledger is away.
+
+        Raises
+        ------
+        LedgerTimedOut
+        """
+        if self.away is None and not self._place.is_in_place():
+            with contextlib.suppress(LedgerUnavailable, LedgerCorrupt):  # announced where it was noticed
+                await self.flush()
 
     async def flush(self) -> None:
         """Wait until all writes queued so far are in the ledger or in its spool."""
