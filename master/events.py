@@ -274,8 +274,13 @@ class DirectoryChanged(Event, frozen=True, kw_only=True):
     node_id: str
 
 
-class AuditHeadMoved(Event, frozen=True, kw_only=True):
-    """An audited action was committed."""
+class AuditLogCut(Event, frozen=True, kw_only=True):
+    """The end of the audit log is not as it was remembered."""
+
+    kind: ClassVar[str] = "audit_log_cut"
+    essential: ClassVar[bool] = True
+
+    detail: str
 
 
 class LedgerAway(Event, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from master.bus import EventBus
 from master.configuration.settings import Settings
 from master.control.server import ControlServer
 from master.descriptors import share_descriptors
-from master.events import LedgerAway
+from master.events import AuditLogCut, LedgerAway
 from master.instance import InstanceLock
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
@@ -28,7 +28,6 @@ from master.security.tokens import check_token_format
 from master.services.container import DiscordView, Services, build_services
 from master.services.core.auditing import audit_chain_of
 from master.services.core.discord_port import DiscordPort
-from master.services.core.keys import master_secret_of
 from master.services.core.lifecycle import Lifecycle
 from master.services.fleet.launching import node_environment
 from master.services.trust.rotation import finish_rotation
@@ -99,7 +98,7 @@ async def run_master(settings: Settings) -> bool:
     lock.acquire()
     try:
         bus = EventBus()
-        chain = audit_chain_of(master_secret_of(settings.identity))
+        chain = audit_chain_of(settings)
         ledger = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir, bus=bus)
         try:
             settings = await finish_rotation(settings, ledger, SystemClock())
@@ -158,6 +157,8 @@ async def _prepare(services: Services) -> None:
         # No service was listening yet when the outage was detected.
         services.bus.publish(LedgerAway(at=ledger.away.since, why=ledger.away.why, hint=ledger.away.hint))
         services.onboarding.hold()
+    if ledger.audit_cut:
+        services.bus.publish(AuditLogCut(at=services.clock.now(), detail=ledger.audit_cut))
     await services.opening.load()
     services.reloading.warn_of_unknown_names()
     services.handover.begin()

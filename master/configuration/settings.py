@@ -283,6 +283,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.state_dir / "memory.bin"
 
     @property
+    def audit_head_path(self) -> Path:
+        """The audit log's last row, remembered outside of the ledger."""
+        return self.state_dir / "audit-head"
+
+    @property
     def runs_dir(self) -> Path:
         """Records of the nodes' processes."""
         return self.state_dir / "runs"

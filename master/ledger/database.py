@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from master.bus import EventBus
 from master.configuration.settings import DatabaseSettings
-from master.events import AuditHeadMoved, LedgerAway, LedgerReturned, LedgerRewritten
+from master.events import AuditLogCut, LedgerAway, LedgerReturned, LedgerRewritten
 from master.ledger.engine import explain, make_engine, parse_url, prepare_file
 from master.ledger.errors import LedgerCorrupt, LedgerRetryable, LedgerTimedOut, LedgerUnavailable
 from master.ledger.file_place import FilePlace, ledger_path
@@ -35,6 +35,8 @@ from master.ledger.writer.spool import Spool, SpoolStatistics
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+AUDIT_HINT = "`fleet audit verify` shows it, and `fleet audit acknowledge` once you know why"
 
 SNAPSHOT_TIMEOUT_S = 600.0
 CLOSE_TIMEOUT_S = 30.0
@@ -67,12 +69,14 @@ class Ledger:
             on_change=self._announce,
             mend=self._place.mend,
         )
-        chain.on_head_change = self._head_moved
+        chain.on_alarm = self._warn_of_cut
         self.chain = chain
         """What audited actions hang in."""
         self._available = asyncio.Event()
         self.dialect = self._engine.dialect.name
         """``sqlite`` or ``mssql``."""
+        self.audit_cut = ""
+        """What was wrong with the end of the audit log when the ledger was opened."""
 
     @classmethod
     async def open(
@@ -128,6 +132,9 @@ class Ledger:
         prepare_file(self._url)
         try:
             migrations.upgrade_schema(self._engine, self._url)
+            if self.chain.has_key:
+                with self._reader_engine.connect() as connection:
+                    self.audit_cut = self.chain.open(connection)
         except SQLAlchemyError as error:
             raise explain(error) from error
         self._place.remember()
@@ -156,10 +163,11 @@ class Ledger:
             self._available.clear()
             self._bus.publish(LedgerAway(at=away.since, why=away.why, hint=away.hint))
 
-    def _head_moved(self) -> None:
-        """Pass news of the audit log from the writer's thread to the loop."""
+    def _warn_of_cut(self, cut: str) -> None:
+        """Pass an alarm of the audit log from the writer's thread to the loop."""
+        log.error("the audit log is not as it was left", extra={"why": cut, "hint": AUDIT_HINT})
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._bus.publish, AuditHeadMoved(at=datetime.now(UTC)))
+            self._loop.call_soon_threadsafe(self._bus.publish, AuditLogCut(at=datetime.now(UTC), detail=cut))
 
     @property
     def away(self) -> Away | None:

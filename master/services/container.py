@@ -11,7 +11,6 @@ from handshake.messages import Body, ErrorReport, Heartbeat, LicenceCheck, Shutd
 from master.bus import EventBus
 from master.configuration.settings import ENV_NAME, Settings
 from master.ledger.database import Ledger
-from master.ledger.rows.audit import AuditHead
 from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
@@ -21,7 +20,7 @@ from master.services.core.auditing import Auditor
 from master.services.core.directory import NodeDirectory
 from master.services.core.discord_port import DiscordPort
 from master.services.core.keys import master_secret_of
-from master.services.core.ledger_cache import LedgerCache, load_cached_ledger
+from master.services.core.ledger_cache import LedgerCache
 from master.services.core.lifecycle import Lifecycle
 from master.services.core.permissions import Permissions
 from master.services.fleet.fleet import Fleet
@@ -118,18 +117,13 @@ class DiscordView:
 def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -> LedgerServices:
     """Build the services for an open ledger while no master runs."""
     permissions = Permissions(settings)
-
-    async def head() -> AuditHead | None:
-        found = await load_cached_ledger(settings.ledger_cache_path)
-        return None if found is None else found.audit_head
-
     return LedgerServices(
         lifecycle=Lifecycle(),
         clock=clock,
         ledger=ledger,
         permissions=permissions,
         auditor=Auditor(ledger, ledger.chain, clock, permissions, EventBus()),
-        ledger_admin=LedgerAdmin(settings, ledger, master_secret_of(settings.identity), clock, head=head),
+        ledger_admin=LedgerAdmin(settings, ledger, master_secret_of(settings.identity), clock),
         rotation=SecretRotation(settings, ledger, clock),
     )
 
@@ -228,7 +222,7 @@ def build_services(
         keys=trust.keys,
         verification=trust.verification,
         reception=trust.reception,
-        ledger_admin=LedgerAdmin(settings, ledger, base.secret, clock, head=base.ledger_cache.audit_head),
+        ledger_admin=LedgerAdmin(settings, ledger, base.secret, clock),
         retention=retention,
         rotation=SecretRotation(settings, ledger, clock),
         handover=_build_handover(base, supervisor, trust.keys),
@@ -255,7 +249,7 @@ def _build_base(
         wall_clock=wall_clock,
         secret=secret,
         directory=directory,
-        ledger_cache=LedgerCache(settings.ledger_cache_path, directory, ledger.chain, secret, bus),
+        ledger_cache=LedgerCache(settings.ledger_cache_path, directory, secret, bus),
         permissions=Permissions(settings),
         licensing=Licensing(LicenceCodes(secret), settings.licence_tiers, clock),
         logs=NodeLogs(settings.logs_dir, max_bytes=supervision.log_max_bytes, files=supervision.log_files),

@@ -10,6 +10,7 @@ from master.bus import EventBus
 from master.events import (
     AlertLevel,
     AlertRaised,
+    AuditLogCut,
     BoxOffline,
     BoxOnline,
     ErrorReported,
@@ -75,6 +76,7 @@ class Alerts:
         bus.on(BoxOffline, self._on_offline)
         bus.on(BoxOnline, self._on_online)
         bus.on(TaskFailed, self._on_task_failed)
+        bus.on(AuditLogCut, self._on_audit_log_cut)
 
     def raise_alert(
         self,
@@ -194,6 +196,14 @@ class Alerts:
             f"The task {event.task!r} of the master failed and was started again",
             key=f"task:{event.task}",
             text=f"{event.error}. This is a bug in Fleetmaster; the master's log has the details.",
+        )
+
+    def _on_audit_log_cut(self, event: AuditLogCut) -> None:
+        self.raise_alert(
+            AlertLevel.ERROR,
+            "The audit log is not as it was left",
+            key="audit:cut",
+            text=f"{event.detail}. `fleet audit verify` says so until you know why, and `fleet audit acknowledge`.",
         )
 
 

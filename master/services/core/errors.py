@@ -45,6 +45,12 @@ class NoSuchNode(ServiceError):
     exit_code: ClassVar[ExitCode] = ExitCode.NOT_FOUND
 
 
+class NothingToAcknowledge(ServiceError):
+    """No alarm of the audit log stands."""
+
+    code: ClassVar[str] = "nothing_to_acknowledge"
+
+
 class NameRefused(ServiceError):
     """The name is not valid for a node."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from master.events import (
     ActionAudited,
     AlertRaised,
+    AuditLogCut,
     BoxOffline,
     BoxOnline,
     ErrorReported,
@@ -31,6 +32,7 @@ from master.services.core.views import FleetEvent
 from master.wording import duration
 
 _DETAILS: dict[type[Event], Callable[..., str]] = {
+    AuditLogCut: lambda event: event.detail,
     ActionAudited: lambda event: f"{event.action} by {event.actor}: {event.outcome}",
     OnboardingStep: lambda event: event.step,
     NodeVerified: lambda event: f"by {event.transport}",

@@ -234,6 +234,13 @@ class Soundness(msgspec.Struct, frozen=True, kw_only=True):
     audit_rows: int = 0
 
 
+class AcknowledgedView(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of an acknowledgement of the audit log's alarms."""
+
+    alarms: tuple[str, ...]
+    """What was acknowledged."""
+
+
 class BackupView(msgspec.Struct, frozen=True, kw_only=True):
     """Result of a backup."""
 
