@@ -138,6 +138,7 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
     await _prepare(services)
     await nodes.start()
     await control.start()
+    services.state_watch.guard(control.acceptor, nodes=nodes.acceptor)
     try:
         await _run_until_asked(operations, discord, spawner)
     finally:
@@ -183,6 +184,7 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("stderr", services.stderr_lines.run()),
                 ("recovery", _recover_when_back(services)),
                 ("handover", services.handover.run()),
+                ("state watch", services.state_watch.run()),
                 ("watchdog", feed_watchdog(os.environ)),
             )
         ]

@@ -44,6 +44,7 @@ from master.services.trust.verification import Verification
 from master.services.upkeep.ledger_admin import LedgerAdmin
 from master.services.upkeep.reloading import Reloading
 from master.services.upkeep.retention import Retention
+from master.services.upkeep.state_watch import StateWatch
 from master.supervision.clock import Clock
 from master.supervision.connectivity import Connectivity, Probe
 from master.supervision.limits import Cgroups, OomDetector
@@ -92,6 +93,7 @@ class Services(LedgerServices):
     merging: PageMerging
     stderr_lines: StderrLines
     reloading: Reloading
+    state_watch: StateWatch
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -203,6 +205,8 @@ def build_services(
     )
     merging = PageMerging(settings.merging_path, enabled=settings.supervision.merge_memory, bus=bus, clock=clock)
     retention = Retention(ledger, settings.retention, clock)
+    alerts = Alerts(bus, base.directory, clock)
+    state_watch = StateWatch(ledger=ledger, supervisor=supervisor, alerts=alerts)
     return Services(
         clock=clock,
         ledger=ledger,
@@ -213,10 +217,10 @@ def build_services(
         auditor=Auditor(ledger, ledger.chain, clock, base.permissions, bus),
         supervisor=supervisor,
         connectivity=connectivity,
-        alerts=Alerts(bus, base.directory, clock),
+        alerts=alerts,
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
-        overview=_build_overview(base, supervisor, launcher, discord, merging, trust.keys),
+        overview=_build_overview(base, supervisor, launcher, discord, merging, trust.keys, state_watch),
         onboarding=_build_onboarding(base, fleet, inspector, discord),
         licensing=base.licensing,
         keys=trust.keys,
@@ -231,6 +235,7 @@ def build_services(
         merging=merging,
         stderr_lines=StderrLines(bus, clock, base.logs, supervisor),
         reloading=_build_reloading(base, supervisor, trust.verification, fleet, retention),
+        state_watch=state_watch,
         discord=discord.port,
     )
 
@@ -336,6 +341,7 @@ def _build_overview(
     discord: DiscordView,
     merging: PageMerging,
     keys: NodeKeys,
+    state_watch: StateWatch,
 ) -> Overview:
     return Overview(
         settings=base.settings,
@@ -348,6 +354,7 @@ def _build_overview(
         merged_bytes=merging.saved_bytes,
         old_keys=lambda: len(keys.old) if keys.hands_over else None,
         isolation=lambda: launcher.isolation(node.name for node in base.directory),
+        troubles=state_watch.troubles,
     )
 
 

@@ -255,6 +255,15 @@ class Supervisor:
         for runner in self._runners.values():
             runner.take_settings()
 
+    def set_deaf(self, is_deaf: bool) -> None:
+        """Note that nodes cannot reach the master, or that they can again: nobody is replaced for being silent then."""
+        hearing = self._context.hearing
+        if hearing.is_deaf and not is_deaf:
+            hearing.returned_at = self._clock.monotonic()
+        hearing.is_deaf = is_deaf
+        for runner in self._runners.values():
+            runner.take_settings()
+
     def _on_connectivity(self) -> None:
         for runner in self._runners.values():
             runner.on_connectivity()
