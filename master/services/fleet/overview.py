@@ -149,7 +149,10 @@ class Overview:
         connectivity = self._supervisor.connectivity
         lost = connectivity.outage or connectivity.gateway_lost
         discord = self._discord_state()
-        if connectivity.gateway_lost is not None and discord in ("ready", "connecting"):
+        if discord == "connecting" and lost is not None:
+            discord = "offline"
+        elif discord == "ready" and connectivity.gateway_lost is not None:
+            # discord.py stays ready once it was.
             discord = "offline"
         return MasterStatus(
             pid=os.getpid(),
