@@ -299,6 +299,15 @@ class LedgerAway(Event, frozen=True, kw_only=True):
     hint: str = ""
 
 
+class LedgerRewritten(Event, frozen=True, kw_only=True):
+    """The ledger's file was deleted or replaced under the master, and was written again from what was open."""
+
+    kind: ClassVar[str] = "ledger_rewritten"
+    essential: ClassVar[bool] = True
+
+    detail: str
+
+
 class LedgerReturned(Event, frozen=True, kw_only=True):
     """The database answers again, and the spool was applied."""
 

@@ -18,6 +18,7 @@ from master.bot.probe import DiscordProbe
 from master.bot.token_inspector import DiscordTokenInspector
 from master.bus import EventBus
 from master.configuration.settings import Settings
+from master.control.key import ControlKey
 from master.control.server import ControlServer
 from master.descriptors import share_descriptors
 from master.events import AuditLogCut, LedgerAway
@@ -133,11 +134,13 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
     operations = Operations(services)
     shares = share_descriptors()
     nodes = LocalServer(settings.node_socket_path, _local_handler(services), max_connections=shares.nodes)
-    control = ControlServer(settings.control_socket_path, operations, max_connections=shares.control)
+    key = ControlKey(settings.state_dir)
+    control = ControlServer(settings.control_socket_path, operations, key, max_connections=shares.control)
     _listen_to_signals(services.lifecycle)
     await _prepare(services)
     await nodes.start()
     await control.start()
+    services.state_watch.guard(control.acceptor, nodes=nodes.acceptor)
     try:
         await _run_until_asked(operations, discord, spawner)
     finally:
@@ -183,6 +186,7 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("stderr", services.stderr_lines.run),
                 ("recovery", partial(_recover_when_back, services)),
                 ("handover", services.handover.run),
+                ("state watch", services.state_watch.run),
                 ("watchdog", partial(feed_watchdog, os.environ)),
             )
         ]

@@ -15,6 +15,7 @@ from master.events import (
     ErrorReported,
     LedgerAway,
     LedgerReturned,
+    LedgerRewritten,
     MessageRefused,
     NodeBackedOff,
     NodeCutOff,
@@ -72,6 +73,7 @@ class Alerts:
         bus.on(SupervisionFailed, self._on_supervision_failed)
         bus.on(LedgerAway, self._on_ledger_away)
         bus.on(LedgerReturned, self._on_ledger_returned)
+        bus.on(LedgerRewritten, self._on_ledger_rewritten)
         bus.on(BoxOffline, self._on_offline)
         bus.on(BoxOnline, self._on_online)
         bus.on(TaskFailed, self._on_task_failed)
@@ -182,6 +184,10 @@ class Alerts:
             key="ledger:away",
             text=f"{event.why}. {event.hint}\nThe fleet keeps running; writes wait on disk.",
         )
+
+    def _on_ledger_rewritten(self, event: LedgerRewritten) -> None:
+        title = "The ledger's file was deleted, and written again"
+        self.raise_alert(AlertLevel.WARNING, title, key="ledger:rewritten", text=event.detail)
 
     def _on_ledger_returned(self, event: LedgerReturned) -> None:
         self.raise_alert(AlertLevel.SUCCESS, "The database is back", key="ledger:back")

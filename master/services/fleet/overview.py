@@ -48,6 +48,10 @@ class Overview:
         Returns the memory saved by merging; None if merging is off.
     old_keys
         Returns how many nodes run with a key of the previous secret; None outside of a rotation.
+    isolation
+        Returns what isolates the nodes, and which it does not.
+    troubles
+        Returns what is wrong with the master's own files.
     """
 
     def __init__(
@@ -62,6 +66,8 @@ class Overview:
         discord_state: Callable[[], str],
         merged_bytes: Callable[[], int | None],
         old_keys: Callable[[], int | None],
+        isolation: Callable[[], str],
+        troubles: Callable[[], tuple[str, ...]] = lambda: (),
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -72,6 +78,8 @@ class Overview:
         self._discord_state = discord_state
         self._merged_bytes = merged_bytes
         self._old_keys = old_keys
+        self._isolation = isolation
+        self._troubles = troubles
         self._began = clock.monotonic()
         self._own_usage = OwnUsage()
 
@@ -159,6 +167,8 @@ class Overview:
             ledger=self._ledger.dialect + (" away" if self._ledger.away is not None else ""),
             merged_bytes=self._merged_bytes(),
             old_keys=self._old_keys(),
+            isolation=self._isolation(),
+            troubles=self._troubles(),
             home=str(self._settings.home),
         )
 
