@@ -387,6 +387,8 @@ class AlertRaised(Event, frozen=True, kw_only=True):
     text: str = ""
     node: str = ""
     """The node's name; empty if the alert does not concern a node."""
+    is_security: bool = False
+    """About somebody who may be an attacker: no other alert uses up its room."""
     fields: tuple[tuple[str, str], ...] = ()
 
     @property

@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 from handshake.sockets import Peer
@@ -17,6 +18,7 @@ from master.bot.probe import DiscordProbe
 from master.bot.token_inspector import DiscordTokenInspector
 from master.bus import EventBus
 from master.configuration.settings import Settings
+from master.control.key import ControlKey
 from master.control.server import ControlServer
 from master.descriptors import share_descriptors
 from master.events import AuditLogCut, LedgerAway
@@ -28,6 +30,7 @@ from master.security.tokens import check_token_format
 from master.services.container import DiscordView, Services, build_services
 from master.services.core.auditing import audit_chain_of
 from master.services.core.discord_port import DiscordPort
+from master.services.core.lasting import keep_running
 from master.services.core.lifecycle import Lifecycle
 from master.services.fleet.launching import node_environment
 from master.services.trust.rotation import finish_rotation
@@ -131,7 +134,8 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
     operations = Operations(services)
     shares = share_descriptors()
     nodes = LocalServer(settings.node_socket_path, _local_handler(services), max_connections=shares.nodes)
-    control = ControlServer(settings.control_socket_path, operations, max_connections=shares.control)
+    key = ControlKey(settings.state_dir)
+    control = ControlServer(settings.control_socket_path, operations, key, max_connections=shares.control)
     _listen_to_signals(services.lifecycle)
     await _prepare(services)
     await nodes.start()
@@ -170,22 +174,24 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
     services, lifecycle = operations.services, operations.services.lifecycle
     async with asyncio.TaskGroup() as group:
         lasting = [
-            group.create_task(work, name=name)
+            group.create_task(keep_running(name, work, services.bus, services.clock), name=name)
             for name, work in (
-                ("supervisor", services.supervisor.run()),
-                ("connectivity", services.connectivity.run()),
-                ("discord", discord.run(operations)),
-                ("retention", services.retention.run()),
-                ("ledger cache", services.ledger_cache.run()),
-                ("snapshots", services.snapshots.run()),
-                ("merging", services.merging.run()),
-                ("stderr", services.stderr_lines.run()),
-                ("recovery", _recover_when_back(services)),
-                ("handover", services.handover.run()),
-                ("state watch", services.state_watch.run()),
-                ("watchdog", feed_watchdog(os.environ)),
+                ("connectivity", services.connectivity.run),
+                ("discord", partial(discord.run, operations)),
+                ("alerts", services.outbox.run),
+                ("retention", services.retention.run),
+                ("ledger cache", services.ledger_cache.run),
+                ("snapshots", services.snapshots.run),
+                ("merging", services.merging.run),
+                ("stderr", services.stderr_lines.run),
+                ("recovery", partial(_recover_when_back, services)),
+                ("handover", services.handover.run),
+                ("state watch", services.state_watch.run),
+                ("watchdog", partial(feed_watchdog, os.environ)),
             )
         ]
+        # Not started again: a supervisor that failed does not know its processes. The next master adopts them.
+        lasting.append(group.create_task(services.supervisor.run(), name="supervisor"))
         await spawner.warm()
         # Services and Discord's classes are never freed: exclude them from garbage collection.
         gc.freeze()

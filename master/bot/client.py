@@ -34,6 +34,9 @@ EXTENSIONS = (
 )
 
 
+MAX_RATE_LIMIT_S = 120.0
+
+
 class MasterTree(app_commands.CommandTree["MasterBot"]):
     """A command tree that authorises callers for a command's operation, and shows errors."""
 
@@ -99,6 +102,8 @@ class MasterBot(commands.Bot):
             max_messages=None,
             chunk_guilds_at_startup=False,
             guild_ready_timeout=0.1,
+            # discord.py waits for as long as an answer asks for, and for ever when that is no number.
+            max_ratelimit_timeout=MAX_RATE_LIMIT_S,
             member_cache_flags=discord.MemberCacheFlags.none(),
         )
         self.operations = operations

@@ -101,6 +101,8 @@ class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Memory that the kernel saves by merging equal pages (KSM); None if merging is off."""
     old_keys: int | None = None
     """During a rotation of MASTER_SECRET: number of nodes that still run with a key of the previous one."""
+    isolation: str = ""
+    """What keeps nodes from the files of the fleet: ``landlock ABI 7``; ``none`` or ``off`` with the reason."""
     home: str
 
 
