@@ -79,7 +79,7 @@ def idle_connections(stage: Stage) -> Iterator[int]:
 
 async def all_ready(stage: Stage) -> None:
     async with asyncio.timeout(60):
-        while {node.state for node in (await stage.status()).nodes} != {"ready"}:
+        while {node.state for node in (await stage.status()).nodes} != {"ready"}:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
 
