@@ -22,7 +22,6 @@ from master.instance import InstanceLock
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
 from master.operations.operation import Operations
-from master.security.tokens import check_token_format
 from master.services.container import DiscordView, Services, build_services
 from master.services.core.auditing import audit_chain_of
 from master.services.core.discord_port import DiscordPort
@@ -60,6 +59,10 @@ class Presence(Protocol):
         """Return the state of the connection."""
         ...
 
+    def commands_problem(self) -> str:
+        """Return why the slash commands are not registered; empty if they are."""
+        ...
+
     async def run(self, operations: Operations[Services]) -> None:
         """Stay connected until cancelled."""
         ...
@@ -77,6 +80,10 @@ class NoPresence:
     def state(self) -> str:
         """Return ``off``."""
         return "off"
+
+    def commands_problem(self) -> str:
+        """Return nothing: there are none."""
+        return ""
 
     async def run(self, operations: Operations[Services]) -> None:
         """Do nothing."""
@@ -118,7 +125,12 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
         bus=bus,
         spawner=spawner,
         inspector=DiscordTokenInspector(settings.discord.api_base),
-        discord=DiscordView(user_id=discord.user_id, state=discord.state, port=discord.port),
+        discord=DiscordView(
+            user_id=discord.user_id,
+            state=discord.state,
+            commands_problem=discord.commands_problem,
+            port=discord.port,
+        ),
         clock=SystemClock(),
         cgroups=find_cgroups(),
     )
@@ -210,7 +222,7 @@ def _presence(settings: Settings) -> Presence:
     from master.bot.connection import DiscordConnection
 
     apply_endpoints(settings.discord.api_base, settings.discord.gateway_url)
-    return DiscordConnection(token.reveal(), check_token_format(token.reveal()))
+    return DiscordConnection(token.reveal(), settings.state_dir / "master-id")
 
 
 def _local_handler(services: Services) -> Handler:

@@ -201,6 +201,8 @@ def summary_line(status: FleetStatus) -> Text:
         style="bright_black",
     )
     line.append(f"ledger {master.ledger}", style="red" if master.ledger.endswith("away") else "bright_black")
+    if master.commands:
+        line.append(f"\nslash commands are not registered: {master.commands}", style="red")
     if master.old_keys is not None:
         line.append(f"  {master.old_keys} nodes wait for their new keys", style="yellow")
     return line

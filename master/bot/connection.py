@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Literal
 
 import discord
 
 from master.bot.client import MasterBot
 from master.bot.failures import CALL_FAILURES
+from master.bot.own_id import RememberedId
 from master.bot.port import DiscordPyPort
 from master.operations.operation import Operations
 from master.services.container import Services
@@ -21,13 +23,19 @@ RETRY_FIRST_S, RETRY_CAP_S = 5.0, 300.0
 
 
 class DiscordConnection:
-    """Keeps the master's bot connected; supervision does not depend on it."""
+    """Keeps the master's bot connected; supervision does not depend on it.
 
-    def __init__(self, token: str, user_id: int) -> None:
+    Parameters
+    ----------
+    remembered_path
+        Where the bot's id is kept over a restart, for a token that does not tell it.
+    """
+
+    def __init__(self, token: str, remembered_path: Path) -> None:
         # The master does not use voice: suppress the warnings about missing libraries.
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
         self._token = token
-        self._user_id = user_id
+        self._user_id = RememberedId(token, remembered_path)
         self._bot: MasterBot | None = None
         self._trouble = ""
         self._port = DiscordPyPort(lambda: self._bot)
@@ -38,14 +46,20 @@ class DiscordConnection:
         return self._port
 
     def user_id(self) -> int:
-        """Return the master's user id, decoded from its token."""
-        return self._user_id
+        """Return the master's user id; 0 before the first login with a token that does not tell it."""
+        if self._bot is not None and self._bot.user is not None:
+            self._user_id.learn(self._bot.user.id)
+        return self._user_id.value
 
     def state(self) -> str:
         """Return the state of the connection."""
         if self._trouble:
             return self._trouble
         return "ready" if self._bot is not None and self._bot.is_ready() else "connecting"
+
+    def commands_problem(self) -> str:
+        """Return why the slash commands are not registered; empty if they are."""
+        return self._bot.registration.problem if self._bot is not None else ""
 
     async def run(self, operations: Operations[Services]) -> None:
         """Stay connected until cancelled."""

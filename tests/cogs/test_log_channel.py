@@ -63,7 +63,7 @@ async def office(
     apply_endpoints(sandbox.api_base, sandbox.gateway_url)
     settings = structs.replace(settings_in(tmp_path, sandbox, empty_ledger), channels=ChannelSettings(log=log.id))
     async with open_house(settings, sandbox) as house:
-        connection = DiscordConnection(bot.token, bot.id)
+        connection = DiscordConnection(bot.token, tmp_path / "master-id")
         services = replace(house.services, discord=connection.port)
         office = Office(sandbox, bot, log, services, connection)
         try:

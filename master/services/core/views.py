@@ -88,6 +88,8 @@ class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
     rss_bytes: int
     discord: str
     """``off``, ``connecting``, ``ready`` or ``refused: ...``."""
+    commands: str = ""
+    """Why the slash commands are not registered with Discord; empty if they are."""
     ledger: str
     """``sqlite`` or ``mssql``, followed by ``away`` while it cannot be reached."""
     merged_bytes: int | None = None

@@ -44,6 +44,8 @@ class Overview:
     ----------
     discord_state
         Returns the state of the master's connection to Discord.
+    commands_problem
+        Returns why the slash commands are not registered; empty if they are.
     merged_bytes
         Returns the memory saved by merging; None if merging is off.
     old_keys
@@ -60,6 +62,7 @@ class Overview:
         logs: NodeLogs,
         clock: Clock,
         discord_state: Callable[[], str],
+        commands_problem: Callable[[], str],
         merged_bytes: Callable[[], int | None],
         old_keys: Callable[[], int | None],
     ) -> None:
@@ -70,6 +73,7 @@ class Overview:
         self._logs = logs
         self._clock = clock
         self._discord_state = discord_state
+        self._commands_problem = commands_problem
         self._merged_bytes = merged_bytes
         self._old_keys = old_keys
         self._began = clock.monotonic()
@@ -146,6 +150,7 @@ class Overview:
             cpu_seconds=round(self._own_usage.cpu_seconds(), 3),
             rss_bytes=self._own_usage.rss_bytes(),
             discord=self._discord_state(),
+            commands=self._commands_problem(),
             ledger=self._ledger.dialect + (" away" if self._ledger.away is not None else ""),
             merged_bytes=self._merged_bytes(),
             old_keys=self._old_keys(),
