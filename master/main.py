@@ -27,6 +27,7 @@ from master.services.core.auditing import audit_chain_of
 from master.services.core.discord_port import DiscordPort
 from master.services.core.keys import master_secret_of
 from master.services.core.lifecycle import Lifecycle
+from master.services.core.secret_check import require_own_secret
 from master.services.fleet.launching import node_environment
 from master.services.trust.rotation import finish_rotation
 from master.services.trust.source import Source
@@ -108,6 +109,7 @@ async def run_master(settings: Settings) -> bool:
         ledger = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir, bus=bus)
         try:
             settings = await finish_rotation(settings, ledger, SystemClock())
+            await require_own_secret(ledger, settings.identity)
             return await _run_with(settings, ledger, bus)
         finally:
             await ledger.close()

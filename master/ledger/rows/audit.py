@@ -128,6 +128,11 @@ class AuditChain:
             return AuditFault(expected, f"the log ends before row {expected}, and there were {head.sequence}")
         return None
 
+    def began_here(self, connection: Connection) -> bool | None:
+        """Tell whether the first row was written with this key; None if there is no first row."""
+        row = connection.execute(select(audit_log).where(audit_log.c.sequence == 1)).one_or_none()
+        return None if row is None else hmac.compare_digest(row.chain, self._link(_record(row), _GENESIS))
+
     def length(self, connection: Connection) -> int:
         """Return the number of rows."""
         return connection.execute(select(func.count()).select_from(audit_log)).scalar_one()

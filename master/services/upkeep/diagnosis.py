@@ -70,7 +70,7 @@ async def diagnose(
         findings.append(Finding("config", "fail", error.message, error.hint))
     findings += _master(state_dir, ping)
     if settings is not None:
-        findings += [_bots_folder(settings), _template(settings), *_driver(settings), _database(settings)]
+        findings += [_bots_folder(settings), _template(settings), *_driver(settings), *_database(settings)]
         findings += [*_spool(settings), _merging(settings), *await _node_names(settings)]
         findings += await _discord(settings, lookup_of)
     return findings
@@ -157,12 +157,16 @@ def _template(settings: Settings) -> Finding:
     )
 
 
-def _database(settings: Settings) -> Finding:
+def _database(settings: Settings) -> list[Finding]:
+    """Report on the ledger, and whether it was made with this MASTER_SECRET."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from master.ledger.engine import explain, make_engine, parse_url, prepare_file
     from master.ledger.errors import LedgerError
     from master.ledger.schema.migrations import HEAD_REVISION, current_revision
+    from master.services.core.secret_check import foreign_secret
+
+    foreign: list[Finding] = []
 
     def look() -> str:
         url = parse_url(settings.database)
@@ -172,6 +176,10 @@ def _database(settings: Settings) -> Finding:
         engine = make_engine(url, settings.database, read_only=True)
         try:
             revision = current_revision(engine)
+            if revision == HEAD_REVISION:
+                with engine.connect() as connection:
+                    found = foreign_secret(connection, settings.identity)
+                foreign.extend([] if found is None else [Finding("secret", "fail", found.message, found.hint)])
         except SQLAlchemyError as error:
             raise explain(error) from error
         finally:
@@ -180,7 +188,7 @@ def _database(settings: Settings) -> Finding:
             raise LedgerError(f"schema {revision}, this program has {HEAD_REVISION}", hint="`fleet run` migrates it")
         return f"{url.get_backend_name()}, schema {revision or 'not created yet'}"
 
-    return _try("ledger", look)
+    return [_try("ledger", look), *foreign]
 
 
 def _spool(settings: Settings) -> list[Finding]:
