@@ -13,6 +13,7 @@ from master import __version__
 from master.cli import checkout, ledger, logs, onboarding, running, secrets, service, setup, steering
 from master.cli.bill import bill_of_materials
 from master.errors import ExitCode
+from master.terminal import discard_output
 
 app = typer.Typer(
     name="fleet",
@@ -88,6 +89,9 @@ def run() -> int:
         return ExitCode.INTERRUPTED
     except typer.Abort:
         return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        discard_output()  # `fleet --help | head -1`
+        return ExitCode.OK
     except Exception as error:
         return _usage(error)
     return result if isinstance(result, int) else ExitCode.OK

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from master.cli.context import HomeOption, JsonOption, YesOption, home_of, reporting_errors
 from master.errors import ExitCode, FleetError
-from master.terminal import console, is_terminal, print_json
+from master.terminal import console, is_terminal, one_line, print_json
 
 if TYPE_CHECKING:
     from handshake.redaction import Secret
@@ -119,17 +119,17 @@ def _print_next_steps(folder: Path, token: str) -> None:
     from master.security.tokens import claimed_user_id, shape_hint
     from master.services.onboarding.identity import MASTER_PERMISSIONS, invite_url
 
-    console.print(Text.assemble(("✓ ", "green"), f"made {folder}: config.py, .env (secret, mode 0600), bots/, state/"))
+    console.print(one_line(("✓ ", "green"), f"made {folder}: config.py, .env (secret, mode 0600), bots/, state/"))
     console.print()
     console.print(_PORTAL)
     console.print()
     user_id = claimed_user_id(token)
     if token and user_id is None:
-        console.print(Text.assemble(("! ", "yellow"), f"about the token: {shape_hint(token)}"), soft_wrap=True)
+        console.print(one_line(("! ", "yellow"), f"about the token: {shape_hint(token)}"), soft_wrap=True)
     if user_id is not None:
         url = invite_url(user_id, MASTER_PERMISSIONS)
-        console.print(Text.assemble("Invite the master: ", (url, "cyan")), soft_wrap=True)
-    console.print(Text.assemble("Then: ", ("fleet doctor", "bold"), ", ", ("fleet run", "bold")))
+        console.print(one_line("Invite the master: ", (url, "cyan")), soft_wrap=True)
+    console.print(one_line("Then: ", ("fleet doctor", "bold"), ", ", ("fleet run", "bold")))
 
 
 def doctor(
@@ -170,9 +170,9 @@ def _print_findings(findings: list[Finding]) -> None:
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
         mark, style = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}[finding.verdict]
-        _print_below(Text.assemble((f"{mark} ", style), f"{finding.what:<{width}}  "), Text(finding.detail))
+        _print_below(one_line((f"{mark} ", style), f"{finding.what:<{width}}  "), one_line(finding.detail))
         for line in finding.fix.splitlines():
-            _print_below(Text(" " * (width + 4) + "-> ", "cyan"), Text(line, "cyan"))
+            _print_below(one_line((" " * (width + 4) + "-> ", "cyan")), one_line((line, "cyan")))
 
 
 def _print_below(label: Text, text: Text) -> None:

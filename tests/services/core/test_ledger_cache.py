@@ -8,7 +8,6 @@ import pytest
 
 from handshake.redaction import Secret
 from master.bus import EventBus
-from master.ledger.rows.audit import AuditChain
 from master.security.derivation import MasterSecret, check_master_secret, new_master_secret
 from master.services.core.directory import NodeDirectory
 from master.services.core.ledger_cache import CoveredLicence, LedgerCache
@@ -23,7 +22,7 @@ def a_secret() -> MasterSecret:
 def cache_at(path: Path, secret: MasterSecret) -> tuple[LedgerCache, NodeDirectory]:
     bus = EventBus()
     directory = NodeDirectory(bus, SystemClock())
-    return LedgerCache(path, directory, AuditChain(b"k" * 32), secret, bus), directory
+    return LedgerCache(path, directory, secret, bus), directory
 
 
 async def test_what_was_remembered_comes_back_and_is_its_owners_alone(tmp_path: Path) -> None:
