@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 from handshake.sockets import Peer
@@ -28,6 +29,7 @@ from master.operations.operation import Operations
 from master.services.container import DiscordView, Services, build_services
 from master.services.core.auditing import audit_chain_of
 from master.services.core.discord_port import DiscordPort
+from master.services.core.lasting import keep_running
 from master.services.core.lifecycle import Lifecycle
 from master.services.core.secret_check import require_own_secret
 from master.services.fleet.launching import node_environment
@@ -148,6 +150,7 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
     await _prepare(services)
     await nodes.start()
     await control.start()
+    services.state_watch.guard(control.acceptor, nodes=nodes.acceptor)
     try:
         await _run_until_asked(operations, discord, spawner)
     finally:
@@ -181,21 +184,24 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
     services, lifecycle = operations.services, operations.services.lifecycle
     async with asyncio.TaskGroup() as group:
         lasting = [
-            group.create_task(work, name=name)
+            group.create_task(keep_running(name, work, services.bus, services.clock), name=name)
             for name, work in (
-                ("supervisor", services.supervisor.run()),
-                ("connectivity", services.connectivity.run()),
-                ("discord", discord.run(operations)),
-                ("retention", services.retention.run()),
-                ("ledger cache", services.ledger_cache.run()),
-                ("snapshots", services.snapshots.run()),
-                ("merging", services.merging.run()),
-                ("stderr", services.stderr_lines.run()),
-                ("recovery", _recover_when_back(services)),
-                ("handover", services.handover.run()),
-                ("watchdog", feed_watchdog(os.environ)),
+                ("connectivity", services.connectivity.run),
+                ("discord", partial(discord.run, operations)),
+                ("alerts", services.outbox.run),
+                ("retention", services.retention.run),
+                ("ledger cache", services.ledger_cache.run),
+                ("snapshots", services.snapshots.run),
+                ("merging", services.merging.run),
+                ("stderr", services.stderr_lines.run),
+                ("recovery", partial(_recover_when_back, services)),
+                ("handover", services.handover.run),
+                ("state watch", services.state_watch.run),
+                ("watchdog", partial(feed_watchdog, os.environ)),
             )
         ]
+        # Not started again: a supervisor that failed does not know its processes. The next master adopts them.
+        lasting.append(group.create_task(services.supervisor.run(), name="supervisor"))
         await spawner.warm()
         # Services and Discord's classes are never freed: exclude them from garbage collection.
         gc.freeze()

@@ -284,6 +284,8 @@ def summary_line(status: FleetStatus) -> Text:
         line.append(f"\nslash commands are not registered: {visible(master.commands)}", style="red")
     if master.old_keys is not None:
         line.append(f"  {master.old_keys} nodes wait for their new keys", style="yellow")
+    for trouble in master.troubles:
+        line.append(f"\n{visible(trouble)}", style="red")
     if master.offline_since is not None:
         away = f"offline since {moment(master.offline_since)} ({duration(status.at - master.offline_since)})"
         line.append(

@@ -303,6 +303,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.state_dir / "memory.bin"
 
     @property
+    def outbox_path(self) -> Path:
+        """Alerts that wait for Discord."""
+        return self.state_dir / "alerts.json"
+
+    @property
     def audit_head_path(self) -> Path:
         """The audit log's last row, remembered outside of the ledger."""
         return self.state_dir / "audit-head"

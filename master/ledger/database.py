@@ -22,9 +22,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from master.bus import EventBus
 from master.configuration.settings import DatabaseSettings
-from master.events import AuditLogCut, LedgerAway, LedgerReturned
+from master.events import AuditLogCut, LedgerAway, LedgerReturned, LedgerRewritten
 from master.ledger.engine import explain, make_engine, parse_url, prepare_file
-from master.ledger.errors import LedgerHangs, LedgerReadOnly, LedgerRetryable, LedgerTimedOut, LedgerUnavailable
+from master.ledger.errors import (
+    LedgerCorrupt,
+    LedgerHangs,
+    LedgerReadOnly,
+    LedgerRetryable,
+    LedgerTimedOut,
+    LedgerUnavailable,
+)
+from master.ledger.file_place import FilePlace, ledger_path
 from master.ledger.identifiers import ulid_of
 from master.ledger.rows.audit import AuditChain
 from master.ledger.schema import migrations
@@ -62,6 +70,9 @@ class Ledger:
         self._stall_s = max(settings.connect_timeout_s, settings.statement_timeout_s) + STALL_GRACE_S
         self._loop = asyncio.get_running_loop()
         self._spool = None if spool_dir is None else Spool(spool_dir, session_id)
+        self._place = FilePlace(
+            ledger_path(self._url), writer=self._engine, reader=self._reader_engine, on_mended=self._announce_mended
+        )
         self._writer = Writer(
             self._engine,
             session_id=session_id,
@@ -70,6 +81,7 @@ class Ledger:
             prepare=self._prepare,
             on_change=self._announce,
             stall_s=self._stall_s,
+            mend=self._place.mend,
         )
         chain.on_alarm = self._warn_of_cut
         self.chain = chain
@@ -141,6 +153,7 @@ class Ledger:
         except LedgerHangs:
             self._reader_engine.dispose(close=False)
             raise
+        self._place.remember()
 
     def _read_revision(self) -> str | None:
         try:
@@ -154,6 +167,13 @@ class Ledger:
                 return self.chain.open(connection)
         except SQLAlchemyError as error:
             raise explain(error) from error
+
+    def _announce_mended(self, what: str) -> None:
+        """Log that the file was deleted and written again, and pass it from the writer's thread to the event loop."""
+        log.error("the ledger's file was deleted, and written again", extra={"what": what})
+        if not self._loop.is_closed():
+            event = LedgerRewritten(at=datetime.now(UTC), detail=what)
+            self._loop.call_soon_threadsafe(self._bus.publish, event)
 
     def _announce(self, away: Away | None) -> None:
         """Log a change of availability, and pass it from the writer's thread to the event loop."""
@@ -328,6 +348,17 @@ class Ledger:
             log.error("write dropped", extra={"write": _kinds(entries), "why": error.message})
             return
         done.add_done_callback(partial(_report, entries))
+
+    async def look_for_file(self) -> None:
+        """Notice a SQLite file that was deleted, even if nothing is written; it is put back, or the ledger is away.
+
+        Raises
+        ------
+        LedgerTimedOut
+        """
+        if self.away is None and not self._place.is_in_place():
+            with contextlib.suppress(LedgerUnavailable, LedgerCorrupt):  # announced where it was noticed
+                await self.flush()
 
     async def flush(self) -> None:
         """Wait until all writes queued so far are in the ledger or in its spool."""

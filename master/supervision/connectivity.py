@@ -26,7 +26,7 @@ FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 3.0
 MIN_GAP_S, MAX_GAP_S = 2.0, 30.0
 """Between two looks that found Discord well: nodes in a crash loop must not make the master ask all the time. The gap
 grows as long as the master's own connection is away for another reason."""
-FIRST_CONNECT_S = 10.0
+FIRST_CONNECT_S = 5.0
 """Without a sign of life from the master's own connection for this long after its start, it looks for itself."""
 LEAD_S = 15.0
 """Exits this shortly before the first sign of an outage belong to it: a bot may notice before the master does."""

@@ -8,7 +8,7 @@ import random
 import signal
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from master.bus import EventBus
@@ -36,6 +36,7 @@ from master.supervision.clock import Clock
 from master.supervision.connectivity import LEAD_S, Connectivity
 from master.supervision.errors import FolderMissing, SpawnFailed, StartDeferred
 from master.supervision.gate import StartGate
+from master.supervision.hearing import Hearing
 from master.supervision.limits import OomDetector
 from master.supervision.preparing import StartPreparer
 from master.supervision.process import ExitReport, NodeProcess, is_process
@@ -90,6 +91,7 @@ class RunnerContext:
     last_lines: Callable[[str], list[str]]
     bus: EventBus
     connectivity: Connectivity
+    hearing: Hearing = field(default_factory=Hearing)
 
 
 class Runner:
@@ -513,19 +515,20 @@ class Runner:
 
     def _deadline(self) -> float | None:
         """Return the next deadline in monotonic seconds."""
-        connectivity = self._context.connectivity
-        if connectivity.is_offline and self.spec.readiness != "process":
-            # Who would replace it could not log in either, and pulses in the channel do not arrive.
+        connectivity, hearing = self._context.connectivity, self._context.hearing
+        if (connectivity.is_offline or hearing.is_deaf) and self.spec.readiness != "process":
+            # Who would replace it could not log in or be heard either, and pulses in the channel do not arrive.
             return None
+        returned_at = max(connectivity.returned_at, hearing.returned_at)
         if self.spec.readiness == "process":
             due = (self.spawned_at or 0.0) + PROCESS_READY_AFTER_S
             return due if self.state is NodeState.STARTING else None
         if self.state is NodeState.STARTING:
-            return max(self.spawned_at or 0.0, connectivity.returned_at) + self._settings.ready_timeout_s
+            return max(self.spawned_at or 0.0, returned_at) + self._settings.ready_timeout_s
         if self.pulse is None or self.pulsed_at is None:
             return None
         patience = self.pulse.interval_s * self._settings.missed_pulses
-        return max(self.pulsed_at, connectivity.returned_at) + (2 * patience if self._silent else patience)
+        return max(self.pulsed_at, returned_at) + (2 * patience if self._silent else patience)
 
     def _left_s(self) -> float | None:
         """Return the seconds until something is overdue; None when nothing can be."""

@@ -52,6 +52,8 @@ class Overview:
         Returns how many nodes run with a key of the previous secret; None outside of a rotation.
     isolation
         Returns what isolates the nodes, and which it does not.
+    troubles
+        Returns what is wrong with the master's own files.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Overview:
         merged_bytes: Callable[[], int | None],
         old_keys: Callable[[], int | None],
         isolation: Callable[[], str],
+        troubles: Callable[[], tuple[str, ...]] = lambda: (),
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -80,6 +83,7 @@ class Overview:
         self._merged_bytes = merged_bytes
         self._old_keys = old_keys
         self._isolation = isolation
+        self._troubles = troubles
         self._began = clock.monotonic()
         self._own_usage = OwnUsage()
 
@@ -149,7 +153,10 @@ class Overview:
         connectivity = self._supervisor.connectivity
         lost = connectivity.outage or connectivity.gateway_lost
         discord = self._discord_state()
-        if connectivity.gateway_lost is not None and discord in ("ready", "connecting"):
+        if discord == "connecting" and lost is not None:
+            discord = "offline"
+        elif discord == "ready" and connectivity.gateway_lost is not None:
+            # discord.py stays ready once it was.
             discord = "offline"
         return MasterStatus(
             pid=os.getpid(),
@@ -166,6 +173,7 @@ class Overview:
             merged_bytes=self._merged_bytes(),
             old_keys=self._old_keys(),
             isolation=self._isolation(),
+            troubles=self._troubles(),
             home=str(self._settings.home),
         )
 
