@@ -112,6 +112,8 @@ class DiscordView:
     user_id: Callable[[], int]
     """0 while it is not known."""
     state: Callable[[], str]
+    commands_problem: Callable[[], str] = str
+    """Why the slash commands are not registered; empty if they are."""
     port: DiscordPort | None = None
     """None without a token; its calls fail at once while the connection is down."""
     probe: Probe | None = None
@@ -360,6 +362,7 @@ def _build_overview(
         logs=base.logs,
         clock=base.clock,
         discord_state=discord.state,
+        commands_problem=discord.commands_problem,
         merged_bytes=merging.saved_bytes,
         old_keys=lambda: len(keys.old) if keys.hands_over else None,
         isolation=lambda: launcher.isolation(node.name for node in base.directory),

@@ -44,6 +44,8 @@ class Overview:
     ----------
     discord_state
         Returns the state of the master's connection to Discord.
+    commands_problem
+        Returns why the slash commands are not registered; empty if they are.
     merged_bytes
         Returns the memory saved by merging; None if merging is off.
     old_keys
@@ -64,6 +66,7 @@ class Overview:
         logs: NodeLogs,
         clock: Clock,
         discord_state: Callable[[], str],
+        commands_problem: Callable[[], str],
         merged_bytes: Callable[[], int | None],
         old_keys: Callable[[], int | None],
         isolation: Callable[[], str],
@@ -76,6 +79,7 @@ class Overview:
         self._logs = logs
         self._clock = clock
         self._discord_state = discord_state
+        self._commands_problem = commands_problem
         self._merged_bytes = merged_bytes
         self._old_keys = old_keys
         self._isolation = isolation
@@ -164,6 +168,7 @@ class Overview:
             discord=discord,
             offline_since=None if lost is None else round(lost.since.timestamp(), 3),
             offline_why="" if lost is None else lost.why or "the master is not connected to Discord",
+            commands=self._commands_problem(),
             ledger=self._ledger.dialect + (" away" if self._ledger.away is not None else ""),
             merged_bytes=self._merged_bytes(),
             old_keys=self._old_keys(),
