@@ -280,6 +280,8 @@ def summary_line(status: FleetStatus) -> Text:
     if master.isolation:
         walled = master.isolation.startswith("landlock")
         line.append(f"  isolation {visible(master.isolation)}", style="bright_black" if walled else "yellow")
+    if master.start_trouble:
+        line.append(f"\n{visible(master.start_trouble)}", style="yellow")
     if master.old_keys is not None:
         line.append(f"  {master.old_keys} nodes wait for their new keys", style="yellow")
     if master.offline_since is not None:

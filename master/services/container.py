@@ -216,7 +216,7 @@ def build_services(
         alerts=Alerts(bus, base.directory, clock),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
-        overview=_build_overview(base, supervisor, launcher, discord, merging, trust.keys),
+        overview=_build_overview(base, supervisor, launcher, discord, merging, trust.keys, lambda: spawner.trouble),
         onboarding=_build_onboarding(base, fleet, inspector, discord),
         licensing=base.licensing,
         keys=trust.keys,
@@ -336,6 +336,7 @@ def _build_overview(
     discord: DiscordView,
     merging: PageMerging,
     keys: NodeKeys,
+    start_trouble: Callable[[], str],
 ) -> Overview:
     return Overview(
         settings=base.settings,
@@ -347,6 +348,7 @@ def _build_overview(
         discord_state=discord.state,
         merged_bytes=merging.saved_bytes,
         old_keys=lambda: len(keys.old) if keys.hands_over else None,
+        start_trouble=start_trouble,
         isolation=lambda: launcher.isolation(node.name for node in base.directory),
     )
 

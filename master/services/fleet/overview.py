@@ -50,6 +50,8 @@ class Overview:
         Returns how many nodes run with a key of the previous secret; None outside of a rotation.
     isolation
         Returns what isolates the nodes, and which it does not.
+    start_trouble
+        Returns why nodes start in another way than they should; empty when they do not.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Overview:
         merged_bytes: Callable[[], int | None],
         old_keys: Callable[[], int | None],
         isolation: Callable[[], str],
+        start_trouble: Callable[[], str],
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -76,6 +79,7 @@ class Overview:
         self._merged_bytes = merged_bytes
         self._old_keys = old_keys
         self._isolation = isolation
+        self._start_trouble = start_trouble
         self._began = clock.monotonic()
         self._own_usage = OwnUsage()
 
@@ -161,6 +165,7 @@ class Overview:
             merged_bytes=self._merged_bytes(),
             old_keys=self._old_keys(),
             isolation=self._isolation(),
+            start_trouble=self._start_trouble(),
             home=str(self._settings.home),
         )
 
