@@ -280,6 +280,10 @@ def summary_line(status: FleetStatus) -> Text:
     if master.isolation:
         walled = master.isolation.startswith("landlock")
         line.append(f"  isolation {visible(master.isolation)}", style="bright_black" if walled else "yellow")
+    if master.commands:
+        line.append(f"\nslash commands are not registered: {visible(master.commands)}", style="red")
+    if master.start_trouble:
+        line.append(f"\n{visible(master.start_trouble)}", style="yellow")
     if master.old_keys is not None:
         line.append(f"  {master.old_keys} nodes wait for their new keys", style="yellow")
     for trouble in master.troubles:

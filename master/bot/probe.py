@@ -7,7 +7,7 @@ import os
 import msgspec
 
 from master import __version__
-from master.bot.token_inspector import DEFAULT_API_BASE
+from master.bot.lookup import DEFAULT_API_BASE
 from master.configuration.settings import DiscordSettings
 
 TIMEOUT_S = 4.0

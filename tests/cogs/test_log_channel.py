@@ -64,7 +64,7 @@ class Building:
 
     @asynccontextmanager
     async def office(self) -> AsyncIterator[Office]:
-        connection = DiscordConnection(self.bot.token, self.bot.id)
+        connection = DiscordConnection(self.bot.token, self.settings.state_dir / "master-id")
         view = DiscordView(user_id=connection.user_id, state=connection.state, port=connection.port)
         async with open_house(self.settings, self.sandbox, view) as house:
             saving = asyncio.create_task(house.services.outbox.run())
