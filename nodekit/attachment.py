@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
 import threading
@@ -19,6 +20,7 @@ import discord
 from handshake.errors import HandshakeError, TransportError
 from handshake.messages import Heartbeat
 from nodekit.call_failures import ANY_FAILURE
+from nodekit.connection_keeper import ConnectionKeeper
 from nodekit.error_watch import (
     Source,
     report_text_command,
@@ -140,6 +142,7 @@ class Attachment:
         client = self._client
         if not self._joined:
             self._joined = True
+            self._login = functools.partial(ConnectionKeeper(client).log_in, self._login)
             if self._identity.session is not None and not is_sharded(client):
                 self._resumption = Resumption(self._identity.session)
                 # Passes each gateway payload to dispatch(), which records the data for RESUME.

@@ -72,6 +72,8 @@ class Faults:
         self._hang_ups: list[_HangUp] = []
         self._raw: list[_Raw] = []
         self._spoilt: list[_Spoilt] = []
+        self.instead: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
+        """Decides for each request what is answered instead of carrying it out; None to carry it out."""
 
     # REST
 
@@ -164,23 +166,23 @@ class Faults:
     async def before(self, request: web.Request) -> web.StreamResponse | None:
         """Return what is answered instead of carrying a request out; None to carry it out."""
         if self._hangs_up(request, carried_out=False):
-            return _hung_up(request)
+            return hung_up(request)
         raw = _next(self._raw, request.method, request.path)
         if raw is None:
-            return None
+            return None if self.instead is None else await self.instead(request)
         headers = {"Content-Type": raw.content_type, "Via": "1.1 sandbox", **raw.headers}
         return web.Response(status=raw.status, body=raw.body, headers=headers)
 
     async def after(self, request: web.Request, answer: web.Response) -> web.StreamResponse:
         """Return what is sent for an answer."""
         if self._hangs_up(request, carried_out=True):
-            return _hung_up(request)
+            return hung_up(request)
         spoilt = _next(self._spoilt, request.method, request.path)
         if spoilt is None:
             return answer
         body = answer.body if isinstance(answer.body, bytes) else b""
         if spoilt.change is None:
-            return await _cut_off(request, answer, body)
+            return await cut_off(request, answer, body)
         answer.body = spoilt.change(body)
         return answer
 
@@ -247,14 +249,14 @@ def _next(rules: list[R], method: str, path: str) -> R | None:
     return None
 
 
-def _hung_up(request: web.Request) -> web.Response:
+def hung_up(request: web.Request) -> web.Response:
     """Break a request's connection; returns what nobody reads."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=500)
 
 
-async def _cut_off(request: web.Request, answer: web.Response, body: bytes) -> web.StreamResponse:
+async def cut_off(request: web.Request, answer: web.Response, body: bytes) -> web.StreamResponse:
     """Send the first half of an answer, and break the connection."""
     headers = {name: value for name, value in answer.headers.items() if name.lower() != "content-length"}
     half = web.StreamResponse(status=answer.status, headers=headers)

@@ -93,6 +93,10 @@ class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
     offline_since: float | None = None
     """Unix time since when this box, or the master's own connection, is without Discord; None while all is well."""
     offline_why: str = ""
+    commands: str = ""
+    """Why the slash commands are not registered with Discord; empty if they are."""
+    troubles: tuple[str, ...] = ()
+    """What is wrong with the master's own files, in sentences: a socket that is gone, a ledger that is away."""
     ledger: str
     """``sqlite`` or ``mssql``, followed by ``away`` while it cannot be reached."""
     merged_bytes: int | None = None
