@@ -128,6 +128,7 @@ def call_every_function(c: Connection) -> None:
     audit.search(c, node_id="01A", action="stop")
     inspection.count_rows(c)
     inspection.count_rows(c, 5)
+    inspection.schema_revision(c)
     inspection.find_faults(c)
     for name in retention.PRUNABLE:
         retention.prune(c, name, NOW + timedelta(days=400))
