@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -35,9 +35,8 @@ _NOT_CACHED = ("GUILD_MEMBER_", "GUILD_MEMBERS_", "GUILD_BAN_", "GUILD_AUDIT_LOG
 
 
 class _Frame(msgspec.Struct):
-    op: int
     t: str | None = None
-    s: int | None = None
+    s: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
 
 
 class _Identity(msgspec.Struct):
@@ -126,7 +125,11 @@ class GatewaySession:
 
     def take(self, raw: str | bytes) -> bool:
         """Record one raw gateway payload, before it is handled; True when a new session starts."""
-        frame = self._decode(raw)
+        try:
+            frame = self._decode(raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            # Not Discord's: what becomes of the connection is discord.py's to say.
+            return False
         if frame.s is None or frame.t is None:
             return False
         began = frame.t == "READY"

@@ -18,6 +18,7 @@ from master.bot.embeds import error_embed
 from master.bot.failures import CALL_FAILURES
 from master.bot.operation_commands import operation_of
 from master.errors import FleetError
+from master.events import GatewayConnected, GatewayLost
 from master.operations.operation import Operations
 from master.services.container import Services
 
@@ -31,6 +32,9 @@ EXTENSIONS = (
     "master.cogs.error_monitor",
     "master.cogs.listener",
 )
+
+
+MAX_RATE_LIMIT_S = 120.0
 
 
 class MasterTree(app_commands.CommandTree["MasterBot"]):
@@ -98,6 +102,8 @@ class MasterBot(commands.Bot):
             max_messages=None,
             chunk_guilds_at_startup=False,
             guild_ready_timeout=0.1,
+            # discord.py waits for as long as an answer asks for, and for ever when that is no number.
+            max_ratelimit_timeout=MAX_RATE_LIMIT_S,
             member_cache_flags=discord.MemberCacheFlags.none(),
         )
         self.operations = operations
@@ -138,6 +144,18 @@ class MasterBot(commands.Bot):
             log.error("slash commands could not be registered", extra={"why": str(error)})
             return
         noted.write_text(fingerprint, "utf-8")
+
+    async def on_connect(self) -> None:
+        """Tell the services that a session began."""
+        self.services.bus.publish(GatewayConnected(at=self.services.clock.now()))
+
+    async def on_resumed(self) -> None:
+        """Tell the services that the session goes on."""
+        self.services.bus.publish(GatewayConnected(at=self.services.clock.now()))
+
+    async def on_disconnect(self) -> None:
+        """Tell the services that the connection is gone; discord.py makes another."""
+        self.services.bus.publish(GatewayLost(at=self.services.clock.now()))
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         """Log an error in an event listener."""

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from master.cli.context import HomeOption, JsonOption, YesOption, home_of, reporting_errors
 from master.errors import ExitCode, FleetError
-from master.terminal import console, is_terminal, print_json
+from master.terminal import console, is_terminal, one_line, print_json
 
 if TYPE_CHECKING:
     from master.configuration.settings import Settings
@@ -119,14 +118,14 @@ def _print_next_steps(folder: Path, token: str) -> None:
     from master.security.tokens import check_token_format
     from master.services.onboarding.identity import invite_url
 
-    console.print(Text.assemble(("✓ ", "green"), f"made {folder}: config.py, .env (secret, mode 0600), bots/, state/"))
+    console.print(one_line(("✓ ", "green"), f"made {folder}: config.py, .env (secret, mode 0600), bots/, state/"))
     console.print()
     console.print(_PORTAL)
     console.print()
     if token:
         url = invite_url(check_token_format(token), _MASTER_PERMISSIONS)
-        console.print(Text.assemble("Invite the master: ", (url, "cyan")), soft_wrap=True)
-    console.print(Text.assemble("Then: ", ("fleet doctor", "bold"), ", ", ("fleet run", "bold")))
+        console.print(one_line("Invite the master: ", (url, "cyan")), soft_wrap=True)
+    console.print(one_line("Then: ", ("fleet doctor", "bold"), ", ", ("fleet run", "bold")))
 
 
 def doctor(
@@ -160,9 +159,9 @@ def doctor(
             width = max(len(finding.what) for finding in findings)
             for finding in findings:
                 mark, style = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}[finding.verdict]
-                console.print(Text.assemble((f"{mark} ", style), f"{finding.what:<{width}}  ", finding.detail))
+                console.print(one_line((f"{mark} ", style), f"{finding.what:<{width}}  ", finding.detail))
                 if finding.fix:
                     for line in finding.fix.splitlines():
-                        console.print(Text.assemble(" " * (width + 4), (f"-> {line}", "cyan")))
+                        console.print(one_line(" " * (width + 4), (f"-> {line}", "cyan")))
         if any(finding.verdict == "fail" for finding in findings):
             raise typer.Exit(ExitCode.FAILED)

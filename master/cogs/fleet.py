@@ -38,7 +38,7 @@ def _audit_embed(settings: Settings, rows: list[AuditView], sound: Soundness) ->
     if sound.ok:
         embed.set_footer(text=f"{sound.audit_rows} rows, none altered or removed")
     else:
-        embed.add_field(name="Somebody changed it", value="\n".join(sound.faults)[:1024], inline=False)
+        embed.add_field(name="It is not as it was left", value="\n".join(sound.faults)[:1024], inline=False)
     return embed
 
 

@@ -22,9 +22,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from master.bus import EventBus
 from master.configuration.settings import DatabaseSettings
-from master.events import AuditHeadMoved, LedgerAway, LedgerReturned
+from master.events import AuditLogCut, LedgerAway, LedgerReturned, LedgerRewritten
 from master.ledger.engine import explain, make_engine, parse_url, prepare_file
-from master.ledger.errors import LedgerHangs, LedgerReadOnly, LedgerRetryable, LedgerTimedOut, LedgerUnavailable
+from master.ledger.errors import (
+    LedgerCorrupt,
+    LedgerHangs,
+    LedgerReadOnly,
+    LedgerRetryable,
+    LedgerTimedOut,
+    LedgerUnavailable,
+)
+from master.ledger.file_place import FilePlace, ledger_path
 from master.ledger.identifiers import ulid_of
 from master.ledger.rows.audit import AuditChain
 from master.ledger.schema import migrations
@@ -36,6 +44,8 @@ from master.ledger.writer.spool import Spool, SpoolStatistics
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+AUDIT_HINT = "`fleet audit verify` shows it, and `fleet audit acknowledge` once you know why"
 
 SNAPSHOT_TIMEOUT_S = 600.0
 CLOSE_TIMEOUT_S = 30.0
@@ -60,6 +70,9 @@ class Ledger:
         self._stall_s = max(settings.connect_timeout_s, settings.statement_timeout_s) + STALL_GRACE_S
         self._loop = asyncio.get_running_loop()
         self._spool = None if spool_dir is None else Spool(spool_dir, session_id)
+        self._place = FilePlace(
+            ledger_path(self._url), writer=self._engine, reader=self._reader_engine, on_mended=self._announce_mended
+        )
         self._writer = Writer(
             self._engine,
             session_id=session_id,
@@ -68,13 +81,16 @@ class Ledger:
             prepare=self._prepare,
             on_change=self._announce,
             stall_s=self._stall_s,
+            mend=self._place.mend,
         )
-        chain.on_head_change = self._head_moved
+        chain.on_alarm = self._warn_of_cut
         self.chain = chain
         """What audited actions hang in."""
         self._available = asyncio.Event()
         self.dialect = self._engine.dialect.name
         """``sqlite`` or ``mssql``."""
+        self.audit_cut = ""
+        """What was wrong with the end of the audit log when the ledger was opened."""
 
     @classmethod
     async def open(
@@ -131,16 +147,33 @@ class Ledger:
         prepare_file(self._url)
         try:
             revision = self._reader.run(self._read_revision, stall_s=self._stall_s)
+            migrations.upgrade_schema(revision, self._url)
+            if self.chain.has_key:
+                self.audit_cut = self._reader.run(self._open_chain, stall_s=self._stall_s)
         except LedgerHangs:
             self._reader_engine.dispose(close=False)
             raise
-        migrations.upgrade_schema(revision, self._url)
+        self._place.remember()
 
     def _read_revision(self) -> str | None:
         try:
             return migrations.current_revision(self._reader_engine)
         except SQLAlchemyError as error:
             raise explain(error) from error
+
+    def _open_chain(self) -> str:
+        try:
+            with self._reader_engine.connect() as connection:
+                return self.chain.open(connection)
+        except SQLAlchemyError as error:
+            raise explain(error) from error
+
+    def _announce_mended(self, what: str) -> None:
+        """Log that the file was deleted and written again, and pass it from the writer's thread to the event loop."""
+        log.error("the ledger's file was deleted, and written again", extra={"what": what})
+        if not self._loop.is_closed():
+            event = LedgerRewritten(at=datetime.now(UTC), detail=what)
+            self._loop.call_soon_threadsafe(self._bus.publish, event)
 
     def _announce(self, away: Away | None) -> None:
         """Log a change of availability, and pass it from the writer's thread to the event loop."""
@@ -159,10 +192,11 @@ class Ledger:
             self._available.clear()
             self._bus.publish(LedgerAway(at=away.since, why=away.why, hint=away.hint))
 
-    def _head_moved(self) -> None:
-        """Pass news of the audit log from the writer's thread to the loop."""
+    def _warn_of_cut(self, cut: str) -> None:
+        """Pass an alarm of the audit log from the writer's thread to the loop."""
+        log.error("the audit log is not as it was left", extra={"why": cut, "hint": AUDIT_HINT})
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._bus.publish, AuditHeadMoved(at=datetime.now(UTC)))
+            self._loop.call_soon_threadsafe(self._bus.publish, AuditLogCut(at=datetime.now(UTC), detail=cut))
 
     @property
     def away(self) -> Away | None:
@@ -314,6 +348,17 @@ class Ledger:
             log.error("write dropped", extra={"write": _kinds(entries), "why": error.message})
             return
         done.add_done_callback(partial(_report, entries))
+
+    async def look_for_file(self) -> None:
+        """Notice a SQLite file that was deleted, even if nothing is written; it is put back, or the ledger is away.
+
+        Raises
+        ------
+        LedgerTimedOut
+        """
+        if self.away is None and not self._place.is_in_place():
+            with contextlib.suppress(LedgerUnavailable, LedgerCorrupt):  # announced where it was noticed
+                await self.flush()
 
     async def flush(self) -> None:
         """Wait until all writes queued so far are in the ledger or in its spool."""

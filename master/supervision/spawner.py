@@ -8,13 +8,18 @@ import logging
 import os
 import resource
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from handshake.boot import BOOT_FD_VARIABLE
+from master.supervision import landlock
 from master.supervision.errors import FolderMissing, SpawnFailed
+from master.supervision.isolation import Isolation
 from master.supervision.linked import linked_command, linked_environment
 from master.supervision.process import ExitReport, NodeProcess
 
@@ -62,6 +67,8 @@ class SpawnRequest:
         Never fork it from the zygote.
     linked
         nodekit joins its program to the fleet, which knows nothing of one.
+    isolation
+        What it may open; None: as much as the master.
     """
 
     node_id: str
@@ -76,6 +83,7 @@ class SpawnRequest:
     cgroup: Path | None = None
     plain: bool = False
     linked: bool = False
+    isolation: Isolation | None = None
     limits: Limits = Limits()
 
 
@@ -140,7 +148,7 @@ class PlainSpawner:
             if request.linked:
                 environment.update(linked_environment())
             popen = subprocess.Popen(  # noqa: S603 - the command is the node's own
-                linked_command(request.command) if request.linked else request.command,
+                _command_of(request),
                 cwd=request.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -202,6 +210,23 @@ class BootPipe:
         if self.reading is not None:
             os.close(self.reading)
             self.reading = None
+
+
+def _command_of(request: SpawnRequest) -> tuple[str, ...]:
+    """Return the command that starts a plain process.
+
+    Raises
+    ------
+    OSError
+        There is no such program.
+    """
+    command = linked_command(request.command) if request.linked else request.command
+    if request.isolation is None:
+        return command
+    # What runs first is our own: without this, a program that does not exist would be an exit instead of an error.
+    os.stat(command[0])
+    rules = msgspec.json.encode((request.isolation.readable, request.isolation.writable)).decode()
+    return (sys.executable, "-I", "-S", landlock.__file__, rules, *command)
 
 
 def _not_started(request: SpawnRequest, error: OSError) -> SpawnFailed:

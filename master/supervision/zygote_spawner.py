@@ -170,6 +170,9 @@ class _Connection:
             niceness=limits.niceness,
             log_bytes_s=limits.log_bytes_s,
             linked=request.linked,
+            isolated=request.isolation is not None,
+            readable=() if request.isolation is None else request.isolation.readable,
+            writable=() if request.isolation is None else request.isolation.writable,
         )
         try:
             socket.send_fds(self._control, [msgspec.json.encode(body)], descriptors)

@@ -128,7 +128,9 @@ async def test_milliseconds_arrive_where_the_driver_finds_no_type_and_a_fresh_au
     await ledger.write(lambda c: licences.insert(c, licence))
     assert await ledger.read(lambda c: licences.find_by_hash(c, b"h" * 32)) == licence
     for number in range(5):
-        await ledger.write_durable(structs.replace(action(number), at=moment.replace(microsecond=123_456 + number * 1000)))
+        await ledger.write_durable(
+            structs.replace(action(number), at=moment.replace(microsecond=123_456 + number * 1000))
+        )
     assert await ledger.read(CHAIN.verify) is None
     found = await ledger.read(audit.search)
     assert [row.at.microsecond for row in found] == [127_000, 126_000, 125_000, 124_000, 123_000]

@@ -115,6 +115,9 @@ class RunningWriter:
     """A writer over ODBC."""
 
     def __init__(self, engine: Engine, folder: Path) -> None:
+        # Each test has a ledger of its own, and a chain compares the end of the log with what it appended last.
+        CHAIN.head = None
+        CHAIN.discard_pending()
         self.changes: list[Away | None] = []
         self.spool = Spool(folder / "spool", "01SESSION")
         self.writer = Writer(

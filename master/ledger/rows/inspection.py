@@ -7,11 +7,6 @@ from sqlalchemy import Connection, Select, Table, func, literal, select, text
 from master.ledger.schema.tables import metadata
 
 
-def schema_revision(connection: Connection) -> str:
-    """Return the revision that the database's schema is at."""
-    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
-
-
 def count_rows(connection: Connection, most: int | None = None) -> dict[str, int]:
     """Return the number of rows of each table.
 

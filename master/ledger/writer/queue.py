@@ -119,6 +119,8 @@ class Writer:
         Called on the writer's thread: with the outage when the database goes away, with None when it is back.
     stall_s
         The most that one statement may take; then its thread is abandoned, and the database is away.
+    mend
+        Puts a file that was deleted back in its place; raises a ``LedgerError`` if it cannot.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class Writer:
         prepare: Callable[[], None],
         on_change: Callable[[Away | None], None],
         stall_s: float = STALL_S,
+        mend: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
         watch(engine)
@@ -142,6 +145,7 @@ class Writer:
         self._due_prepare: Callable[[], None] | None = None
         self._prepare = prepare
         self._on_change = on_change
+        self._mend = mend
         self._queue: queue.Queue[_Write | None] = queue.Queue(MAX_QUEUED)
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._sequence = itertools.count(1)
@@ -295,6 +299,8 @@ class Writer:
 
         Returns the writes that are not carried out, and the outage that stopped them.
         """
+        if (lost := self._find_lost()) is not None:
+            return live, lost
         if len(live) > 1:
             try:
                 self._commit_group(live)
@@ -312,6 +318,15 @@ class Writer:
             except LedgerError as outage:
                 return live[position:], outage
         return [], None
+
+    def _find_lost(self) -> LedgerError | None:
+        """Return why there is nothing to write to: the file is gone, and cannot be put back now."""
+        try:
+            self._mend()
+        except LedgerError as lost:
+            self._due_prepare = self._mend
+            return lost
+        return None
 
     def _commit_group(self, live: list[_Write]) -> None:
         """Write in one transaction, and acknowledge.

@@ -10,9 +10,13 @@ from master.bus import EventBus
 from master.events import (
     AlertLevel,
     AlertRaised,
+    AuditLogCut,
+    BoxOffline,
+    BoxOnline,
     ErrorReported,
     LedgerAway,
     LedgerReturned,
+    LedgerRewritten,
     MessageRefused,
     NodeBackedOff,
     NodeDegraded,
@@ -22,9 +26,11 @@ from master.events import (
     NodeReady,
     NodeRecovered,
     SupervisionFailed,
+    TaskFailed,
 )
 from master.services.core.directory import NodeDirectory
 from master.supervision.clock import Clock
+from master.wording import duration
 
 _SHOWN_TRACEBACK_CHARACTERS = 900
 
@@ -66,6 +72,11 @@ class Alerts:
         bus.on(SupervisionFailed, self._on_supervision_failed)
         bus.on(LedgerAway, self._on_ledger_away)
         bus.on(LedgerReturned, self._on_ledger_returned)
+        bus.on(LedgerRewritten, self._on_ledger_rewritten)
+        bus.on(BoxOffline, self._on_offline)
+        bus.on(BoxOnline, self._on_online)
+        bus.on(TaskFailed, self._on_task_failed)
+        bus.on(AuditLogCut, self._on_audit_log_cut)
 
     def raise_alert(
         self,
@@ -156,8 +167,44 @@ class Alerts:
             text=f"{event.why}. {event.hint}\nThe fleet keeps running; writes wait on disk.",
         )
 
+    def _on_ledger_rewritten(self, event: LedgerRewritten) -> None:
+        title = "The ledger's file was deleted, and written again"
+        self.raise_alert(AlertLevel.WARNING, title, key="ledger:rewritten", text=event.detail)
+
     def _on_ledger_returned(self, event: LedgerReturned) -> None:
         self.raise_alert(AlertLevel.SUCCESS, "The database is back", key="ledger:back")
+
+    def _on_offline(self, event: BoxOffline) -> None:
+        self.raise_alert(
+            AlertLevel.ERROR,
+            "This box cannot reach Discord",
+            key="box:offline",
+            text=f"{event.why}\nNodes that run wait for it; those that exit now are started when it is back.",
+        )
+
+    def _on_online(self, event: BoxOnline) -> None:
+        self.raise_alert(
+            AlertLevel.SUCCESS,
+            f"Discord is back after {duration(event.duration_s)}",
+            key="box:online",
+            text=f"This box could not reach Discord since <t:{int(event.since.timestamp())}:T>.",
+        )
+
+    def _on_task_failed(self, event: TaskFailed) -> None:
+        self.raise_alert(
+            AlertLevel.ERROR,
+            f"The task {event.task!r} of the master failed and was started again",
+            key=f"task:{event.task}",
+            text=f"{event.error}. This is a bug in Fleetmaster; the master's log has the details.",
+        )
+
+    def _on_audit_log_cut(self, event: AuditLogCut) -> None:
+        self.raise_alert(
+            AlertLevel.ERROR,
+            "The audit log is not as it was left",
+            key="audit:cut",
+            text=f"{event.detail}. `fleet audit verify` says so until you know why, and `fleet audit acknowledge`.",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ import msgspec
 
 from master.bus import EventBus
 from master.durable import replace_file
-from master.events import AuditHeadMoved, DirectoryChanged, Event, LedgerAway, LedgerReturned
-from master.ledger.rows.audit import AuditChain, AuditHead
+from master.events import DirectoryChanged, Event, LedgerAway, LedgerReturned
+from master.ledger.rows.audit_head import AuditHead
 from master.ledger.rows.records import Node
 from master.security.derivation import MasterSecret
 from master.services.core.directory import NodeDirectory
@@ -45,7 +45,7 @@ class CachedLedger(msgspec.Struct, frozen=True, kw_only=True):
     tokens: dict[str, bytes]
     licences: dict[str, CoveredLicence]
     audit_head: AuditHead | None = None
-    """The audit log's last row; detects truncation of the log in the database."""
+    """The audit log's last row as earlier versions remembered it; it has a file of its own since."""
 
 
 async def load_cached_ledger(path: Path) -> CachedLedger | None:
@@ -59,6 +59,14 @@ async def load_cached_ledger(path: Path) -> CachedLedger | None:
         return None
 
 
+def read_older_head(path: Path) -> AuditHead | None:
+    """Return the audit log's last row from a cache file of an earlier version; None if it has none. Blocks."""
+    try:
+        return msgspec.msgpack.decode(path.read_bytes(), type=CachedLedger).audit_head
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
 class LedgerCache:
     """Cache of the ledger's nodes, tokens and licences.
 
@@ -68,17 +76,13 @@ class LedgerCache:
         The file; readable by its owner only.
     directory
         Holds the nodes.
-    chain
-        The audit log's chain.
     secret
         A cache file that was written with another secret is ignored.
     bus
-        A change of the directory or of the audit log's head triggers a write.
+        A change of the directory triggers a write.
     """
 
-    def __init__(
-        self, path: Path, directory: NodeDirectory, chain: AuditChain, secret: MasterSecret, bus: EventBus
-    ) -> None:
+    def __init__(self, path: Path, directory: NodeDirectory, secret: MasterSecret, bus: EventBus) -> None:
         self._path = path
         self._mark = secret.derive("memory")[:8]
         self._directory = directory
@@ -88,9 +92,7 @@ class LedgerCache:
         self._remembered: dict[str, CoveredLicence] = {}
         """Of an earlier master: believed while the ledger, which knows better, is away."""
         self._away = False
-        self._chain = chain
-        for kind in (DirectoryChanged, AuditHeadMoved):
-            bus.on(kind, self._on_change)
+        bus.on(DirectoryChanged, self._on_change)
         bus.on(LedgerAway, self._on_away)
         bus.on(LedgerReturned, self._on_return)
 
@@ -135,13 +137,6 @@ class LedgerCache:
         found = await load_cached_ledger(self._path)
         return 0 if found is None else len(found.nodes)
 
-    async def audit_head(self) -> AuditHead | None:
-        """Return the last known row of the audit log, written by this master or an earlier one."""
-        if self._chain.head is not None:
-            return self._chain.head
-        found = await load_cached_ledger(self._path)
-        return None if found is None else found.audit_head
-
     async def remember_licences(self) -> None:
         """Keep what the file knows of licences: a node that is stopped now presents its own later."""
         found = await load_cached_ledger(self._path)
@@ -174,7 +169,6 @@ class LedgerCache:
         """Write the file now; a failure is logged, and the old file stays."""
         self._changed.clear()
         known = {node.id for node in self._directory}
-        head = await self.audit_head()
         content = CachedLedger(
             secret_mark=self._mark,
             nodes=tuple(self._directory),
@@ -182,7 +176,6 @@ class LedgerCache:
             licences={
                 node_id: licence for node_id, licence in (self._remembered | self._licences).items() if node_id in known
             },
-            audit_head=head,
         )
         try:
             await asyncio.to_thread(replace_file, self._path, msgspec.msgpack.encode(content))

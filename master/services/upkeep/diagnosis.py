@@ -19,7 +19,7 @@ import msgspec
 from master.bus import EventBus
 from master.configuration.loading import ConfigError, load_settings, state_dir_of
 from master.configuration.settings import ANY_DRIVER, Settings
-from master.errors import FleetError
+from master.errors import ExitCode, FleetError
 from master.services.core.views import MasterStatus
 from master.services.onboarding.identity import TokenInspector
 from master.supervision.clock import SystemClock
@@ -126,6 +126,8 @@ def _master(state_dir: Path, ping: Ping) -> Finding:
     try:
         status = ping(state_dir)
     except FleetError as error:
+        if error.exit_code is not ExitCode.NO_MASTER:
+            return Finding("master", "fail", error.message, error.hint)
         left = (state_dir / "control.sock").exists()
         return Finding("master", "warn" if left else "ok", error.message, error.hint)
     verdict: Literal["ok", "warn"] = "warn" if status.discord.startswith("refused") else "ok"

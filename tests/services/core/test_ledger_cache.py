@@ -9,7 +9,6 @@ import pytest
 from handshake.redaction import Secret
 from master.bus import EventBus
 from master.events import LedgerAway, LedgerReturned
-from master.ledger.rows.audit import AuditChain
 from master.security.derivation import MasterSecret, check_master_secret, new_master_secret
 from master.services.core.directory import NodeDirectory
 from master.services.core.ledger_cache import CoveredLicence, LedgerCache
@@ -24,7 +23,7 @@ def a_secret() -> MasterSecret:
 def cache_at(path: Path, secret: MasterSecret) -> tuple[LedgerCache, NodeDirectory]:
     bus = EventBus()
     directory = NodeDirectory(bus, SystemClock())
-    return LedgerCache(path, directory, AuditChain(b"k" * 32), secret, bus), directory
+    return LedgerCache(path, directory, secret, bus), directory
 
 
 async def test_what_was_remembered_comes_back_and_is_its_owners_alone(tmp_path: Path) -> None:
@@ -63,7 +62,7 @@ async def test_the_licence_of_a_node_that_was_stopped_at_the_start_is_there_when
     # The next master begins while the ledger answers: nobody presents that licence, and the file is written anew.
     bus = EventBus()
     directory = NodeDirectory(bus, SystemClock())
-    second = LedgerCache(path, directory, AuditChain(b"k" * 32), secret, bus)
+    second = LedgerCache(path, directory, secret, bus)
     await second.remember_licences()
     directory.put(a_node())
     await second.save()
