@@ -303,6 +303,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.state_dir / "memory.bin"
 
     @property
+    def outbox_path(self) -> Path:
+        """Alerts that wait for Discord."""
+        return self.state_dir / "alerts.json"
+
+    @property
     def audit_head_path(self) -> Path:
         """The audit log's last row, remembered outside of the ledger."""
         return self.state_dir / "audit-head"
@@ -326,6 +331,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def identifies_dir(self) -> Path:
         """IDENTIFY budgets of the bots."""
         return self.state_dir / "identifies"
+
+    @property
+    def registered_commands_path(self) -> Path:
+        """The slash commands that were registered last."""
+        return self.state_dir / "commands.json"
 
     @property
     def merging_path(self) -> Path:

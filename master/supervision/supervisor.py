@@ -16,7 +16,7 @@ from handshake.transports.gathering import GATHER_S
 from master.bus import EventBus
 from master.configuration.settings import SupervisionSettings
 from master.errors import FleetError
-from master.events import MemoryMerged, SupervisionFailed
+from master.events import MemoryMerged, SupervisionFailed, TaskFailed
 from master.supervision.clock import Clock
 from master.supervision.connectivity import Connectivity
 from master.supervision.details import Details, read_details
@@ -164,7 +164,7 @@ class Supervisor:
                     interval_s = SWEEP_WATCHED_S if watched else SWEEP_UNWATCHED_S
                     # In step with the nodes' pulses: one wake-up for both.
                     await asyncio.sleep(interval_s - (now - AFTER_PULSES_S) % interval_s)
-                    await self._sweep(watched=watched)
+                    await self._sweep_safely(watched=watched)
             finally:
                 self._group = None
 
@@ -189,6 +189,15 @@ class Supervisor:
                 record = self._records.read(runner.spec.node_id)
                 if record is not None:
                     runner.adopt(record.pid, record.started_at)
+
+    async def _sweep_safely(self, *, watched: bool) -> None:
+        """Sweep; a bug in it must not end the supervision of all nodes."""
+        try:
+            await self._sweep(watched=watched)
+        except Exception as error:
+            log.exception("a sweep failed; the next one comes as usual")
+            told = f"{type(error).__name__}: {error}"[:400]
+            self._bus.publish(TaskFailed(at=self._clock.now(), task="sweep", error=told))
 
     async def _sweep(self, *, watched: bool) -> None:
         self._sweeps += 1
