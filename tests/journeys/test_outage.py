@@ -42,10 +42,10 @@ def foreign(stage: Stage, name: str) -> str:
 @asynccontextmanager
 async def away(stage: Stage, kind: str) -> AsyncIterator[None]:
     """Take Discord away: nothing listens, or a proxy in front of it answers in its own words."""
-    port = int(stage.sandbox.api_base.split(":")[2].split("/")[0])
-    await stage.sandbox.close()
-    runner: web.AppRunner | None = None
-    if kind == "HTML 503":
+    async with stage.sandbox.faults.outage():
+        if kind == "refused":
+            yield
+            return
 
         async def sorry(_request: web.Request) -> web.Response:
             return web.Response(status=503, text="<html>upstream</html>", content_type="text/html")
@@ -54,13 +54,12 @@ async def away(stage: Stage, kind: str) -> AsyncIterator[None]:
         app.router.add_route("*", "/{rest:.*}", sorry)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
+        port = int(stage.sandbox.api_base.split(":")[2].split("/")[0])
         await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        yield
-    finally:
-        if runner is not None:
+        try:
+            yield
+        finally:
             await runner.cleanup()
-        await stage.sandbox.start()
 
 
 def kinds(events: list[FleetEvent], *wanted: str) -> list[str]:

@@ -14,6 +14,7 @@ from master.events import (
     Event,
     GatewayConnected,
     GatewayLost,
+    NodeCutOff,
     NodeDegraded,
     NodeExited,
     NodeHeld,
@@ -252,6 +253,36 @@ async def test_a_node_that_says_it_is_offline_is_shown_so_until_it_says_otherwis
     view = rig.supervisor.view("bot")
     assert (view.state, view.offline_for_s, view.detail) == ("ready", None, "")
     assert sum(isinstance(event, NodeOffline) for event in rig.events) == 1
+
+
+async def test_a_node_that_alone_stays_offline_is_told_of_once(box: Box, rig_in: Callable[..., Rig]) -> None:
+    rig = rig_in()
+    await asyncio.sleep(0)
+    rig.add("bot", SLEEPS)
+    rig.auto_verify.add("bot")
+    await rig.supervisor.start("bot")
+    await rig.wait_event("bot", NodeReady)
+
+    def pulse(offline_s: float | None) -> None:
+        pulse = Pulse(uptime_s=1, latency_ms=None, guilds=0, state="ready", interval_s=60, offline_s=offline_s)
+        rig.supervisor.node_pulsed("bot", pulse)
+
+    def told() -> int:
+        return sum(isinstance(event, NodeCutOff) for event in rig.events)
+
+    for offline_s in (50.0, 59.0, 61.0, 70.0):
+        pulse(offline_s)
+    assert told() == 1
+    pulse(None)
+    box.go_offline()
+    await box.wait(BoxOffline)
+    for offline_s in (61.0, 70.0):
+        pulse(offline_s)
+    box.discord.trouble = ""
+    await box.wait(BoxOnline)
+    # It needs a moment to connect again.
+    pulse(80.0)
+    assert told() == 1
 
 
 async def test_a_node_that_was_never_connected_is_not_ready_by_waiting(rig: Rig) -> None:

@@ -105,6 +105,8 @@ class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """During a rotation of MASTER_SECRET: number of nodes that still run with a key of the previous one."""
     isolation: str = ""
     """What keeps nodes from the files of the fleet: ``landlock ABI 7``; ``none`` or ``off`` with the reason."""
+    start_trouble: str = ""
+    """Why nodes start as plain processes now; empty while the zygote forks them."""
     home: str
 
 

@@ -54,6 +54,8 @@ class Overview:
         Returns what isolates the nodes, and which it does not.
     troubles
         Returns what is wrong with the master's own files.
+    start_trouble
+        Returns why nodes start in another way than they should; empty when they do not.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Overview:
         old_keys: Callable[[], int | None],
         isolation: Callable[[], str],
         troubles: Callable[[], tuple[str, ...]] = lambda: (),
+        start_trouble: Callable[[], str],
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -84,6 +87,7 @@ class Overview:
         self._old_keys = old_keys
         self._isolation = isolation
         self._troubles = troubles
+        self._start_trouble = start_trouble
         self._began = clock.monotonic()
         self._own_usage = OwnUsage()
 
@@ -167,13 +171,14 @@ class Overview:
             rss_bytes=self._own_usage.rss_bytes(),
             discord=discord,
             offline_since=None if lost is None else round(lost.since.timestamp(), 3),
-            offline_why="" if lost is None else lost.why,
+            offline_why="" if lost is None else lost.why or "the master is not connected to Discord",
             commands=self._commands_problem(),
             ledger=self._ledger.dialect + (" away" if self._ledger.away is not None else ""),
             merged_bytes=self._merged_bytes(),
             old_keys=self._old_keys(),
             isolation=self._isolation(),
             troubles=self._troubles(),
+            start_trouble=self._start_trouble(),
             home=str(self._settings.home),
         )
 

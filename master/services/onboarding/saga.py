@@ -18,6 +18,7 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
+from handshake.files import read_regular
 from handshake.manifest import (
     DEFAULT_TOKEN_VARIABLE,
     MANIFEST_NAME,
@@ -469,7 +470,7 @@ async def _finish_in_thread(function: Callable[..., object], *arguments: object)
 
 def _version_of(template: Path) -> str:
     try:
-        return (template / "VERSION").read_text("utf-8").strip()[:32]
+        return read_regular(template / "VERSION", 200).decode("utf-8", "replace").strip()[:32]
     except OSError:
         return ""
 

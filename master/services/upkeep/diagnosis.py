@@ -59,7 +59,9 @@ async def diagnose(
     lookup_of
         Returns what asks Discord with a token; None to skip Discord.
     """
-    findings = [_python(), _sqlite(), _pidfd(), _open_files(), _disk(home)]
+    from master.services.upkeep.permissions_check import check_isolation, check_permissions, check_user
+
+    findings = [_python(), _sqlite(), _pidfd(), _open_files(), _disk(home), check_user()]
     state_dir = state_dir_of(home, environment)
     findings.append(_state_folder(state_dir))
     settings: Settings | None = None
@@ -68,10 +70,11 @@ async def diagnose(
         findings.append(Finding("config", "ok", str(home / "config.py")))
     except ConfigError as error:
         findings.append(Finding("config", "fail", error.message, error.hint))
+    findings += check_permissions(home, state_dir, settings.identity.bots_base_path if settings else None)
     findings += _master(state_dir, ping)
     if settings is not None:
         findings += [_bots_folder(settings), _template(settings), *_driver(settings), *_database(settings)]
-        findings += [*_spool(settings), _merging(settings), *await _node_names(settings)]
+        findings += [*_spool(settings), _merging(settings), check_isolation(settings), *await _node_names(settings)]
         findings += await _discord(settings, lookup_of)
     return findings
 
