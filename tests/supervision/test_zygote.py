@@ -191,6 +191,13 @@ def title_of(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode().strip()
 
 
+async def runs_as(process: NodeProcess, title: str) -> None:
+    """Wait until a process is the node: the zygote answers before its child has the request."""
+    async with asyncio.timeout(20):
+        while title_of(process.pid) != title:  # noqa: ASYNC110 - a title has no event
+            await asyncio.sleep(0.01)
+
+
 async def test_process_titles_are_set(spawner: ZygoteSpawner, tmp_path: Path) -> None:
     process = await spawner.spawn(request_for(tmp_path, WAITS, name="borealis"))
     while title_of(process.pid) != "fleet: borealis":  # noqa: ASYNC110 - a title has no event
@@ -242,6 +249,7 @@ async def test_a_hundred_starts_leak_no_descriptor(spawner: ZygoteSpawner, tmp_p
 async def test_a_stopped_zygote_is_replaced_and_starts_go_on(spawner: ZygoteSpawner, tmp_path: Path) -> None:
     first = await spawner.spawn(request_for(tmp_path, WAITS, name="a"))
     zygote = zygote_of(first)
+    await runs_as(first, "fleet: a")
     zygote.suspend()
     async with asyncio.timeout(20):
         while zygote.status() != psutil.STATUS_STOPPED:  # noqa: ASYNC110 - a signal has no event
@@ -265,6 +273,7 @@ async def test_a_zygote_that_answers_nothing_is_given_up_within_its_deadline(
 ) -> None:
     first = await spawner.spawn(request_for(tmp_path, WAITS, name="a"))
     zygote = zygote_of(first)
+    await runs_as(first, "fleet: a")
     # As one that hangs without being stopped: the look at its state says that it runs.
     monkeypatch.setattr("master.supervision.zygote_spawner._Connection.is_stopped", False)
     zygote.suspend()
