@@ -79,6 +79,12 @@ class NodeOffline(NodeEvent, frozen=True, kw_only=True):
     kind: ClassVar[str] = "offline"
 
 
+class NodeCutOff(NodeEvent, frozen=True, kw_only=True):
+    """It has been offline for a while, although this box can reach Discord."""
+
+    kind: ClassVar[str] = "cut_off"
+
+
 class NodeHeld(NodeEvent, frozen=True, kw_only=True):
     """Its process exited while Discord was away: it is started again once Discord is back."""
 

@@ -26,12 +26,12 @@ from master.instance import InstanceLock
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
 from master.operations.operation import Operations
-from master.security.tokens import check_token_format
 from master.services.container import DiscordView, Services, build_services
 from master.services.core.auditing import audit_chain_of
 from master.services.core.discord_port import DiscordPort
 from master.services.core.lasting import keep_running
 from master.services.core.lifecycle import Lifecycle
+from master.services.core.secret_check import require_own_secret
 from master.services.fleet.launching import node_environment
 from master.services.trust.rotation import finish_rotation
 from master.services.trust.source import Source
@@ -64,6 +64,10 @@ class Presence(Protocol):
         """Return the state of the connection."""
         ...
 
+    def commands_problem(self) -> str:
+        """Return why the slash commands are not registered; empty if they are."""
+        ...
+
     async def run(self, operations: Operations[Services]) -> None:
         """Stay connected until cancelled."""
         ...
@@ -81,6 +85,10 @@ class NoPresence:
     def state(self) -> str:
         """Return ``off``."""
         return "off"
+
+    def commands_problem(self) -> str:
+        """Return nothing: there are none."""
+        return ""
 
     async def run(self, operations: Operations[Services]) -> None:
         """Do nothing."""
@@ -105,6 +113,7 @@ async def run_master(settings: Settings) -> bool:
         ledger = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir, bus=bus)
         try:
             settings = await finish_rotation(settings, ledger, SystemClock())
+            await require_own_secret(ledger, settings.identity)
             return await _run_with(settings, ledger, bus)
         finally:
             await ledger.close()
@@ -125,6 +134,7 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
         discord=DiscordView(
             user_id=discord.user_id,
             state=discord.state,
+            commands_problem=discord.commands_problem,
             port=discord.port,
             probe=DiscordProbe(settings.discord).look,
         ),
@@ -229,7 +239,7 @@ def _presence(settings: Settings) -> Presence:
     from master.bot.connection import DiscordConnection
 
     apply_endpoints(settings.discord.api_base, settings.discord.gateway_url)
-    return DiscordConnection(token.reveal(), check_token_format(token.reveal()))
+    return DiscordConnection(token.reveal(), settings.state_dir / "master-id")
 
 
 def _local_handler(services: Services) -> Handler:

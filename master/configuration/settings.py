@@ -333,6 +333,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.state_dir / "identifies"
 
     @property
+    def registered_commands_path(self) -> Path:
+        """The slash commands that were registered last."""
+        return self.state_dir / "commands.json"
+
+    @property
     def merging_path(self) -> Path:
         """Marks that the master turned the kernel's memory merging on."""
         return self.state_dir / "merging"

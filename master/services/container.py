@@ -112,6 +112,8 @@ class DiscordView:
     user_id: Callable[[], int]
     """0 while it is not known."""
     state: Callable[[], str]
+    commands_problem: Callable[[], str] = str
+    """Why the slash commands are not registered; empty if they are."""
     port: DiscordPort | None = None
     """None without a token; its calls fail at once while the connection is down."""
     probe: Probe | None = None
@@ -225,11 +227,13 @@ def build_services(
             settings.outbox_path,
             bus,
             clock,
-            lambda: discord.port is not None and reloading.settings.channels.log != 0,
+            lambda: reloading.settings.channels.log != 0,
         ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
-        overview=_build_overview(base, supervisor, launcher, discord, merging, trust.keys, state_watch),
+        overview=_build_overview(
+            base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble
+        ),
         onboarding=_build_onboarding(base, fleet, inspector, discord),
         licensing=base.licensing,
         keys=trust.keys,
@@ -351,6 +355,7 @@ def _build_overview(
     merging: PageMerging,
     keys: NodeKeys,
     state_watch: StateWatch,
+    start_trouble: Callable[[], str],
 ) -> Overview:
     return Overview(
         settings=base.settings,
@@ -360,8 +365,10 @@ def _build_overview(
         logs=base.logs,
         clock=base.clock,
         discord_state=discord.state,
+        commands_problem=discord.commands_problem,
         merged_bytes=merging.saved_bytes,
         old_keys=lambda: len(keys.old) if keys.hands_over else None,
+        start_trouble=start_trouble,
         isolation=lambda: launcher.isolation(node.name for node in base.directory),
         troubles=state_watch.troubles,
     )

@@ -175,7 +175,8 @@ class Connectivity:
         now, since_s = self._clock.monotonic(), self._suspected_at
         if self.gateway_lost is not None:
             since_s = min(since_s or now, self.gateway_lost.since_s)
-        since_s = now if since_s is None else since_s
+        # Not before the end of an earlier one, even if the master has not connected since.
+        since_s = now if since_s is None else max(since_s, self.returned_at)
         at, self._proven = self._clock.now(), False
         self.outage = Outage(at - timedelta(seconds=now - since_s), since_s, why)
         log.error("offline: Discord cannot be reached", extra={"why": why})

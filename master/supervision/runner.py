@@ -17,6 +17,7 @@ from master.errors import FleetError
 from master.events import (
     NodeBackedOff,
     NodeContinued,
+    NodeCutOff,
     NodeDegraded,
     NodeEnded,
     NodeEvent,
@@ -59,6 +60,8 @@ _ASKED = "asked to restart"
 _WAITS_FOR_DISCORD = "waits for Discord"
 _HOLDS_UP = frozenset({NodeState.STOPPED, NodeState.STARTING, NodeState.STOPPING, NodeState.BACKOFF, NodeState.OFFLINE})
 _UP = frozenset({NodeState.READY, NodeState.DEGRADED, NodeState.OFFLINE})
+CUT_OFF_AFTER_S = 60.0
+"""A node that is offline alone is told of after this long; it reconnects within a quarter of a minute of an outage."""
 HELD_RETRY_S = 300.0
 """A node that waits for Discord is tried this often all the same: the master's view of Discord may not be its own."""
 RELEASE_WITHIN_S = 2.0
@@ -131,6 +134,8 @@ class Runner:
         """Whether pulses are missing; a node that is degraded by its own word pulses on, and is left running."""
         self.offline_since: float | None = None
         """Since when it is without Discord, in monotonic seconds; also while it waits to be started again."""
+        self._cut_off = False
+        """Whether it was told that this node is offline alone."""
         self._held = False
         """It exited while Discord was away, and is started again once Discord is back."""
         self._complaint: tuple[str, ...] | None = None
@@ -269,7 +274,7 @@ class Runner:
         if self.state is NodeState.READY:
             return
         was_up, waited = self._ready_at is not None, self.state is NodeState.STARTING
-        self._silent, self._complaint, self.offline_since = False, None, None
+        self._silent, self._complaint, self.offline_since, self._cut_off = False, None, None, False
         if not waited or self.detail == _WAITS_FOR_DISCORD:
             self.detail = ""
         self._arrive()
@@ -278,6 +283,7 @@ class Runner:
 
     def _become_offline(self, for_s: float) -> None:
         if self.state is NodeState.OFFLINE:
+            self._note_cut_off(for_s)
             return
         self._silent, self._complaint = False, None
         self.offline_since = self._clock.monotonic() - for_s
@@ -287,6 +293,14 @@ class Runner:
         self._sleeper.wake()
         self._enter(NodeState.OFFLINE)
         self._emit(NodeOffline, detail=self.detail)
+
+    def _note_cut_off(self, for_s: float) -> None:
+        """Tell that it is this node alone that has no connection, once that is sure."""
+        connectivity = self._context.connectivity
+        reachable_s = 0.0 if connectivity.is_offline else self._clock.monotonic() - connectivity.returned_at
+        if not self._cut_off and min(for_s, reachable_s) >= CUT_OFF_AFTER_S:
+            self._cut_off = True
+            self._emit(NodeCutOff, detail=f"not connected to Discord for {for_s:.0f} s, which this box can reach")
 
     def _arrive(self) -> None:
         """Be up, whole or not: no other start waits for this one any more."""
@@ -453,7 +467,7 @@ class Runner:
         self.spawns += 1
         self.spawned_at = self._clock.monotonic()
         self.pulse = self.pulsed_at = self._ready_at = None
-        self._silent, self._complaint = False, None
+        self._silent, self._complaint, self._cut_off = False, None, False
         self._replace, self._killed, self.detail = "", False, detail
         self.offline_since = None
         self._urgent = self._held_up = self._held = False
@@ -664,6 +678,9 @@ class Runner:
         decision = self._policy.after_exit(now, ready_for_s=ready_for_s, out_of_memory=out_of_memory, killed=killed)
         if decision.delay_s <= 0:
             self.next_start_at = None
+            if self.state in (NodeState.READY, NodeState.DEGRADED):
+                # Its start may take its time, and until then it is not what it was.
+                self._enter(NodeState.STARTING)
             self._notify()
             return
         self.next_start_at = now + decision.delay_s

@@ -18,6 +18,7 @@ from master.events import (
     LedgerRewritten,
     MessageRefused,
     NodeBackedOff,
+    NodeCutOff,
     NodeDegraded,
     NodeEvent,
     NodeMissing,
@@ -61,9 +62,10 @@ class Alerts:
         self._clock = clock
         for kind, level, title, prefix in _NODE_ALERTS:
             bus.on(kind, self._node_alert(kind, level, title, prefix))
-        self._degraded: set[str] = set()
-        """Nodes with an open "degraded" alert; they get a second alert on recovery."""
+        self._degraded: dict[str, str] = {}
+        """Nodes with an open alert, and how it ends; they get a second alert on recovery."""
         bus.on(NodeDegraded, self._on_degraded)
+        bus.on(NodeCutOff, self._on_cut_off)
         bus.on(NodeReady, self._on_well)
         bus.on(NodeRecovered, self._on_well)
         bus.on(MessageRefused, self._on_refused)
@@ -119,18 +121,24 @@ class Alerts:
         return on_event
 
     def _on_degraded(self, event: NodeDegraded) -> None:
-        self._degraded.add(event.node_id)
+        self._degraded[event.node_id] = "is no longer degraded"
         name = self._directory.name_of(event.node_id)
         key = f"degraded:{event.node_id}"
         self.raise_alert(AlertLevel.WARNING, f"{name} is degraded", key=key, text=event.detail[:1500], node=name)
 
+    def _on_cut_off(self, event: NodeCutOff) -> None:
+        self._degraded[event.node_id] = "is connected to Discord again"
+        name = self._directory.name_of(event.node_id)
+        title, key = f"{name} is not connected to Discord", f"cut off:{event.node_id}"
+        self.raise_alert(AlertLevel.WARNING, title, key=key, text=event.detail, node=name)
+
     def _on_well(self, event: NodeEvent) -> None:
         # A node that is ready after a restart has recovered too.
-        if event.node_id in self._degraded:
-            self._degraded.discard(event.node_id)
+        told = self._degraded.pop(event.node_id, "")
+        if told:
             name = self._directory.name_of(event.node_id)
             key = f"recovered:{event.node_id}"
-            self.raise_alert(AlertLevel.SUCCESS, f"{name} is no longer degraded", key=key, node=name)
+            self.raise_alert(AlertLevel.SUCCESS, f"{name} {told}", key=key, node=name)
 
     def _on_refused(self, event: MessageRefused) -> None:
         name = "" if event.node_id is None else self._directory.name_of(event.node_id)

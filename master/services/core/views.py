@@ -93,6 +93,8 @@ class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
     offline_since: float | None = None
     """Unix time since when this box, or the master's own connection, is without Discord; None while all is well."""
     offline_why: str = ""
+    commands: str = ""
+    """Why the slash commands are not registered with Discord; empty if they are."""
     troubles: tuple[str, ...] = ()
     """What is wrong with the master's own files, in sentences: a socket that is gone, a ledger that is away."""
     ledger: str
@@ -103,6 +105,8 @@ class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """During a rotation of MASTER_SECRET: number of nodes that still run with a key of the previous one."""
     isolation: str = ""
     """What keeps nodes from the files of the fleet: ``landlock ABI 7``; ``none`` or ``off`` with the reason."""
+    start_trouble: str = ""
+    """Why nodes start as plain processes now; empty while the zygote forks them."""
     home: str
 
 
