@@ -72,7 +72,7 @@ class ControlServer:
             admits=lambda peer: peer.user_id in (0, os.geteuid()),
             limit=MAX_REQUEST_BYTES,
             max_connections=max_connections,
-            refusal=_line(_too_many(f"the master already answers {max_connections} callers")),
+            refusal=_line(_too_many(f"as many callers as may ({max_connections}) are connected already")),
         )
 
     @property

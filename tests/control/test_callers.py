@@ -140,7 +140,7 @@ async def test_a_caller_too_many_is_told_so(house: House, tmp_path: Path) -> Non
     await followers(house, before + 1)
     answer = await ask(path, STATUS)
     assert (answer.kind, answer.code) == ("error", "too_many_callers")
-    assert answer.message == "the master already answers 1 callers"
+    assert answer.message == "as many callers as may (1) are connected already"
     follower.close()
     await followers(house, before)
     assert (await ask(path, STATUS)).kind == "result"

@@ -99,10 +99,13 @@ def _pidfd() -> Finding:
 
 
 def _open_files() -> Finding:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < MIN_OPEN_FILES:
-        return Finding("open files", "warn", f"limit {soft}", f"ulimit -n {MIN_OPEN_FILES * 4} before `fleet run`")
-    return Finding("open files", "ok", f"limit {soft}")
+    # The master raises its soft limit by itself.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < MIN_OPEN_FILES:
+        return Finding(
+            "open files", "warn", f"hard limit {hard}", f"ulimit -Hn {MIN_OPEN_FILES * 4} as root, before `fleet run`"
+        )
+    return Finding("open files", "ok", "no limit" if hard == resource.RLIM_INFINITY else f"hard limit {hard}")
 
 
 def _disk(home: Path) -> Finding:

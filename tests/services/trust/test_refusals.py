@@ -63,9 +63,13 @@ async def test_refusals_of_different_nodes_and_reasons_are_counted_apart(house: 
 async def test_the_window_ends_by_itself(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refusals, "WINDOW_S", 0.2)
     with house.services.bus.subscribe(MessageRefused) as told:
-        await flood(house, ["nonsense"] * 50)
-        events = [await asyncio.wait_for(told.get(), 5) for _ in range(refusals.ONE_BY_ONE + 1)]
-    assert events[-1].detail.startswith("45 more like this within 0 s, the last one: ")
+        await flood(house, ["nonsense"] * 500)
+        heard = counted = 0
+        while counted < 500:  # how many windows that takes depends on the machine
+            event = await asyncio.wait_for(told.get(), 10)
+            found = re.match(r"(\d+) more like this within \d+ s, the last one: ", event.detail)
+            heard, counted = heard + 1, counted + (1 if found is None else int(found[1]))
+    assert (counted, heard < 500) == (500, True)
 
 
 async def test_whoever_takes_a_message_is_told_of_a_refusal(house: House) -> None:
