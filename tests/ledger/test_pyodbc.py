@@ -118,6 +118,8 @@ class RunningWriter:
         # Each test has a ledger of its own, and a chain compares the end of the log with what it appended last.
         CHAIN.head = None
         CHAIN.discard_pending()
+        # Shared by tests, each of which has a log of its own.
+        CHAIN.head = None
         self.changes: list[Away | None] = []
         self.spool = Spool(folder / "spool", "01SESSION")
         self.writer = Writer(
