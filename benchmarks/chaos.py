@@ -19,6 +19,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -486,7 +487,10 @@ def main() -> None:
 
 async def _measure(entering: Any, minutes: float, options: Any) -> dict[str, Any]:
     async with entering as contender:
-        return await run_storm(contender, minutes * 60, options.every, options.seed)
+        figures = await run_storm(contender, minutes * 60, options.every, options.seed)
+    # What has been measured is not lost when a later contender takes too long.
+    print({key: value for key, value in figures.items() if key != "struck"}, file=sys.stderr, flush=True)
+    return figures
 
 
 if __name__ == "__main__":
