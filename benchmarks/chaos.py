@@ -438,9 +438,15 @@ async def theirs(name: str, count: int) -> AsyncIterator[Contender]:
                 try:
                     yield contender
                 finally:
-                    watch = Watch(contender, dict.fromkeys(folders, True))
-                    for process in (process for processes in watch.live().values() for process in processes):
-                        process.kill()
+                    _kill_all_of(scratch)
+
+
+def _kill_all_of(folder: str) -> None:
+    """Kill what is left of a contender: its bots, and daemons that its own restart doubled."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if folder in process.cwd() or folder in " ".join(process.cmdline()):
+                process.kill()
 
 
 def _entered(
