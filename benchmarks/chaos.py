@@ -476,7 +476,9 @@ def main() -> None:
         except (PeerMissing, TimeoutError) as error:
             outcome.rows[name] = {"missing": str(error) or type(error).__name__}
     own = outcome.rows["fleetmaster"]
-    outcome.at_least("availability", own["availability"], 0.98)
+    for name, row in outcome.rows.items():
+        if name != "fleetmaster" and "missing" not in row:
+            outcome.ratio(f"{name}, time away", 1 - own["availability"], 1 - row["availability"])
     for figure in ("duplicates", "lost_states", "orphans"):
         outcome.at_most(figure, own[figure], 0)
     if not options.json:
