@@ -12,6 +12,7 @@ from master import __version__
 from master.cli import checkout, ledger, logs, onboarding, running, secrets, service, setup, steering
 from master.errors import ExitCode
 from master.terminal import discard_output
+from master.wording import visible_lines
 
 app = typer.Typer(
     name="fleet",
@@ -98,5 +99,7 @@ def _usage(error: Exception) -> int:
     show = getattr(error, "show", None)
     if show is None:
         raise error
+    # It quotes what was typed, such as a name from another program.
+    error.message = visible_lines(getattr(error, "message", ""))  # type: ignore[attr-defined]
     show()
     return int(getattr(error, "exit_code", ExitCode.USAGE))

@@ -12,6 +12,7 @@ from master.events import AlertLevel, AlertRaised
 from master.services.core.alerts import Admitted, AlertLimiter
 from master.services.core.discord_port import Embed, EmbedField, Notice
 from master.services.core.errors import DiscordPortError
+from master.wording import as_code, as_markdown
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +66,18 @@ class ErrorMonitor(commands.Cog):
         }[alert.level]
         held_back = admitted.held_back
         return Embed(
-            title=alert.title[:256],
-            description=alert.text[:4000],
+            title=as_markdown(alert.title)[:256],
+            description=_description(alert),
             colour=colour,
             at=alert.at,
             fields=tuple(EmbedField(name[:256], value[:1024] or "-") for name, value in alert.fields[:10]),
             footer=f"and {held_back} more like it since the last one" if held_back else "",
         )
+
+
+def _description(alert: AlertRaised) -> str:
+    text = "\n".join(map(as_markdown, alert.text.split("\n")))[:2500]
+    return f"{text}\n```py\n{as_code(alert.quote)[:1400]}\n```" if alert.quote else text
 
 
 async def setup(bot: MasterBot) -> None:

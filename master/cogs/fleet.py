@@ -15,6 +15,7 @@ from master.configuration.settings import EmojiSettings, Settings
 from master.operations import kernel, ledger
 from master.operations.parameters import AuditParams, BackupParams, NoParams
 from master.services.core.views import AuditView, Soundness
+from master.wording import as_markdown
 
 _SHOWN = 15
 _MAX_DESCRIPTION = 4096
@@ -23,9 +24,8 @@ _MAX_DESCRIPTION = 4096
 def audit_line(emojis: EmojiSettings, row: AuditView) -> str:
     """Render one audit row; user input is escaped, so it is not rendered as markup."""
     mark = emojis.success if row.outcome == "done" else emojis.error
-    detail = discord.utils.escape_markdown(row.detail[:120])
-    actor = discord.utils.escape_markdown(row.actor[:60])
-    return f"{mark} <t:{int(row.at)}:f> **{row.action}** by {actor}" + (f": {detail}" if detail else "")
+    detail, actor, action = as_markdown(row.detail[:120]), as_markdown(row.actor[:60]), as_markdown(row.action)
+    return f"{mark} <t:{int(row.at)}:f> **{action}** by {actor}" + (f": {detail}" if detail else "")
 
 
 def _audit_embed(settings: Settings, rows: list[AuditView], sound: Soundness) -> discord.Embed:
@@ -38,7 +38,9 @@ def _audit_embed(settings: Settings, rows: list[AuditView], sound: Soundness) ->
     if sound.ok:
         embed.set_footer(text=f"{sound.audit_rows} rows, none altered or removed")
     else:
-        embed.add_field(name="Somebody changed it", value="\n".join(sound.faults)[:1024], inline=False)
+        embed.add_field(
+            name="Somebody changed it", value="\n".join(map(as_markdown, sound.faults))[:1024], inline=False
+        )
     return embed
 
 

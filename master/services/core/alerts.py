@@ -74,13 +74,16 @@ class Alerts:
         *,
         key: str,
         text: str = "",
+        quote: str = "",
         node: str = "",
         fields: tuple[tuple[str, str], ...] = (),
     ) -> None:
         """Publish one alert; :class:`~master.events.AlertRaised` describes the parameters."""
         at = self._clock.now()
         self._bus.publish(
-            AlertRaised(at=at, level=level, key=key, title=title[:250], text=text, node=node, fields=fields)
+            AlertRaised(
+                at=at, level=level, key=key, title=title[:250], text=text, quote=quote, node=node, fields=fields
+            )
         )
 
     def _node_alert(
@@ -128,12 +131,12 @@ class Alerts:
 
     def _on_error(self, event: ErrorReported) -> None:
         report, name = event.report, self._directory.name_of(event.node_id)
-        tail = report.traceback[-_SHOWN_TRACEBACK_CHARACTERS:].replace("```", "'''")
         self.raise_alert(
             AlertLevel.ERROR,
             f"{name}: {report.exception} in {report.where}",
             key=f"error:{event.node_id}:{report.fingerprint}",
-            text=f"{report.message[:300]}\n```py\n{tail}\n```" if tail else report.message[:300],
+            text=report.message[:300],
+            quote=report.traceback[-_SHOWN_TRACEBACK_CHARACTERS:],
             node=name,
             fields=(("Fingerprint", report.fingerprint), ("Times", str(report.count))),
         )

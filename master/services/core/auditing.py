@@ -22,6 +22,7 @@ from master.services.core.actors import Actor
 from master.services.core.errors import NotAuthorised
 from master.services.core.permissions import Permission, Permissions
 from master.supervision.clock import Clock
+from master.wording import encodable
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +61,12 @@ class AuditEntry:
         """Return the row."""
         return Audited(
             at=at,
-            actor=self.actor.label,
+            actor=encodable(self.actor.label),
             face=self.actor.face,
             action=self.action,
             node_id=self.node_id,
             outcome=outcome,
-            detail=detail,
+            detail=encodable(detail),
         )
 
 
