@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -107,20 +107,54 @@ def _execute(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     return {name: value for name, value in namespace.items() if name.isupper() and not name.startswith("_")}
 
 
+class _OwnEnvironment(MutableMapping[str, str]):
+    """``os.environ`` with other values for one thread; every other thread sees and changes the usual ones."""
+
+    def __init__(self, usual: MutableMapping[str, str], own: Mapping[str, str]) -> None:
+        self._usual = usual
+        self._own = dict(own)
+        self._thread_id = threading.get_ident()
+
+    @property
+    def _seen(self) -> MutableMapping[str, str]:
+        return self._own if threading.get_ident() == self._thread_id else self._usual
+
+    def __getitem__(self, name: str) -> str:
+        return self._seen[name]
+
+    def __setitem__(self, name: str, value: str) -> None:
+        self._seen[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._seen[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._seen)
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def __repr__(self) -> str:
+        return "environ(...)"  # it has secrets
+
+    def copy(self) -> dict[str, str]:
+        """Return the values, as ``os.environ.copy`` does."""
+        return dict(self._seen)
+
+
 @contextmanager
 def _environment_as(values: Mapping[str, str]) -> Iterator[None]:
-    """Set ``os.environ`` to ``values`` while config.py runs, then restore it.
+    """Let config.py, and nothing else, see ``os.environ`` with ``.env``.
 
-    A running master reloads its config while other code runs, so unchanged variables are never removed in between.
+    A running master reloads its config while other threads start processes, and config.py may never end: no secret is
+    ever put into the process's own environment.
     """
-    before = dict(os.environ)
-    os.environ.update(values)
+    usual = os.environ
+    os.environ = _OwnEnvironment(usual, values)  # type: ignore[assignment]  # noqa: B003 - the environment stays as it is
     try:
         yield
     finally:
-        for name in set(os.environ) - set(before):
-            del os.environ[name]
-        os.environ.update(before)
+        os.environ = usual  # noqa: B003
 
 
 def state_dir_of(home: Path, environment: Mapping[str, str]) -> Path:

@@ -203,6 +203,7 @@ def build_services(
     )
     merging = PageMerging(settings.merging_path, enabled=settings.supervision.merge_memory, bus=bus, clock=clock)
     retention = Retention(ledger, settings.retention, clock)
+    reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
     return Services(
         clock=clock,
         ledger=ledger,
@@ -223,13 +224,13 @@ def build_services(
         reception=trust.reception,
         ledger_admin=LedgerAdmin(settings, ledger, base.secret, clock, head=base.ledger_cache.audit_head),
         retention=retention,
-        rotation=SecretRotation(settings, ledger, clock),
+        rotation=SecretRotation(settings, ledger, clock, check_restart=reloading.check_restart),
         handover=_build_handover(base, supervisor, trust.keys),
         ledger_cache=base.ledger_cache,
         snapshots=PulseSnapshots(ledger, supervisor, clock),
         merging=merging,
         stderr_lines=StderrLines(bus, clock, base.logs, supervisor),
-        reloading=_build_reloading(base, supervisor, trust.verification, fleet, retention),
+        reloading=reloading,
         discord=discord.port,
     )
 
