@@ -63,6 +63,8 @@ COMMANDS = (
     Typed("kill borealis --yes"),
     Typed("release --all"),
     Typed("clear atlas"),
+    Typed("revoke atlas --yes"),
+    Typed("reinstate atlas --json"),
     Typed("stop --all --yes"),
     Typed("restart --all --rolling"),
     Typed("reload"),

@@ -110,6 +110,11 @@ class LedgerCache:
         self._licences[node_id] = licence
         self._changed.set()
 
+    def forget_licence(self, node_id: str) -> None:
+        """Forget the licence of a node: it was revoked."""
+        self._licences.pop(node_id, None)
+        self._changed.set()
+
     async def count(self) -> int:
         """Return the number of nodes in the file."""
         found = await load_cached_ledger(self._path)
