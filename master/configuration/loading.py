@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from handshake.redaction import Secret
 from master.configuration.checks import contradictions
-from master.configuration.reading import ConfigProblem, Form, Reader
+from master.configuration.reading import ConfigProblem, Form, PathRefused, Reader, expanded, resolved
 from master.configuration.settings import ENV_NAME, DatabaseSettings, Settings
 from master.errors import ExitCode, FleetError
 from master.security.derivation import check_master_secret, decode_kept_keys
@@ -45,7 +45,10 @@ class ConfigError(FleetError):
 def find_home(given: Path | None, environment: Mapping[str, str]) -> Path:
     """Return the fleet's home: ``given``, FLEET_HOME, or the current folder."""
     named = environment.get("FLEET_HOME")
-    return (given or (Path(named) if named else Path.cwd())).expanduser().resolve()
+    try:
+        return resolved(expanded(given or (Path(named) if named else Path.cwd())))
+    except FileNotFoundError as error:
+        raise PathRefused("the current folder is gone", hint="change to another, or give --home") from error
 
 
 def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
@@ -75,11 +78,20 @@ def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
 
 
 def _read_env(path: Path, reader: Reader) -> dict[str, str]:
-    if not path.exists():
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            reader.report(ENV_NAME, "is no file", f"move {path} away, and put the secrets there")
+            return {}
+        if stat.S_IMODE(mode) & 0o077:
+            reader.report(ENV_NAME, "others on this machine can read it", f"chmod 600 {path}")
+        return {key: value for key, value in dotenv_values(path).items() if value is not None}
+    except FileNotFoundError:
         return {}
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        reader.report(ENV_NAME, "others on this machine can read it", f"chmod 600 {path}")
-    return {key: value for key, value in dotenv_values(path).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror or str(error) if isinstance(error, OSError) else "is no text in UTF-8"
+        reader.report(ENV_NAME, f"cannot be read: {why}", f"make {path} readable for the user who runs the master")
+        return {}
 
 
 def _execute(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -163,9 +175,9 @@ def state_dir_of(home: Path, environment: Mapping[str, str]) -> Path:
     try:
         values = _execute(home / CONFIG_NAME, {**environment, **_read_env(home / ENV_NAME, Reader(home, {}))})
     except (ConfigError, OSError):
-        return default
+        return resolved(default)
     given = values.get("STATE_DIR", "state")
-    return (home / Path(given).expanduser()).resolve() if isinstance(given, str | Path) else default
+    return resolved(home / expanded(given) if isinstance(given, str | Path) else default)
 
 
 def _build(home: Path, values: Mapping[str, Any], reader: Reader, secrets: Mapping[str, str]) -> Settings:
@@ -212,7 +224,10 @@ def _resolve_database(given: DatabaseSettings, home: Path, state_dir: Path, read
             reader.report("DATABASE['USER'], ['PASSWORD']", "are not both set", fix)
         url = _sql_server_url(given)
     elif url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
-        url = f"sqlite:///{(home / url.removeprefix('sqlite:///')).resolve()}"
+        try:
+            url = f"sqlite:///{resolved(home / url.removeprefix('sqlite:///'))}"
+        except PathRefused as error:
+            reader.report("DATABASE['URL']", error.message, error.hint)
     elif not url.startswith(("sqlite:////", "mssql+pyodbc://")):
         # Not shown: it may contain a password.
         reader.report("DATABASE['URL']", "is not for a supported database", "sqlite:///... or mssql+pyodbc://...")
