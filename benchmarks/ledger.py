@@ -100,7 +100,7 @@ def settings_in(folder: Path) -> Settings:
 async def running_master(folder: Path, count: int) -> AsyncIterator[RunningMaster]:
     """Start a master's services with ``count`` running nodes."""
     settings = settings_in(folder)
-    chain = audit_chain_of(master_secret_of(settings.identity))
+    chain = audit_chain_of(settings)
     bus = EventBus()
     ledger = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir, bus=bus)
     services = build_services(

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from master.errors import FleetError
 from master.services.core.views import FleetStatus, NodeHistoryView, NodeStatus, ReloadView
-from master.wording import duration, json_visible, visible, visible_lines
+from master.wording import duration, json_visible, moment, visible, visible_lines
 
 _PIPE_COLUMNS = 200
 """Into a file or a pipe nothing is cut to the 80 columns that rich assumes there."""
@@ -87,6 +87,7 @@ STATE_STYLES = {
     "stopping": ("◐", "yellow"),
     "degraded": ("◍", "dark_orange"),
     "backoff": ("◌", "red"),
+    "offline": ("◇", "dark_orange"),
     "quarantined": ("✖", "red"),
     "missing": ("?", "red"),
     "stopped": ("○", "bright_black"),
@@ -239,8 +240,13 @@ def _note(node: NodeStatus) -> Text:
     """Return the most severe condition of a node, for the operator."""
     if node.flag_reason:
         return one_line(f"⚑ flagged: {node.flag_reason}", style="red")
+    if node.offline_since is not None:
+        held = "" if node.pid else ", held"
+        return one_line(f"offline since {moment(node.offline_since)}{held}", style="dark_orange")
     if node.next_start_in_s is not None:
         return one_line(f"next start in {duration(node.next_start_in_s)}: {node.last_exit}", style="yellow")
+    if node.state == "starting" and node.detail:
+        return one_line(node.detail, style="yellow")
     if node.state in ("degraded", "missing", "quarantined"):
         return one_line(node.detail or node.last_exit, style="red")
     if node.desired == "running" and node.state == "stopped":
@@ -265,12 +271,28 @@ def summary_line(status: FleetStatus) -> Text:
     line.append("\n")
     line.append(
         f"master {master.pid}  up {duration(master.uptime_s)}  cpu {master.cpu_percent:.1f} %  "
-        f"{megabytes(master.rss_bytes)} MB  discord {visible(master.discord)}  ",
+        f"{megabytes(master.rss_bytes)} MB  ",
         style="bright_black",
     )
+    discord = "dark_orange" if master.discord == "offline" else "bright_black"
+    line.append(f"discord {visible(master.discord)}  ", style=discord)
     line.append(f"ledger {visible(master.ledger)}", style="red" if master.ledger.endswith("away") else "bright_black")
+    if master.isolation:
+        walled = master.isolation.startswith("landlock")
+        line.append(f"  isolation {visible(master.isolation)}", style="bright_black" if walled else "yellow")
+    if master.commands:
+        line.append(f"\nslash commands are not registered: {visible(master.commands)}", style="red")
+    if master.start_trouble:
+        line.append(f"\n{visible(master.start_trouble)}", style="yellow")
     if master.old_keys is not None:
         line.append(f"  {master.old_keys} nodes wait for their new keys", style="yellow")
+    for trouble in master.troubles:
+        line.append(f"\n{visible(trouble)}", style="red")
+    if master.offline_since is not None:
+        away = f"offline since {moment(master.offline_since)} ({duration(status.at - master.offline_since)})"
+        line.append(
+            f"\n{away}: {visible(master.offline_why)}" if master.offline_why else f"\n{away}", style="dark_orange"
+        )
     return line
 
 

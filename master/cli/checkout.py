@@ -1,4 +1,4 @@
-"""``check`` and ``test``: the config of a home, and the code of a source checkout."""
+"""``check``, ``test`` and ``lock``: the config of a home, and the code of a source checkout."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _check_code(root: Path | None, *, fix: bool) -> None:
             told = _run_step(root, name, step).stdout.strip().splitlines()
             console.print(one_line(("· ", "yellow"), f"{name}: {told[-1] if told else 'nothing to do'}"))
     failed = [name for name, step in _STEPS.items() if not _passes(root, name, step)]
-    if failed:
+    if not _has_current_lock(root) or failed:
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -111,6 +111,40 @@ def _passes(root: Path, name: str, step: list[str]) -> bool:
     if not passed:
         console.print(Text(done.stdout + done.stderr), soft_wrap=True)
     return passed
+
+
+def _has_current_lock(root: Path) -> bool:
+    """Compare the lock with pyproject.toml and with what is installed; a checkout without a lock is let be."""
+    from master.cli import locking
+
+    if not (root / locking.FOLDER).is_dir():
+        return True
+    found = locking.problems(root)
+    console.print(Text.assemble(("✗ ", "red") if found else ("✓ ", "green"), "lock"))
+    for problem in found:
+        console.print(Text(f"  {problem}"), soft_wrap=True)
+    if found:
+        console.print(Text("  -> ./fleet lock", "cyan"))
+    return not found
+
+
+def lock(
+    upgrade: Annotated[
+        bool, typer.Option("--upgrade", help="Take the newest versions that pyproject.toml allows.")
+    ] = False,
+) -> None:
+    """Write locks/ anew from pyproject.toml: the versions and hashes that ./fleet installs. Needs uv."""
+    from master.cli import locking
+
+    with reporting_errors():
+        root = _checkout()
+        if root is None:
+            raise NoCheckout("this is not a source checkout", hint="clone the repository to work on the code")
+        before = locking.pins_of(root)
+        with console.status("lock ..."):
+            locking.make_lock(root, upgrade=upgrade)
+        changes = locking.changes(before, locking.pins_of(root))
+        console.print(Text.assemble(("✓ ", "green"), f"{locking.FOLDER}/: ", changes or "no version has changed"))
 
 
 def test(context: typer.Context) -> None:

@@ -80,6 +80,19 @@ def audit_verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
     _verify(operations.verify_audit, home, as_json=as_json)
 
 
+@audit.command("acknowledge")
+def audit_acknowledge(home: HomeOption = None, yes: YesOption = False, as_json: JsonOption = False) -> None:
+    """End the alarm about rows that were cut off the log's end; the alarm and this stay on record."""
+    with reporting_errors(as_json=as_json):
+        confirm("Do you know why rows of the audit log are missing?", yes=yes)
+        found = run_operation(home, operations.acknowledge_audit, NoParams())
+        if as_json:
+            print_json(found)
+            return
+        for alarm in found.alarms:
+            console.print(one_line(("✓ ", "green"), f"acknowledged: {alarm}"))
+
+
 @ledger.command("verify")
 def ledger_verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Check the file, its references, and the audit log's chain."""
@@ -95,6 +108,9 @@ def _verify(operation: Operation[NoParams, Soundness, Any], home: Path | None, *
             console.print(one_line(("✓ ", "green"), f"sound; {found.audit_rows} rows of the audit log are as written"))
         for fault in () if as_json else found.faults:
             console.print(one_line(("✗ ", "red"), fault))
+        if not as_json and any("audit log" in fault for fault in found.faults):
+            hint = "an alarm about its end stands until `fleet audit acknowledge`; an altered row stays a fault"
+            console.print(one_line(f"  {hint}", style="cyan"))
     if not found.ok:
         raise typer.Exit(ExitCode.LEDGER)
 
@@ -112,7 +128,8 @@ def ledger_status(
             print_json(found)
             return
         size = "" if found.bytes is None else f", {megabytes(found.bytes)} MB"
-        console.print(f"{found.dialect}, revision {found.revision}{size}")
+        revision = f"revision {found.revision}" if found.revision else "its revision is not known while it is away"
+        console.print(f"{found.dialect}, {revision}{size}")
         if found.away_since is not None:
             console.print(one_line(("✗ ", "red"), f"away since {_local_time(found.away_since)}: {found.away_why}"))
         if found.waiting:

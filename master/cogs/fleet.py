@@ -39,7 +39,7 @@ def _audit_embed(settings: Settings, rows: list[AuditView], sound: Soundness) ->
         embed.set_footer(text=f"{sound.audit_rows} rows, none altered or removed")
     else:
         embed.add_field(
-            name="Somebody changed it", value="\n".join(map(as_markdown, sound.faults))[:1024], inline=False
+            name="It is not as it was left", value="\n".join(map(as_markdown, sound.faults))[:1024], inline=False
         )
     return embed
 

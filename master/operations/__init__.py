@@ -25,6 +25,7 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     onboarding.duplicate,
     ledger.audit,
     ledger.verify_audit,
+    ledger.acknowledge_audit,
     ledger.status,
     ledger.verify,
     ledger.backup,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import structs
 
 from master.configuration.settings import Settings
 from master.errors import FleetError
@@ -24,7 +25,6 @@ from master.operations.operation import Call, Needs, Operation, Operations
 from master.services.container import LedgerServices, build_ledger_services
 from master.services.core.actors import Actor
 from master.services.core.auditing import audit_chain_of
-from master.services.core.keys import master_secret_of
 from master.services.core.permissions import Permission, Permissions
 from master.services.trust.rotation import finish_rotation
 from master.supervision.clock import Clock, SystemClock
@@ -43,8 +43,15 @@ class HomeServices:
     settings: Settings
     clock: Clock
 
-    async def note(self, call: Call[HomeServices], detail: str, outcome: Outcome = Outcome.DONE) -> None:
+    async def note(
+        self, call: Call[HomeServices], detail: str, outcome: Outcome = Outcome.DONE, *, replaced: bool = False
+    ) -> None:
         """Audit the operation in the ledger that is there now.
+
+        Parameters
+        ----------
+        replaced
+            Whether it is another ledger than before, whose audit log ends elsewhere.
 
         Raises
         ------
@@ -59,18 +66,24 @@ class HomeServices:
             outcome=outcome,
             detail=encodable(detail),
         )
-        await asyncio.to_thread(self._append, row)
+        await asyncio.to_thread(self._append, row, replaced)
 
-    def _append(self, row: Audited) -> None:
+    def _append(self, row: Audited, replaced: bool) -> None:
         """Add a row at whichever revision the schema is: opening the ledger would upgrade it.
 
         A failure is not added to an empty log: only an empty ledger can be filled from an archive.
         """
-        chain = audit_chain_of(master_secret_of(self.settings.identity))
+        chain = audit_chain_of(self.settings)
         with connect_as_it_is(self.settings.database) as connection:
             if connection is None or (row.outcome is not Outcome.DONE and not chain.length(connection)):
                 return
+            chain.open(connection)
+            if replaced:
+                before, length = chain.rebase(connection).sequence, chain.length(connection)
+                if before > length:
+                    row = structs.replace(row, detail=f"{row.detail}; the audit log had {before} rows, now {length}")
             apply(connection, [row], chain)
+        chain.mark_committed()
 
     @asynccontextmanager
     async def noting_failure(self, call: Call[HomeServices]) -> AsyncIterator[None]:
@@ -97,7 +110,7 @@ async def open_ledger_services(settings: Settings) -> AsyncIterator[LedgerServic
     LedgerError
     """
     clock = SystemClock()
-    chain = audit_chain_of(master_secret_of(settings.identity))
+    chain = audit_chain_of(settings)
     ledger = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir)
     try:
         if settings.identity.next_secret is not None:

@@ -10,6 +10,7 @@ from master.operations.operation import Audit, Call, Needs, operation
 from master.operations.parameters import ArchiveParams, AuditParams, BackupParams, LedgerParams, MigrateParams, NoParams
 from master.services.core.permissions import Permission
 from master.services.core.views import (
+    AcknowledgedView,
     AuditView,
     BackupView,
     LedgerStatus,
@@ -35,6 +36,20 @@ async def audit(call: Call[LedgerServices], parameters: AuditParams) -> list[Aud
 async def verify_audit(call: Call[LedgerServices], parameters: NoParams) -> Soundness:
     """Check that no row of the audit log was altered or removed."""
     return await call.services.ledger_admin.verify_audit()
+
+
+@operation(
+    "audit_acknowledge",
+    parameters=NoParams,
+    result=AcknowledgedView,
+    permission=Permission.OPERATE,
+    audit=Audit.ONE_ROW,
+    destructive=True,
+    needs=Needs.LEDGER,
+)
+async def acknowledge_audit(call: Call[LedgerServices], parameters: NoParams) -> AcknowledgedView:
+    """End the alarm about a cut audit log; what was missing stays on record."""
+    return await call.services.ledger_admin.acknowledge(call.entry)
 
 
 @operation(
@@ -97,7 +112,7 @@ async def restore(call: Call[HomeServices], parameters: ArchiveParams) -> Restor
     home, path = call.services, Path(parameters.path)
     async with home.noting_failure(call):
         found = await asyncio.to_thread(put_back, home.settings, path, at=home.clock.now())
-    await home.note(call, f"{path.name}: {found.rows} rows")
+    await home.note(call, f"{path.name}: {found.rows} rows", replaced=True)
     return found
 
 
@@ -109,7 +124,7 @@ async def import_archive(call: Call[HomeServices], parameters: ArchiveParams) ->
     path = Path(parameters.path)
     async with call.services.noting_failure(call):
         found = await asyncio.to_thread(import_into, call.services.settings, path)
-    await call.services.note(call, f"{path.name}: {found.rows} rows")
+    await call.services.note(call, f"{path.name}: {found.rows} rows", replaced=True)
     return found
 
 

@@ -11,17 +11,17 @@ from handshake.messages import Body, ErrorReport, Heartbeat, LicenceCheck, Shutd
 from master.bus import EventBus
 from master.configuration.settings import ENV_NAME, Settings
 from master.ledger.database import Ledger
-from master.ledger.rows.audit import AuditHead
 from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
 from master.security.vault import TokenVault
+from master.services.core.alert_outbox import AlertOutbox
 from master.services.core.alerts import Alerts
 from master.services.core.auditing import Auditor
 from master.services.core.directory import NodeDirectory
 from master.services.core.discord_port import DiscordPort
 from master.services.core.keys import master_secret_of
-from master.services.core.ledger_cache import LedgerCache, load_cached_ledger
+from master.services.core.ledger_cache import LedgerCache
 from master.services.core.lifecycle import Lifecycle
 from master.services.core.permissions import Permissions
 from master.services.fleet.fleet import Fleet
@@ -46,7 +46,9 @@ from master.services.trust.verification import Verification
 from master.services.upkeep.ledger_admin import LedgerAdmin
 from master.services.upkeep.reloading import Reloading
 from master.services.upkeep.retention import Retention
+from master.services.upkeep.state_watch import StateWatch
 from master.supervision.clock import Clock
+from master.supervision.connectivity import Connectivity, Probe
 from master.supervision.limits import Cgroups, OomDetector
 from master.supervision.logs import NodeLogs
 from master.supervision.merging import PageMerging
@@ -76,7 +78,9 @@ class Services(LedgerServices):
     bus: EventBus
     directory: NodeDirectory
     supervisor: Supervisor
+    connectivity: Connectivity
     alerts: Alerts
+    outbox: AlertOutbox
     fleet: Fleet
     opening: Opening
     overview: Overview
@@ -93,6 +97,7 @@ class Services(LedgerServices):
     merging: PageMerging
     stderr_lines: StderrLines
     reloading: Reloading
+    state_watch: StateWatch
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -109,25 +114,24 @@ class DiscordView:
     user_id: Callable[[], int]
     """0 while it is not known."""
     state: Callable[[], str]
+    commands_problem: Callable[[], str] = str
+    """Why the slash commands are not registered; empty if they are."""
     port: DiscordPort | None = None
     """None without a token; its calls fail at once while the connection is down."""
+    probe: Probe | None = None
+    """Looks whether Discord can be reached; None: it is taken to be there."""
 
 
 def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -> LedgerServices:
     """Build the services for an open ledger while no master runs."""
     permissions = Permissions(settings)
-
-    async def head() -> AuditHead | None:
-        found = await load_cached_ledger(settings.ledger_cache_path)
-        return None if found is None else found.audit_head
-
     return LedgerServices(
         lifecycle=Lifecycle(),
         clock=clock,
         ledger=ledger,
         permissions=permissions,
         auditor=Auditor(ledger, ledger.chain, clock, permissions, EventBus()),
-        ledger_admin=LedgerAdmin(settings, ledger, master_secret_of(settings.identity), clock, head=head),
+        ledger_admin=LedgerAdmin(settings, ledger, master_secret_of(settings.identity), clock),
         rotation=SecretRotation(settings, ledger, clock),
     )
 
@@ -181,6 +185,7 @@ def build_services(
     """
     base = _build_base(settings, ledger, bus, clock, wall_clock)
     launcher = _build_launcher(base, discord, cgroups)
+    connectivity = Connectivity(bus, clock, discord.probe, expects_gateway=discord.port is not None)
     supervisor = Supervisor(
         spawner=spawner,
         preparer=launcher,
@@ -190,6 +195,7 @@ def build_services(
         clock=clock,
         bus=bus,
         oom=OomDetector(cgroups),
+        connectivity=connectivity,
     )
     # Subscription order matters: after an exit, a verification is void before any other subscriber reacts.
     trust = _build_trust(base, supervisor)
@@ -205,6 +211,8 @@ def build_services(
     )
     merging = PageMerging(settings.merging_path, enabled=settings.supervision.merge_memory, bus=bus, clock=clock)
     retention = Retention(ledger, settings.retention, clock)
+    alerts = Alerts(bus, base.directory, clock)
+    state_watch = StateWatch(ledger=ledger, supervisor=supervisor, alerts=alerts)
     reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
     return Services(
         clock=clock,
@@ -215,17 +223,26 @@ def build_services(
         permissions=base.permissions,
         auditor=Auditor(ledger, ledger.chain, clock, base.permissions, bus),
         supervisor=supervisor,
-        alerts=Alerts(bus, base.directory, clock),
+        connectivity=connectivity,
+        alerts=alerts,
+        outbox=AlertOutbox(
+            settings.outbox_path,
+            bus,
+            clock,
+            lambda: reloading.settings.channels.log != 0,
+        ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
-        overview=_build_overview(base, supervisor, discord, merging, trust.keys),
+        overview=_build_overview(
+            base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble
+        ),
         onboarding=_build_onboarding(base, fleet, inspector, discord),
         licensing=base.licensing,
         revocation=Revocation(ledger, base.ledger_cache, trust.verification),
         keys=trust.keys,
         verification=trust.verification,
         reception=trust.reception,
-        ledger_admin=LedgerAdmin(settings, ledger, base.secret, clock, head=base.ledger_cache.audit_head),
+        ledger_admin=LedgerAdmin(settings, ledger, base.secret, clock),
         retention=retention,
         rotation=SecretRotation(settings, ledger, clock, check_restart=reloading.check_restart),
         handover=_build_handover(base, supervisor, trust.keys),
@@ -233,6 +250,7 @@ def build_services(
         snapshots=PulseSnapshots(ledger, supervisor, clock),
         merging=merging,
         stderr_lines=StderrLines(bus, clock, base.logs, supervisor),
+        state_watch=state_watch,
         reloading=reloading,
         discord=discord.port,
     )
@@ -252,7 +270,7 @@ def _build_base(
         wall_clock=wall_clock,
         secret=secret,
         directory=directory,
-        ledger_cache=LedgerCache(settings.ledger_cache_path, directory, ledger.chain, secret, bus),
+        ledger_cache=LedgerCache(settings.ledger_cache_path, directory, secret, bus),
         permissions=Permissions(settings),
         licensing=Licensing(LicenceCodes(secret), settings.licence_tiers, clock),
         logs=NodeLogs(settings.logs_dir, max_bytes=supervision.log_max_bytes, files=supervision.log_files),
@@ -333,7 +351,14 @@ def _build_opening(base: _Base, supervisor: Supervisor, fleet: Fleet) -> Opening
 
 
 def _build_overview(
-    base: _Base, supervisor: Supervisor, discord: DiscordView, merging: PageMerging, keys: NodeKeys
+    base: _Base,
+    supervisor: Supervisor,
+    launcher: Launcher,
+    discord: DiscordView,
+    merging: PageMerging,
+    keys: NodeKeys,
+    state_watch: StateWatch,
+    start_trouble: Callable[[], str],
 ) -> Overview:
     return Overview(
         settings=base.settings,
@@ -343,8 +368,12 @@ def _build_overview(
         logs=base.logs,
         clock=base.clock,
         discord_state=discord.state,
+        commands_problem=discord.commands_problem,
         merged_bytes=merging.saved_bytes,
         old_keys=lambda: len(keys.old) if keys.hands_over else None,
+        start_trouble=start_trouble,
+        isolation=lambda: launcher.isolation(node.name for node in base.directory),
+        troubles=state_watch.troubles,
     )
 
 

@@ -179,3 +179,19 @@ async def test_an_audit_log_that_is_cut_short_is_noticed(stage: Stage, tap: Even
     cut = await asyncio.to_thread(fleet, "audit", "verify", home=stage.home)
     assert cut.returncode == 8
     assert "the log ends before row 2, and there were 2" in cut.stdout
+    # One more action, and a restart, do not make it sound again; what was missing stays on record.
+    await stage.start_master()
+    assert [result.ok for result in await stage.act("start", ["atlas"])] == [True]
+    status = await asyncio.to_thread(fleet, "audit", "verify", home=stage.home)
+    assert (status.returncode, "row 2 is missing" in status.stdout) == (8, True)
+    assert "fleet audit acknowledge" in status.stdout
+    refused = await asyncio.to_thread(fleet, "audit", "acknowledge", home=stage.home)
+    assert refused.returncode == 2
+    done = await asyncio.to_thread(fleet, "audit", "acknowledge", "--yes", home=stage.home)
+    assert "acknowledged: row 2 is missing at the end of the audit log" in done.stdout
+    assert (await asyncio.to_thread(fleet, "audit", "verify", home=stage.home)).returncode == 0
+    again = await asyncio.to_thread(fleet, "audit", "acknowledge", "--yes", home=stage.home)
+    assert (again.returncode, "no alarm of the audit log stands" in again.stderr) == (1, True)
+    rows = json.loads((await asyncio.to_thread(fleet, "audit", "show", "--json", home=stage.home)).stdout)
+    assert [row["action"] for row in rows][1:4] == ["audit_acknowledge", "start", "audit_alarm"]
+    assert any("audit log is not as it was left" in str(m.embeds) for m in stage.log.messages)

@@ -71,6 +71,7 @@ COMMANDS = (
     Typed("events", shows=False),
     Typed("audit show"),
     Typed("audit verify"),
+    Typed("audit acknowledge --yes", shows=False),  # there is no alarm here
     Typed("ledger status --exact"),
     Typed("ledger verify --json"),
     Typed("ledger export {folder}/exported.zip"),
@@ -80,7 +81,7 @@ COMMANDS = (
     Typed("shutdown --yes"),
 )
 WITHOUT_A_MASTER = {
-    *("demo", "init", "run", "install-service", "check", "test"),
+    *("demo", "init", "run", "install-service", "check", "test", "lock"),
     *("restore", "ledger import", "ledger migrate"),  # these need that none runs
 }
 

@@ -26,7 +26,8 @@ from master.errors import FleetError
 from master.ledger.database import Ledger
 from master.ledger.errors import Conflict, LedgerCorrupt, LedgerError, LedgerReadOnly, LedgerTooNew, LedgerUnavailable
 from master.ledger.rows import audit, error_events, handshake_events, licences, nodes, tokens
-from master.ledger.rows.audit import AuditChain, AuditHead
+from master.ledger.rows.audit import AuditChain
+from master.ledger.rows.audit_head import AuditHead
 from master.ledger.rows.records import DesiredState, ErrorEvent, HandshakeEvent, Lifecycle, Node, Outcome
 from master.ledger.schema.migrations import HEAD_REVISION, alembic_config, migrate
 from master.ledger.schema.tables import audit_log, metadata
@@ -261,7 +262,7 @@ async def test_a_truncated_log_is_detected_by_its_head(ledger_settings: Database
         await ledger.write(lambda c: _append_and_fail(c, chain))
     assert chain.head == head  # a rolled-back row never counts
     await ledger.write(lambda c: c.execute(audit_log.delete().where(audit_log.c.sequence > 3)).close())
-    assert await ledger.read(chain.verify) is None
+    assert await ledger.read(AuditChain(b"k" * 32).verify) is None
     fault = await ledger.read(lambda c: chain.verify(c, head))
     assert fault is not None
     assert (fault.sequence, fault.problem) == (4, "the log ends before row 4, and there were 5")

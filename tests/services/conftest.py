@@ -32,7 +32,6 @@ from master.security.derivation import check_master_secret, new_master_secret
 from master.services.container import DiscordView, Services, build_services
 from master.services.core.actors import Actor
 from master.services.core.auditing import audit_chain_of
-from master.services.core.keys import master_secret_of
 from master.services.core.views import ActionResult, FleetEvent, Registered
 from master.services.onboarding.saga import CloneRequest, RegisterRequest
 from master.supervision.clock import SystemClock
@@ -137,9 +136,9 @@ def settings_in(folder: Path, sandbox: Sandbox, empty_ledger: Path) -> Settings:
 
 
 @asynccontextmanager
-async def open_house(settings: Settings, sandbox: Sandbox) -> AsyncIterator[House]:
+async def open_house(settings: Settings, sandbox: Sandbox, discord: DiscordView | None = None) -> AsyncIterator[House]:
     bus = EventBus()
-    chain = audit_chain_of(master_secret_of(settings.identity))
+    chain = audit_chain_of(settings)
     ledger = await Ledger.open(settings.database, chain=chain, bus=bus)
     services = build_services(
         settings,
@@ -147,7 +146,7 @@ async def open_house(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Hous
         bus=bus,
         spawner=PlainSpawner(),
         inspector=DiscordTokenInspector(settings.discord.api_base),
-        discord=DiscordView(user_id=lambda: MASTER_ID, state=lambda: "off"),
+        discord=discord or DiscordView(user_id=lambda: MASTER_ID, state=lambda: "off"),
         clock=SystemClock(),
     )
     supervising = asyncio.create_task(services.supervisor.run())

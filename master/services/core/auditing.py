@@ -11,15 +11,18 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from master.bus import EventBus
+from master.configuration.settings import Settings
 from master.errors import FleetError
 from master.events import ActionAudited
 from master.ledger.database import Ledger
 from master.ledger.rows.audit import AuditChain
+from master.ledger.rows.audit_head import HeadFile
 from master.ledger.rows.records import Outcome
 from master.ledger.writer.entries import Audited, apply
-from master.security.derivation import MasterSecret
 from master.services.core.actors import Actor
 from master.services.core.errors import NotAuthorised
+from master.services.core.keys import master_secret_of
+from master.services.core.ledger_cache import read_older_head
 from master.services.core.permissions import Permission, Permissions
 from master.supervision.clock import Clock
 from master.wording import encodable
@@ -27,9 +30,11 @@ from master.wording import encodable
 log = logging.getLogger(__name__)
 
 
-def audit_chain_of(secret: MasterSecret) -> AuditChain:
-    """Return the HMAC chain of a master's audit log."""
-    return AuditChain(secret.derive("audit"))
+def audit_chain_of(settings: Settings) -> AuditChain:
+    """Return the HMAC chain of a master's audit log, with the end that is remembered in the state folder."""
+    key = master_secret_of(settings.identity).derive("audit")
+    cache_path = settings.ledger_cache_path
+    return AuditChain(key, HeadFile(settings.audit_head_path, key, older=lambda: read_older_head(cache_path)))
 
 
 @dataclass(slots=True)

@@ -45,10 +45,23 @@ class NoSuchNode(ServiceError):
     exit_code: ClassVar[ExitCode] = ExitCode.NOT_FOUND
 
 
+class NothingToAcknowledge(ServiceError):
+    """No alarm of the audit log stands."""
+
+    code: ClassVar[str] = "nothing_to_acknowledge"
+
+
 class NameRefused(ServiceError):
     """The name is not valid for a node."""
 
     code: ClassVar[str] = "name_refused"
+    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
+
+
+class TagRefused(ServiceError):
+    """A tag is not valid, or there are too many."""
+
+    code: ClassVar[str] = "tag_refused"
     exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
 
 

@@ -7,10 +7,14 @@ from collections.abc import Callable
 from master.events import (
     ActionAudited,
     AlertRaised,
+    AuditLogCut,
+    BoxOffline,
+    BoxOnline,
     ErrorReported,
     Event,
     LedgerAway,
     LedgerReturned,
+    LedgerRewritten,
     MemoryMerged,
     MessageRefused,
     NodeAdded,
@@ -21,11 +25,14 @@ from master.events import (
     OnboardingStep,
     StderrLine,
     SupervisionFailed,
+    TaskFailed,
 )
 from master.services.core.directory import NodeDirectory
 from master.services.core.views import FleetEvent
+from master.wording import duration
 
 _DETAILS: dict[type[Event], Callable[..., str]] = {
+    AuditLogCut: lambda event: event.detail,
     ActionAudited: lambda event: f"{event.action} by {event.actor}: {event.outcome}",
     OnboardingStep: lambda event: event.step,
     NodeVerified: lambda event: f"by {event.transport}",
@@ -37,6 +44,10 @@ _DETAILS: dict[type[Event], Callable[..., str]] = {
     SupervisionFailed: lambda event: event.error,
     LedgerAway: lambda event: event.why,
     LedgerReturned: lambda _event: "",
+    LedgerRewritten: lambda event: event.detail,
+    BoxOffline: lambda event: event.why,
+    BoxOnline: lambda event: f"after {duration(event.duration_s)}",
+    TaskFailed: lambda event: f"{event.task}: {event.error}",
     MemoryMerged: lambda event: f"{event.gained_bytes >> 20} MB gained, {event.saved_bytes >> 20} MB saved",
     AlertRaised: lambda event: event.title,
     StderrLine: lambda event: event.line,

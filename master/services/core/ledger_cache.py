@@ -17,8 +17,8 @@ import msgspec
 
 from master.bus import EventBus
 from master.durable import replace_file
-from master.events import AuditHeadMoved, DirectoryChanged, Event
-from master.ledger.rows.audit import AuditChain, AuditHead
+from master.events import DirectoryChanged, Event, LedgerAway, LedgerReturned
+from master.ledger.rows.audit_head import AuditHead
 from master.ledger.rows.records import Node
 from master.security.derivation import MasterSecret
 from master.services.core.directory import NodeDirectory
@@ -45,7 +45,7 @@ class CachedLedger(msgspec.Struct, frozen=True, kw_only=True):
     tokens: dict[str, bytes]
     licences: dict[str, CoveredLicence]
     audit_head: AuditHead | None = None
-    """The audit log's last row; detects truncation of the log in the database."""
+    """The audit log's last row as earlier versions remembered it; it has a file of its own since."""
 
 
 async def load_cached_ledger(path: Path) -> CachedLedger | None:
@@ -59,6 +59,14 @@ async def load_cached_ledger(path: Path) -> CachedLedger | None:
         return None
 
 
+def read_older_head(path: Path) -> AuditHead | None:
+    """Return the audit log's last row from a cache file of an earlier version; None if it has none. Blocks."""
+    try:
+        return msgspec.msgpack.decode(path.read_bytes(), type=CachedLedger).audit_head
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
 class LedgerCache:
     """Cache of the ledger's nodes, tokens and licences.
 
@@ -68,26 +76,31 @@ class LedgerCache:
         The file; readable by its owner only.
     directory
         Holds the nodes.
-    chain
-        The audit log's chain.
     secret
         A cache file that was written with another secret is ignored.
     bus
-        A change of the directory or of the audit log's head triggers a write.
+        A change of the directory triggers a write.
     """
 
-    def __init__(
-        self, path: Path, directory: NodeDirectory, chain: AuditChain, secret: MasterSecret, bus: EventBus
-    ) -> None:
+    def __init__(self, path: Path, directory: NodeDirectory, secret: MasterSecret, bus: EventBus) -> None:
         self._path = path
         self._mark = secret.derive("memory")[:8]
         self._directory = directory
         self._changed = asyncio.Event()
         self._tokens: dict[str, bytes] = {}
         self._licences: dict[str, CoveredLicence] = {}
-        self._chain = chain
-        for kind in (DirectoryChanged, AuditHeadMoved):
-            bus.on(kind, self._on_change)
+        self._remembered: dict[str, CoveredLicence] = {}
+        """Of an earlier master: believed while the ledger, which knows better, is away."""
+        self._away = False
+        bus.on(DirectoryChanged, self._on_change)
+        bus.on(LedgerAway, self._on_away)
+        bus.on(LedgerReturned, self._on_return)
+
+    def _on_away(self, _event: LedgerAway) -> None:
+        self._away = True
+
+    def _on_return(self, _event: LedgerReturned) -> None:
+        self._away = False
 
     def _on_change(self, _event: Event) -> None:
         self._changed.set()
@@ -102,17 +115,27 @@ class LedgerCache:
         self._changed.set()
 
     def licence_of(self, node_id: str) -> CoveredLicence | None:
-        """Return the licence that was found valid for a node."""
-        return self._licences.get(node_id)
+        """Return the licence that was found valid for a node; while the ledger is away, by an earlier master too."""
+        found = self._licences.get(node_id)
+        return self._remembered.get(node_id) if found is None and self._away else found
 
     def keep_licence(self, node_id: str, licence: CoveredLicence) -> None:
         """Store the licence that covers a node."""
         self._licences[node_id] = licence
         self._changed.set()
 
-    def forget_licence(self, node_id: str) -> None:
-        """Forget the licence of a node: it was revoked."""
-        self._licences.pop(node_id, None)
+    def forget_licence(self, node_id: str, code_hash: bytes) -> None:
+        """Forget a licence: the ledger says that it covers the node no more."""
+        for known in (self._licences, self._remembered):
+            licence = known.get(node_id)
+            if licence is not None and licence.code_hash == code_hash:
+                del known[node_id]
+                self._changed.set()
+
+    def forget_licences_of(self, node_id: str) -> None:
+        """Forget whatever licence a node has: it was revoked."""
+        for known in (self._licences, self._remembered):
+            known.pop(node_id, None)
         self._changed.set()
 
     async def count(self) -> int:
@@ -120,12 +143,11 @@ class LedgerCache:
         found = await load_cached_ledger(self._path)
         return 0 if found is None else len(found.nodes)
 
-    async def audit_head(self) -> AuditHead | None:
-        """Return the last known row of the audit log, written by this master or an earlier one."""
-        if self._chain.head is not None:
-            return self._chain.head
+    async def remember_licences(self) -> None:
+        """Keep what the file knows of licences: a node that is stopped now presents its own later."""
         found = await load_cached_ledger(self._path)
-        return None if found is None else found.audit_head
+        if found is not None and hmac.compare_digest(found.secret_mark, self._mark):
+            self._remembered.update(found.licences)
 
     async def recall(self) -> bool:
         """Load the file into memory and into the directory; False if there is no usable file."""
@@ -153,13 +175,13 @@ class LedgerCache:
         """Write the file now; a failure is logged, and the old file stays."""
         self._changed.clear()
         known = {node.id for node in self._directory}
-        head = await self.audit_head()
         content = CachedLedger(
             secret_mark=self._mark,
             nodes=tuple(self._directory),
             tokens={node_id: sealed for node_id, sealed in self._tokens.items() if node_id in known},
-            licences={node_id: licence for node_id, licence in self._licences.items() if node_id in known},
-            audit_head=head,
+            licences={
+                node_id: licence for node_id, licence in (self._remembered | self._licences).items() if node_id in known
+            },
         )
         try:
             await asyncio.to_thread(replace_file, self._path, msgspec.msgpack.encode(content))

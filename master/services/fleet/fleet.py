@@ -32,6 +32,7 @@ _SETTLED = (
     NodeState.QUARANTINED,
     NodeState.MISSING,
     NodeState.STOPPED,
+    NodeState.OFFLINE,
 )
 
 Act = Callable[[Node], Awaitable[None]]

@@ -53,7 +53,7 @@ class Revocation:
             raise NothingRevoked(
                 f"{node.name} has no licence that could be revoked", hint=f"`fleet reinstate {node.name}` gives it back"
             )
-        self._ledger_cache.forget_licence(node.id)
+        self._ledger_cache.forget_licences_of(node.id)
         self._verification.void(node.id)
 
     async def reinstate(self, node: Node) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,57 +14,38 @@ from master.errors import FleetError
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
 from master.ledger.rows import inspection, nodes
-from master.ledger.rows.audit import AuditHead, search
+from master.ledger.rows.audit import AuditChain, search
 from master.ledger.rows.records import AuditRow
-from master.ledger.schema.migrations import HEAD_REVISION
+from master.ledger.schema.migrations import revision_of
 from master.security.derivation import MasterSecret
-from master.services.core.auditing import audit_chain_of
-from master.services.core.errors import NoSuchNode
-from master.services.core.views import AuditView, BackupView, LedgerStatus, Soundness
+from master.services.core.auditing import AuditEntry
+from master.services.core.errors import NoSuchNode, NothingToAcknowledge
+from master.services.core.views import AcknowledgedView, AuditView, BackupView, LedgerStatus, Soundness
 from master.supervision.clock import Clock
 
 BACKUPS_KEPT = 14
 COUNTED = 20_000
 
 
-async def _unknown() -> AuditHead | None:
-    return None
-
-
 class LedgerAdmin:
-    """Administer an open ledger, with or without a running master.
+    """Administer an open ledger, with or without a running master."""
 
-    Parameters
-    ----------
-    head
-        Returns the audit log's last row as known outside of the ledger.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        ledger: Ledger,
-        secret: MasterSecret,
-        clock: Clock,
-        *,
-        head: Callable[[], Awaitable[AuditHead | None]] | None = None,
-    ) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger, secret: MasterSecret, clock: Clock) -> None:
         self._settings = settings
         self._ledger = ledger
-        self._chain = audit_chain_of(secret)
+        self._chain = ledger.chain if ledger.chain.has_key else AuditChain(secret.derive("audit"))
         self._archive_key = secret.derive("archive")
         self._clock = clock
-        self._head = head or _unknown
 
     async def status(self, *, exact: bool = False) -> LedgerStatus:
         """Return the ledger's status; unless ``exact``, tables are counted up to COUNTED rows."""
         away, statistics, spooled = self._ledger.away, self._ledger.statistics, self._ledger.spooled
         most = None if exact else COUNTED
         readable = away is None or self._ledger.dialect == "sqlite"
-        rows = await self._ledger.snapshot(partial(inspection.count_rows, most=most)) if readable else {}
+        revision, rows = await self._ledger.snapshot(partial(_look, most=most)) if readable else ("", {})
         return LedgerStatus(
             dialect=self._ledger.dialect,
-            revision=HEAD_REVISION,
+            revision=revision,
             rows=rows,
             uncounted=tuple(name for name, count in rows.items() if count == most),
             bytes=self._ledger.file_bytes(),
@@ -82,10 +62,9 @@ class LedgerAdmin:
 
     async def verify(self) -> Soundness:
         """Check the file, foreign keys and the audit chain; reads the whole ledger."""
-        head = await self._head()
 
         def check(connection: Connection) -> Soundness:
-            audited = self._check_chain(connection, head)
+            audited = self._check_chain(connection)
             faults = (*inspection.find_faults(connection), *audited.faults)
             return Soundness(ok=not faults, faults=faults, audit_rows=audited.audit_rows)
 
@@ -93,13 +72,36 @@ class LedgerAdmin:
 
     async def verify_audit(self) -> Soundness:
         """Check only the audit chain."""
-        head = await self._head()
-        return await self._ledger.snapshot(lambda connection: self._check_chain(connection, head))
+        return await self._ledger.snapshot(self._check_chain)
 
-    def _check_chain(self, connection: Connection, head: AuditHead | None) -> Soundness:
-        fault, rows = self._chain.verify(connection, head), self._chain.length(connection)
+    def _check_chain(self, connection: Connection) -> Soundness:
+        fault, rows = self._chain.verify(connection), self._chain.length(connection)
         faults = () if fault is None else (f"audit log: {fault.problem}",)
         return Soundness(ok=not faults, faults=faults, audit_rows=rows)
+
+    async def acknowledge(self, entry: AuditEntry) -> AcknowledgedView:
+        """Acknowledge the alarms of the audit log; those and ``entry`` are rows of it.
+
+        Raises
+        ------
+        NothingToAcknowledge
+            No alarm stands.
+        LedgerError
+            The database is away.
+        """
+
+        def write(connection: Connection) -> tuple[str, ...]:
+            cut = self._chain.find_cut(connection)
+            standing = self._chain.standing_alarms(connection) + ((cut,) if cut else ())
+            if not standing:
+                raise NothingToAcknowledge("no alarm of the audit log stands", hint="`fleet audit verify` checks it")
+            entry.detail = "; ".join(standing)[:400]
+            entry.append(connection)
+            return standing
+
+        alarms = await self._ledger.write(write)
+        entry.written = True
+        return AcknowledgedView(alarms=alarms)
 
     async def audit(self, *, limit: int, node: str = "", action: str = "") -> tuple[AuditView, ...]:
         """Return the latest rows of the audit log, newest first.
@@ -169,6 +171,10 @@ class LedgerAdmin:
             ) from error
         rows = sum(table.rows for table in manifest.tables.values())
         return BackupView(path=str(path), bytes=size, rows=rows, revision=manifest.revision)
+
+
+def _look(connection: Connection, *, most: int | None) -> tuple[str, dict[str, int]]:
+    return revision_of(connection) or "", inspection.count_rows(connection, most)
 
 
 def _drop_oldest(folder: Path) -> None:

@@ -173,9 +173,10 @@ async def test_a_replay_after_a_crash_is_idempotent(short_timeout: DatabaseSetti
     await plain.write(lambda c: nodes.insert(c, a_node()))
 
     def apply_half(connection: Any) -> None:
+        chain = AuditChain(b"k" * 32)
         for number in range(1, 4):
-            apply(connection, [action(number)], CHAIN)
-        applied_writes.advance(connection, "01SESSION", 3, at=NOW)
+            apply(connection, [action(number)], chain)
+        applied_writes.advance(connection, "01SESSION", 3, after=0, at=NOW)
 
     await plain.write(apply_half)
     await plain.close()
@@ -220,7 +221,12 @@ async def test_a_commit_whose_answer_was_lost_is_not_repeated(
     changes: list[Away | None] = []
     spool = Spool(tmp_path / "spool", "01SESSION")
     writer = Writer(
-        engine, session_id="01SESSION", spool=spool, chain=CHAIN, prepare=lambda: None, on_change=changes.append
+        engine,
+        session_id="01SESSION",
+        spool=spool,
+        chain=AuditChain(b"k" * 32),
+        prepare=lambda: None,
+        on_change=changes.append,
     )
     await asyncio.to_thread(writer.start)
     await asyncio.wrap_future(writer.submit(lambda c: nodes.insert(c, a_node())))

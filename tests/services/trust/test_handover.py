@@ -82,7 +82,7 @@ async def test_what_was_sealed_while_the_secret_changed_is_carried_over(
         house_settings, identity=structs.replace(house_settings.identity, previous_secret=PREVIOUS)
     )
     present, previous = (TokenVault(MasterSecret(one)) for one in (settings.identity.master_secret, PREVIOUS))
-    ledger = await Ledger.open(settings.database, chain=audit_chain_of(master_secret_of(settings.identity)))
+    ledger = await Ledger.open(settings.database, chain=audit_chain_of(settings))
     for node_id, vault, number in (("01A", present, 1), ("01B", previous, 2)):
         await ledger.write(lambda c, i=node_id, n=number: nodes.insert(c, a_node(i, i, n)))  # type: ignore[misc]
         sealed = vault.seal(node_id, Secret(f"token of {node_id}"))
