@@ -15,6 +15,9 @@ from master.configuration.loading import find_home, load_settings
 from master.errors import ExitCode, FleetError
 from master.journal import set_up_logging
 from master.main import run_master
+from master.wording import visible, visible_lines
+
+log = logging.getLogger(__name__)
 
 SWITCH_INTERVAL_S = 0.0005
 
@@ -37,10 +40,15 @@ def main() -> int:
         set_up_logging(logging.DEBUG if options.verbose else logging.INFO, sys.stderr)
         again = asyncio.run(run_master(settings))
     except FleetError as error:
-        print(f"error: {error.message}", file=sys.stderr)
+        print(f"error: {visible(error.message)}", file=sys.stderr)
         if error.hint:
-            print(f"  {error.hint}", file=sys.stderr)
+            print(f"  {visible_lines(error.hint)}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        # A state folder that became read-only, a full disk: what was refused is all that an operator needs.
+        log.debug("the master ended", exc_info=error)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
+        return ExitCode.FAILED
     if again:
         # The nodes live on, and the same process takes them back with what it reads anew.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very program

@@ -37,9 +37,15 @@ def replace_file(path: Path, payload: bytes) -> None:
     """
     successor = path.with_name(f".{path.name}.new")
     successor.unlink(missing_ok=True)
-    with open(successor, "wb", opener=open_private) as stream:
-        stream.write(payload)
-        stream.flush()
-        os.fsync(stream.fileno())
-    successor.replace(path)
+    try:
+        with open(successor, "wb", opener=open_private) as stream:
+            stream.write(payload)
+            stream.flush()
+            os.fsync(stream.fileno())
+        successor.replace(path)
+    except OSError:
+        # On a full disk a part of it would stay, and what it holds may be secret.
+        if successor.is_file():
+            successor.unlink()
+        raise
     sync_folder(path.parent)

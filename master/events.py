@@ -391,6 +391,8 @@ class AlertRaised(Event, frozen=True, kw_only=True):
     """Groups alerts: LOG_CHANNEL shows alerts with the same key once in a while, with a count."""
     title: str
     text: str = ""
+    quote: str = ""
+    """Several lines of a node's own output, such as a traceback; shown as they are, and never as markup."""
     node: str = ""
     """The node's name; empty if the alert does not concern a node."""
     is_security: bool = False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TextIO
 
+from master.wording import visible, visible_lines
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -22,15 +24,13 @@ class KeyValueFormatter(logging.Formatter):
             for key, value in vars(record).items()
             if key not in _STANDARD and value not in (None, "")
         )
-        if not extra:
-            return text
         first, newline, rest = text.partition("\n")
-        return f"{first} {extra}{newline}{rest}"
+        return visible_lines(f"{first} {extra}{newline}{rest}" if extra else text)
 
 
 def _quoted(value: object) -> str:
     text = str(value)
-    return repr(text) if " " in text or "\n" in text else text
+    return repr(text) if " " in text or visible(text) != text else text
 
 
 def set_up_logging(level: int, stream: TextIO) -> None:

@@ -53,7 +53,7 @@ def visible(text: str) -> str:
 
 def visible_lines(text: str) -> str:
     """Return text of several lines in which nothing acts or hides."""
-    return "\n".join(map(visible, text.split("\n")))
+    return "\n".join(map(visible, text.expandtabs().split("\n")))
 
 
 def escape(character: str) -> str:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate, takewhile
+
 import discord
 
 from master.configuration.settings import EmojiSettings, Settings
 from master.errors import FleetError
 from master.services.core.views import NodeStatus, Registered, ReloadView
-from master.wording import duration
+from master.wording import as_code, as_markdown, duration, hint_as_markdown, visible
 
 TROUBLE_CHARACTERS = 60
 """Limit for a node's error in its line, so that a page of twenty lines fits in an embed."""
 
 
+_FIELD_CHARACTERS = 1000
+"""Discord's limit is 1024, with what is said of those left out."""
+
+
 def error_embed(settings: Settings, error: FleetError) -> discord.Embed:
     """Render an error with its hint."""
     embed = discord.Embed(
-        title=f"{settings.emojis.error} {_capitalised(error.message)}"[:256],
-        description=error.hint[:4000] or None,
+        title=f"{settings.emojis.error} {as_markdown(_capitalised(error.message))}"[:256],
+        description=hint_as_markdown(error.hint)[:4000] or None,
         colour=settings.colours.error,
     )
     embed.set_footer(text=error.code)
@@ -41,7 +48,7 @@ def registered_embed(settings: Settings, registered: Registered) -> discord.Embe
         f"{state_emoji(settings.emojis, registered.state)} {registered.state}, after {registered.seconds:.1f} s",
     )
     if registered.trouble:
-        embed.add_field(name="It did not start", value=registered.trouble[:1024], inline=False)
+        embed.add_field(name="It did not start", value=as_markdown(registered.trouble)[:1024], inline=False)
     embed.add_field(name="Licence (shown only now)", value=f"```\n{registered.licence}\n```", inline=False)
     embed.add_field(name="Invite", value=f"[Add it to a server]({registered.invite_url})")
     embed.add_field(name="Bot", value=f"<@{registered.bot_user_id}>")
@@ -59,8 +66,16 @@ def reload_embed(settings: Settings, found: ReloadView) -> discord.Embed:
         ("Look at this", found.warnings),
     ):
         if keys:
-            embed.add_field(name=title, value="\n".join(f"`{key}`" for key in keys)[:1024], inline=False)
+            embed.add_field(name=title, value=_code_lines(keys), inline=False)
     return embed
+
+
+def _code_lines(texts: Sequence[str]) -> str:
+    """Return texts as code, one in a line, as many as fit in a field."""
+    shown = [f"`{visible(as_code(text))[:200]}`" for text in texts]
+    fitting = list(takewhile(lambda length: length <= _FIELD_CHARACTERS, accumulate(len(text) + 1 for text in shown)))
+    left_out = len(shown) - len(fitting)
+    return "\n".join(shown[: len(fitting)]) + (f"\nand {left_out} more" if left_out else "")
 
 
 def state_emoji(emojis: EmojiSettings, state: str) -> str:
@@ -83,16 +98,16 @@ def node_line(emojis: EmojiSettings, node: NodeStatus) -> str:
     ping = "-" if node.latency_ms is None else f"{node.latency_ms:.0f}ms"
     guilds = "-" if node.guilds is None else str(node.guilds)
     flag = " ⚑" if node.flag_reason else ""
-    trouble = f" {discord.utils.escape_markdown(node.detail[:TROUBLE_CHARACTERS])}" if node.state == "degraded" else ""
+    trouble = f" {as_markdown(node.detail[:TROUBLE_CHARACTERS])}" if node.state == "degraded" else ""
     if node.offline_since is not None:
         trouble = f" offline since <t:{int(node.offline_since)}:t>"
     figures = (
         f"{node.pid or '-':>7} {duration(node.uptime_s):>6} {cpu:>5} {memory:>5} ↻{node.restarts:<3} ♥{pulse:<4} "
         f"{ping:>6} {guilds:>4}g"
     )
+    version = as_code(visible(node.version))[:8]
     return (
-        f"{state_emoji(emojis, node.state)} `{node.name[:16]:<16} {node.state:<11} {figures} {node.version[:8]}`"
-        f"{flag}{trouble}"
+        f"{state_emoji(emojis, node.state)} `{node.name[:16]:<16} {node.state:<11} {figures} {version}`{flag}{trouble}"
     )
 
 

@@ -14,6 +14,7 @@ from master.cli import checkout, ledger, logs, onboarding, running, secrets, ser
 from master.cli.bill import bill_of_materials
 from master.errors import ExitCode
 from master.terminal import discard_output
+from master.wording import visible_lines
 
 app = typer.Typer(
     name="fleet",
@@ -43,6 +44,8 @@ app.command("restart", rich_help_panel=_DAILY)(steering.restart)
 app.command("kill", rich_help_panel=_DAILY)(steering.kill)
 app.command("release", rich_help_panel=_DAILY)(steering.release)
 app.command("clear", rich_help_panel=_DAILY)(steering.clear)
+app.command("revoke", rich_help_panel=_NODES)(steering.revoke)
+app.command("reinstate", rich_help_panel=_NODES)(steering.reinstate)
 app.command("reload", rich_help_panel=_DAILY)(steering.reload)
 app.command("shutdown", rich_help_panel=_DAILY)(steering.shutdown)
 app.command("register", rich_help_panel=_NODES)(onboarding.register)
@@ -102,5 +105,7 @@ def _usage(error: Exception) -> int:
     show = getattr(error, "show", None)
     if show is None:
         raise error
+    # It quotes what was typed, such as a name from another program.
+    error.message = visible_lines(getattr(error, "message", ""))  # type: ignore[attr-defined]
     show()
     return int(getattr(error, "exit_code", ExitCode.USAGE))

@@ -48,6 +48,8 @@ def logs(
     """Show what nodes print; reads their files, also when no master runs."""
     with reporting_errors(as_json=as_json):
         found = _find(home, tuple(names or ()))
+        if not found and not as_json:
+            console.print("there are no logs yet", style="bright_black")
         if as_json and not follow:
             print_json([{"node": p.node, "lines": _last(p, lines, stdout=stdout, stderr=stderr)} for p in found])
             return

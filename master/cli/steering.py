@@ -125,7 +125,7 @@ def restart(
     ] = False,
     width: Annotated[int, typer.Option(min=1, max=100, help="With --rolling: how many at a time.")] = 2,
 ) -> None:
-    """Restart nodes gracefully; each resumes its predecessor's session with Discord."""
+    """Restart nodes gracefully; each resumes its session with Discord. With --all, stopped nodes stay stopped."""
     if rolling:
         chosen = _chosen(names, everyone=everyone)
         params = RollParams(names=chosen, all=everyone, width=width)
@@ -160,6 +160,30 @@ def clear(
 ) -> None:
     """Clear the flag of nodes, once you know what the refused message was."""
     _act(nodes.clear, names, everyone=everyone, home=home, as_json=as_json)
+
+
+def revoke(name: NodeArgument, home: HomeOption = None, as_json: JsonOption = False, yes: YesOption = False) -> None:
+    """Revoke a node's licence and stop it; it starts no more until `fleet reinstate`."""
+    confirm(f"Revoke the licence of {name}, and stop it?", yes=yes)
+    _act_on_one(nodes.revoke, name, home=home, as_json=as_json)
+
+
+def reinstate(name: NodeArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Take a revocation back: the same licence is valid again. `fleet start` starts the node."""
+    _act_on_one(nodes.reinstate, name, home=home, as_json=as_json)
+
+
+def _act_on_one(
+    operation: Operation[NodeParams, ActionResult, Any], name: str, *, home: Path | None, as_json: bool
+) -> None:
+    with reporting_errors(as_json=as_json):
+        done = run_operation(home, operation, NodeParams(name=name), timeout_s=ACTION_TIMEOUT_S)
+        if as_json:
+            print_json(done)
+        else:
+            _show(done)
+    if not done.ok:
+        raise typer.Exit(failure_code(done.exit_code))
 
 
 def shutdown(
@@ -241,6 +265,7 @@ def _stream(
 
 def _show(result: ActionResult) -> None:
     mark = Text("✓ ", style="green") if result.ok else Text("✗ ", style="red")
-    console.print(one_line(mark, f"{result.node:<24} ", state_text(result.state)))
+    left = (f"  {result.detail}", "bright_black") if result.ok and result.detail else ""
+    console.print(one_line(mark, f"{result.node:<24} ", state_text(result.state), left))
     if not result.ok:
         console.print(one_line("  ", result.detail, (f"  ({result.hint})" if result.hint else "", "cyan")))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 
 from discord.ext import commands
-from discord.utils import escape_markdown
 
 from master.bot.client import MasterBot
 from master.configuration.settings import ColourSettings, EmojiSettings
-from master.events import AlertLevel
+from master.events import AlertLevel, AlertRaised
 from master.services.core.alert_outbox import Due, WaitingAlert
 from master.services.core.discord_port import Embed, EmbedField, Notice
 from master.services.core.errors import DiscordPortError, DiscordUnavailable
 from master.services.core.lasting import keep_running
+from master.wording import as_code, as_markdown
 
 log = logging.getLogger(__name__)
 
@@ -76,13 +77,27 @@ def alert_embed(colours: ColourSettings, waiting: WaitingAlert) -> Embed:
     """Render one alert."""
     alert, more = waiting.alert, waiting.held_back + waiting.count - 1
     return Embed(
-        title=alert.title[:256],
-        description=alert.text[:4000],
+        title=as_markdown(alert.title)[:256],
+        description=_description(alert),
         colour=_colour(colours, alert.level),
         at=alert.at,
         fields=tuple(EmbedField(name[:256], value[:1024] or "-") for name, value in alert.fields[:10]),
         footer=f"and {more} more like it since the last one" if more else "",
     )
+
+
+_MOMENT = re.compile(r"(<t:\d{1,12}:[tTdDfFR]>)")
+"""A moment in Discord's own format, which stays one."""
+
+
+def _words(text: str) -> str:
+    parts = _MOMENT.split(text)
+    return "".join(part if at % 2 else as_markdown(part) for at, part in enumerate(parts))
+
+
+def _description(alert: AlertRaised) -> str:
+    text = "\n".join(map(_words, alert.text.split("\n")))[:2500]
+    return f"{text}\n```py\n{as_code(alert.quote)[:1400]}\n```" if alert.quote else text
 
 
 def group_embed(colours: ColourSettings, emojis: EmojiSettings, due: Due) -> Embed:
@@ -112,10 +127,9 @@ def _line(emojis: EmojiSettings, waiting: WaitingAlert) -> str:
     mark = emojis.success if alert.level is AlertLevel.SUCCESS else emojis.error
     mark = emojis.starting if alert.level in (AlertLevel.WARNING, AlertLevel.INFORMATION) else mark
     text = " ".join(alert.text.split())[:_LINE_CHARACTERS]
-    # A moment in Discord's own format must stay one.
-    told = "" if not text else f": {text if '<t:' in text else escape_markdown(text)}"
+    told = "" if not text else f": {_words(text)}"
     repeated = f" (x{times})" if times > 1 else ""
-    return f"{mark} <t:{int(alert.at.timestamp())}:T> **{escape_markdown(alert.title[:120])}**{repeated}{told}"
+    return f"{mark} <t:{int(alert.at.timestamp())}:T> **{as_markdown(alert.title[:120])}**{repeated}{told}"
 
 
 def _colour(colours: ColourSettings, level: AlertLevel) -> int:

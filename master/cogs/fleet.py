@@ -1,4 +1,4 @@
-"""/fleet audit, /fleet backup and /fleet reload: the fleet as a whole."""
+"""/fleet audit, backup, revoke, reinstate and reload: the fleet as a whole, and who may be in it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from master.bot.answering import actor_of, answer, defer
 from master.bot.client import MasterBot
 from master.bot.embeds import reload_embed, success_embed
 from master.bot.operation_commands import carries_out
-from master.cogs._views import node_choices
+from master.cogs._views import Confirm, node_choices
 from master.configuration.settings import EmojiSettings, Settings
-from master.operations import kernel, ledger
-from master.operations.parameters import AuditParams, BackupParams, NoParams
+from master.operations import kernel, ledger, nodes
+from master.operations.parameters import AuditParams, BackupParams, NodeParams, NoParams
 from master.services.core.views import AuditView, Soundness
+from master.wording import as_markdown
 
 _SHOWN = 15
 _MAX_DESCRIPTION = 4096
@@ -23,9 +24,8 @@ _MAX_DESCRIPTION = 4096
 def audit_line(emojis: EmojiSettings, row: AuditView) -> str:
     """Render one audit row; user input is escaped, so it is not rendered as markup."""
     mark = emojis.success if row.outcome == "done" else emojis.error
-    detail = discord.utils.escape_markdown(row.detail[:120])
-    actor = discord.utils.escape_markdown(row.actor[:60])
-    return f"{mark} <t:{int(row.at)}:f> **{row.action}** by {actor}" + (f": {detail}" if detail else "")
+    detail, actor, action = as_markdown(row.detail[:120]), as_markdown(row.actor[:60]), as_markdown(row.action)
+    return f"{mark} <t:{int(row.at)}:f> **{action}** by {actor}" + (f": {detail}" if detail else "")
 
 
 def _audit_embed(settings: Settings, rows: list[AuditView], sound: Soundness) -> discord.Embed:
@@ -38,14 +38,16 @@ def _audit_embed(settings: Settings, rows: list[AuditView], sound: Soundness) ->
     if sound.ok:
         embed.set_footer(text=f"{sound.audit_rows} rows, none altered or removed")
     else:
-        embed.add_field(name="It is not as it was left", value="\n".join(sound.faults)[:1024], inline=False)
+        embed.add_field(
+            name="It is not as it was left", value="\n".join(map(as_markdown, sound.faults))[:1024], inline=False
+        )
     return embed
 
 
 @app_commands.guild_only()
 @app_commands.default_permissions(manage_guild=True)
 class FleetCommands(commands.GroupCog, group_name="fleet", group_description="The fleet as a whole"):
-    """What was done, keeping it, and applying a changed config."""
+    """What was done, keeping it, who is licensed, and applying a changed config."""
 
     @carries_out(ledger.audit)
     @app_commands.command(description="The latest actions of operators, and whether the audit log is intact")
@@ -79,6 +81,46 @@ class FleetCommands(commands.GroupCog, group_name="fleet", group_description="Th
             f"{made.rows} rows, {made.bytes / 1e6:.1f} MB. Keep `.env` too: without its secret no token can be read."
         )
         await answer(interaction, success_embed(operations.services.settings, "The ledger is backed up", words))
+
+    @carries_out(nodes.revoke)
+    @app_commands.command(description="Revoke a node's licence and stop it, until it is reinstated")
+    @app_commands.describe(node="The node whose licence is revoked")
+    async def revoke(self, interaction: discord.Interaction[MasterBot], node: str) -> None:
+        """Ask, then revoke the licence and stop the node."""
+        settings = interaction.client.services.settings
+        name = interaction.client.services.directory.find(node).name
+
+        async def act(pressed: discord.Interaction[MasterBot]) -> None:
+            await pressed.response.defer()
+            await pressed.client.operations.run(nodes.revoke, actor_of(pressed), NodeParams(name=name))
+            words = f"It was stopped, and starts no more until `/fleet reinstate {name}`."
+            done = success_embed(settings, f"The licence of {name} is revoked", words)
+            await pressed.edit_original_response(embed=done, view=None)
+
+        question = discord.Embed(
+            title=f"Revoke the licence of {name}?",
+            description="The node is stopped, and starts no more until it is reinstated.",
+            colour=settings.colours.warning,
+        )
+        await answer(interaction, question, Confirm(nodes.revoke, "Revoke", act))
+
+    @carries_out(nodes.reinstate)
+    @app_commands.command(description="Take the revocation of a node's licence back")
+    @app_commands.describe(node="The node whose licence is valid again")
+    async def reinstate(self, interaction: discord.Interaction[MasterBot], node: str) -> None:
+        """Make the licence valid again."""
+        await defer(interaction)
+        operations = interaction.client.operations
+        done = await operations.run(nodes.reinstate, actor_of(interaction), NodeParams(name=node))
+        title = f"The licence of {done.node} is valid again"
+        await answer(interaction, success_embed(operations.services.settings, title, "The node is still stopped."))
+
+    @revoke.autocomplete("node")
+    @reinstate.autocomplete("node")
+    async def _revocable(
+        self, interaction: discord.Interaction[MasterBot], current: str
+    ) -> list[app_commands.Choice[str]]:
+        return await node_choices(interaction, current)
 
     @carries_out(kernel.reload)
     @app_commands.command(description="Apply a changed config.py to the running master")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from handshake.redaction import Secret
 from master.configuration.checks import contradictions
-from master.configuration.reading import ConfigProblem, Form, Reader
+from master.configuration.reading import ConfigProblem, Form, PathRefused, Reader, expanded, resolved
 from master.configuration.settings import ENV_NAME, DatabaseSettings, Settings
 from master.errors import ExitCode, FleetError
 from master.security.derivation import check_master_secret, decode_kept_keys
@@ -45,7 +45,10 @@ class ConfigError(FleetError):
 def find_home(given: Path | None, environment: Mapping[str, str]) -> Path:
     """Return the fleet's home: ``given``, FLEET_HOME, or the current folder."""
     named = environment.get("FLEET_HOME")
-    return (given or (Path(named) if named else Path.cwd())).expanduser().resolve()
+    try:
+        return resolved(expanded(given or (Path(named) if named else Path.cwd())))
+    except FileNotFoundError as error:
+        raise PathRefused("the current folder is gone", hint="change to another, or give --home") from error
 
 
 def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
@@ -75,11 +78,20 @@ def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
 
 
 def _read_env(path: Path, reader: Reader) -> dict[str, str]:
-    if not path.exists():
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            reader.report(ENV_NAME, "is no file", f"move {path} away, and put the secrets there")
+            return {}
+        if stat.S_IMODE(mode) & 0o077:
+            reader.report(ENV_NAME, "others on this machine can read it", f"chmod 600 {path}")
+        return {key: value for key, value in dotenv_values(path).items() if value is not None}
+    except FileNotFoundError:
         return {}
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        reader.report(ENV_NAME, "others on this machine can read it", f"chmod 600 {path}")
-    return {key: value for key, value in dotenv_values(path).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror or str(error) if isinstance(error, OSError) else "is no text in UTF-8"
+        reader.report(ENV_NAME, f"cannot be read: {why}", f"make {path} readable for the user who runs the master")
+        return {}
 
 
 def _execute(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -107,20 +119,54 @@ def _execute(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     return {name: value for name, value in namespace.items() if name.isupper() and not name.startswith("_")}
 
 
+class _OwnEnvironment(MutableMapping[str, str]):
+    """``os.environ`` with other values for one thread; every other thread sees and changes the usual ones."""
+
+    def __init__(self, usual: MutableMapping[str, str], own: Mapping[str, str]) -> None:
+        self._usual = usual
+        self._own = dict(own)
+        self._thread_id = threading.get_ident()
+
+    @property
+    def _seen(self) -> MutableMapping[str, str]:
+        return self._own if threading.get_ident() == self._thread_id else self._usual
+
+    def __getitem__(self, name: str) -> str:
+        return self._seen[name]
+
+    def __setitem__(self, name: str, value: str) -> None:
+        self._seen[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._seen[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._seen)
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def __repr__(self) -> str:
+        return "environ(...)"  # it has secrets
+
+    def copy(self) -> dict[str, str]:
+        """Return the values, as ``os.environ.copy`` does."""
+        return dict(self._seen)
+
+
 @contextmanager
 def _environment_as(values: Mapping[str, str]) -> Iterator[None]:
-    """Set ``os.environ`` to ``values`` while config.py runs, then restore it.
+    """Let config.py, and nothing else, see ``os.environ`` with ``.env``.
 
-    A running master reloads its config while other code runs, so unchanged variables are never removed in between.
+    A running master reloads its config while other threads start processes, and config.py may never end: no secret is
+    ever put into the process's own environment.
     """
-    before = dict(os.environ)
-    os.environ.update(values)
+    usual = os.environ
+    os.environ = _OwnEnvironment(usual, values)  # type: ignore[assignment]  # noqa: B003 - the environment stays as it is
     try:
         yield
     finally:
-        for name in set(os.environ) - set(before):
-            del os.environ[name]
-        os.environ.update(before)
+        os.environ = usual  # noqa: B003
 
 
 def state_dir_of(home: Path, environment: Mapping[str, str]) -> Path:
@@ -129,9 +175,9 @@ def state_dir_of(home: Path, environment: Mapping[str, str]) -> Path:
     try:
         values = _execute(home / CONFIG_NAME, {**environment, **_read_env(home / ENV_NAME, Reader(home, {}))})
     except (ConfigError, OSError):
-        return default
+        return resolved(default)
     given = values.get("STATE_DIR", "state")
-    return (home / Path(given).expanduser()).resolve() if isinstance(given, str | Path) else default
+    return resolved(home / expanded(given) if isinstance(given, str | Path) else default)
 
 
 def _build(home: Path, values: Mapping[str, Any], reader: Reader, secrets: Mapping[str, str]) -> Settings:
@@ -178,7 +224,10 @@ def _resolve_database(given: DatabaseSettings, home: Path, state_dir: Path, read
             reader.report("DATABASE['USER'], ['PASSWORD']", "are not both set", fix)
         url = _sql_server_url(given)
     elif url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
-        url = f"sqlite:///{(home / url.removeprefix('sqlite:///')).resolve()}"
+        try:
+            url = f"sqlite:///{resolved(home / url.removeprefix('sqlite:///'))}"
+        except PathRefused as error:
+            reader.report("DATABASE['URL']", error.message, error.hint)
     elif not url.startswith(("sqlite:////", "mssql+pyodbc://")):
         # Not shown: it may contain a password.
         reader.report("DATABASE['URL']", "is not for a supported database", "sqlite:///... or mssql+pyodbc://...")

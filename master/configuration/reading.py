@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import UNSET
 
 from handshake.redaction import Secret
 from master.configuration.tree import SettingField, Shape, fields_of, is_section, section_by_name, shape_of
-from master.errors import FleetError
+from master.errors import ExitCode, FleetError
+from master.wording import visible
 
 
 class ConfigProblem(msgspec.Struct, frozen=True):
@@ -25,6 +27,47 @@ class ConfigProblem(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.key}: {self.problem} -> {self.fix}"
+
+
+class PathRefused(FleetError):
+    """A path that no file can have, or that leads nowhere."""
+
+    code: ClassVar[str] = "path_refused"
+    exit_code: ClassVar[ExitCode] = ExitCode.CONFIG
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with its ``~`` replaced.
+
+    Raises
+    ------
+    PathRefused
+        There is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise PathRefused(f"{path} names nobody's folder", hint="write it out") from error
+
+
+def resolved(path: Path) -> Path:
+    """Return a path without links; nothing need be there.
+
+    Raises
+    ------
+    PathRefused
+        Its links go in a circle, its name is too long, or it has a NUL.
+    """
+    try:
+        path.stat()
+        return path.resolve()
+    except (ValueError, RuntimeError) as error:
+        # A NUL; before Python 3.13 a circle too.
+        raise PathRefused(f"{visible(str(path))} is no usable path", hint="give another one") from error
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            raise PathRefused(f"{path} cannot be used: {error.strerror}", hint="give another path") from error
+        return path.resolve()
 
 
 Form = Callable[[str], Any]
@@ -91,7 +134,7 @@ class Reader:
         if field.left_out is UNSET:
             return field.default
         kind = field.shape.kind
-        return self._path(field.left_out) if kind is Path else Secret(field.left_out)
+        return self._path(field.left_out, field.key) if kind is Path else Secret(field.left_out)
 
     def value(self, shape: Shape, value: Any, key: str, default: Any) -> Any:
         """Read one value; returns ``default`` for an invalid one."""
@@ -167,11 +210,15 @@ class Reader:
 
     def _read_path(self, shape: Shape, value: Any, key: str) -> Any:
         if isinstance(value, str | Path) and str(value):
-            return self._path(value)
+            return self._path(value, key)
         return self._wrong(shape, value, key, "the path of a folder, as text")
 
-    def _path(self, value: str | Path) -> Path:
-        return (self._home / Path(value).expanduser()).resolve()
+    def _path(self, value: str | Path, key: str) -> Path:
+        try:
+            return resolved(self._home / expanded(value))
+        except PathRefused as error:
+            self.report(key, error.message, error.hint)
+            return self._home
 
     def _read_choice(self, shape: Shape, value: Any, key: str) -> Any:
         *others, last = choices = get_args(shape.kind)

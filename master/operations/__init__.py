@@ -19,6 +19,8 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     nodes.kill,
     nodes.release,
     nodes.clear,
+    nodes.revoke,
+    nodes.reinstate,
     onboarding.register,
     onboarding.duplicate,
     ledger.audit,

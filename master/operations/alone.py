@@ -28,6 +28,7 @@ from master.services.core.auditing import audit_chain_of
 from master.services.core.permissions import Permission, Permissions
 from master.services.trust.rotation import finish_rotation
 from master.supervision.clock import Clock, SystemClock
+from master.wording import encodable
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class HomeServices:
             action=call.operation.audit_name,
             node_id=None,
             outcome=outcome,
-            detail=detail,
+            detail=encodable(detail),
         )
         await asyncio.to_thread(self._append, row, replaced)
 

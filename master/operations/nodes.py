@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ async def logs(call: Call[Services], parameters: NamesParams) -> list[LogPaths]:
 )
 async def start(call: Call[Services], parameters: NamesParams) -> list[ActionResult]:
     """Start nodes, also out of backoff or quarantine."""
-    return await _act(call, parameters, call.services.fleet.start)
+    return await _act(call, parameters, _licensed(call, call.services.fleet.start))
 
 
 @operation(
@@ -67,7 +67,9 @@ async def stop(call: Call[Services], parameters: NamesParams) -> list[ActionResu
 )
 async def restart(call: Call[Services], parameters: NamesParams) -> list[ActionResult]:
     """Restart nodes gracefully; each resumes its predecessor's session with Discord."""
-    return await _act(call, parameters, call.services.fleet.restart)
+    chosen, left = _without_stopped(call, parameters)
+    act = _audited(call, _licensed(call, call.services.fleet.restart))
+    return await _send_each(call, call.services.fleet.act(act, chosen), left)
 
 
 @operation(
@@ -80,9 +82,9 @@ async def restart(call: Call[Services], parameters: NamesParams) -> list[ActionR
 )
 async def roll(call: Call[Services], parameters: RollParams) -> list[ActionResult]:
     """Restart nodes a few at a time; halt on the first that does not come back ready."""
-    fleet = call.services.fleet
-    chosen = fleet.choose(parameters.names, everyone=parameters.all)
-    return await _send_each(call, fleet.roll(_audited(call, fleet.restart), chosen, width=parameters.width))
+    chosen, left = _without_stopped(call, parameters)
+    act = _audited(call, _licensed(call, call.services.fleet.restart))
+    return await _send_each(call, call.services.fleet.roll(act, chosen, width=parameters.width), left)
 
 
 @operation(
@@ -122,6 +124,54 @@ async def clear(call: Call[Services], parameters: NamesParams) -> list[ActionRes
     return await _send_each(call, fleet.act(act, _chosen(call, parameters)))
 
 
+@operation(
+    "revoke",
+    parameters=NodeParams,
+    result=ActionResult,
+    permission=Permission.OPERATE,
+    audit=Audit.EACH_NODE,
+    destructive=True,
+)
+async def revoke(call: Call[Services], parameters: NodeParams) -> ActionResult:
+    """Revoke a node's licence, and stop the node; it starts no more until it is reinstated."""
+    services, node = call.services, call.services.directory.find(parameters.name)
+    async with on_node(call, node):
+        await services.revocation.revoke(node)
+        await services.fleet.stop(node)
+    return ActionResult(node=node.name, ok=True, state=services.fleet.state_of(node.id))
+
+
+@operation(
+    "reinstate", parameters=NodeParams, result=ActionResult, permission=Permission.OPERATE, audit=Audit.EACH_NODE
+)
+async def reinstate(call: Call[Services], parameters: NodeParams) -> ActionResult:
+    """Take the revocation of a node's licence back; the node stays stopped until it is started."""
+    services, node = call.services, call.services.directory.find(parameters.name)
+    async with on_node(call, node):
+        await services.revocation.reinstate(node)
+    return ActionResult(node=node.name, ok=True, state=services.fleet.state_of(node.id))
+
+
+def _without_stopped(
+    call: Call[Services], parameters: NamesParams | RollParams
+) -> tuple[list[Node], list[ActionResult]]:
+    """Return the nodes to restart, and what is said of those that are left out: of all, stopped ones stay stopped."""
+    chosen = call.services.fleet.choose(parameters.names, everyone=parameters.all)
+    if not parameters.all:
+        return chosen, []
+    return call.services.fleet.leave_stopped(chosen)
+
+
+def _licensed(call: Call[Services], act: Act) -> Act:
+    """Return the action for nodes whose licence is not revoked."""
+
+    async def licensed(node: Node) -> None:
+        await call.services.revocation.require_licence(node)
+        await act(node)
+
+    return licensed
+
+
 def _chosen(call: Call[Services], parameters: NamesParams) -> list[Node]:
     return call.services.fleet.choose(parameters.names, everyone=parameters.all)
 
@@ -138,9 +188,13 @@ def _audited(call: Call[Services], act: Act) -> Act:
     return audited
 
 
-async def _send_each(call: Call[Services], coming: AsyncGenerator[ActionResult, None]) -> list[ActionResult]:
-    """Send each result to the caller as it arrives; returns all results."""
-    results = []
+async def _send_each(
+    call: Call[Services], coming: AsyncGenerator[ActionResult, None], before: Sequence[ActionResult] = ()
+) -> list[ActionResult]:
+    """Send each result to the caller as it arrives, after those that are known before; returns all results."""
+    results = list(before)
+    for known in before:
+        await call.tell(known)
     # Closed here when the caller hangs up: what was begun ends in this task, which is waited for.
     async with aclosing(coming):
         async for result in coming:

@@ -40,6 +40,7 @@ from master.services.trust.notices import Notices
 from master.services.trust.pulses import Pulses
 from master.services.trust.reception import MessageHandler, Reception
 from master.services.trust.refusals import Refusals
+from master.services.trust.revocation import Revocation
 from master.services.trust.rotation import SecretRotation
 from master.services.trust.verification import Verification
 from master.services.upkeep.ledger_admin import LedgerAdmin
@@ -85,6 +86,7 @@ class Services(LedgerServices):
     overview: Overview
     onboarding: Onboarding
     licensing: Licensing
+    revocation: Revocation
     keys: NodeKeys
     verification: Verification
     reception: Reception
@@ -236,12 +238,13 @@ def build_services(
         ),
         onboarding=_build_onboarding(base, fleet, inspector, discord),
         licensing=base.licensing,
+        revocation=Revocation(ledger, base.ledger_cache, trust.verification),
         keys=trust.keys,
         verification=trust.verification,
         reception=trust.reception,
         ledger_admin=LedgerAdmin(settings, ledger, base.secret, clock),
         retention=retention,
-        rotation=SecretRotation(settings, ledger, clock),
+        rotation=SecretRotation(settings, ledger, clock, check_restart=reloading.check_restart),
         handover=_build_handover(base, supervisor, trust.keys),
         ledger_cache=base.ledger_cache,
         snapshots=PulseSnapshots(ledger, supervisor, clock),

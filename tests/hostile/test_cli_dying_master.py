@@ -63,12 +63,15 @@ COMMANDS = (
     Typed("kill borealis --yes"),
     Typed("release --all"),
     Typed("clear atlas"),
+    Typed("revoke atlas --yes"),
+    Typed("reinstate atlas --json"),
     Typed("stop --all --yes"),
     Typed("restart --all --rolling"),
     Typed("reload"),
     Typed("events", shows=False),
     Typed("audit show"),
     Typed("audit verify"),
+    Typed("audit acknowledge --yes", shows=False),  # there is no alarm here
     Typed("ledger status --exact"),
     Typed("ledger verify --json"),
     Typed("ledger export {folder}/exported.zip"),
@@ -78,7 +81,7 @@ COMMANDS = (
     Typed("shutdown --yes"),
 )
 WITHOUT_A_MASTER = {
-    *("demo", "init", "run", "install-service", "check", "test"),
+    *("demo", "init", "run", "install-service", "check", "test", "lock"),
     *("restore", "ledger import", "ledger migrate"),  # these need that none runs
 }
 

@@ -40,7 +40,9 @@ async def test_a_rolling_restart_replaces_nodes_one_by_one(stage: Stage, tap: Ev
     assert {name: (result.ok, result.state) for name, result in results.items()} == {
         "atlas": (True, "ready"),
         "borealis": (True, "ready"),
+        "cassini": (True, "stopped"),
     }
+    assert results["cassini"].detail == "left as it is: stopped"
     after = {node.name: node.pid for node in (await stage.status()).nodes}
     assert after["atlas"] not in (None, before["atlas"])
     assert after["cassini"] is None

@@ -51,6 +51,25 @@ def set_state(connection: Connection, licence_id: str, state: LicenceState, *, a
     connection.execute(licenses.update().where(licenses.c.id == licence_id).values(**values))
 
 
-def revoke_of_node(connection: Connection, node_id: str) -> None:
-    """Revoke all licences of a node."""
-    connection.execute(licenses.update().where(licenses.c.node_id == node_id).values(state=LicenceState.REVOKED.value))
+def revoke_of_node(connection: Connection, node_id: str) -> int:
+    """Revoke all licences of a node; returns how many were not revoked before."""
+    known = (licenses.c.node_id == node_id, licenses.c.state != LicenceState.REVOKED.value)
+    return connection.execute(licenses.update().where(*known).values(state=LicenceState.REVOKED.value)).rowcount
+
+
+def reinstate_of_node(connection: Connection, node_id: str) -> int:
+    """Give revoked licences of a node back their state: active if they ever were; returns how many."""
+    revoked = (licenses.c.node_id == node_id, licenses.c.state == LicenceState.REVOKED.value)
+    count = 0
+    for condition, state in (
+        (licenses.c.activated_at.is_(None), LicenceState.ISSUED),
+        (licenses.c.activated_at.is_not(None), LicenceState.ACTIVE),
+    ):
+        count += connection.execute(licenses.update().where(*revoked, condition).values(state=state.value)).rowcount
+    return count
+
+
+def is_revoked(connection: Connection, node_id: str) -> bool:
+    """Tell whether a node has licences, and all of them are revoked."""
+    states = connection.execute(select(licenses.c.state).where(licenses.c.node_id == node_id)).scalars().all()
+    return bool(states) and set(states) == {LicenceState.REVOKED.value}

@@ -86,6 +86,7 @@ class Alerts:
         *,
         key: str,
         text: str = "",
+        quote: str = "",
         node: str = "",
         is_security: bool = False,
         fields: tuple[tuple[str, str], ...] = (),
@@ -99,6 +100,7 @@ class Alerts:
                 key=key,
                 title=title[:250],
                 text=text,
+                quote=quote,
                 node=node,
                 is_security=is_security,
                 fields=fields,
@@ -157,12 +159,12 @@ class Alerts:
 
     def _on_error(self, event: ErrorReported) -> None:
         report, name = event.report, self._directory.name_of(event.node_id)
-        tail = report.traceback[-_SHOWN_TRACEBACK_CHARACTERS:].replace("```", "'''")
         self.raise_alert(
             AlertLevel.ERROR,
             f"{name}: {report.exception} in {report.where}",
             key=f"error:{event.node_id}:{report.fingerprint}",
-            text=f"{report.message[:300]}\n```py\n{tail}\n```" if tail else report.message[:300],
+            text=report.message[:300],
+            quote=report.traceback[-_SHOWN_TRACEBACK_CHARACTERS:],
             node=name,
             fields=(("Fingerprint", report.fingerprint), ("Times", str(report.count))),
         )

@@ -25,6 +25,7 @@ from master.services.core.keys import master_secret_of
 from master.services.core.ledger_cache import read_older_head
 from master.services.core.permissions import Permission, Permissions
 from master.supervision.clock import Clock
+from master.wording import encodable
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +66,12 @@ class AuditEntry:
         """Return the row."""
         return Audited(
             at=at,
-            actor=self.actor.label,
+            actor=encodable(self.actor.label),
             face=self.actor.face,
             action=self.action,
             node_id=self.node_id,
             outcome=outcome,
-            detail=detail,
+            detail=encodable(detail),
         )
 
 

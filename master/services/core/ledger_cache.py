@@ -132,6 +132,12 @@ class LedgerCache:
                 del known[node_id]
                 self._changed.set()
 
+    def forget_licences_of(self, node_id: str) -> None:
+        """Forget whatever licence a node has: it was revoked."""
+        for known in (self._licences, self._remembered):
+            known.pop(node_id, None)
+        self._changed.set()
+
     async def count(self) -> int:
         """Return the number of nodes in the file."""
         found = await load_cached_ledger(self._path)

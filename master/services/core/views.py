@@ -148,7 +148,7 @@ class ActionResult(msgspec.Struct, frozen=True, kw_only=True):
     state: str = ""
     """The node's state afterwards."""
     detail: str = ""
-    """The error; empty on success."""
+    """The error; on success empty, or why nothing was done: `restart --all` leaves stopped nodes stopped."""
     hint: str = ""
     code: str = ""
     """The error's stable code; empty on success."""

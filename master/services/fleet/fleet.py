@@ -90,6 +90,15 @@ class Fleet:
         chosen = {node.id: node for node in map(self._directory.find, names)}
         return sorted(chosen.values(), key=lambda node: node.priority)
 
+    def leave_stopped(self, chosen: Sequence[Node]) -> tuple[list[Node], list[ActionResult]]:
+        """Return the nodes that are to run, and a result for each that is stopped and left so."""
+        running = [node for node in chosen if node.desired_state is DesiredState.RUNNING]
+        left = [node for node in chosen if node.desired_state is not DesiredState.RUNNING]
+        return running, [
+            ActionResult(node=node.name, ok=True, state=self.state_of(node.id), detail="left as it is: stopped")
+            for node in left
+        ]
+
     async def start(self, node: Node) -> None:
         """Set a node's desired state to running, and start it now, even in backoff or quarantine."""
         await self._set_desired_state(node, DesiredState.RUNNING)
@@ -159,7 +168,7 @@ class Fleet:
     async def roll(self, restart: Act, chosen: Sequence[Node], *, width: int) -> AsyncGenerator[ActionResult, None]:
         """Restart nodes in batches; stops after the first batch in which one does not recover.
 
-        Stopped nodes stay stopped. A node that was degraded by failed cogs has recovered if no further cogs fail.
+        A node that was degraded by failed cogs has recovered if no further cogs fail.
 
         Parameters
         ----------
@@ -168,7 +177,7 @@ class Fleet:
         width
             Size of a batch.
         """
-        waiting = [node for node in chosen if node.desired_state is DesiredState.RUNNING]
+        waiting = list(chosen)
         failed: ActionResult | None = None
         while waiting and failed is None:
             batch, waiting = waiting[:width], waiting[width:]

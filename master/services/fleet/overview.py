@@ -31,6 +31,7 @@ from master.supervision.logs import NodeLogs
 from master.supervision.own_usage import OwnUsage
 from master.supervision.probe import map_processes
 from master.supervision.supervisor import NodeView, Supervisor
+from master.wording import encodable
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +149,12 @@ class Overview:
         known = {view.pid for view in self._supervisor.snapshot() if view.pid is not None}
         found = await asyncio.to_thread(map_processes, self._settings.identity.bots_base_path, known)
         return tuple(
-            StrayStatus(pid=stray.pid, folder=str(stray.folder), command=stray.command, started_at=stray.started_at)
+            StrayStatus(
+                pid=stray.pid,
+                folder=encodable(str(stray.folder)),
+                command=encodable(stray.command),
+                started_at=stray.started_at,
+            )
             for stray in found
         )
 

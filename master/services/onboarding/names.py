@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from master.configuration.reading import PathRefused, resolved
 from master.services.core.errors import FolderRefused, NameRefused, TagRefused
 
 MAX_NAME_LENGTH = 40
@@ -69,7 +70,10 @@ def folder_below(base: Path, folder: str) -> Path:
     FolderRefused
         The folder is not directly below ``base``.
     """
-    candidate = (base / folder).resolve()
+    try:
+        candidate = resolved(base / folder)
+    except PathRefused as error:
+        raise FolderRefused(error.message, hint="name a folder below BOTS_BASE_PATH") from error
     if candidate.parent != base.resolve() or not folder or folder.startswith("."):
         raise FolderRefused(
             f"the folder {folder!r} is not directly below BOTS_BASE_PATH",

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -56,9 +57,23 @@ WRITE_TIMEOUT_S = 120.0
 
 
 class SecretRotation:
-    """Replace the secret; the caller restarts the master afterwards."""
+    """Replace the secret; the caller restarts the master afterwards.
 
-    def __init__(self, settings: Settings, ledger: Ledger, clock: Clock) -> None:
+    Parameters
+    ----------
+    check_restart
+        Raises ``ConfigError`` if the master could not restart; None without a master.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        check_restart: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._check_restart = check_restart
         self._settings = settings
         self._ledger = ledger
         self._clock = clock
@@ -74,12 +89,16 @@ class SecretRotation:
 
         Raises
         ------
+        ConfigError
+            The master could not restart with the config as it is; nothing was changed.
         SecretRefused
-            The secret does not come from ``.env``, or an earlier rotation is not finished.
+            The secret does not come from ``.env``, which cannot be written, or an earlier rotation is not finished.
         LedgerError
             The ledger is away or failed; unless the message says otherwise, nothing was changed.
         """
         self._check()
+        if self._check_restart is not None:
+            await self._check_restart()
         present = master_secret_of(self._settings.identity)
         text = Secret(new_master_secret())
         successor = MasterSecret(Secret(check_master_secret(text.reveal())))

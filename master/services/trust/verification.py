@@ -78,6 +78,10 @@ class Verification:
         """Tell whether the node's current process presented a valid licence."""
         return node_id in self._verified
 
+    def void(self, node_id: str) -> None:
+        """Require a new verification of a node: its licence was revoked."""
+        self._verified.discard(node_id)
+
     def _on_gone(self, event: NodeEvent) -> None:
         """Require a new verification: the verified process is gone."""
         self._verified.discard(event.node_id)

@@ -83,6 +83,23 @@ class Reloading:
         log.info("config reloaded", extra={"applied": view.applied, "needs_restart": view.needs_restart})
         return view
 
+    async def check_restart(self) -> None:
+        """Check that a master that starts now would read the config, and find the fleet that this one has.
+
+        Raises
+        ------
+        ConfigError
+            It would not start, or config.py was changed in what needs a restart, such as DATABASE.
+        """
+        async with self._reloading:
+            changed = _keys(changes(self._settings, await self._read()), "restart")
+        if changed:
+            fix = "`fleet shutdown --keep-nodes`, then `fleet run`, and then this again; or take the change back"
+            problems = [
+                ConfigProblem(key, "was changed, and needs a restart of the master first", fix) for key in changed
+            ]
+            raise ConfigError(self._settings.home / CONFIG_NAME, problems)
+
     async def _read(self) -> Settings:
         """Read the config in a thread: config.py is the operator's own code, and may block, even for ever.
 
@@ -91,7 +108,7 @@ class Reloading:
         ConfigError
         """
         if self._reading is not None and not self._reading.done():
-            # Two at once would each restore the environment that the other has set.
+            # Two at once would each put back the environment that the other has set.
             raise self._refusal("still runs since the last reload", "wait for its end, or restart the master")
         self._reading = _read_apart(self._settings.home, self._environment)
         try:

@@ -237,7 +237,7 @@ async def test_an_error_report_is_kept_counted_and_announced(caller: Caller) -> 
         await caller.says(report)
         alert = await alerts.get()
     assert alert.title == "atlas: ZeroDivisionError in /roll"
-    assert alert.text.count("```") == 2
+    assert (alert.text, alert.quote) == ("division by zero", "```\nTraceback")
     await caller.house.services.ledger.flush()
     (row,) = await caller.house.services.ledger.read(error_events.recent)
     assert (row.count, row.summary) == (4, "/roll: ZeroDivisionError: division by zero")
