@@ -201,6 +201,8 @@ def summary_line(status: FleetStatus) -> Text:
         style="bright_black",
     )
     line.append(f"ledger {master.ledger}", style="red" if master.ledger.endswith("away") else "bright_black")
+    for state in master.box:
+        line.append(f"  {state}", style="bold red")
     if master.old_keys is not None:
         line.append(f"  {master.old_keys} nodes wait for their new keys", style="yellow")
     return line

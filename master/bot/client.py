@@ -137,7 +137,11 @@ class MasterBot(commands.Bot):
         except CALL_FAILURES as error:
             log.error("slash commands could not be registered", extra={"why": str(error)})
             return
-        noted.write_text(fingerprint, "utf-8")
+        try:
+            noted.write_text(fingerprint, "utf-8")
+        except OSError as error:
+            # On a full disk they are registered again at the next start.
+            log.warning("the fingerprint of the slash commands could not be kept", extra={"why": error.strerror})
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         """Log an error in an event listener."""

@@ -239,5 +239,7 @@ def _stream(
 def _show(result: ActionResult) -> None:
     mark = Text("✓ ", style="green") if result.ok else Text("✗ ", style="red")
     console.print(Text.assemble(mark, f"{result.node:<24} ", state_text(result.state)))
+    if result.ok and result.detail:
+        console.print(Text.assemble(("  ! ", "yellow"), result.detail))
     if not result.ok:
         console.print(Text.assemble("  ", result.detail, (f"  ({result.hint})" if result.hint else "", "cyan")))

@@ -23,7 +23,7 @@ from master.configuration.settings import DatabaseSettings
 from master.events import AuditLogCut, LedgerAway, LedgerReturned
 from master.ledger.engine import explain, make_engine, parse_url, prepare_file
 from master.ledger.errors import LedgerRetryable, LedgerTimedOut, LedgerUnavailable
-from master.ledger.identifiers import ulid_of
+from master.ledger.identifiers import is_ulid, ulid_after, ulid_of
 from master.ledger.rows.audit import AuditChain
 from master.ledger.schema import migrations
 from master.ledger.writer.entries import Entry
@@ -40,6 +40,16 @@ SNAPSHOT_TIMEOUT_S = 600.0
 CLOSE_TIMEOUT_S = 30.0
 DURABLE_TIMEOUT_S = 30.0
 """Longer than a statement's and a connection's time-out together: by then an outage has been detected."""
+
+
+def _session_after(spool_dir: Path | None) -> str:
+    """Return the id of a new session, after all that have a spool: they are applied in the order of their names.
+
+    The clock alone does not see to that: a box may begin with one that is years back.
+    """
+    session_id = ulid_of(datetime.now(UTC))
+    earlier = [] if spool_dir is None else [path.stem for path in spool_dir.glob("*.spool")]
+    return max([session_id, *(ulid_after(name) for name in earlier if is_ulid(name))])
 
 
 class Ledger:
@@ -67,6 +77,7 @@ class Ledger:
         self.chain = chain
         """What audited actions hang in."""
         self._available = asyncio.Event()
+        self._disk_was_full = False
         self.dialect = self._engine.dialect.name
         """``sqlite`` or ``mssql``."""
         self.audit_cut = ""
@@ -99,7 +110,7 @@ class Ledger:
             It cannot be opened, is not a database, cannot be written, or is newer than this program.
         """
         chain = chain or AuditChain(b"")
-        session_id = ulid_of(datetime.now(UTC))
+        session_id = _session_after(spool_dir)
         ledger = cls(settings, chain=chain, spool_dir=spool_dir, session_id=session_id, bus=bus or EventBus())
         try:
             await asyncio.to_thread(ledger._open_database)
@@ -144,10 +155,11 @@ class Ledger:
     def _on_change(self, away: Away | None) -> None:
         if away is None:
             self._available.set()
-            self._bus.publish(LedgerReturned(at=datetime.now(UTC)))
+            self._bus.publish(LedgerReturned(at=datetime.now(UTC), disk_full=self._disk_was_full))
         else:
             self._available.clear()
-            self._bus.publish(LedgerAway(at=away.since, why=away.why, hint=away.hint))
+            self._disk_was_full = away.disk_full
+            self._bus.publish(LedgerAway(at=away.since, why=away.why, hint=away.hint, disk_full=away.disk_full))
 
     def _warn_of_cut(self, cut: str) -> None:
         """Pass an alarm of the audit log from the writer's thread to the loop."""
@@ -251,8 +263,10 @@ class Ledger:
         """
         return await self._await_write(self._writer.submit(work), timeout_s)
 
-    async def write_durable(self, *entries: Entry, timeout_s: float = DURABLE_TIMEOUT_S) -> None:
-        """Write entries in one transaction; returns once they are durable, in the ledger or in its spool.
+    async def write_durable(self, *entries: Entry, timeout_s: float = DURABLE_TIMEOUT_S) -> bool:
+        """Write entries in one transaction; True once they are durable, in the ledger or in its spool.
+
+        False on a full disk: they are held in memory, and follow when there is room.
 
         Raises
         ------
@@ -261,7 +275,7 @@ class Ledger:
         LedgerTimedOut
             They may still be written.
         """
-        await self._await_write(self._writer.submit_entries(entries, urgent=True), timeout_s)
+        return bool(await self._await_write(self._writer.submit_entries(entries, urgent=True), timeout_s))
 
     async def _await_write(self, done: Future[T], timeout_s: float) -> T:
         try:

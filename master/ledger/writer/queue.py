@@ -21,15 +21,23 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from master.ledger.engine import explain
-from master.ledger.errors import LedgerCorrupt, LedgerError, LedgerReadOnly, LedgerRetryable, LedgerUnavailable
+from master.ledger.errors import (
+    LedgerCorrupt,
+    LedgerDiskFull,
+    LedgerError,
+    LedgerReadOnly,
+    LedgerRetryable,
+    LedgerUnavailable,
+)
 from master.ledger.rows import applied_writes
 from master.ledger.rows.audit import AuditChain
-from master.ledger.writer.entries import Entry, apply
-from master.ledger.writer.spool import Record, Spool
+from master.ledger.writer.entries import Audited, DesiredStateSet, Entry, apply
+from master.ledger.writer.spool import Record, Spool, SpoolFailed
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +48,8 @@ LINGER_S = 0.02
 MAX_QUEUED = 20_000
 PROBE_DELAYS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Delays between probes of a database that is away; the last one repeats."""
+MAX_HELD_BYTES = 8 * 2**20
+"""Of writes that are held in memory while neither the database nor the spool has room."""
 SESSION_RETENTION = timedelta(days=30)
 _OUTAGE_ERRORS = (LedgerUnavailable, LedgerReadOnly, LedgerCorrupt)
 """Errors of the database itself: every write would fail, not only this one."""
@@ -55,6 +65,8 @@ class LedgerStatistics:
     dropped: int = 0
     retries: int = 0
     spooled: int = 0
+    held: int = 0
+    """Writes in memory: neither the database nor the spool took them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +76,8 @@ class Away:
     since: datetime
     why: str
     hint: str
+    disk_full: bool = False
+    """There is no room; reading goes on."""
 
 
 @dataclass(slots=True, eq=False)
@@ -127,6 +141,8 @@ class Writer:
         self._closing = threading.Lock()
         self._closed = False
         self._probe: _Probe | None = None
+        self._held: list[Record] = []
+        self._held_bytes = 0
         self.away: Away | None = None
         self.statistics = LedgerStatistics()
 
@@ -164,7 +180,9 @@ class Writer:
         return self._enqueue(_Write(work, urgent=True))
 
     def submit_entries(self, entries: tuple[Entry, ...], *, urgent: bool) -> Future[Any]:
-        """Queue a write that can be spooled; its future is done once it is in the database or in the spool.
+        """Queue a write that can be spooled; its future is True once it is in the database or in the spool.
+
+        It is False when the disk is full: then it is held in memory, in order, and follows when there is room.
 
         Raises
         ------
@@ -338,7 +356,7 @@ class Writer:
             if can_wait:
                 entries = itertools.chain.from_iterable(write.entries for write in writes)
                 self._execute(connection, partial(apply, entries=entries, chain=self._chain))
-                yield from (None for _ in writes)
+                yield from (True for _ in writes)
             else:
                 yield from (self._execute(connection, write.work) for write in writes)
 
@@ -363,22 +381,60 @@ class Writer:
         """Spool the writes that are made of entries; fail the rest."""
         waiting = [write for write in live if write.entries] if self._spool is not None else []
         failure: LedgerError | None = None
+        held = False
         if self._spool is not None and waiting:
+            records = [Record(write.sequence, write.entries) for write in waiting]
             try:
-                self._spool.append([Record(write.sequence, write.entries) for write in waiting])
+                self._spool.append([*self._held, *records])
                 self.statistics.spooled += len(waiting)
+                self._drop_held()
+            except SpoolFailed as error:
+                held = self._hold(records)
+                failure = None if held else error
             except LedgerError as error:
                 failure = error
         for write in live:
             if write.entries and self._spool is not None and failure is None:
-                write.done.set_result(None)
+                write.done.set_result(not held)
             else:
                 self.statistics.failures += 1
                 write.done.set_exception(failure if failure is not None and write.entries else outage)
 
+    def _hold(self, records: list[Record]) -> bool:
+        """Hold records in memory; False if there is no room for them either."""
+        size = sum(record.bytes for record in records)
+        if self._held_bytes + size > MAX_HELD_BYTES:
+            return False
+        self._held += records
+        self._held_bytes += size
+        self.statistics.held = len(self._held)
+        return True
+
+    def _drop_held(self) -> None:
+        """Forget the held records: they are written."""
+        self._held, self._held_bytes, self.statistics.held = [], 0, 0
+
+    def _apply_held(self) -> None:
+        """Write what is held; the number that a commit moved on tells what its lost answer would have."""
+        with self._engine.begin() as connection:
+            applied = applied_writes.last_applied(connection, self._session_id)
+        waiting = [record for record in self._held if record.sequence > applied]
+        for batch in (waiting[at : at + MAX_GROUP] for at in range(0, len(waiting), MAX_GROUP)):
+            self._apply_batch(self._session_id, batch)
+        self._drop_held()
+
+    def _prove_room(self) -> None:
+        """Write something: a full disk answers every question, and refuses only that."""
+        with self._engine.begin() as connection:
+            applied = applied_writes.last_applied(connection, self._session_id)
+            self._advance(connection, applied)
+            if not applied:
+                applied_writes.delete_session(connection, self._session_id)
+
     def _mark_away(self, outage: LedgerError) -> None:
         if self.away is None:
-            self.away = Away(datetime.now(UTC), outage.message, outage.hint)
+            full = isinstance(outage, LedgerDiskFull)
+            self.away = Away(datetime.now(UTC), outage.message, outage.hint, disk_full=full)
             self._on_change(self.away)
         if self._probe is None:
             self._probe = _Probe(self._engine)
@@ -394,7 +450,11 @@ class Writer:
                 self._due_prepare()
                 self._due_prepare = None
             self._apply_spool()
+            if self._held:
+                self._apply_held()
             self._delete_old_sessions()
+            if self.away is not None and self.away.disk_full:
+                self._prove_room()
         except (SQLAlchemyError, LedgerError, OSError) as error:
             explained = explain(error) if isinstance(error, SQLAlchemyError) else error
             if not isinstance(explained, LedgerError):
@@ -452,6 +512,7 @@ class Writer:
 
     def _end_session(self) -> None:
         """Delete the session's row unless its spool still holds records; a crashed session's row is deleted later."""
+        self._save_held()
         if self._spool is not None:
             self._spool.close()
             if self._session_id in self._spool.sessions():
@@ -462,6 +523,19 @@ class Writer:
                     applied_writes.delete_session(connection, self._session_id)
             except SQLAlchemyError as error:
                 log.info("the session's row could not be deleted", extra={"why": explain(error).message})
+
+    def _save_held(self) -> None:
+        """Try a last time to write what is held: with the process it would be gone."""
+        if not self._held or self._spool is None:
+            return
+        try:
+            self._spool.append(self._held)
+            self._drop_held()
+        except LedgerError as error:
+            for entry in itertools.chain.from_iterable(record.entries for record in self._held):
+                if isinstance(entry, Audited | DesiredStateSet):
+                    log.error("lost, the disk is full", extra={"entry": msgspec.json.encode(entry).decode()})
+            log.error("writes in memory are lost", extra={"count": len(self._held), "why": error.message})
 
 
 class _Probe:

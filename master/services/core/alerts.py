@@ -11,6 +11,9 @@ from master.events import (
     AlertLevel,
     AlertRaised,
     AuditLogCut,
+    ClockStepped,
+    DiskFilled,
+    DiskFreed,
     ErrorReported,
     LedgerAway,
     LedgerReturned,
@@ -26,6 +29,7 @@ from master.events import (
 )
 from master.services.core.directory import NodeDirectory
 from master.supervision.clock import Clock
+from master.wording import step_text
 
 _SHOWN_TRACEBACK_CHARACTERS = 900
 
@@ -68,6 +72,9 @@ class Alerts:
         bus.on(LedgerAway, self._on_ledger_away)
         bus.on(LedgerReturned, self._on_ledger_returned)
         bus.on(AuditLogCut, self._on_audit_log_cut)
+        bus.on(ClockStepped, self._on_clock_stepped)
+        bus.on(DiskFilled, self._on_disk_filled)
+        bus.on(DiskFreed, self._on_disk_freed)
 
     def raise_alert(
         self,
@@ -151,6 +158,8 @@ class Alerts:
         )
 
     def _on_ledger_away(self, event: LedgerAway) -> None:
+        if event.disk_full:
+            return  # The disk's own alert says it.
         self.raise_alert(
             AlertLevel.ERROR,
             "The database is away",
@@ -159,7 +168,29 @@ class Alerts:
         )
 
     def _on_ledger_returned(self, event: LedgerReturned) -> None:
-        self.raise_alert(AlertLevel.SUCCESS, "The database is back", key="ledger:back")
+        if not event.disk_full:
+            self.raise_alert(AlertLevel.SUCCESS, "The database is back", key="ledger:back")
+
+    def _on_disk_filled(self, event: DiskFilled) -> None:
+        self.raise_alert(
+            AlertLevel.ERROR,
+            "The disk is full",
+            key="disk:full",
+            text="The fleet keeps running, and can be steered. What would be written down waits in memory, and is "
+            "lost if the master ends first. Free some space; `fleet stop` and `fleet kill` end a bot that fills it.",
+        )
+
+    def _on_disk_freed(self, event: DiskFreed) -> None:
+        self.raise_alert(AlertLevel.SUCCESS, "There is room on the disk again", key="disk:freed")
+
+    def _on_clock_stepped(self, event: ClockStepped) -> None:
+        self.raise_alert(
+            AlertLevel.INFORMATION,
+            f"The clock was set {step_text(event.by_s)}",
+            key="clock:stepped",
+            text="Nodes are not affected. Usual once after the start of a box without a battery for its clock; "
+            "if it comes again and again, look at the box's time service.",
+        )
 
     def _on_audit_log_cut(self, event: AuditLogCut) -> None:
         self.raise_alert(

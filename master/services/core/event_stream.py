@@ -8,6 +8,9 @@ from master.events import (
     ActionAudited,
     AlertRaised,
     AuditLogCut,
+    ClockStepped,
+    DiskFilled,
+    DiskFreed,
     ErrorReported,
     Event,
     LedgerAway,
@@ -25,8 +28,12 @@ from master.events import (
 )
 from master.services.core.directory import NodeDirectory
 from master.services.core.views import FleetEvent
+from master.wording import step_text
 
 _DETAILS: dict[type[Event], Callable[..., str]] = {
+    DiskFilled: lambda _event: "",
+    DiskFreed: lambda _event: "",
+    ClockStepped: lambda event: step_text(event.by_s),
     AuditLogCut: lambda event: event.detail,
     ActionAudited: lambda event: f"{event.action} by {event.actor}: {event.outcome}",
     OnboardingStep: lambda event: event.step,

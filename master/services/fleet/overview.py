@@ -48,6 +48,8 @@ class Overview:
         Returns the memory saved by merging; None if merging is off.
     old_keys
         Returns how many nodes run with a key of the previous secret; None outside of a rotation.
+    box_states
+        Returns what is wrong with the box.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Overview:
         discord_state: Callable[[], str],
         merged_bytes: Callable[[], int | None],
         old_keys: Callable[[], int | None],
+        box_states: Callable[[], tuple[str, ...]],
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -72,6 +75,7 @@ class Overview:
         self._discord_state = discord_state
         self._merged_bytes = merged_bytes
         self._old_keys = old_keys
+        self._box_states = box_states
         self._began = clock.monotonic()
         self._own_usage = OwnUsage()
 
@@ -149,6 +153,7 @@ class Overview:
             ledger=self._ledger.dialect + (" away" if self._ledger.away is not None else ""),
             merged_bytes=self._merged_bytes(),
             old_keys=self._old_keys(),
+            box=self._box_states(),
             home=str(self._settings.home),
         )
 
