@@ -16,6 +16,7 @@ import pytest
 
 from master.demonstration.stage import EventTap, Stage
 from master.operations.parameters import AuditParams, NoParams
+from master.services.core.ledger_cache import load_cached_ledger
 from master.services.core.views import AuditView, NodeStatus, Soundness
 from tests.hostile.effort import rounds
 
@@ -86,6 +87,16 @@ async def ready(stage: Stage, tap: EventTap) -> dict[str, int]:
     return {name: (await stage.node(name)).pid or 0 for name in NAMES}
 
 
+async def until_remembered(stage: Stage) -> None:
+    """Wait until the licences are in the ledger cache: where there is no room at all SQLite cannot open a ledger anew."""
+    async with asyncio.timeout(30):
+        while True:
+            found = await load_cached_ledger(stage.home / "state" / "memory.bin")
+            if found is not None and len(found.licences) == len(NAMES):
+                return
+            await asyncio.sleep(0.1)
+
+
 async def until_ready(stage: Stage, name: str) -> NodeStatus:
     async with asyncio.timeout(60):
         while (node := await stage.node(name)).state != "ready":  # noqa: ASYNC110
@@ -112,6 +123,7 @@ async def test_a_new_master_on_a_full_disk_takes_its_nodes_back_and_can_stop_the
     stage, disk = small_stage, Disk(small_stage.home / "state")
     async with stage.listen() as tap:
         pids = await ready(stage, tap)
+        await until_remembered(stage)
         disk.fill()
         # Whatever is written down next finds out, and it is told once.
         (result,) = await stage.act("release", ["atlas"])
