@@ -16,8 +16,8 @@ MAX_CHANNEL_CHARACTERS = 1_990
 Word = Annotated[str, Meta(max_length=100)]
 Line = Annotated[str, Meta(max_length=400)]
 Text = Annotated[str, Meta(max_length=4_000)]
-NodeId = Annotated[str, Meta(min_length=1, max_length=26, pattern="^[0-9A-Za-z]+$")]
-Fingerprint = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+NodeId = Annotated[str, Meta(min_length=1, max_length=26, pattern=r"^[0-9A-Za-z]+\Z")]
+Fingerprint = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Snowflake = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 FailedCogs = Annotated[tuple[Word, ...], Meta(max_length=20)]
@@ -61,6 +61,8 @@ class VerificationRequest(_Body, frozen=True):
     library: Word = ""
     cogs_failed: FailedCogs = ()
     """A node that comes up without some of its cogs says so at once: it is degraded from the start."""
+    offline_s: Seconds | None = None
+    """As in :class:`Heartbeat`: a restarted master asks for verification whether Discord is there or not."""
 
 
 class VerificationResponse(_Body, frozen=True):
@@ -82,6 +84,8 @@ class Heartbeat(_Body, frozen=True):
     guilds: Count = 0
     state: Literal["starting", "ready", "degraded"] = "ready"
     cogs_failed: FailedCogs = ()
+    offline_s: Seconds | None = None
+    """Seconds since the node lost its connection to Discord; None, and not sent, while it is connected."""
 
 
 class Acknowledgement(_Body, frozen=True):

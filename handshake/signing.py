@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from handshake.errors import Reason, Refused
-from handshake.messages import BODIES, MAX_MESSAGE_BYTES, TYPES, Body, MessageType
+from handshake.messages import BODIES, MAX_MESSAGE_BYTES, TYPES, Body, Count, MessageType
 from handshake.redaction import Secret
 from handshake.replay import ReplayGuard
 
@@ -27,6 +27,7 @@ MIN_KEY_BYTES = 32
 _T = TypeVar("_T")
 _MAX_CACHED_HEADERS, _MAX_HEADER_CHARACTERS = 1_024, 200
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)
+_EPOCH = re.compile(r"[0-9]{1,9}")
 _STANDARD_TO_URL = bytes.maketrans(b"+/", b"-_")
 _URL_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
@@ -86,10 +87,10 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Claims(msgspec.Struct, Generic[_T], frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     iss: str
     aud: str
-    iat: int
-    exp: int
+    iat: Count
+    exp: Count
     jti: str
-    seq: int
+    seq: Count
     body: _T
     re: str | None = None
     session: Annotated[str, Meta(max_length=64)] | None = None
@@ -244,7 +245,7 @@ class Verifier:
         if header.alg != ALGORITHM:
             raise _malformed(f"algorithm {header.alg[:20]!r}")
         node_id, _, epoch = header.kid.rpartition(".")
-        if not (0 < len(node_id) <= 26 and node_id.isalnum() and epoch.isdecimal() and len(epoch) < 10):
+        if not (header.kid.isascii() and 0 < len(node_id) <= 26 and node_id.isalnum() and _EPOCH.fullmatch(epoch)):
             raise _malformed("kid is not <node>.<epoch>")
         return _ParsedHeader(header.typ, node_id, int(epoch))
 

@@ -5,17 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-SERVER_OPTIONS: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-"""For asyncio's server on a listener of :func:`bind_listener`: Python 3.13 would look for the file below a descriptor
-that is closed by then, or another one. Whoever listens removes the file.
-"""
 
 
 @contextmanager

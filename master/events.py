@@ -73,8 +73,26 @@ class NodeDegraded(NodeEvent, frozen=True, kw_only=True):
     kind: ClassVar[str] = "degraded"
 
 
+class NodeOffline(NodeEvent, frozen=True, kw_only=True):
+    """It runs, and is not connected to Discord."""
+
+    kind: ClassVar[str] = "offline"
+
+
+class NodeCutOff(NodeEvent, frozen=True, kw_only=True):
+    """It has been offline for a while, although this box can reach Discord."""
+
+    kind: ClassVar[str] = "cut_off"
+
+
+class NodeHeld(NodeEvent, frozen=True, kw_only=True):
+    """Its process exited while Discord was away: it is started again once Discord is back."""
+
+    kind: ClassVar[str] = "held"
+
+
 class NodeRecovered(NodeEvent, frozen=True, kw_only=True):
-    """A degraded node has recovered."""
+    """A node that was degraded or offline has recovered."""
 
     kind: ClassVar[str] = "recovered"
 
@@ -306,6 +324,15 @@ class LedgerAway(Event, frozen=True, kw_only=True):
     disk_full: bool = False
 
 
+class LedgerRewritten(Event, frozen=True, kw_only=True):
+    """The ledger's file was deleted or replaced under the master, and was written again from what was open."""
+
+    kind: ClassVar[str] = "ledger_rewritten"
+    essential: ClassVar[bool] = True
+
+    detail: str
+
+
 class LedgerReturned(Event, frozen=True, kw_only=True):
     """The database answers again, and the spool was applied."""
 
@@ -314,6 +341,51 @@ class LedgerReturned(Event, frozen=True, kw_only=True):
 
     disk_full: bool = False
     """Whether the disk was full."""
+
+
+class GatewayLost(Event, frozen=True, kw_only=True):
+    """The master's own connection to Discord is gone, or could not be made."""
+
+    why: str = ""
+
+
+class GatewayConnected(Event, frozen=True, kw_only=True):
+    """The master is connected to Discord: logged in, or its session resumed."""
+
+
+class BoxOffline(Event, frozen=True, kw_only=True):
+    """The box cannot reach Discord: no network, or Discord is away. No node is to blame for ending now."""
+
+    kind: ClassVar[str] = "box_offline"
+    essential: ClassVar[bool] = True
+
+    why: str
+
+
+class BoxOnline(Event, frozen=True, kw_only=True):
+    """Discord can be reached again."""
+
+    kind: ClassVar[str] = "box_online"
+    essential: ClassVar[bool] = True
+
+    since: datetime
+    """When the outage began."""
+    duration_s: float
+
+
+class TaskFailed(Event, frozen=True, kw_only=True):
+    """A bug ended a task of the master that must live; it was started again."""
+
+    kind: ClassVar[str] = "task_failed"
+    essential: ClassVar[bool] = True
+
+    task: str
+    error: str
+
+    @property
+    def fold_key(self) -> tuple[str, ...]:
+        """One for each task."""
+        return (type(self).__name__, self.task)
 
 
 class MemoryMerged(Event, frozen=True, kw_only=True):
@@ -349,6 +421,8 @@ class AlertRaised(Event, frozen=True, kw_only=True):
     text: str = ""
     node: str = ""
     """The node's name; empty if the alert does not concern a node."""
+    is_security: bool = False
+    """About somebody who may be an attacker: no other alert uses up its room."""
     fields: tuple[tuple[str, str], ...] = ()
 
     @property

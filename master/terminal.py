@@ -2,35 +2,84 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, NoReturn
 
 import msgspec
 import typer
 from rich.cells import cell_len
-from rich.console import Console, Group, JustifyMethod
+from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from master.errors import FleetError
 from master.services.core.views import FleetStatus, NodeHistoryView, NodeStatus, ReloadView
-from master.wording import duration
+from master.wording import duration, json_visible, moment, visible, visible_lines
 
 _PIPE_COLUMNS = 200
 """Into a file or a pipe nothing is cut to the 80 columns that rich assumes there."""
 
 
-def _console() -> Console:
+class FleetConsole(Console):
+    """A console on which nothing foreign acts: no text is markup, and control characters are shown as escapes.
+
+    Texts of one line are made with :func:`one_line`, before their widths are measured; what forgets it is caught here.
+    """
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        # Rich follows NO_COLOR by itself: https://no-color.org.
+        super().__init__(stderr=stderr, width=width, markup=False, emoji=False, highlight=False, soft_wrap=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render; the text of each segment is escaped."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible_lines(segment.text), segment.style)
+
+    def on_broken_pipe(self) -> None:
+        """Go on without output when its reader is gone (``fleet stop --all | head -1``): the exit code stays true."""
+        discard_output()
+        self.quiet = True
+
+
+def discard_output() -> None:
+    """Point standard output at nothing; the interpreter would otherwise fail when it flushes at its end."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.__stdout__.fileno() if sys.__stdout__ is not None else 1)
+    os.close(nothing)
+
+
+def _console() -> FleetConsole:
     """Return a console as wide as the terminal, as COLUMNS, or wide enough for a whole line."""
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    # Rich follows NO_COLOR by itself: https://no-color.org.
-    return Console(highlight=False, soft_wrap=False, width=None if known else _PIPE_COLUMNS)
+    return FleetConsole(width=None if known else _PIPE_COLUMNS)
 
 
 console = _console()
-errors = Console(stderr=True, highlight=False)
+errors = FleetConsole(stderr=True)
+
+
+def one_line(*parts: str | tuple[str, str] | Text, style: str = "") -> Text:
+    """Return one line of text; parts are strings, or strings with a style, and are made visible."""
+    shown = [part if isinstance(part, Text) else _visible_part(part) for part in parts]
+    return Text.assemble(*shown, style=style)
+
+
+def _visible_part(part: str | tuple[str, str]) -> str | tuple[str, str]:
+    return visible(part) if isinstance(part, str) else (visible(part[0]), part[1])
+
+
+def local_time(moment: float, pattern: str) -> str:
+    """Return a moment in the box's own time; ``?`` if there is no such moment."""
+    try:
+        return datetime.fromtimestamp(moment).astimezone().strftime(pattern)
+    except (ValueError, OverflowError, OSError):
+        return "?"
+
 
 STATE_STYLES = {
     "ready": ("●", "green"),
@@ -38,6 +87,7 @@ STATE_STYLES = {
     "stopping": ("◐", "yellow"),
     "degraded": ("◍", "dark_orange"),
     "backoff": ("◌", "red"),
+    "offline": ("◇", "dark_orange"),
     "quarantined": ("✖", "red"),
     "missing": ("?", "red"),
     "stopped": ("○", "bright_black"),
@@ -60,12 +110,31 @@ _COLUMNS = (
 """The columns before the note, with the width of the terminal from which each is shown."""
 
 _JUSTIFIED: dict[str, JustifyMethod] = {"NODE": "left", "STATE": "left", "VERSION": "left"}
-_SHORTEST_NAME, _LONGEST_NAME, _SHORTEST_NOTE, _ROOMY = 8, 24, 8, 100
+_SHORTEST_NAME, _LONGEST_NAME, _SHORTEST_NOTE, _LONGEST_VERSION, _ROOMY = 8, 24, 8, 16, 100
 
 
 def print_json(value: Any) -> None:
     """Print one JSON document."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    write_out(json_text(value, indent=2))
+
+
+def json_text(value: Any, *, indent: int = 0) -> str:
+    """Return a JSON document; characters that a terminal would obey are escaped in it."""
+    try:
+        encoded = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        # A file's name that is not UTF-8 has halves of characters, which only an escape can carry.
+        encoded = json.dumps(msgspec.to_builtins(value)).encode()
+    return json_visible(msgspec.json.format(encoded, indent=indent).decode() if indent else encoded.decode())
+
+
+def write_out(text: str) -> None:
+    """Write a line to standard output; a reader that is gone is no error."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        console.on_broken_pipe()
 
 
 def fail(error: FleetError, *, as_json: bool = False) -> NoReturn:
@@ -82,9 +151,9 @@ def fail(error: FleetError, *, as_json: bool = False) -> NoReturn:
             }
         )
     else:
-        errors.print(Text.assemble(("error: ", "bold red"), error.message), soft_wrap=True)
-        for line in error.hint.splitlines():
-            errors.print(Text.assemble(("hint:  ", "cyan"), line), soft_wrap=True)
+        errors.print(one_line(("error: ", "bold red"), error.message), soft_wrap=True)
+        for hint in error.hint.splitlines():
+            errors.print(one_line(("hint:  ", "cyan"), hint), soft_wrap=True)
     raise typer.Exit(int(error.exit_code))
 
 
@@ -104,9 +173,9 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not is_terminal():
-        errors.print(Text.assemble(("error: ", "bold red"), "there is no terminal to ask at; give --yes"))
+        errors.print(one_line(("error: ", "bold red"), "there is no terminal to ask at; give --yes"))
         raise typer.Exit(2)
-    if not typer.confirm(question):
+    if not typer.confirm(visible(question)):
         raise typer.Exit(0)
 
 
@@ -118,7 +187,7 @@ def megabytes(size: float | None) -> str:
 def state_text(state: str) -> Text:
     """Return a state with its symbol, in colour."""
     symbol, style = STATE_STYLES.get(state, ("?", "white"))
-    return Text(f"{symbol} {state}", style=style)
+    return one_line(f"{symbol} {state}", style=style)
 
 
 def fleet_table(nodes: Sequence[NodeStatus], *, width: int) -> Table:
@@ -153,7 +222,7 @@ def fleet_table(nodes: Sequence[NodeStatus], *, width: int) -> Table:
 def _row(node: NodeStatus) -> list[Text | str]:
     """Return a node's cells, in the order of ``_COLUMNS``."""
     return [
-        node.name,
+        visible(node.name),
         state_text(node.state),
         str(node.pid or "-"),
         duration(node.uptime_s),
@@ -163,21 +232,26 @@ def _row(node: NodeStatus) -> list[Text | str]:
         "-" if node.last_pulse_s_ago is None else f"{node.last_pulse_s_ago:.0f}s",
         "-" if node.latency_ms is None else f"{node.latency_ms:.0f}ms",
         _count(node.guilds),
-        node.version or "-",
+        visible(node.version)[:_LONGEST_VERSION] or "-",
     ]
 
 
 def _note(node: NodeStatus) -> Text:
     """Return the most severe condition of a node, for the operator."""
     if node.flag_reason:
-        return Text(f"⚑ flagged: {node.flag_reason}", style="red")
+        return one_line(f"⚑ flagged: {node.flag_reason}", style="red")
+    if node.offline_since is not None:
+        held = "" if node.pid else ", held"
+        return one_line(f"offline since {moment(node.offline_since)}{held}", style="dark_orange")
     if node.next_start_in_s is not None:
-        return Text(f"next start in {duration(node.next_start_in_s)}: {node.last_exit}", style="yellow")
+        return one_line(f"next start in {duration(node.next_start_in_s)}: {node.last_exit}", style="yellow")
+    if node.state == "starting" and node.detail:
+        return one_line(node.detail, style="yellow")
     if node.state in ("degraded", "missing", "quarantined"):
-        return Text(node.detail or node.last_exit, style="red")
+        return one_line(node.detail or node.last_exit, style="red")
     if node.desired == "running" and node.state == "stopped":
-        return Text("should be running", style="yellow")
-    return Text(node.last_exit, style="bright_black")
+        return one_line("should be running", style="yellow")
+    return one_line(node.last_exit, style="bright_black")
 
 
 def summary_line(status: FleetStatus) -> Text:
@@ -197,14 +271,30 @@ def summary_line(status: FleetStatus) -> Text:
     line.append("\n")
     line.append(
         f"master {master.pid}  up {duration(master.uptime_s)}  cpu {master.cpu_percent:.1f} %  "
-        f"{megabytes(master.rss_bytes)} MB  discord {master.discord}  ",
+        f"{megabytes(master.rss_bytes)} MB  ",
         style="bright_black",
     )
-    line.append(f"ledger {master.ledger}", style="red" if master.ledger.endswith("away") else "bright_black")
+    discord = "dark_orange" if master.discord == "offline" else "bright_black"
+    line.append(f"discord {visible(master.discord)}  ", style=discord)
+    line.append(f"ledger {visible(master.ledger)}", style="red" if master.ledger.endswith("away") else "bright_black")
     for state in master.box:
         line.append(f"  {state}", style="bold red")
+    if master.isolation:
+        walled = master.isolation.startswith("landlock")
+        line.append(f"  isolation {visible(master.isolation)}", style="bright_black" if walled else "yellow")
+    if master.commands:
+        line.append(f"\nslash commands are not registered: {visible(master.commands)}", style="red")
+    if master.start_trouble:
+        line.append(f"\n{visible(master.start_trouble)}", style="yellow")
     if master.old_keys is not None:
         line.append(f"  {master.old_keys} nodes wait for their new keys", style="yellow")
+    for trouble in master.troubles:
+        line.append(f"\n{visible(trouble)}", style="red")
+    if master.offline_since is not None:
+        away = f"offline since {moment(master.offline_since)} ({duration(status.at - master.offline_since)})"
+        line.append(
+            f"\n{away}: {visible(master.offline_why)}" if master.offline_why else f"\n{away}", style="dark_orange"
+        )
     return line
 
 
@@ -233,7 +323,7 @@ def sparkline(values: Sequence[float], *, width: int) -> str:
 def history_text(found: NodeHistoryView, *, width: int) -> Group:
     """Render a node's history."""
     node = found.node
-    facts = Text.assemble(
+    facts = one_line(
         (node.name, "bold"), "  ", state_text(node.state), f"  pid {node.pid or '-'}  up {duration(node.uptime_s)}"
     )
     memory = Text(
@@ -248,16 +338,16 @@ def history_text(found: NodeHistoryView, *, width: int) -> Group:
             if values:
                 label, last = f"{title + ', ' + what:<18}", f" now {values[-1]:.1f} {unit}, most {max(values):.1f}"
                 line = sparkline(values, width=width - len(label) - len(last) - 1)
-                rows.append(Text.assemble(label, (line, "green"), (last, "bright_black")))
+                rows.append(one_line(label, (line, "green"), (last, "bright_black")))
     return Group(facts, memory, *(rows or [Text("no history yet")]))
 
 
 def reload_text(found: ReloadView) -> Group:
     """Render the result of a reload, one setting per line."""
-    lines = [Text.assemble(("✓ ", "green"), key) for key in found.applied]
-    lines += [Text.assemble(("◐ ", "yellow"), f"{key}: from each node's next start on") for key in found.at_node_start]
-    lines += [Text.assemble(("! ", "yellow"), f"{key}: needs a restart of the master") for key in found.needs_restart]
-    lines += [Text.assemble(("! ", "yellow"), warning) for warning in found.warnings]
+    lines = [one_line(("✓ ", "green"), key) for key in found.applied]
+    lines += [one_line(("◐ ", "yellow"), f"{key}: from each node's next start on") for key in found.at_node_start]
+    lines += [one_line(("! ", "yellow"), f"{key}: needs a restart of the master") for key in found.needs_restart]
+    lines += [one_line(("! ", "yellow"), warning) for warning in found.warnings]
     if found.needs_restart:
         lines.append(Text("`fleet shutdown --keep-nodes`, then `fleet run`: the nodes run on", style="bright_black"))
     return Group(*(lines or [Text("nothing changed")]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
 import threading
@@ -18,6 +19,8 @@ import discord
 
 from handshake.errors import HandshakeError, TransportError
 from handshake.messages import Heartbeat
+from nodekit.call_failures import ANY_FAILURE
+from nodekit.connection_keeper import ConnectionKeeper
 from nodekit.error_watch import (
     Source,
     report_text_command,
@@ -36,6 +39,11 @@ from nodekit.resumption import Resumption
 log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 2.0
+END_TIMEOUT_S = 0.25
+"""discord.py ends by itself within milliseconds of its close, unless it sleeps before it reconnects."""
+OFFLINE_TOLD_AFTER_S = 2.1
+"""The master counts a node as offline after two seconds; Discord asks for a reconnect now and then."""
+LINK_AGAIN_S = 1.0
 _ATTRIBUTE = "_nodekit_attachment"
 
 _node: Attachment | None = None
@@ -96,6 +104,10 @@ class Attachment:
         self._began = time.monotonic()
         self._resumption: Resumption | None = None
         self._connected = asyncio.Event()
+        self._connecting: asyncio.Future[None] | None = None
+        self._lost_at: float | None = None
+        """Since when there is no connection to Discord, in monotonic seconds; None while there is one."""
+        self._telling: asyncio.TimerHandle | None = None
         self._linking: asyncio.Task[None] | None = None
         self._reporting: set[asyncio.Task[None]] = set()
         self._refused: asyncio.Task[None] | None = None
@@ -130,6 +142,7 @@ class Attachment:
         client = self._client
         if not self._joined:
             self._joined = True
+            self._login = functools.partial(ConnectionKeeper(client).log_in, self._login)
             if self._identity.session is not None and not is_sharded(client):
                 self._resumption = Resumption(self._identity.session)
                 # Passes each gateway payload to dispatch(), which records the data for RESUME.
@@ -188,8 +201,14 @@ class Attachment:
             self._resumption.begin(self._client)
         if self.link is not None and self._linking is None:
             self._linking = asyncio.create_task(self._run_link(self.link), name="handshake")
+        connecting = self._connecting = asyncio.ensure_future(self._connect(reconnect=reconnect))
         try:
-            await self._connect(reconnect=reconnect)
+            await connecting
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._client.is_closed() or (task is not None and task.cancelling()):
+                raise
+            # The client was closed while discord.py slept before its next attempt: it ends as after any close.
         finally:
             # For programs that end without closing their client.
             await self._end_link()
@@ -206,11 +225,26 @@ class Attachment:
                 return
         if event in ("connect", "resumed"):
             self._connected.set()
+            self._on_gateway(lost=False)
+        elif event == "disconnect":
+            self._on_gateway(lost=True)
         elif event == "message" and self._handle_fleet_message(args[0]):
             return
         elif event == "command_error":
             report_text_command(self.report, *args)
         self._dispatch(event, *args, **kwargs)
+
+    def _on_gateway(self, *, lost: bool) -> None:
+        """Remember whether the client is connected; the master is told at once of a change that lasts."""
+        if lost is (self._lost_at is not None):
+            return
+        self._lost_at = time.monotonic() if lost else None
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        if self.link is not None:
+            delay_s = OFFLINE_TOLD_AFTER_S if lost else 0.0
+            self._telling = asyncio.get_running_loop().call_later(delay_s, self.link.pulse_soon)
 
     def _handle_fleet_message(self, message: discord.Message) -> bool:
         """Handle a message of VERIFY_CHANNEL; True if it was one, and the program must not get it."""
@@ -224,7 +258,20 @@ class Attachment:
         """Say goodbye, and close the connection to Discord."""
         if not self._client.is_closed():
             await self._end_link()
-        await self._close()
+        # Bounded: on a connection that is dead and does not know it, the closing handshake takes half a minute.
+        closing = asyncio.ensure_future(self._close())
+        await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_S)
+        await self._end_connecting()
+        if closing.done():
+            closing.result()
+
+    async def _end_connecting(self) -> None:
+        """End discord.py's loop: it may sleep for minutes before it tries to connect again."""
+        connecting = self._connecting
+        if connecting is None or connecting.done() or asyncio.current_task() is connecting:
+            return
+        await asyncio.wait({connecting}, timeout=END_TIMEOUT_S)
+        connecting.cancel()
 
     # The link
 
@@ -247,7 +294,15 @@ class Attachment:
         # Readiness is reported after Discord's READY (or RESUMED), not when the process starts.
         await self._connected.wait()
         await self._client.wait_until_ready()
-        await link.run()
+        while True:
+            try:
+                await link.run()
+                return
+            except Exception as error:
+                # Without its handshake the node would be replaced. It must live: it begins anew, and the error is told.
+                log.exception("the handshake failed, and begins anew")
+                self.report(error, "task", "handshake")
+                await asyncio.sleep(LINK_AGAIN_S)
 
     def _describe(self) -> Heartbeat:
         """Return the current pulse."""
@@ -262,13 +317,14 @@ class Attachment:
             guilds=len(client.guilds),
             state="degraded" if failed or client.is_closed() else "ready",
             cogs_failed=tuple(name[:100] for name in failed[:20]),
+            offline_s=None if self._lost_at is None else round(time.monotonic() - self._lost_at, 1),
         )
 
     async def _post_to_verify_channel(self, content: str) -> None:
         try:
             await self._client.get_partial_messageable(self._boot.verify_channel_id).send(content)
-        except (discord.HTTPException, OSError) as error:
-            raise TransportError(f"VERIFY_CHANNEL: {error}") from error
+        except ANY_FAILURE as error:
+            raise TransportError(f"VERIFY_CHANNEL: {error or type(error).__name__}") from error
 
     def _on_refused(self, reason: str) -> None:
         log.error("the master does not accept this node: %s", reason)

@@ -8,15 +8,16 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import discord
 from discord import app_commands
+
+from nodekit.call_failures import CALL_FAILURES
 
 log = logging.getLogger(__name__)
 
 NOTE_NAME = ".commands"
 
 
-async def sync_commands(tree: app_commands.CommandTree[Any], folder: Path) -> discord.HTTPException | None:
+async def sync_commands(tree: app_commands.CommandTree[Any], folder: Path) -> Exception | None:
     """Register a tree's commands if they differ from the fingerprint in the folder; returns the error on failure.
 
     On failure the bot keeps the commands that were registered before.
@@ -29,7 +30,7 @@ async def sync_commands(tree: app_commands.CommandTree[Any], folder: Path) -> di
         return None
     try:
         await tree.sync()
-    except discord.HTTPException as error:
+    except CALL_FAILURES as error:
         log.warning("slash commands could not be registered: %s", error)
         return error
     try:

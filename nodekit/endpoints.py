@@ -27,7 +27,7 @@ def apply_endpoints(api_base: str | None, gateway_url: str | None) -> None:
     if api_base is not None:
         base = api_base.rstrip("/")
         discord.http.Route.BASE = base
-        version = re.search(r"/v(\d+)$", base)
+        version = re.search(r"/v([0-9]+)\Z", base)
         if version is not None:
             discord.http.INTERNAL_API_VERSION = int(version[1])
     if gateway_url is not None:

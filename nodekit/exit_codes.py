@@ -19,4 +19,6 @@ class NodeExit(IntEnum):
     """The master does not accept the node."""
     IDENTIFIES = 68
     """The token's IDENTIFYs of today are spent."""
+    UNREACHABLE = 69
+    """A call to Discord failed in the program's own ``setup_hook``; login and connection wait for Discord."""
     UNEXPECTED = 70

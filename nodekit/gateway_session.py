@@ -17,9 +17,11 @@ import zlib
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+
+from handshake.files import open_regular
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +42,8 @@ _NOT_CACHED = ("GUILD_MEMBER_", "GUILD_MEMBERS_", "GUILD_BAN_", "GUILD_AUDIT_LOG
 
 
 class _Frame(msgspec.Struct):
-    op: int
     t: str | None = None
-    s: int | None = None
+    s: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
 
 
 class _Identity(msgspec.Struct):
@@ -140,7 +141,11 @@ class GatewaySession:
 
     def take(self, raw: str | bytes) -> bool:
         """Record one raw gateway payload, before it is handled; True when a new session starts."""
-        frame = self._decode(raw)
+        try:
+            frame = self._decode(raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            # Not Discord's: what becomes of the connection is discord.py's to say.
+            return False
         if frame.s is None or frame.t is None:
             return False
         began = frame.t == "READY"
@@ -220,9 +225,13 @@ def _boot_mark() -> bytes:
 
 def expect_successor(path: Path, expected: bool) -> None:
     """Tell a running node whether a successor takes over; if so, it leaves its session open at exit."""
-    with contextlib.suppress(FileNotFoundError), path.open("r+b") as shared:
-        if os.fstat(shared.fileno()).st_size >= _PAGE:
-            os.pwrite(shared.fileno(), bytes([expected]), _SUCCESSOR_AT)
+    with contextlib.suppress(FileNotFoundError):
+        shared = open_regular(path, os.O_RDWR)
+        try:
+            if os.fstat(shared).st_size >= _PAGE:
+                os.pwrite(shared, bytes([expected]), _SUCCESSOR_AT)
+        finally:
+            os.close(shared)
 
 
 def inherited_session(environment: MutableMapping[str, str]) -> GatewaySession | None:

@@ -103,7 +103,8 @@ class NodeLink:
         self._sent: dict[str, ErrorReport | None] = {}
         """Pulses and reports that may be answered, the latest few; a report is sent again in a new session."""
         self._resending: set[asyncio.Task[None]] = set()
-        self._verify_again = asyncio.Event()
+        self._verify_again = False
+        self._woken = asyncio.Event()
         self._reports: dict[str, int] = {}
         self._report_times: list[float] = []
         self._intervals: dict[str, float] = {
@@ -118,7 +119,8 @@ class NodeLink:
         try:
             while True:
                 self.verified.clear()
-                self._verify_again.clear()
+                self._verify_again = False
+                self._woken.clear()
                 if not await self._verify_until_answered():
                     return
                 self.verified.set()
@@ -149,7 +151,7 @@ class NodeLink:
             return False
 
     async def _request_verification(self, *, again: bool = False) -> VerificationResponse:
-        facts = self._facts
+        facts, state = self._facts, self._describe()
         request = VerificationRequest(
             licence=facts.licence,
             version=facts.version,
@@ -159,7 +161,8 @@ class NodeLink:
             started_at=self._clock(),
             python=platform.python_version(),
             library=facts.library,
-            cogs_failed=_that_fit(self._describe().cogs_failed),
+            cogs_failed=_that_fit(state.cogs_failed),
+            offline_s=state.offline_s,
         )
         text = self._signer.sign(request)
         token_id = self._signer.last_token_id
@@ -196,10 +199,16 @@ class NodeLink:
             try:
                 # Not wait_for: in Python 3.11 it may swallow a cancellation at its end (gh-86296).
                 async with asyncio.timeout(interval):
-                    await self._verify_again.wait()
-                return
+                    await self._woken.wait()
             except TimeoutError:
                 continue
+            self._woken.clear()
+            if self._verify_again:
+                return
+
+    def pulse_soon(self) -> None:
+        """Pulse now instead of at the next interval: there is something to say."""
+        self._woken.set()
 
     def _next_pulse(self) -> str:
         return self._sign_answerable(self._describe())
@@ -290,7 +299,8 @@ class NodeLink:
         if isinstance(body, Acknowledgement):
             _warn_of_skew(body.clock_skew_s)
             if body.order == "verify_again":
-                self._verify_again.set()
+                self._verify_again = True
+                self._woken.set()
         elif isinstance(body, KeyReplacement) and private and body.key_epoch > self._keys[0].epoch:
             key = NodeKey(self._boot.node_id, body.key_epoch, Secret(body.key))
             self._keys = [key, self._keys[0]]

@@ -16,11 +16,14 @@ from discord.gateway import DiscordWebSocket, ReconnectWebSocket
 from discord.http import Route
 from discord.state import ConnectionState
 
+from nodekit.connection_keeper import DiscordAway
 from nodekit.gateway_session import GatewaySession, SavedSession
 
 log = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 0.1
+RESUME_URL_ATTEMPTS = 3
+"""After these the default gateway is asked: the one for resuming may be gone for good."""
 REMEMBERED = ("/users/@me", "/oauth2/applications/@me")
 """The REST requests of ``Client.login``; the gateway also refuses a token that is no longer valid."""
 
@@ -62,14 +65,17 @@ class Resumption:
 
     @contextmanager
     def answering(self, client: Client) -> Iterator[None]:
-        """Serve the requests of ``Client.login`` from the predecessor's cache; send and cache those not in it."""
+        """Serve the requests of ``Client.login`` from the predecessor's cache; send and cache those not in it.
+
+        Each answer is served once: who asks again could not use it.
+        """
         ask = client.http.request
-        known = self.saved.answers if self.saved is not None else {}
+        known = dict(self.saved.answers) if self.saved is not None else {}
 
         async def request(route: Route, **options: Any) -> Any:
             if route.method != "GET" or route.path not in REMEMBERED:
                 return await ask(route, **options)
-            answer = known.get(route.path) or await ask(route, **options)
+            answer = known.pop(route.path, None) or await ask(route, **options)
             self._answers[route.path] = answer
             return answer
 
@@ -99,7 +105,7 @@ class Resumption:
         # All guilds are in the cache: READY need not wait for more.
         client.loop.call_later(patience, setattr, state, "guild_ready_timeout", patience)
 
-    def _resume_next(self, saved: SavedSession) -> None:
+    def _resume_next(self, saved: SavedSession, attempt: int = 0) -> None:
         """Make the next gateway connection of this process send RESUME instead of IDENTIFY."""
         original = DiscordWebSocket.__dict__["from_client"]
 
@@ -109,14 +115,16 @@ class Resumption:
                 # The file has one session, and it is not known of which shard.
                 return await DiscordWebSocket.from_client(client, **options)
             self.saved = None
-            session: dict[str, Any] = {
-                "session": saved.session_id,
-                "sequence": saved.sequence,
-                "gateway": yarl.URL(saved.resume_url),
-                "resume": True,
-            }
+            session: dict[str, Any] = {"session": saved.session_id, "sequence": saved.sequence, "resume": True}
+            if attempt < RESUME_URL_ATTEMPTS:
+                session["gateway"] = yarl.URL(saved.resume_url)
             try:
                 websocket = await DiscordWebSocket.from_client(client, **{**options, "initial": False, **session})
+            except DiscordAway:
+                # The session outlives an outage: the next connection resumes it.
+                self.saved = saved
+                self._resume_next(saved, attempt + 1)
+                raise
             except (OSError, aiohttp.ClientError, ConnectionClosed, ReconnectWebSocket) as error:
                 log.info("the session cannot be resumed (%s), a new one begins", type(error).__name__)
                 return await DiscordWebSocket.from_client(client, **options)

@@ -10,6 +10,9 @@ from collections.abc import Callable
 import discord
 
 from handshake.errors import HandshakeError
+from nodekit.attachment import attachment_of
+from nodekit.call_failures import CALL_FAILURES
+from nodekit.connection_keeper import keep_connected
 from nodekit.endpoints import apply_endpoints
 from nodekit.exit_codes import NodeExit
 from nodekit.identity import inherited_identity, program_folder
@@ -67,6 +70,8 @@ def load_token() -> str:
 async def _run(make_bot: Callable[[], discord.Client], token: str) -> int:
     loop = asyncio.get_running_loop()
     async with make_bot() as bot:
+        if attachment_of(bot) is None:
+            keep_connected(bot)
         closing: set[asyncio.Task[None]] = set()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, lambda: closing.add(loop.create_task(bot.close())))
@@ -81,4 +86,8 @@ async def _run(make_bot: Callable[[], discord.Client], token: str) -> int:
         except discord.ConnectionClosed as error:
             log.error("Discord closed the connection: %s", error)
             return NodeExit.TOKEN if error.code == 4004 else NodeExit.UNEXPECTED
+        except CALL_FAILURES as error:
+            # Of the bot's own setup_hook: login and connection wait for Discord by themselves.
+            log.error("Discord cannot be reached: %s", error, exc_info=error)
+            return NodeExit.UNREACHABLE
     return NodeExit.ASKED

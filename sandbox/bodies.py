@@ -19,7 +19,7 @@ MAX_FILES = 10
 
 T = TypeVar("T")
 
-Snowflake = Annotated[str, Meta(pattern=r"^\d{1,20}$")] | int
+Snowflake = Annotated[str, Meta(pattern=r"^[0-9]{1,20}\Z")] | int
 Colour = Annotated[int, Meta(ge=0, le=0xFFFFFF)]
 
 
@@ -60,12 +60,13 @@ class Embed(Struct):
         return sum(len(part or "") for part in parts)
 
 
-class SelectOption(Struct):
+class SelectOption(Struct, forbid_unknown_fields=True):
     """An option of a select menu."""
 
     label: Annotated[str, Meta(min_length=1, max_length=100)]
     value: Annotated[str, Meta(min_length=1, max_length=100)]
     description: Annotated[str, Meta(max_length=100)] | None = None
+    emoji: dict[str, Any] | None = None
     default: bool | None = False
 
 
@@ -154,6 +155,7 @@ class Choice(Struct):
 
     name: Annotated[str, Meta(min_length=1, max_length=100)]
     value: Annotated[str, Meta(max_length=100)] | int | float
+    name_localizations: dict[str, Annotated[str, Meta(min_length=1, max_length=100)]] | None = None
 
 
 class AutocompleteBody(Struct):
@@ -169,7 +171,7 @@ class CallbackBody(Struct):
     data: dict[str, Any] | None = None
 
 
-class CommandOption(Struct):
+class CommandOption(Struct, forbid_unknown_fields=True):
     """An option of a command, or a subcommand."""
 
     type: Annotated[int, Meta(ge=1, le=11)]
@@ -183,6 +185,15 @@ class CommandOption(Struct):
     max_value: float | None = None
     min_length: Annotated[int, Meta(ge=0, le=6000)] | None = None
     max_length: Annotated[int, Meta(ge=1, le=6000)] | None = None
+    channel_types: list[Annotated[int, Meta(ge=0, le=16)]] | None = None
+    name_localizations: dict[str, Annotated[str, Meta(min_length=1, max_length=32)]] | None = None
+    description_localizations: dict[str, Annotated[str, Meta(min_length=1, max_length=100)]] | None = None
+
+    def length(self) -> int:
+        """Return the number of characters that count towards Discord's limit of 8,000 for a command."""
+        values = [text for choice in self.choices or () for text in (choice.name, str(choice.value))]
+        inner = sum(option.length() for option in self.options or ())
+        return len(self.name) + len(self.description) + sum(map(len, values)) + inner
 
 
 class CommandBody(Struct):
@@ -250,7 +261,7 @@ class MemberBody(Struct):
     roles: list[Snowflake] | UnsetType | None = UNSET
 
 
-_PATH = re.compile(r" - at `\$(.*)`$")
+_PATH = re.compile(r" - at `\$(.*)`\Z")
 _STEP = re.compile(r"\.([A-Za-z_]+)|\[(\d+|\.\.\.)\]")
 
 
@@ -285,6 +296,8 @@ def _code_of(text: str) -> tuple[str, str]:
         return "NUMBER_TYPE_RANGE", text
     if "matching regex" in text:
         return "NUMBER_TYPE_COERCE", "Value is not snowflake."
+    if "unknown field" in text:
+        return "BASE_TYPE_UNKNOWN_FIELD", text
     if "Invalid enum value" in text:
         return "BASE_TYPE_CHOICES", text
     return "BASE_TYPE_BAD_TYPE", text
@@ -342,6 +355,20 @@ async def _read_multipart(request: web.Request) -> tuple[Any, list[Upload]]:
 
 
 _COMMAND_NAME = re.compile(r"[-_'\w]{1,32}")
+MAX_COMMAND_CHARACTERS = 8_000
+_SUBCOMMAND, _GROUP, _STRING, _INTEGER, _CHANNEL, _NUMBER = 1, 2, 3, 4, 7, 10
+_ONLY_FOR: dict[str, tuple[int, ...]] = {
+    "options": (_SUBCOMMAND, _GROUP),
+    "choices": (_STRING, _INTEGER, _NUMBER),
+    "autocomplete": (_STRING, _INTEGER, _NUMBER),
+    "min_value": (_INTEGER, _NUMBER),
+    "max_value": (_INTEGER, _NUMBER),
+    "min_length": (_STRING,),
+    "max_length": (_STRING,),
+    "channel_types": (_CHANNEL,),
+}
+"""The types of options that may have a field. Source: the OpenAPI document, ApplicationCommand...Option."""
+_VALUES: dict[int, tuple[type, ...]] = {_STRING: (str,), _INTEGER: (int,), _NUMBER: (int, float)}
 
 
 def check_command(command: CommandBody, path: str = "") -> None:
@@ -358,6 +385,10 @@ def check_command(command: CommandBody, path: str = "") -> None:
         if not command.description:
             raise invalid_form(f"{prefix}description", "BASE_TYPE_REQUIRED", "This field is required")
         _check_options(command.options or [], f"{prefix}options")
+        size = len(command.name) + len(command.description) + sum(option.length() for option in command.options or ())
+        if size > MAX_COMMAND_CHARACTERS:
+            message = f"Command exceeds maximum size ({MAX_COMMAND_CHARACTERS})"
+            raise invalid_form(path, "APPLICATION_COMMAND_TOO_LARGE", message)
     elif command.description or command.options:
         raise invalid_form(
             f"{prefix}description", "APPLICATION_COMMAND_CONTEXT_MENU_DESCRIPTION_INVALID", "Must be empty."
@@ -387,8 +418,22 @@ def _check_options(options: list[CommandOption], path: str) -> None:
         optional_seen = optional_seen or not option.required
         if option.autocomplete and option.choices:
             raise invalid_form(here, "APPLICATION_COMMAND_OPTIONS_CHOICES_INVALID", "Autocomplete excludes choices")
-        if option.type in (1, 2):
+        _check_fields_of_type(option, here)
+        if option.type in (_SUBCOMMAND, _GROUP):
             _check_options(option.options or [], f"{here}.options")
+
+
+def _check_fields_of_type(option: CommandOption, path: str) -> None:
+    """Refuse fields that an option's type does not have, and choices of another type."""
+    for name, kinds in _ONLY_FOR.items():
+        if getattr(option, name) and option.type not in kinds:
+            raise invalid_form(
+                f"{path}.{name}", "APPLICATION_COMMAND_OPTIONS_TYPE_INVALID", f"Not for type {option.type}"
+            )
+    for index, choice in enumerate(option.choices or ()):
+        if not isinstance(choice.value, _VALUES[option.type]):
+            where = f"{path}.choices.{index}.value"
+            raise invalid_form(where, "BASE_TYPE_BAD_TYPE", f"Not a value of type {option.type}")
 
 
 ACTION_ROW, BUTTON, STRING_SELECT, TEXT_INPUT, LABEL = 1, 2, 3, 4, 18

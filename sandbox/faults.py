@@ -1,41 +1,81 @@
-"""Fault injection for REST and gateway."""
+"""Fault injection for REST and gateway: errors, hang-ups, nonsense, outages."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from sandbox.gateway import Gateway
+from aiohttp import web
+
+from sandbox.gateway import Frame, Gateway
 from sandbox.records import BotAccount
 
+Change = Callable[[bytes], bytes]
+"""Returns what is sent instead of an answer's body."""
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, kw_only=True)
 class _Rule:
     remaining: int
     method: str | None
     path_contains: str
+
+
+@dataclass(slots=True, kw_only=True)
+class _Answer(_Rule):
     status: int = 0
     retry_after_s: float = 0.0
     is_global: bool = False
     delay_s: float = 0.0
 
 
-@dataclass(slots=True)
-class _HangUp:
-    remaining: int
-    method: str | None
-    path_contains: str
+@dataclass(slots=True, kw_only=True)
+class _HangUp(_Rule):
     carried_out: bool
 
 
-class Faults:
-    """Injects faults into REST and gateway."""
+@dataclass(slots=True, kw_only=True)
+class _Raw(_Rule):
+    status: int
+    body: bytes
+    content_type: str
+    headers: dict[str, str]
 
-    def __init__(self, gateway: Gateway) -> None:
+
+@dataclass(slots=True, kw_only=True)
+class _Spoilt(_Rule):
+    change: Change | None
+    """None: half of the answer is sent, then the connection is broken."""
+
+
+R = TypeVar("R", bound=_Rule)
+
+
+class Faults:
+    """Injects faults into REST and gateway.
+
+    Parameters
+    ----------
+    go_away, come_back
+        Stop listening and break all connections; listen again on the same port.
+    """
+
+    def __init__(
+        self, gateway: Gateway, go_away: Callable[[], Awaitable[None]], come_back: Callable[[], Awaitable[None]]
+    ) -> None:
         self._gateway = gateway
-        self._rules: list[_Rule] = []
+        self._go_away, self._come_back = go_away, come_back
+        self._answers: list[_Answer] = []
         self._hang_ups: list[_HangUp] = []
+        self._raw: list[_Raw] = []
+        self._spoilt: list[_Spoilt] = []
+        self.instead: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
+        """Decides for each request what is answered instead of carrying it out; None to carry it out."""
+
+    # REST
 
     def answer_next(
         self,
@@ -48,9 +88,48 @@ class Faults:
         is_global: bool = False,
     ) -> None:
         """Answer the next ``count`` fitting requests with 429, 500, 502 or the like."""
-        self._rules.append(
-            _Rule(count, method, path_contains, status=status, retry_after_s=retry_after_s, is_global=is_global)
+        self._answers.append(
+            _Answer(
+                remaining=count,
+                method=method,
+                path_contains=path_contains,
+                status=status,
+                retry_after_s=retry_after_s,
+                is_global=is_global,
+            )
         )
+
+    def answer_raw(
+        self,
+        body: bytes,
+        *,
+        status: int = 200,
+        content_type: str = "application/json",
+        headers: dict[str, str] | None = None,
+        count: int = 1,
+        method: str | None = None,
+        path_contains: str = "",
+    ) -> None:
+        """Answer the next ``count`` fitting requests as a proxy may: HTML, cut JSON, anything. None is carried out."""
+        self._raw.append(
+            _Raw(
+                remaining=count,
+                method=method,
+                path_contains=path_contains,
+                status=status,
+                body=body,
+                content_type=content_type,
+                headers=headers or {},
+            )
+        )
+
+    def spoil(self, change: Change, *, count: int = 1, method: str | None = None, path_contains: str = "") -> None:
+        """Carry out the next ``count`` fitting requests, and change the bodies of their answers."""
+        self._spoilt.append(_Spoilt(remaining=count, method=method, path_contains=path_contains, change=change))
+
+    def cut_off(self, *, count: int = 1, method: str | None = None, path_contains: str = "") -> None:
+        """Carry out the next ``count`` fitting requests, and break the connection in the middle of their answers."""
+        self._spoilt.append(_Spoilt(remaining=count, method=method, path_contains=path_contains, change=None))
 
     def hang_up(
         self, *, count: int = 1, method: str | None = None, path_contains: str = "", carried_out: bool = False
@@ -62,26 +141,17 @@ class Faults:
         carried_out
             Break it when the request is done already: who asked cannot know that.
         """
-        self._hang_ups.append(_HangUp(count, method, path_contains, carried_out))
-
-    def hangs_up(self, method: str, path: str, *, carried_out: bool) -> bool:
-        """Tell whether to break this request's connection, before or after it is carried out."""
-        for rule in self._hang_ups:
-            if rule.carried_out is carried_out and _fits(rule, method, path):
-                rule.remaining -= 1
-                return True
-        return False
+        self._hang_ups.append(
+            _HangUp(remaining=count, method=method, path_contains=path_contains, carried_out=carried_out)
+        )
 
     def delay(self, seconds: float, *, count: int = 1, method: str | None = None, path_contains: str = "") -> None:
         """Delay the next ``count`` matching requests."""
-        self._rules.append(_Rule(count, method, path_contains, delay_s=seconds))
+        self._answers.append(_Answer(remaining=count, method=method, path_contains=path_contains, delay_s=seconds))
 
     async def strike(self, method: str, path: str) -> tuple[int, dict[str, Any], dict[str, str]] | None:
         """Apply the rules to a request; returns the response that replaces the real one, if any."""
-        for rule in self._rules:
-            if not _fits(rule, method, path):
-                continue
-            rule.remaining -= 1
+        while (rule := _next(self._answers, method, path)) is not None:
             if rule.delay_s:
                 await asyncio.sleep(rule.delay_s)
                 continue
@@ -91,8 +161,36 @@ class Faults:
                 headers |= {"X-RateLimit-Global": "true"} if rule.is_global else {"X-RateLimit-Scope": "shared"}
                 return 429, {**body, "global": rule.is_global}, headers
             return rule.status, {"message": f"{rule.status}: Server Error", "code": 0}, {}
-        self._rules = [rule for rule in self._rules if rule.remaining > 0]
         return None
+
+    async def before(self, request: web.Request) -> web.StreamResponse | None:
+        """Return what is answered instead of carrying a request out; None to carry it out."""
+        if self._hangs_up(request, carried_out=False):
+            return hung_up(request)
+        raw = _next(self._raw, request.method, request.path)
+        if raw is None:
+            return None if self.instead is None else await self.instead(request)
+        headers = {"Content-Type": raw.content_type, "Via": "1.1 sandbox", **raw.headers}
+        return web.Response(status=raw.status, body=raw.body, headers=headers)
+
+    async def after(self, request: web.Request, answer: web.Response) -> web.StreamResponse:
+        """Return what is sent for an answer."""
+        if self._hangs_up(request, carried_out=True):
+            return hung_up(request)
+        spoilt = _next(self._spoilt, request.method, request.path)
+        if spoilt is None:
+            return answer
+        body = answer.body if isinstance(answer.body, bytes) else b""
+        if spoilt.change is None:
+            return await cut_off(request, answer, body)
+        answer.body = spoilt.change(body)
+        return answer
+
+    def _hangs_up(self, request: web.Request, *, carried_out: bool) -> bool:
+        rules = [rule for rule in self._hang_ups if rule.carried_out is carried_out]
+        return _next(rules, request.method, request.path) is not None
+
+    # Gateway
 
     async def drop_connections(self, account: BotAccount | None = None, *, code: int = 1006) -> int:
         """Close gateway connections, without a close frame for 1006; returns how many."""
@@ -118,6 +216,54 @@ class Faults:
         """Stop acknowledging a bot's heartbeats."""
         self._gateway.withhold_acks(account, withhold=withhold)
 
+    def refuse_gateway(self, *, count: int = 1, status: int | None = None) -> None:
+        """Refuse the next ``count`` WebSockets with a status, or break their connections when it is None."""
+        self._gateway.refusals.extend([status] * count)
 
-def _fits(rule: _Rule | _HangUp, method: str, path: str) -> bool:
-    return rule.remaining > 0 and rule.method in (None, method) and rule.path_contains in path
+    def spoil_frames(self, change: Callable[[bytes], Frame] | None) -> None:
+        """Change every payload that the gateway sends: other bytes, a raw frame, or a close code. None ends it."""
+        self._gateway.change = change
+
+    def send_frame(self, account: BotAccount, frame: Frame) -> None:
+        """Send a payload to a bot's connections, however wrong it is."""
+        self._gateway.send_frame(account, frame)
+
+    # Both
+
+    @asynccontextmanager
+    async def outage(self) -> AsyncIterator[None]:
+        """Be unreachable: break all connections and refuse new ones until the context ends."""
+        await self._go_away()
+        try:
+            yield
+        finally:
+            await self._come_back()
+
+
+def _next(rules: list[R], method: str, path: str) -> R | None:
+    """Return the first rule that fits a request, counted as used."""
+    for rule in rules:
+        if rule.remaining > 0 and rule.method in (None, method) and rule.path_contains in path:
+            rule.remaining -= 1
+            return rule
+    return None
+
+
+def hung_up(request: web.Request) -> web.Response:
+    """Break a request's connection; returns what nobody reads."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=500)
+
+
+async def cut_off(request: web.Request, answer: web.Response, body: bytes) -> web.StreamResponse:
+    """Send the first half of an answer, and break the connection."""
+    headers = {name: value for name, value in answer.headers.items() if name.lower() != "content-length"}
+    half = web.StreamResponse(status=answer.status, headers=headers)
+    half.content_length = max(len(body), 2)
+    await half.prepare(request)
+    await half.write(body[: len(body) // 2] or b"{")
+    if request.transport is not None:
+        # Not abort(): what is written arrives first.
+        request.transport.close()
+    return half

@@ -17,6 +17,7 @@ from sandbox import intents, payloads
 from sandbox.bodies import Snowflake
 from sandbox.events import Event
 from sandbox.records import BotAccount
+from sandbox.sparse import thinned
 from sandbox.world import World, sees_content
 
 DISPATCH, HEARTBEAT, IDENTIFY, PRESENCE, VOICE, RESUME, RECONNECT, REQUEST_MEMBERS, INVALID, HELLO, ACK = (
@@ -67,21 +68,45 @@ class Session:
     withhold_acks: bool = False
 
 
-class Connection:
-    """One WebSocket of a bot."""
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A frame that is sent as it is: bytes as binary and not compressed, text as text."""
 
-    def __init__(self, socket: web.WebSocketResponse, *, compress: bool) -> None:
+    data: bytes | str
+
+
+Frame = bytes | Raw | int
+"""A payload, a frame to send as it is, or a close code; 1006 means without a close frame."""
+
+
+class Connection:
+    """One WebSocket of a bot.
+
+    Parameters
+    ----------
+    change
+        Returns the frame that is sent for a payload.
+    """
+
+    def __init__(
+        self, socket: web.WebSocketResponse, *, compress: bool, change: Callable[[bytes], Frame] = lambda sent: sent
+    ) -> None:
         self._socket = socket
+        self._change = change
         # Small windows: many bots connect, and each keeps its compressor.
         self._deflate = zlib.compressobj(1, zlib.DEFLATED, 15, 4) if compress else None
-        self._queue: asyncio.Queue[bytes | int | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[Frame] = asyncio.Queue()
         self.session: Session | None = None
         self.heard_at = 0.0
         self.received: deque[float] = deque()
 
     def send(self, payload: bytes) -> None:
         """Queue a payload."""
-        self._queue.put_nowait(payload)
+        self._queue.put_nowait(self._change(payload))
+
+    def send_frame(self, frame: Frame) -> None:
+        """Queue a frame, however wrong it is."""
+        self._queue.put_nowait(frame)
 
     def send_op(self, op: int, data: Any = None) -> None:
         """Queue a payload that is not a dispatch."""
@@ -98,12 +123,18 @@ class Connection:
             if isinstance(item, int):
                 await self._close(item)
                 return
-            if item is None:
-                return
-            if self._deflate is not None:
+            if isinstance(item, Raw):
+                await self._send_raw(item.data)
+            elif self._deflate is not None:
                 await self._socket.send_bytes(self._deflate.compress(item) + self._deflate.flush(zlib.Z_SYNC_FLUSH))
             else:
-                await self._socket.send_str(item.decode())
+                await self._socket.send_str(item.decode("utf-8", "replace"))
+
+    async def _send_raw(self, data: bytes | str) -> None:
+        if isinstance(data, bytes):
+            await self._socket.send_bytes(data)
+        else:
+            await self._socket.send_str(data)
 
     async def _close(self, code: int) -> None:
         if code == 1006:
@@ -136,6 +167,14 @@ class Gateway:
         self._refusals: dict[int, list[int]] = {}
         self._identified: dict[int, deque[float]] = {}
         self._changed = asyncio.Event()
+        self.sparse = False
+        """Leave out what Discord's documentation does not require."""
+        self.change: Callable[[bytes], Frame] | None = None
+        """Returns what is sent for a payload."""
+        self.refusals: list[int | None] = []
+        """Statuses for the next WebSockets; None breaks the connection."""
+        self.connections_seen = 0
+        """WebSockets asked for, refused ones included."""
         self.identifies: dict[int, int] = {}
         """IDENTIFYs seen, by bot."""
         self.resumes: dict[int, int] = {}
@@ -189,6 +228,8 @@ class Gateway:
         return sees_content(BotAccount(account.id, account.username), channel, message)
 
     def _send(self, session: Session, name: str, data: bytes) -> None:
+        if self.sparse:
+            data = msgspec.json.encode(thinned(msgspec.json.decode(data)))
         session.sequence += 1
         session.replay.append((session.sequence, name, data))
         if session.connection is not None:
@@ -198,6 +239,9 @@ class Gateway:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one WebSocket."""
+        self.connections_seen += 1
+        if self.refusals:
+            return _refused(request, self.refusals.pop(0))
         socket = web.WebSocketResponse(max_msg_size=1 << 20, compress=False)
         try:
             await socket.prepare(request)
@@ -207,7 +251,8 @@ class Gateway:
         if query.get("encoding", "json") != "json":
             await socket.close(code=4002)
             return socket
-        connection = Connection(socket, compress=query.get("compress") == "zlib-stream")
+        compress = query.get("compress") == "zlib-stream"
+        connection = Connection(socket, compress=compress, change=self._spoilt)
         if query.get("v") not in ("9", "10"):
             await socket.close(code=4012)
             return socket
@@ -223,6 +268,9 @@ class Gateway:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
         return socket
+
+    def _spoilt(self, payload: bytes) -> Frame:
+        return payload if self.change is None else self.change(payload)
 
     async def _read(self, socket: web.WebSocketResponse, connection: Connection, writer: asyncio.Task[None]) -> None:
         while True:
@@ -472,6 +520,11 @@ class Gateway:
         """Close the bot's next IDENTIFYs with a code."""
         self._refusals.setdefault(account.id, []).extend([code] * count)
 
+    def send_frame(self, account: BotAccount, frame: Frame) -> None:
+        """Send a frame to a bot, however wrong it is."""
+        for connection in self._connections_of(account):
+            connection.send_frame(frame)
+
     def withhold_acks(self, account: BotAccount, *, withhold: bool) -> None:
         """Stop or resume acknowledging a bot's heartbeats."""
         for session in self._by_bot.get(account.id, ()):
@@ -481,6 +534,13 @@ class Gateway:
         """Close every connection, like a server that shuts down."""
         for connection in list(self._connections):
             connection.close(1001)
+
+
+def _refused(request: web.Request, status: int | None) -> web.Response:
+    """Refuse a WebSocket with a status, or by breaking the connection."""
+    if status is None and request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=status or 503, text="<html><body>upstream unavailable</body></html>")
 
 
 def _dispatch(sequence: int, name: str, data: bytes) -> bytes:

@@ -120,6 +120,8 @@ class Interactions:
         self._by_token: dict[str, Interaction] = {}
         self.modals_supported = True
         """False: refuse modals, like servers that lack them."""
+        self.deferrals_supported = True
+        """False: refuse deferrals, like servers that lack them."""
 
     def begin(
         self,
@@ -214,7 +216,7 @@ class Interactions:
         # A modal submit may be acknowledged without a message, whatever opened the modal.
         from_message = interaction.source is not None
         silent = from_message or interaction.type == MODAL_SUBMIT
-        fits = {4: not is_autocomplete, 5: not is_autocomplete, 6: silent, 7: from_message}
+        fits = {4: not is_autocomplete, 5: not is_autocomplete and self.deferrals_supported, 6: silent, 7: from_message}
         fits |= {8: is_autocomplete, 9: interaction.type in (COMMAND, COMPONENT) and self.modals_supported}
         if not fits.get(answer, True):
             raise invalid_form("type", "BASE_TYPE_CHOICES", f"Interaction cannot be answered with type {answer}.")

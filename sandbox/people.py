@@ -26,6 +26,8 @@ from sandbox.world import World
 _STRING, _INTEGER, _BOOLEAN, _USER, _CHANNEL, _ROLE, _NUMBER = 3, 4, 5, 6, 7, 8, 10
 _BOT_DM = 1
 """The context of a direct message with the bot."""
+MAX_VALUE_CHARACTERS = 6_000
+"""Of a text that a person types into an option."""
 _PYTHON_TYPES: dict[int, tuple[type, ...]] = {
     _STRING: (str,),
     _INTEGER: (int,),
@@ -417,6 +419,8 @@ class Person:
 def _check_option(option: dict[str, Any], value: Any) -> None:
     """Check the limits that Discord's client enforces."""
     size = len(value) if isinstance(value, str) else value
+    if isinstance(value, str) and size > MAX_VALUE_CHARACTERS:
+        raise SandboxError(f"option {option['name']} takes {MAX_VALUE_CHARACTERS} characters")
     low, high = ("min_length", "max_length") if isinstance(value, str) else ("min_value", "max_value")
     if (option.get(low) is not None and size < option[low]) or (option.get(high) is not None and size > option[high]):
         raise SandboxError(f"option {option['name']} is out of range")

@@ -21,6 +21,7 @@ from sandbox.ratelimits import RateLimits
 from sandbox.records import BotAccount
 from sandbox.rest import applications, channels, guilds, messages, users
 from sandbox.rest.call import NO_CONTENT, Call, Created, Route
+from sandbox.sparse import thinned
 from sandbox.world import World
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -39,6 +40,8 @@ class Sandbox:
         The heartbeat interval that the gateway sends to clients.
     rate_limits
         False: count requests, but never refuse them.
+    sparse
+        Leave out every field that Discord's document does not require.
     """
 
     def __init__(
@@ -49,20 +52,23 @@ class Sandbox:
         port: int = 0,
         heartbeat_interval_s: float = 41.25,
         rate_limits: bool = True,
+        sparse: bool = False,
     ) -> None:
         self.world = World(clock=clock, seed=seed)
         self.gateway = Gateway(self.world, url=lambda: self.gateway_url, heartbeat_interval_s=heartbeat_interval_s)
+        self.gateway.sparse = self._sparse = sparse
         self.interactions = Interactions(self.world)
         self.commands = CommandStore(self.world)
         self.rate_limits = RateLimits(clock)
         self.rate_limits.enabled = rate_limits
-        self.faults = Faults(self.gateway)
+        self.faults = Faults(self.gateway, self._go_away, self._come_back)
         self.conformance = Conformance.from_environment()
         self.people = People(self.world, self.interactions, self.commands)
         self.requests: dict[str, int] = {}
         """Number of requests by ``METHOD route``."""
         self._port = port
         self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
 
     # Set-up of tests and the demo
 
@@ -97,10 +103,26 @@ class Sandbox:
         app.router.add_route("*", "/{rest:.*}", self._unknown)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, handle_signals=False)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=1024)
-        await site.start()
+        await self._come_back()
         self._port = int(self._runner.addresses[0][1])
         self.world.attachments_base = f"http://127.0.0.1:{self._port}"
+
+    async def _come_back(self) -> None:
+        """Listen; at the end of an outage on the port of before."""
+        if self._runner is None or self._site is not None:
+            return
+        self._site = web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=1024)
+        await self._site.start()
+
+    async def _go_away(self) -> None:
+        """Stop listening, and break all connections."""
+        site, self._site = self._site, None
+        if self._runner is None or self._runner.server is None or site is None:
+            return
+        await site.stop()
+        for connection in self._runner.server.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
 
     async def close(self) -> None:
         """Stop serving."""
@@ -129,17 +151,18 @@ class Sandbox:
 
     def _add(self, app: web.Application, method: str, route: str, function: Route, *, needs_token: bool) -> None:
         async def handle(request: web.Request) -> web.StreamResponse:
-            if self.faults.hangs_up(method, request.path, carried_out=False):
-                return _hung_up(request)
+            instead = await self.faults.before(request)
+            if instead is not None:
+                return instead
             answer = await self._serve(request, method, route, function, needs_token=needs_token)
-            return _hung_up(request) if self.faults.hangs_up(method, request.path, carried_out=True) else answer
+            return await self.faults.after(request, answer)
 
         for version in _VERSIONS:
             app.router.add_route(method, f"/api/{version}{route}", handle)
 
     async def _serve(
         self, request: web.Request, method: str, route: str, function: Route, *, needs_token: bool
-    ) -> web.StreamResponse:
+    ) -> web.Response:
         name = f"{method} {route}"
         self.requests[name] = self.requests.get(name, 0) + 1
         path = request.path.split("/", 3)[3]
@@ -159,6 +182,7 @@ class Sandbox:
                 await self._check_request(self.conformance, call, method, route, "/" + path)
             result = await function(call)
             status, body = _shape(result)
+            body = thinned(body, rest=True) if self._sparse else body
         except DiscordError as error:
             status, body = error.status, error.payload()
         if self.conformance is not None:
@@ -198,13 +222,6 @@ class Sandbox:
                 if str(attachment.id) == request.match_info["attachment_id"]:
                     return web.Response(body=attachment.content, content_type="application/octet-stream")
         return await self._unknown(request)
-
-
-def _hung_up(request: web.Request) -> web.Response:
-    """Break a request's connection; returns what nobody reads."""
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response(status=500)
 
 
 def _anonymous() -> BotAccount:

@@ -6,23 +6,36 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections import deque
+import select
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from handshake.errors import TransportError
+from handshake.acceptor import Acceptor
+from handshake.crowd import Crowd
+from handshake.errors import Refused, TransportError
 from handshake.messages import MAX_MESSAGE_BYTES
-from handshake.sockets import SERVER_OPTIONS, Peer, bind_listener, peer_of, short_path
+from handshake.rare_log import RareLog
+from handshake.sockets import Peer, peer_of, short_path
 from handshake.transports.gathering import Gathering
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[str, Peer], str | Awaitable[str | None] | None]
-"""Called with a message and its sender; returns the answer or None, or an awaitable of either."""
+"""Called with a message and its sender; returns the answer or None, or an awaitable of either.
+
+It, or the awaitable, raises ``Refused`` for a message that is not to be trusted.
+"""
 
 MAX_CONNECTIONS = 1_024
-MAX_PENDING = 64
-"""Messages of a connection that may be pending behind a slow one; beyond that, reading pauses."""
+READ_BYTES = 16_384
+"""Most that is read at once. What is not handled yet waits in a connection's buffer, which reads no further then."""
+MAX_REFUSED = 8
+"""Refused messages in a row after which a connection is closed."""
+PENALTY_S = 1.0
+"""How long such a connection is kept without being read."""
+PROVE_TIMEOUT_S = 20.0
+"""How long a connection may stay without one genuine message."""
 CONNECT_TIMEOUT_S = 5.0
 
 
@@ -38,14 +51,19 @@ class LocalServer:
         Where to listen; the stale socket of a dead master is replaced.
     handler
         Called for each message, sequentially for each connection.
+    max_connections
+        When there are more, one has to leave: :class:`~handshake.crowd.Crowd` says which.
     """
 
-    def __init__(self, path: Path, handler: Handler) -> None:
-        self._path = path
+    def __init__(self, path: Path, handler: Handler, *, max_connections: int = MAX_CONNECTIONS) -> None:
+        self.acceptor = Acceptor(path, self._take, backlog=max_connections)
         self._handler = handler
-        self._server: asyncio.Server | None = None
         self._gathering: Gathering | None = None
+        self._crowd: Crowd[_Connection] = Crowd(max_connections, one_each=True)
         self._connections: set[_Connection] = set()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._buffer = memoryview(bytearray(READ_BYTES))
+        self._hung_up = RareLog(log, "connection refused")
 
     async def start(self) -> None:
         """Start listening.
@@ -55,71 +73,117 @@ class LocalServer:
         OSError
             Another process listens there, or the folder cannot be written.
         """
-        listener = bind_listener(self._path, backlog=MAX_CONNECTIONS)
-        gathering = self._gathering = Gathering()
-        self._server = await asyncio.get_running_loop().create_unix_server(
-            lambda: _Connection(self._handler, self._connections, gathering), sock=listener, **SERVER_OPTIONS
-        )
+        self._gathering = Gathering()
+        self.acceptor.start()
 
     async def close(self) -> None:
         """Stop listening and close the connections."""
-        if self._server is not None:
-            self._server.close()
+        self.acceptor.close()
+        await asyncio.gather(*self._opening, return_exceptions=True)
         for connection in list(self._connections):
             await connection.end()
         if self._gathering is not None:
             self._gathering.close()
             self._gathering = None
-        self._path.unlink(missing_ok=True)
+
+    def _take(self, accepted: socket.socket) -> None:
+        """Serve a connection, if it is from a process of our own user."""
+        peer = peer_of(accepted)
+        if peer.user_id != os.geteuid() or self._gathering is None:
+            self._hung_up(user_id=peer.user_id, pid=peer.pid, why="another user")
+            accepted.close()
+            return
+        connection = _Connection(self._handler, peer, self._connections, self._crowd, self._gathering, self._buffer)
+        leaving = self._crowd.enter(connection, peer.pid)
+        if leaving is not None:
+            self._hung_up(pid=leaving.peer.pid, why=f"more than {self._crowd.capacity} connections")
+            leaving.abort("too many connections")
+        if leaving is connection:
+            accepted.close()
+            return
+        opening = asyncio.get_running_loop().create_task(_open(connection, accepted), name="node connection")
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
 
 
-class _Connection(asyncio.Protocol):
+async def _open(connection: _Connection, accepted: socket.socket) -> None:
+    try:
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, accepted)
+    except OSError as error:
+        log.debug("connection closed", extra={"why": str(error)})
+        connection.abort("it could not be opened")
+        accepted.close()
+
+
+class _Connection(asyncio.BufferedProtocol):
     """One connection: reads lines, and writes the answers in order."""
 
-    def __init__(self, handler: Handler, connections: set[_Connection], gathering: Gathering) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        peer: Peer,
+        connections: set[_Connection],
+        crowd: Crowd[_Connection],
+        gathering: Gathering,
+        shared: memoryview,
+    ) -> None:
+        self.peer = peer
         self._handler = handler
         self._connections = connections
+        """Those with something to do, which outlasts their place in the crowd."""
+        self._crowd = crowd
         self._gathering = gathering
         self._gathered = False
         self._hurried = True
         """Whether the last message needed an answer; then more may come that cannot wait."""
         self._descriptor = -1
         self._transport: asyncio.Transport | None = None
-        self._descriptor = -1
-        self._peer = Peer(0, -1)
-        self._buffer = b""
-        self._pending: deque[bytes] = deque()
+        self._shared = shared
+        """What is read into. One for all: it is emptied before anybody else reads."""
+        self._buffer = bytearray()
+        """What was read and is not handled yet."""
         self._answering: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._writable = self._is_reading = True
-        self._got_eof = False
+        self._got_eof = self._ended = False
+        self._proven = False
+        self._refused = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Check the peer: only processes of our own user are accepted."""
+        """Begin; whoever connects has to prove itself before long."""
         if not isinstance(transport, asyncio.Transport):
             raise TypeError("a Unix stream has a transport for both directions")
         self._transport = transport
-        connection = transport.get_extra_info("socket")
-        self._peer, self._descriptor = peer_of(connection), connection.fileno()
-        self._connections.add(self)
-        if self._peer.user_id != os.geteuid() or len(self._connections) > MAX_CONNECTIONS:
-            log.warning("connection refused", extra={"user_id": self._peer.user_id, "pid": self._peer.pid})
+        self._descriptor = transport.get_extra_info("socket").fileno()
+        if self._ended:
             transport.abort()
+            return
+        self._connections.add(self)
+        self._timer = asyncio.get_running_loop().call_later(PROVE_TIMEOUT_S, self._overdue)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Handle pending messages all the same: a node sends its shutdown notice and closes."""
+        """Handle what was read all the same: a node sends its shutdown notice and closes."""
         self._stop_gathering()
         self._transport = None
         self._writable = True
+        self._crowd.leave(self)
+        if self._timer is not None:
+            self._timer.cancel()
         self._handle_pending()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return what to read into: asyncio's own choice would be 256 KiB of whatever is sent."""
+        return self._shared
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        self.data_received(bytes(self._shared[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Handle the complete lines."""
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
-        if len(self._buffer) > MAX_MESSAGE_BYTES or any(len(line) > MAX_MESSAGE_BYTES for line in lines):
-            self._abort("a line is too long")
-            return
-        self._pending.extend(lines)
-        self._handle_pending()
+        if not self._ended:
+            self._buffer += data
+            self._handle_pending()
 
     def eof_received(self) -> bool:
         """Stay open until all received messages are answered."""
@@ -139,13 +203,18 @@ class _Connection(asyncio.Protocol):
 
     def _handle_pending(self) -> None:
         """Handle pending messages, until one needs to be awaited."""
-        while self._pending and self._answering is None and self._writable:
+        while self._answering is None and self._writable and (line := self._next_line()) is not None:
             try:
-                answer = self._handler(self._pending.popleft().decode("ascii", "replace"), self._peer)
+                answer = self._handler(line.decode("ascii", "replace"), self.peer)
+            except Refused:
+                self._count_refused()
+                continue
             except Exception as error:
                 self._fail(error)
                 break
             self._hurried = answer is not None
+            if answer is None or isinstance(answer, str):
+                self._believe()
             if isinstance(answer, str):
                 self._send(answer)
             elif answer is not None:
@@ -156,6 +225,54 @@ class _Connection(asyncio.Protocol):
         elif not self._gathered:
             self._join_gathering()
         self._update_reading()
+
+    def _next_line(self) -> bytes | None:
+        """Take the next complete line from the buffer; None if there is none."""
+        end = self._buffer.find(b"\n", 0, MAX_MESSAGE_BYTES + 1)
+        if end < 0:
+            if len(self._buffer) > MAX_MESSAGE_BYTES:
+                self.abort("a line is too long")
+            return None
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        return line
+
+    def _believe(self) -> None:
+        """Note a genuine message: this is no stranger, and may stay."""
+        self._refused = 0
+        if not self._proven:
+            self._proven = True
+            self._crowd.prove(self)
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _count_refused(self) -> None:
+        """Hang up on whoever sends one refused message after the other, and on one that has hung up itself."""
+        self._refused += 1
+        self._hurried = True
+        if self._has_hung_up():
+            self.abort("it has hung up, and what it sent is refused")
+        elif self._refused >= MAX_REFUSED:
+            self._buffer.clear()
+            self._ended = True
+            if self._timer is not None:
+                self._timer.cancel()
+            # Not at once: whoever connects again and again is slowed down.
+            self._timer = asyncio.get_running_loop().call_later(PENALTY_S, self.abort, "its messages are refused")
+
+    def _has_hung_up(self) -> bool:
+        """Tell whether anybody is there still, which a connection that is not read would not be told."""
+        if self._transport is None or self._transport.is_closing():
+            return True
+        poll = select.poll()
+        poll.register(self._descriptor, 0)  # POLLHUP is always told
+        return bool(poll.poll(0))
+
+    def _overdue(self) -> None:
+        if self._answering is not None:
+            self._timer = asyncio.get_running_loop().call_later(PROVE_TIMEOUT_S, self._overdue)
+        else:
+            self.abort("it has sent nothing genuine")
 
     def _join_gathering(self) -> None:
         """Be read together with others: the last message needed no answer."""
@@ -178,7 +295,12 @@ class _Connection(asyncio.Protocol):
             self._gathering.discard(self._descriptor)
 
     async def _answer(self, answer: Awaitable[str | None]) -> None:
-        text = await answer
+        try:
+            text = await answer
+        except Refused:
+            self._count_refused()
+            return
+        self._believe()
         if text is not None:
             self._send(text)
 
@@ -192,16 +314,17 @@ class _Connection(asyncio.Protocol):
     def _fail(self, error: BaseException) -> None:
         """Close this connection after a bug of ours; the others continue."""
         log.error("a message could not be handled", exc_info=error)
-        self._abort("its message could not be handled")
+        self.abort("its message could not be handled")
 
     def _send(self, answer: str) -> None:
         if self._transport is not None:
             self._transport.write(answer.encode() + b"\n")
 
     def _update_reading(self) -> None:
-        """Pause or resume reading, so that pending messages stay bounded; close when done."""
-        wants_more = self._writable and len(self._pending) < MAX_PENDING
-        idle = self._answering is None and not self._pending
+        """Pause or resume reading, so that what waits stays bounded; close when done."""
+        waiting = b"\n" in self._buffer
+        wants_more = self._writable and not waiting and not self._ended and len(self._buffer) <= MAX_MESSAGE_BYTES
+        idle = self._answering is None and not waiting
         if self._transport is None:
             if idle:
                 self._connections.discard(self)
@@ -215,22 +338,24 @@ class _Connection(asyncio.Protocol):
             else:
                 self._transport.pause_reading()
 
-    def _abort(self, why: str) -> None:
-        log.debug("connection closed", extra={"why": why, "pid": self._peer.pid})
-        self._pending.clear()
+    def abort(self, why: str) -> None:
+        """Close at once; what was read and not handled is dropped."""
+        log.debug("connection closed", extra={"why": why, "pid": self.peer.pid})
+        self._ended = True
+        self._buffer.clear()
+        self._crowd.leave(self)
         self._stop_gathering()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._transport is not None:
             self._transport.abort()
 
     async def end(self) -> None:
         """Abort, and wait for the answer in progress."""
-        self._pending.clear()
-        self._stop_gathering()
+        self.abort("the listener ends")
         if self._answering is not None:
             self._answering.cancel()
             await asyncio.gather(self._answering, return_exceptions=True)
-        if self._transport is not None:
-            self._transport.abort()
         self._connections.discard(self)
 
 

@@ -8,14 +8,16 @@ from typing import Any, Protocol
 import discord
 
 from master.bot.embeds import error_embed
-from master.bot.failures import CALL_FAILURES
 from master.errors import FleetError
 from master.services.container import Services
 from master.services.core.actors import Actor
+from nodekit.call_failures import ANY_FAILURE
 
 log = logging.getLogger(__name__)
 
 _UNKNOWN_INTERACTION = 10062
+_DEFERRAL_REFUSED = "fleet: deferral refused"
+"""Key of an interaction's extras."""
 
 
 class HasServices(Protocol):
@@ -50,18 +52,18 @@ async def answer(
 ) -> None:
     """Send an ephemeral response, or a followup if the interaction was responded to or deferred.
 
-    Falls back to a plain message on Discord-compatible servers without followups or ephemeral messages. If that fails
-    too, it is logged: a response that cannot be sent must not raise.
+    Falls back to a plain message on Discord-compatible servers without deferral, followups or ephemeral messages. If
+    that fails too, it is logged: a response that cannot be sent must not raise.
     """
     try:
         if interaction.response.is_done():
             await interaction.followup.send(embed=embed, view=view, ephemeral=True)
         else:
             await interaction.response.send_message(embed=embed, view=view, ephemeral=True)
-    except CALL_FAILURES as error:
+    except ANY_FAILURE as error:
         log.warning("an answer could not be sent", extra={"why": str(error)})
-        if not _has_expired(error) and isinstance(interaction.channel, discord.abc.Messageable):
-            await _send_plain(interaction.channel, embed)
+        if _DEFERRAL_REFUSED in interaction.extras or not _has_expired(error):
+            await _send_plain(interaction, embed)
 
 
 def _has_expired(error: Exception) -> bool:
@@ -69,12 +71,16 @@ def _has_expired(error: Exception) -> bool:
     return isinstance(error, discord.HTTPException) and error.code == _UNKNOWN_INTERACTION
 
 
-async def _send_plain(channel: discord.abc.Messageable, embed: discord.Embed) -> None:
+async def _send_plain(interaction: discord.Interaction[Any], embed: discord.Embed) -> None:
     """Post the text in the channel; without fields, since those may hold a secret."""
     text = embed.title if embed.fields else f"{embed.title}: {embed.description}"
+    channel = interaction.channel
+    if not isinstance(channel, discord.abc.Messageable):
+        log.warning("a plain answer has no channel")
+        return
     try:
         await channel.send(str(text)[:2000])
-    except CALL_FAILURES as error:
+    except ANY_FAILURE as error:
         log.warning("a plain answer could not be sent either", extra={"why": str(error)})
 
 
@@ -82,7 +88,10 @@ async def defer(interaction: discord.Interaction[Any]) -> None:
     """Defer the response by up to fifteen minutes; on failure, the response is sent as a plain message later."""
     try:
         await interaction.response.defer(ephemeral=True, thinking=True)
-    except CALL_FAILURES as error:
+    except ANY_FAILURE as error:
+        if not _has_expired(error):
+            # It will have by the time of the answer; that is then no reason to be silent.
+            interaction.extras[_DEFERRAL_REFUSED] = True
         log.warning("a deferral was refused", extra={"why": str(error)})
 
 
@@ -90,7 +99,7 @@ async def ask(interaction: discord.Interaction[Any], modal: discord.ui.Modal, in
     """Show a modal; on servers without modals, say what to do instead."""
     try:
         await interaction.response.send_modal(modal)
-    except CALL_FAILURES as error:
+    except ANY_FAILURE as error:
         log.warning("a modal was refused", extra={"why": str(error)})
         settings = services_of(interaction).settings
         await answer(interaction, error_embed(settings, FleetError("this server shows no forms", hint=instead)))

@@ -70,6 +70,7 @@ def state_emoji(emojis: EmojiSettings, state: str) -> str:
         "starting": emojis.starting,
         "stopping": emojis.starting,
         "degraded": emojis.degraded,
+        "offline": emojis.degraded,
         "stopped": emojis.stopped,
     }.get(state, emojis.failed)
 
@@ -83,6 +84,8 @@ def node_line(emojis: EmojiSettings, node: NodeStatus) -> str:
     guilds = "-" if node.guilds is None else str(node.guilds)
     flag = " ⚑" if node.flag_reason else ""
     trouble = f" {discord.utils.escape_markdown(node.detail[:TROUBLE_CHARACTERS])}" if node.state == "degraded" else ""
+    if node.offline_since is not None:
+        trouble = f" offline since <t:{int(node.offline_since)}:t>"
     figures = (
         f"{node.pid or '-':>7} {duration(node.uptime_s):>6} {cpu:>5} {memory:>5} ↻{node.restarts:<3} ♥{pulse:<4} "
         f"{ping:>6} {guilds:>4}g"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import aiohttp
 import discord
 
 from master.services.core.errors import (
@@ -14,9 +13,8 @@ from master.services.core.errors import (
     DiscordRefused,
     DiscordUnavailable,
 )
-
-CALL_FAILURES = (discord.DiscordException, aiohttp.ClientError, OSError)
-"""Exceptions of a call while connected. TimeoutError is an OSError; not every aiohttp.ClientError is."""
+from nodekit.call_failures import CALL_FAILURES as CALL_FAILURES
+from nodekit.call_failures import UNREADABLE
 
 _LATER = "try again in a minute; status.discord.com shows outages"
 _MISSING_ACCESS = 50001
@@ -42,6 +40,8 @@ def named_failure(error: Exception, doing: str, needs: str = "") -> DiscordPortE
         return DiscordUnavailable(f"could not {doing}: the response is not JSON", hint=_LATER)
     if _is_of_closed_connection(error):
         return away(doing)
+    if isinstance(error, (*UNREADABLE, RecursionError)):
+        return DiscordUnavailable(f"could not {doing}: the response cannot be read ({error!r:.100})", hint=_LATER)
     return None
 
 
@@ -56,7 +56,12 @@ def away(doing: str) -> DiscordUnavailable:
 def _http_error(error: discord.HTTPException, doing: str, needs: str) -> DiscordPortError:
     # discord.py uses 0 for "no code".
     status, json_code = error.status, error.code or None
-    words = f"could not {doing}: Discord says {status}{f' ({json_code})' if json_code else ''} {error.text}".rstrip()
+    said = " ".join(str(error.text).split())
+    if said.startswith("<"):
+        # A page is never Discord's: what it says of a channel or a permission does not count.
+        words = f"could not {doing}: something before Discord answers with a page (HTTP {status})"
+        return DiscordUnavailable(words, hint=_LATER, status=status)
+    words = f"could not {doing}: Discord says {status}{f' ({json_code})' if json_code else ''} {said[:300]}".rstrip()
     if status >= 500 or status == 429:
         return DiscordUnavailable(words, hint=_LATER, status=status, json_code=json_code)
     if status == 404:

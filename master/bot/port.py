@@ -69,6 +69,8 @@ class DiscordPyPort(DiscordPort):
 
     async def _do(self, doing: str, route: Route, *, needs: str = "", repeatable: bool = True, **request: Any) -> Any:
         """Make one request; returns the decoded JSON response."""
+        # Encoded here first: within the call, what cannot be read is an answer of Discord and no mistake of ours.
+        msgspec.json.encode(request.get("json"))
 
         def call(http: HTTPClient) -> Coroutine[Any, Any, Any]:
             return http.request(route, **request)

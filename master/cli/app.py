@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from typing import Annotated
 
@@ -10,7 +11,9 @@ import typer
 
 from master import __version__
 from master.cli import checkout, ledger, logs, onboarding, running, secrets, service, setup, steering
+from master.cli.bill import bill_of_materials
 from master.errors import ExitCode
+from master.terminal import discard_output
 
 app = typer.Typer(
     name="fleet",
@@ -49,6 +52,7 @@ app.add_typer(ledger.ledger, name="ledger", rich_help_panel=_LEDGER)
 app.command("backup", rich_help_panel=_LEDGER)(ledger.backup)
 app.command("restore", rich_help_panel=_LEDGER)(ledger.restore)
 app.command("rotate-secret", rich_help_panel=_LEDGER)(secrets.rotate_secret)
+app.command("lock", rich_help_panel=_WORK)(checkout.lock)
 app.command("check", rich_help_panel=_WORK)(checkout.check)
 app.command(
     "test",
@@ -57,19 +61,20 @@ app.command(
 )(checkout.test)
 
 
-def _version(value: bool) -> None:
-    if value:
-        typer.echo(f"fleetmaster {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    sbom: Annotated[
+        bool, typer.Option("--sbom", help="With --version: all that is installed, as CycloneDX JSON.")
     ] = False,
 ) -> None:
     """Supervises a fleet of Discord bots: spawn, watch, repair, clone."""
+    if sbom:
+        typer.echo(json.dumps(bill_of_materials(), indent=1))
+    elif version:
+        typer.echo(f"fleetmaster {__version__}")
+    if sbom or version:
+        raise typer.Exit
 
 
 def run() -> int:
@@ -84,6 +89,9 @@ def run() -> int:
         return ExitCode.INTERRUPTED
     except typer.Abort:
         return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        discard_output()  # `fleet --help | head -1`
+        return ExitCode.OK
     except Exception as error:
         return _usage(error)
     return result if isinstance(result, int) else ExitCode.OK

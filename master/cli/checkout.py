@@ -1,4 +1,4 @@
-"""``check`` and ``test``: the config of a home, and the code of a source checkout."""
+"""``check``, ``test`` and ``lock``: the config of a home, and the code of a source checkout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from master.cli.context import HomeOption, home_of, reporting_errors
 from master.errors import ExitCode, FleetError
-from master.terminal import console
+from master.terminal import console, one_line
 
 _STEPS: dict[str, list[str]] = {
     "format": ["ruff", "format", "--check", "."],
@@ -69,14 +69,14 @@ def _check_config(folder: Path) -> None:
     from master.configuration.loading import load_settings
 
     settings = load_settings(folder, os.environ)
-    console.print(Text.assemble(("✓ ", "green"), f"config of {folder}"))
+    console.print(one_line(("✓ ", "green"), f"config of {folder}"))
     if not settings.nodes:
         return
     # Imported only if nodes are named: it loads the database modules, which takes half a second.
     from master.services.upkeep.node_names import unknown_names_in
 
     for problem in asyncio.run(unknown_names_in(settings)):
-        console.print(Text.assemble(("! ", "yellow"), str(problem)), soft_wrap=True)
+        console.print(one_line(("! ", "yellow"), str(problem)), soft_wrap=True)
 
 
 def _check_code(root: Path | None, *, fix: bool) -> None:
@@ -86,9 +86,9 @@ def _check_code(root: Path | None, *, fix: bool) -> None:
         for name, step in _FIXES.items():
             # The last line is the count of fixes; the checks report what could not be fixed.
             told = _run_step(root, name, step).stdout.strip().splitlines()
-            console.print(Text.assemble(("· ", "yellow"), f"{name}: {told[-1] if told else 'nothing to do'}"))
+            console.print(one_line(("· ", "yellow"), f"{name}: {told[-1] if told else 'nothing to do'}"))
     failed = [name for name, step in _STEPS.items() if not _passes(root, name, step)]
-    if failed:
+    if not _has_current_lock(root) or failed:
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -107,10 +107,44 @@ def _passes(root: Path, name: str, step: list[str]) -> bool:
     done = _run_step(root, name, step)
     passed = done.returncode == 0
     mark = ("✓ ", "green") if passed else ("✗ ", "red")
-    console.print(Text.assemble(mark, name, (f"  {time.monotonic() - began:.1f} s", "bright_black")))
+    console.print(one_line(mark, name, (f"  {time.monotonic() - began:.1f} s", "bright_black")))
     if not passed:
         console.print(Text(done.stdout + done.stderr), soft_wrap=True)
     return passed
+
+
+def _has_current_lock(root: Path) -> bool:
+    """Compare the lock with pyproject.toml and with what is installed; a checkout without a lock is let be."""
+    from master.cli import locking
+
+    if not (root / locking.FOLDER).is_dir():
+        return True
+    found = locking.problems(root)
+    console.print(Text.assemble(("✗ ", "red") if found else ("✓ ", "green"), "lock"))
+    for problem in found:
+        console.print(Text(f"  {problem}"), soft_wrap=True)
+    if found:
+        console.print(Text("  -> ./fleet lock", "cyan"))
+    return not found
+
+
+def lock(
+    upgrade: Annotated[
+        bool, typer.Option("--upgrade", help="Take the newest versions that pyproject.toml allows.")
+    ] = False,
+) -> None:
+    """Write locks/ anew from pyproject.toml: the versions and hashes that ./fleet installs. Needs uv."""
+    from master.cli import locking
+
+    with reporting_errors():
+        root = _checkout()
+        if root is None:
+            raise NoCheckout("this is not a source checkout", hint="clone the repository to work on the code")
+        before = locking.pins_of(root)
+        with console.status("lock ..."):
+            locking.make_lock(root, upgrade=upgrade)
+        changes = locking.changes(before, locking.pins_of(root))
+        console.print(Text.assemble(("✓ ", "green"), f"{locking.FOLDER}/: ", changes or "no version has changed"))
 
 
 def test(context: typer.Context) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 import msgspec
 import typer
@@ -16,13 +16,20 @@ from master.errors import ExitCode, FleetError
 from master.operations import nodes
 from master.operations.operation import Needs, Operation
 from master.operations.parameters import StatusParams
-from master.terminal import fail
+from master.terminal import discard_output, fail
 
 if TYPE_CHECKING:
     from master.configuration.settings import Settings
 
 P = TypeVar("P", bound=msgspec.Struct)
 R = TypeVar("R")
+
+
+class FileFailed(FleetError):
+    """The system refused to open, read or write something."""
+
+    code: ClassVar[str] = "file_failed"
+
 
 HomeOption = Annotated[
     Path | None,
@@ -58,13 +65,20 @@ def reporting_errors(*, as_json: bool = False) -> Iterator[None]:
         yield
     except FleetError as error:
         fail(error, as_json=as_json)
-    except (PermissionError, FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        hint = "check the path, and who may use it"
-        fail(FleetError(f"{error.filename}: {error.strerror}", hint=hint), as_json=as_json)
     except BrokenPipeError:
+        # Its reader had enough (`fleet status | head -1`); what it asked for was done by then.
+        discard_output()
         raise typer.Exit(ExitCode.OK) from None
+    except OSError as error:
+        fail(_file_error(error), as_json=as_json)
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def _file_error(error: OSError) -> FleetError:
+    """Return what the system refused, in words: a folder without its permissions, a full disk, a looped link."""
+    where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    return FileFailed(f"{where}{error.strerror or error}", hint="check the path, who may use it, and the disk's room")
 
 
 def complete_nodes(incomplete: str) -> list[str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from master.cli.context import (
     HomeOption,
@@ -30,7 +28,8 @@ from master.operations.parameters import (
     NoParams,
 )
 from master.services.core.views import AuditView, RestoreView, Soundness
-from master.terminal import confirm, console, megabytes, print_json
+from master.terminal import confirm, console, local_time, megabytes, one_line, print_json
+from master.wording import visible
 
 LONG_TIMEOUT_S = 900.0
 
@@ -59,7 +58,7 @@ def audit_show(
 
 
 def _local_time(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return local_time(moment, "%Y-%m-%d %H:%M:%S")
 
 
 def _audit_table(rows: list[AuditView]) -> Table:
@@ -69,8 +68,9 @@ def _audit_table(rows: list[AuditView]) -> Table:
     table.add_column("DETAIL", overflow="fold")
     for row in reversed(rows):
         when = _local_time(row.at)
-        outcome = Text(row.outcome, style=OutcomeStyles.get(row.outcome, ""))
-        table.add_row(str(row.sequence), when, row.actor, row.action, outcome, row.detail)
+        outcome = one_line(row.outcome, style=OutcomeStyles.get(row.outcome, ""))
+        who, action, detail = visible(row.actor), visible(row.action), visible(row.detail)
+        table.add_row(str(row.sequence), when, who, action, outcome, detail)
     return table
 
 
@@ -90,7 +90,7 @@ def audit_acknowledge(home: HomeOption = None, yes: YesOption = False, as_json: 
             print_json(found)
             return
         for alarm in found.alarms:
-            console.print(Text.assemble(("✓ ", "green"), f"acknowledged: {alarm}"))
+            console.print(one_line(("✓ ", "green"), f"acknowledged: {alarm}"))
 
 
 @ledger.command("verify")
@@ -102,15 +102,15 @@ def ledger_verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
 def _verify(operation: Operation[NoParams, Soundness, Any], home: Path | None, *, as_json: bool) -> None:
     with reporting_errors(as_json=as_json):
         found = run_operation(home, operation, NoParams(), timeout_s=LONG_TIMEOUT_S)
-    if as_json:
-        print_json(found)
-    elif found.ok:
-        console.print(Text.assemble(("✓ ", "green"), f"sound; {found.audit_rows} rows of the audit log are as written"))
-    for fault in () if as_json else found.faults:
-        console.print(Text.assemble(("✗ ", "red"), fault))
-    if not as_json and any("audit log" in fault for fault in found.faults):
-        hint = "an alarm about its end stands until `fleet audit acknowledge`; an altered row stays a fault"
-        console.print(Text(f"  {hint}", style="cyan"))
+        if as_json:
+            print_json(found)
+        elif found.ok:
+            console.print(one_line(("✓ ", "green"), f"sound; {found.audit_rows} rows of the audit log are as written"))
+        for fault in () if as_json else found.faults:
+            console.print(one_line(("✗ ", "red"), fault))
+        if not as_json and any("audit log" in fault for fault in found.faults):
+            hint = "an alarm about its end stands until `fleet audit acknowledge`; an altered row stays a fault"
+            console.print(one_line(f"  {hint}", style="cyan"))
     if not found.ok:
         raise typer.Exit(ExitCode.LEDGER)
 
@@ -130,15 +130,15 @@ def ledger_status(
         size = "" if found.bytes is None else f", {megabytes(found.bytes)} MB"
         console.print(f"{found.dialect}, revision {found.revision}{size}")
         if found.away_since is not None:
-            console.print(Text.assemble(("✗ ", "red"), f"away since {_local_time(found.away_since)}: {found.away_why}"))
+            console.print(one_line(("✗ ", "red"), f"away since {_local_time(found.away_since)}: {found.away_why}"))
         if found.held:
             what = f"{found.held} writes wait in memory, not even on disk; they are lost if the master ends first"
-            console.print(Text.assemble(("! ", "yellow"), what))
+            console.print(one_line(("! ", "yellow"), what))
         if found.waiting:
             console.print(f"{found.waiting} writes wait on disk, {megabytes(found.waiting_bytes)} MB")
         if found.given_up:
             given_up = ", ".join(f"{count} of {priority}" for priority, count in found.given_up.items())
-            console.print(Text.assemble(("! ", "yellow"), f"given up, as too much waited: {given_up}"))
+            console.print(one_line(("! ", "yellow"), f"given up, as too much waited: {given_up}"))
         if not found.rows:
             return
         table = Table(box=None, pad_edge=False, header_style="bold")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 import time
 from collections import deque
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import msgspec
 import typer
-from rich.text import Text
 
 from master.cli.context import HomeOption, JsonOption, NodesArgument, client_of, reporting_errors, state_dir
 from master.control.client import NoMaster
@@ -19,11 +18,15 @@ from master.errors import ExitCode, FleetError
 from master.operations import kernel, nodes
 from master.operations.parameters import EventsParams, NamesParams
 from master.services.core.views import FleetEvent, LogPaths
-from master.terminal import console, print_json
+from master.terminal import console, json_text, local_time, one_line, print_json, write_out
 
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_cyan", "bright_magenta", "bright_green")
 POLL_S = 0.25
 _TAIL_BYTES = 256 * 1024
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+"""A change of colour (SGR, ECMA-48 8.3.117): taken out of logs. Any other escape sequence is shown, not obeyed."""
 
 
 class NoSuchLog(FleetError):
@@ -59,6 +62,7 @@ def logs(
         while follow:
             if not any([tail.show_new(width) for tail in tails]):
                 time.sleep(POLL_S)
+            _stop_unread()
 
 
 def _find(home: Path | None, names: tuple[str, ...]) -> list[LogPaths]:
@@ -87,16 +91,35 @@ def _last(paths: LogPaths, count: int, *, stdout: bool, stderr: bool) -> list[st
     return [line for path in _chosen(paths, stdout=stdout, stderr=stderr) for line in _last_lines(Path(path), count)[0]]
 
 
+def _plain(line: str) -> str:
+    return _COLOUR.sub("", line.removesuffix("\r")).expandtabs()
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open a log; an ``opener`` that does not wait for a writer, should a node have put a FIFO there.
+
+    Raises
+    ------
+    NoSuchLog
+        It is no regular file.
+    """
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NoSuchLog(f"{path} is no regular file", hint="a node's log is a file: remove what is there")
+    return descriptor
+
+
 def _last_lines(path: Path, count: int) -> tuple[list[str], int]:
     """Return the last lines of a file, and its end position."""
     try:
-        with path.open("rb") as stream:
+        with open(path, "rb", opener=_open_regular) as stream:
             end = stream.seek(0, os.SEEK_END)
             stream.seek(max(end - _TAIL_BYTES, 0))
             text = stream.read().decode("utf-8", "replace")
     except FileNotFoundError:
         return [], 0
-    return list(deque(text.splitlines(), maxlen=count)) if count else [], end
+    return list(deque(text.removesuffix("\n").split("\n"), maxlen=count)) if count and text else [], end
 
 
 class _Tail:
@@ -123,7 +146,7 @@ class _Tail:
                 self._offset, self._rest = 0, b""
             if size == self._offset:
                 return False
-            with self._path.open("rb") as stream:
+            with open(self._path, "rb", opener=_open_regular) as stream:
                 stream.seek(self._offset)
                 added = stream.read(_TAIL_BYTES)
         except FileNotFoundError:
@@ -135,7 +158,7 @@ class _Tail:
         return bool(added)
 
     def _print(self, line: str, width: int) -> None:
-        console.print(Text.assemble((f"{self._node:<{width}} │ ", self._colour), line), soft_wrap=True)
+        console.print(one_line((f"{self._node:<{width}} │ ", self._colour), _plain(line)), soft_wrap=True)
 
 
 def events(
@@ -145,15 +168,31 @@ def events(
 ) -> None:
     """Follow what happens in the fleet; Ctrl-C leaves."""
     with reporting_errors(as_json=as_json):
-        for line in client_of(home).follow(kernel.events, EventsParams(stderr=lines)):
-            event = msgspec.convert(line.data, FleetEvent)
-            if as_json:
-                typer.echo(msgspec.json.encode(event).decode())
-            else:
-                at = datetime.fromtimestamp(event.at).astimezone().strftime("%H:%M:%S")
-                console.print(
-                    Text.assemble(
-                        (at, "bright_black"), f"  {event.node:<20} ", (f"{event.kind:<12} ", "bold"), event.detail
-                    ),
-                    soft_wrap=True,
-                )
+        show = _print_json_event if as_json else _print_event
+        client_of(home).follow(kernel.events, EventsParams(stderr=lines), event=FleetEvent, on_event=show)
+
+
+def _print_json_event(event: FleetEvent) -> None:
+    write_out(json_text(event))
+    _stop_unread()
+
+
+def _print_event(event: FleetEvent) -> None:
+    at = local_time(event.at, "%H:%M:%S")
+    console.print(
+        one_line((at, "bright_black"), f"  {event.node:<20} ", (f"{event.kind:<12} ", "bold"), event.detail),
+        soft_wrap=True,
+    )
+    _stop_unread()
+
+
+def _stop_unread() -> None:
+    """End a command that would go on for ever, when nobody reads its output any more.
+
+    Raises
+    ------
+    typer.Exit
+        With 0, as `fleet logs -f | head` has shown what was wanted.
+    """
+    if console.quiet:
+        raise typer.Exit(ExitCode.OK)

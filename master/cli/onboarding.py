@@ -19,7 +19,8 @@ from master.operations import onboarding
 from master.operations.operation import Operation
 from master.operations.parameters import DuplicateParams, RegisterParams
 from master.services.core.views import FleetEvent, Registered
-from master.terminal import console, print_json, state_text
+from master.terminal import console, one_line, print_json, state_text
+from master.wording import visible
 
 P = TypeVar("P", bound=msgspec.Struct)
 
@@ -125,11 +126,13 @@ def _token(path: Path | None) -> str:
 
 def _run(operation: Operation[P, Registered, Any], params: P, home: Path | None, *, as_json: bool) -> None:
     with console.status("asking the master") as spinner:
-        for line in client_of(home).follow(operation, params, timeout_s=SAGA_TIMEOUT_S):
-            if line.kind == "event":
-                spinner.update(msgspec.convert(line.data, FleetEvent).detail)
-            else:
-                registered = msgspec.convert(line.data, Registered)
+
+        def show(step: FleetEvent) -> None:
+            spinner.update(one_line(step.detail))
+
+        registered = client_of(home).follow(
+            operation, params, event=FleetEvent, on_event=show, timeout_s=SAGA_TIMEOUT_S
+        )
     if as_json:
         print_json(registered)
     else:
@@ -140,11 +143,11 @@ def _show(registered: Registered) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_row("state", state_text(registered.state))
     if registered.trouble:
-        table.add_row("not started", Text(registered.trouble, style="yellow"))
-    table.add_row("folder", registered.folder)
-    table.add_row("licence", Text(registered.licence, style="bold"))
+        table.add_row("not started", one_line(registered.trouble, style="yellow"))
+    table.add_row("folder", visible(registered.folder))
+    table.add_row("licence", one_line(registered.licence, style="bold"))
     table.add_row("", Text("shown only now; the node's folder has it", style="bright_black"))
-    title = f"[green]✓[/] {registered.name} is in the fleet ({registered.seconds:.1f} s)"
+    title = one_line(("✓", "green"), f" {registered.name} is in the fleet ({registered.seconds:.1f} s)")
     console.print(Panel(table, title=title, title_align="left", expand=False))
     # Below the panel, whole: a frame would cut the address in two, and nobody could click it.
-    console.print(Text.assemble("Invite it: ", (registered.invite_url, "cyan")), soft_wrap=True)
+    console.print(one_line("Invite it: ", (registered.invite_url, "cyan")), soft_wrap=True)

@@ -6,14 +6,13 @@ import time
 from pathlib import Path
 
 import msgspec
-from rich.text import Text
 
 from master.cli.context import HomeOption, JsonOption, YesOption, client_of, reporting_errors, run_operation
 from master.control.client import ControlBroken, ControlTimedOut, NoMaster
 from master.errors import FleetError
 from master.operations import ledger, nodes
 from master.operations.parameters import NoParams, StatusParams
-from master.terminal import confirm, console, print_json
+from master.terminal import confirm, console, one_line, print_json
 
 ROTATION_TIMEOUT_S = 180.0
 COME_BACK_TIMEOUT_S = 60.0
@@ -47,9 +46,9 @@ def rotate_secret(home: HomeOption = None, yes: YesOption = False, as_json: Json
         if as_json:
             print_json(result)
             return
-        console.print(Text.assemble(("✓ ", "green"), f"MASTER_SECRET is replaced; {rotated.nodes} nodes go over to it"))
+        console.print(one_line(("✓ ", "green"), f"MASTER_SECRET is replaced; {rotated.nodes} nodes go over to it"))
         if renewed:
-            console.print(Text.assemble(("✓ ", "green"), "every running node has its new key; the old secret is gone"))
+            console.print(one_line(("✓ ", "green"), "every running node has its new key; the old secret is gone"))
         else:
             console.print("running nodes get their new keys from the next master; `fleet status` shows how many wait")
         console.print("keep a copy of .env, and make a backup: `fleet backup`", style="bright_black")

@@ -22,7 +22,7 @@ from master.cli.context import (
     reporting_errors,
     run_operation,
 )
-from master.errors import ExitCode
+from master.control.client import failure_code
 from master.operations import kernel, nodes
 from master.operations.operation import Operation
 from master.operations.parameters import NamesParams, NodeParams, NoParams, RollParams, ShutdownParams, StatusParams
@@ -33,6 +33,7 @@ from master.terminal import (
     fleet_table,
     history_text,
     is_terminal,
+    one_line,
     print_json,
     reload_text,
     state_text,
@@ -65,7 +66,7 @@ def status(
         if strays and not found.strays:
             console.print("no strays", style="bright_black")
         for stray in found.strays:
-            console.print(Text.assemble(("stray ", "yellow"), f"{stray.pid}  {stray.folder}  {stray.command}"))
+            console.print(one_line(("stray ", "yellow"), f"{stray.pid}  {stray.folder}  {stray.command}"))
 
 
 def _screen(found: FleetStatus) -> Group:
@@ -220,26 +221,26 @@ def _stream(
     operation: Operation[P, list[ActionResult], Any], params: P, *, home: Path | None, as_json: bool, timeout_s: float
 ) -> None:
     """Print each node's result as it arrives; the exit code is that of the first failure."""
-    results: list[ActionResult] = []
     with reporting_errors(as_json=as_json):
-        for line in client_of(home).follow(operation, params, timeout_s=timeout_s):
-            if line.kind != "event":
-                continue
-            result = msgspec.convert(line.data, ActionResult)
-            results.append(result)
+
+        def show(result: ActionResult) -> None:
             if not as_json:
                 _show(result)
-    if as_json:
-        print_json(results)
+
+        results = client_of(home).follow(operation, params, event=ActionResult, on_event=show, timeout_s=timeout_s)
+        if as_json:
+            print_json(results)
+        elif not results:
+            console.print("there are no nodes: nothing was done", style="bright_black")
     failed = [result for result in results if not result.ok]
     if failed:
-        raise typer.Exit(failed[0].exit_code or ExitCode.FAILED)
+        raise typer.Exit(failure_code(failed[0].exit_code))
 
 
 def _show(result: ActionResult) -> None:
     mark = Text("✓ ", style="green") if result.ok else Text("✗ ", style="red")
-    console.print(Text.assemble(mark, f"{result.node:<24} ", state_text(result.state)))
+    console.print(one_line(mark, f"{result.node:<24} ", state_text(result.state)))
     if result.ok and result.detail:
-        console.print(Text.assemble(("  ! ", "yellow"), result.detail))
+        console.print(one_line(("  ! ", "yellow"), result.detail))
     if not result.ok:
-        console.print(Text.assemble("  ", result.detail, (f"  ({result.hint})" if result.hint else "", "cyan")))
+        console.print(one_line("  ", result.detail, (f"  ({result.hint})" if result.hint else "", "cyan")))

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 PAGE = 20
 LIVE_S = 600.0
 MIN_EDIT_INTERVAL_S = 3.0
+_TROUBLED = frozenset({"degraded", "offline", "backoff", "quarantined", "missing"})
 
 
 class FleetTable(OperationView):
@@ -56,7 +57,7 @@ class FleetTable(OperationView):
     def _render(self, status: FleetStatus, shown: tuple[Any, ...], pages: int) -> discord.Embed:
         settings = self._services.settings
         ready = sum(node.state == "ready" for node in status.nodes)
-        troubled = sum(node.state in ("degraded", "backoff", "quarantined", "missing") for node in status.nodes)
+        troubled = sum(node.state in _TROUBLED for node in status.nodes)
         lines = "\n".join(node_line(settings.emojis, node) for node in shown)
         embed = discord.Embed(
             title=f"{ready} of {len(status.nodes)} nodes ready",
@@ -66,6 +67,13 @@ class FleetTable(OperationView):
         )
         master = status.master
         footer = f"master up {duration(master.uptime_s)} · {master.rss_bytes / 2**20:.0f} MB · ledger {master.ledger}"
+        if master.troubles:
+            said = discord.utils.escape_markdown("\n".join(master.troubles)[:1000])
+            embed.add_field(name="The master's files", value=said, inline=False)
+        if master.offline_since is not None:
+            since = int(master.offline_since)
+            why = discord.utils.escape_markdown(master.offline_why[:300]) or "the master is not connected to Discord"
+            embed.add_field(name="Offline", value=f"since <t:{since}:T> (<t:{since}:R>): {why}", inline=False)
         embed.set_footer(text=footer + (f" · page {self._page + 1} of {pages}" if pages > 1 else ""))
         return embed
 

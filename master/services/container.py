@@ -17,6 +17,7 @@ from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
 from master.security.vault import TokenVault
+from master.services.core.alert_outbox import AlertOutbox
 from master.services.core.alerts import Alerts
 from master.services.core.auditing import Auditor
 from master.services.core.directory import NodeDirectory
@@ -47,7 +48,9 @@ from master.services.upkeep.box import BoxWatch
 from master.services.upkeep.ledger_admin import LedgerAdmin
 from master.services.upkeep.reloading import Reloading
 from master.services.upkeep.retention import Retention
+from master.services.upkeep.state_watch import StateWatch
 from master.supervision.clock import Clock
+from master.supervision.connectivity import Connectivity, Probe
 from master.supervision.limits import Cgroups, OomDetector
 from master.supervision.logs import NodeLogs
 from master.supervision.merging import PageMerging
@@ -77,7 +80,9 @@ class Services(LedgerServices):
     bus: EventBus
     directory: NodeDirectory
     supervisor: Supervisor
+    connectivity: Connectivity
     alerts: Alerts
+    outbox: AlertOutbox
     fleet: Fleet
     opening: Opening
     overview: Overview
@@ -95,6 +100,7 @@ class Services(LedgerServices):
     merging: PageMerging
     stderr_lines: StderrLines
     reloading: Reloading
+    state_watch: StateWatch
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -111,8 +117,12 @@ class DiscordView:
     user_id: Callable[[], int]
     """0 while it is not known."""
     state: Callable[[], str]
+    commands_problem: Callable[[], str] = str
+    """Why the slash commands are not registered; empty if they are."""
     port: DiscordPort | None = None
     """None without a token; its calls fail at once while the connection is down."""
+    probe: Probe | None = None
+    """Looks whether Discord can be reached; None: it is taken to be there."""
 
 
 def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -> LedgerServices:
@@ -179,6 +189,7 @@ def build_services(
     """
     base = _build_base(settings, ledger, bus, clock, wall_clock)
     launcher = _build_launcher(base, discord, cgroups)
+    connectivity = Connectivity(bus, clock, discord.probe, expects_gateway=discord.port is not None)
     supervisor = Supervisor(
         spawner=spawner,
         preparer=launcher,
@@ -188,6 +199,7 @@ def build_services(
         clock=clock,
         bus=bus,
         oom=OomDetector(cgroups),
+        connectivity=connectivity,
     )
     # Subscription order matters: after an exit, a verification is void before any other subscriber reacts.
     trust = _build_trust(base, supervisor)
@@ -203,6 +215,9 @@ def build_services(
     )
     merging = PageMerging(settings.merging_path, enabled=settings.supervision.merge_memory, bus=bus, clock=clock)
     retention = Retention(ledger, settings.retention, clock)
+    alerts = Alerts(bus, base.directory, clock)
+    state_watch = StateWatch(ledger=ledger, supervisor=supervisor, alerts=alerts)
+    reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
     return Services(
         clock=clock,
@@ -213,10 +228,19 @@ def build_services(
         permissions=base.permissions,
         auditor=Auditor(ledger, ledger.chain, clock, base.permissions, bus),
         supervisor=supervisor,
-        alerts=Alerts(bus, base.directory, clock),
+        connectivity=connectivity,
+        alerts=alerts,
+        outbox=AlertOutbox(
+            settings.outbox_path,
+            bus,
+            clock,
+            lambda: reloading.settings.channels.log != 0,
+        ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
-        overview=_build_overview(base, supervisor, discord, merging, trust.keys, box),
+        overview=_build_overview(
+            base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
+        ),
         onboarding=_build_onboarding(base, fleet, inspector, discord),
         licensing=base.licensing,
         keys=trust.keys,
@@ -232,7 +256,8 @@ def build_services(
         box=box,
         merging=merging,
         stderr_lines=StderrLines(bus, clock, base.logs, supervisor),
-        reloading=_build_reloading(base, supervisor, trust.verification, fleet, retention),
+        state_watch=state_watch,
+        reloading=reloading,
         discord=discord.port,
     )
 
@@ -336,9 +361,12 @@ def _build_opening(base: _Base, supervisor: Supervisor, fleet: Fleet) -> Opening
 def _build_overview(
     base: _Base,
     supervisor: Supervisor,
+    launcher: Launcher,
     discord: DiscordView,
     merging: PageMerging,
     keys: NodeKeys,
+    state_watch: StateWatch,
+    start_trouble: Callable[[], str],
     box: BoxWatch,
 ) -> Overview:
     return Overview(
@@ -349,9 +377,13 @@ def _build_overview(
         logs=base.logs,
         clock=base.clock,
         discord_state=discord.state,
+        commands_problem=discord.commands_problem,
         merged_bytes=merging.saved_bytes,
         box_states=lambda: box.states,
         old_keys=lambda: len(keys.old) if keys.hands_over else None,
+        start_trouble=start_trouble,
+        isolation=lambda: launcher.isolation(node.name for node in base.directory),
+        troubles=state_watch.troubles,
     )
 
 

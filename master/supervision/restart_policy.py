@@ -77,7 +77,7 @@ class RestartPolicy:
             self._exits.popleft()
         while now - self._exits_today[0] > _DAY_S:
             self._exits_today.popleft()
-        if self.quarantined or len(self._exits) > settings.quarantine_exits or len(self._exits_today) > DAILY_EXITS:
+        if self.quarantined or self._is_excessive():
             self.quarantined = True
             return Decision(self._jittered(settings.quarantine_retry_s), True, self._reason())
         if steady or self._failures == 1:
@@ -96,6 +96,27 @@ class RestartPolicy:
         self._exits.clear()
         self._exits_today.clear()
         self.quarantined = False
+
+    def forgive(self, since: float) -> bool:
+        """Forget the exits after ``since``: Discord was away, and that was not the node's failure.
+
+        Returns
+        -------
+        bool
+            Whether there were any.
+        """
+        forgiven = [at for at in self._exits_today if at >= since]
+        if not forgiven:
+            return False
+        for exits in (self._exits, self._exits_today):
+            while exits and exits[-1] >= since:
+                exits.pop()
+        self._failures = len(self._exits)
+        self.quarantined = self.quarantined and self._is_excessive()
+        return True
+
+    def _is_excessive(self) -> bool:
+        return len(self._exits) > self._settings.quarantine_exits or len(self._exits_today) > DAILY_EXITS
 
     def _reason(self) -> str:
         if len(self._exits_today) > DAILY_EXITS:

@@ -8,7 +8,7 @@ import random
 import signal
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from master.bus import EventBus
@@ -17,12 +17,15 @@ from master.errors import FleetError
 from master.events import (
     NodeBackedOff,
     NodeContinued,
+    NodeCutOff,
     NodeDegraded,
     NodeEnded,
     NodeEvent,
     NodeExited,
+    NodeHeld,
     NodeKilled,
     NodeMissing,
+    NodeOffline,
     NodeQuarantined,
     NodeReady,
     NodeRecovered,
@@ -31,8 +34,10 @@ from master.events import (
     NodeStopped,
 )
 from master.supervision.clock import Clock
+from master.supervision.connectivity import LEAD_S, Connectivity
 from master.supervision.errors import FolderMissing, SpawnFailed, StartDeferred
 from master.supervision.gate import StartGate
+from master.supervision.hearing import Hearing
 from master.supervision.limits import OomDetector
 from master.supervision.preparing import StartPreparer
 from master.supervision.process import ExitReport, NodeProcess, is_process
@@ -52,7 +57,15 @@ MAX_STOPS, STOPS_WINDOW_S = 5, 60.0
 """A node that is stopped by signals more often than this is replaced instead of continued again."""
 OVER_MEMORY_LIMIT = "over its memory limit"
 _ASKED = "asked to restart"
-_HOLDS_UP = frozenset({NodeState.STOPPED, NodeState.STARTING, NodeState.STOPPING, NodeState.BACKOFF})
+_WAITS_FOR_DISCORD = "waits for Discord"
+_HOLDS_UP = frozenset({NodeState.STOPPED, NodeState.STARTING, NodeState.STOPPING, NodeState.BACKOFF, NodeState.OFFLINE})
+_UP = frozenset({NodeState.READY, NodeState.DEGRADED, NodeState.OFFLINE})
+CUT_OFF_AFTER_S = 60.0
+"""A node that is offline alone is told of after this long; it reconnects within a quarter of a minute of an outage."""
+HELD_RETRY_S = 300.0
+"""A node that waits for Discord is tried this often all the same: the master's view of Discord may not be its own."""
+RELEASE_WITHIN_S = 2.0
+"""Nodes that waited for Discord start within this time of its return, not all in one moment."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,6 +93,8 @@ class RunnerContext:
     find: Callable[[str], Runner | None]
     last_lines: Callable[[str], list[str]]
     bus: EventBus
+    connectivity: Connectivity
+    hearing: Hearing = field(default_factory=Hearing)
 
 
 class Runner:
@@ -117,6 +132,12 @@ class Runner:
         self._ready_at: float | None = None
         self._silent = False
         """Whether pulses are missing; a node that is degraded by its own word pulses on, and is left running."""
+        self.offline_since: float | None = None
+        """Since when it is without Discord, in monotonic seconds; also while it waits to be started again."""
+        self._cut_off = False
+        """Whether it was told that this node is offline alone."""
+        self._held = False
+        """It exited while Discord was away, and is started again once Discord is back."""
         self._complaint: tuple[str, ...] | None = None
         """The failed cogs of a node that said itself that it is degraded; None when it did not."""
         self._failures = 0
@@ -206,14 +227,27 @@ class Runner:
 
     # Messages of the node
 
-    def verified(self, *, version: str, interval_s: float, cogs_failed: tuple[str, ...] = ()) -> None:
+    def verified(
+        self,
+        *,
+        version: str,
+        interval_s: float,
+        cogs_failed: tuple[str, ...] = (),
+        offline_s: float | None = None,
+    ) -> None:
         """Handle the node's signed verification: it is ready, but for the cogs that failed."""
         if self.process is None or self.state is NodeState.STOPPING:
             return
         self.version = version
         self.pulsed_at = self._clock.monotonic()
         self.pulse = Pulse(
-            uptime_s=0.0, latency_ms=None, guilds=0, state="ready", interval_s=interval_s, cogs_failed=cogs_failed
+            uptime_s=0.0,
+            latency_ms=None,
+            guilds=0,
+            state="ready",
+            interval_s=interval_s,
+            cogs_failed=cogs_failed,
+            offline_s=offline_s,
         )
         self._follow(self.pulse)
 
@@ -222,14 +256,16 @@ class Runner:
         if self.process is None:
             return
         self.pulse, self.pulsed_at = pulse, self._clock.monotonic()
-        if self.state is NodeState.READY or self.state is NodeState.DEGRADED:
+        if self.state in _UP:
             self._follow(pulse)
 
     def _follow(self, pulse: Pulse) -> None:
         """Be what the node says of itself; nearly always it is that already."""
-        if not pulse.is_degraded:
+        if pulse.is_offline:
+            self._become_offline(pulse.offline_s or 0.0)
+        elif not pulse.is_degraded:
             self._become_ready()
-        elif self._silent or self._complaint != pulse.cogs_failed:
+        elif self.state is NodeState.OFFLINE or self._silent or self._complaint != pulse.cogs_failed:
             self._complaint = pulse.cogs_failed
             self._arrive()
             self._degrade(pulse.complaint, silent=False)
@@ -237,13 +273,34 @@ class Runner:
     def _become_ready(self) -> None:
         if self.state is NodeState.READY:
             return
-        recovered = self.state is NodeState.DEGRADED
-        self._silent, self._complaint = False, None
-        if recovered:
+        was_up, waited = self._ready_at is not None, self.state is NodeState.STARTING
+        self._silent, self._complaint, self.offline_since, self._cut_off = False, None, None, False
+        if not waited or self.detail == _WAITS_FOR_DISCORD:
             self.detail = ""
         self._arrive()
         self._enter(NodeState.READY)
-        self._emit(NodeRecovered if recovered else NodeReady)
+        self._emit(NodeRecovered if was_up else NodeReady)
+
+    def _become_offline(self, for_s: float) -> None:
+        if self.state is NodeState.OFFLINE:
+            self._note_cut_off(for_s)
+            return
+        self._silent, self._complaint = False, None
+        self.offline_since = self._clock.monotonic() - for_s
+        self.detail = "not connected to Discord"
+        # Not arrived: it does not count as ready before it was connected once.
+        self._leave_gate()
+        self._sleeper.wake()
+        self._enter(NodeState.OFFLINE)
+        self._emit(NodeOffline, detail=self.detail)
+
+    def _note_cut_off(self, for_s: float) -> None:
+        """Tell that it is this node alone that has no connection, once that is sure."""
+        connectivity = self._context.connectivity
+        reachable_s = 0.0 if connectivity.is_offline else self._clock.monotonic() - connectivity.returned_at
+        if not self._cut_off and min(for_s, reachable_s) >= CUT_OFF_AFTER_S:
+            self._cut_off = True
+            self._emit(NodeCutOff, detail=f"not connected to Discord for {for_s:.0f} s, which this box can reach")
 
     def _arrive(self) -> None:
         """Be up, whole or not: no other start waits for this one any more."""
@@ -253,7 +310,7 @@ class Runner:
         self._sleeper.wake()
 
     def _degrade(self, detail: str, *, silent: bool) -> None:
-        self._silent, self.detail = silent, detail
+        self._silent, self.detail, self.offline_since = silent, detail, None
         self._enter(NodeState.DEGRADED)
         self._emit(NodeDegraded, detail=detail)
 
@@ -302,7 +359,8 @@ class Runner:
         self.next_start_at = None
         if self._held_up:
             self.detail = ""
-        self._urgent = self._held_up = False
+        self.offline_since = None
+        self._urgent = self._held_up = self._held = False
 
     def adopt(self, pid: int, started_at: float) -> bool:
         """Adopt a running process of this node; False when it is not the recorded one."""
@@ -409,9 +467,12 @@ class Runner:
         self.spawns += 1
         self.spawned_at = self._clock.monotonic()
         self.pulse = self.pulsed_at = self._ready_at = None
-        self._silent, self._complaint = False, None
+        self._silent, self._complaint, self._cut_off = False, None, False
         self._replace, self._killed, self.detail = "", False, detail
-        self._urgent = self._held_up = False
+        self.offline_since = None
+        self._urgent = self._held_up = self._held = False
+        if not detail and self._context.connectivity.is_offline and self.spec.readiness == "handshake":
+            self.detail = _WAITS_FOR_DISCORD
         self._enter(NodeState.STARTING)
         self._publish(
             NodeSpawned(
@@ -468,15 +529,20 @@ class Runner:
 
     def _deadline(self) -> float | None:
         """Return the next deadline in monotonic seconds."""
+        connectivity, hearing = self._context.connectivity, self._context.hearing
+        if (connectivity.is_offline or hearing.is_deaf) and self.spec.readiness != "process":
+            # Who would replace it could not log in or be heard either, and pulses in the channel do not arrive.
+            return None
+        returned_at = max(connectivity.returned_at, hearing.returned_at)
         if self.spec.readiness == "process":
             due = (self.spawned_at or 0.0) + PROCESS_READY_AFTER_S
             return due if self.state is NodeState.STARTING else None
         if self.state is NodeState.STARTING:
-            return (self.spawned_at or 0.0) + self._settings.ready_timeout_s
+            return max(self.spawned_at or 0.0, returned_at) + self._settings.ready_timeout_s
         if self.pulse is None or self.pulsed_at is None:
             return None
         patience = self.pulse.interval_s * self._settings.missed_pulses
-        return self.pulsed_at + (2 * patience if self._silent else patience)
+        return max(self.pulsed_at, returned_at) + (2 * patience if self._silent else patience)
 
     def _left_s(self) -> float | None:
         """Return the seconds until something is overdue; None when nothing can be."""
@@ -561,6 +627,9 @@ class Runner:
         self._urgent = ready_for is not None
         out_of_memory = bool(memory) or reason.startswith(OVER_MEMORY_LIMIT)
         killed = not ended_by_us and report.signal == signal.SIGKILL
+        if self._context.connectivity.is_offline and not killed:
+            self._hold()
+            return
         self._back_off(self.last_exit, ready_for_s=ready_for, out_of_memory=out_of_memory, killed=killed)
 
     def _explain(self, report: ExitReport) -> str:
@@ -572,6 +641,36 @@ class Runner:
             return f"out of memory: it needs more than its hard limit of {limit >> 20} MB"
         return ""
 
+    def on_connectivity(self) -> None:
+        """Handle the begin or the end of an outage of this box."""
+        outage, now = self._context.connectivity.outage, self._clock.monotonic()
+        if outage is None:
+            if self._held:
+                self.next_start_at = now + self._context.rng.uniform(0, RELEASE_WITHIN_S)
+            elif self.detail == _WAITS_FOR_DISCORD:
+                self.detail = ""
+        elif self._policy.forgive(outage.since_s - LEAD_S) and self.process is None and self._is_waiting:
+            self._hold()
+        elif self.state is NodeState.STARTING and self.spec.readiness == "handshake":
+            self.detail = _WAITS_FOR_DISCORD
+        self._sleeper.wake()
+        self._notify()
+
+    @property
+    def _is_waiting(self) -> bool:
+        return self._wanted and self.state in (NodeState.BACKOFF, NodeState.QUARANTINED)
+
+    def _hold(self) -> None:
+        """Wait for Discord: that it is away is not the node's failure."""
+        outage, now = self._context.connectivity.outage, self._clock.monotonic()
+        newly, self._held = not self._held, True
+        self.offline_since = now if outage is None else outage.since_s
+        self.next_start_at = now + HELD_RETRY_S
+        self.detail = "exited while Discord was away; starts when it is back"
+        self._enter(NodeState.OFFLINE)
+        if newly:
+            self._emit(NodeHeld, detail=f"{self.last_exit}; starts when Discord is back")
+
     def _back_off(
         self, why: str, *, ready_for_s: float | None = None, out_of_memory: bool = False, killed: bool = False
     ) -> None:
@@ -579,7 +678,8 @@ class Runner:
         decision = self._policy.after_exit(now, ready_for_s=ready_for_s, out_of_memory=out_of_memory, killed=killed)
         if decision.delay_s <= 0:
             self.next_start_at = None
-            self._notify()
+            # Its start may take its time, and until then it is not what it was.
+            self._enter(NodeState.STARTING)
             return
         self.next_start_at = now + decision.delay_s
         last = next((line for line in reversed(self._context.last_lines(self.spec.name)) if line.strip()), "")

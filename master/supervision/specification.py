@@ -7,6 +7,9 @@ from typing import Literal
 
 import msgspec
 
+OFFLINE_AFTER_S = 2.0
+"""Discord asks a connection to reconnect now and then, which takes less than this."""
+
 
 class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What the supervisor needs to know of a node; what one start needs beyond it a ``StartPreparer`` gathers."""
@@ -44,6 +47,13 @@ class Pulse:
     state: str
     interval_s: float
     cogs_failed: tuple[str, ...] = ()
+    offline_s: float | None = None
+    """Seconds since it lost its connection to Discord; None while it is connected."""
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether the node is not connected to Discord, and not only for the moment of a reconnect."""
+        return self.offline_s is not None and self.offline_s >= OFFLINE_AFTER_S
 
     @property
     def is_degraded(self) -> bool:

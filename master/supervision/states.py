@@ -21,6 +21,8 @@ class NodeState(StrEnum):
     """Exited too often; retried slowly until it stays up or is released."""
     MISSING = "missing"
     """Its folder or entry file does not exist."""
+    OFFLINE = "offline"
+    """Without Discord: it runs and is not connected, or it ended and is started again once Discord is back."""
 
 
 _LEGAL: dict[NodeState, frozenset[NodeState]] = {
@@ -34,6 +36,7 @@ _LEGAL: dict[NodeState, frozenset[NodeState]] = {
             NodeState.QUARANTINED,
             NodeState.STOPPED,
             NodeState.MISSING,
+            NodeState.OFFLINE,
         }
     ),
     NodeState.READY: frozenset(
@@ -45,6 +48,7 @@ _LEGAL: dict[NodeState, frozenset[NodeState]] = {
             NodeState.QUARANTINED,
             NodeState.STOPPED,
             NodeState.MISSING,
+            NodeState.OFFLINE,
         }
     ),
     NodeState.DEGRADED: frozenset(
@@ -56,6 +60,7 @@ _LEGAL: dict[NodeState, frozenset[NodeState]] = {
             NodeState.QUARANTINED,
             NodeState.STOPPED,
             NodeState.MISSING,
+            NodeState.OFFLINE,
         }
     ),
     NodeState.STOPPING: frozenset(
@@ -65,12 +70,34 @@ _LEGAL: dict[NodeState, frozenset[NodeState]] = {
             NodeState.BACKOFF,
             NodeState.QUARANTINED,
             NodeState.MISSING,
+            NodeState.OFFLINE,
         }
     ),
     NodeState.BACKOFF: frozenset(
-        {NodeState.STARTING, NodeState.STOPPED, NodeState.MISSING, NodeState.BACKOFF, NodeState.QUARANTINED}
+        {
+            NodeState.STARTING,
+            NodeState.STOPPED,
+            NodeState.MISSING,
+            NodeState.BACKOFF,
+            NodeState.QUARANTINED,
+            NodeState.OFFLINE,
+        }
     ),
-    NodeState.QUARANTINED: frozenset({NodeState.STARTING, NodeState.STOPPED, NodeState.MISSING, NodeState.QUARANTINED}),
+    NodeState.QUARANTINED: frozenset(
+        {NodeState.STARTING, NodeState.STOPPED, NodeState.MISSING, NodeState.QUARANTINED, NodeState.OFFLINE}
+    ),
+    NodeState.OFFLINE: frozenset(
+        {
+            NodeState.READY,
+            NodeState.DEGRADED,
+            NodeState.STOPPING,
+            NodeState.STARTING,
+            NodeState.BACKOFF,
+            NodeState.QUARANTINED,
+            NodeState.STOPPED,
+            NodeState.MISSING,
+        }
+    ),
     NodeState.MISSING: frozenset({NodeState.STARTING, NodeState.STOPPED, NodeState.MISSING, NodeState.QUARANTINED}),
 }
 

@@ -88,7 +88,7 @@ async def ready(stage: Stage, tap: EventTap) -> dict[str, int]:
 
 
 async def until_remembered(stage: Stage) -> None:
-    """Wait until the licences are in the ledger cache: where there is no room at all SQLite cannot open a ledger anew."""
+    """Wait until the licences are remembered: SQLite cannot open a ledger anew where there is no room at all."""
     async with asyncio.timeout(30):
         while True:
             found = await load_cached_ledger(stage.home / "state" / "memory.bin")

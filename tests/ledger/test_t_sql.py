@@ -112,8 +112,9 @@ def call_every_function(c: Connection) -> None:
         PulseSnapshot(id="S1", at=NOW, node_id="01A", state="ready", latency_ms=4, guilds=2, memory_bytes=9),
     )
     pulse_snapshots.recent(c, "01A")
-    applied_writes.advance(c, "01S", 1, at=NOW)
-    applied_writes.advance(c, "01S", 2, at=NOW)
+    applied_writes.advance(c, "01S", 1, after=0, at=NOW)
+    applied_writes.advance(c, "01S", 2, after=1, at=NOW)
+    applied_writes.require(c, "01S", 2)
     applied_writes.last_applied(c, "01S")
     applied_writes.delete_session(c, "01S")
     applied_writes.delete_older_than(c, NOW)

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from sandbox import ApplicationDidNotRespond, CommandNotVisible, permissions
+from sandbox.errors import SandboxError
 from sandbox.records import Overwrite
 from tests.conftest import TurnableClock
 from tests.sandbox.conftest import World
@@ -173,6 +174,41 @@ async def test_the_sixth_message_in_five_seconds_is_429(world: World) -> None:
             },
             "APPLICATION_COMMAND_OPTIONS_REQUIRED_INVALID",
         ),
+        *(
+            ({"name": "ok", "description": "x", "options": [{"name": "a", "description": "x", **option}]}, code)
+            for option, code in (
+                ({"type": 12}, "NUMBER_TYPE_RANGE"),
+                ({"type": 3, "description": "x" * 101}, "BASE_TYPE_MAX_LENGTH"),
+                ({"type": 3, "name": "a" * 33}, "BASE_TYPE_MAX_LENGTH"),
+                ({"type": 3, "choices": [{"name": "c" * 101, "value": "v"}]}, "BASE_TYPE_MAX_LENGTH"),
+                ({"type": 3, "choices": [{"name": "c", "value": "v" * 101}]}, "BASE_TYPE_MAX_LENGTH"),
+                ({"type": 3, "choices": [{"name": "c", "value": "v"}] * 26}, "BASE_TYPE_MAX_LENGTH"),
+                ({"type": 3, "choices": [{"name": "c", "value": 5}]}, "BASE_TYPE_BAD_TYPE"),
+                ({"type": 4, "choices": [{"name": "c", "value": "v"}]}, "BASE_TYPE_BAD_TYPE"),
+                ({"type": 3, "hint": "what to type"}, "BASE_TYPE_UNKNOWN_FIELD"),
+                ({"type": 5, "choices": [{"name": "c", "value": "v"}]}, "APPLICATION_COMMAND_OPTIONS_TYPE_INVALID"),
+                ({"type": 6, "autocomplete": True}, "APPLICATION_COMMAND_OPTIONS_TYPE_INVALID"),
+                ({"type": 3, "max_value": 5}, "APPLICATION_COMMAND_OPTIONS_TYPE_INVALID"),
+                ({"type": 4, "max_length": 5}, "APPLICATION_COMMAND_OPTIONS_TYPE_INVALID"),
+                ({"type": 3, "name_localizations": {"de": "a" * 33}}, "BASE_TYPE_MAX_LENGTH"),
+            )
+        ),
+        (
+            {
+                "name": "ok",
+                "description": "x",
+                "options": [
+                    {
+                        "type": 3,
+                        "name": f"a{number}",
+                        "description": "x" * 100,
+                        "choices": [{"name": f"{n:0100}", "value": "v" * 100} for n in range(25)],
+                    }
+                    for number in range(2)
+                ],
+            },
+            "APPLICATION_COMMAND_TOO_LARGE",
+        ),
     ],
 )
 async def test_a_bad_command_is_refused_and_nothing_changes(world: World, command: Any, code: str) -> None:
@@ -208,6 +244,26 @@ async def test_the_initial_response_has_three_seconds(world: World, clock: Turna
     clock.turn(-0.2)
     assert (await world.rest("POST", path, {"type": 5}))[0] == 204
     assert (await world.rest("POST", path, {"type": 5}))[1]["code"] == 40060
+
+
+async def test_a_response_to_an_unknown_interaction_is_refused(world: World) -> None:
+    interaction_id, token = await _interaction(world)
+    for path in (f"{interaction_id + 1}/{token}", f"{interaction_id}/{token}x", f"1/{'a' * 64}"):
+        status, answer = await world.rest(
+            "POST", f"/interactions/{path}/callback", {"type": 4, "data": {"content": "x"}}
+        )
+        assert (status, answer["code"]) == (404, 10062)
+    assert world.channel.messages == []
+
+
+async def test_a_person_cannot_type_more_than_discord_lets_him(world: World) -> None:
+    option = {"type": 3, "name": "text", "description": "x"}
+    command = {"name": "say", "description": "x", "options": [option]}
+    await world.rest("PUT", f"/applications/{world.bot.id}/commands", [command])
+    with pytest.raises(SandboxError, match="6000 characters"):
+        await world.ada.runs_command(world.channel, world.bot, "say", {"text": "x" * 6001})
+    with pytest.raises(SandboxError, match="unknown option"):
+        await world.ada.runs_command(world.channel, world.bot, "say", {"other": "x"})
 
 
 async def test_followups_have_fifteen_minutes(world: World, clock: TurnableClock) -> None:

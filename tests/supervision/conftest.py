@@ -18,6 +18,7 @@ from master.configuration.settings import SupervisionSettings
 from master.errors import FleetError
 from master.events import NodeEvent, NodeSpawned
 from master.supervision.clock import SystemClock
+from master.supervision.connectivity import Connectivity
 from master.supervision.logs import NodeLogs
 from master.supervision.run_records import RunRecords
 from master.supervision.spawner import Limits, PlainSpawner, SpawnRequest
@@ -176,7 +177,7 @@ MakeRig = Callable[..., Rig]
 async def make_rig(tmp_path: Path) -> AsyncIterator[MakeRig]:
     made: list[Rig] = []
 
-    def make(**changes: object) -> Rig:
+    def make(*, bus: EventBus | None = None, connectivity: Connectivity | None = None, **changes: object) -> Rig:
         settings = msgspec.structs.replace(QUICK, **changes)
         logs = NodeLogs(tmp_path / "logs", max_bytes=settings.log_max_bytes, files=settings.log_files)
         rig: Rig
@@ -185,7 +186,7 @@ async def make_rig(tmp_path: Path) -> AsyncIterator[MakeRig]:
             rig.note(event)
 
         clock, preparer = JumpingClock(), Preparer(logs)
-        bus = EventBus()
+        bus = bus or EventBus()
         bus.on(NodeEvent, note)
         supervisor = Supervisor(
             spawner=PlainSpawner(),
@@ -195,6 +196,7 @@ async def make_rig(tmp_path: Path) -> AsyncIterator[MakeRig]:
             records=RunRecords(tmp_path / "runs"),
             clock=clock,
             bus=bus,
+            connectivity=connectivity,
         )
         rig = Rig(supervisor, tmp_path, logs, settings, preparer, clock=clock)
         rig.task = asyncio.create_task(supervisor.run())

@@ -39,8 +39,13 @@ def current_revision(engine: Engine) -> str | None:
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
 
-def upgrade_schema(engine: Engine, url: URL) -> None:
+def upgrade_schema(revision: str | None, url: URL) -> None:
     """Migrate if the schema is older than this program.
+
+    Parameters
+    ----------
+    revision
+        The schema's; None for an empty database.
 
     Raises
     ------
@@ -49,7 +54,6 @@ def upgrade_schema(engine: Engine, url: URL) -> None:
     LedgerError
         The migration failed; the schema is unchanged.
     """
-    revision = current_revision(engine)
     if revision == HEAD_REVISION:
         return
     if revision is not None and revision > HEAD_REVISION:

@@ -58,6 +58,13 @@ class NameRefused(ServiceError):
     exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
 
 
+class TagRefused(ServiceError):
+    """A tag is not valid, or there are too many."""
+
+    code: ClassVar[str] = "tag_refused"
+    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
+
+
 class LinkRefused(ServiceError):
     """The bot cannot be linked that way."""
 

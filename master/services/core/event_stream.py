@@ -8,6 +8,8 @@ from master.events import (
     ActionAudited,
     AlertRaised,
     AuditLogCut,
+    BoxOffline,
+    BoxOnline,
     ClockStepped,
     DiskFilled,
     DiskFreed,
@@ -15,6 +17,7 @@ from master.events import (
     Event,
     LedgerAway,
     LedgerReturned,
+    LedgerRewritten,
     MemoryMerged,
     MessageRefused,
     NodeAdded,
@@ -25,10 +28,11 @@ from master.events import (
     OnboardingStep,
     StderrLine,
     SupervisionFailed,
+    TaskFailed,
 )
 from master.services.core.directory import NodeDirectory
 from master.services.core.views import FleetEvent
-from master.wording import step_text
+from master.wording import duration, step_text
 
 _DETAILS: dict[type[Event], Callable[..., str]] = {
     DiskFilled: lambda _event: "",
@@ -46,6 +50,10 @@ _DETAILS: dict[type[Event], Callable[..., str]] = {
     SupervisionFailed: lambda event: event.error,
     LedgerAway: lambda event: event.why,
     LedgerReturned: lambda _event: "",
+    LedgerRewritten: lambda event: event.detail,
+    BoxOffline: lambda event: event.why,
+    BoxOnline: lambda event: f"after {duration(event.duration_s)}",
+    TaskFailed: lambda event: f"{event.task}: {event.error}",
     MemoryMerged: lambda event: f"{event.gained_bytes >> 20} MB gained, {event.saved_bytes >> 20} MB saved",
     AlertRaised: lambda event: event.title,
     StderrLine: lambda event: event.line,

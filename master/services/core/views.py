@@ -17,6 +17,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     state: str
     """A ``master.supervision.states.NodeState`` value."""
+    offline_since: float | None = None
+    """Unix time since when it is without Discord; None while it is connected, or does not say."""
     desired: str
     """``running`` or ``stopped``."""
     readiness: str
@@ -87,7 +89,14 @@ class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """CPU used since it started, user and system."""
     rss_bytes: int
     discord: str
-    """``off``, ``connecting``, ``ready`` or ``refused: ...``."""
+    """The master's own connection: ``off``, ``connecting``, ``ready``, ``offline`` or ``refused: ...``."""
+    offline_since: float | None = None
+    """Unix time since when this box, or the master's own connection, is without Discord; None while all is well."""
+    offline_why: str = ""
+    commands: str = ""
+    """Why the slash commands are not registered with Discord; empty if they are."""
+    troubles: tuple[str, ...] = ()
+    """What is wrong with the master's own files, in sentences: a socket that is gone, a ledger that is away."""
     ledger: str
     """``sqlite`` or ``mssql``, followed by ``away`` while it cannot be reached."""
     merged_bytes: int | None = None
@@ -96,6 +105,10 @@ class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """During a rotation of MASTER_SECRET: number of nodes that still run with a key of the previous one."""
     box: tuple[str, ...] = ()
     """What is wrong with the box, such as ``disk full``."""
+    isolation: str = ""
+    """What keeps nodes from the files of the fleet: ``landlock ABI 7``; ``none`` or ``off`` with the reason."""
+    start_trouble: str = ""
+    """Why nodes start as plain processes now; empty while the zygote forks them."""
     home: str
 
 

@@ -33,6 +33,7 @@ _SETTLED = (
     NodeState.QUARANTINED,
     NodeState.MISSING,
     NodeState.STOPPED,
+    NodeState.OFFLINE,
 )
 
 UNRECORDED = "done, but not on record yet: it follows from memory (`fleet ledger status` says what is in the way)"

@@ -44,10 +44,18 @@ class Overview:
     ----------
     discord_state
         Returns the state of the master's connection to Discord.
+    commands_problem
+        Returns why the slash commands are not registered; empty if they are.
     merged_bytes
         Returns the memory saved by merging; None if merging is off.
     old_keys
         Returns how many nodes run with a key of the previous secret; None outside of a rotation.
+    isolation
+        Returns what isolates the nodes, and which it does not.
+    troubles
+        Returns what is wrong with the master's own files.
+    start_trouble
+        Returns why nodes start in another way than they should; empty when they do not.
     box_states
         Returns what is wrong with the box.
     """
@@ -62,8 +70,12 @@ class Overview:
         logs: NodeLogs,
         clock: Clock,
         discord_state: Callable[[], str],
+        commands_problem: Callable[[], str],
         merged_bytes: Callable[[], int | None],
         old_keys: Callable[[], int | None],
+        isolation: Callable[[], str],
+        troubles: Callable[[], tuple[str, ...]] = lambda: (),
+        start_trouble: Callable[[], str],
         box_states: Callable[[], tuple[str, ...]],
     ) -> None:
         self._settings = settings
@@ -73,15 +85,19 @@ class Overview:
         self._logs = logs
         self._clock = clock
         self._discord_state = discord_state
+        self._commands_problem = commands_problem
         self._merged_bytes = merged_bytes
         self._old_keys = old_keys
+        self._isolation = isolation
+        self._troubles = troubles
+        self._start_trouble = start_trouble
         self._box_states = box_states
         self._began = clock.monotonic()
         self._own_usage = OwnUsage()
 
     def node(self, node: Node) -> NodeStatus:
         """Return the status of one node."""
-        return _merge(node, self._supervisor.view(node.id))
+        return _merge(node, self._supervisor.view(node.id), self._clock.now().timestamp())
 
     def matching(self, fragment: str, *, limit: int = 25) -> list[NodeStatus]:
         """Return nodes for autocompletion."""
@@ -142,6 +158,14 @@ class Overview:
 
     def master_status(self) -> MasterStatus:
         """Return the master's own figures."""
+        connectivity = self._supervisor.connectivity
+        lost = connectivity.outage or connectivity.gateway_lost
+        discord = self._discord_state()
+        if discord == "connecting" and lost is not None:
+            discord = "offline"
+        elif discord == "ready" and connectivity.gateway_lost is not None:
+            # discord.py stays ready once it was.
+            discord = "offline"
         return MasterStatus(
             pid=os.getpid(),
             version=__version__,
@@ -149,10 +173,16 @@ class Overview:
             cpu_percent=self._own_usage.cpu_percent(),
             cpu_seconds=round(self._own_usage.cpu_seconds(), 3),
             rss_bytes=self._own_usage.rss_bytes(),
-            discord=self._discord_state(),
+            discord=discord,
+            offline_since=None if lost is None else round(lost.since.timestamp(), 3),
+            offline_why="" if lost is None else lost.why or "the master is not connected to Discord",
+            commands=self._commands_problem(),
             ledger=self._ledger.dialect + (" away" if self._ledger.away is not None else ""),
             merged_bytes=self._merged_bytes(),
             old_keys=self._old_keys(),
+            isolation=self._isolation(),
+            troubles=self._troubles(),
+            start_trouble=self._start_trouble(),
             box=self._box_states(),
             home=str(self._settings.home),
         )
@@ -163,11 +193,12 @@ def _series(ring: Ring) -> Series:
     return Series(slot_s=ring.slot_s, cpu_percent=tuple(cpu), rss_mb=tuple(rss))
 
 
-def _merge(node: Node, view: NodeView) -> NodeStatus:
+def _merge(node: Node, view: NodeView, now: float) -> NodeStatus:
     return NodeStatus(
         id=node.id,
         name=node.name,
         state=view.state.value,
+        offline_since=None if view.offline_for_s is None else round(now - view.offline_for_s, 3),
         desired=node.desired_state.value,
         readiness=node.readiness.value,
         folder=node.folder,

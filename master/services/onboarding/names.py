@@ -1,15 +1,22 @@
-"""Validation of node names. A name is also the node's folder, so it must not leave BOTS_BASE_PATH."""
+"""Validation of node names and tags. A name is also the node's folder, so it must not leave BOTS_BASE_PATH."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from master.services.core.errors import FolderRefused, NameRefused
+from master.services.core.errors import FolderRefused, NameRefused, TagRefused
 
 MAX_NAME_LENGTH = 40
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
+MAX_TAGS, MAX_TAG_LENGTH = 10, 32
+"""The ledger holds them in one column of 400 characters, separated by commas."""
+_TAG = re.compile(rf"[^\W_][\w.:-]{{0,{MAX_TAG_LENGTH - 1}}}")
+_TAG_RULE = (
+    f"at most {MAX_TAGS} tags of 1 to {MAX_TAG_LENGTH} letters, digits, hyphens, underscores, dots or colons, "
+    "beginning with a letter or a digit"
+)
 _RESERVED = frozenset({"all", "master", "template", "fleet"})
 _RULE = f"use 1 to {MAX_NAME_LENGTH} letters, digits, hyphens or underscores, beginning with a letter or a digit"
 
@@ -35,6 +42,23 @@ def check_name(name: str) -> str:
     if name.casefold() in _RESERVED:
         raise NameRefused(f"the name {shown!r} is a word of the command line", hint="choose another")
     return name
+
+
+def check_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """Return ``tags`` if the ledger can hold them.
+
+    Raises
+    ------
+    TagRefused
+        The message says what is wrong; the hint is the rule.
+    """
+    if len(tags) > MAX_TAGS:
+        raise TagRefused(f"{len(tags)} tags are too many", hint=_TAG_RULE)
+    for tag in tags:
+        if not _TAG.fullmatch(tag):
+            shown = tag if len(tag) <= MAX_TAG_LENGTH else tag[:MAX_TAG_LENGTH] + "…"
+            raise TagRefused(f"the tag {shown!r} is not valid", hint=_TAG_RULE)
+    return tuple(dict.fromkeys(tags))
 
 
 def folder_below(base: Path, folder: str) -> Path:

@@ -7,6 +7,7 @@ nodes that are still ``provisioning``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
+from handshake.files import read_regular
 from handshake.manifest import (
     DEFAULT_TOKEN_VARIABLE,
     MANIFEST_NAME,
@@ -36,7 +38,7 @@ from master.ledger.identifiers import new_ulid
 from master.ledger.rows import duplications, licences, nodes, tokens
 from master.ledger.rows.records import DesiredState, Duplication, Lifecycle, Node, ReadinessKind
 from master.security.errors import TokenFormatError
-from master.security.tokens import check_token_format
+from master.security.tokens import check_token_text, claimed_user_id
 from master.security.vault import TokenVault
 from master.services.core.auditing import AuditEntry
 from master.services.core.directory import NodeDirectory
@@ -46,7 +48,7 @@ from master.services.fleet.fleet import Fleet
 from master.services.fleet.launching import token_variable_of
 from master.services.onboarding import folders
 from master.services.onboarding.identity import BotIdentity, TokenInspector, invite_url
-from master.services.onboarding.names import check_name, folder_below
+from master.services.onboarding.names import check_name, check_tags, folder_below
 from master.services.onboarding.programs import readiness_of, token_variable
 from master.services.trust.licensing import IssuedLicence, Licensing
 from master.supervision.clock import Clock
@@ -55,6 +57,9 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
 """Called with the name of each step as it begins."""
+
+RECOVERY_PATIENCE_S = 20.0
+"""How long a request waits, once the ledger is back, for what an earlier master left incomplete to be removed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +135,8 @@ class Onboarding:
         self._bus = bus
         self._clock = clock
         self._master_user_id = master_user_id
-        self._held = False
+        self._recovered = asyncio.Event()
+        self._recovered.set()
 
     async def clone(self, entry: AuditEntry, request: CloneRequest, progress: Progress | None = None) -> Registered:
         """Create a new node: a saga, undone from the last step backwards when a step fails.
@@ -143,11 +149,12 @@ class Onboarding:
         tell = self._make_reporter(request.name, progress)
         began = time.monotonic()
         entry.detail = f"{check_name(request.name)} from {request.source or 'the template'}"
+        tags = check_tags(request.tags)
         source, entry_file, version, origin = self._source_of(request)
         tell("checking the name and the token")
         bot = await self._check_name_and_token(request.name, request.token)
         await asyncio.to_thread(folders.check_source, source, entry_file)
-        node = self._new_node(request.name, request.name, entry_file, bot, request.tags, request.start)
+        node = self._new_node(request.name, request.name, entry_file, bot, tags, request.start)
         reserved = _Reserved(node, self._licensing.issue(node.id, request.tier))
         try:
             tell("reserving the node in the ledger")
@@ -183,6 +190,7 @@ class Onboarding:
         tell = self._make_reporter(request.name, progress)
         began = time.monotonic()
         entry.detail = f"{check_name(request.name)} in {request.folder}"
+        tags = check_tags(request.tags)
         folder = folder_below(self._identity.bots_base_path, request.folder)
         folders.require_entry(folder, request.entry)
         linked = token_variable(request.token_env, request.readiness) if request.link else ""
@@ -194,7 +202,7 @@ class Onboarding:
         tell("checking the name and the token")
         bot = await self._check_name_and_token(request.name, request.token)
         readiness = readiness_of(folder, "handshake" if linked else request.readiness)
-        node = self._new_node(request.name, folder.name, request.entry, bot, request.tags, request.start, readiness)
+        node = self._new_node(request.name, folder.name, request.entry, bot, tags, request.start, readiness)
         reserved = _Reserved(node, self._licensing.issue(node.id, request.tier))
         try:
             tell("reserving the node in the ledger")
@@ -220,11 +228,11 @@ class Onboarding:
     @property
     def held(self) -> bool:
         """Whether onboarding is suspended."""
-        return self._held
+        return not self._recovered.is_set()
 
     def hold(self) -> None:
         """Suspend onboarding until :meth:`recover` has run: it cannot tell incomplete nodes from new ones."""
-        self._held = True
+        self._recovered.clear()
 
     async def recover(self) -> list[str]:
         """Remove nodes that a crash left incomplete; returns their names.
@@ -234,7 +242,7 @@ class Onboarding:
         LedgerError
         """
         recovered = await self._recover()
-        self._held = False
+        self._recovered.set()
         return recovered
 
     async def _recover(self) -> list[str]:
@@ -275,19 +283,28 @@ class Onboarding:
             f"node {node.name}",
         )
 
-    async def _check_name_and_token(self, name: str, token: Secret[str]) -> BotIdentity:
-        """Check the name and the token before anything is written; returns the token's bot."""
-        if self._held:
+    async def _wait_recovered(self) -> None:
+        """Wait, while onboarding is suspended and the ledger is back: it is recovered within moments."""
+        if self.held and self._ledger.away is None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._recovered.wait(), RECOVERY_PATIENCE_S)
+        if self.held:
             raise LedgerUnavailable(
                 "the ledger has been away since the master started", hint="bring the database back first"
             )
+
+    async def _check_name_and_token(self, name: str, token: Secret[str]) -> BotIdentity:
+        """Check the name and the token before anything is written; returns the token's bot."""
+        await self._wait_recovered()
         if any(node.name.casefold() == name.casefold() for node in self._directory):
             raise NameTaken(f"a node called {name!r} already exists", hint="choose another name")
         try:
-            claimed = check_token_format(token.reveal())
+            check_token_text(token.reveal())
         except TokenFormatError as error:
             raise TokenRefused(error.message, hint=error.hint) from error
-        self._require_unused(claimed)
+        claimed = claimed_user_id(token.reveal())
+        if claimed is not None:
+            self._require_unused(claimed)
         bot = await self._inspector.inspect(token)
         self._require_unused(bot.user_id)
         return bot
@@ -453,7 +470,7 @@ async def _finish_in_thread(function: Callable[..., object], *arguments: object)
 
 def _version_of(template: Path) -> str:
     try:
-        return (template / "VERSION").read_text("utf-8").strip()[:32]
+        return read_regular(template / "VERSION", 200).decode("utf-8", "replace").strip()[:32]
     except OSError:
         return ""
 

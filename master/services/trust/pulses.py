@@ -59,6 +59,7 @@ class Pulses:
                 state=body.state,
                 interval_s=self._verification.interval_s(source),
                 cogs_failed=body.cogs_failed,
+                offline_s=body.offline_s,
             ),
         )
         return Acknowledgement(clock_skew_s=round(skew, 1)) if abs(skew) > _NOTABLE_SKEW_S else None

@@ -29,7 +29,8 @@ May raise ``Refused``: the message is recorded as refused, and not answered.
 class Reception:
     """Receive messages of nodes.
 
-    A refused message is recorded with its reason, flags the node that it names, and gets no answer.
+    A refused message is recorded with its reason (one of many alike is counted), flags the node that it names, and gets
+    no answer.
 
     Parameters
     ----------
@@ -59,12 +60,21 @@ class Reception:
         self._verifier = Verifier(keys.find, clock=wall_clock, replay_guard=None, skew_s=None)
 
     async def receive(self, text: str, source: Source) -> str | None:
-        """Handle one message; returns the signed answer, or None if there is none."""
-        answer = self.take(text, source)
-        return answer if answer is None or isinstance(answer, str) else await answer
+        """Handle one message; returns the signed answer, or None if there is none, as for a refused message."""
+        try:
+            answer = self.take(text, source)
+            return answer if answer is None or isinstance(answer, str) else await answer
+        except Refused:
+            return None
 
     def take(self, text: str, source: Source) -> str | Awaitable[str | None] | None:
-        """Handle one message as :meth:`receive` does, but synchronously if its handler is (such as for pulses)."""
+        """Handle one message as :meth:`receive` does, but synchronously if its handler is (such as for pulses).
+
+        Raises
+        ------
+        Refused
+            It is not to be trusted, which is recorded or counted. The awaitable raises it too.
+        """
         try:
             message = self._verifier.open(text)
             node = self._node_of(message, source)
@@ -80,7 +90,10 @@ class Reception:
                 self._keys.renewed(node.id)
             answer = handler(node, message.body, message, source)
         except Refused as refused:
-            return self._refusals.record(refused, source)
+            recording = self._refusals.record(refused, source)
+            if recording is None:
+                raise
+            return _refuse_once(recording, refused)
         if answer is None:
             return None
         if isinstance(answer, Awaitable):
@@ -91,8 +104,10 @@ class Reception:
         try:
             answer = await coming
         except Refused as refused:
-            await self._refusals.record(refused, source)
-            return None
+            recording = self._refusals.record(refused, source)
+            if recording is not None:
+                await recording
+            raise
         return None if answer is None else self._sign(answer, message)
 
     def _ask_to_verify(self, message: Message) -> str:
@@ -102,6 +117,10 @@ class Reception:
         """
         answer, session = Acknowledgement(order="verify_again"), self._sessions.offered(message.node_id)
         return self._keys.signer_of(message).sign(answer, in_reply_to=message.token_id, session=session)
+
+    def flush(self) -> None:
+        """Record the refusals that are only counted so far; for the end of the master."""
+        self._refusals.flush()
 
     def _sign(self, answer: Body, message: Message) -> str:
         return self._keys.signer_of(message).sign(answer, in_reply_to=message.token_id)
@@ -114,6 +133,12 @@ class Reception:
         if source.transport == "channel" and source.author_id != node.bot_user_id:
             raise _refuse(Reason.WRONG_AUTHOR, f"written by {source.author_id}", node, message)
         return node
+
+
+async def _refuse_once(recorded: Awaitable[None], refused: Refused) -> None:
+    """Wait until a refusal is on record, and raise it."""
+    await recorded
+    raise refused
 
 
 def _refuse(reason: Reason, detail: str, node: Node, message: Message) -> Refused:

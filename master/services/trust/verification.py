@@ -100,7 +100,9 @@ class Verification:
         if trouble:
             self._verified.discard(node.id)
             refused = Refused(Reason.REVOKED_LICENSE, trouble, claimed_node_id=node.id, message_type=message.type)
-            await self._refusals.record(refused, source)
+            recording = self._refusals.record(refused, source)
+            if recording is not None:
+                await recording
             return VerificationResponse(accepted=False, reason=trouble, clock_skew_s=skew)
         if body.pid != self._supervisor.pid_of(node.id):
             # Signed correctly, but not by the supervised process: an older copy must not count as ready.
@@ -117,7 +119,11 @@ class Verification:
     def _accept(self, node: Node, body: VerificationRequest, message: Message, source: Source) -> None:
         self._verified.add(node.id)
         self._supervisor.node_verified(
-            node.id, version=body.version, interval_s=self.interval_s(source), cogs_failed=body.cogs_failed
+            node.id,
+            version=body.version,
+            interval_s=self.interval_s(source),
+            cogs_failed=body.cogs_failed,
+            offline_s=body.offline_s,
         )
         event = handshake_event(self._clock, node.id, message.type, "accepted", source)
         self._ledger.write_soon(HandshakeOutcome(event=event))

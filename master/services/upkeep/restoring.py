@@ -18,7 +18,7 @@ from master.configuration.settings import DatabaseSettings, Settings
 from master.ledger.archive import Manifest, check_archive, load_archive
 from master.ledger.engine import explain, make_engine, parse_url, prepare_file
 from master.ledger.errors import LedgerError
-from master.ledger.schema.migrations import upgrade_schema
+from master.ledger.schema.migrations import current_revision, upgrade_schema
 from master.services.core.keys import master_secret_of
 from master.services.core.views import RestoreView
 
@@ -77,7 +77,7 @@ def _fill(url: URL, database: DatabaseSettings, path: Path, manifest: Manifest) 
     prepare_file(url)
     engine: Engine = make_engine(url, database)
     try:
-        upgrade_schema(engine, make_url(url))
+        upgrade_schema(current_revision(engine), make_url(url))
         with engine.begin() as connection:
             load_archive(connection, path, manifest)
     except SQLAlchemyError as error:

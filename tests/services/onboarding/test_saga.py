@@ -24,6 +24,7 @@ from master.services.core.errors import (
     NameRefused,
     NameTaken,
     NotAuthorised,
+    TagRefused,
     TemplateBroken,
     TierUnknown,
     TokenInUse,
@@ -69,6 +70,16 @@ async def test_a_clone_is_whole(house: House) -> None:
     assert (row.actor, row.action, row.node_id, row.outcome) == ("cli:root", "duplicate", node.id, Outcome.DONE)
     (run,) = await house.services.ledger.read(duplications.recent)
     assert (run.outcome, run.source) == ("done", "template 9.9")
+
+
+async def test_a_request_between_the_ledgers_return_and_the_recovery_waits_for_it(house: House) -> None:
+    onboarding = house.services.onboarding
+    onboarding.hold()
+    cloning = asyncio.create_task(house.clone(OPERATOR, request(house)))
+    refused_or_waiting = asyncio.wait([cloning], timeout=0.1)
+    assert cloning in (await refused_or_waiting)[1]
+    await onboarding.recover()
+    assert (await cloning).name == "atlas"
 
 
 async def test_a_clone_is_started_when_that_is_asked(house: House) -> None:
@@ -117,12 +128,32 @@ async def test_a_bad_name_is_refused_and_told_how_to_be_good(house: House, name:
     await assert_nothing_left(house)
 
 
-@pytest.mark.parametrize("token", ["", "abc", "a.b.c", "Bot xyz", "x" * 5000, "MTIz.x.y"])
-async def test_a_malformed_token_is_refused_before_discord_is_asked(house: House, token: str) -> None:
+@pytest.mark.parametrize("token", ["", "Bot xyz", "x" * 5000, "token\n", "tok\x00en", "t\u00f6ken"])
+async def test_a_token_that_cannot_be_sent_is_refused_before_discord_is_asked(house: House, token: str) -> None:
     with pytest.raises(TokenRefused):
         await house.clone(OPERATOR, request(house, token=Secret(token)))
     assert house.sandbox.requests == {}
     await assert_nothing_left(house)
+
+
+@pytest.mark.parametrize("token", ["abc", "a.b.c", "MTIz.x.y", "x" * 408])
+async def test_a_token_of_another_shape_is_refused_by_the_server_and_the_shape_is_the_hint(
+    house: House, token: str
+) -> None:
+    with pytest.raises(TokenRefused, match="does not accept") as refused:
+        await house.clone(OPERATOR, request(house, token=Secret(token)))
+    assert "does not look like a token of Discord's" in refused.value.hint
+    assert token not in refused.value.hint or len(token) < 12
+    await assert_nothing_left(house)
+
+
+async def test_a_token_of_another_server_of_408_characters_is_taken(house: House) -> None:
+    bot = house.sandbox.create_bot("atlas")
+    house.sandbox.world.set_token(bot.account, "x" * 200 + "." + "y" * 207)
+    await house.clone(OPERATOR, request(house, token=Secret(bot.token)))
+    assert house.services.directory.find("atlas").bot_user_id == bot.id
+    with pytest.raises(TokenInUse, match="already the node"):
+        await house.clone(OPERATOR, request(house, "second", token=Secret(bot.token)))
 
 
 async def test_an_unknown_token_is_refused_by_discords_own_answer(house: House) -> None:
@@ -381,3 +412,19 @@ async def test_folders_that_could_be_registered_are_offered(house: House) -> Non
     await house.clone(OPERATOR, request(house))
     assert house.services.onboarding.registrable_folders() == ["oldbot"]
     assert house.services.onboarding.registrable_folders("zzz") == []
+
+
+@pytest.mark.parametrize("tags", [("x" * 33,), ("a,b",), ("",), ("a\n",), ("[red]",), tuple(map(str, range(11)))])
+async def test_tags_that_the_ledger_cannot_hold_are_refused_before_anything_is_done(
+    house: House, tags: tuple[str, ...]
+) -> None:
+    with pytest.raises(TagRefused):
+        await house.clone(OPERATOR, request(house, tags=tags))
+    await assert_nothing_left(house)
+
+
+async def test_tags_come_back_as_they_were_given(house: House) -> None:
+    tags = ("tag-" + "ä" * 28, "a:b", "v1.2", *map(str, range(7)))
+    await house.clone(OPERATOR, request(house, tags=tags))
+    (node,) = await house.services.ledger.read(nodes.list_active)
+    assert node.tags == tags
