@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
 
 from master.ledger.errors import LedgerCorrupt, LedgerUnavailable
 
@@ -76,15 +77,15 @@ class FilePlace:
         if self.is_in_place() or self._path is None:
             return
         what = "deleted" if _identity(self._path) is None else "replaced by another"
-        if self._writer.pool.checkedin() == 0:  # type: ignore[attr-defined]
+        if (source := self._open_engine()) is None and not self._reading:
             raise LedgerCorrupt(
                 f"the ledger {self._path} was {what}, and is open no more",
                 hint="stop the master, and restore the last backup: fleet restore FILE",
             )
         self._mending.set()
         try:
-            kept = self._write_again(self._path)
-        except (OSError, sqlite3.Error) as error:
+            kept = self._write_again(self._path, source or self._reader)
+        except (OSError, sqlite3.Error, SQLAlchemyError) as error:
             raise LedgerUnavailable(
                 f"the ledger {self._path} was {what}, and cannot be written again: {error}",
                 hint="free some space, and make its folder writable; do not stop the master before, or it is lost",
@@ -106,25 +107,30 @@ class FilePlace:
         if not self.is_in_place():
             raise sqlite3.OperationalError("its file was deleted or replaced")
 
-    def _write_again(self, path: Path) -> str:
+    def _open_engine(self) -> Engine | None:
+        """Return an engine that has an idle connection to the file; the writer has none before its first write."""
+        pools: list[tuple[Engine, Any]] = [(engine, engine.pool) for engine in (self._writer, self._reader)]
+        return next((engine for engine, pool in pools if pool.checkedin() > 0), None)
+
+    def _write_again(self, path: Path, source: Engine) -> str:
         """Write what is open to the path; returns where another file at the path was moved to, empty if none was.
 
         All connections to the old file are closed before the new one is there: the last of them to close deletes what
         is called ``ledger.db-wal`` by then.
         """
         copy = path.with_name(f"{path.name}.again")
-        self._close_readers()
         with contextlib.suppress(FileNotFoundError):
             copy.unlink()
         os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         try:
-            open_one = self._writer.raw_connection()
+            open_one = source.raw_connection()
             try:
                 with contextlib.closing(sqlite3.connect(copy)) as again:
                     open_one.driver_connection.backup(again)  # type: ignore[union-attr]
             finally:
                 open_one.close()
             _sync(copy)
+            self._close_readers()
             self._writer.dispose()
             kept = _move_aside(path)
             os.replace(copy, path)

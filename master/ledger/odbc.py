@@ -109,7 +109,7 @@ def check_driver(name: str) -> str:
     return name
 
 
-_PART = re.compile(r"\s*([^=;]+?)\s*=\s*(\{(?:[^}]|\}\})*\}|[^;]*)\s*(?:;|$)")
+_PART = re.compile(r"\s*([^=;]+?)\s*=\s*(\{(?:[^}]|\}\})*\}|[^;]*)\s*(?:;|\Z)")
 """One part of a connection string: ``KEY=value``, or ``KEY={value}`` in which ``}}`` stands for ``}``."""
 
 

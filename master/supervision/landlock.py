@@ -7,6 +7,7 @@ which restricts itself and then becomes the program of a node that is not forked
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import os
 import stat
@@ -57,6 +58,7 @@ class _Beneath(ctypes.Structure):
     _fields_ = (("rights", ctypes.c_uint64), ("descriptor", ctypes.c_int32))
 
 
+@functools.cache
 def abi() -> int:
     """Return the version of the kernel's Landlock; 0 without one.
 
@@ -68,6 +70,17 @@ def abi() -> int:
 def last_errno() -> int:
     """Return the error number of the last call."""
     return ctypes.get_errno()
+
+
+def warm_up() -> None:
+    """Go through the motions without restricting anything: a fork then has copied the pages that this writes to."""
+    handled = _handled_by(abi())
+    if handled:
+        attributes = _Ruleset(handled, 0, 0)
+        ruleset = _call(_CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(8), ctypes.c_uint32(0))
+        _allow(ruleset, "/", _READ)
+        os.close(ruleset)
+        _capabilities()
 
 
 def restrict(readable: Sequence[str], writable: Sequence[str]) -> None:
@@ -109,18 +122,25 @@ def restrict(readable: Sequence[str], writable: Sequence[str]) -> None:
 
 def _drop_capabilities() -> None:
     """Give up what root may do beyond other users, for good: ``no_new_privs`` keeps it from coming back."""
-    header = _Capabilities(_CAPABILITY_VERSION, 0)
-    sets = ctypes.byref(header, _Capabilities.sets.offset)
-    if _libc.capget(ctypes.byref(header), sets) != 0:
-        raise _last_error()
+    header = _capabilities()
     effective, permitted = (header.sets[at] & _KEPT_CAPABILITIES for at in (0, 1))
     header.sets[:] = (effective, permitted, 0, 0, 0, 0)
-    if _libc.capset(ctypes.byref(header), sets) != 0:
+    if _libc.capset(ctypes.byref(header), ctypes.byref(header, _Capabilities.sets.offset)) != 0:
         raise _last_error()
+
+
+def _capabilities() -> _Capabilities:
+    """Return what this process has."""
+    header = _Capabilities(_CAPABILITY_VERSION, 0)
+    if _libc.capget(ctypes.byref(header), ctypes.byref(header, _Capabilities.sets.offset)) != 0:
+        raise _last_error()
+    return header
 
 
 def _handled_by(version: int) -> int:
-    """Return the rights that are refused where no rule allows them: all that the kernel knows."""
+    """Return the rights that are refused where no rule allows them: all that the kernel knows; 0 without Landlock."""
+    if not version:
+        return 0
     handled = (1 << 13) - 1
     for since, right in ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV)):
         if version >= since:

@@ -678,8 +678,10 @@ class Runner:
         decision = self._policy.after_exit(now, ready_for_s=ready_for_s, out_of_memory=out_of_memory, killed=killed)
         if decision.delay_s <= 0:
             self.next_start_at = None
-            # Its start may take its time, and until then it is not what it was.
-            self._enter(NodeState.STARTING)
+            if self.state in (NodeState.READY, NodeState.DEGRADED):
+                # Its start may take its time, and until then it is not what it was.
+                self._enter(NodeState.STARTING)
+            self._notify()
             return
         self.next_start_at = now + decision.delay_s
         last = next((line for line in reversed(self._context.last_lines(self.spec.name)) if line.strip()), "")

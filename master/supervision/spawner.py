@@ -234,6 +234,8 @@ def _command_of(request: SpawnRequest) -> tuple[str, ...]:
         return command
     # What runs first is our own: without this, a program that does not exist would be an exit instead of an error.
     os.stat(command[0])
+    if not os.access(command[0], os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), command[0])
     rules = msgspec.json.encode((request.isolation.readable, request.isolation.writable)).decode()
     return (sys.executable, "-I", "-S", landlock.__file__, rules, *command)
 

@@ -33,7 +33,7 @@ from typing import Literal, NoReturn
 import msgspec
 import setproctitle
 
-from master.supervision.landlock import EXIT_NOT_ISOLATED, restrict
+from master.supervision import landlock
 from master.supervision.pages import allow_merging, collapse
 from nodekit.output import LineStream, OutputLimit
 
@@ -272,7 +272,7 @@ def _run_spare(control: socket.socket, warmups: Sequence[Callable[[], None]]) ->
     try:
         setproctitle.setproctitle("fleet: spare")
         # Write in advance to pages that the node will write to: they are copied before the request arrives.
-        for warm_up in warmups:
+        for warm_up in (*warmups, landlock.warm_up):
             warm_up()
         payload, descriptors, _, _ = socket.recv_fds(control, MAX_MESSAGE_BYTES, MAX_DESCRIPTORS)
         control.close()
@@ -308,7 +308,7 @@ def _run_node(request: ForkRequest, descriptors: list[int]) -> NoReturn:
         random.seed()
         gc.enable()
         if request.isolated and not _isolate(request):
-            os._exit(EXIT_NOT_ISOLATED)
+            os._exit(landlock.EXIT_NOT_ISOLATED)
         code = _run(request.entry, linked=request.linked)
     except BaseException:
         traceback.print_exc()
@@ -319,7 +319,7 @@ def _run_node(request: ForkRequest, descriptors: list[int]) -> NoReturn:
 def _isolate(request: ForkRequest) -> bool:
     """Restrict the node to what it may open; False when the kernel refuses."""
     try:
-        restrict(request.readable, request.writable)
+        landlock.restrict(request.readable, request.writable)
     except OSError as error:
         print(f"[fleet] not run, it could not be isolated: {error.strerror}", file=sys.stderr)
         return False

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from master.bot.connection import DiscordConnection
 from master.configuration.settings import ChannelSettings
 from master.demonstration.stage import Stage
 from master.operations.operation import Operations
-from master.services.container import Services
+from master.services.container import DiscordView, Services
 from master.services.core.registered_commands import load_record, load_registered
 from master.terminal import summary_line
 from nodekit.endpoints import apply_endpoints
@@ -73,12 +73,17 @@ async def office(
     settings = settings_in(tmp_path, sandbox, empty_ledger)
     identity = structs.replace(settings.identity, guild_id=guild.id)
     settings = structs.replace(settings, identity=identity, channels=ChannelSettings(log=log.id))
-    async with open_house(settings, sandbox) as house:
-        connection = DiscordConnection(bot.token, tmp_path / "master-id")
-        operations = Operations(replace(house.services, discord=connection.port))
+    connection = DiscordConnection(bot.token, tmp_path / "master-id")
+    view = DiscordView(user_id=connection.user_id, state=connection.state, port=connection.port)
+    async with open_house(settings, sandbox, view) as house:
+        # What carries alerts to LOG_CHANNEL.
+        posting = asyncio.create_task(house.services.outbox.run())
+        operations = Operations(house.services)
         office = Office(sandbox, bot, guild, log, connection, operations, settings.registered_commands_path)
         yield office
         await office.disconnect()
+        posting.cancel()
+        await asyncio.gather(posting, return_exceptions=True)
 
 
 @pytest.mark.parametrize(

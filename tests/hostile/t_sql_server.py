@@ -46,6 +46,8 @@ class Behaviour:
     """As Babelfish does: describing a parameter fails, and the transaction is gone."""
     fail_with: tuple[int, str] | None = None
     """An error for each INSERT, UPDATE and DELETE."""
+    refuse_login: tuple[int, str] | None = None
+    """An error in answer to each login."""
     deaf: bool = False
     """It reads and does not answer."""
 
@@ -160,6 +162,10 @@ class _Session:
                 self._send(tds.prelogin_reply(self._server.behaviour.encryption))
             elif kind == tds.LOGIN:
                 self._server.seen.logins += 1
+                refused = self._server.behaviour.refuse_login
+                if refused is not None:
+                    self._send(tds.error(*refused, severity=14) + tds.done(failed=True))
+                    return
                 self._send(tds.login_reply())
             elif kind == tds.BATCH:
                 reader = tds.Reader(data)

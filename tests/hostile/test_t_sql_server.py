@@ -9,26 +9,31 @@ import asyncio
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote_plus
 
 import pytest
-from msgspec.structs import replace
+from msgspec import structs
 
 from handshake.redaction import Secret
 from master.configuration.settings import DatabaseSettings
 from master.ledger.database import Ledger
-from master.ledger.errors import LedgerError, LedgerUnavailable
+from master.ledger.errors import LedgerError, LedgerReadOnly, LedgerUnavailable
 from master.ledger.odbc import installed_driver, wheel_folder
 from master.ledger.rows import audit, handshake_events, licences, nodes
 from master.ledger.rows.records import HandshakeEvent, Licence, LicenceState
+from master.services.upkeep.restoring import restore
+from tests.conftest import TurnableClock
 from tests.hostile import tds
 from tests.hostile.t_sql_server import Behaviour, TSqlServer, running_server
+from tests.ledger.test_archive import archive, secret, settings_at
 from tests.ledger.test_database import NOW, a_node
 from tests.ledger.test_t_sql import call_every_function
 from tests.ledger.writer.test_lost_transactions import an_outage
 from tests.ledger.writer.test_spool import CHAIN, action
+
+__all__ = ["archive", "secret"]  # fixtures
 
 pyodbc = pytest.importorskip("pyodbc", reason="pyodbc or unixODBC is not installed", exc_type=ImportError)
 
@@ -123,7 +128,9 @@ async def test_milliseconds_arrive_where_the_driver_finds_no_type_and_a_fresh_au
     await ledger.write(lambda c: licences.insert(c, licence))
     assert await ledger.read(lambda c: licences.find_by_hash(c, b"h" * 32)) == licence
     for number in range(5):
-        await ledger.write_durable(replace(action(number), at=moment.replace(microsecond=123_456 + number * 1000)))
+        await ledger.write_durable(
+            structs.replace(action(number), at=moment.replace(microsecond=123_456 + number * 1000))
+        )
     assert await ledger.read(CHAIN.verify) is None
     found = await ledger.read(audit.search)
     assert [row.at.microsecond for row in found] == [127_000, 126_000, 125_000, 124_000, 123_000]
@@ -189,6 +196,43 @@ async def test_encryption_is_asked_for_on_the_wire_and_no_login_goes_without_it(
     assert server.observed().encryption_asked
     assert set(server.observed().encryption_asked) <= {tds.ENCRYPT_ON, tds.ENCRYPT_REQUIRED}
     assert server.observed().logins == 0
+
+
+@pytest.mark.parametrize("refusal", [(18456, "Login failed for user"), (4060, "Cannot open database")])
+async def test_a_login_or_database_that_is_missing_is_an_outage_that_ends(
+    server: TSqlServer, settings: DatabaseSettings, tmp_path: Path, refusal: tuple[int, str]
+) -> None:
+    server.behave(Behaviour(refuse_login=refusal))
+    # So the master begins with what it remembers.
+    ledger = await Ledger.open(settings, chain=CHAIN, spool_dir=tmp_path / "spool")
+    assert ledger.away is not None
+    assert ("login" if refusal[0] == 18456 else "database does not exist") in ledger.away.why
+    await ledger.write_durable(action(1))
+    server.behave(Behaviour())
+    await asyncio.wait_for(ledger.wait_available(), 30)
+    assert rows_of(tmp_path, "SELECT detail FROM audit_log") == [("1",)]
+    await ledger.close()
+
+
+async def test_an_archive_is_restored_into_a_server_that_is_in_use(
+    server: TSqlServer, tmp_path: Path, archive: Path, secret: str, clock: TurnableClock
+) -> None:
+    settings = structs.replace(settings_at(tmp_path, secret), database=settings_for(server, "microsoft"))
+    ledger = await Ledger.open(settings.database, chain=CHAIN)
+    await ledger.write(lambda c: nodes.insert(c, a_node("01Z", "Zephyr", 99)))
+    await ledger.close()
+    server.behave(Behaviour(fail_with=(229, "The DELETE permission was denied")))
+    with pytest.raises(LedgerReadOnly, match="may not empty"):
+        await asyncio.to_thread(restore, settings, archive, at=clock.now())
+    server.behave(Behaviour())
+    assert rows_of(tmp_path, "SELECT id FROM nodes") == [("01Z",)]
+    found = await asyncio.to_thread(restore, settings, archive, at=clock.now())
+    assert ("01Z",) not in rows_of(tmp_path, "SELECT id FROM nodes")
+    assert len(rows_of(tmp_path, "SELECT id FROM handshake_events")) == 700
+    # What was there before is an archive, from which it comes back the same way.
+    again = await asyncio.to_thread(restore, settings, Path(found.kept), at=clock.now() + timedelta(seconds=1))
+    assert rows_of(tmp_path, "SELECT id FROM nodes") == [("01Z",)]
+    assert again.tables["handshake_events"] == 0
 
 
 def test_the_driver_that_is_chosen_first_is_microsofts() -> None:

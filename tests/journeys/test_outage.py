@@ -71,7 +71,29 @@ async def all_ready(stage: Stage) -> None:
         await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("kind", ["refused", pytest.param("HTML 503", marks=pytest.mark.slow)])
+async def test_a_short_outage_is_nobodys_fault(stage: Stage, tap: EventTap) -> None:
+    await stage.register("atlas")
+    await tap.wait_for("ready", "atlas")
+    stage.create_bot("oldbot")
+    place(stage, "oldbot", foreign(stage, "oldbot"))
+    await register(stage, "oldbot")
+    await stage.sandbox.gateway.wait_connected(stage.bots["oldbot"].account, timeout_s=BACK_WITHIN_S)
+    since = len(tap.events)
+    async with away(stage, "refused"):
+        await tap.wait_for("box_offline", "", since=since)
+        await tap.wait_for("held", "oldbot", since=since)
+        await tap.wait_for("offline", "atlas", since=since)
+        status = await stage.status()
+        assert {node.state for node in status.nodes} == {"offline"}
+        assert status.master.discord == "offline"
+    await tap.wait_for("box_online", "", since=since)
+    await tap.wait_for("recovered", "atlas", since=since)
+    await tap.wait_for("spawned", "oldbot", since=since)
+    assert kinds(tap.events[since:], "quarantined", "backoff") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["refused", "HTML 503"])
 async def test_an_outage_is_a_state_of_the_box_and_no_nodes_fault(stage: Stage, tap: EventTap, kind: str) -> None:
     for name in ("atlas", "borealis"):
         await stage.register(name)

@@ -127,6 +127,16 @@ async def test_a_quiet_ledger_is_looked_after_too(opened: Opened) -> None:
     assert opened.heard == []
 
 
+async def test_a_ledger_that_was_only_read_is_written_again_too(opened: Opened) -> None:
+    assert await opened.ledger.read(handshake_events.recent) == []
+    opened.ledger._engine.dispose()
+    remove(opened.path, "all of it")
+    await opened.ledger.look_for_file()
+    assert opened.on_disk() == 0
+    await opened.write()
+    assert opened.on_disk() == 1
+
+
 async def test_another_ledger_in_its_place_is_kept_beside_it(opened: Opened, empty_ledger: Path) -> None:
     await opened.write(3)
     other = opened.path.with_name("other.db")
@@ -160,7 +170,8 @@ async def test_while_it_cannot_be_written_again_writes_wait_on_disk(opened: Open
 
 async def test_what_is_open_no_more_is_said_plainly_and_no_empty_ledger_is_made(opened: Opened) -> None:
     await opened.write(3)
-    opened.ledger._engine.dispose()
+    for engine in (opened.ledger._engine, opened.ledger._reader_engine):
+        engine.dispose()
     remove(opened.path, "all of it")
     await opened.write(2)
     away = await opened.has_heard(LedgerAway)

@@ -24,9 +24,11 @@ from master.events import (
     NodeRecovered,
     NodeReplaced,
     NodeSpawned,
+    TaskFailed,
 )
 from master.supervision import connectivity as module
 from master.supervision import runner as runner_module
+from master.supervision import supervisor as supervisor_module
 from master.supervision.clock import SystemClock
 from master.supervision.connectivity import Connectivity
 from master.supervision.restart_policy import RestartPolicy
@@ -292,6 +294,26 @@ async def test_a_node_that_was_never_connected_is_not_ready_by_waiting(rig: Rig)
     await rig.wait_event("bot", NodeOffline)
     rig.pulse("bot")
     await rig.wait_event("bot", NodeReady)
+
+
+async def test_a_sweep_that_fails_is_told_and_ends_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, swept = list[TaskFailed](), asyncio.Event()
+    rig.supervisor._bus.on(TaskFailed, told.append)
+
+    async def rotate() -> None:
+        if not told:
+            raise ZeroDivisionError("as it must")
+        swept.set()
+
+    monkeypatch.setattr(rig.supervisor, "_rotate_logs", rotate)
+    monkeypatch.setattr(supervisor_module, "SWEEP_WATCHED_S", 0.05)
+    rig.supervisor.watch_closely()
+    if rig.task is not None:
+        rig.task.cancel()
+        await asyncio.gather(rig.task, return_exceptions=True)
+    rig.task = asyncio.create_task(rig.supervisor.run())
+    await asyncio.wait_for(swept.wait(), WAIT_S)
+    assert [(event.task, event.error) for event in told] == [("sweep", "ZeroDivisionError: as it must")]
 
 
 def test_forgiving_leaves_older_exits_counted() -> None:

@@ -2,7 +2,7 @@
 
 Rendered from the migrations in sql/, so the two cannot differ; a test compares sql/schema.sqlserver.sql with it. Each
 revision is one block: guarded by the revision that the database is at, and in a transaction. So the script may be run
-again, also after an older version of it. Not guarded by each object's name: some servers keep indexes under other names.
+again, also after an older version of it. The guard is not each object's name: some servers rename indexes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,14 @@ CREATE TABLE alembic_version (
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 """
+_BLOCK = """\
+IF NOT EXISTS (SELECT 1 FROM alembic_version WHERE version_num >= N'{revision}')
+BEGIN
+    BEGIN TRANSACTION;
+{statements}
+    COMMIT TRANSACTION;
+END;
+"""
 _REVISION = re.compile(r"^-- Running upgrade \w* *-> (\w+)$", re.MULTILINE)
 
 
@@ -52,10 +60,7 @@ def render_schema() -> str:
 def _block(revision: str, body: str) -> str:
     """Return a revision's statements as one block, which does nothing where the revision is there already."""
     statements = [_indent(statement) for batch in _batches(body) if (statement := _tidy(batch))]
-    return (
-        f"IF NOT EXISTS (SELECT 1 FROM alembic_version WHERE version_num >= N'{revision}')\n"
-        "BEGIN\n    BEGIN TRANSACTION;\n" + "\n".join(statements) + "\n    COMMIT TRANSACTION;\nEND;\n"
-    )
+    return _BLOCK.format(revision=revision, statements="\n".join(statements))
 
 
 def _batches(body: str) -> list[str]:

@@ -146,6 +146,8 @@ class Verification:
             await self._settle(node.id, code_hash)
         if not judged.trouble:
             self._ledger_cache.keep_licence(node.id, CoveredLicence(code_hash, judged.expires_at))
+        else:
+            self._ledger_cache.forget_licence(node.id, code_hash)
         return judged.trouble
 
     async def _settle(self, node_id: str, code_hash: bytes) -> None:
