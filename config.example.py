@@ -141,7 +141,7 @@ HANDSHAKE = {
     "TRANSPORT": "auto",
     "CHANNEL_PULSE_INTERVAL_S": 240.0,  # pulses in the channel are rare: Discord counts messages
     "KEY_HANDOVER_S": 60.0,  # after `fleet rotate-secret`: how long a node has to come for its new key
-    "CLOCK_SKEW_S": 60.0,  # how far the clocks of node and master may be apart
+    "CLOCK_SKEW_S": 60.0,  # how far the clocks of node and master may be apart before that is told
 }
 
 # Another Discord-compatible server, both or neither; None: Discord itself.

@@ -158,7 +158,8 @@ async def pulses(folder: Path, outcome: Outcome) -> None:
     """Measure signed pulses per CPU-second, end to end, with the ledger in its normal mode."""
     async with running_master(folder, NODES) as master:
         services, secret = master.services, master_secret_of(master.settings.identity)
-        signers = {node.id: Signer(secret.derive_node_key(node.id, 1), from_master=False, clock=time.time)
+        signers = {node.id: Signer(secret.derive_node_key(node.id, 1), from_master=False, clock=time.time,
+                                   session=services.sessions.offered(node.id))
                    for node in services.directory}  # fmt: skip
         sources = {node.id: Source(transport="local", pid=services.supervisor.pid_of(node.id))
                    for node in services.directory}  # fmt: skip

@@ -34,6 +34,8 @@ class BootDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     key: bytes
     """The node's own signing key."""
     key_epoch: int
+    session: str = ""
+    """Every message names it, so that none of another process or of another run of the master counts."""
     master_user_id: int = 0
     """The only Discord author whose messages count as the master's; 0 when the master is not on Discord."""
     verify_channel_id: int = 0

@@ -8,9 +8,10 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from handshake.errors import Reason, Refused
 from handshake.messages import BODIES, MAX_MESSAGE_BYTES, TYPES, Body, Count, MessageType
@@ -60,6 +61,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     sequence: int
     issued_at: float
     in_reply_to: str | None = None
+    session: str | None = None
 
 
 class KeyFinder(Protocol):
@@ -91,6 +93,7 @@ class _Claims(msgspec.Struct, Generic[_T], frozen=True, forbid_unknown_fields=Tr
     seq: Count
     body: _T
     re: str | None = None
+    session: Annotated[str, Meta(max_length=64)] | None = None
 
 
 class _ParsedHeader(NamedTuple):
@@ -112,16 +115,34 @@ class Signer:
         True on the master's side.
     clock
         Returns Unix time in seconds.
+    session
+        On a node: the session that the master opened for it.
     """
 
-    def __init__(self, key: NodeKey, *, from_master: bool, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, key: NodeKey, *, from_master: bool, clock: Callable[[], float], session: str | None = None
+    ) -> None:
         self._key = key
         self._issuer, self._audience = (MASTER, key.node_id) if from_master else (key.node_id, MASTER)
         self._clock = clock
+        self._from_master = from_master
         self._sequence = 0
+        self.session = session
 
-    def sign(self, body: Body, *, in_reply_to: str | None = None) -> str:
-        """Return the signed message; a response must name its :attr:`last_token_id`."""
+    def with_key(self, key: NodeKey) -> Signer:
+        """Return a signer with a new key that goes on with the same session."""
+        signer = Signer(key, from_master=self._from_master, clock=self._clock, session=self.session)
+        signer._sequence = self._sequence
+        return signer
+
+    def sign(self, body: Body, *, in_reply_to: str | None = None, session: str | None = None) -> str:
+        """Return the signed message; a response must name its :attr:`last_token_id`.
+
+        Parameters
+        ----------
+        session
+            On the master's side: the session that the node has to take.
+        """
         now = int(self._clock())
         self._sequence += 1
         self.last_token_id = secrets.token_urlsafe(12)
@@ -134,6 +155,7 @@ class Signer:
             seq=self._sequence,
             body=body,
             re=in_reply_to,
+            session=session or self.session,
         )
         header = _Header(alg=ALGORITHM, kid=self._key.key_id, typ=TYPES[type(body)].value)
         signed = b".".join(_to_base64url(msgspec.json.encode(part)) for part in (header, claims))
@@ -156,8 +178,10 @@ class Verifier:
         Finds the key for a claimed node and epoch.
     node_id
         On a node: its own id, the only one accepted; messages must come from the master. None on the master.
+    replay_guard
+        None: the caller judges replays, by the message's session and sequence.
     skew_s
-        Allowed difference of the two clocks in seconds.
+        Allowed difference of the two clocks in seconds; None for any.
     """
 
     def __init__(
@@ -166,8 +190,8 @@ class Verifier:
         *,
         node_id: str | None = None,
         clock: Callable[[], float],
-        replay_guard: ReplayGuard,
-        skew_s: float = 60.0,
+        replay_guard: ReplayGuard | None,
+        skew_s: float | None = 60.0,
     ) -> None:
         self._find_key = find_key
         self._node_id = node_id
@@ -241,7 +265,8 @@ class Verifier:
         if (claims.iss, claims.aud) != expected:
             raise _malformed(f"from {claims.iss[:30]!r} to {claims.aud[:30]!r}", node_id, header.typ)
         now = self._clock()
-        if claims.exp + self._skew_s < now or claims.iat - self._skew_s > now:
+        skew_s = self._skew_s
+        if skew_s is not None and (claims.exp + skew_s < now or claims.iat - skew_s > now):
             raise Refused(
                 Reason.EXPIRED,
                 f"issued {now - claims.iat:+.0f} s ago",
@@ -254,7 +279,8 @@ class Verifier:
         if kind is None:
             raise _malformed("unknown message type", node_id, header.typ)
         body: Body = self._body_decoders[kind].decode(claims.body)
-        if not self._replay_guard.admit(node_id, claims.jti, claims.exp + self._skew_s):
+        guard = self._replay_guard
+        if guard is not None and not guard.admit(node_id, claims.jti, claims.exp + (skew_s or 0.0)):
             raise Refused(Reason.REPLAYED, f"jti {claims.jti}", claimed_node_id=node_id, message_type=header.typ)
         return Message(
             node_id=node_id,
@@ -265,6 +291,7 @@ class Verifier:
             sequence=claims.seq,
             issued_at=claims.iat,
             in_reply_to=claims.re,
+            session=claims.session,
         )
 
 

@@ -280,6 +280,30 @@ class DirectoryChanged(Event, frozen=True, kw_only=True):
     node_id: str
 
 
+class ClockStepped(Event, frozen=True, kw_only=True):
+    """The box's clock was set."""
+
+    kind: ClassVar[str] = "clock_stepped"
+    essential: ClassVar[bool] = True
+
+    by_s: float
+    """Seconds; negative for back."""
+
+
+class DiskFilled(Event, frozen=True, kw_only=True):
+    """The disk of the state folder is full."""
+
+    kind: ClassVar[str] = "disk_full"
+    essential: ClassVar[bool] = True
+
+
+class DiskFreed(Event, frozen=True, kw_only=True):
+    """There is room on the disk again."""
+
+    kind: ClassVar[str] = "disk_freed"
+    essential: ClassVar[bool] = True
+
+
 class AuditLogCut(Event, frozen=True, kw_only=True):
     """The end of the audit log is not as it was remembered."""
 
@@ -297,6 +321,7 @@ class LedgerAway(Event, frozen=True, kw_only=True):
 
     why: str
     hint: str = ""
+    disk_full: bool = False
 
 
 class LedgerRewritten(Event, frozen=True, kw_only=True):
@@ -313,6 +338,9 @@ class LedgerReturned(Event, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "ledger_back"
     essential: ClassVar[bool] = True
+
+    disk_full: bool = False
+    """Whether the disk was full."""
 
 
 class GatewayLost(Event, frozen=True, kw_only=True):

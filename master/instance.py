@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -64,8 +65,10 @@ class InstanceLock:
                 f"a master is running on {self._path.parent} already (pid {owner or 'unknown'})",
                 hint="`fleet status` shows it; a second one would start every bot twice",
             ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # The pid is for people; on a full disk the lock holds without it.
+            # Over what is there first: that takes no new block.
+            written = os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+            os.ftruncate(self._descriptor, written)
 
     def release(self) -> None:
         """Release the lock."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TextIO
 
 from master.wording import visible, visible_lines
@@ -33,9 +34,38 @@ def _quoted(value: object) -> str:
     return repr(text) if " " in text or visible(text) != text else text
 
 
+class JournalHandler(logging.Handler):
+    """Write each line at once to the stream's descriptor; a full disk costs lines, which are counted, and nothing else.
+
+    Not through the stream: it would keep what it cannot write, and the interpreter would fail over that at its end.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self.lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        line = self.format(record) + "\n"
+        if self.lost:
+            line = f"{self.lost} lines of the log could not be written\n{line}"
+        try:
+            self._write(line.encode("utf-8", "backslashreplace"))
+        except OSError:
+            self.lost += 1
+        else:
+            self.lost = 0
+
+    def _write(self, payload: bytes) -> None:
+        descriptor = self._stream.fileno()
+        while payload:
+            payload = payload[os.write(descriptor, payload) :]
+
+
 def set_up_logging(level: int, stream: TextIO) -> None:
     """Log to ``stream``; libraries from WARNING on."""
-    handler = logging.StreamHandler(stream)
+    handler = JournalHandler(stream)
     handler.setFormatter(KeyValueFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in ("master", "handshake"):

@@ -170,7 +170,8 @@ async def _prepare(services: Services) -> None:
         await services.onboarding.recover()
     else:
         # No service was listening yet when the outage was detected.
-        services.bus.publish(LedgerAway(at=ledger.away.since, why=ledger.away.why, hint=ledger.away.hint))
+        away = ledger.away
+        services.bus.publish(LedgerAway(at=away.since, why=away.why, hint=away.hint, disk_full=away.disk_full))
         services.onboarding.hold()
     if ledger.audit_cut:
         services.bus.publish(AuditLogCut(at=services.clock.now(), detail=ledger.audit_cut))
@@ -192,6 +193,7 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("retention", services.retention.run),
                 ("ledger cache", services.ledger_cache.run),
                 ("snapshots", services.snapshots.run),
+                ("box", services.box.run),
                 ("merging", services.merging.run),
                 ("stderr", services.stderr_lines.run),
                 ("recovery", partial(_recover_when_back, services)),

@@ -277,6 +277,8 @@ def summary_line(status: FleetStatus) -> Text:
     discord = "dark_orange" if master.discord == "offline" else "bright_black"
     line.append(f"discord {visible(master.discord)}  ", style=discord)
     line.append(f"ledger {visible(master.ledger)}", style="red" if master.ledger.endswith("away") else "bright_black")
+    for state in master.box:
+        line.append(f"  {state}", style="bold red")
     if master.isolation:
         walled = master.isolation.startswith("landlock")
         line.append(f"  isolation {visible(master.isolation)}", style="bright_black" if walled else "yellow")

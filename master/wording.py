@@ -22,6 +22,13 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86_400}d{whole % 86_400 // 3600:02}h"
 
 
+def step_text(seconds: float) -> str:
+    """Say by how much a clock was set."""
+    days, rest = divmod(abs(seconds), 86_400)
+    much = f"{days:.0f} days" if days >= 2 else f"{days * 86_400 + rest:.0f} s"
+    return f"{'back' if seconds < 0 else 'forward'} by {much}"
+
+
 def moment(at: float) -> str:
     """Write a moment (Unix seconds) in local time, with its date unless it is within the last day."""
     local = datetime.fromtimestamp(at).astimezone()

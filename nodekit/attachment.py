@@ -101,7 +101,7 @@ class Attachment:
         self._client = client
         self._identity = identity
         self._boot = identity.boot
-        self._started_at = time.time()
+        self._began = time.monotonic()
         self._resumption: Resumption | None = None
         self._connected = asyncio.Event()
         self._connecting: asyncio.Future[None] | None = None
@@ -171,6 +171,9 @@ class Attachment:
             except IdentifyBudgetSpent as error:
                 log.error("%s", error)
                 raise SystemExit(NodeExit.IDENTIFIES) from error
+            except OSError as error:
+                # On a full disk a bot that is up is worth more than the count; the restart policy still bounds it.
+                log.warning("an IDENTIFY could not be counted: %s", error.strerror)
             await before(shard_id, initial=initial)
 
         hooks["before_identify"] = before_identify
@@ -309,7 +312,7 @@ class Attachment:
         latency = client.latency * 1000
         failed: list[str] = getattr(client, "failed_cogs", [])
         return Heartbeat(
-            uptime_s=round(time.time() - self._started_at, 1),
+            uptime_s=round(time.monotonic() - self._began, 1),
             latency_ms=round(latency, 1) if 0 <= latency < 1e6 else None,
             guilds=len(client.guilds),
             state="degraded" if failed or client.is_closed() else "ready",

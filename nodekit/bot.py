@@ -52,12 +52,22 @@ class HandshakeBot(commands.Bot):
         options.setdefault("guild_ready_timeout", 0.1)
         super().__init__(intents=intents, **options)
         self.folder = folder or program_folder()
-        self.started_at = time.time()
+        self._began = time.monotonic()
         self.version = version_of(self.folder)
         self.failed_cogs: list[str] = []
         self._error_colour = error_colour
         self.tree.error(self._on_command_error)
         attach(self)
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since it was made, however the clock is set meanwhile."""
+        return time.monotonic() - self._began
+
+    @property
+    def started_at(self) -> float:
+        """When it was made, in Unix seconds of the clock as it is now."""
+        return time.time() - self.uptime_s
 
     async def setup_hook(self) -> None:
         """Load the cogs, and register the slash commands if they changed."""

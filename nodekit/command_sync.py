@@ -33,5 +33,9 @@ async def sync_commands(tree: app_commands.CommandTree[Any], folder: Path) -> Ex
     except CALL_FAILURES as error:
         log.warning("slash commands could not be registered: %s", error)
         return error
-    note.write_text(fingerprint, "utf-8")
+    try:
+        note.write_text(fingerprint, "utf-8")
+    except OSError as error:
+        # On a full disk they are registered again at the next start.
+        log.warning("the fingerprint of the slash commands could not be kept: %s", error.strerror)
     return None

@@ -8,6 +8,7 @@ the cache (READY, GUILD_CREATE, ...), compressed. https://discord.com/developers
 from __future__ import annotations
 
 import contextlib
+import logging
 import mmap
 import os
 import struct
@@ -22,12 +23,16 @@ import msgspec
 
 from handshake.files import open_regular
 
+log = logging.getLogger(__name__)
+
 SESSION_FD_VARIABLE = "FLEET_SESSION_FD"
 MAX_AGE_S = 180.0
 """An older session is not resumed: Discord drops a session after minutes without a connection."""
 MAX_LOG_BYTES = 8 * 1024 * 1024
-_HEADER = struct.Struct("<8sQQQQ")  # magic, sequence, milliseconds of the last sign of life, bytes of log, successor
-_MAGIC = b"FLEETGS1"
+_HEADER = struct.Struct("<8sQQQQ8sQ")
+"""Magic, sequence, last sign of life (milliseconds, Unix), bytes of log, successor, boot of the box, and milliseconds
+since that boot: inside of one boot the age does not depend on how the clock is set."""
+_MAGIC = b"FLEETGS2"
 _LENGTH = struct.Struct("<I")
 _PAGE = 4096
 _SUCCESSOR_AT = 32
@@ -78,11 +83,19 @@ class GatewaySession:
         Open for reading and writing; closed by :meth:`close`.
     """
 
-    def __init__(self, descriptor: int, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        *,
+        clock: Callable[[], float] = time.time,
+        since_boot: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+    ) -> None:
         self._descriptor = descriptor
         self._clock = clock
-        if os.fstat(descriptor).st_size < _PAGE:
-            os.ftruncate(descriptor, _PAGE)
+        self._since_boot = since_boot
+        self._boot = _boot_mark()
+        # Allocated, not only made longer: writing into a hole of a full disk through the map would be a SIGBUS.
+        os.posix_fallocate(descriptor, 0, _PAGE)
         self._header = mmap.mmap(descriptor, _PAGE)
         self._header[_SUCCESSOR_AT] = 0
         self._decode = msgspec.json.Decoder(_Frame).decode
@@ -92,8 +105,9 @@ class GatewaySession:
 
     def saved(self) -> SavedSession | None:
         """Return the predecessor's session; None when there is none to resume."""
-        magic, sequence, seen_ms, log_bytes, _ = _HEADER.unpack_from(self._header)
-        age_s = self._clock() - seen_ms / 1000
+        magic, sequence, seen_ms, log_bytes, _, boot, since_boot_ms = _HEADER.unpack_from(self._header)
+        same_boot = boot == self._boot
+        age_s = self._since_boot() - since_boot_ms / 1000 if same_boot else self._clock() - seen_ms / 1000
         if magic != _MAGIC or not 0 < log_bytes <= MAX_LOG_BYTES or not -60 < age_s < MAX_AGE_S:
             return None
         try:
@@ -181,14 +195,32 @@ class GatewaySession:
 
     def _note(self) -> None:
         if self._writing:
-            now_ms = int(self._clock() * 1000)
+            now_ms, since_boot_ms = max(int(self._clock() * 1000), 0), int(self._since_boot() * 1000)
             successor = self._header[_SUCCESSOR_AT]
-            _HEADER.pack_into(self._header, 0, _MAGIC, self._sequence, now_ms, self._log_bytes, successor)
+            _HEADER.pack_into(
+                self._header,
+                0,
+                _MAGIC,
+                self._sequence,
+                now_ms,
+                self._log_bytes,
+                successor,
+                self._boot,
+                since_boot_ms,
+            )
 
     def close(self) -> None:
         """Close the file; its content stays."""
         self._header.close()
         os.close(self._descriptor)
+
+
+def _boot_mark() -> bytes:
+    """Return what tells this boot of the box from others."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes()[:8]
+    except OSError:
+        return bytes(8)
 
 
 def expect_successor(path: Path, expected: bool) -> None:
@@ -205,4 +237,12 @@ def expect_successor(path: Path, expected: bool) -> None:
 def inherited_session(environment: MutableMapping[str, str]) -> GatewaySession | None:
     """Return the session whose descriptor ``environment`` names; None when it names none."""
     number = environment.pop(SESSION_FD_VARIABLE, None)
-    return GatewaySession(int(number)) if number is not None and number.isdecimal() else None
+    if number is None or not number.isdecimal():
+        return None
+    try:
+        return GatewaySession(int(number))
+    except OSError as error:
+        # A full disk only prevents the next RESUME.
+        log.warning("the gateway session cannot be kept: %s", error.strerror)
+        os.close(int(number))
+        return None

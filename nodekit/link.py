@@ -26,7 +26,6 @@ from handshake.messages import (
     VerificationResponse,
 )
 from handshake.redaction import Secret
-from handshake.replay import ReplayGuard
 from handshake.signing import Message, NodeKey, Signer, Verifier
 from handshake.transports import channel
 from handshake.transports.local import LocalClient
@@ -82,6 +81,7 @@ class NodeLink:
         post_to_channel: PostToChannel | None,
         on_refused: Callable[[str], None],
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._boot = boot
         self._facts = facts
@@ -89,16 +89,20 @@ class NodeLink:
         self._post_to_channel = post_to_channel if boot.transport != "local" and boot.verify_channel_id else None
         self._on_refused = on_refused
         self._clock = clock
+        self._monotonic = monotonic
         self._keys = [NodeKey(boot.node_id, boot.key_epoch, Secret(boot.key))]
         """The current key, then the previous one: an answer may still be signed with that."""
-        self._signer = Signer(self._keys[0], from_master=False, clock=clock)
-        self._verifier = Verifier(self._find_key, node_id=boot.node_id, clock=clock, replay_guard=ReplayGuard(clock))
+        self._signer = Signer(self._keys[0], from_master=False, clock=clock, session=boot.session or None)
+        # An answer is taken once, and only to a question that waits: it is fresh whatever the two clocks say.
+        self._verifier = Verifier(self._find_key, node_id=boot.node_id, clock=clock, replay_guard=None, skew_s=None)
         self._local = None
         if boot.socket_path is not None and boot.transport != "channel":
             self._local = LocalClient(Path(boot.socket_path), self._take_from_socket)
         self._answers: dict[str, asyncio.Future[Message]] = {}
         """Pending requests; an answer to anything else is ignored."""
-        self._pulses: dict[str, None] = {}
+        self._sent: dict[str, ErrorReport | None] = {}
+        """Pulses and reports that may be answered, the latest few; a report is sent again in a new session."""
+        self._resending: set[asyncio.Task[None]] = set()
         self._verify_again = False
         self._woken = asyncio.Event()
         self._reports: dict[str, int] = {}
@@ -146,7 +150,7 @@ class NodeLink:
             self._on_refused(response.reason)
             return False
 
-    async def _request_verification(self) -> VerificationResponse:
+    async def _request_verification(self, *, again: bool = False) -> VerificationResponse:
         facts, state = self._facts, self._describe()
         request = VerificationRequest(
             licence=facts.licence,
@@ -168,12 +172,15 @@ class NodeLink:
             message = await asyncio.wait_for(answer, ANSWER_TIMEOUT_S)
         finally:
             del self._answers[token_id]
+        if isinstance(message.body, Acknowledgement) and not again:
+            # It was of a session that the master does not know, and the answer named the one to use.
+            return await self._request_verification(again=True)
         if not isinstance(message.body, VerificationResponse):
             raise TransportError(f"the master answered with a {message.type}")
         return message.body
 
     async def _pulse_until_asked(self) -> None:
-        failures, channel_due = 0, 0.0
+        failures, channel_due = 0, float("-inf")
         while True:
             if self._local is not None and await self._pulse_locally(self._local):
                 failures, interval = 0, self._intervals["local"]
@@ -183,8 +190,8 @@ class NodeLink:
                 failures += 1
                 interval = self._intervals["local"] if self._local is not None else self._intervals["channel"]
                 patient = self._local is not None and failures < LOCAL_FAILURES_BORNE
-                if self._post_to_channel is not None and not patient and self._clock() >= channel_due:
-                    channel_due = self._clock() + self._intervals["channel"]
+                if self._post_to_channel is not None and not patient and self._monotonic() >= channel_due:
+                    channel_due = self._monotonic() + self._intervals["channel"]
                     await self._pulse_by_channel(self._post_to_channel)
             if self._local is not None and not failures:
                 # Synchronised with all nodes of this box: the CPU wakes up once for the fleet, not once for each node.
@@ -204,10 +211,13 @@ class NodeLink:
         self._woken.set()
 
     def _next_pulse(self) -> str:
-        text = self._signer.sign(self._describe())
-        self._pulses[self._signer.last_token_id] = None
-        if len(self._pulses) > 16:
-            del self._pulses[next(iter(self._pulses))]
+        return self._sign_answerable(self._describe())
+
+    def _sign_answerable(self, body: Heartbeat | ErrorReport) -> str:
+        text = self._signer.sign(body)
+        self._sent[self._signer.last_token_id] = body if isinstance(body, ErrorReport) else None
+        if len(self._sent) > 16:
+            del self._sent[next(iter(self._sent))]
         return text
 
     async def _pulse_locally(self, local: LocalClient) -> bool:
@@ -264,12 +274,26 @@ class NodeLink:
         except Refused as refused:
             log.debug("message ignored", extra={"reason": refused.reason.value})
             return
-        answer = self._answers.get(message.in_reply_to or "")
+        asked = message.in_reply_to or ""
+        answer = self._answers.get(asked)
+        if answer is None and asked not in self._sent:
+            return
+        if message.session is not None:
+            self._signer.session = message.session
         if answer is not None:
             if not answer.done():
                 answer.set_result(message)
-        elif message.in_reply_to in self._pulses:
-            self._take_answer_to_pulse(message.body, private=private)
+            return
+        report = self._sent.pop(asked)
+        if report is not None and message.session is not None:
+            self._send_again(report)
+        self._take_answer_to_pulse(message.body, private=private)
+
+    def _send_again(self, report: ErrorReport) -> None:
+        """Send a report in the session that the master knows: it has not taken the first one."""
+        task = asyncio.get_running_loop().create_task(self._send_report(report))
+        self._resending.add(task)
+        task.add_done_callback(self._resending.discard)
 
     def _take_answer_to_pulse(self, body: Body, *, private: bool) -> None:
         if isinstance(body, Acknowledgement):
@@ -280,7 +304,7 @@ class NodeLink:
         elif isinstance(body, KeyReplacement) and private and body.key_epoch > self._keys[0].epoch:
             key = NodeKey(self._boot.node_id, body.key_epoch, Secret(body.key))
             self._keys = [key, self._keys[0]]
-            self._signer = Signer(key, from_master=False, clock=self._clock)
+            self._signer = self._signer.with_key(key)
             log.info("the master has replaced this node's key", extra={"epoch": body.key_epoch})
 
     async def report(self, report: ErrorReport) -> None:
@@ -288,7 +312,7 @@ class NodeLink:
 
         Never raises: an error that cannot be reported is still in the node's log.
         """
-        now = self._clock()
+        now = self._monotonic()
         self._report_times = [sent for sent in self._report_times if now - sent < 60]
         count = self._reports.pop(report.fingerprint, 0) + report.count
         if len(self._report_times) >= MAX_REPORTS_PER_MINUTE:
@@ -296,8 +320,11 @@ class NodeLink:
                 self._reports[report.fingerprint] = count
             return
         self._report_times.append(now)
+        await self._send_report(_with_count(report, count))
+
+    async def _send_report(self, report: ErrorReport) -> None:
         try:
-            await self._send(self._signer.sign(_with_count(report, count)))
+            await self._send(self._sign_answerable(report))
         except TransportError as error:
             log.warning("error report not sent", extra={"why": str(error)})
 

@@ -68,9 +68,13 @@ def _read_boot() -> dict[str, Any]:
 def _count_identify(number: str) -> None:
     """Record one IDENTIFY, in nodekit.identify_budget's format; further ones of the program cannot be seen here."""
     if number.isdecimal():
-        with os.fdopen(int(number), "r+b") as stream:
-            stream.seek(0, os.SEEK_END)
-            stream.write(struct.pack(">Q", int(time.time() * 1000)))
+        try:
+            with os.fdopen(int(number), "r+b") as stream:
+                stream.seek(0, os.SEEK_END)
+                stream.write(struct.pack(">Q", max(int(time.time() * 1000), 0)))
+        except OSError as error:
+            # A full disk: the bot starts, and the restart policy still bounds how often.
+            print("[fleet] an IDENTIFY could not be counted:", error.strerror, file=sys.stderr)
 
 
 class Presence:
@@ -88,7 +92,8 @@ class Presence:
         self._boot = boot
         self._why = why
         self._key = base64.b64decode(boot["key"])
-        self._began = time.time()
+        self._began, self._began_at = time.monotonic(), time.time()
+        self._session = boot.get("session") or None
         self._sequence = 0
         with open("node.json", "rb") as stream:
             self._licence = json.load(stream)["licence"]
@@ -130,7 +135,7 @@ class Presence:
                 print("[fleet] the master does not accept this node:", answer.get("reason", ""), file=sys.stderr)
                 os._exit(EXIT_LICENCE)
             while True:
-                self._send(connection, "heartbeat", {"uptime_s": round(time.time() - self._began, 1)})
+                self._send(connection, "heartbeat", {"uptime_s": round(time.monotonic() - self._began, 1)})
                 if self._receive(connection, self._boot["pulse_interval_s"]) is not None:
                     break
 
@@ -142,7 +147,7 @@ class Presence:
             "pid": os.getpid(),
             "pid_started_at": 0.0,
             "bot_user_id": int(user_id),
-            "started_at": self._began,
+            "started_at": self._began_at,
             "python": platform.python_version(),
             "library": f"not linked: {self._why}"[:100],
         }
@@ -174,7 +179,10 @@ class Presence:
             return None
         claims = json.loads(_decode(signed.partition(b".")[2]))
         body: dict[str, Any] = claims["body"]
-        return body if claims.get("re") == self._token_id else None
+        if claims.get("re") != self._token_id:
+            return None
+        self._session = claims.get("session") or self._session
+        return body
 
     def sign(self, kind: str, body: dict[str, Any]) -> str:
         """Return a signed message."""
@@ -191,6 +199,8 @@ class Presence:
             "seq": self._sequence,
             "body": body,
         }
+        if self._session:
+            claims["session"] = self._session
         signed = b".".join(_encode(json.dumps(part).encode()) for part in (header, claims))
         return (signed + b"." + _encode(hmac.new(self._key, signed, hashlib.sha256).digest())).decode()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import time
 from typing import TYPE_CHECKING
 
 import config
@@ -41,7 +40,7 @@ class Health(commands.Cog):
         )
         embed.add_field(name="Version", value=self.bot.version)
         embed.add_field(name="Servers", value=str(len(self.bot.guilds)))
-        embed.add_field(name="Up", value=_duration(time.time() - self.bot.started_at))
+        embed.add_field(name="Up", value=_duration(self.bot.uptime_s))
         embed.set_footer(text=f"discord.py {discord.__version__} · Python {platform.python_version()}")
         if self.bot.failed_cogs:
             embed.add_field(name="Not loaded", value=", ".join(self.bot.failed_cogs), inline=False)

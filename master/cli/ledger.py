@@ -132,6 +132,9 @@ def ledger_status(
         console.print(f"{found.dialect}, {revision}{size}")
         if found.away_since is not None:
             console.print(one_line(("✗ ", "red"), f"away since {_local_time(found.away_since)}: {found.away_why}"))
+        if found.held:
+            what = f"{found.held} writes wait in memory, not even on disk; they are lost if the master ends first"
+            console.print(one_line(("! ", "yellow"), what))
         if found.waiting:
             console.print(f"{found.waiting} writes wait on disk, {megabytes(found.waiting_bytes)} MB")
         if found.given_up:

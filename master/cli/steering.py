@@ -265,7 +265,7 @@ def _stream(
 
 def _show(result: ActionResult) -> None:
     mark = Text("✓ ", style="green") if result.ok else Text("✗ ", style="red")
-    left = (f"  {result.detail}", "bright_black") if result.ok and result.detail else ""
-    console.print(one_line(mark, f"{result.node:<24} ", state_text(result.state), left))
+    told = (f"  {result.detail}", "yellow") if result.ok and result.detail else ""
+    console.print(one_line(mark, f"{result.node:<24} ", state_text(result.state), told))
     if not result.ok:
         console.print(one_line("  ", result.detail, (f"  ({result.hint})" if result.hint else "", "cyan")))

@@ -180,7 +180,7 @@ class HandshakeSettings(msgspec.Struct, frozen=True, kw_only=True):
     transport: Annotated[Transport, AT_NODE_START] = "auto"
     channel_pulse_interval_s: Annotated[float, Meta(ge=5, le=3600), NOW] = 240.0
     clock_skew_s: Annotated[float, Meta(ge=0, le=600)] = 60.0
-    """Needs a restart: what the replay guard dropped under a smaller value could be replayed under a larger one."""
+    """Needs a restart: the sessions of running nodes were begun with it."""
     key_handover_s: Annotated[float, Meta(ge=1, le=3600)] = 60.0
     """After a rotation: how long a running node may take to get its new key before it is replaced."""
 

@@ -109,6 +109,8 @@ class Stage:
         A SQLite ledger to copy as the initial one; None: the master creates one.
     merge_memory
         Turn on kernel same-page merging where permitted. It affects the whole box, so it is off by default.
+    program
+        The module that is run as the master.
     """
 
     def __init__(
@@ -120,8 +122,10 @@ class Stage:
         channel_pulse_s: float = 5.0,
         ledger: Path | None = None,
         merge_memory: bool = False,
+        program: str = "master",
     ) -> None:
         self._keep = keep
+        self._program = program
         self._merge_memory = merge_memory
         self._ledger = ledger
         self._transport = transport
@@ -200,7 +204,7 @@ class Stage:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "master",
+                self._program,
                 "--home",
                 str(self.home),
                 stdin=asyncio.subprocess.DEVNULL,

@@ -33,7 +33,7 @@ from master.ledger.errors import (
     LedgerUnavailable,
 )
 from master.ledger.file_place import FilePlace, ledger_path
-from master.ledger.identifiers import ulid_of
+from master.ledger.identifiers import is_ulid, ulid_after, ulid_of
 from master.ledger.rows.audit import AuditChain
 from master.ledger.schema import migrations
 from master.ledger.worker import Worker, watch
@@ -53,6 +53,16 @@ DURABLE_TIMEOUT_S = 30.0
 """Longer than a statement's and a connection's time-out together: by then an outage has been detected."""
 STALL_GRACE_S = 5.0
 """How much longer than its time-out a statement may take before its thread is abandoned."""
+
+
+def _session_after(spool_dir: Path | None) -> str:
+    """Return the id of a new session, after all that have a spool: they are applied in the order of their names.
+
+    The clock alone does not see to that: a box may begin with one that is years back.
+    """
+    session_id = ulid_of(datetime.now(UTC))
+    earlier = [] if spool_dir is None else [path.stem for path in spool_dir.glob("*.spool")]
+    return max([session_id, *(ulid_after(name) for name in earlier if is_ulid(name))])
 
 
 class Ledger:
@@ -87,6 +97,7 @@ class Ledger:
         self.chain = chain
         """What audited actions hang in."""
         self._available = asyncio.Event()
+        self._disk_was_full = False
         self.dialect = self._engine.dialect.name
         """``sqlite`` or ``mssql``."""
         self.audit_cut = ""
@@ -119,7 +130,7 @@ class Ledger:
             It cannot be opened, is not a database, cannot be written, or is newer than this program.
         """
         chain = chain or AuditChain(b"")
-        session_id = ulid_of(datetime.now(UTC))
+        session_id = _session_after(spool_dir)
         ledger = cls(settings, chain=chain, spool_dir=spool_dir, session_id=session_id, bus=bus or EventBus())
         try:
             await asyncio.to_thread(ledger._open_database)
@@ -154,6 +165,10 @@ class Ledger:
             self._reader_engine.dispose(close=False)
             raise
         self._place.remember()
+        if self.dialect == "sqlite":
+            # The writer's own connection: a file that is deleted before the first write is written again from it.
+            with contextlib.suppress(SQLAlchemyError), self._engine.connect():
+                pass
 
     def _read_revision(self) -> str | None:
         try:
@@ -187,10 +202,11 @@ class Ledger:
     def _on_change(self, away: Away | None) -> None:
         if away is None:
             self._available.set()
-            self._bus.publish(LedgerReturned(at=datetime.now(UTC)))
+            self._bus.publish(LedgerReturned(at=datetime.now(UTC), disk_full=self._disk_was_full))
         else:
             self._available.clear()
-            self._bus.publish(LedgerAway(at=away.since, why=away.why, hint=away.hint))
+            self._disk_was_full = away.disk_full
+            self._bus.publish(LedgerAway(at=away.since, why=away.why, hint=away.hint, disk_full=away.disk_full))
 
     def _warn_of_cut(self, cut: str) -> None:
         """Pass an alarm of the audit log from the writer's thread to the loop."""
@@ -305,8 +321,10 @@ class Ledger:
             done.cancel()
             raise
 
-    async def write_durable(self, *entries: Entry, timeout_s: float = DURABLE_TIMEOUT_S) -> None:
-        """Write entries in one transaction; returns once they are durable, in the ledger or in its spool.
+    async def write_durable(self, *entries: Entry, timeout_s: float = DURABLE_TIMEOUT_S) -> bool:
+        """Write entries in one transaction; True once they are durable, in the ledger or in its spool.
+
+        False on a full disk: they are held in memory, and follow when there is room.
 
         They are written although the caller is cancelled meanwhile: what they tell has happened.
 
@@ -319,7 +337,7 @@ class Ledger:
         """
         done = self._writer.submit_entries(entries, urgent=True)
         try:
-            await self._await_write(done, timeout_s)
+            return bool(await self._await_write(done, timeout_s))
         except asyncio.CancelledError:
             done.add_done_callback(partial(_report, entries))
             raise

@@ -27,6 +27,7 @@ from master.configuration.settings import ANY_DRIVER, DatabaseSettings
 from master.ledger.errors import (
     Conflict,
     LedgerCorrupt,
+    LedgerDiskFull,
     LedgerError,
     LedgerReadOnly,
     LedgerRetryable,
@@ -223,7 +224,7 @@ def explain(error: SQLAlchemyError) -> LedgerError:
         if "not a database" in text or "malformed" in text:
             return LedgerCorrupt(f"the ledger is damaged: {text}", hint="restore it from a backup")
         if "disk" in text and "full" in text:
-            return LedgerUnavailable("the disk of the ledger is full", hint="free some space")
+            return LedgerDiskFull("the disk of the ledger is full", hint="free some space")
         if "locked" in text or "busy" in text:
             return LedgerRetryable("the ledger is locked", hint="another program has it open: close it")
     if isinstance(error, DBAPIError) or not isinstance(error, StatementError | NoResultFound | MultipleResultsFound):

@@ -20,6 +20,12 @@ class LedgerUnavailable(LedgerError):
     code: ClassVar[str] = "ledger_unavailable"
 
 
+class LedgerDiskFull(LedgerUnavailable):
+    """There is no room for what would be written; reading goes on."""
+
+    code: ClassVar[str] = "disk_full"
+
+
 class LedgerCorrupt(LedgerError):
     """The file is not a database."""
 

@@ -31,5 +31,18 @@ def first_ulid_of(moment: _Moment) -> str:
     return _encode(int(moment.timestamp() * 1000) << 80)
 
 
+def is_ulid(text: str) -> bool:
+    """Tell whether a text has the form of a ULID."""
+    return len(text) == 26 and set(text) <= set(_ALPHABET)
+
+
+def ulid_after(earlier: str) -> str:
+    """Make a ULID of the millisecond after another one's."""
+    number = 0
+    for character in earlier:
+        number = number << 5 | _ALPHABET.index(character)
+    return _encode(((number >> 80) + 1) << 80 | secrets.randbits(80))
+
+
 def _encode(number: int) -> str:
     return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -5, -5))

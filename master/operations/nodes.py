@@ -115,11 +115,12 @@ async def clear(call: Call[Services], parameters: NamesParams) -> list[ActionRes
     """Clear the flag of nodes."""
     fleet = call.services.fleet
 
-    async def act(node: Node) -> None:
+    async def act(node: Node) -> bool:
         async with on_node(call, node) as entry:
             if node.flag_reason:
                 entry.detail = f"{node.name}: {node.flag_reason}"
-            await fleet.clear(node)
+            recorded = await fleet.clear(node)
+        return recorded and not entry.unrecorded
 
     return await _send_each(call, fleet.act(act, _chosen(call, parameters)))
 
@@ -165,9 +166,9 @@ def _without_stopped(
 def _licensed(call: Call[Services], act: Act) -> Act:
     """Return the action for nodes whose licence is not revoked."""
 
-    async def licensed(node: Node) -> None:
+    async def licensed(node: Node) -> bool:
         await call.services.revocation.require_licence(node)
-        await act(node)
+        return await act(node)
 
     return licensed
 
@@ -181,9 +182,10 @@ async def _act(call: Call[Services], parameters: NamesParams, act: Act) -> list[
 
 
 def _audited(call: Call[Services], act: Act) -> Act:
-    async def audited(node: Node) -> None:
-        async with on_node(call, node):
-            await act(node)
+    async def audited(node: Node) -> bool:
+        async with on_node(call, node) as entry:
+            recorded = await act(node)
+        return recorded and not entry.unrecorded
 
     return audited
 

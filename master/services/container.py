@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from handshake.messages import Body, ErrorReport, Heartbeat, LicenceCheck, ShutdownNotice, VerificationRequest
+from handshake.replay import Sessions
+from handshake.signing import LIFETIME_S
 from master.bus import EventBus
 from master.configuration.settings import ENV_NAME, Settings
 from master.ledger.database import Ledger
@@ -43,6 +45,7 @@ from master.services.trust.refusals import Refusals
 from master.services.trust.revocation import Revocation
 from master.services.trust.rotation import SecretRotation
 from master.services.trust.verification import Verification
+from master.services.upkeep.box import BoxWatch
 from master.services.upkeep.ledger_admin import LedgerAdmin
 from master.services.upkeep.reloading import Reloading
 from master.services.upkeep.retention import Retention
@@ -90,10 +93,12 @@ class Services(LedgerServices):
     keys: NodeKeys
     verification: Verification
     reception: Reception
+    sessions: Sessions
     retention: Retention
     handover: Handover
     ledger_cache: LedgerCache
     snapshots: PulseSnapshots
+    box: BoxWatch
     merging: PageMerging
     stderr_lines: StderrLines
     reloading: Reloading
@@ -151,6 +156,7 @@ class _Base:
     permissions: Permissions
     licensing: Licensing
     logs: NodeLogs
+    sessions: Sessions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +220,7 @@ def build_services(
     alerts = Alerts(bus, base.directory, clock)
     state_watch = StateWatch(ledger=ledger, supervisor=supervisor, alerts=alerts)
     reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
+    box = BoxWatch(settings.state_dir, ledger, bus, clock)
     return Services(
         clock=clock,
         ledger=ledger,
@@ -234,7 +241,7 @@ def build_services(
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
         overview=_build_overview(
-            base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble
+            base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
         ),
         onboarding=_build_onboarding(base, fleet, inspector, discord),
         licensing=base.licensing,
@@ -242,12 +249,14 @@ def build_services(
         keys=trust.keys,
         verification=trust.verification,
         reception=trust.reception,
+        sessions=base.sessions,
         ledger_admin=LedgerAdmin(settings, ledger, base.secret, clock),
         retention=retention,
         rotation=SecretRotation(settings, ledger, clock, check_restart=reloading.check_restart),
         handover=_build_handover(base, supervisor, trust.keys),
         ledger_cache=base.ledger_cache,
         snapshots=PulseSnapshots(ledger, supervisor, clock),
+        box=box,
         merging=merging,
         stderr_lines=StderrLines(bus, clock, base.logs, supervisor),
         state_watch=state_watch,
@@ -274,6 +283,7 @@ def _build_base(
         permissions=Permissions(settings),
         licensing=Licensing(LicenceCodes(secret), settings.licence_tiers, clock),
         logs=NodeLogs(settings.logs_dir, max_bytes=supervision.log_max_bytes, files=supervision.log_files),
+        sessions=Sessions(clock.monotonic, tolerance_s=LIFETIME_S + settings.handshake.clock_skew_s),
     )
 
 
@@ -287,6 +297,7 @@ def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) 
         current=base.directory.get,
         master_user_id=discord.user_id,
         ledger_cache=base.ledger_cache,
+        open_session=base.sessions.open,
         cgroups=cgroups,
     )
 
@@ -319,7 +330,7 @@ def _build_trust(base: _Base, supervisor: Supervisor) -> _Trust:
         directory=base.directory,
         refusals=refusals,
         wall_clock=base.wall_clock,
-        skew_s=settings.handshake.clock_skew_s,
+        sessions=base.sessions,
     )
     return _Trust(keys=keys, verification=verification, reception=reception)
 
@@ -359,6 +370,7 @@ def _build_overview(
     keys: NodeKeys,
     state_watch: StateWatch,
     start_trouble: Callable[[], str],
+    box: BoxWatch,
 ) -> Overview:
     return Overview(
         settings=base.settings,
@@ -370,6 +382,7 @@ def _build_overview(
         discord_state=discord.state,
         commands_problem=discord.commands_problem,
         merged_bytes=merging.saved_bytes,
+        box_states=lambda: box.states,
         old_keys=lambda: len(keys.old) if keys.hands_over else None,
         start_trouble=start_trouble,
         isolation=lambda: launcher.isolation(node.name for node in base.directory),

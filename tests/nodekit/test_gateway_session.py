@@ -27,8 +27,9 @@ def frame(name: str | None, data: Any, sequence: int | None, op: int = 0) -> str
     return json.dumps({"op": op, "t": name, "s": sequence, "d": data})
 
 
-def session_at(path: Path, clock: TurnableClock) -> GatewaySession:
-    return GatewaySession(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), clock=clock)
+def session_at(path: Path, clock: TurnableClock, since_boot: TurnableClock | None = None) -> GatewaySession:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    return GatewaySession(descriptor, clock=clock, since_boot=since_boot or clock)
 
 
 @pytest.fixture
@@ -89,11 +90,24 @@ def test_an_old_or_invalid_session_is_not_resumed(session: GatewaySession, path:
     assert session_at(path, clock).saved() is None
 
 
-def test_a_clock_that_was_set_back_does_not_keep_a_session_valid(
-    session: GatewaySession, path: Path, clock: TurnableClock
-) -> None:
+def test_a_session_ages_by_the_clock_that_nobody_sets(path: Path, clock: TurnableClock) -> None:
+    since_boot = TurnableClock(1_000.0)
+    writing = session_at(path, clock, since_boot)
+    writing.take(frame("READY", READY, 1))
+    for step in (-3600.0, 3600.0, 10 * 365 * 86_400.0, -20 * 365 * 86_400.0):
+        clock.turn(step)
+        assert session_at(path, clock, since_boot).saved() is not None
+    since_boot.turn(MAX_AGE_S + 1)
+    assert session_at(path, clock, since_boot).saved() is None
+
+
+def test_after_a_reboot_the_date_is_all_there_is(path: Path, clock: TurnableClock) -> None:
+    writing = session_at(path, clock)
+    writing._boot = b"another!"
+    writing.take(frame("READY", READY, 1))
+    assert session_at(path, clock, TurnableClock(5.0)).saved() is not None
     clock.turn(-3600)
-    assert session_at(path, clock).saved() is None
+    assert session_at(path, clock, TurnableClock(5.0)).saved() is None
 
 
 def test_the_master_announces_a_successor(session: GatewaySession, path: Path, clock: TurnableClock) -> None:

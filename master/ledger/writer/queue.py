@@ -24,11 +24,13 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from master.ledger.engine import explain
 from master.ledger.errors import (
+    LedgerDiskFull,
     LedgerError,
     LedgerHangs,
     LedgerRetryable,
@@ -39,8 +41,8 @@ from master.ledger.errors import (
 from master.ledger.rows import applied_writes
 from master.ledger.rows.audit import AuditChain
 from master.ledger.worker import Call, Worker, watch
-from master.ledger.writer.entries import Entry, apply, remove_leftovers
-from master.ledger.writer.spool import Record, Spool
+from master.ledger.writer.entries import Audited, DesiredStateSet, Entry, apply, remove_leftovers
+from master.ledger.writer.spool import Record, Spool, SpoolFailed
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,8 @@ LINGER_S = 0.02
 MAX_QUEUED = 20_000
 PROBE_DELAYS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Delays between probes of a database that is away; the last one repeats."""
+MAX_HELD_BYTES = 8 * 2**20
+"""Of writes that are held in memory while neither the database nor the spool has room."""
 SESSION_RETENTION = timedelta(days=30)
 STALL_S = 20.0
 """The most that one statement may take, if nothing else is asked for: longer than a driver's own time-outs."""
@@ -68,6 +72,8 @@ class LedgerStatistics:
     dropped: int = 0
     retries: int = 0
     spooled: int = 0
+    held: int = 0
+    """Writes in memory: neither the database nor the spool took them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,8 @@ class Away:
     since: datetime
     why: str
     hint: str
+    disk_full: bool = False
+    """There is no room; reading goes on."""
 
 
 @dataclass(slots=True, eq=False)
@@ -156,6 +164,8 @@ class Writer:
         self._closing = threading.Lock()
         self._closed = False
         self._probe: _Probe | None = None
+        self._held: list[Record] = []
+        self._held_bytes = 0
         self.away: Away | None = None
         self.statistics = LedgerStatistics()
 
@@ -202,7 +212,9 @@ class Writer:
         return self._enqueue(_Write(work, urgent=True, stall_s=stall_s))
 
     def submit_entries(self, entries: tuple[Entry, ...], *, urgent: bool) -> Future[Any]:
-        """Queue a write that can be spooled; its future is done once it is in the database or in the spool.
+        """Queue a write that can be spooled; its future is True once it is in the database or in the spool.
+
+        It is False when the disk is full: then it is held in memory, in order, and follows when there is room.
 
         Raises
         ------
@@ -419,7 +431,7 @@ class Writer:
             if can_wait:
                 entries = itertools.chain.from_iterable(write.entries for write in writes)
                 self._execute(connection, partial(apply, entries=entries, chain=self._chain))
-                yield from (None for _ in writes)
+                yield from (True for _ in writes)
             else:
                 yield from (self._execute(connection, write.work) for write in writes)
 
@@ -444,22 +456,64 @@ class Writer:
         """Spool the writes that are made of entries; fail the rest."""
         waiting = [write for write in live if write.entries] if self._spool is not None else []
         failure: LedgerError | None = None
+        held = False
         if self._spool is not None and waiting:
+            records = [Record(write.sequence, write.entries) for write in waiting]
             try:
-                self._spool.append([Record(write.sequence, write.entries) for write in waiting])
+                self._spool.append([*self._held, *records])
                 self.statistics.spooled += len(waiting)
+                self._drop_held()
+            except SpoolFailed as error:
+                held = self._hold(records)
+                failure = None if held else error
             except LedgerError as error:
                 failure = error
         for write in live:
             if write.entries and self._spool is not None and failure is None:
-                write.done.set_result(None)
+                write.done.set_result(not held)
             else:
                 self.statistics.failures += 1
                 write.done.set_exception(failure if failure is not None and write.entries else outage)
 
+    def _hold(self, records: list[Record]) -> bool:
+        """Hold records in memory; False if there is no room for them either."""
+        size = sum(record.bytes for record in records)
+        if self._held_bytes + size > MAX_HELD_BYTES:
+            return False
+        self._held += records
+        self._held_bytes += size
+        self.statistics.held = len(self._held)
+        return True
+
+    def _drop_held(self) -> None:
+        """Forget the held records: they are written."""
+        self._held, self._held_bytes, self.statistics.held = [], 0, 0
+
+    def _apply_held(self) -> None:
+        """Write what is held; the number that a commit moved on tells what its lost answer would have."""
+        if not self._held:
+            return
+        applied = self._on_database(partial(self._look_up, self._session_id))
+        waiting = [record for record in self._held if record.sequence > applied]
+        for batch in (waiting[at : at + MAX_GROUP] for at in range(0, len(waiting), MAX_GROUP)):
+            self._apply_batch(self._session_id, batch, after=applied)
+            applied = batch[-1].sequence
+        self._applied = applied
+        self._drop_held()
+
+    def _prove_room(self) -> None:
+        """Write something: a full disk answers every question, and refuses only that."""
+        with self._transaction() as connection:
+            applied = applied_writes.last_applied(connection, self._session_id)
+            number = applied or 1
+            applied_writes.advance(connection, self._session_id, number, after=applied, at=datetime.now(UTC))
+            if not applied:
+                applied_writes.delete_session(connection, self._session_id)
+
     def _mark_away(self, outage: LedgerError) -> None:
         if self.away is None:
-            self.away = Away(datetime.now(UTC), outage.message, outage.hint)
+            full = isinstance(outage, LedgerDiskFull)
+            self.away = Away(datetime.now(UTC), outage.message, outage.hint, disk_full=full)
             self._on_change(self.away)
         if self._probe is None:
             self._probe = _Probe(self._engine, self._worker, self._stall_s)
@@ -475,7 +529,10 @@ class Writer:
                 self._due_prepare()
                 self._due_prepare = None
             self._apply_spool()
+            self._apply_held()
             self._on_database(self._delete_old_sessions)
+            if self.away is not None and self.away.disk_full:
+                self._on_database(self._prove_room)
         except (LedgerError, OSError) as error:
             outage = error if isinstance(error, LedgerError) else None
             self._mark_away(
@@ -554,6 +611,7 @@ class Writer:
 
     def _end_session(self) -> None:
         """Delete the session's row unless its spool still holds records; a crashed session's row is deleted later."""
+        self._save_held()
         if self._spool is not None:
             self._spool.close()
             if self._session_id in self._spool.sessions():
@@ -563,6 +621,19 @@ class Writer:
                 self._on_database(partial(self._delete_session, self._session_id))
             except LedgerError as error:
                 log.info("the session's row could not be deleted", extra={"why": error.message})
+
+    def _save_held(self) -> None:
+        """Try a last time to write what is held: with the process it would be gone."""
+        if not self._held or self._spool is None:
+            return
+        try:
+            self._spool.append(self._held)
+            self._drop_held()
+        except LedgerError as error:
+            for entry in itertools.chain.from_iterable(record.entries for record in self._held):
+                if isinstance(entry, Audited | DesiredStateSet):
+                    log.error("lost, the disk is full", extra={"entry": msgspec.json.encode(entry).decode()})
+            log.error("writes in memory are lost", extra={"count": len(self._held), "why": error.message})
 
 
 class _Probe:

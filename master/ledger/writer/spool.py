@@ -53,6 +53,11 @@ class Record:
     sequence: int
     entries: tuple[Entry, ...]
 
+    @property
+    def bytes(self) -> int:
+        """Its size in a spool."""
+        return _HEADER.size + len(_encode(self.entries))
+
 
 @dataclass(slots=True)
 class SpoolStatistics:

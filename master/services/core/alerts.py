@@ -12,6 +12,9 @@ from master.events import (
     AuditLogCut,
     BoxOffline,
     BoxOnline,
+    ClockStepped,
+    DiskFilled,
+    DiskFreed,
     ErrorReported,
     LedgerAway,
     LedgerReturned,
@@ -30,7 +33,7 @@ from master.events import (
 )
 from master.services.core.directory import NodeDirectory
 from master.supervision.clock import Clock
-from master.wording import duration
+from master.wording import duration, step_text
 
 _SHOWN_TRACEBACK_CHARACTERS = 900
 
@@ -78,6 +81,9 @@ class Alerts:
         bus.on(BoxOnline, self._on_online)
         bus.on(TaskFailed, self._on_task_failed)
         bus.on(AuditLogCut, self._on_audit_log_cut)
+        bus.on(ClockStepped, self._on_clock_stepped)
+        bus.on(DiskFilled, self._on_disk_filled)
+        bus.on(DiskFreed, self._on_disk_freed)
 
     def raise_alert(
         self,
@@ -180,6 +186,8 @@ class Alerts:
         )
 
     def _on_ledger_away(self, event: LedgerAway) -> None:
+        if event.disk_full:
+            return  # The disk's own alert says it.
         self.raise_alert(
             AlertLevel.ERROR,
             "The database is away",
@@ -192,7 +200,29 @@ class Alerts:
         self.raise_alert(AlertLevel.WARNING, title, key="ledger:rewritten", text=event.detail)
 
     def _on_ledger_returned(self, event: LedgerReturned) -> None:
-        self.raise_alert(AlertLevel.SUCCESS, "The database is back", key="ledger:back")
+        if not event.disk_full:
+            self.raise_alert(AlertLevel.SUCCESS, "The database is back", key="ledger:back")
+
+    def _on_disk_filled(self, event: DiskFilled) -> None:
+        self.raise_alert(
+            AlertLevel.ERROR,
+            "The disk is full",
+            key="disk:full",
+            text="The fleet keeps running, and can be steered. What would be written down waits in memory, and is "
+            "lost if the master ends first. Free some space; `fleet stop` and `fleet kill` end a bot that fills it.",
+        )
+
+    def _on_disk_freed(self, event: DiskFreed) -> None:
+        self.raise_alert(AlertLevel.SUCCESS, "There is room on the disk again", key="disk:freed")
+
+    def _on_clock_stepped(self, event: ClockStepped) -> None:
+        self.raise_alert(
+            AlertLevel.INFORMATION,
+            f"The clock was set {step_text(event.by_s)}",
+            key="clock:stepped",
+            text="Nodes are not affected. Usual once after the start of a box without a battery for its clock; "
+            "if it comes again and again, look at the box's time service.",
+        )
 
     def _on_offline(self, event: BoxOffline) -> None:
         self.raise_alert(

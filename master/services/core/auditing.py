@@ -55,6 +55,8 @@ class AuditEntry:
     clock: Clock
     node_id: str | None = None
     detail: str = ""
+    unrecorded: bool = False
+    """Set once the action ended, if its row waits in memory for room on the disk."""
     written: bool = False
     """Set by an action that wrote the row in its own transaction, once that is committed."""
 
@@ -141,7 +143,7 @@ class Auditor:
         return AuditEntry(actor, action[:40], self._chain, self._clock, node_id)
 
     async def _write(self, entry: AuditEntry, outcome: Outcome, detail: str) -> None:
-        await self._ledger.write_durable(entry.row(outcome, detail, self._clock.now()))
+        entry.unrecorded = not await self._ledger.write_durable(entry.row(outcome, detail, self._clock.now()))
         self._announce(entry, outcome, detail)
 
     def _announce(self, entry: AuditEntry, outcome: Outcome, detail: str) -> None:

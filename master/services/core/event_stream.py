@@ -10,6 +10,9 @@ from master.events import (
     AuditLogCut,
     BoxOffline,
     BoxOnline,
+    ClockStepped,
+    DiskFilled,
+    DiskFreed,
     ErrorReported,
     Event,
     LedgerAway,
@@ -29,9 +32,12 @@ from master.events import (
 )
 from master.services.core.directory import NodeDirectory
 from master.services.core.views import FleetEvent
-from master.wording import duration
+from master.wording import duration, step_text
 
 _DETAILS: dict[type[Event], Callable[..., str]] = {
+    DiskFilled: lambda _event: "",
+    DiskFreed: lambda _event: "",
+    ClockStepped: lambda event: step_text(event.by_s),
     AuditLogCut: lambda event: event.detail,
     ActionAudited: lambda event: f"{event.action} by {event.actor}: {event.outcome}",
     OnboardingStep: lambda event: event.step,

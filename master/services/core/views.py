@@ -103,6 +103,8 @@ class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Memory that the kernel saves by merging equal pages (KSM); None if merging is off."""
     old_keys: int | None = None
     """During a rotation of MASTER_SECRET: number of nodes that still run with a key of the previous one."""
+    box: tuple[str, ...] = ()
+    """What is wrong with the box, such as ``disk full``."""
     isolation: str = ""
     """What keeps nodes from the files of the fleet: ``landlock ABI 7``; ``none`` or ``off`` with the reason."""
     start_trouble: str = ""
@@ -148,7 +150,7 @@ class ActionResult(msgspec.Struct, frozen=True, kw_only=True):
     state: str = ""
     """The node's state afterwards."""
     detail: str = ""
-    """The error; on success empty, or why nothing was done: `restart --all` leaves stopped nodes stopped."""
+    """The error; on success empty, or what an operator has to know: not on record yet, or left stopped."""
     hint: str = ""
     code: str = ""
     """The error's stable code; empty on success."""
@@ -227,6 +229,8 @@ class LedgerStatus(msgspec.Struct, frozen=True, kw_only=True):
     away_since: float | None = None
     """When the outage began; None while the database answers."""
     away_why: str = ""
+    held: int = 0
+    """Writes in memory alone, because the disk is full."""
     waiting: int = 0
     """Writes in the spool."""
     waiting_bytes: int = 0

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from master.configuration.settings import Settings
 from master.errors import ExitCode, FleetError
 from master.ledger.database import Ledger
+from master.ledger.errors import LedgerError
 from master.ledger.rows.records import DesiredState, Node
 from master.ledger.writer.entries import DesiredStateSet, FlagCleared
 from master.services.core.directory import NodeDirectory
@@ -35,8 +36,10 @@ _SETTLED = (
     NodeState.OFFLINE,
 )
 
-Act = Callable[[Node], Awaitable[None]]
-"""An action on one node; raises ``FleetError`` on failure."""
+UNRECORDED = "done, but not on record yet: it follows from memory (`fleet ledger status` says what is in the way)"
+
+Act = Callable[[Node], Awaitable[bool]]
+"""An action on one node; False if it was done and is not on record yet. Raises ``FleetError`` on failure."""
 
 
 class Fleet:
@@ -99,42 +102,63 @@ class Fleet:
             for node in left
         ]
 
-    async def start(self, node: Node) -> None:
+    async def start(self, node: Node) -> bool:
         """Set a node's desired state to running, and start it now, even in backoff or quarantine."""
-        await self._set_desired_state(node, DesiredState.RUNNING)
+        recorded = await self._set_desired_state(node, DesiredState.RUNNING)
         await self._supervisor.start(node.id)
+        return recorded
 
-    async def stop(self, node: Node) -> None:
+    async def stop(self, node: Node) -> bool:
         """Set a node's desired state to stopped; send SIGTERM, and SIGKILL to its group after the grace period."""
-        await self._set_desired_state(node, DesiredState.STOPPED)
-        await self._supervisor.stop(node.id)
+        return await self._end(node, self._supervisor.stop)
 
-    async def restart(self, node: Node) -> None:
+    async def restart(self, node: Node) -> bool:
         """Stop a node and start it again; its desired state becomes running."""
-        await self._set_desired_state(node, DesiredState.RUNNING)
+        recorded = await self._set_desired_state(node, DesiredState.RUNNING)
         await self._supervisor.restart(node.id)
+        return recorded
 
-    async def kill(self, node: Node) -> None:
+    async def kill(self, node: Node) -> bool:
         """Send SIGKILL to a node's process group, and set its desired state to stopped."""
-        await self._set_desired_state(node, DesiredState.STOPPED)
-        await self._supervisor.kill(node.id)
+        return await self._end(node, self._supervisor.kill)
 
-    async def release(self, node: Node) -> None:
+    async def _end(self, node: Node, end: Callable[[str], Awaitable[None]]) -> bool:
+        """End a node's process while its desired state is written: a database that hangs is no reason to wait.
+
+        The node may be what fills the disk.
+        """
+        recording = asyncio.ensure_future(self._set_desired_state(node, DesiredState.STOPPED))
+        try:
+            await end(node.id)
+        except BaseException:
+            await asyncio.gather(recording, return_exceptions=True)
+            raise
+        try:
+            return await recording
+        except LedgerError as error:
+            log.error("a node was ended, which is not on record", extra={"node": node.name, "why": error.message})
+            return False
+
+    async def release(self, node: Node) -> bool:
         """End a node's backoff or quarantine, and forget its past exits."""
         self._supervisor.release(node.id)
+        return True
 
-    async def clear(self, node: Node) -> None:
+    async def clear(self, node: Node) -> bool:
         """Clear a node's flag."""
         now = self._clock.now()
-        await self._ledger.write_durable(FlagCleared(node_id=node.id, host=node.host, at=now))
+        recorded = await self._ledger.write_durable(FlagCleared(node_id=node.id, host=node.host, at=now))
         self._directory.update(node.id, lambda known: replace(known, flagged_at=None, flag_reason="", updated_at=now))
+        return recorded
 
-    async def _set_desired_state(self, node: Node, desired: DesiredState) -> None:
+    async def _set_desired_state(self, node: Node, desired: DesiredState) -> bool:
         if node.desired_state is desired:
-            return
+            return True
         now = self._clock.now()
-        await self._ledger.write_durable(DesiredStateSet(node_id=node.id, host=node.host, desired=desired, at=now))
+        wanted = DesiredStateSet(node_id=node.id, host=node.host, desired=desired, at=now)
+        recorded = await self._ledger.write_durable(wanted)
         self._directory.update(node.id, lambda known: replace(known, desired_state=desired, updated_at=now))
+        return recorded
 
     async def act(self, act: Act, chosen: Sequence[Node]) -> AsyncGenerator[ActionResult, None]:
         """Run an action on several nodes concurrently; yields each result as it completes."""
@@ -152,7 +176,7 @@ class Fleet:
 
     async def _act_on(self, act: Act, node: Node) -> ActionResult:
         try:
-            await act(node)
+            recorded = await act(node)
         except FleetError as error:
             return ActionResult(
                 node=node.name,
@@ -163,7 +187,8 @@ class Fleet:
                 code=error.code,
                 exit_code=error.exit_code,
             )
-        return ActionResult(node=node.name, ok=True, state=self.state_of(node.id))
+        detail = "" if recorded else UNRECORDED
+        return ActionResult(node=node.name, ok=True, state=self.state_of(node.id), detail=detail)
 
     async def roll(self, restart: Act, chosen: Sequence[Node], *, width: int) -> AsyncGenerator[ActionResult, None]:
         """Restart nodes in batches; stops after the first batch in which one does not recover.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import sys
@@ -74,6 +75,8 @@ class Launcher:
         Returns the current node; None once it was removed.
     master_user_id
         Returns the master's Discord user id; 0 while it is not known.
+    open_session
+        Opens the session that the messages of the new process belong to.
     cgroups
         None if the master has no delegated cgroup; rlimits and niceness are used instead.
     """
@@ -86,6 +89,7 @@ class Launcher:
     current: Callable[[str], Node | None]
     master_user_id: Callable[[], int]
     ledger_cache: LedgerCache
+    open_session: Callable[[str], str]
     cgroups: Cgroups | None = None
 
     def spec(self, node: Node) -> NodeSpec:
@@ -220,6 +224,7 @@ class Launcher:
             token_variable=token_variable,
             key=key.secret.reveal(),
             key_epoch=node.key_epoch,
+            session=self.open_session(node.id),
             master_user_id=self.master_user_id(),
             verify_channel_id=settings.channels.verify,
             socket_path=str(settings.node_socket_path) if settings.handshake.transport != "channel" else None,
@@ -250,6 +255,10 @@ def _check_budget(name: str, path: Path, *, spend: bool) -> None:
     except IdentifyBudgetSpent as error:
         raise StartDeferred(f"{name}: {error}", retry_in_s=error.retry_in_s, hint="find out why it restarts") from error
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            # As in the node itself: it starts, and the restart policy still bounds how often.
+            log.warning("an IDENTIFY could not be counted", extra={"node": name, "why": error.strerror})
+            return
         raise SpawnFailed(
             f"{name}: its IDENTIFYs cannot be counted: {error.strerror}", hint=f"check {path.parent}"
         ) from error

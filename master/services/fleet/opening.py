@@ -62,8 +62,9 @@ class Opening:
 
     async def _load_nodes(self) -> None:
         away = self._ledger.away
-        if away is None:
-            active, sealed = await self._ledger.read(lambda c: (nodes.list_active(c), tokens.load_all(c)))
+        found = await self._read_nodes()
+        if found is not None:
+            active, sealed = found
             if not active and (known := await self._ledger_cache.count()):
                 # The ledger is empty and the cache is not: a disk is not mounted, or it is another database.
                 raise LedgerError(
@@ -76,12 +77,31 @@ class Opening:
                 self._directory.put(node)
                 if node.id in sealed:
                     self._ledger_cache.keep_token(node.id, sealed[node.id])
-        elif not await self._ledger_cache.recall():
+        elif away is None or not await self._ledger_cache.recall():
             raise LedgerUnavailable(
-                f"the ledger is away, and nothing is remembered of its nodes: {away.why}", hint=away.hint
+                f"the ledger is away, and nothing is remembered of its nodes: {away.why if away else ''}",
+                hint=away.hint if away else "",
             )
-        else:
+        if away is not None:
             self._apply_pending(await self._ledger.pending_entries())
+
+    async def _read_nodes(self) -> tuple[list[Node], dict[str, bytes]] | None:
+        """Read nodes and sealed tokens; None if the ledger is away. One on a full disk can be read all the same.
+
+        Raises
+        ------
+        LedgerError
+        """
+        away = self._ledger.away
+        if away is not None and not away.disk_full:
+            return None
+        try:
+            return await self._ledger.read(lambda c: (nodes.list_active(c), tokens.load_all(c)))
+        except LedgerError as error:
+            if away is None:
+                raise
+            log.warning("the ledger cannot be read on a full disk", extra={"why": error.message})
+            return None
 
     def _apply_pending(self, waiting: Sequence[Entry]) -> None:
         """Apply spooled writes to the cached nodes."""

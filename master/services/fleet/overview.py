@@ -57,6 +57,8 @@ class Overview:
         Returns what is wrong with the master's own files.
     start_trouble
         Returns why nodes start in another way than they should; empty when they do not.
+    box_states
+        Returns what is wrong with the box.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Overview:
         isolation: Callable[[], str],
         troubles: Callable[[], tuple[str, ...]] = lambda: (),
         start_trouble: Callable[[], str],
+        box_states: Callable[[], tuple[str, ...]],
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -89,6 +92,7 @@ class Overview:
         self._isolation = isolation
         self._troubles = troubles
         self._start_trouble = start_trouble
+        self._box_states = box_states
         self._began = clock.monotonic()
         self._own_usage = OwnUsage()
 
@@ -185,6 +189,7 @@ class Overview:
             isolation=self._isolation(),
             troubles=self._troubles(),
             start_trouble=self._start_trouble(),
+            box=self._box_states(),
             home=str(self._settings.home),
         )
 

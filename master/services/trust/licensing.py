@@ -39,10 +39,13 @@ class Judgement:
         Why the licence does not cover the node; empty if it does.
     expires_at
         When the licence expires; None for never.
+    becomes
+        The state that it enters by this; None if it stays.
     """
 
     trouble: str = ""
     expires_at: datetime | None = None
+    becomes: LicenceState | None = None
 
 
 class Licensing:
@@ -111,22 +114,25 @@ class Licensing:
         return self._codes.hash(text)
 
     def judge(self, connection: Connection, node_id: str, code_hash: bytes) -> Judgement:
-        """Check whether the licence with ``code_hash`` covers ``node_id``.
-
-        The first use activates an issued licence; one past its date is marked as expired.
-        """
+        """Check whether the licence with ``code_hash`` covers ``node_id``; only reads."""
         licence = licences.find_by_hash(connection, code_hash)
         if licence is None or licence.node_id != node_id:
             return Judgement("the licence is not this node's")
-        now = self._clock.now()
-        if licence.expires_at is not None and licence.expires_at <= now:
-            licences.set_state(connection, licence.id, LicenceState.EXPIRED, at=now)
-            return Judgement("the licence has expired")
+        if licence.expires_at is not None and licence.expires_at <= self._clock.now():
+            becomes = None if licence.state is LicenceState.EXPIRED else LicenceState.EXPIRED
+            return Judgement("the licence has expired", becomes=becomes)
         if licence.state is LicenceState.ISSUED:
-            licences.set_state(connection, licence.id, LicenceState.ACTIVE, at=now)
-        elif licence.state is not LicenceState.ACTIVE:
+            return Judgement(expires_at=licence.expires_at, becomes=LicenceState.ACTIVE)
+        if licence.state is not LicenceState.ACTIVE:
             return Judgement(f"the licence is {licence.state}")
         return Judgement(expires_at=licence.expires_at)
+
+    def settle(self, connection: Connection, node_id: str, code_hash: bytes) -> None:
+        """Write the state that :meth:`judge` finds: the first use activates a licence, its date ends it."""
+        becomes = self.judge(connection, node_id, code_hash).becomes
+        licence = licences.find_by_hash(connection, code_hash)
+        if becomes is not None and licence is not None:
+            licences.set_state(connection, licence.id, becomes, at=self._clock.now())
 
     def status(self, connection: Connection, node_id: str, code_hash: bytes) -> LicenceStatus:
         """Return the status of a node's own licence."""

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from handshake.errors import Reason, Refused
-from handshake.messages import Body
-from handshake.replay import ReplayGuard
+from handshake.messages import Acknowledgement, Body
+from handshake.replay import Sessions, Verdict
 from handshake.signing import Message, Verifier
 from master.ledger.rows.records import Node
 from master.services.core.directory import NodeDirectory
@@ -38,8 +38,8 @@ class Reception:
         Handler of each body type.
     wall_clock
         Unix seconds.
-    skew_s
-        Largest accepted clock difference between node and master.
+    sessions
+        Judges what is fresh. Clocks do not: they are set, in the worst case by years.
     """
 
     def __init__(
@@ -50,13 +50,14 @@ class Reception:
         directory: NodeDirectory,
         refusals: Refusals,
         wall_clock: Callable[[], float],
-        skew_s: float,
+        sessions: Sessions,
     ) -> None:
         self._handlers = dict(handlers)
         self._keys = keys
         self._directory = directory
         self._refusals = refusals
-        self._verifier = Verifier(keys.find, clock=wall_clock, replay_guard=ReplayGuard(wall_clock), skew_s=skew_s)
+        self._sessions = sessions
+        self._verifier = Verifier(keys.find, clock=wall_clock, replay_guard=None, skew_s=None)
 
     async def receive(self, text: str, source: Source) -> str | None:
         """Handle one message; returns the signed answer, or None if there is none, as for a refused message."""
@@ -77,6 +78,11 @@ class Reception:
         try:
             message = self._verifier.open(text)
             node = self._node_of(message, source)
+            verdict = self._sessions.admit(node.id, message.session, message.sequence, message.issued_at)
+            if verdict is Verdict.REPLAYED:
+                raise _refuse(Reason.REPLAYED, f"number {message.sequence} of its session", node, message)
+            if verdict is Verdict.STALE:
+                return self._ask_to_verify(message)
             handler = self._handlers.get(type(message.body))
             if handler is None:
                 raise _refuse(Reason.MALFORMED, f"a master does not accept {message.type}", node, message)
@@ -103,6 +109,14 @@ class Reception:
                 await recording
             raise
         return None if answer is None else self._sign(answer, message)
+
+    def _ask_to_verify(self, message: Message) -> str:
+        """Answer a message of another session: whoever holds the node's key can prove it again, in a new one.
+
+        That is what each node does after a restart of the master, so nobody is flagged; and nothing else is done.
+        """
+        answer, session = Acknowledgement(order="verify_again"), self._sessions.offered(message.node_id)
+        return self._keys.signer_of(message).sign(answer, in_reply_to=message.token_id, session=session)
 
     def flush(self) -> None:
         """Record the refusals that are only counted so far; for the end of the master."""

@@ -13,6 +13,7 @@ from master.bus import EventBus
 from master.configuration.settings import HandshakeSettings, SupervisionSettings
 from master.events import NodeEnded, NodeEvent, NodeMissing, NodeVerified
 from master.ledger.database import Ledger
+from master.ledger.errors import LedgerError
 from master.ledger.rows.records import Node
 from master.ledger.writer.entries import HandshakeOutcome
 from master.services.core.ledger_cache import CoveredLicence, LedgerCache
@@ -98,6 +99,8 @@ class Verification:
         """Handle a verification request."""
         trouble = await self._judge(node, body)
         skew = round(self._wall_clock() - message.issued_at, 1)
+        if abs(skew) > self._handshake.clock_skew_s:
+            log.warning("a node's clock differs from this one by %.0f s", skew, extra={"node": node.name})
         if trouble:
             self._verified.discard(node.id)
             refused = Refused(Reason.REVOKED_LICENSE, trouble, claimed_node_id=node.id, message_type=message.type)
@@ -141,12 +144,21 @@ class Verification:
         if known is not None and known.code_hash == code_hash and not self._expired(known.expires_at):
             # Answered from the cache, without waiting for the database.
             return ""
-        judged = await self._ledger.write(lambda connection: self._licensing.judge(connection, node.id, code_hash))
+        # Read, so that a node is verified on a full disk too; its first use of the licence is written when that works.
+        judged = await self._ledger.read(lambda connection: self._licensing.judge(connection, node.id, code_hash))
+        if judged.becomes is not None:
+            await self._settle(node.id, code_hash)
         if not judged.trouble:
             self._ledger_cache.keep_licence(node.id, CoveredLicence(code_hash, judged.expires_at))
         else:
             self._ledger_cache.forget_licence(node.id, code_hash)
         return judged.trouble
+
+    async def _settle(self, node_id: str, code_hash: bytes) -> None:
+        try:
+            await self._ledger.write(lambda connection: self._licensing.settle(connection, node_id, code_hash))
+        except LedgerError as error:
+            log.warning("a licence's new state waits for its next use", extra={"node": node_id, "why": error.message})
 
     def _expired(self, moment: datetime | None) -> bool:
         return moment is not None and moment <= self._clock.now()

@@ -55,6 +55,7 @@ class LedgerAdmin:
             dropped=statistics.dropped,
             away_since=None if away is None else away.since.timestamp(),
             away_why="" if away is None else away.why,
+            held=statistics.held,
             waiting=spooled.records,
             waiting_bytes=spooled.bytes,
             given_up=dict(spooled.dropped),
@@ -164,7 +165,7 @@ class LedgerAdmin:
             manifest = await self._ledger.snapshot(lambda c: write_archive(c, path, key=self._archive_key, at=now))
             size = path.stat().st_size
             if target is None:
-                await asyncio.to_thread(_drop_oldest, path.parent)
+                await asyncio.to_thread(_drop_oldest, path)
         except OSError as error:
             raise LedgerError(
                 f"the backup could not be written to {path}: {error.strerror or error}", hint="name another file"
@@ -177,8 +178,10 @@ def _look(connection: Connection, *, most: int | None) -> tuple[str, dict[str, i
     return revision_of(connection) or "", inspection.count_rows(connection, most)
 
 
-def _drop_oldest(folder: Path) -> None:
-    for path in sorted(folder.glob("ledger-*.zip"))[:-BACKUPS_KEPT]:
+def _drop_oldest(newest: Path) -> None:
+    """Keep as many backups as there may be, and the one just made: its name is old when the clock was set back."""
+    others = sorted(path for path in newest.parent.glob("ledger-*.zip") if path != newest)
+    for path in others[: -(BACKUPS_KEPT - 1)]:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
 

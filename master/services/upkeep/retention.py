@@ -16,6 +16,7 @@ from master.supervision.clock import Clock
 log = logging.getLogger(__name__)
 
 FIRST_AFTER_S, EVERY_S, BETWEEN_BATCHES_S = 60.0, 3600.0, 0.1
+DAY_S = 86_400.0
 
 
 class Retention:
@@ -25,6 +26,8 @@ class Retention:
         self._ledger = ledger
         self._settings = settings
         self._clock = clock
+        self._offset_s = self._wall_offset_s()
+        self._not_before = float("-inf")
 
     def update_settings(self, settings: RetentionSettings) -> None:
         """Apply changed settings from the next pruning on."""
@@ -36,6 +39,8 @@ class Retention:
         while True:
             await asyncio.sleep(delay_s)
             delay_s = EVERY_S
+            if not self.trusts_clock():
+                continue
             try:
                 removed = await self.prune_all()
             except LedgerError as error:
@@ -43,6 +48,21 @@ class Retention:
                 continue
             if any(removed.values()):
                 log.info("old events pruned", extra={name: count for name, count in removed.items() if count})
+
+    def _wall_offset_s(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()
+
+    def trusts_clock(self) -> bool:
+        """Tell whether to prune now: not in the day after the clock was set forward by more than a day.
+
+        What a wrong date makes old is not brought back by the right one; an operator has been told of the step.
+        """
+        now, offset_s = self._clock.monotonic(), self._wall_offset_s()
+        if offset_s - self._offset_s > DAY_S:
+            self._not_before = now + DAY_S
+            log.warning("nothing is pruned for a day: the clock was set forward by more than one")
+        self._offset_s = offset_s
+        return now >= self._not_before
 
     async def prune_all(self) -> dict[str, int]:
         """Prune every table; returns the rows removed from each.

@@ -37,3 +37,28 @@ async def test_a_batch_is_bounded(ledger: Ledger) -> None:
     now = datetime(2026, 11, 21, tzinfo=UTC)
     assert await ledger.write(lambda c: prune(c, "handshake_events", now, limit=8)) == 8
     assert (await ledger.read(count_rows))["handshake_events"] == 12
+
+
+class SetClock(TurnableClock):
+    """A clock whose date is set apart from what it measures."""
+
+    set_by_s = 0.0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.set_by_s)
+
+
+async def test_a_clock_that_was_set_forward_by_years_does_not_prune_what_is_new(ledger: Ledger) -> None:
+    clock = SetClock()
+    retention = Retention(ledger, RetentionSettings(), clock)
+    assert retention.trusts_clock()
+    clock.set_by_s = 10 * 365 * 86_400.0
+    assert not retention.trusts_clock()
+    clock.turn(3_600)
+    clock.set_by_s = 0.0
+    assert not retention.trusts_clock()
+    clock.turn(86_400)
+    assert retention.trusts_clock()
+    for step in (3_600.0, -86_400.0 * 900):
+        clock.set_by_s += step
+        assert retention.trusts_clock()

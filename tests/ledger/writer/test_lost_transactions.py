@@ -92,8 +92,9 @@ class Running:
     """A writer on that database."""
 
     def __init__(self, engine: Engine, folder: Path) -> None:
-        # Shared by tests, each of which has a log of its own.
+        # Each test has a ledger of its own, and a chain compares the end of the log with what it appended last.
         CHAIN.head = None
+        CHAIN.discard_pending()
         self.changes: list[Away | None] = []
         self.spool = Spool(folder / "spool", "01SESSION")
         self.writer = Writer(

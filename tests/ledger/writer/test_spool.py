@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from master.configuration.settings import DatabaseSettings
 from master.events import LedgerAway, LedgerReturned
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerUnavailable
+from master.ledger.identifiers import ulid_of
 from master.ledger.rows import applied_writes, audit, error_events, handshake_events, nodes, process_events
 from master.ledger.rows.audit import AuditChain
 from master.ledger.rows.inspection import count_rows
@@ -41,7 +42,7 @@ from master.ledger.writer.entries import (
     apply,
 )
 from master.ledger.writer.queue import Away, Writer
-from master.ledger.writer.spool import Record, Spool, SpoolFailed, SpoolFull
+from master.ledger.writer.spool import Record, Spool, SpoolFull
 from tests.ledger.test_database import NOW, a_node
 
 CHAIN = AuditChain(b"k" * 32)
@@ -392,18 +393,18 @@ def test_history_of_an_earlier_session_is_dropped_before_that_of_this_one(tmp_pa
     assert kept == list(range(21 - len(kept), 21))
 
 
-async def test_a_spool_that_cannot_be_written_is_reported_to_the_caller(
+async def test_what_cannot_be_spooled_waits_in_memory_and_the_caller_is_told(
     short_timeout: DatabaseSettings, tmp_path: Path
 ) -> None:
     ledger = await open_spooling(short_timeout, tmp_path)
     await ledger.write(lambda c: nodes.insert(c, a_node()))
     (tmp_path / "spool").write_text("a file where the folder should be")
-    with locked(short_timeout), pytest.raises(SpoolFailed, match="cannot be written"):
-        await ledger.write_durable(action(1))
+    with locked(short_timeout):
+        assert not await ledger.write_durable(action(1))
     (tmp_path / "spool").unlink()
     await asyncio.wait_for(ledger.wait_available(), 20)
-    await ledger.write_durable(action(2))
-    assert [row.detail for row in await ledger.read(audit.search)] == ["2"]
+    assert await ledger.write_durable(action(2))
+    assert [row.detail for row in await ledger.read(audit.search)] == ["2", "1"]
     await ledger.close()
 
 
@@ -434,4 +435,23 @@ async def test_every_kind_of_entry_survives_a_round_trip_through_the_spool(
     assert await ledger.read(error_events.recent) == [seen]
     assert await ledger.read(handshake_events.recent) == [refusal(1).event]
     assert await ledger.read(lambda c: process_events.recent(c, "01A")) == [step(1).record]
+    await ledger.close()
+
+
+async def test_a_session_that_begins_with_a_clock_years_back_comes_after_those_before_it(
+    short_timeout: DatabaseSettings, tmp_path: Path
+) -> None:
+    plain = await Ledger.open(short_timeout)
+    await plain.write(lambda c: nodes.insert(c, a_node()))
+    await plain.close()
+    # A session of the future, as a clock that was set back makes them.
+    spool = Spool(tmp_path / "spool", ulid_of(datetime.now(UTC) + timedelta(days=3650)))
+    spool.append([Record(1, (action(1),))])
+    spool.close()
+    with locked(short_timeout):
+        ledger = await open_spooling(short_timeout, tmp_path)
+        await ledger.write_durable(action(2))
+        await ledger.close()
+    ledger = await open_spooling(short_timeout, tmp_path)
+    assert [row.detail for row in await ledger.read(audit.search)] == ["2", "1"]
     await ledger.close()

@@ -46,7 +46,7 @@ async def test_only_the_supervised_process_gets_a_new_key_and_only_where_nobody_
     services.directory.update(node.id, lambda known: structs.replace(known, key_epoch=2))
     services.keys.expect_old([node.id])
     old = MasterSecret(PREVIOUS).derive_node_key(node.id, 1)
-    signer = Signer(old, from_master=False, clock=time.time)
+    signer = Signer(old, from_master=False, clock=time.time, session=services.sessions.offered(node.id))
     pid = services.supervisor.pid_of(node.id)
     own, other = Source(transport="local", pid=pid), Source(transport="local", pid=1)
     channel = Source(transport="channel", author_id=node.bot_user_id)
@@ -68,7 +68,7 @@ async def test_only_the_supervised_process_gets_a_new_key_and_only_where_nobody_
     assert opened_with(answer, old) == KeyReplacement(key=new.secret.reveal(), key_epoch=2)
     assert new.secret.reveal().hex() not in repr(opened_with(answer, old))
     # Once it has used the new key, the old one is worthless.
-    fresh = Signer(new, from_master=False, clock=time.time)
+    fresh = signer.with_key(new)
     assert await services.reception.receive(fresh.sign(Heartbeat(uptime_s=2.0)), own) is None
     assert services.keys.all_renewed.is_set()
     assert await says(Heartbeat(uptime_s=3.0), own) is None

@@ -14,13 +14,14 @@ from handshake.messages import (
     Heartbeat,
     LicenceCheck,
     LicenceStatus,
+    ShutdownNotice,
     VerificationRequest,
     VerificationResponse,
 )
 from handshake.redaction import Secret
-from handshake.replay import ReplayGuard
 from handshake.signing import Message, NodeKey, Signer, Verifier
-from master.events import AlertRaised
+from master.configuration.settings import Settings
+from master.events import AlertRaised, NodeSaidGoodbye
 from master.ledger.rows import error_events, handshake_events, licences, nodes
 from master.ledger.rows.records import LicenceState, Node
 from master.ledger.schema.tables import licenses
@@ -29,7 +30,8 @@ from master.services.core.keys import master_secret_of
 from master.services.core.views import Registered
 from master.services.onboarding.saga import CloneRequest
 from master.services.trust.source import Source
-from tests.services.conftest import OPERATOR, House
+from sandbox import Sandbox
+from tests.services.conftest import OPERATOR, House, open_house
 
 LOCAL = Source(transport="local", pid=1)
 
@@ -43,12 +45,15 @@ class Caller:
         self.node = house.services.directory.find(registered.name)
         self.key = master_secret_of(house.services.settings.identity).derive_node_key(self.node.id, 1)
 
-        def clock() -> float:
-            return time.time() + skew_s
+        self.skew_s = skew_s
 
-        self.signer = Signer(self.key, from_master=False, clock=clock)
+        def clock() -> float:
+            return time.time() + self.skew_s
+
+        session = house.services.sessions.offered(self.node.id)
+        self.signer = Signer(self.key, from_master=False, clock=clock, session=session)
         self.reader = Verifier(
-            lambda _node, _epoch: self.key, node_id=self.node.id, clock=clock, replay_guard=ReplayGuard(clock)
+            lambda _node, _epoch: self.key, node_id=self.node.id, clock=clock, replay_guard=None, skew_s=None
         )
 
     async def says(self, body: Body, source: Source = LOCAL) -> Message | None:
@@ -220,6 +225,56 @@ async def test_a_new_process_has_to_prove_itself_again(caller: Caller) -> None:
     await caller.house.act(OPERATOR, nodes_.restart, "atlas")
     assert not caller.house.services.verification.is_verified(caller.node.id)
     assert caller.house.services.fleet.state_of(caller.node.id) == "starting"
+
+
+@pytest.mark.parametrize("step_s", [-10 * 365 * 86_400.0, -3_600.0, -130.0, 130.0, 3_600.0, 10 * 365 * 86_400.0])
+async def test_a_nodes_clock_that_is_set_is_asked_about_and_flags_nobody(caller: Caller, step_s: float) -> None:
+    await caller.says(caller.request())
+    assert await caller.says(Heartbeat(uptime_s=1.0)) is None
+    caller.skew_s = step_s
+    asked = await caller.says(Heartbeat(uptime_s=2.0))
+    assert asked is not None
+    assert isinstance(asked.body, Acknowledgement)
+    assert (asked.body.order, asked.session is not None) == ("verify_again", True)
+    caller.signer.session = asked.session
+    answer = await caller.says(caller.request())
+    assert answer is not None
+    assert isinstance(answer.body, VerificationResponse)
+    assert answer.body.accepted
+    told = await caller.says(Heartbeat(uptime_s=3.0))
+    assert told is not None
+    assert isinstance(told.body, Acknowledgement)
+    assert (told.body.order, abs(told.body.clock_skew_s + step_s) < 5) == ("", True)
+    assert await caller.flag() == ""
+
+
+async def test_nothing_recorded_before_a_restart_of_the_master_counts_after_it(
+    house_settings: Settings, sandbox: Sandbox
+) -> None:
+    async with open_house(house_settings, sandbox) as house:
+        caller = Caller(house, await house.clone(OPERATOR, CloneRequest(name="atlas", token=house.token("atlas"))))
+        bodies = (caller.request(), Heartbeat(uptime_s=1.0), ShutdownNotice(reason="recorded"))
+        recorded = [caller.signer.sign(body) for body in bodies]
+        # One of each was heard, one of each was not.
+        for text in recorded:
+            await house.services.reception.receive(text, LOCAL)
+        recorded += [caller.signer.sign(body) for body in bodies]
+    async with open_house(house_settings, sandbox) as house:
+        await house.services.opening.load()
+        with house.services.bus.subscribe(NodeSaidGoodbye) as goodbyes:
+            for text in recorded:
+                answer = await house.services.reception.receive(text, LOCAL)
+                assert answer is not None
+                assert caller.reader.open(answer).body == Acknowledgement(order="verify_again")
+            assert not house.services.verification.is_verified(caller.node.id)
+            assert (house.services.directory.get(caller.node.id) or caller.node).flag_reason == ""
+            # Whoever has the key proves it again, and is heard.
+            caller.signer.session = caller.reader.open(
+                await house.services.reception.receive(caller.signer.sign(bodies[2]), LOCAL) or ""
+            ).session
+            assert await house.services.reception.receive(caller.signer.sign(bodies[2]), LOCAL) is None
+            assert (await goodbyes.get()).reason == "recorded"
+            assert len(goodbyes) == 0
 
 
 async def test_an_error_report_is_kept_counted_and_announced(caller: Caller) -> None:
