@@ -15,12 +15,12 @@ from discord.ext import commands
 
 from master.bot.answering import actor_of, answer
 from master.bot.embeds import error_embed
-from master.bot.failures import CALL_FAILURES
 from master.bot.operation_commands import operation_of
 from master.errors import FleetError
 from master.events import GatewayConnected, GatewayLost
 from master.operations.operation import Operations
 from master.services.container import Services
+from nodekit.call_failures import ANY_FAILURE
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ class MasterBot(commands.Bot):
             return
         try:
             await self.tree.sync(guild=guild)
-        except CALL_FAILURES as error:
+        except ANY_FAILURE as error:
             log.error("slash commands could not be registered", extra={"why": str(error)})
             return
         noted.write_text(fingerprint, "utf-8")
