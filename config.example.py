@@ -106,6 +106,7 @@ SUPERVISION = {
     "MEMORY_HARD_LIMIT_BYTES": 0,  # the kernel holds it to this: by cgroup v2, else by RLIMIT_DATA; 0: no limit
     "OPEN_FILES_LIMIT": 4096,
     "CPU_WEIGHT": 100,  # 1 to 10,000: its share when the processor is short
+    "ISOLATED": True,  # nodes open only their own folder and the system's programs (Landlock; docs/security.md)
     "MERGE_MEMORY": True,  # equal pages of nodes are kept once (KSM), which `fleet doctor` looks at
 }
 
@@ -119,6 +120,9 @@ NODES = {
     #     "OPEN_FILES_LIMIT": 1024,
     #     "CPU_WEIGHT": 50,
     #     "PLAIN": False,  # True: an interpreter of its own, never forked from the zygote
+    #     "ISOLATED": True,  # False: it may open whatever the master may
+    #     "READABLE": ["/srv/music"],  # what it may read and run besides
+    #     "WRITABLE": ["/srv/uploads"],  # what it may change, too
     # },
 }
 

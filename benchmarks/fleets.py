@@ -37,12 +37,13 @@ def as_programs(stage: Stage, names: list[str]) -> list[Program]:
     programs = []
     for name in names:
         folder = stage.home / "bots" / name
-        _write_env(stage, folder, name)
+        write_env(stage, folder, name)
         programs.append(Program(name, folder))
     return programs
 
 
-def _write_env(stage: Stage, folder: Path, name: str) -> None:
+def write_env(stage: Stage, folder: Path, name: str) -> None:
+    """Write the .env of a bot that is started without a master."""
     (folder / ".env").write_text(
         f"DISCORD_TOKEN={stage.bots[name].token}\n"
         f"DISCORD_API_BASE={stage.sandbox.api_base}\nDISCORD_GATEWAY_URL={stage.sandbox.gateway_url}\n"
@@ -52,7 +53,7 @@ def _write_env(stage: Stage, folder: Path, name: str) -> None:
 def copy_and_start(stage: Stage, folder: Path, name: str) -> psutil.Popen:
     """Do by hand what a fleet does: copy the template, put the bot's token into its .env, start a plain process."""
     shutil.copytree(TEMPLATE, folder)
-    _write_env(stage, folder, name)
+    write_env(stage, folder, name)
     return psutil.Popen([sys.executable, "bot.py"], cwd=folder, stderr=subprocess.DEVNULL)
 
 

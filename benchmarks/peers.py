@@ -44,9 +44,21 @@ class Peer:
     ----------
     start
         Command that starts all programs.
+    pid_path
+        Where the daemon writes its pid: another one after it was started again.
+    control
+        Command that acts on one program, with the verb and the name appended.
+    daemon_command
+        Command that starts the daemon.
+    sockets
+        The sockets that it is controlled through.
     """
 
     daemon: psutil.Process
+    pid_path: Path
+    control: tuple[str, ...]
+    daemon_command: tuple[str, ...]
+    sockets: tuple[Path, ...]
     _start: tuple[str, ...]
     _environment: dict[str, str]
     _folder: Path
@@ -56,6 +68,28 @@ class Peer:
         subprocess.Popen(
             self._start, cwd=self._folder, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
+
+    def act(self, verb: str, name: str, *, timeout_s: float = 60.0) -> bool:
+        """Start, stop or restart one program; tells whether the peer says that it was done."""
+        return self._call((*self.control, verb, name), timeout_s)
+
+    def revive(self) -> None:
+        """Start the daemon and the programs again, as its service would after it died."""
+        self._call(self.daemon_command, 60.0)
+        self.start()
+
+    def shut_down(self, verb: str) -> None:
+        """Ask the daemon to end with all its programs."""
+        self._call((*self.control, verb), 60.0)
+
+    def _call(self, command: tuple[str, ...], timeout_s: float) -> bool:
+        try:
+            done = subprocess.run(
+                command, cwd=self._folder, env=self._environment, capture_output=True, timeout=timeout_s, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return False
+        return done.returncode == 0
 
 
 def _cache() -> Path:
@@ -101,12 +135,22 @@ def supervisord(folder: Path, programs: list[Program], *, start_seconds: int = 1
         f"[supervisorctl]\nserverurl=unix://{folder}/sock\n{sections}"
     )
     control = (str(home / "bin" / "supervisorctl"), "-c", str(configuration))
-    _run([str(home / "bin" / "supervisord"), "-c", str(configuration)], cwd=folder)
+    command = (str(home / "bin" / "supervisord"), "-c", str(configuration))
+    _run([*command], cwd=folder)
     daemon = psutil.Process(int(_wait_for(folder / "pid")))
     try:
-        yield Peer(daemon, (*control, "start", "all"), dict(os.environ), folder)
+        yield Peer(
+            daemon,
+            pid_path=folder / "pid",
+            control=control,
+            daemon_command=command,
+            sockets=(folder / "sock",),
+            _start=(*control, "start", "all"),
+            _environment=dict(os.environ),
+            _folder=folder,
+        )
     finally:
-        _end(daemon)
+        _end_all(daemon, folder / "pid")
 
 
 @contextmanager
@@ -146,9 +190,29 @@ def pm2(folder: Path, programs: list[Program], *, endless: bool = False) -> Iter
     _run([str(tool), "ping"], cwd=folder, environment=environment)
     daemon = psutil.Process(int(_wait_for(folder / "pm2" / "pm2.pid")))
     try:
-        yield Peer(daemon, (str(tool), "start", "ecosystem.json"), environment, folder)
+        yield Peer(
+            daemon,
+            pid_path=folder / "pm2" / "pm2.pid",
+            control=(str(tool),),
+            daemon_command=(str(tool), "ping"),
+            sockets=(folder / "pm2" / "rpc.sock", folder / "pm2" / "pub.sock"),
+            _start=(str(tool), "start", "ecosystem.json"),
+            _environment=environment,
+            _folder=folder,
+        )
     finally:
-        _end(daemon)
+        _end_all(daemon, folder / "pm2" / "pm2.pid")
+
+
+def _end_all(daemon: psutil.Process, pid_path: Path) -> None:
+    """End the daemon, and the one that took its place if there is one."""
+    _end(daemon)
+    try:
+        later = psutil.Process(int(pid_path.read_text()))
+    except (OSError, ValueError, psutil.NoSuchProcess):
+        return
+    if str(pid_path.parent) in " ".join(later.cmdline()) or "PM2" in " ".join(later.cmdline()):
+        _end(later)
 
 
 def _end(daemon: psutil.Process) -> None:

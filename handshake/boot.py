@@ -6,12 +6,14 @@ It is never on disk, in argv or in the environment.
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import MutableMapping
 from typing import Literal
 
 import msgspec
 
 from handshake.errors import BootError
+from handshake.memory import hide_memory
 
 BOOT_FD_VARIABLE = "FLEET_BOOT_FD"
 """Environment variable with the number of the descriptor; the number is not secret."""
@@ -77,6 +79,11 @@ def read_boot(environment: MutableMapping[str, str]) -> BootDocument | None:
         raise BootError(f"{BOOT_FD_VARIABLE} is not the number of a descriptor")
     try:
         with os.fdopen(int(number), "rb") as stream:
+            # Before the secrets arrive, and after the master has opened what it wants to read of this process.
+            waiting = select.poll()
+            waiting.register(stream, select.POLLIN)
+            waiting.poll()
+            hide_memory()
             payload = stream.read(MAX_BOOT_BYTES + 1)
         return msgspec.json.decode(payload, type=BootDocument)
     except OSError as error:

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from handshake.errors import ManifestError
+from handshake.files import open_regular, read_regular
 
 MANIFEST_NAME = "node.json"
 DEFAULT_TOKEN_VARIABLE = "DISCORD_TOKEN"  # noqa: S105 - a name
@@ -53,8 +54,7 @@ def read_manifest(folder: Path) -> NodeManifest:
     """
     path = folder / MANIFEST_NAME
     try:
-        with path.open("rb") as stream:
-            payload = stream.read(_MAX_BYTES + 1)
+        payload = read_regular(path, _MAX_BYTES + 1)
     except OSError as error:
         raise ManifestError(
             f"{path}: {error.strerror}; register the folder with `fleet register`, which writes it"
@@ -75,7 +75,9 @@ def write_manifest(folder: Path, manifest: NodeManifest) -> None:
     OSError
     """
     temporary = folder / f".{MANIFEST_NAME}.new"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    # What somebody put there is removed, not opened.
+    temporary.unlink(missing_ok=True)
+    descriptor = open_regular(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")

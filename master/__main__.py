@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+from handshake.memory import hide_memory
 from master.configuration.loading import find_home, load_settings
 from master.errors import ExitCode, FleetError
 from master.journal import set_up_logging
@@ -29,6 +30,8 @@ def main() -> int:
     # What importing left behind is reused, and what is there to stay is not looked through again and again.
     gc.collect()
     gc.freeze()
+    # Before it reads the secret: no other process of this user may read it out of this one.
+    hide_memory()
     try:
         settings = load_settings(find_home(options.home, os.environ), os.environ)
         set_up_logging(logging.DEBUG if options.verbose else logging.INFO, sys.stderr)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from handshake.files import open_regular
+
 
 def open_private(path: str, flags: int) -> int:
     """Open a file; an ``opener`` for :func:`open` that makes new files readable by their owner only."""
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+    return open_regular(path, flags)
 
 
 def sync_folder(folder: Path) -> None:
@@ -34,6 +36,7 @@ def replace_file(path: Path, payload: bytes) -> None:
         The old content is unchanged.
     """
     successor = path.with_name(f".{path.name}.new")
+    successor.unlink(missing_ok=True)
     with open(successor, "wb", opener=open_private) as stream:
         stream.write(payload)
         stream.flush()

@@ -79,6 +79,12 @@ class NodeOffline(NodeEvent, frozen=True, kw_only=True):
     kind: ClassVar[str] = "offline"
 
 
+class NodeCutOff(NodeEvent, frozen=True, kw_only=True):
+    """It has been offline for a while, although this box can reach Discord."""
+
+    kind: ClassVar[str] = "cut_off"
+
+
 class NodeHeld(NodeEvent, frozen=True, kw_only=True):
     """Its process exited while Discord was away: it is started again once Discord is back."""
 
@@ -293,6 +299,15 @@ class LedgerAway(Event, frozen=True, kw_only=True):
     hint: str = ""
 
 
+class LedgerRewritten(Event, frozen=True, kw_only=True):
+    """The ledger's file was deleted or replaced under the master, and was written again from what was open."""
+
+    kind: ClassVar[str] = "ledger_rewritten"
+    essential: ClassVar[bool] = True
+
+    detail: str
+
+
 class LedgerReturned(Event, frozen=True, kw_only=True):
     """The database answers again, and the spool was applied."""
 
@@ -378,6 +393,8 @@ class AlertRaised(Event, frozen=True, kw_only=True):
     text: str = ""
     node: str = ""
     """The node's name; empty if the alert does not concern a node."""
+    is_security: bool = False
+    """About somebody who may be an attacker: no other alert uses up its room."""
     fields: tuple[tuple[str, str], ...] = ()
 
     @property

@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 from handshake.sockets import Peer
@@ -17,6 +18,7 @@ from master.bot.probe import DiscordProbe
 from master.bot.token_inspector import DiscordTokenInspector
 from master.bus import EventBus
 from master.configuration.settings import Settings
+from master.control.key import ControlKey
 from master.control.server import ControlServer
 from master.descriptors import share_descriptors
 from master.events import AuditLogCut, LedgerAway
@@ -24,11 +26,12 @@ from master.instance import InstanceLock
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
 from master.operations.operation import Operations
-from master.security.tokens import check_token_format
 from master.services.container import DiscordView, Services, build_services
 from master.services.core.auditing import audit_chain_of
 from master.services.core.discord_port import DiscordPort
+from master.services.core.lasting import keep_running
 from master.services.core.lifecycle import Lifecycle
+from master.services.core.secret_check import require_own_secret
 from master.services.fleet.launching import node_environment
 from master.services.trust.rotation import finish_rotation
 from master.services.trust.source import Source
@@ -61,6 +64,10 @@ class Presence(Protocol):
         """Return the state of the connection."""
         ...
 
+    def commands_problem(self) -> str:
+        """Return why the slash commands are not registered; empty if they are."""
+        ...
+
     async def run(self, operations: Operations[Services]) -> None:
         """Stay connected until cancelled."""
         ...
@@ -78,6 +85,10 @@ class NoPresence:
     def state(self) -> str:
         """Return ``off``."""
         return "off"
+
+    def commands_problem(self) -> str:
+        """Return nothing: there are none."""
+        return ""
 
     async def run(self, operations: Operations[Services]) -> None:
         """Do nothing."""
@@ -102,6 +113,7 @@ async def run_master(settings: Settings) -> bool:
         ledger = await Ledger.open(settings.database, chain=chain, spool_dir=settings.spool_dir, bus=bus)
         try:
             settings = await finish_rotation(settings, ledger, SystemClock())
+            await require_own_secret(ledger, settings.identity)
             return await _run_with(settings, ledger, bus)
         finally:
             await ledger.close()
@@ -122,6 +134,7 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
         discord=DiscordView(
             user_id=discord.user_id,
             state=discord.state,
+            commands_problem=discord.commands_problem,
             port=discord.port,
             probe=DiscordProbe(settings.discord).look,
         ),
@@ -131,11 +144,13 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
     operations = Operations(services)
     shares = share_descriptors()
     nodes = LocalServer(settings.node_socket_path, _local_handler(services), max_connections=shares.nodes)
-    control = ControlServer(settings.control_socket_path, operations, max_connections=shares.control)
+    key = ControlKey(settings.state_dir)
+    control = ControlServer(settings.control_socket_path, operations, key, max_connections=shares.control)
     _listen_to_signals(services.lifecycle)
     await _prepare(services)
     await nodes.start()
     await control.start()
+    services.state_watch.guard(control.acceptor, nodes=nodes.acceptor)
     try:
         await _run_until_asked(operations, discord, spawner)
     finally:
@@ -169,21 +184,24 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
     services, lifecycle = operations.services, operations.services.lifecycle
     async with asyncio.TaskGroup() as group:
         lasting = [
-            group.create_task(work, name=name)
+            group.create_task(keep_running(name, work, services.bus, services.clock), name=name)
             for name, work in (
-                ("supervisor", services.supervisor.run()),
-                ("connectivity", services.connectivity.run()),
-                ("discord", discord.run(operations)),
-                ("retention", services.retention.run()),
-                ("ledger cache", services.ledger_cache.run()),
-                ("snapshots", services.snapshots.run()),
-                ("merging", services.merging.run()),
-                ("stderr", services.stderr_lines.run()),
-                ("recovery", _recover_when_back(services)),
-                ("handover", services.handover.run()),
-                ("watchdog", feed_watchdog(os.environ)),
+                ("connectivity", services.connectivity.run),
+                ("discord", partial(discord.run, operations)),
+                ("alerts", services.outbox.run),
+                ("retention", services.retention.run),
+                ("ledger cache", services.ledger_cache.run),
+                ("snapshots", services.snapshots.run),
+                ("merging", services.merging.run),
+                ("stderr", services.stderr_lines.run),
+                ("recovery", partial(_recover_when_back, services)),
+                ("handover", services.handover.run),
+                ("state watch", services.state_watch.run),
+                ("watchdog", partial(feed_watchdog, os.environ)),
             )
         ]
+        # Not started again: a supervisor that failed does not know its processes. The next master adopts them.
+        lasting.append(group.create_task(services.supervisor.run(), name="supervisor"))
         await spawner.warm()
         # Services and Discord's classes are never freed: exclude them from garbage collection.
         gc.freeze()
@@ -221,7 +239,7 @@ def _presence(settings: Settings) -> Presence:
     from master.bot.connection import DiscordConnection
 
     apply_endpoints(settings.discord.api_base, settings.discord.gateway_url)
-    return DiscordConnection(token.reveal(), check_token_format(token.reveal()))
+    return DiscordConnection(token.reveal(), settings.state_dir / "master-id")
 
 
 def _local_handler(services: Services) -> Handler:

@@ -241,8 +241,8 @@ def _note(node: NodeStatus) -> Text:
     if node.flag_reason:
         return one_line(f"⚑ flagged: {node.flag_reason}", style="red")
     if node.offline_since is not None:
-        pid = "" if node.pid else ": starts when Discord is back"
-        return one_line(f"offline since {moment(node.offline_since)}{pid}", style="dark_orange")
+        held = "" if node.pid else ", held"
+        return one_line(f"offline since {moment(node.offline_since)}{held}", style="dark_orange")
     if node.next_start_in_s is not None:
         return one_line(f"next start in {duration(node.next_start_in_s)}: {node.last_exit}", style="yellow")
     if node.state == "starting" and node.detail:
@@ -277,8 +277,17 @@ def summary_line(status: FleetStatus) -> Text:
     discord = "dark_orange" if master.discord == "offline" else "bright_black"
     line.append(f"discord {visible(master.discord)}  ", style=discord)
     line.append(f"ledger {visible(master.ledger)}", style="red" if master.ledger.endswith("away") else "bright_black")
+    if master.isolation:
+        walled = master.isolation.startswith("landlock")
+        line.append(f"  isolation {visible(master.isolation)}", style="bright_black" if walled else "yellow")
+    if master.commands:
+        line.append(f"\nslash commands are not registered: {visible(master.commands)}", style="red")
+    if master.start_trouble:
+        line.append(f"\n{visible(master.start_trouble)}", style="yellow")
     if master.old_keys is not None:
         line.append(f"  {master.old_keys} nodes wait for their new keys", style="yellow")
+    for trouble in master.troubles:
+        line.append(f"\n{visible(trouble)}", style="red")
     if master.offline_since is not None:
         away = f"offline since {moment(master.offline_since)} ({duration(status.at - master.offline_since)})"
         line.append(

@@ -20,6 +20,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from handshake.files import open_regular
+
 SESSION_FD_VARIABLE = "FLEET_SESSION_FD"
 MAX_AGE_S = 180.0
 """An older session is not resumed: Discord drops a session after minutes without a connection."""
@@ -191,9 +193,13 @@ class GatewaySession:
 
 def expect_successor(path: Path, expected: bool) -> None:
     """Tell a running node whether a successor takes over; if so, it leaves its session open at exit."""
-    with contextlib.suppress(FileNotFoundError), path.open("r+b") as shared:
-        if os.fstat(shared.fileno()).st_size >= _PAGE:
-            os.pwrite(shared.fileno(), bytes([expected]), _SUCCESSOR_AT)
+    with contextlib.suppress(FileNotFoundError):
+        shared = open_regular(path, os.O_RDWR)
+        try:
+            if os.fstat(shared).st_size >= _PAGE:
+                os.pwrite(shared, bytes([expected]), _SUCCESSOR_AT)
+        finally:
+            os.close(shared)
 
 
 def inherited_session(environment: MutableMapping[str, str]) -> GatewaySession | None:

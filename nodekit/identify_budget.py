@@ -13,6 +13,7 @@ from collections.abc import Callable, MutableMapping
 from pathlib import Path
 
 from handshake.errors import HandshakeError
+from handshake.files import open_regular
 
 IDENTIFY_FD_VARIABLE = "FLEET_IDENTIFY_FD"
 DAILY_IDENTIFIES = 800
@@ -103,7 +104,7 @@ def open_budget(path: Path) -> IdentifyBudget:
     OSError
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return IdentifyBudget(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    return IdentifyBudget(open_regular(path, os.O_RDWR | os.O_CREAT))
 
 
 def inherited_budget(environment: MutableMapping[str, str]) -> IdentifyBudget | None:

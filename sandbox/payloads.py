@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+from sandbox.intents import GUILD_MEMBERS, GUILD_PRESENCES, MESSAGE_CONTENT
 from sandbox.records import Attachment, BotAccount, Channel, Guild, Member, Message, Overwrite, Role, User
 
 
@@ -39,8 +40,8 @@ def application(account: BotAccount, owner: User | None, guild_count: int) -> di
         "description": "",
         "type": None,
         "verify_key": "0" * 64,
-        "flags": 0,
-        "flags_new": "0",
+        "flags": _application_flags(account.privileged_intents),
+        "flags_new": str(_application_flags(account.privileged_intents)),
         "redirect_uris": [],
         "interactions_endpoint_url": None,
         "role_connections_verification_url": None,
@@ -56,6 +57,15 @@ def application(account: BotAccount, owner: User | None, guild_count: int) -> di
         "summary": "",
         "bot": user(account),
     }
+
+
+def _application_flags(privileged_intents: int) -> int:
+    """Return the flags that show which privileged intents are on, as for a bot on fewer than 100 servers.
+
+    Source: https://discord.com/developers/docs/resources/application#application-object-application-flags
+    """
+    limited = {GUILD_PRESENCES: 1 << 13, GUILD_MEMBERS: 1 << 15, MESSAGE_CONTENT: 1 << 19}
+    return sum(flag for intent, flag in limited.items() if privileged_intents & intent)
 
 
 def role(what: Role) -> dict[str, Any]:

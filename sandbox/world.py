@@ -84,10 +84,10 @@ class World:
         self.set_token(account)
         return account
 
-    def set_token(self, account: BotAccount) -> None:
-        """Give a bot a new token; the old one becomes invalid."""
+    def set_token(self, account: BotAccount, token: str = "") -> None:
+        """Give a bot a new token, or this one of another server's shape; the old one becomes invalid."""
         self._tokens.pop(account.token, None)
-        account.token = self.new_token(account.id)
+        account.token = token or self.new_token(account.id)
         self._tokens[account.token] = account
 
     def account_by_token(self, token: str) -> BotAccount | None:

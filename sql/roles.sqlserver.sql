@@ -1,7 +1,7 @@
 -- The minimal permissions of a Fleetmaster master on SQL Server. Run schema.sqlserver.sql first, as the owner.
 --
 -- The master then needs no ownership: it finds the schema at the expected revision, and does not change it. After an
--- upgrade run the new schema.sqlserver.sql before the master.
+-- upgrade run the new schema.sqlserver.sql before the master. This script may be run again.
 --
 -- Grant the role to the master's login:
 --     CREATE LOGIN fleetmaster WITH PASSWORD = N'...';
@@ -35,6 +35,13 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON solution_runs TO fleetmaster_master;
 -- The highest write applied per session of the master.
 GRANT SELECT, INSERT, UPDATE, DELETE ON applied_writes TO fleetmaster_master;
 
--- The audit log: read and add, and nothing else, whatever other roles the login may have.
+-- The audit log: read and add, and nothing else, whatever other roles the login may have. Some servers refuse DENY
+-- (Babelfish does); there the login must not be in another role that may change the log.
 GRANT SELECT, INSERT ON audit_log TO fleetmaster_master;
-DENY UPDATE, DELETE ON audit_log TO fleetmaster_master;
+
+BEGIN TRY
+    EXEC (N'DENY UPDATE, DELETE ON audit_log TO fleetmaster_master');
+END TRY
+BEGIN CATCH
+    PRINT N'DENY is refused here: grant the login no other role that may change audit_log.';
+END CATCH;

@@ -1,6 +1,11 @@
 -- The ledger of Fleetmaster on SQL Server 2017 or later, at revision 0004.
 -- Rendered from the migrations by `python -m master.ledger.schema.rendering`; do not edit.
--- It may be run again: what is there already is left as it is.
+-- It may be run again: a revision that is there already is passed over.
+-- Filtered indexes want these two on; sqlcmd has the first one off.
+SET QUOTED_IDENTIFIER ON;
+
+SET ANSI_NULLS ON;
+
 SET XACT_ABORT ON;
 
 IF OBJECT_ID(N'alembic_version', N'U') IS NULL
@@ -9,334 +14,279 @@ CREATE TABLE alembic_version (
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-IF OBJECT_ID(N'audit_log', N'U') IS NULL
-CREATE TABLE audit_log (
-    sequence BIGINT NOT NULL,
-    at DATETIME2(3) NOT NULL,
-    actor NVARCHAR(120) NOT NULL,
-    face NVARCHAR(16) NOT NULL,
-    action NVARCHAR(40) NOT NULL,
-    node_id NVARCHAR(26) NULL,
-    outcome NVARCHAR(16) NOT NULL,
-    detail NVARCHAR(400) NOT NULL,
-    chain VARBINARY(32) NOT NULL,
-    CONSTRAINT pk_audit_log PRIMARY KEY (sequence),
-    CONSTRAINT ck_audit_log_outcome CHECK (outcome IN ('done', 'refused', 'failed'))
-);
+IF NOT EXISTS (SELECT 1 FROM alembic_version WHERE version_num >= N'0001')
+BEGIN
+    BEGIN TRANSACTION;
+    CREATE TABLE audit_log (
+        sequence BIGINT NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        actor NVARCHAR(120) NOT NULL,
+        face NVARCHAR(16) NOT NULL,
+        action NVARCHAR(40) NOT NULL,
+        node_id NVARCHAR(26) NULL,
+        outcome NVARCHAR(16) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        chain VARBINARY(32) NOT NULL,
+        CONSTRAINT pk_audit_log PRIMARY KEY (sequence),
+        CONSTRAINT ck_audit_log_outcome CHECK (outcome IN ('done', 'refused', 'failed'))
+    );
+    CREATE INDEX ix_audit_log_node_id ON audit_log (node_id);
+    CREATE TABLE nodes (
+        id NVARCHAR(26) NOT NULL,
+        name NVARCHAR(40) NOT NULL,
+        name_key NVARCHAR(40) NOT NULL,
+        folder NVARCHAR(255) NOT NULL,
+        entry NVARCHAR(255) NOT NULL,
+        bot_user_id BIGINT NOT NULL,
+        desired_state NVARCHAR(16) NOT NULL,
+        lifecycle NVARCHAR(16) NOT NULL,
+        readiness NVARCHAR(16) NOT NULL,
+        key_epoch INTEGER NOT NULL,
+        template_version NVARCHAR(32) NOT NULL,
+        tags NVARCHAR(400) NOT NULL,
+        priority INTEGER NOT NULL,
+        flagged_at DATETIME2(3) NULL,
+        flag_reason NVARCHAR(40) NOT NULL,
+        pid INTEGER NULL,
+        pid_started_at FLOAT(53) NULL,
+        created_at DATETIME2(3) NOT NULL,
+        updated_at DATETIME2(3) NOT NULL,
+        CONSTRAINT pk_nodes PRIMARY KEY (id),
+        CONSTRAINT ck_nodes_desired_state CHECK (desired_state IN ('running', 'stopped')),
+        CONSTRAINT ck_nodes_lifecycle CHECK (lifecycle IN ('provisioning', 'active', 'removed')),
+        CONSTRAINT ck_nodes_readiness CHECK (readiness IN ('handshake', 'process')),
+        CONSTRAINT ck_nodes_key_epoch CHECK (key_epoch >= 1)
+    );
+    CREATE UNIQUE INDEX ux_nodes_bot_user_id_alive ON nodes (bot_user_id) WHERE lifecycle <> 'removed';
+    CREATE UNIQUE INDEX ux_nodes_folder_alive ON nodes (folder) WHERE lifecycle <> 'removed';
+    CREATE UNIQUE INDEX ux_nodes_name_key_alive ON nodes (name_key) WHERE lifecycle <> 'removed';
+    CREATE TABLE bot_duplications (
+        id NVARCHAR(26) NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        node_id NVARCHAR(26) NOT NULL,
+        source NVARCHAR(80) NOT NULL,
+        requested_by NVARCHAR(120) NOT NULL,
+        outcome NVARCHAR(16) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        finished_at DATETIME2(3) NULL,
+        CONSTRAINT pk_bot_duplications PRIMARY KEY (id),
+        CONSTRAINT ck_bot_duplications_outcome CHECK (outcome IN ('running', 'done', 'failed', 'cleaned_up')),
+        CONSTRAINT fk_bot_duplications_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
+    );
+    CREATE INDEX ix_bot_duplications_node_id ON bot_duplications (node_id);
+    CREATE TABLE error_events (
+        id NVARCHAR(26) NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        last_at DATETIME2(3) NOT NULL,
+        node_id NVARCHAR(26) NOT NULL,
+        source NVARCHAR(16) NOT NULL,
+        fingerprint NVARCHAR(16) NOT NULL,
+        summary NVARCHAR(400) NOT NULL,
+        detail NVARCHAR(max) NOT NULL,
+        count BIGINT NOT NULL,
+        CONSTRAINT pk_error_events PRIMARY KEY (id),
+        CONSTRAINT ck_error_events_count CHECK (count >= 1),
+        CONSTRAINT fk_error_events_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
+    );
+    CREATE INDEX ix_error_events_node_id_fingerprint ON error_events (node_id, fingerprint);
+    CREATE TABLE handshake_events (
+        id NVARCHAR(26) NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        node_id NVARCHAR(26) NULL,
+        message_type NVARCHAR(40) NOT NULL,
+        outcome NVARCHAR(40) NOT NULL,
+        transport NVARCHAR(16) NOT NULL,
+        author_id BIGINT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        CONSTRAINT pk_handshake_events PRIMARY KEY (id),
+        CONSTRAINT fk_handshake_events_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
+    );
+    CREATE INDEX ix_handshake_events_at ON handshake_events (at);
+    CREATE INDEX ix_handshake_events_node_id_at ON handshake_events (node_id, at);
+    CREATE TABLE licenses (
+        id NVARCHAR(32) NOT NULL,
+        node_id NVARCHAR(26) NULL,
+        tier NVARCHAR(40) NOT NULL,
+        state NVARCHAR(16) NOT NULL,
+        code_hash VARBINARY(32) NOT NULL,
+        issued_at DATETIME2(3) NOT NULL,
+        expires_at DATETIME2(3) NULL,
+        activated_at DATETIME2(3) NULL,
+        CONSTRAINT pk_licenses PRIMARY KEY (id),
+        CONSTRAINT ck_licenses_state CHECK (state IN ('issued', 'active', 'suspended', 'revoked', 'expired')),
+        CONSTRAINT fk_licenses_node_id FOREIGN KEY(node_id) REFERENCES nodes (id),
+        CONSTRAINT uq_licenses_code_hash UNIQUE (code_hash)
+    );
+    CREATE INDEX ix_licenses_node_id ON licenses (node_id);
+    CREATE TABLE node_tokens (
+        node_id NVARCHAR(26) NOT NULL,
+        sealed VARBINARY(512) NOT NULL,
+        updated_at DATETIME2(3) NOT NULL,
+        CONSTRAINT pk_node_tokens PRIMARY KEY (node_id),
+        CONSTRAINT fk_node_tokens_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
+    );
+    CREATE TABLE process_events (
+        id NVARCHAR(26) NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        node_id NVARCHAR(26) NOT NULL,
+        kind NVARCHAR(16) NOT NULL,
+        pid INTEGER NULL,
+        exit_code INTEGER NULL,
+        signal SMALLINT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        CONSTRAINT pk_process_events PRIMARY KEY (id),
+        CONSTRAINT fk_process_events_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
+    );
+    CREATE INDEX ix_process_events_node_id_at ON process_events (node_id, at);
+    INSERT INTO alembic_version (version_num) VALUES ('0001');
+    COMMIT TRANSACTION;
+END;
 
-IF INDEXPROPERTY(OBJECT_ID(N'audit_log'), N'ix_audit_log_node_id', 'IndexID') IS NULL
-CREATE INDEX ix_audit_log_node_id ON audit_log (node_id);
+IF NOT EXISTS (SELECT 1 FROM alembic_version WHERE version_num >= N'0002')
+BEGIN
+    BEGIN TRANSACTION;
+    CREATE TABLE giveaways (
+        id NVARCHAR(26) NOT NULL,
+        guild_id BIGINT NOT NULL,
+        channel_id BIGINT NOT NULL,
+        message_id BIGINT NULL,
+        prize NVARCHAR(200) NOT NULL,
+        winners INTEGER NOT NULL,
+        required_role_id BIGINT NULL,
+        started_by BIGINT NOT NULL,
+        started_at DATETIME2(3) NOT NULL,
+        ends_at DATETIME2(3) NOT NULL,
+        state NVARCHAR(16) NOT NULL,
+        seed_hash VARBINARY(32) NOT NULL,
+        seed VARBINARY(32) NULL,
+        CONSTRAINT pk_giveaways PRIMARY KEY (id),
+        CONSTRAINT ck_giveaways_state CHECK (state IN ('open', 'drawn', 'cancelled')),
+        CONSTRAINT ck_giveaways_winners CHECK (winners >= 1)
+    );
+    CREATE INDEX ix_giveaways_state_ends_at ON giveaways (state, ends_at);
+    CREATE UNIQUE INDEX ux_giveaways_message_id ON giveaways (message_id) WHERE message_id IS NOT NULL;
+    CREATE TABLE gmail_watch (
+        id NVARCHAR(26) NOT NULL,
+        mailbox_hash VARBINARY(32) NOT NULL,
+        history_id BIGINT NOT NULL,
+        last_message_at DATETIME2(3) NULL,
+        state NVARCHAR(16) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        updated_at DATETIME2(3) NOT NULL,
+        CONSTRAINT pk_gmail_watch PRIMARY KEY (id),
+        CONSTRAINT ck_gmail_watch_state CHECK (state IN ('watching', 'paused', 'failed')),
+        CONSTRAINT uq_gmail_watch_mailbox_hash UNIQUE (mailbox_hash)
+    );
+    CREATE TABLE patches (
+        id NVARCHAR(26) NOT NULL,
+        name NVARCHAR(80) NOT NULL,
+        version NVARCHAR(32) NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        author NVARCHAR(120) NOT NULL,
+        archive_hash VARBINARY(32) NOT NULL,
+        manifest NVARCHAR(max) NOT NULL,
+        state NVARCHAR(16) NOT NULL,
+        channel_id BIGINT NULL,
+        message_id BIGINT NULL,
+        finished_at DATETIME2(3) NULL,
+        CONSTRAINT pk_patches PRIMARY KEY (id),
+        CONSTRAINT ck_patches_state CHECK (state IN ('announced', 'canary', 'rolling', 'paused', 'done', 'rolled_back', 'failed')),
+        CONSTRAINT uq_patches_archive_hash UNIQUE (archive_hash)
+    );
+    CREATE UNIQUE INDEX ux_patches_name_version ON patches (name, version);
+    CREATE TABLE ticket_permissions (
+        id NVARCHAR(26) NOT NULL,
+        guild_id BIGINT NOT NULL,
+        channel_id BIGINT NOT NULL,
+        subject_id BIGINT NOT NULL,
+        subject_kind NVARCHAR(8) NOT NULL,
+        allow_bits BIGINT NOT NULL,
+        deny_bits BIGINT NOT NULL,
+        granted_by BIGINT NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        revoked_at DATETIME2(3) NULL,
+        CONSTRAINT pk_ticket_permissions PRIMARY KEY (id),
+        CONSTRAINT ck_ticket_permissions_subject_kind CHECK (subject_kind IN ('user', 'role'))
+    );
+    CREATE INDEX ix_ticket_permissions_channel_id_subject_id ON ticket_permissions (channel_id, subject_id);
+    CREATE TABLE giveaway_entries (
+        giveaway_id NVARCHAR(26) NOT NULL,
+        user_id BIGINT NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        won BIT NOT NULL,
+        CONSTRAINT pk_giveaway_entries PRIMARY KEY (giveaway_id, user_id),
+        CONSTRAINT fk_giveaway_entries_giveaway_id FOREIGN KEY(giveaway_id) REFERENCES giveaways (id)
+    );
+    CREATE TABLE patch_tracking (
+        id NVARCHAR(26) NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        patch_id NVARCHAR(26) NOT NULL,
+        node_id NVARCHAR(26) NULL,
+        kind NVARCHAR(16) NOT NULL,
+        user_id BIGINT NULL,
+        emoji NVARCHAR(64) NOT NULL,
+        status NVARCHAR(16) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        CONSTRAINT pk_patch_tracking PRIMARY KEY (id),
+        CONSTRAINT ck_patch_tracking_kind CHECK (kind IN ('reaction', 'status')),
+        CONSTRAINT fk_patch_tracking_node_id FOREIGN KEY(node_id) REFERENCES nodes (id),
+        CONSTRAINT fk_patch_tracking_patch_id FOREIGN KEY(patch_id) REFERENCES patches (id)
+    );
+    CREATE INDEX ix_patch_tracking_node_id_at ON patch_tracking (node_id, at);
+    CREATE INDEX ix_patch_tracking_patch_id_at ON patch_tracking (patch_id, at);
+    CREATE TABLE solution_runs (
+        id NVARCHAR(26) NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        node_id NVARCHAR(26) NOT NULL,
+        solution_id NVARCHAR(64) NOT NULL,
+        error_event_id NVARCHAR(26) NULL,
+        action NVARCHAR(32) NOT NULL,
+        outcome NVARCHAR(16) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        finished_at DATETIME2(3) NULL,
+        CONSTRAINT pk_solution_runs PRIMARY KEY (id),
+        CONSTRAINT ck_solution_runs_outcome CHECK (outcome IN ('running', 'helped', 'did_not_help', 'failed', 'skipped')),
+        CONSTRAINT fk_solution_runs_error_event_id FOREIGN KEY(error_event_id) REFERENCES error_events (id),
+        CONSTRAINT fk_solution_runs_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
+    );
+    CREATE INDEX ix_solution_runs_node_id_at ON solution_runs (node_id, at);
+    CREATE INDEX ix_solution_runs_solution_id_at ON solution_runs (solution_id, at);
+    UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num = '0001';
+    COMMIT TRANSACTION;
+END;
 
-IF OBJECT_ID(N'nodes', N'U') IS NULL
-CREATE TABLE nodes (
-    id NVARCHAR(26) NOT NULL,
-    name NVARCHAR(40) NOT NULL,
-    name_key NVARCHAR(40) NOT NULL,
-    folder NVARCHAR(255) NOT NULL,
-    entry NVARCHAR(255) NOT NULL,
-    bot_user_id BIGINT NOT NULL,
-    desired_state NVARCHAR(16) NOT NULL,
-    lifecycle NVARCHAR(16) NOT NULL,
-    readiness NVARCHAR(16) NOT NULL,
-    key_epoch INTEGER NOT NULL,
-    template_version NVARCHAR(32) NOT NULL,
-    tags NVARCHAR(400) NOT NULL,
-    priority INTEGER NOT NULL,
-    flagged_at DATETIME2(3) NULL,
-    flag_reason NVARCHAR(40) NOT NULL,
-    pid INTEGER NULL,
-    pid_started_at FLOAT(53) NULL,
-    created_at DATETIME2(3) NOT NULL,
-    updated_at DATETIME2(3) NOT NULL,
-    CONSTRAINT pk_nodes PRIMARY KEY (id),
-    CONSTRAINT ck_nodes_desired_state CHECK (desired_state IN ('running', 'stopped')),
-    CONSTRAINT ck_nodes_lifecycle CHECK (lifecycle IN ('provisioning', 'active', 'removed')),
-    CONSTRAINT ck_nodes_readiness CHECK (readiness IN ('handshake', 'process')),
-    CONSTRAINT ck_nodes_key_epoch CHECK (key_epoch >= 1)
-);
+IF NOT EXISTS (SELECT 1 FROM alembic_version WHERE version_num >= N'0003')
+BEGIN
+    BEGIN TRANSACTION;
+    CREATE TABLE applied_writes (
+        session_id NVARCHAR(26) NOT NULL,
+        sequence BIGINT NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        CONSTRAINT pk_applied_writes PRIMARY KEY (session_id),
+        CONSTRAINT ck_applied_writes_sequence CHECK (sequence >= 1)
+    );
+    CREATE TABLE pulse_snapshots (
+        id NVARCHAR(26) NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        node_id NVARCHAR(26) NOT NULL,
+        state NVARCHAR(16) NOT NULL,
+        latency_ms INTEGER NULL,
+        guilds INTEGER NOT NULL,
+        memory_bytes BIGINT NULL,
+        CONSTRAINT pk_pulse_snapshots PRIMARY KEY (id),
+        CONSTRAINT fk_pulse_snapshots_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
+    );
+    CREATE INDEX ix_pulse_snapshots_node_id_at ON pulse_snapshots (node_id, at);
+    CREATE INDEX ix_error_events_last_at ON error_events (last_at);
+    CREATE INDEX ix_error_events_node_id_last_at ON error_events (node_id, last_at);
+    UPDATE alembic_version SET version_num='0003' WHERE alembic_version.version_num = '0002';
+    COMMIT TRANSACTION;
+END;
 
-IF INDEXPROPERTY(OBJECT_ID(N'nodes'), N'ux_nodes_bot_user_id_alive', 'IndexID') IS NULL
-CREATE UNIQUE INDEX ux_nodes_bot_user_id_alive ON nodes (bot_user_id) WHERE lifecycle <> 'removed';
-
-IF INDEXPROPERTY(OBJECT_ID(N'nodes'), N'ux_nodes_folder_alive', 'IndexID') IS NULL
-CREATE UNIQUE INDEX ux_nodes_folder_alive ON nodes (folder) WHERE lifecycle <> 'removed';
-
-IF INDEXPROPERTY(OBJECT_ID(N'nodes'), N'ux_nodes_name_key_alive', 'IndexID') IS NULL
-CREATE UNIQUE INDEX ux_nodes_name_key_alive ON nodes (name_key) WHERE lifecycle <> 'removed';
-
-IF OBJECT_ID(N'bot_duplications', N'U') IS NULL
-CREATE TABLE bot_duplications (
-    id NVARCHAR(26) NOT NULL,
-    at DATETIME2(3) NOT NULL,
-    node_id NVARCHAR(26) NOT NULL,
-    source NVARCHAR(80) NOT NULL,
-    requested_by NVARCHAR(120) NOT NULL,
-    outcome NVARCHAR(16) NOT NULL,
-    detail NVARCHAR(400) NOT NULL,
-    finished_at DATETIME2(3) NULL,
-    CONSTRAINT pk_bot_duplications PRIMARY KEY (id),
-    CONSTRAINT ck_bot_duplications_outcome CHECK (outcome IN ('running', 'done', 'failed', 'cleaned_up')),
-    CONSTRAINT fk_bot_duplications_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
-);
-
-IF INDEXPROPERTY(OBJECT_ID(N'bot_duplications'), N'ix_bot_duplications_node_id', 'IndexID') IS NULL
-CREATE INDEX ix_bot_duplications_node_id ON bot_duplications (node_id);
-
-IF OBJECT_ID(N'error_events', N'U') IS NULL
-CREATE TABLE error_events (
-    id NVARCHAR(26) NOT NULL,
-    at DATETIME2(3) NOT NULL,
-    last_at DATETIME2(3) NOT NULL,
-    node_id NVARCHAR(26) NOT NULL,
-    source NVARCHAR(16) NOT NULL,
-    fingerprint NVARCHAR(16) NOT NULL,
-    summary NVARCHAR(400) NOT NULL,
-    detail NVARCHAR(max) NOT NULL,
-    count BIGINT NOT NULL,
-    CONSTRAINT pk_error_events PRIMARY KEY (id),
-    CONSTRAINT ck_error_events_count CHECK (count >= 1),
-    CONSTRAINT fk_error_events_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
-);
-
-IF INDEXPROPERTY(OBJECT_ID(N'error_events'), N'ix_error_events_node_id_fingerprint', 'IndexID') IS NULL
-CREATE INDEX ix_error_events_node_id_fingerprint ON error_events (node_id, fingerprint);
-
-IF OBJECT_ID(N'handshake_events', N'U') IS NULL
-CREATE TABLE handshake_events (
-    id NVARCHAR(26) NOT NULL,
-    at DATETIME2(3) NOT NULL,
-    node_id NVARCHAR(26) NULL,
-    message_type NVARCHAR(40) NOT NULL,
-    outcome NVARCHAR(40) NOT NULL,
-    transport NVARCHAR(16) NOT NULL,
-    author_id BIGINT NULL,
-    detail NVARCHAR(400) NOT NULL,
-    CONSTRAINT pk_handshake_events PRIMARY KEY (id),
-    CONSTRAINT fk_handshake_events_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
-);
-
-IF INDEXPROPERTY(OBJECT_ID(N'handshake_events'), N'ix_handshake_events_at', 'IndexID') IS NULL
-CREATE INDEX ix_handshake_events_at ON handshake_events (at);
-
-IF INDEXPROPERTY(OBJECT_ID(N'handshake_events'), N'ix_handshake_events_node_id_at', 'IndexID') IS NULL
-CREATE INDEX ix_handshake_events_node_id_at ON handshake_events (node_id, at);
-
-IF OBJECT_ID(N'licenses', N'U') IS NULL
-CREATE TABLE licenses (
-    id NVARCHAR(32) NOT NULL,
-    node_id NVARCHAR(26) NULL,
-    tier NVARCHAR(40) NOT NULL,
-    state NVARCHAR(16) NOT NULL,
-    code_hash VARBINARY(32) NOT NULL,
-    issued_at DATETIME2(3) NOT NULL,
-    expires_at DATETIME2(3) NULL,
-    activated_at DATETIME2(3) NULL,
-    CONSTRAINT pk_licenses PRIMARY KEY (id),
-    CONSTRAINT ck_licenses_state CHECK (state IN ('issued', 'active', 'suspended', 'revoked', 'expired')),
-    CONSTRAINT fk_licenses_node_id FOREIGN KEY(node_id) REFERENCES nodes (id),
-    CONSTRAINT uq_licenses_code_hash UNIQUE (code_hash)
-);
-
-IF INDEXPROPERTY(OBJECT_ID(N'licenses'), N'ix_licenses_node_id', 'IndexID') IS NULL
-CREATE INDEX ix_licenses_node_id ON licenses (node_id);
-
-IF OBJECT_ID(N'node_tokens', N'U') IS NULL
-CREATE TABLE node_tokens (
-    node_id NVARCHAR(26) NOT NULL,
-    sealed VARBINARY(512) NOT NULL,
-    updated_at DATETIME2(3) NOT NULL,
-    CONSTRAINT pk_node_tokens PRIMARY KEY (node_id),
-    CONSTRAINT fk_node_tokens_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
-);
-
-IF OBJECT_ID(N'process_events', N'U') IS NULL
-CREATE TABLE process_events (
-    id NVARCHAR(26) NOT NULL,
-    at DATETIME2(3) NOT NULL,
-    node_id NVARCHAR(26) NOT NULL,
-    kind NVARCHAR(16) NOT NULL,
-    pid INTEGER NULL,
-    exit_code INTEGER NULL,
-    signal SMALLINT NULL,
-    detail NVARCHAR(400) NOT NULL,
-    CONSTRAINT pk_process_events PRIMARY KEY (id),
-    CONSTRAINT fk_process_events_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
-);
-
-IF INDEXPROPERTY(OBJECT_ID(N'process_events'), N'ix_process_events_node_id_at', 'IndexID') IS NULL
-CREATE INDEX ix_process_events_node_id_at ON process_events (node_id, at);
-
-IF OBJECT_ID(N'giveaways', N'U') IS NULL
-CREATE TABLE giveaways (
-    id NVARCHAR(26) NOT NULL,
-    guild_id BIGINT NOT NULL,
-    channel_id BIGINT NOT NULL,
-    message_id BIGINT NULL,
-    prize NVARCHAR(200) NOT NULL,
-    winners INTEGER NOT NULL,
-    required_role_id BIGINT NULL,
-    started_by BIGINT NOT NULL,
-    started_at DATETIME2(3) NOT NULL,
-    ends_at DATETIME2(3) NOT NULL,
-    state NVARCHAR(16) NOT NULL,
-    seed_hash VARBINARY(32) NOT NULL,
-    seed VARBINARY(32) NULL,
-    CONSTRAINT pk_giveaways PRIMARY KEY (id),
-    CONSTRAINT ck_giveaways_state CHECK (state IN ('open', 'drawn', 'cancelled')),
-    CONSTRAINT ck_giveaways_winners CHECK (winners >= 1)
-);
-
-IF INDEXPROPERTY(OBJECT_ID(N'giveaways'), N'ix_giveaways_state_ends_at', 'IndexID') IS NULL
-CREATE INDEX ix_giveaways_state_ends_at ON giveaways (state, ends_at);
-
-IF INDEXPROPERTY(OBJECT_ID(N'giveaways'), N'ux_giveaways_message_id', 'IndexID') IS NULL
-CREATE UNIQUE INDEX ux_giveaways_message_id ON giveaways (message_id) WHERE message_id IS NOT NULL;
-
-IF OBJECT_ID(N'gmail_watch', N'U') IS NULL
-CREATE TABLE gmail_watch (
-    id NVARCHAR(26) NOT NULL,
-    mailbox_hash VARBINARY(32) NOT NULL,
-    history_id BIGINT NOT NULL,
-    last_message_at DATETIME2(3) NULL,
-    state NVARCHAR(16) NOT NULL,
-    detail NVARCHAR(400) NOT NULL,
-    updated_at DATETIME2(3) NOT NULL,
-    CONSTRAINT pk_gmail_watch PRIMARY KEY (id),
-    CONSTRAINT ck_gmail_watch_state CHECK (state IN ('watching', 'paused', 'failed')),
-    CONSTRAINT uq_gmail_watch_mailbox_hash UNIQUE (mailbox_hash)
-);
-
-IF OBJECT_ID(N'patches', N'U') IS NULL
-CREATE TABLE patches (
-    id NVARCHAR(26) NOT NULL,
-    name NVARCHAR(80) NOT NULL,
-    version NVARCHAR(32) NOT NULL,
-    at DATETIME2(3) NOT NULL,
-    author NVARCHAR(120) NOT NULL,
-    archive_hash VARBINARY(32) NOT NULL,
-    manifest NVARCHAR(max) NOT NULL,
-    state NVARCHAR(16) NOT NULL,
-    channel_id BIGINT NULL,
-    message_id BIGINT NULL,
-    finished_at DATETIME2(3) NULL,
-    CONSTRAINT pk_patches PRIMARY KEY (id),
-    CONSTRAINT ck_patches_state CHECK (state IN ('announced', 'canary', 'rolling', 'paused', 'done', 'rolled_back', 'failed')),
-    CONSTRAINT uq_patches_archive_hash UNIQUE (archive_hash)
-);
-
-IF INDEXPROPERTY(OBJECT_ID(N'patches'), N'ux_patches_name_version', 'IndexID') IS NULL
-CREATE UNIQUE INDEX ux_patches_name_version ON patches (name, version);
-
-IF OBJECT_ID(N'ticket_permissions', N'U') IS NULL
-CREATE TABLE ticket_permissions (
-    id NVARCHAR(26) NOT NULL,
-    guild_id BIGINT NOT NULL,
-    channel_id BIGINT NOT NULL,
-    subject_id BIGINT NOT NULL,
-    subject_kind NVARCHAR(8) NOT NULL,
-    allow_bits BIGINT NOT NULL,
-    deny_bits BIGINT NOT NULL,
-    granted_by BIGINT NOT NULL,
-    at DATETIME2(3) NOT NULL,
-    revoked_at DATETIME2(3) NULL,
-    CONSTRAINT pk_ticket_permissions PRIMARY KEY (id),
-    CONSTRAINT ck_ticket_permissions_subject_kind CHECK (subject_kind IN ('user', 'role'))
-);
-
-IF INDEXPROPERTY(OBJECT_ID(N'ticket_permissions'), N'ix_ticket_permissions_channel_id_subject_id', 'IndexID') IS NULL
-CREATE INDEX ix_ticket_permissions_channel_id_subject_id ON ticket_permissions (channel_id, subject_id);
-
-IF OBJECT_ID(N'giveaway_entries', N'U') IS NULL
-CREATE TABLE giveaway_entries (
-    giveaway_id NVARCHAR(26) NOT NULL,
-    user_id BIGINT NOT NULL,
-    at DATETIME2(3) NOT NULL,
-    won BIT NOT NULL,
-    CONSTRAINT pk_giveaway_entries PRIMARY KEY (giveaway_id, user_id),
-    CONSTRAINT fk_giveaway_entries_giveaway_id FOREIGN KEY(giveaway_id) REFERENCES giveaways (id)
-);
-
-IF OBJECT_ID(N'patch_tracking', N'U') IS NULL
-CREATE TABLE patch_tracking (
-    id NVARCHAR(26) NOT NULL,
-    at DATETIME2(3) NOT NULL,
-    patch_id NVARCHAR(26) NOT NULL,
-    node_id NVARCHAR(26) NULL,
-    kind NVARCHAR(16) NOT NULL,
-    user_id BIGINT NULL,
-    emoji NVARCHAR(64) NOT NULL,
-    status NVARCHAR(16) NOT NULL,
-    detail NVARCHAR(400) NOT NULL,
-    CONSTRAINT pk_patch_tracking PRIMARY KEY (id),
-    CONSTRAINT ck_patch_tracking_kind CHECK (kind IN ('reaction', 'status')),
-    CONSTRAINT fk_patch_tracking_node_id FOREIGN KEY(node_id) REFERENCES nodes (id),
-    CONSTRAINT fk_patch_tracking_patch_id FOREIGN KEY(patch_id) REFERENCES patches (id)
-);
-
-IF INDEXPROPERTY(OBJECT_ID(N'patch_tracking'), N'ix_patch_tracking_node_id_at', 'IndexID') IS NULL
-CREATE INDEX ix_patch_tracking_node_id_at ON patch_tracking (node_id, at);
-
-IF INDEXPROPERTY(OBJECT_ID(N'patch_tracking'), N'ix_patch_tracking_patch_id_at', 'IndexID') IS NULL
-CREATE INDEX ix_patch_tracking_patch_id_at ON patch_tracking (patch_id, at);
-
-IF OBJECT_ID(N'solution_runs', N'U') IS NULL
-CREATE TABLE solution_runs (
-    id NVARCHAR(26) NOT NULL,
-    at DATETIME2(3) NOT NULL,
-    node_id NVARCHAR(26) NOT NULL,
-    solution_id NVARCHAR(64) NOT NULL,
-    error_event_id NVARCHAR(26) NULL,
-    action NVARCHAR(32) NOT NULL,
-    outcome NVARCHAR(16) NOT NULL,
-    detail NVARCHAR(400) NOT NULL,
-    finished_at DATETIME2(3) NULL,
-    CONSTRAINT pk_solution_runs PRIMARY KEY (id),
-    CONSTRAINT ck_solution_runs_outcome CHECK (outcome IN ('running', 'helped', 'did_not_help', 'failed', 'skipped')),
-    CONSTRAINT fk_solution_runs_error_event_id FOREIGN KEY(error_event_id) REFERENCES error_events (id),
-    CONSTRAINT fk_solution_runs_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
-);
-
-IF INDEXPROPERTY(OBJECT_ID(N'solution_runs'), N'ix_solution_runs_node_id_at', 'IndexID') IS NULL
-CREATE INDEX ix_solution_runs_node_id_at ON solution_runs (node_id, at);
-
-IF INDEXPROPERTY(OBJECT_ID(N'solution_runs'), N'ix_solution_runs_solution_id_at', 'IndexID') IS NULL
-CREATE INDEX ix_solution_runs_solution_id_at ON solution_runs (solution_id, at);
-
-IF OBJECT_ID(N'applied_writes', N'U') IS NULL
-CREATE TABLE applied_writes (
-    session_id NVARCHAR(26) NOT NULL,
-    sequence BIGINT NOT NULL,
-    at DATETIME2(3) NOT NULL,
-    CONSTRAINT pk_applied_writes PRIMARY KEY (session_id),
-    CONSTRAINT ck_applied_writes_sequence CHECK (sequence >= 1)
-);
-
-IF OBJECT_ID(N'pulse_snapshots', N'U') IS NULL
-CREATE TABLE pulse_snapshots (
-    id NVARCHAR(26) NOT NULL,
-    at DATETIME2(3) NOT NULL,
-    node_id NVARCHAR(26) NOT NULL,
-    state NVARCHAR(16) NOT NULL,
-    latency_ms INTEGER NULL,
-    guilds INTEGER NOT NULL,
-    memory_bytes BIGINT NULL,
-    CONSTRAINT pk_pulse_snapshots PRIMARY KEY (id),
-    CONSTRAINT fk_pulse_snapshots_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
-);
-
-IF INDEXPROPERTY(OBJECT_ID(N'pulse_snapshots'), N'ix_pulse_snapshots_node_id_at', 'IndexID') IS NULL
-CREATE INDEX ix_pulse_snapshots_node_id_at ON pulse_snapshots (node_id, at);
-
-IF INDEXPROPERTY(OBJECT_ID(N'error_events'), N'ix_error_events_last_at', 'IndexID') IS NULL
-CREATE INDEX ix_error_events_last_at ON error_events (last_at);
-
-IF INDEXPROPERTY(OBJECT_ID(N'error_events'), N'ix_error_events_node_id_last_at', 'IndexID') IS NULL
-CREATE INDEX ix_error_events_node_id_last_at ON error_events (node_id, last_at);
-
-IF COL_LENGTH(N'nodes', N'host') IS NULL
-ALTER TABLE nodes ADD host NVARCHAR(64) NOT NULL DEFAULT '';
-
-IF NOT EXISTS (SELECT 1 FROM alembic_version)
-INSERT INTO alembic_version (version_num) VALUES (N'0004');
-
-UPDATE alembic_version SET version_num = N'0004' WHERE version_num < N'0004';
+IF NOT EXISTS (SELECT 1 FROM alembic_version WHERE version_num >= N'0004')
+BEGIN
+    BEGIN TRANSACTION;
+    ALTER TABLE nodes ADD host NVARCHAR(64) NOT NULL DEFAULT '';
+    UPDATE alembic_version SET version_num='0004' WHERE alembic_version.version_num = '0003';
+    COMMIT TRANSACTION;
+END;

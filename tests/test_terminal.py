@@ -6,8 +6,9 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from master.services.core.views import NodeStatus
-from master.terminal import fleet_table
+from master.services.core.views import FleetStatus, MasterStatus, NodeStatus
+from master.terminal import fleet_table, summary_line
+from master.wording import moment
 
 DEGRADED = NodeStatus(
     id="01A",
@@ -54,3 +55,42 @@ def test_only_the_note_gives_way_where_it_is_narrow(width: int) -> None:
         assert all(cell in row.split() for cell in (name, "degraded", "1234567", "12.5", "123.0"))
         assert row.rstrip().endswith("…")
         assert len(row) <= width
+
+
+NOW = 1_795_342_316.9
+MASTER = MasterStatus(
+    pid=1,
+    version="1",
+    uptime_s=60.0,
+    cpu_percent=0.1,
+    cpu_seconds=1.0,
+    rss_bytes=70 << 20,
+    discord="offline",
+    offline_since=NOW - 302,
+    offline_why="its API answers HTTP 503",
+    ledger="sqlite",
+    home="/srv/fleet",
+)
+
+
+@pytest.mark.parametrize(("pid", "note"), [(1234567, ""), (None, ", held")])
+def test_an_offline_node_is_shown_with_since_when_at_80_columns(pid: int | None, note: str) -> None:
+    node = msgspec.structs.replace(
+        DEGRADED, state="offline", pid=pid, offline_since=NOW - 300, cogs_failed=(), detail="", last_exit="exit 1"
+    )
+    console = Console(width=80, force_terminal=False)
+    with console.capture() as captured:
+        console.print(fleet_table([node], width=80))
+    row = captured.get().splitlines()[1].rstrip()
+    assert "◇ offline" in row
+    assert row.endswith(f"offline since {moment(NOW - 300)}{note}")
+    assert len(row) <= 80
+
+
+def test_the_summary_says_since_when_the_box_is_without_discord_and_why() -> None:
+    status = FleetStatus(at=NOW, master=MASTER, nodes=())
+    first, second = summary_line(status).plain.split("\n")[1:]
+    assert "discord offline" in first
+    assert second == f"offline since {moment(NOW - 302)} (5m02s): its API answers HTTP 503"
+    well = msgspec.structs.replace(MASTER, discord="ready", offline_since=None)
+    assert "offline" not in summary_line(msgspec.structs.replace(status, master=well)).plain

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -16,11 +14,11 @@ from discord.ext import commands
 from master.bot.answering import actor_of, answer
 from master.bot.embeds import error_embed
 from master.bot.operation_commands import operation_of
+from master.bot.registration import CommandRegistration
 from master.errors import FleetError
 from master.events import GatewayConnected, GatewayLost
 from master.operations.operation import Operations
 from master.services.container import Services
-from nodekit.call_failures import ANY_FAILURE
 
 log = logging.getLogger(__name__)
 
@@ -108,11 +106,12 @@ class MasterBot(commands.Bot):
         )
         self.operations = operations
         self.services = services
+        self.registration = CommandRegistration(self.tree, services)
 
     async def setup_hook(self) -> None:
         """Load all cogs, and register the slash commands if they changed."""
         await self.load_cogs(EXTENSIONS)
-        await self._sync_commands()
+        await self.registration.begin(self.application_id or 0)
 
     async def load_cogs(self, names: Sequence[str]) -> None:
         """Load cogs concurrently; those that cannot be loaded are logged and left out."""
@@ -125,25 +124,10 @@ class MasterBot(commands.Bot):
         except commands.ExtensionError as error:
             log.error("cog could not be loaded", extra={"cog": name}, exc_info=error)
 
-    async def _sync_commands(self) -> None:
-        identity = self.services.settings.identity
-        guild = discord.Object(identity.guild_id) if identity.guild_id else None
-        if guild is not None:
-            # Guild commands appear at once; global commands may be delayed.
-            self.tree.copy_global_to(guild=guild)
-            self.tree.clear_commands(guild=None)
-        payload = [command.to_dict(self.tree) for command in self.tree.get_commands(guild=guild)]
-        scope = [self.application_id, identity.guild_id, payload]
-        fingerprint = hashlib.sha256(json.dumps(scope, sort_keys=True).encode()).hexdigest()
-        noted = self.services.settings.state_dir / "commands.sha256"
-        if noted.exists() and noted.read_text("utf-8") == fingerprint:
-            return
-        try:
-            await self.tree.sync(guild=guild)
-        except ANY_FAILURE as error:
-            log.error("slash commands could not be registered", extra={"why": str(error)})
-            return
-        noted.write_text(fingerprint, "utf-8")
+    async def close(self) -> None:
+        """Log out."""
+        await self.registration.close()
+        await super().close()
 
     async def on_connect(self) -> None:
         """Tell the services that a session began."""

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import random
 import time
+from pathlib import Path
 from typing import Literal
 
 import discord
 
 from master.bot.client import MasterBot
 from master.bot.failures import CALL_FAILURES
+from master.bot.own_id import RememberedId
 from master.bot.port import DiscordPyPort
 from master.events import GatewayLost
 from master.operations.operation import Operations
@@ -31,13 +33,18 @@ class DiscordConnection:
 
     Whatever Discord says, it ends neither the connection's task nor the master: only a token or intents that Discord
     refuses are final, and then the fleet goes on without Discord.
+
+    Parameters
+    ----------
+    remembered_path
+        Where the bot's id is kept over a restart, for a token that does not tell it.
     """
 
-    def __init__(self, token: str, user_id: int) -> None:
+    def __init__(self, token: str, remembered_path: Path) -> None:
         # The master does not use voice: suppress the warnings about missing libraries.
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
         self._token = token
-        self._user_id = user_id
+        self._user_id = RememberedId(token, remembered_path)
         self._bot: MasterBot | None = None
         self._keeper: ConnectionKeeper | None = None
         self._trouble = ""
@@ -50,8 +57,10 @@ class DiscordConnection:
         return self._port
 
     def user_id(self) -> int:
-        """Return the master's user id, decoded from its token."""
-        return self._user_id
+        """Return the master's user id; 0 before the first login with a token that does not tell it."""
+        if self._bot is not None and self._bot.user is not None:
+            self._user_id.learn(self._bot.user.id)
+        return self._user_id.value
 
     def state(self) -> str:
         """Return the state of the connection."""
@@ -67,6 +76,10 @@ class DiscordConnection:
     def why_offline(self) -> str:
         """Return the last trouble of the connection; empty while there is none."""
         return self._trouble or (self._keeper.why if self._keeper is not None else "")
+
+    def commands_problem(self) -> str:
+        """Return why the slash commands are not registered; empty if they are."""
+        return self._bot.registration.problem if self._bot is not None else ""
 
     async def run(self, operations: Operations[Services]) -> None:
         """Stay connected until cancelled."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import msgspec
 
 from master import __version__
-from master.bot.token_inspector import DEFAULT_API_BASE
+from master.bot.lookup import DEFAULT_API_BASE
 from master.configuration.settings import DiscordSettings
 
 TIMEOUT_S = 4.0
@@ -46,8 +48,22 @@ class DiscordProbe:
                         return "its gateway does not say hello"
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # ValueError: a URL or a header that aiohttp cannot use.
-            return f"{what} cannot be reached: {str(error) or type(error).__name__}"[:300]
+            return f"{what} cannot be reached: {_said(error)}"[:300]
         return ""
+
+
+def _said(error: Exception) -> str:
+    """Return an error in words that an operator knows from elsewhere."""
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientConnectorError):
+        reason = error.os_error
+        # Those of name resolution are negative, and only the error itself knows their text.
+        said = os.strerror(reason.errno) if reason.errno is not None and reason.errno > 0 else reason.strerror
+        return f"{error.host}: {said or reason}"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {TIMEOUT_S:.0f} s"
+    return str(error) or type(error).__name__
 
 
 def _trouble(status: int, body: bytes) -> str:

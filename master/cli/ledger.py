@@ -128,7 +128,8 @@ def ledger_status(
             print_json(found)
             return
         size = "" if found.bytes is None else f", {megabytes(found.bytes)} MB"
-        console.print(f"{found.dialect}, revision {found.revision}{size}")
+        revision = f"revision {found.revision}" if found.revision else "its revision is not known while it is away"
+        console.print(f"{found.dialect}, {revision}{size}")
         if found.away_since is not None:
             console.print(one_line(("✗ ", "red"), f"away since {_local_time(found.away_since)}: {found.away_why}"))
         if found.waiting:

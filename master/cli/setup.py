@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from master.cli.context import HomeOption, JsonOption, YesOption, home_of, reporting_errors
 from master.errors import ExitCode, FleetError
 from master.terminal import console, is_terminal, one_line, print_json
 
 if TYPE_CHECKING:
+    from handshake.redaction import Secret
     from master.configuration.settings import Settings
+    from master.services.upkeep.diagnosis import Finding
 
 _EXAMPLE = Path(__file__).resolve().parents[2] / "config.example.py"
 
@@ -24,9 +28,6 @@ In Discord's developer portal (https://discord.com/developers/applications):
   3. Bot: switch on MESSAGE CONTENT INTENT for the master (it reads VERIFY_CHANNEL); nodes need none.
   4. In Discord: Settings, Advanced, Developer Mode; then Copy ID gives the ids for config.py:
      GUILD_ID, CHANNELS (VERIFY, PATCH, LOG), OPERATORS (your own user id)."""
-
-# View Channels, Send Messages, Embed Links, Attach Files, Read Message History, Add Reactions, Manage Messages.
-_MASTER_PERMISSIONS = (1 << 10) | (1 << 11) | (1 << 14) | (1 << 15) | (1 << 16) | (1 << 6) | (1 << 13)
 
 
 def init(
@@ -76,7 +77,7 @@ def _ask(question: str, *, asking: bool) -> str:
 
 
 def _master_token(path: Path | None, *, asking: bool) -> str:
-    from master.security.tokens import check_token_format
+    from master.security.tokens import check_token_text
 
     if path is not None:
         token = path.read_text("utf-8").strip()
@@ -85,7 +86,7 @@ def _master_token(path: Path | None, *, asking: bool) -> str:
     else:
         token = ""
     if token:
-        check_token_format(token)
+        check_token_text(token)
     return token
 
 
@@ -115,15 +116,18 @@ def _write(folder: Path, token: str, ids: dict[str, str], operators: list[str]) 
 
 
 def _print_next_steps(folder: Path, token: str) -> None:
-    from master.security.tokens import check_token_format
-    from master.services.onboarding.identity import invite_url
+    from master.security.tokens import claimed_user_id, shape_hint
+    from master.services.onboarding.identity import MASTER_PERMISSIONS, invite_url
 
     console.print(one_line(("✓ ", "green"), f"made {folder}: config.py, .env (secret, mode 0600), bots/, state/"))
     console.print()
     console.print(_PORTAL)
     console.print()
-    if token:
-        url = invite_url(check_token_format(token), _MASTER_PERMISSIONS)
+    user_id = claimed_user_id(token)
+    if token and user_id is None:
+        console.print(one_line(("! ", "yellow"), f"about the token: {shape_hint(token)}"), soft_wrap=True)
+    if user_id is not None:
+        url = invite_url(user_id, MASTER_PERMISSIONS)
         console.print(one_line("Invite the master: ", (url, "cyan")), soft_wrap=True)
     console.print(one_line("Then: ", ("fleet doctor", "bold"), ", ", ("fleet run", "bold")))
 
@@ -136,32 +140,47 @@ def doctor(
     """Check everything a fleet needs, and say what to do about what is missing."""
     import asyncio
 
-    from master.bot.token_inspector import DiscordTokenInspector
+    from master.bot.lookup import HttpLookup
     from master.control.client import ControlClient
     from master.operations import nodes
     from master.operations.parameters import NoParams
     from master.services.core.views import MasterStatus
-    from master.services.upkeep.diagnosis import Finding, diagnose
+    from master.services.upkeep.diagnosis import diagnose
 
     def ping(state_dir: Path) -> MasterStatus:
         return ControlClient(state_dir / "control.sock").run(nodes.ping, NoParams(), timeout_s=5.0)
 
-    def inspector_of(settings: Settings) -> DiscordTokenInspector:
-        return DiscordTokenInspector(settings.discord.api_base)
+    def lookup_of(settings: Settings, token: Secret[str]) -> HttpLookup:
+        return HttpLookup(settings.discord.api_base, token, settings.discord.gateway_url)
 
     with reporting_errors(as_json=as_json):
         findings: list[Finding] = asyncio.run(
-            diagnose(home_of(home), os.environ, ping=ping, inspector_of=None if offline else inspector_of)
+            diagnose(home_of(home), os.environ, ping=ping, lookup_of=None if offline else lookup_of)
         )
         if as_json:
             print_json(findings)
         else:
-            width = max(len(finding.what) for finding in findings)
-            for finding in findings:
-                mark, style = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}[finding.verdict]
-                console.print(one_line((f"{mark} ", style), f"{finding.what:<{width}}  ", finding.detail))
-                if finding.fix:
-                    for line in finding.fix.splitlines():
-                        console.print(one_line(" " * (width + 4), (f"-> {line}", "cyan")))
+            _print_findings(findings)
         if any(finding.verdict == "fail" for finding in findings):
             raise typer.Exit(ExitCode.FAILED)
+
+
+def _print_findings(findings: list[Finding]) -> None:
+    """Print the report; in a terminal long lines are indented below their beginning, in a pipe they are one line."""
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        mark, style = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}[finding.verdict]
+        _print_below(one_line((f"{mark} ", style), f"{finding.what:<{width}}  "), one_line(finding.detail))
+        for line in finding.fix.splitlines():
+            _print_below(one_line((" " * (width + 4) + "-> ", "cyan")), one_line((line, "cyan")))
+
+
+def _print_below(label: Text, text: Text) -> None:
+    if not is_terminal():
+        console.print(label + text, soft_wrap=True)
+        return
+    row = Table.grid()
+    row.add_column(no_wrap=True)
+    row.add_column(overflow="fold")
+    row.add_row(label, text)
+    console.print(row)

@@ -65,6 +65,8 @@ def status(
         console.print(_screen(found))
         if strays and not found.strays:
             console.print("no strays", style="bright_black")
+        if found.strays:
+            console.print("strays were started by hand: nothing isolates them", style="yellow")
         for stray in found.strays:
             console.print(one_line(("stray ", "yellow"), f"{stray.pid}  {stray.folder}  {stray.command}"))
 

@@ -67,6 +67,9 @@ class FleetTable(OperationView):
         )
         master = status.master
         footer = f"master up {duration(master.uptime_s)} · {master.rss_bytes / 2**20:.0f} MB · ledger {master.ledger}"
+        if master.troubles:
+            said = discord.utils.escape_markdown("\n".join(master.troubles)[:1000])
+            embed.add_field(name="The master's files", value=said, inline=False)
         if master.offline_since is not None:
             since = int(master.offline_since)
             why = discord.utils.escape_markdown(master.offline_why[:300]) or "the master is not connected to Discord"

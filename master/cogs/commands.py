@@ -17,6 +17,7 @@ from master.cogs._views import Confirm, OperationModal, node_choices
 from master.errors import FleetError
 from master.operations import nodes, onboarding
 from master.operations.parameters import NamesParams, RegisterParams
+from master.security.tokens import MAX_TOKEN_CHARACTERS
 
 _INSTEAD = "on the box: fleet register NAME (the token is asked for there)"
 
@@ -25,7 +26,7 @@ class RegisterForm(OperationModal, title="Register a bot"):
     """Form for name, token and tags of a bot; a token in a form does not appear in the chat."""
 
     name: discord.ui.TextInput[Any] = discord.ui.TextInput(label="Name", placeholder="atlas", max_length=40)
-    token: discord.ui.TextInput[Any] = discord.ui.TextInput(label="Bot token", min_length=40, max_length=120)
+    token: discord.ui.TextInput[Any] = discord.ui.TextInput(label="Bot token", max_length=MAX_TOKEN_CHARACTERS)
     tags: discord.ui.TextInput[Any] = discord.ui.TextInput(
         label="Tags", placeholder="music, beta", required=False, max_length=100
     )

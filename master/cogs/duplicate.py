@@ -16,6 +16,7 @@ from master.cogs._views import OperationModal, node_choices
 from master.cogs.commands import split_tags
 from master.operations import onboarding
 from master.operations.parameters import DuplicateParams
+from master.security.tokens import MAX_TOKEN_CHARACTERS
 
 _INSTEAD = "on the box: fleet dup NAME (the token is asked for there)"
 
@@ -24,7 +25,7 @@ class DuplicateForm(OperationModal, title="Duplicate a bot"):
     """Form for name, token and tags of the new node."""
 
     name: discord.ui.TextInput[Any] = discord.ui.TextInput(label="Name", placeholder="atlas-2", max_length=40)
-    token: discord.ui.TextInput[Any] = discord.ui.TextInput(label="Bot token", min_length=40, max_length=120)
+    token: discord.ui.TextInput[Any] = discord.ui.TextInput(label="Bot token", max_length=MAX_TOKEN_CHARACTERS)
     tags: discord.ui.TextInput[Any] = discord.ui.TextInput(
         label="Tags", placeholder="music, beta", required=False, max_length=100
     )

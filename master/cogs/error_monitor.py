@@ -1,4 +1,4 @@
-"""LOG_CHANNEL: posts alerts, rate-limited."""
+"""LOG_CHANNEL: posts alerts as they come, and together those that had to wait for Discord."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ import asyncio
 import logging
 
 from discord.ext import commands
+from discord.utils import escape_markdown
 
 from master.bot.client import MasterBot
-from master.events import AlertLevel, AlertRaised
-from master.services.core.alerts import Admitted, AlertLimiter
+from master.configuration.settings import ColourSettings, EmojiSettings
+from master.events import AlertLevel
+from master.services.core.alert_outbox import Due, WaitingAlert
 from master.services.core.discord_port import Embed, EmbedField, Notice
-from master.services.core.errors import DiscordPortError
+from master.services.core.errors import DiscordPortError, DiscordUnavailable
+from master.services.core.lasting import keep_running
 
 log = logging.getLogger(__name__)
+
+_LINE_CHARACTERS = 180
+_GROUP_CHARACTERS = 3_900
+"""An embed holds 4,096; what does not fit is counted."""
+_WORST_FIRST = (AlertLevel.ERROR, AlertLevel.WARNING, AlertLevel.INFORMATION, AlertLevel.SUCCESS)
 
 
 class ErrorMonitor(commands.Cog):
@@ -21,11 +29,14 @@ class ErrorMonitor(commands.Cog):
 
     def __init__(self, bot: MasterBot) -> None:
         self._bot = bot
+        self._outbox = bot.services.outbox
         self._posting: asyncio.Task[None] | None = None
 
     async def cog_load(self) -> None:
         """Start posting."""
-        self._posting = asyncio.create_task(self._post_forever(), name="log channel")
+        services = self._bot.services
+        posting = keep_running("log channel", self._post_forever, services.bus, services.clock)
+        self._posting = asyncio.create_task(posting, name="log channel")
 
     async def cog_unload(self) -> None:
         """Stop posting."""
@@ -34,44 +45,86 @@ class ErrorMonitor(commands.Cog):
             await asyncio.gather(self._posting, return_exceptions=True)
 
     async def _post_forever(self) -> None:
-        limiter = AlertLimiter(self._bot.services.clock)
-        with self._bot.services.bus.subscribe(AlertRaised, capacity=200) as alerts:
-            async for alert in alerts:
-                # Read each time: `fleet reload` may change the channel.
-                channel_id = self._bot.services.settings.channels.log
-                admitted = limiter.admit(alert) if channel_id else None
-                if admitted is not None:
-                    await self._post(admitted)
+        port = self._bot.services.discord
+        while port is not None:
+            due = await self._outbox.next()
+            # Read each time: `fleet reload` may change the channel.
+            channel_id = self._bot.services.settings.channels.log
+            title = due.alerts[0].alert.title
+            try:
+                if channel_id:
+                    await port.post(channel_id, self._notice(due))
+            except DiscordUnavailable as error:
+                log.warning("alerts wait for Discord", extra={"count": len(self._outbox), "why": str(error)})
+                await self._outbox.wait_for_return()
+                continue
+            except DiscordPortError as error:
+                log.warning("an alert could not be posted", extra={"title": title, "why": str(error)})
+            except Exception:
+                # One that cannot be rendered must not be tried again and again: the next ones wait behind it.
+                log.exception("an alert could not be posted", extra={"title": title})
+            self._outbox.posted(due)
 
-    async def _post(self, admitted: Admitted) -> None:
-        """Post one alert; a failure is logged, and must not stop later alerts."""
-        port, title = self._bot.services.discord, admitted.alert.title
-        if port is None:
-            return
-        try:
-            await port.post(self._bot.services.settings.channels.log, Notice(embeds=(self._embed(admitted),)))
-        except DiscordPortError as error:
-            log.warning("an alert could not be posted", extra={"title": title, "why": str(error)})
-        except Exception:
-            log.exception("an alert could not be posted", extra={"title": title})
+    def _notice(self, due: Due) -> Notice:
+        settings = self._bot.services.settings
+        if due.grouped:
+            return Notice(embeds=(group_embed(settings.colours, settings.emojis, due),))
+        return Notice(embeds=(alert_embed(settings.colours, due.alerts[0]),))
 
-    def _embed(self, admitted: Admitted) -> Embed:
-        alert, colours = admitted.alert, self._bot.services.settings.colours
-        colour = {
-            AlertLevel.ERROR: colours.error,
-            AlertLevel.WARNING: colours.warning,
-            AlertLevel.SUCCESS: colours.success,
-            AlertLevel.INFORMATION: colours.information,
-        }[alert.level]
-        held_back = admitted.held_back
-        return Embed(
-            title=alert.title[:256],
-            description=alert.text[:4000],
-            colour=colour,
-            at=alert.at,
-            fields=tuple(EmbedField(name[:256], value[:1024] or "-") for name, value in alert.fields[:10]),
-            footer=f"and {held_back} more like it since the last one" if held_back else "",
-        )
+
+def alert_embed(colours: ColourSettings, waiting: WaitingAlert) -> Embed:
+    """Render one alert."""
+    alert, more = waiting.alert, waiting.held_back + waiting.count - 1
+    return Embed(
+        title=alert.title[:256],
+        description=alert.text[:4000],
+        colour=_colour(colours, alert.level),
+        at=alert.at,
+        fields=tuple(EmbedField(name[:256], value[:1024] or "-") for name, value in alert.fields[:10]),
+        footer=f"and {more} more like it since the last one" if more else "",
+    )
+
+
+def group_embed(colours: ColourSettings, emojis: EmojiSettings, due: Due) -> Embed:
+    """Render alerts that waited for Discord, a line each: those about security first, then by time."""
+    ordered = sorted(due.alerts, key=lambda one: (not one.alert.is_security, one.alert.at))
+    lines, room = list[str](), _GROUP_CHARACTERS
+    for one in ordered:
+        line = _line(emojis, one)
+        room -= len(line) + 1
+        if room < 0:
+            break
+        lines.append(line)
+    left = len(ordered) - len(lines) + due.dropped
+    levels = {one.alert.level for one in ordered}
+    worst = next(level for level in _WORST_FIRST if level in levels)
+    return Embed(
+        title=f"{len(ordered) + due.dropped} alerts from the time without Discord",
+        description="\n".join(lines),
+        colour=_colour(colours, worst),
+        at=max(one.alert.at for one in ordered),
+        footer=f"and {left} more: `fleet events` and the master's log have all" if left else "",
+    )
+
+
+def _line(emojis: EmojiSettings, waiting: WaitingAlert) -> str:
+    alert, times = waiting.alert, waiting.count + waiting.held_back
+    mark = emojis.success if alert.level is AlertLevel.SUCCESS else emojis.error
+    mark = emojis.starting if alert.level in (AlertLevel.WARNING, AlertLevel.INFORMATION) else mark
+    text = " ".join(alert.text.split())[:_LINE_CHARACTERS]
+    # A moment in Discord's own format must stay one.
+    told = "" if not text else f": {text if '<t:' in text else escape_markdown(text)}"
+    repeated = f" (x{times})" if times > 1 else ""
+    return f"{mark} <t:{int(alert.at.timestamp())}:T> **{escape_markdown(alert.title[:120])}**{repeated}{told}"
+
+
+def _colour(colours: ColourSettings, level: AlertLevel) -> int:
+    return {
+        AlertLevel.ERROR: colours.error,
+        AlertLevel.WARNING: colours.warning,
+        AlertLevel.SUCCESS: colours.success,
+        AlertLevel.INFORMATION: colours.information,
+    }[level]
 
 
 async def setup(bot: MasterBot) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
 
 from master.configuration.reading import ConfigProblem
-from master.configuration.settings import Settings
+from master.configuration.settings import ENV_NAME, Settings
 
 
 def contradictions(settings: Settings) -> Iterator[ConfigProblem]:
@@ -36,6 +37,21 @@ def _memory_limits(settings: Settings) -> Iterator[ConfigProblem]:
             yield ConfigProblem(
                 f"{key}['MEMORY_HARD_LIMIT_BYTES']", problem, "leave room for the graceful restart between both"
             )
+
+
+def _opened_paths(settings: Settings) -> Iterator[ConfigProblem]:
+    """Look for paths that would open the secrets of the fleet to a node."""
+    for name, own in settings.nodes.items():
+        for key, paths in (("READABLE", own.readable), ("WRITABLE", own.writable)):
+            for path in paths:
+                holds = settings.home.is_relative_to(path) or settings.state_dir.is_relative_to(path)
+                if holds or path.is_relative_to(settings.state_dir) or path in _secret_files(settings):
+                    fix = "name the folders that it needs; ISOLATED: False opens all that the master may open"
+                    yield ConfigProblem(f"NODES[{name!r}][{key!r}]", f"{path} would open the fleet's secrets", fix)
+
+
+def _secret_files(settings: Settings) -> tuple[Path, ...]:
+    return settings.home / ENV_NAME, settings.home / "config.py"
 
 
 def _start_order_cycle(settings: Settings) -> Iterator[ConfigProblem]:
@@ -71,6 +87,7 @@ def _both_endpoints(settings: Settings) -> Iterator[ConfigProblem]:
 _CHECKS: tuple[Callable[[Settings], Iterator[ConfigProblem]], ...] = (
     _folders,
     _memory_limits,
+    _opened_paths,
     _start_order_cycle,
     _both_endpoints,
 )

@@ -24,7 +24,7 @@ from master.configuration.settings import ENV_NAME, DatabaseSettings, Settings
 from master.errors import ExitCode, FleetError
 from master.security.derivation import check_master_secret, decode_kept_keys
 from master.security.errors import SecretRefused
-from master.security.tokens import check_token_format
+from master.security.tokens import check_token_text
 
 CONFIG_NAME = "config.py"
 
@@ -148,7 +148,7 @@ def _build(home: Path, values: Mapping[str, Any], reader: Reader, secrets: Mappi
 
 
 def _check_token(text: str) -> str:
-    check_token_format(text)
+    check_token_text(text)
     return text
 
 

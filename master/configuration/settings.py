@@ -34,6 +34,7 @@ Snowflake = Annotated[
 Emoji = Annotated[str, Meta(description="an emoji, or <:name:id> for one of your server's")]
 Colour = Annotated[int, Meta(ge=0, le=0xFFFFFF, description="a colour from 0x000000 to 0xFFFFFF")]
 NodeName = Annotated[str, checked_as("node name"), Meta(description="the name of a node")]
+FolderOrFile = Annotated[Path, Meta(description="the path of a folder or a file, as text")]
 TimeoutS = Annotated[float, Meta(ge=0.01, le=600)]
 Days = Annotated[int, Meta(ge=0, le=36_500)]
 MemoryBytes = Annotated[int, Meta(ge=0, le=2**40)]
@@ -140,6 +141,8 @@ class SupervisionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """1 to 10,000, as in cgroup v2; without a cgroup, values below 100 become a niceness."""
     log_rate_bytes_s: Annotated[int, Meta(ge=0, le=10**9), AT_NODE_START] = 65_536
     """Sustained rate at which a node may write to its logs; 0: no limit."""
+    isolated: Annotated[bool, AT_NODE_START] = True
+    """Whether nodes may open only their own folder, Python and the system's programs; needs a kernel with Landlock."""
     merge_memory: Annotated[bool, AT_RESTART] = True
     """Let the kernel merge equal pages of nodes (KSM); needs a kernel with KSM and the permission to turn it on."""
 
@@ -155,6 +158,11 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     cpu_weight: CpuWeight | None = None
     plain: bool = False
     """Do not fork this node from the zygote."""
+    isolated: bool | None = None
+    readable: tuple[FolderOrFile, ...] = ()
+    """What it may read and run although it is isolated."""
+    writable: tuple[FolderOrFile, ...] = ()
+    """What it may change, too."""
 
 
 class NodeLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -252,6 +260,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         found = {name: getattr(own, name) for name in NodeLimits.__struct_fields__}
         return NodeLimits(**{key: getattr(fleet, key) if value is None else value for key, value in found.items()})
 
+    def is_isolated(self, name: str) -> bool:
+        """Tell whether a node is isolated, where the kernel can do that."""
+        own = self.node(name).isolated
+        return self.supervision.isolated if own is None else own
+
+    @property
+    def private_paths(self) -> tuple[Path, ...]:
+        """What an isolated node never opens, but for its own folder and the libraries."""
+        scheme, _, ledger = self.database.url.reveal().partition("sqlite:///")
+        elsewhere = (Path(ledger),) if ledger and not scheme else ()
+        return self.home, self.state_dir, self.identity.bots_base_path, *elsewhere
+
     @property
     def logs_dir(self) -> Path:
         """Log files of the nodes."""
@@ -283,6 +303,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.state_dir / "memory.bin"
 
     @property
+    def outbox_path(self) -> Path:
+        """Alerts that wait for Discord."""
+        return self.state_dir / "alerts.json"
+
+    @property
     def audit_head_path(self) -> Path:
         """The audit log's last row, remembered outside of the ledger."""
         return self.state_dir / "audit-head"
@@ -298,9 +323,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.state_dir / "sessions"
 
     @property
+    def temporary_dir(self) -> Path:
+        """Temporary files of isolated nodes, a folder for each."""
+        return self.state_dir / "tmp"
+
+    @property
     def identifies_dir(self) -> Path:
         """IDENTIFY budgets of the bots."""
         return self.state_dir / "identifies"
+
+    @property
+    def registered_commands_path(self) -> Path:
+        """The slash commands that were registered last."""
+        return self.state_dir / "commands.json"
 
     @property
     def merging_path(self) -> Path:

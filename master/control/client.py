@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 
 from handshake.sockets import short_path
+from master.control.key import known_key
 from master.control.protocol import MAX_LINE_BYTES, Answer, Request
 from master.errors import ExitCode, FleetError
 from master.operations.operation import Operation
@@ -148,7 +149,8 @@ class ControlClient:
 
     def _exchange(self, method: str, params: Any, timeout_s: float | None) -> Iterator[Answer]:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        request = Request(method, msgspec.to_builtins(params) if params is not None else {})
+        given = msgspec.to_builtins(params) if params is not None else {}
+        request = Request(method, given, known_key(self._path.parent))
         with self._connect() as connection:
             connection.settimeout(timeout_s)
             _send(connection, _encoded(request))

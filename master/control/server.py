@@ -14,6 +14,7 @@ import msgspec
 
 from handshake.acceptor import Acceptor
 from handshake.sockets import Peer
+from master.control.key import KEY_NAME, ControlKey
 from master.control.listener import Prove, UnixListener
 from master.control.protocol import MAX_REQUEST_BYTES, Answer, Request
 from master.errors import ExitCode, FleetError
@@ -47,12 +48,22 @@ class ControlServer:
     ----------
     operations
         Runs the operations.
+    key
+        What a caller has to show; None for nothing.
     max_connections
         Half of them may follow what happens: the rest is kept for commands.
     """
 
-    def __init__(self, path: Path, operations: Operations[Services], *, max_connections: int = MAX_CONNECTIONS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        operations: Operations[Services],
+        key: ControlKey | None = None,
+        *,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
         self._operations = operations
+        self._key = key
         self._max_followers = max(1, max_connections // 2)
         self._followers: set[_Caller] = set()
         self._listener = UnixListener(
@@ -97,6 +108,11 @@ class ControlServer:
     async def _answer(self, line: bytes, caller: _Caller) -> Answer:
         try:
             request = msgspec.json.decode(line, type=Request)
+            if self._key is not None and not self._key.admits(request.key):
+                hint = (
+                    f"{KEY_NAME} beside the socket has it; isolated nodes cannot read that. If it was lost, try again"
+                )
+                return _error("no_key", "the caller did not show the control socket's key", ExitCode.REFUSED, hint)
             operation = _find(request.method)
             if operation is None:
                 return _error("unknown_method", f"unknown method {request.method[:40]!r}", ExitCode.USAGE)

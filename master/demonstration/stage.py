@@ -18,6 +18,8 @@ import msgspec
 
 from handshake.sockets import short_path
 from master.control.client import ControlClient
+from master.control.key import known_key
+from master.control.protocol import Request
 from master.errors import FleetError
 from master.operations.parameters import NamesParams, RegisterParams, StatusParams
 from master.security.derivation import new_master_secret
@@ -330,7 +332,8 @@ class EventTap:
     async def __aenter__(self) -> Self:
         with short_path(self._path) as name:
             reader, self._writer = await asyncio.open_unix_connection(name, limit=1 << 20)
-        self._writer.write(b'{"method":"events","params":{}}\n')
+        request = Request("events", key=known_key(self._path.parent))
+        self._writer.write(msgspec.json.encode(request) + b"\n")
         await self._writer.drain()
         self._reading = asyncio.create_task(self._read(reader))
         return self

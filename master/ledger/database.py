@@ -7,11 +7,13 @@ to the spool while the database is away, and returns once it is on disk there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,12 +22,21 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from master.bus import EventBus
 from master.configuration.settings import DatabaseSettings
-from master.events import AuditLogCut, LedgerAway, LedgerReturned
+from master.events import AuditLogCut, LedgerAway, LedgerReturned, LedgerRewritten
 from master.ledger.engine import explain, make_engine, parse_url, prepare_file
-from master.ledger.errors import LedgerRetryable, LedgerTimedOut, LedgerUnavailable
+from master.ledger.errors import (
+    LedgerCorrupt,
+    LedgerHangs,
+    LedgerReadOnly,
+    LedgerRetryable,
+    LedgerTimedOut,
+    LedgerUnavailable,
+)
+from master.ledger.file_place import FilePlace, ledger_path
 from master.ledger.identifiers import ulid_of
 from master.ledger.rows.audit import AuditChain
 from master.ledger.schema import migrations
+from master.ledger.worker import Worker, watch
 from master.ledger.writer.entries import Entry
 from master.ledger.writer.queue import RETRY_DELAYS_S, Away, LedgerStatistics, Writer
 from master.ledger.writer.spool import Spool, SpoolStatistics
@@ -40,6 +51,8 @@ SNAPSHOT_TIMEOUT_S = 600.0
 CLOSE_TIMEOUT_S = 30.0
 DURABLE_TIMEOUT_S = 30.0
 """Longer than a statement's and a connection's time-out together: by then an outage has been detected."""
+STALL_GRACE_S = 5.0
+"""How much longer than its time-out a statement may take before its thread is abandoned."""
 
 
 class Ledger:
@@ -52,9 +65,14 @@ class Ledger:
         self._url = parse_url(settings)
         self._engine = make_engine(self._url, settings)
         self._reader_engine = make_engine(self._url, settings, read_only=True)
-        self._readers = ThreadPoolExecutor(1, thread_name_prefix="ledger-reader")
+        watch(self._reader_engine)
+        self._reader = Worker("ledger-reader")
+        self._stall_s = max(settings.connect_timeout_s, settings.statement_timeout_s) + STALL_GRACE_S
         self._loop = asyncio.get_running_loop()
         self._spool = None if spool_dir is None else Spool(spool_dir, session_id)
+        self._place = FilePlace(
+            ledger_path(self._url), writer=self._engine, reader=self._reader_engine, on_mended=self._announce_mended
+        )
         self._writer = Writer(
             self._engine,
             session_id=session_id,
@@ -62,6 +80,8 @@ class Ledger:
             chain=chain,
             prepare=self._prepare,
             on_change=self._announce,
+            stall_s=self._stall_s,
+            mend=self._place.mend,
         )
         chain.on_alarm = self._warn_of_cut
         self.chain = chain
@@ -116,8 +136,9 @@ class Ledger:
         outage = None
         try:
             self._prepare()
-        except LedgerUnavailable as error:
-            if self._spool is None:
+        except (LedgerUnavailable, LedgerReadOnly) as error:
+            # A file that cannot be written is this box's to mend; what a server forbids may be allowed again.
+            if self._spool is None or (isinstance(error, LedgerReadOnly) and self.dialect == "sqlite"):
                 raise
             outage = error
         self._writer.start(outage)
@@ -125,12 +146,34 @@ class Ledger:
     def _prepare(self) -> None:
         prepare_file(self._url)
         try:
-            migrations.upgrade_schema(self._engine, self._url)
+            revision = self._reader.run(self._read_revision, stall_s=self._stall_s)
+            migrations.upgrade_schema(revision, self._url)
             if self.chain.has_key:
-                with self._reader_engine.connect() as connection:
-                    self.audit_cut = self.chain.open(connection)
+                self.audit_cut = self._reader.run(self._open_chain, stall_s=self._stall_s)
+        except LedgerHangs:
+            self._reader_engine.dispose(close=False)
+            raise
+        self._place.remember()
+
+    def _read_revision(self) -> str | None:
+        try:
+            return migrations.current_revision(self._reader_engine)
         except SQLAlchemyError as error:
             raise explain(error) from error
+
+    def _open_chain(self) -> str:
+        try:
+            with self._reader_engine.connect() as connection:
+                return self.chain.open(connection)
+        except SQLAlchemyError as error:
+            raise explain(error) from error
+
+    def _announce_mended(self, what: str) -> None:
+        """Log that the file was deleted and written again, and pass it from the writer's thread to the event loop."""
+        log.error("the ledger's file was deleted, and written again", extra={"what": what})
+        if not self._loop.is_closed():
+            event = LedgerRewritten(at=datetime.now(UTC), detail=what)
+            self._loop.call_soon_threadsafe(self._bus.publish, event)
 
     def _announce(self, away: Away | None) -> None:
         """Log a change of availability, and pass it from the writer's thread to the event loop."""
@@ -195,10 +238,13 @@ class Ledger:
         if self.away is not None and self.dialect != "sqlite":
             # Fail at once: it would block the reader's thread until the connection times out.
             raise LedgerUnavailable(f"the ledger is away: {self.away.why}", hint=self.away.hint)
-        running = asyncio.get_running_loop().run_in_executor(self._readers, self._read, query)
+        call = self._reader.submit(partial(self._read, query))
         try:
-            return await asyncio.wait_for(running, timeout_s)
+            return await asyncio.wait_for(asyncio.wrap_future(call.done), timeout_s)
         except TimeoutError:
+            # The reads after it get another thread and connection.
+            self._reader.abandon(call)
+            self._reader_engine.dispose(close=False)
             raise LedgerTimedOut(
                 f"the ledger did not answer within {timeout_s:g} s", hint="`fleet doctor` looks closer"
             ) from None
@@ -226,7 +272,9 @@ class Ledger:
             # A connection of its own: in WAL mode a reader sees one snapshot, and writers continue.
             return await asyncio.to_thread(self._read, query)
         # On a server it runs on the writer's thread: there is no other writer.
-        return await self.write(query, timeout_s=SNAPSHOT_TIMEOUT_S)
+        return await self._await_write(
+            self._writer.submit(query, stall_s=SNAPSHOT_TIMEOUT_S), timeout_s=SNAPSHOT_TIMEOUT_S
+        )
 
     def file_bytes(self) -> int | None:
         """Return the size of a SQLite ledger with its write-ahead log; None for a server's."""
@@ -247,46 +295,70 @@ class Ledger:
         LedgerUnavailable
             Nothing was written, unless the connection broke between a commit and its answer, and the outage lasts.
         LedgerTimedOut
-            It may still be written, as it may after the caller is cancelled. Later writes come after it.
+            It was still queued, and is not written.
         """
-        return await self._await_write(self._writer.submit(work), timeout_s)
+        done = self._writer.submit(work)
+        try:
+            return await self._await_write(done, timeout_s)
+        except asyncio.CancelledError:
+            # Dropped if it is still queued. If not it is carried out, and later writes come after it.
+            done.cancel()
+            raise
 
     async def write_durable(self, *entries: Entry, timeout_s: float = DURABLE_TIMEOUT_S) -> None:
         """Write entries in one transaction; returns once they are durable, in the ledger or in its spool.
+
+        They are written although the caller is cancelled meanwhile: what they tell has happened.
 
         Raises
         ------
         LedgerError
             They are in neither.
         LedgerTimedOut
-            They may still be written.
+            They were still queued, and are not written.
         """
-        await self._await_write(self._writer.submit_entries(entries, urgent=True), timeout_s)
+        done = self._writer.submit_entries(entries, urgent=True)
+        try:
+            await self._await_write(done, timeout_s)
+        except asyncio.CancelledError:
+            done.add_done_callback(partial(_report, entries))
+            raise
 
     async def _await_write(self, done: Future[T], timeout_s: float) -> T:
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(done), timeout_s)
-        except TimeoutError:
+        """Wait for a write; what is answered and what is written agree.
+
+        A write that is queued is given up after ``timeout_s``. One that was begun is waited for: the writer bounds it.
+        """
+        waiting = asyncio.wrap_future(done)
+        # Not `wait_for`: it would cancel what was begun.
+        await asyncio.wait([waiting], timeout=timeout_s)
+        if not waiting.done() and done.cancel():
             raise LedgerTimedOut(
-                f"the ledger did not write within {timeout_s:g} s", hint="`fleet doctor` looks closer"
-            ) from None
+                f"the ledger did not come to write this within {timeout_s:g} s; nothing of it is written",
+                hint="`fleet doctor` looks closer",
+            )
+        return await asyncio.shield(waiting)
 
     def write_soon(self, *entries: Entry) -> None:
         """Write entries without waiting; a failure is logged."""
-        kinds = ", ".join(type(entry).__name__ for entry in entries)
         try:
             done = self._writer.submit_entries(entries, urgent=False)
         except LedgerUnavailable as error:
             self.statistics.dropped += 1
-            log.error("write dropped", extra={"write": kinds, "why": error.message})
+            log.error("write dropped", extra={"write": _kinds(entries), "why": error.message})
             return
+        done.add_done_callback(partial(_report, entries))
 
-        def report(finished: Future[Any]) -> None:
-            error = None if finished.cancelled() else finished.exception()
-            if error is not None:
-                log.error("write failed", extra={"write": kinds, "why": str(error)})
+    async def look_for_file(self) -> None:
+        """Notice a SQLite file that was deleted, even if nothing is written; it is put back, or the ledger is away.
 
-        done.add_done_callback(report)
+        Raises
+        ------
+        LedgerTimedOut
+        """
+        if self.away is None and not self._place.is_in_place():
+            with contextlib.suppress(LedgerUnavailable, LedgerCorrupt):  # announced where it was noticed
+                await self.flush()
 
     async def flush(self) -> None:
         """Wait until all writes queued so far are in the ledger or in its spool."""
@@ -302,6 +374,22 @@ class Ledger:
         await asyncio.to_thread(self._dispose)
 
     def _dispose(self) -> None:
-        self._readers.shutdown()
-        self._engine.dispose()
-        self._reader_engine.dispose()
+        self._reader.close(self._stall_s)
+        self._writer.close_worker()
+        # In a thread of its own: closing a connection to a server that hangs may hang too.
+        closing = Worker("ledger-closing")
+        with contextlib.suppress(LedgerHangs):
+            closing.run(self._engine.dispose, stall_s=STALL_GRACE_S)
+            closing.run(self._reader_engine.dispose, stall_s=STALL_GRACE_S)
+        closing.close(STALL_GRACE_S)
+
+
+def _kinds(entries: tuple[Entry, ...]) -> str:
+    return ", ".join(type(entry).__name__ for entry in entries)
+
+
+def _report(entries: tuple[Entry, ...], finished: Future[Any]) -> None:
+    """Log the failure of a write that nobody waits for."""
+    error = None if finished.cancelled() else finished.exception()
+    if error is not None:
+        log.error("write failed", extra={"write": _kinds(entries), "why": str(error)})

@@ -11,7 +11,17 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    MultipleResultsFound,
+    NoResultFound,
+    NoSuchModuleError,
+    SQLAlchemyError,
+    StatementError,
+)
 
 from master.configuration.settings import ANY_DRIVER, DatabaseSettings
 from master.ledger.errors import (
@@ -21,8 +31,10 @@ from master.ledger.errors import (
     LedgerReadOnly,
     LedgerRetryable,
     LedgerUnavailable,
+    RowRefused,
 )
-from master.ledger.odbc import explain_odbc, installed_driver, sql_state_of
+from master.ledger.odbc import explain_odbc, for_driver, installed_driver, sql_state_of
+from master.ledger.parameters import bind_with_types
 
 _SQLITE_HEADER = b"SQLite format 3\x00"
 
@@ -146,6 +158,7 @@ def make_pool(url: URL, settings: DatabaseSettings) -> Engine:
     def _connect(connection: Any, _record: object) -> None:
         connection.timeout = _whole_seconds(settings.statement_timeout_s)
 
+    bind_with_types(engine)
     return engine
 
 
@@ -155,14 +168,19 @@ def _whole_seconds(seconds: float) -> int:
 
 
 def with_driver(url: URL) -> URL:
-    """Insert the installed driver where the config does not name one."""
-    connect = url.query.get("odbc_connect")
-    chosen = "DRIVER={" + ANY_DRIVER + "}"
-    if not isinstance(connect, str) or chosen not in connect:
+    """Insert the installed driver where the config names none, and say the rest as that driver understands it."""
+    if url.get_backend_name() != "mssql":
         return url
-    return url.update_query_dict(
-        {"odbc_connect": connect.replace(chosen, f"DRIVER={installed_driver().connection_value}")}
-    )
+    connect = url.query.get("odbc_connect")
+    if not isinstance(connect, str):
+        (connect,), options = url.get_dialect()().create_connect_args(url)
+        if options or connect == for_driver(connect):
+            return url
+        url = url.set(username=None, password=None, host=None, port=None, database=None, query={})
+    chosen = "DRIVER={" + ANY_DRIVER + "}"
+    if chosen in connect:
+        connect = connect.replace(chosen, f"DRIVER={installed_driver().connection_value}")
+    return url.update_query_dict({"odbc_connect": for_driver(connect)})
 
 
 def _set_up_sqlite(engine: Engine, *, read_only: bool) -> None:
@@ -186,11 +204,19 @@ def _set_up_sqlite(engine: Engine, *, read_only: bool) -> None:
 
 
 def explain(error: SQLAlchemyError) -> LedgerError:
-    """Translate a SQLAlchemy error into the ledger's own; statements and parameters are left out."""
+    """Translate a SQLAlchemy error into the ledger's own; statements and parameters are left out.
+
+    Only :class:`RowRefused` blames the row. What is not known to be its fault is the database's: the row waits then.
+    """
     original = getattr(error, "orig", None)
     text = str(original or error).splitlines()[0][:200]
+    if type(original).__module__ == "pyodbc" and original is not None:
+        state, message = ([*map(str, original.args), "", ""])[:2]
+        return explain_odbc(state if len(state) == 5 else sql_state_of(message), message)
     if isinstance(error, IntegrityError):
         return Conflict(f"the ledger refused a row: {text}")
+    if isinstance(error, DataError):
+        return RowRefused(f"the ledger refused a value: {text}")
     if isinstance(original, sqlite3.Error):
         if "readonly" in text:
             return LedgerReadOnly(f"the ledger cannot be written: {text}", hint="check the file's permissions")
@@ -200,9 +226,7 @@ def explain(error: SQLAlchemyError) -> LedgerError:
             return LedgerUnavailable("the disk of the ledger is full", hint="free some space")
         if "locked" in text or "busy" in text:
             return LedgerRetryable("the ledger is locked", hint="another program has it open: close it")
-    if type(original).__module__ == "pyodbc" and original is not None:
-        state, message = ([*map(str, original.args), "", ""])[:2]
-        return explain_odbc(state if len(state) == 5 else sql_state_of(message), message)
-    if isinstance(error, DBAPIError):
+    if isinstance(error, DBAPIError) or not isinstance(error, StatementError | NoResultFound | MultipleResultsFound):
         return LedgerUnavailable(f"the ledger could not be reached: {text}", hint="`fleet doctor` looks closer")
-    return LedgerError(f"the ledger refused a statement: {text}")
+    # It never reached the database, as a value that cannot be bound; or the caller made too much of what it read.
+    return RowRefused(f"the ledger refused a statement: {text}")

@@ -33,7 +33,7 @@ class LedgerReadOnly(LedgerError):
 
 
 class LedgerTimedOut(LedgerError):
-    """A read or write timed out; a write may still be carried out."""
+    """A read or write timed out; nothing of the write was written, nor will be."""
 
     code: ClassVar[str] = "ledger_timed_out"
 
@@ -50,7 +50,13 @@ class LedgerTooOld(LedgerError):
     code: ClassVar[str] = "ledger_too_old"
 
 
-class Conflict(LedgerError):
+class RowRefused(LedgerError):
+    """The database refuses what a row holds, and always will; any other error is the database's own."""
+
+    code: ClassVar[str] = "row_refused"
+
+
+class Conflict(RowRefused):
     """A constraint of the schema refused a row: the name or the bot is taken."""
 
     code: ClassVar[str] = "ledger_conflict"
@@ -80,7 +86,19 @@ class ArchiveRefused(LedgerError):
     code: ClassVar[str] = "archive_refused"
 
 
+class LedgerHangs(LedgerUnavailable):
+    """The database, or its driver, did not come back from a statement; its thread was abandoned."""
+
+    code: ClassVar[str] = "ledger_hangs"
+
+
 class LedgerRetryable(LedgerUnavailable):
     """A transient error that is worth a retry: a deadlock, a lost connection, a busy file."""
 
     code: ClassVar[str] = "ledger_retryable"
+
+
+class TransactionLost(LedgerRetryable):
+    """The database rolled a transaction back without saying so: what was written in it is not there."""
+
+    code: ClassVar[str] = "transaction_lost"

@@ -1,4 +1,8 @@
-"""The format of Discord bot tokens, checked offline."""
+"""Discord bot tokens, as far as they can be looked at offline.
+
+Whether a token is good only the server says. Discord's own have a shape, which is a hint for a person who pasted the
+wrong thing; other servers that speak Discord's API give tokens of another shape.
+"""
 
 from __future__ import annotations
 
@@ -8,33 +12,50 @@ import re
 
 from master.security.errors import TokenFormatError
 
+MAX_TOKEN_CHARACTERS = 480
+"""What the ledger's column holds, sealed."""
+
 # base64url of the bot's user id, a timestamp, an HMAC: https://discord.com/developers/docs/reference#authentication
-_TOKEN = re.compile(r"([A-Za-z0-9_-]{18,36})\.([A-Za-z0-9_-]{5,10})\.([A-Za-z0-9_-]{20,80})", re.ASCII)
+_DISCORDS = re.compile(r"([A-Za-z0-9_-]{18,36})\.([A-Za-z0-9_-]{5,10})\.([A-Za-z0-9_-]{20,80})", re.ASCII)
+# What an HTTP header can carry: https://www.rfc-editor.org/rfc/rfc9110#section-5.5, without blanks.
+_SENDABLE = re.compile(r"[\x21-\x7e]+", re.ASCII)
 _HINT = "copy it from the Bot page of the application in Discord's developer portal (Reset Token shows it once)"
 
 
-def check_token_format(token: str) -> int:
-    """Return the Discord user id that a bot token begins with.
+def check_token_text(token: str) -> None:
+    """Check that a token can be sent and kept at all.
 
     Raises
     ------
     TokenFormatError
-        It cannot be a bot token. The error does not quote it.
+        It is empty, too long, or contains what no HTTP header can carry. The error does not quote it.
     """
     if not token.strip():
         raise TokenFormatError("the token is empty", hint=_HINT)
-    if token != token.strip() or " " in token:
+    if re.search(r"\s", token):
         raise TokenFormatError("the token contains blanks", hint=_HINT)
-    match = _TOKEN.fullmatch(token)
-    if match is None:
+    if not _SENDABLE.fullmatch(token):
+        raise TokenFormatError("the token contains characters that no token has", hint=_HINT)
+    if len(token) > MAX_TOKEN_CHARACTERS:
         raise TokenFormatError(
-            f"the text ({len(token)} characters) does not have the three parts of a bot token",
-            hint=_HINT,
+            f"the token is too long: {len(token)} characters, at most {MAX_TOKEN_CHARACTERS}", hint=_HINT
         )
+
+
+def claimed_user_id(token: str) -> int | None:
+    """Return the user id that a token of Discord's shape begins with; None for any other shape."""
+    match = _DISCORDS.fullmatch(token)
+    if match is None:
+        return None
     try:
         decoded = base64.urlsafe_b64decode(match[1] + "=" * (-len(match[1]) % 4)).decode("ascii")
     except (binascii.Error, UnicodeDecodeError):
-        decoded = ""
-    if not (decoded.isdecimal() and 15 <= len(decoded) <= 20):
-        raise TokenFormatError("the first part of the token is not a bot's id", hint=_HINT)
-    return int(decoded)
+        return None
+    return int(decoded) if decoded.isdecimal() and 15 <= len(decoded) <= 20 else None
+
+
+def shape_hint(token: str) -> str:
+    """Return what to say about a token that does not look like one of Discord's; empty for one that does."""
+    if claimed_user_id(token) is not None:
+        return ""
+    return f"it does not look like a token of Discord's, which has three parts and begins with the bot's id: {_HINT}"

@@ -15,6 +15,7 @@ from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
 from master.security.vault import TokenVault
+from master.services.core.alert_outbox import AlertOutbox
 from master.services.core.alerts import Alerts
 from master.services.core.auditing import Auditor
 from master.services.core.directory import NodeDirectory
@@ -44,6 +45,7 @@ from master.services.trust.verification import Verification
 from master.services.upkeep.ledger_admin import LedgerAdmin
 from master.services.upkeep.reloading import Reloading
 from master.services.upkeep.retention import Retention
+from master.services.upkeep.state_watch import StateWatch
 from master.supervision.clock import Clock
 from master.supervision.connectivity import Connectivity, Probe
 from master.supervision.limits import Cgroups, OomDetector
@@ -77,6 +79,7 @@ class Services(LedgerServices):
     supervisor: Supervisor
     connectivity: Connectivity
     alerts: Alerts
+    outbox: AlertOutbox
     fleet: Fleet
     opening: Opening
     overview: Overview
@@ -92,6 +95,7 @@ class Services(LedgerServices):
     merging: PageMerging
     stderr_lines: StderrLines
     reloading: Reloading
+    state_watch: StateWatch
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -108,6 +112,8 @@ class DiscordView:
     user_id: Callable[[], int]
     """0 while it is not known."""
     state: Callable[[], str]
+    commands_problem: Callable[[], str] = str
+    """Why the slash commands are not registered; empty if they are."""
     port: DiscordPort | None = None
     """None without a token; its calls fail at once while the connection is down."""
     probe: Probe | None = None
@@ -203,6 +209,9 @@ def build_services(
     )
     merging = PageMerging(settings.merging_path, enabled=settings.supervision.merge_memory, bus=bus, clock=clock)
     retention = Retention(ledger, settings.retention, clock)
+    alerts = Alerts(bus, base.directory, clock)
+    state_watch = StateWatch(ledger=ledger, supervisor=supervisor, alerts=alerts)
+    reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
     return Services(
         clock=clock,
         ledger=ledger,
@@ -213,10 +222,18 @@ def build_services(
         auditor=Auditor(ledger, ledger.chain, clock, base.permissions, bus),
         supervisor=supervisor,
         connectivity=connectivity,
-        alerts=Alerts(bus, base.directory, clock),
+        alerts=alerts,
+        outbox=AlertOutbox(
+            settings.outbox_path,
+            bus,
+            clock,
+            lambda: reloading.settings.channels.log != 0,
+        ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
-        overview=_build_overview(base, supervisor, discord, merging, trust.keys),
+        overview=_build_overview(
+            base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble
+        ),
         onboarding=_build_onboarding(base, fleet, inspector, discord),
         licensing=base.licensing,
         keys=trust.keys,
@@ -230,7 +247,8 @@ def build_services(
         snapshots=PulseSnapshots(ledger, supervisor, clock),
         merging=merging,
         stderr_lines=StderrLines(bus, clock, base.logs, supervisor),
-        reloading=_build_reloading(base, supervisor, trust.verification, fleet, retention),
+        state_watch=state_watch,
+        reloading=reloading,
         discord=discord.port,
     )
 
@@ -330,7 +348,14 @@ def _build_opening(base: _Base, supervisor: Supervisor, fleet: Fleet) -> Opening
 
 
 def _build_overview(
-    base: _Base, supervisor: Supervisor, discord: DiscordView, merging: PageMerging, keys: NodeKeys
+    base: _Base,
+    supervisor: Supervisor,
+    launcher: Launcher,
+    discord: DiscordView,
+    merging: PageMerging,
+    keys: NodeKeys,
+    state_watch: StateWatch,
+    start_trouble: Callable[[], str],
 ) -> Overview:
     return Overview(
         settings=base.settings,
@@ -340,8 +365,12 @@ def _build_overview(
         logs=base.logs,
         clock=base.clock,
         discord_state=discord.state,
+        commands_problem=discord.commands_problem,
         merged_bytes=merging.saved_bytes,
         old_keys=lambda: len(keys.old) if keys.hands_over else None,
+        start_trouble=start_trouble,
+        isolation=lambda: launcher.isolation(node.name for node in base.directory),
+        troubles=state_watch.troubles,
     )
 
 

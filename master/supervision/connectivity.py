@@ -26,7 +26,7 @@ FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 3.0
 MIN_GAP_S, MAX_GAP_S = 2.0, 30.0
 """Between two looks that found Discord well: nodes in a crash loop must not make the master ask all the time. The gap
 grows as long as the master's own connection is away for another reason."""
-FIRST_CONNECT_S = 10.0
+FIRST_CONNECT_S = 5.0
 """Without a sign of life from the master's own connection for this long after its start, it looks for itself."""
 LEAD_S = 15.0
 """Exits this shortly before the first sign of an outage belong to it: a bot may notice before the master does."""
@@ -175,7 +175,8 @@ class Connectivity:
         now, since_s = self._clock.monotonic(), self._suspected_at
         if self.gateway_lost is not None:
             since_s = min(since_s or now, self.gateway_lost.since_s)
-        since_s = now if since_s is None else since_s
+        # Not before the end of an earlier one, even if the master has not connected since.
+        since_s = now if since_s is None else max(since_s, self.returned_at)
         at, self._proven = self._clock.now(), False
         self.outage = Outage(at - timedelta(seconds=now - since_s), since_s, why)
         log.error("offline: Discord cannot be reached", extra={"why": why})

@@ -10,6 +10,8 @@ import logging
 import os
 from pathlib import Path
 
+from handshake.files import open_regular
+
 log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 16
@@ -57,24 +59,29 @@ class NodeLogs:
                     self._truncate(path, error)
 
     def _rotate_file(self, name: str, path: Path) -> None:
-        size = path.stat().st_size
+        size = path.lstat().st_size
         if size <= self._max_bytes:
             return
+        current = open_regular(path, os.O_RDWR)
+        try:
+            self._rotate_open(name, path, current, os.fstat(current).st_size)
+        finally:
+            os.close(current)
+
+    def _rotate_open(self, name: str, path: Path, current: int, size: int) -> None:
         dropped = size - self._max_bytes
         for number in range(self._files - 1, 1, -1):
             older = path.with_name(f"{path.name}.{number - 1}")
             if older.exists():
                 older.replace(path.with_name(f"{path.name}.{number}"))
         self._remove_surplus(path)
-        with path.open("r+b") as current:
-            if self._files > 1:
-                self._copy_tail(current.fileno(), size, path.with_name(f"{path.name}.1"))
-            os.ftruncate(current.fileno(), 0)
+        if self._files > 1:
+            self._copy_tail(current, size, path.with_name(f"{path.name}.1"))
+        os.ftruncate(current, 0)
         # A file slightly over its limit is normal; one far over it is a flood.
         if dropped > self._max_bytes // 10:
             self.dropped_bytes[name] = self.dropped_bytes.get(name, 0) + dropped
-            with path.open("ab") as current:
-                current.write(f"[fleet] {dropped / 1e6:.1f} MB of output dropped\n".encode())
+            os.pwrite(current, f"[fleet] {dropped / 1e6:.1f} MB of output dropped\n".encode(), 0)
 
     def _remove_surplus(self, path: Path) -> None:
         """Remove what was kept when more files were."""
@@ -85,7 +92,8 @@ class NodeLogs:
 
     def _copy_tail(self, descriptor: int, size: int, target: Path) -> None:
         offset = max(size - self._max_bytes, 0)
-        with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as copy:
+        target.unlink(missing_ok=True)
+        with open(open_regular(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as copy:
             while offset < size:
                 chunk = os.pread(descriptor, min(_CHUNK_BYTES, size - offset), offset)
                 if not chunk:
@@ -96,10 +104,12 @@ class NodeLogs:
     def _truncate(self, path: Path, error: OSError) -> None:
         """Truncate a log that cannot be rotated (full or read-only disk), and log that once."""
         try:
-            os.truncate(path, 0)
+            current = open_regular(path, os.O_RDWR)
         except OSError:
             remedy = "nor truncated"
         else:
+            os.ftruncate(current, 0)
+            os.close(current)
             remedy = "so it was truncated"
         if not self._warned:
             self._warned = True
@@ -109,7 +119,7 @@ class NodeLogs:
         """Return the last lines of a node's standard error, or of its output when there are none."""
         for path in reversed(self.paths(name)):
             try:
-                with path.open("rb") as stream:
+                with open(open_regular(path, os.O_RDONLY), "rb") as stream:
                     stream.seek(0, os.SEEK_END)
                     stream.seek(max(stream.tell() - max_bytes, 0))
                     found = stream.read(max_bytes).decode("utf-8", "replace").splitlines()

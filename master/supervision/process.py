@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
+
+from master.supervision.details import DetailsSource
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +127,7 @@ class NodeProcess:
         self._loop = asyncio.get_running_loop()
         self._pidfd = os.pidfd_open(pid) if pidfd is None else pidfd
         self._stat = -1
+        self._details: list[int] = []
         self._last_stat = b""
         self._usage: Usage | None = None
         self.started_at = 0.0
@@ -135,10 +139,24 @@ class NodeProcess:
             if pidfd is None:
                 self._release()
                 raise ProcessLookupError(pid) from None
+        self._open_details()
         self.exited: asyncio.Future[ExitReport] = self._loop.create_future()
         self._loop.add_reader(self._pidfd, self._on_exit)
         if isinstance(reap, asyncio.Future):
             reap.add_done_callback(self._on_zygote_report)
+
+    def _open_details(self) -> None:
+        """Open what a process that hides its memory will show to nobody but root, before it does."""
+        for name, flags in (("smaps_rollup", os.O_RDONLY), ("fd", os.O_RDONLY | os.O_DIRECTORY)):
+            try:
+                self._details.append(os.open(f"/proc/{self.pid}/{name}", flags | os.O_CLOEXEC))
+            except OSError:
+                return  # Adopted, and so hidden already; or it has ended.
+
+    def details_source(self) -> DetailsSource:
+        """Return where its details are read; to be closed."""
+        rollup, descriptors = map(os.dup, self._details) if len(self._details) == 2 else (None, None)
+        return DetailsSource(self.pid, rollup, descriptors)
 
     def _on_zygote_report(self, report: asyncio.Future[ExitReport]) -> None:
         # The zygote's report may arrive before the pidfd event. An empty report only means that the zygote is gone.
@@ -190,10 +208,11 @@ class NodeProcess:
     def _release(self) -> None:
         if self._boot is not None:
             self._boot.close()
-        for descriptor in (self._pidfd, self._stat):
+        for descriptor in (self._pidfd, self._stat, *self._details):
             if descriptor >= 0:
                 os.close(descriptor)
         self._pidfd = self._stat = -1
+        self._details.clear()
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the process; does nothing when it has ended."""
@@ -228,9 +247,18 @@ class NodeProcess:
 
 
 def is_process(pid: int, started_at: float, folder: Path) -> bool:
-    """Tell whether ``pid`` is still the recorded process: same start (seconds since boot), same folder."""
+    """Tell whether ``pid`` is still the recorded process: same start (seconds since boot), same folder.
+
+    A node that hides its memory shows its folder to root alone. To any other master it is the recorded process by its
+    start alone, which is exact to 10 ms, and by being a process of the same user that hides something.
+    """
     try:
-        same_start = abs(parse_stat(Path(f"/proc/{pid}/stat").read_bytes()).started_at - started_at) < 0.011
-        return same_start and Path(f"/proc/{pid}/cwd").resolve() == folder.resolve()
+        if abs(parse_stat(Path(f"/proc/{pid}/stat").read_bytes()).started_at - started_at) >= 0.011:
+            return False
+        try:
+            return Path(os.readlink(f"/proc/{pid}/cwd")) == folder.resolve()
+        except PermissionError:
+            owners = re.search(r"^Uid:\t(\d+)\t", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+            return owners is not None and int(owners[1]) == os.getuid()
     except (OSError, ValueError):
         return False

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import msgspec
 
+from handshake.files import open_regular, read_regular
+
 _RECORD_BYTES = 64
+_MAX_BYTES = 4096
 
 
 class RunRecord(msgspec.Struct, frozen=True):
@@ -56,11 +59,11 @@ class RunRecords:
             os.close(descriptor)
 
     def _open(self, node_id: str) -> int:
-        return os.open(self._folder / node_id, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        return open_regular(self._folder / node_id, os.O_WRONLY | os.O_CREAT)
 
     def read(self, node_id: str) -> RunRecord | None:
         """Return the recorded process; None without a record, or when it is damaged."""
         try:
-            return msgspec.json.decode((self._folder / node_id).read_bytes(), type=RunRecord)
+            return msgspec.json.decode(read_regular(self._folder / node_id, _MAX_BYTES), type=RunRecord)
         except (OSError, msgspec.MsgspecError):
             return None

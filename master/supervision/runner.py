@@ -8,7 +8,7 @@ import random
 import signal
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from master.bus import EventBus
@@ -17,6 +17,7 @@ from master.errors import FleetError
 from master.events import (
     NodeBackedOff,
     NodeContinued,
+    NodeCutOff,
     NodeDegraded,
     NodeEnded,
     NodeEvent,
@@ -36,6 +37,7 @@ from master.supervision.clock import Clock
 from master.supervision.connectivity import LEAD_S, Connectivity
 from master.supervision.errors import FolderMissing, SpawnFailed, StartDeferred
 from master.supervision.gate import StartGate
+from master.supervision.hearing import Hearing
 from master.supervision.limits import OomDetector
 from master.supervision.preparing import StartPreparer
 from master.supervision.process import ExitReport, NodeProcess, is_process
@@ -58,6 +60,8 @@ _ASKED = "asked to restart"
 _WAITS_FOR_DISCORD = "waits for Discord"
 _HOLDS_UP = frozenset({NodeState.STOPPED, NodeState.STARTING, NodeState.STOPPING, NodeState.BACKOFF, NodeState.OFFLINE})
 _UP = frozenset({NodeState.READY, NodeState.DEGRADED, NodeState.OFFLINE})
+CUT_OFF_AFTER_S = 60.0
+"""A node that is offline alone is told of after this long; it reconnects within a quarter of a minute of an outage."""
 HELD_RETRY_S = 300.0
 """A node that waits for Discord is tried this often all the same: the master's view of Discord may not be its own."""
 RELEASE_WITHIN_S = 2.0
@@ -90,6 +94,7 @@ class RunnerContext:
     last_lines: Callable[[str], list[str]]
     bus: EventBus
     connectivity: Connectivity
+    hearing: Hearing = field(default_factory=Hearing)
 
 
 class Runner:
@@ -129,6 +134,8 @@ class Runner:
         """Whether pulses are missing; a node that is degraded by its own word pulses on, and is left running."""
         self.offline_since: float | None = None
         """Since when it is without Discord, in monotonic seconds; also while it waits to be started again."""
+        self._cut_off = False
+        """Whether it was told that this node is offline alone."""
         self._held = False
         """It exited while Discord was away, and is started again once Discord is back."""
         self._complaint: tuple[str, ...] | None = None
@@ -267,7 +274,7 @@ class Runner:
         if self.state is NodeState.READY:
             return
         was_up, waited = self._ready_at is not None, self.state is NodeState.STARTING
-        self._silent, self._complaint, self.offline_since = False, None, None
+        self._silent, self._complaint, self.offline_since, self._cut_off = False, None, None, False
         if not waited or self.detail == _WAITS_FOR_DISCORD:
             self.detail = ""
         self._arrive()
@@ -276,6 +283,7 @@ class Runner:
 
     def _become_offline(self, for_s: float) -> None:
         if self.state is NodeState.OFFLINE:
+            self._note_cut_off(for_s)
             return
         self._silent, self._complaint = False, None
         self.offline_since = self._clock.monotonic() - for_s
@@ -285,6 +293,14 @@ class Runner:
         self._sleeper.wake()
         self._enter(NodeState.OFFLINE)
         self._emit(NodeOffline, detail=self.detail)
+
+    def _note_cut_off(self, for_s: float) -> None:
+        """Tell that it is this node alone that has no connection, once that is sure."""
+        connectivity = self._context.connectivity
+        reachable_s = 0.0 if connectivity.is_offline else self._clock.monotonic() - connectivity.returned_at
+        if not self._cut_off and min(for_s, reachable_s) >= CUT_OFF_AFTER_S:
+            self._cut_off = True
+            self._emit(NodeCutOff, detail=f"not connected to Discord for {for_s:.0f} s, which this box can reach")
 
     def _arrive(self) -> None:
         """Be up, whole or not: no other start waits for this one any more."""
@@ -451,7 +467,7 @@ class Runner:
         self.spawns += 1
         self.spawned_at = self._clock.monotonic()
         self.pulse = self.pulsed_at = self._ready_at = None
-        self._silent, self._complaint = False, None
+        self._silent, self._complaint, self._cut_off = False, None, False
         self._replace, self._killed, self.detail = "", False, detail
         self.offline_since = None
         self._urgent = self._held_up = self._held = False
@@ -513,19 +529,20 @@ class Runner:
 
     def _deadline(self) -> float | None:
         """Return the next deadline in monotonic seconds."""
-        connectivity = self._context.connectivity
-        if connectivity.is_offline and self.spec.readiness != "process":
-            # Who would replace it could not log in either, and pulses in the channel do not arrive.
+        connectivity, hearing = self._context.connectivity, self._context.hearing
+        if (connectivity.is_offline or hearing.is_deaf) and self.spec.readiness != "process":
+            # Who would replace it could not log in or be heard either, and pulses in the channel do not arrive.
             return None
+        returned_at = max(connectivity.returned_at, hearing.returned_at)
         if self.spec.readiness == "process":
             due = (self.spawned_at or 0.0) + PROCESS_READY_AFTER_S
             return due if self.state is NodeState.STARTING else None
         if self.state is NodeState.STARTING:
-            return max(self.spawned_at or 0.0, connectivity.returned_at) + self._settings.ready_timeout_s
+            return max(self.spawned_at or 0.0, returned_at) + self._settings.ready_timeout_s
         if self.pulse is None or self.pulsed_at is None:
             return None
         patience = self.pulse.interval_s * self._settings.missed_pulses
-        return max(self.pulsed_at, connectivity.returned_at) + (2 * patience if self._silent else patience)
+        return max(self.pulsed_at, returned_at) + (2 * patience if self._silent else patience)
 
     def _left_s(self) -> float | None:
         """Return the seconds until something is overdue; None when nothing can be."""
@@ -661,6 +678,9 @@ class Runner:
         decision = self._policy.after_exit(now, ready_for_s=ready_for_s, out_of_memory=out_of_memory, killed=killed)
         if decision.delay_s <= 0:
             self.next_start_at = None
+            if self.state in (NodeState.READY, NodeState.DEGRADED):
+                # Its start may take its time, and until then it is not what it was.
+                self._enter(NodeState.STARTING)
             self._notify()
             return
         self.next_start_at = now + decision.delay_s

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import resource
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from handshake.boot import BOOT_FD_VARIABLE
+from handshake.files import open_regular
+from master.supervision import landlock
 from master.supervision.errors import FolderMissing, SpawnFailed
+from master.supervision.isolation import Isolation
 from master.supervision.linked import linked_command, linked_environment
 from master.supervision.process import ExitReport, NodeProcess
 
 log = logging.getLogger(__name__)
 
 SPAWN_TIMEOUT_S = 20.0
+_NO_FILE = (errno.EINVAL, errno.ELOOP, errno.ENXIO)
+"""What is said to an opener of a device or a pipe with a reader, of a link, of a socket or a pipe without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +71,8 @@ class SpawnRequest:
         Never fork it from the zygote.
     linked
         nodekit joins its program to the fleet, which knows nothing of one.
+    isolation
+        What it may open; None: as much as the master.
     """
 
     node_id: str
@@ -76,11 +87,15 @@ class SpawnRequest:
     cgroup: Path | None = None
     plain: bool = False
     linked: bool = False
+    isolation: Isolation | None = None
     limits: Limits = Limits()
 
 
 class Spawner(Protocol):
     """Start processes."""
+
+    trouble: str
+    """Why nodes start in another way than they should, in words for the operator; empty when they do not."""
 
     async def spawn(self, request: SpawnRequest) -> NodeProcess:
         """Start a node in its own session and process group.
@@ -98,6 +113,8 @@ class Spawner(Protocol):
 
 class PlainSpawner:
     """Start each node as a process of its own, with its own interpreter."""
+
+    trouble = ""
 
     async def spawn(self, request: SpawnRequest) -> NodeProcess:
         """Start a node in its own session and process group.
@@ -140,7 +157,7 @@ class PlainSpawner:
             if request.linked:
                 environment.update(linked_environment())
             popen = subprocess.Popen(  # noqa: S603 - the command is the node's own
-                linked_command(request.command) if request.linked else request.command,
+                _command_of(request),
                 cwd=request.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -204,6 +221,25 @@ class BootPipe:
             self.reading = None
 
 
+def _command_of(request: SpawnRequest) -> tuple[str, ...]:
+    """Return the command that starts a plain process.
+
+    Raises
+    ------
+    OSError
+        There is no such program.
+    """
+    command = linked_command(request.command) if request.linked else request.command
+    if request.isolation is None:
+        return command
+    # What runs first is our own: without this, a program that does not exist would be an exit instead of an error.
+    os.stat(command[0])
+    if not os.access(command[0], os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), command[0])
+    rules = msgspec.json.encode((request.isolation.readable, request.isolation.writable)).decode()
+    return (sys.executable, "-I", "-S", landlock.__file__, rules, *command)
+
+
 def _not_started(request: SpawnRequest, error: OSError) -> SpawnFailed:
     return SpawnFailed(
         f"{request.name} could not be started: {error.strerror or error}",
@@ -212,9 +248,19 @@ def _not_started(request: SpawnRequest, error: OSError) -> SpawnFailed:
 
 
 def open_log(path: Path, opened: list[int]) -> int:
-    """Open a log for appending; on a full or read-only disk the output is discarded, and the node starts anyway."""
+    """Open a log for appending; on a full or read-only disk the output is discarded, and the node starts anyway.
+
+    A pipe, a link or a socket in its place is removed: a node that put it there does not hold up its own start.
+    """
     try:
-        descriptor = _open_or_make(path, os.O_WRONLY | os.O_APPEND)
+        try:
+            descriptor = _open_or_make(path, os.O_WRONLY | os.O_APPEND)
+        except OSError as error:
+            if error.errno not in _NO_FILE:
+                raise
+            log.warning("a log was no file, and was replaced", extra={"path": str(path), "why": error.strerror})
+            path.unlink()
+            descriptor = _open_or_make(path, os.O_WRONLY | os.O_APPEND)
     except OSError as error:
         log.warning("log cannot be opened, output is discarded", extra={"path": str(path), "why": error.strerror})
         descriptor = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
@@ -223,13 +269,12 @@ def open_log(path: Path, opened: list[int]) -> int:
 
 
 def _open_or_make(path: Path, flags: int) -> int:
-    """Open a file; it and its folder are created if missing."""
-    flags |= os.O_CREAT | os.O_CLOEXEC
+    """Open a file; it and its folder are created if missing. What is no file is refused, and not waited for."""
     try:
-        return os.open(path, flags, 0o600)
+        return open_regular(path, flags | os.O_CREAT)
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return os.open(path, flags, 0o600)
+        return open_regular(path, flags | os.O_CREAT)
 
 
 def open_inherited(request: SpawnRequest, boot: int | None, opened: list[int]) -> dict[str, int]:
@@ -243,7 +288,7 @@ def open_inherited(request: SpawnRequest, boot: int | None, opened: list[int]) -
     if boot is not None:
         inherited[BOOT_FD_VARIABLE] = boot
     for variable, path in request.files.items():
-        inherited[variable] = _open_or_make(path, os.O_RDWR | os.O_NOFOLLOW)
+        inherited[variable] = _open_or_make(path, os.O_RDWR)
         opened.append(inherited[variable])
     return inherited
 

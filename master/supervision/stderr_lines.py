@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from handshake.files import open_regular
 from master.bus import EventBus
 from master.events import StderrLine
 from master.supervision.clock import Clock
@@ -105,7 +106,7 @@ def _read_new(path: Path, reading: _Reading) -> list[str]:
         reading.skipped_bytes += size - MAX_BYTES - reading.offset
         reading.offset = size - MAX_BYTES
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        descriptor = open_regular(path, os.O_RDONLY)
     except OSError:
         return []
     try:

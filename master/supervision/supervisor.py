@@ -16,7 +16,7 @@ from handshake.transports.gathering import GATHER_S
 from master.bus import EventBus
 from master.configuration.settings import SupervisionSettings
 from master.errors import FleetError
-from master.events import MemoryMerged, SupervisionFailed
+from master.events import MemoryMerged, SupervisionFailed, TaskFailed
 from master.supervision.clock import Clock
 from master.supervision.connectivity import Connectivity
 from master.supervision.details import Details, read_details
@@ -26,7 +26,7 @@ from master.supervision.history import MAX_SAMPLE_INTERVAL_S, NodeHistory
 from master.supervision.limits import OomDetector
 from master.supervision.logs import NodeLogs
 from master.supervision.preparing import StartPreparer
-from master.supervision.process import Usage
+from master.supervision.process import NodeProcess, Usage
 from master.supervision.run_records import RunRecord, RunRecords
 from master.supervision.runner import OVER_MEMORY_LIMIT, Runner, RunnerContext
 from master.supervision.spawner import Spawner
@@ -81,13 +81,18 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
 class _Sample:
     """The last reading of a process, and its usage since the one before."""
 
-    pid: int
+    process: NodeProcess
     at: float
     usage: Usage
     history: NodeHistory
     cpu_percent: float = 0.0
     details: Details | None = None
     details_at: float = 0.0
+
+    @property
+    def pid(self) -> int:
+        """Whose reading it is."""
+        return self.process.pid
 
 
 class Supervisor:
@@ -159,7 +164,7 @@ class Supervisor:
                     interval_s = SWEEP_WATCHED_S if watched else SWEEP_UNWATCHED_S
                     # In step with the nodes' pulses: one wake-up for both.
                     await asyncio.sleep(interval_s - (now - AFTER_PULSES_S) % interval_s)
-                    await self._sweep(watched=watched)
+                    await self._sweep_safely(watched=watched)
             finally:
                 self._group = None
 
@@ -184,6 +189,15 @@ class Supervisor:
                 record = self._records.read(runner.spec.node_id)
                 if record is not None:
                     runner.adopt(record.pid, record.started_at)
+
+    async def _sweep_safely(self, *, watched: bool) -> None:
+        """Sweep; a bug in it must not end the supervision of all nodes."""
+        try:
+            await self._sweep(watched=watched)
+        except Exception as error:
+            log.exception("a sweep failed; the next one comes as usual")
+            told = f"{type(error).__name__}: {error}"[:400]
+            self._bus.publish(TaskFailed(at=self._clock.now(), task="sweep", error=told))
 
     async def _sweep(self, *, watched: bool) -> None:
         self._sweeps += 1
@@ -226,7 +240,8 @@ class Supervisor:
             due = [min(self._samples.values(), key=lambda sample: sample.details_at)]
         if due:
             self._details_due = now + DETAILS_EVERY_S
-            found = await asyncio.to_thread(lambda: [read_details(sample.pid, connections=False) for sample in due])
+            sources = [sample.process.details_source() for sample in due]
+            found = await asyncio.to_thread(lambda: [read_details(source, connections=False) for source in sources])
             for sample, details in zip(due, found, strict=True):
                 sample.details, sample.details_at = details, now
 
@@ -246,6 +261,15 @@ class Supervisor:
         """Supervise by other figures from now on."""
         self._context.settings = settings
         self._context.gate.resize(settings.concurrent_starts)
+        for runner in self._runners.values():
+            runner.take_settings()
+
+    def set_deaf(self, is_deaf: bool) -> None:
+        """Note that nodes cannot reach the master, or that they can again: nobody is replaced for being silent then."""
+        hearing = self._context.hearing
+        if hearing.is_deaf and not is_deaf:
+            hearing.returned_at = self._clock.monotonic()
+        hearing.is_deaf = is_deaf
         for runner in self._runners.values():
             runner.take_settings()
 
@@ -390,7 +414,8 @@ class Supervisor:
         """Read a node's details now, connections included."""
         sample = self._sample(self._runner(node_id))
         if sample is not None:
-            sample.details = await asyncio.to_thread(read_details, sample.pid, connections=True)
+            source = sample.process.details_source()
+            sample.details = await asyncio.to_thread(read_details, source, connections=True)
 
     def request_details(self) -> None:
         """Request new details of all nodes, read a few with each sweep; does not block."""
@@ -415,7 +440,7 @@ class Supervisor:
         sample = self._samples.get(runner.spec.node_id)
         if sample is None or sample.pid != process.pid:
             history = self._histories.setdefault(runner.spec.node_id, NodeHistory())
-            sample = self._samples[runner.spec.node_id] = _Sample(process.pid, now, usage, history)
+            sample = self._samples[runner.spec.node_id] = _Sample(process, now, usage, history)
         elif usage is sample.usage:
             # The same object: the process was idle, as most nodes are most of the time.
             sample.at, sample.cpu_percent = now, 0.0

@@ -23,6 +23,7 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import traceback
 import types
@@ -32,6 +33,7 @@ from typing import Literal, NoReturn
 import msgspec
 import setproctitle
 
+from master.supervision import landlock
 from master.supervision.pages import allow_merging, collapse
 from nodekit.output import LineStream, OutputLimit
 
@@ -62,6 +64,10 @@ class ForkRequest(msgspec.Struct, frozen=True, kw_only=True):
     log_bytes_s: int = 0
     linked: bool = False
     """nodekit joins its program to the fleet, which knows nothing of one."""
+    isolated: bool = False
+    """Whether it may open ``readable`` and ``writable`` alone."""
+    readable: tuple[str, ...] = ()
+    writable: tuple[str, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -266,7 +272,7 @@ def _run_spare(control: socket.socket, warmups: Sequence[Callable[[], None]]) ->
     try:
         setproctitle.setproctitle("fleet: spare")
         # Write in advance to pages that the node will write to: they are copied before the request arrives.
-        for warm_up in warmups:
+        for warm_up in (*warmups, landlock.warm_up):
             warm_up()
         payload, descriptors, _, _ = socket.recv_fds(control, MAX_MESSAGE_BYTES, MAX_DESCRIPTORS)
         control.close()
@@ -301,11 +307,25 @@ def _run_node(request: ForkRequest, descriptors: list[int]) -> NoReturn:
         # The state copied by the fork is the same in every node.
         random.seed()
         gc.enable()
+        if request.isolated and not _isolate(request):
+            os._exit(landlock.EXIT_NOT_ISOLATED)
         code = _run(request.entry, linked=request.linked)
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def _isolate(request: ForkRequest) -> bool:
+    """Restrict the node to what it may open; False when the kernel refuses."""
+    try:
+        landlock.restrict(request.readable, request.writable)
+    except OSError as error:
+        print(f"[fleet] not run, it could not be isolated: {error.strerror}", file=sys.stderr)
+        return False
+    # Its own folder for temporary files is named in its environment; the zygote may have looked before.
+    tempfile.tempdir = None
+    return True
 
 
 def _enter_cgroup(descriptor: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.util
 import logging
 import os
@@ -20,7 +19,7 @@ import msgspec
 import handshake
 import nodekit
 from master.supervision.errors import FolderMissing, SpawnFailed
-from master.supervision.process import ExitReport, NodeProcess
+from master.supervision.process import ExitReport, NodeProcess, parse_stat
 from master.supervision.spawner import (
     BootPipe,
     PlainSpawner,
@@ -43,9 +42,14 @@ PRELOAD = (
 )
 """Expensive modules that every node imports: 0.2 CPU-seconds and 25 MB for each node without the zygote."""
 WARM_TIMEOUT_S = 30.0
-FORK_TIMEOUT_S = 10.0
+WARM_PATIENCE_S = 2.0
+"""How long a start waits for the successor of a zygote that hung; then it is a plain process."""
+ANSWER_TIMEOUT_S = 2.0
+"""How long a zygote that was asked for something may say nothing at all; a fork takes it milliseconds."""
 LIBRARIES_CHECK_S = 2.0
+END_TIMEOUT_S = 5.0
 _MAX_FAILURES = 5
+_LOOK_EVERY_S = 0.25
 
 
 class ZygoteGone(SpawnFailed):
@@ -96,6 +100,7 @@ class _Connection:
         self._reports: dict[int, asyncio.Future[ExitReport]] = {}
         self._processes: dict[int, NodeProcess] = {}
         self._retired = False
+        self._heard_at = time.monotonic()
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self.is_open = True
         control.setblocking(False)
@@ -112,6 +117,7 @@ class _Connection:
             if not payload:
                 self.close()
                 return
+            self._heard_at = time.monotonic()
             self._handle(msgspec.json.decode(payload, type=Answer), descriptors)
 
     def _handle(self, answer: Answer, descriptors: list[int]) -> None:
@@ -170,13 +176,45 @@ class _Connection:
             niceness=limits.niceness,
             log_bytes_s=limits.log_bytes_s,
             linked=request.linked,
+            isolated=request.isolation is not None,
+            readable=() if request.isolation is None else request.isolation.readable,
+            writable=() if request.isolation is None else request.isolation.writable,
         )
         try:
             socket.send_fds(self._control, [msgspec.json.encode(body)], descriptors)
-            return await asyncio.wait_for(ticket, FORK_TIMEOUT_S)
+            return await self._answered(ticket)
         except (OSError, TimeoutError) as error:
-            self.close()
+            self.kill()
             raise ZygoteGone(f"the zygote did not answer ({type(error).__name__})") from error
+
+    async def _answered(self, ticket: asyncio.Future[_Forked]) -> _Forked:
+        """Wait for an answer for as long as the zygote says anything: it may have others to fork first.
+
+        Raises
+        ------
+        TimeoutError
+            It has said nothing for :data:`ANSWER_TIMEOUT_S`.
+        """
+        asked_at = time.monotonic()
+        while not ticket.done():
+            left_s = max(asked_at, self._heard_at) + ANSWER_TIMEOUT_S - time.monotonic()
+            if left_s <= 0 or self.is_stopped:
+                raise TimeoutError
+            await asyncio.wait((ticket,), timeout=min(left_s, _LOOK_EVERY_S))
+        return ticket.result()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a signal has stopped the zygote: it would never answer."""
+        try:
+            return parse_stat(Path(f"/proc/{self._process.pid}/stat").read_bytes()).stopped
+        except (OSError, ValueError):
+            return False  # It has ended, which its socket tells.
+
+    def kill(self) -> None:
+        """End a zygote that does not answer; its nodes keep running."""
+        self.close()
+        self._process.kill()
 
     def watch(self, forked: _Forked, boot: BootPipe, *, bounded_output: bool) -> NodeProcess:
         """Return the forked process, watched."""
@@ -213,8 +251,11 @@ class _Connection:
     async def end(self) -> None:
         """Close, and wait for the process."""
         self.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            await asyncio.to_thread(self._process.wait, 5.0)
+        try:
+            await asyncio.to_thread(self._process.wait, END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
 
 
 class ZygoteSpawner:
@@ -250,8 +291,10 @@ class ZygoteSpawner:
         self._plain = PlainSpawner()
         self._connection: _Connection | None = None
         self._retired: list[_Connection] = []
-        self._starting = asyncio.Lock()
+        self._starting: asyncio.Task[_Connection | None] | None = None
         self._failures = 0
+        self.trouble = ""
+        """Why nodes start as plain processes now, in words for the operator; empty when the zygote forks them."""
         self._checked_at = float("-inf")
 
     async def warm(self) -> None:
@@ -277,6 +320,8 @@ class ZygoteSpawner:
         except ZygoteGone as error:
             # If it has already forked: that process never gets its boot document, and ends by itself.
             log.warning("starting a plain process instead", extra={"node": request.name, "why": error.message})
+            self.trouble = f"{error.message}; it is replaced"
+            self._begin()
             return await self._plain.spawn(request)
 
     async def _fork(self, zygote: _Connection, request: SpawnRequest) -> NodeProcess:
@@ -302,23 +347,43 @@ class ZygoteSpawner:
         return zygote.watch(forked, boot, bounded_output=request.limits.log_bytes_s > 0)
 
     async def _zygote(self) -> _Connection | None:
-        async with self._starting:
-            if self._connection is not None and self._connection.is_open:
-                if not self._libraries_changed(self._connection):
-                    return self._connection
+        """Return the zygote; None while none can be had, and where replacing one that hung takes too long."""
+        connection = self._connection
+        if connection is not None and connection.is_open:
+            if connection.is_stopped:
+                self.trouble = "a signal has stopped the zygote; it is replaced"
+                log.warning("the zygote was stopped by a signal, and is replaced")
+                connection.kill()
+            elif not self._libraries_changed(connection):
+                return connection
+            else:
                 log.info("the libraries changed: a new zygote, beside the old one until its nodes have ended")
-                self._retire(self._connection)
+                self._retire(connection)
+        starting = self._begin()
+        if starting is None:
+            return None
+        await asyncio.wait((starting,), timeout=WARM_PATIENCE_S if self.trouble else None)
+        return starting.result() if starting.done() and not starting.cancelled() else None
+
+    def _begin(self) -> asyncio.Task[_Connection | None] | None:
+        """Begin to start a zygote, or return the start that has begun; None after too many failures."""
+        if self._starting is None or self._starting.done():
             if self._failures >= _MAX_FAILURES:
                 return None
-            try:
-                self._connection = await self._start()
-            except (OSError, TimeoutError, SpawnFailed) as error:
-                self._failures += 1
-                self._connection = None
-                log.error("no zygote, nodes start as plain processes", extra={"why": str(error)})
-                return None
-            self._failures = 0
-            return self._connection
+            self._connection = None
+            self._starting = asyncio.create_task(self._start_or_give_up(), name="zygote")
+        return self._starting
+
+    async def _start_or_give_up(self) -> _Connection | None:
+        try:
+            connection = await self._start()
+        except (OSError, TimeoutError, SpawnFailed) as error:
+            self._failures += 1
+            self.trouble = f"no zygote ({error}): nodes start as plain processes"
+            log.error("no zygote, nodes start as plain processes", extra={"why": str(error)})
+            return None
+        self._failures, self.trouble, self._connection = 0, "", connection
+        return connection
 
     def _libraries_changed(self, connection: _Connection) -> bool:
         """Check the libraries, but not again for each of a hundred starts."""
@@ -358,6 +423,9 @@ class ZygoteSpawner:
 
     async def close(self) -> None:
         """End the zygote; running nodes continue."""
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
         for connection in (*self._retired, self._connection):
             if connection is not None:
                 await connection.end()

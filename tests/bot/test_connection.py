@@ -59,7 +59,7 @@ async def line(house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[L
     bot = house.sandbox.create_bot("Fleetmaster", privileged_intents=MESSAGE_CONTENT)
     house.sandbox.create_guild("HQ", house.sandbox.create_human("ada")).add_bot(bot)
     apply_endpoints(house.sandbox.api_base, house.sandbox.gateway_url)
-    made = Line(house, bot, DiscordConnection(bot.token, bot.id))
+    made = Line(house, bot, DiscordConnection(bot.token, house.services.settings.state_dir / "master-id"))
     yield made
     if made.task is not None:
         made.task.cancel()

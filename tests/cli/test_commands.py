@@ -105,6 +105,16 @@ def test_init_makes_a_home_once(tmp_path: Path) -> None:
     assert fleet("check", "config", home=home).returncode == 0
 
 
+def test_init_takes_a_token_of_another_server_and_says_that_it_looks_strange(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("x" * 408 + "\n")
+    home = tmp_path / "home"
+    done = fleet("init", "--yes", "--token-file", str(tmp_path / "token"), home=home)
+    assert (done.returncode, "does not look like a token of Discord's" in done.stdout) == (0, True), done.stderr
+    assert "x" * 408 not in done.stdout
+    assert f"MASTER_TOKEN={'x' * 408}\n" in (home / ".env").read_text()
+    assert fleet("check", "config", home=home).returncode == 0
+
+
 def test_init_names_a_path_that_it_cannot_use(tmp_path: Path) -> None:
     done = fleet("init", "--yes", "--token-file", str(tmp_path / "missing"), home=tmp_path / "home")
     assert (done.returncode, "No such file" in done.stderr) == (1, True)

@@ -185,3 +185,20 @@ def test_single_nodes_differ_from_the_fleet(tmp_path: Path) -> None:
 )
 def test_mistakes_about_nodes_and_limits_are_named(tmp_path: Path, line: str, key: str, words: str) -> None:
     assert words in problems_of(home_with(tmp_path, MINIMAL + line + "\n"))[key]
+
+
+@pytest.mark.parametrize("key", ["READABLE", "WRITABLE"])
+@pytest.mark.parametrize("path", [".", "..", "/", "state", "state/spool", ".env", "config.py", "bots/../state"])
+def test_a_path_that_would_open_the_secrets_to_a_node_is_refused(tmp_path: Path, key: str, path: str) -> None:
+    config = MINIMAL + f'NODES = {{"atlas": {{"{key}": ["songs", "{path}"]}}}}\n'
+    (told,) = problems_of(home_with(tmp_path, config)).items()
+    assert told[0] == f"NODES['atlas']['{key}']"
+    assert "would open the fleet's secrets" in told[1]
+
+
+def test_paths_that_are_opened_to_a_node_are_relative_to_the_home(tmp_path: Path) -> None:
+    config = MINIMAL + 'NODES = {"Atlas": {"READABLE": ["songs", "/srv/data"], "WRITABLE": ["bots/shared"]}}\n'
+    settings = load_settings(home_with(tmp_path, config), {})
+    assert settings.node("atlas").readable == (tmp_path / "songs", Path("/srv/data"))
+    assert settings.node("atlas").writable == (tmp_path / "bots" / "shared",)
+    assert settings.is_isolated("atlas")

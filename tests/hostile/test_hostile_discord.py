@@ -139,7 +139,7 @@ async def test_no_nonsense_ends_the_masters_connection(house: House, hasty: None
     nonsense = Nonsense(SEED, 0.4)
     bot = house.sandbox.create_bot("Fleetmaster", privileged_intents=MESSAGE_CONTENT)
     ground = Ground(house.sandbox, bot, nonsense)
-    connection = DiscordConnection(bot.token, bot.id)
+    connection = DiscordConnection(bot.token, house.services.settings.state_dir / "master-id")
     port, chance = connection.port, random.Random(SEED)  # noqa: S311
     connection._port._calls.timeout_s = 0.3
     refused = calls = turns = 0

@@ -113,7 +113,8 @@ async def test_registerbot_takes_a_token_alone_and_shows_a_bad_one_as_an_error(s
     await bad.wait_until(lambda i: bool(i.embeds))
     assert bad.ephemeral
     assert bad.embeds[0]["color"] == 0xE74C3C
-    assert "three parts" in bad.embeds[0]["title"]
+    assert "does not accept the token" in bad.embeds[0]["title"]
+    assert "does not look like a token of Discord's" in str(bad.embeds[0])
 
     bot = stage.create_bot("atlas")
     form = await stage.operator.runs_command(stage.office, stage.master_bot, "registerbot")

@@ -42,10 +42,10 @@ def foreign(stage: Stage, name: str) -> str:
 @asynccontextmanager
 async def away(stage: Stage, kind: str) -> AsyncIterator[None]:
     """Take Discord away: nothing listens, or a proxy in front of it answers in its own words."""
-    port = int(stage.sandbox.api_base.split(":")[2].split("/")[0])
-    await stage.sandbox.close()
-    runner: web.AppRunner | None = None
-    if kind == "HTML 503":
+    async with stage.sandbox.faults.outage():
+        if kind == "refused":
+            yield
+            return
 
         async def sorry(_request: web.Request) -> web.Response:
             return web.Response(status=503, text="<html>upstream</html>", content_type="text/html")
@@ -54,13 +54,12 @@ async def away(stage: Stage, kind: str) -> AsyncIterator[None]:
         app.router.add_route("*", "/{rest:.*}", sorry)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
+        port = int(stage.sandbox.api_base.split(":")[2].split("/")[0])
         await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        yield
-    finally:
-        if runner is not None:
+        try:
+            yield
+        finally:
             await runner.cleanup()
-        await stage.sandbox.start()
 
 
 def kinds(events: list[FleetEvent], *wanted: str) -> list[str]:
@@ -72,7 +71,29 @@ async def all_ready(stage: Stage) -> None:
         await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("kind", ["refused", pytest.param("HTML 503", marks=pytest.mark.slow)])
+async def test_a_short_outage_is_nobodys_fault(stage: Stage, tap: EventTap) -> None:
+    await stage.register("atlas")
+    await tap.wait_for("ready", "atlas")
+    stage.create_bot("oldbot")
+    place(stage, "oldbot", foreign(stage, "oldbot"))
+    await register(stage, "oldbot")
+    await stage.sandbox.gateway.wait_connected(stage.bots["oldbot"].account, timeout_s=BACK_WITHIN_S)
+    since = len(tap.events)
+    async with away(stage, "refused"):
+        await tap.wait_for("box_offline", "", since=since)
+        await tap.wait_for("held", "oldbot", since=since)
+        await tap.wait_for("offline", "atlas", since=since)
+        status = await stage.status()
+        assert {node.state for node in status.nodes} == {"offline"}
+        assert status.master.discord == "offline"
+    await tap.wait_for("box_online", "", since=since)
+    await tap.wait_for("recovered", "atlas", since=since)
+    await tap.wait_for("spawned", "oldbot", since=since)
+    assert kinds(tap.events[since:], "quarantined", "backoff") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["refused", "HTML 503"])
 async def test_an_outage_is_a_state_of_the_box_and_no_nodes_fault(stage: Stage, tap: EventTap, kind: str) -> None:
     for name in ("atlas", "borealis"):
         await stage.register(name)
@@ -126,6 +147,11 @@ async def test_an_outage_is_a_state_of_the_box_and_no_nodes_fault(stage: Stage, 
     assert alerts[-1].startswith("Discord is back after")
 
 
+async def offline(stage: Stage) -> None:
+    while (await stage.status()).master.offline_since is None:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+
+
 @pytest.mark.slow
 async def test_a_box_that_boots_before_its_network(empty_ledger: Path) -> None:
     async with Stage(pulse_s=0.5, ledger=empty_ledger) as stage:
@@ -139,9 +165,18 @@ async def test_a_box_that_boots_before_its_network(empty_ledger: Path) -> None:
         await stage.master.process.wait()
         async with away(stage, "refused"):
             await stage.start_master()
-            async with stage.listen() as tap:
-                while (await stage.status()).master.offline_since is None:  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
+            await offline(stage)
+            # It ends at once, and what it had to say is not lost with it.
+            began = time.monotonic()
+            stage.master.process.send_signal(signal.SIGTERM)
+            await stage.master.process.wait()
+            print(f"the master ended in the outage within {time.monotonic() - began:.1f} s")
+            assert time.monotonic() - began < 6.0
+            assert "cannot reach Discord" in (stage.home / "state" / "alerts.json").read_text()
+            await stage.start_master()
+            await offline(stage)
         async with stage.listen() as tap:
             await asyncio.wait_for(all_ready(stage), BACK_WITHIN_S)
             assert kinds(tap.events, "quarantined") == []
+        told = await stage.log.wait_for_message(lambda message: "cannot reach Discord" in str(message.embeds))
+        assert told.author.id == stage.master_bot.id

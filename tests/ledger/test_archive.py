@@ -233,7 +233,7 @@ def rewritten(archive: Path, name: str, change: bytes | None) -> Path:
     ("name", "change", "words"),
     [
         ("nodes.jsonl", b'["01X"]\n', "table nodes is damaged"),
-        ("nodes.jsonl", b"no end of line", "truncated"),
+        ("nodes.jsonl", b"no end of line", "table nodes is damaged"),
         ("handshake_events.jsonl", None, "not a readable archive"),
         ("manifest.json", None, "not a readable archive"),
         ("manifest.json", b"{}", "manifest cannot be read"),

@@ -10,7 +10,14 @@ import pytest
 
 from master.configuration.settings import DatabaseSettings
 from master.ledger.database import Ledger
-from master.ledger.errors import LedgerError, LedgerReadOnly, LedgerRetryable, LedgerUnavailable
+from master.ledger.errors import (
+    Conflict,
+    LedgerError,
+    LedgerReadOnly,
+    LedgerRetryable,
+    LedgerUnavailable,
+    RowRefused,
+)
 from master.ledger.odbc import MICROSOFT, explain_odbc, find_driver, sql_state_of
 from master.ledger.rows import nodes
 from tests.ledger.test_database import a_node
@@ -49,14 +56,24 @@ def test_microsofts_newest_comes_first_then_the_wheel_then_freetds(wheel: Path) 
 @pytest.mark.parametrize(
     ("state", "message", "kind", "words"),
     [
-        ("IM002", "[IM002] [unixODBC][Driver Manager]Data source name not found", LedgerError, "is not installed"),
+        (
+            "IM002",
+            "[IM002] [unixODBC][Driver Manager]Data source name not found",
+            LedgerUnavailable,
+            "is not installed",
+        ),
         (
             "28000",
             "[28000] [Microsoft][ODBC Driver 18 for SQL Server]Login failed for user 'x'. (18456) (SQLDriverConnect)",
-            LedgerError,
+            LedgerUnavailable,
             "refuses the login",
         ),
-        ("42000", "[42000] Cannot open database (4060) (SQLDriverConnect)", LedgerError, "the database does not exist"),
+        (
+            "42000",
+            "[42000] Cannot open database (4060) (SQLDriverConnect)",
+            LedgerUnavailable,
+            "the database does not exist",
+        ),
         ("08001", "[08001] TCP Provider: Error code 0x2749 (10057) (SQLDriverConnect)", LedgerUnavailable, "reached"),
         (
             "08001",
@@ -80,7 +97,25 @@ def test_microsofts_newest_comes_first_then_the_wheel_then_freetds(wheel: Path) 
             LedgerReadOnly,
             "lacks a permission",
         ),
-        ("42000", "[42000] Incorrect syntax (102) (SQLExecDirectW)", LedgerError, "refused a statement (42000, 102)"),
+        (
+            "42000",
+            "[42000] Incorrect syntax (102) (SQLExecDirectW)",
+            LedgerUnavailable,
+            "refused a statement (42000, 102)",
+        ),
+        (
+            "42000",
+            "[42000] The log for x is full (9002) (SQLExecDirectW)",
+            LedgerUnavailable,
+            "transaction log is full",
+        ),
+        ("42000", "[42000] Could not allocate space (1105) (SQLExecDirectW)", LedgerUnavailable, "has no room"),
+        ("25000", "[25000] x is read-only. (3906) (SQLExecDirectW)", LedgerReadOnly, "read-only"),
+        ("HY000", "[HY000] x is read-only. (3906) (SQLExecDirectW)", LedgerReadOnly, "read-only"),
+        ("23000", "[23000] Violation of UNIQUE KEY 'x' (2627) (SQLExecDirectW)", Conflict, "refused a row"),
+        ("HY000", "[HY000] as an old driver says it 'x' (547) (SQLExecDirectW)", Conflict, "refused a row"),
+        ("22001", "[22001] would be truncated (8152) (SQLExecDirectW)", RowRefused, "refused a value"),
+        ("42000", "[42000] truncated, as FreeTDS says it (2628) (SQLExecDirectW)", RowRefused, "refused a value"),
     ],
 )
 def test_an_error_says_what_to_do_and_nothing_secret(
@@ -91,6 +126,21 @@ def test_an_error_says_what_to_do_and_nothing_secret(
     assert words in found.message
     assert "'x'" not in str(found)
     assert sql_state_of(message) == state
+
+
+def test_only_classes_22_and_23_are_the_rows_fault() -> None:
+    known = {"515", "547", "2601", "2627", "220", "241", "242", "245", "2628", "8114", "8115", "8152"}
+    blamed = set()
+    for number in range(1, 50_000):
+        for state in ("42000", "HY000", "01000", "S1000"):
+            if isinstance(explain_odbc(state, f"[{state}] something 'x' ({number}) (SQLExecDirectW)"), RowRefused):
+                blamed.add(str(number))
+    assert blamed == known
+    for state in ("08S01", "25000", "28000", "40001", "42S02", "42S22", "HYT00", "HYC00", "HY010", "IM002", ""):
+        found = explain_odbc(state, f"[{state}] something without a number")
+        assert isinstance(found, LedgerUnavailable), state
+    for state in ("22000", "22001", "22018", "23000", "23505"):
+        assert isinstance(explain_odbc(state, f"[{state}] x"), RowRefused), state
 
 
 async def test_a_write_to_a_ledger_that_is_locked_for_a_while_is_retried(sqlite_settings: DatabaseSettings) -> None:

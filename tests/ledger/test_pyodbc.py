@@ -5,6 +5,7 @@ FreeTDS's where a connection is refused. Skipped where pyodbc, unixODBC or a dri
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
@@ -42,7 +43,18 @@ pyodbc = pytest.importorskip("pyodbc", reason="pyodbc or unixODBC is not install
 
 
 class _Moment(DateTime):
-    """Bound and read as datetimes, as pyodbc does; SQLite's own driver uses text."""
+    """Read as datetimes, as pyodbc does; SQLite's own driver uses text."""
+
+
+@contextlib.contextmanager
+def with_sql_states() -> Iterator[None]:
+    """Give a refused row the SQLSTATE that every other driver gives it: libsqliteodbc knows HY000 alone."""
+    try:
+        yield
+    except pyodbc.Error as error:
+        if "constraint failed" in str(error):
+            raise pyodbc.IntegrityError("23000", str(error.args[1])) from error
+        raise
 
 
 class SQLiteOverOdbc(PyODBCConnector, SQLiteDialect):
@@ -55,6 +67,17 @@ class SQLiteOverOdbc(PyODBCConnector, SQLiteDialect):
     default_isolation_level = "SERIALIZABLE"
     insert_returning = update_returning = delete_returning = False
     use_insertmanyvalues = False
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(use_setinputsizes=True, **options)
+
+    def do_execute(self, *given: Any) -> None:
+        with with_sql_states():
+            super().do_execute(*given)  # type: ignore[no-untyped-call]
+
+    def do_executemany(self, *given: Any) -> None:
+        with with_sql_states():
+            super().do_executemany(*given)  # type: ignore[no-untyped-call]
 
     @classmethod
     def import_dbapi(cls) -> Any:

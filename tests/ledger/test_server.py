@@ -8,14 +8,20 @@ from pathlib import Path
 
 import pytest
 from msgspec import structs
+from sqlalchemy import create_engine
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
 
 from handshake.redaction import Secret
 from master.configuration.settings import DatabaseSettings
 from master.ledger.archive import check_archive
 from master.ledger.database import Ledger
+from master.ledger.engine import explain, with_driver
 from master.ledger.errors import LedgerUnavailable
 from master.ledger.rows import audit, nodes
+from master.ledger.rows.inspection import count_rows
+from master.ledger.schema.migrations import HEAD_REVISION, SCRIPTS_DIR, current_revision
 from master.services.core.keys import master_secret_of
 from master.services.upkeep.restoring import import_into
 from tests.conftest import SERVER_URL, TurnableClock
@@ -107,3 +113,50 @@ async def test_spooled_writes_are_applied_once_after_the_connection_was_cut(
     assert [row.detail for row in reversed(rows)] == [str(number) for number in range(50)]
     assert await ledger.read(CHAIN.verify) is None
     await ledger.close()
+
+
+SCRIPTS = ("schema.sqlserver.sql", "roles.sqlserver.sql")
+SCRATCH = "fleet_scripts_test"
+
+
+def run_script(url: URL, name: str, *, whole: bool) -> None:
+    """Run one of the scripts for a DBA, as one batch or statement by statement."""
+    text = (SCRIPTS_DIR / name).read_text("utf-8")
+    engine = create_engine(with_driver(url), isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            cursor = connection.connection.cursor()
+            for part in [text] if whole else text.split("\n\n"):
+                cursor.execute(part)
+                while cursor.nextset():
+                    pass
+    finally:
+        engine.dispose()
+
+
+@pytest.mark.timeout(300)
+def test_the_scripts_run_twice_on_an_empty_database(ledger_settings: DatabaseSettings) -> None:
+    url = make_url(ledger_settings.url.reveal())
+    if url.database is None:
+        pytest.skip("the database is not named in the URL")
+    engine = create_engine(with_driver(url), isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {SCRATCH}")
+            connection.exec_driver_sql(f"CREATE DATABASE {SCRATCH}")
+    except DBAPIError as error:
+        pytest.skip(f"this login may not make a database: {explain(error).message}")
+    scratch = url.set(database=SCRATCH)
+    try:
+        for whole in (False, True):
+            for name in SCRIPTS:
+                run_script(scratch, name, whole=whole)
+        found = create_engine(with_driver(scratch), poolclass=NullPool)
+        assert current_revision(found) == HEAD_REVISION
+        with found.connect() as connection:
+            assert set(count_rows(connection).values()) == {0}
+        found.dispose()
+    finally:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"DROP DATABASE {SCRATCH}")
+        engine.dispose()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
@@ -33,6 +35,7 @@ from master.ledger.rows import (
     tokens,
 )
 from master.ledger.rows.audit import AuditChain
+from master.ledger.rows.audit_head import HeadFile
 from master.ledger.rows.records import (
     DesiredState,
     Duplication,
@@ -45,7 +48,7 @@ from master.ledger.rows.records import (
     PulseSnapshot,
 )
 from master.ledger.schema.migrations import HEAD_REVISION
-from master.ledger.schema.tables import metadata
+from master.ledger.schema.tables import audit_log, metadata
 from tests.ledger.test_database import NOW, a_node
 
 REPOSITORIES = (
@@ -62,7 +65,22 @@ REPOSITORIES = (
     retention,
     tokens,
 )
-CHAIN = AuditChain(b"k" * 32)
+
+
+def append_to_the_log(c: Connection, chain: AuditChain) -> None:
+    """Append rows, and one after the end of the log was cut off: an alarm comes before it."""
+    chain.open(c)
+    for detail in ("one", "two", "after the cut"):
+        if detail == "after the cut":
+            c.execute(audit_log.delete().where(audit_log.c.sequence == 2))
+        chain.append(
+            c, at=NOW, actor="cli:ada", face="cli", action="stop", node_id="01A", outcome=Outcome.DONE, detail=detail
+        )
+        chain.mark_committed()
+    chain.verify(c)
+    chain.standing_alarms(c)
+    chain.rebase(c)
+    chain.length(c)
 
 
 def call_every_function(c: Connection) -> None:
@@ -112,17 +130,14 @@ def call_every_function(c: Connection) -> None:
         PulseSnapshot(id="S1", at=NOW, node_id="01A", state="ready", latency_ms=4, guilds=2, memory_bytes=9),
     )
     pulse_snapshots.recent(c, "01A")
-    applied_writes.advance(c, "01S", 1, at=NOW)
-    applied_writes.advance(c, "01S", 2, at=NOW)
+    applied_writes.advance(c, "01S", 1, after=0, at=NOW)
+    applied_writes.advance(c, "01S", 2, after=1, at=NOW)
+    applied_writes.require(c, "01S", 2)
     applied_writes.last_applied(c, "01S")
     applied_writes.delete_session(c, "01S")
     applied_writes.delete_older_than(c, NOW)
-    for _ in range(2):
-        CHAIN.append(
-            c, at=NOW, actor="cli:ada", face="cli", action="stop", node_id="01A", outcome=Outcome.DONE, detail=""
-        )
-    CHAIN.verify(c)
-    CHAIN.length(c)
+    with tempfile.TemporaryDirectory() as folder:
+        append_to_the_log(c, AuditChain(b"k" * 32, HeadFile(Path(folder) / "head", b"k" * 32)))
     audit.search(c)
     audit.search(c, node_id="01A", action="stop")
     inspection.count_rows(c)

@@ -21,6 +21,7 @@ def test_a_verification_with_many_failed_cogs_still_fits_in_a_message_of_the_cha
         python="3.14.0",
         library="discord.py 2.7.0",
         cogs_failed=_that_fit(names),
+        offline_s=1e11,
     )
     text = Signer(NodeKey("0" * 26, 1, Secret(b"k" * 32)), from_master=False, clock=lambda: 1e9).sign(request)
     assert request.cogs_failed == names[:2]

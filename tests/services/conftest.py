@@ -136,7 +136,7 @@ def settings_in(folder: Path, sandbox: Sandbox, empty_ledger: Path) -> Settings:
 
 
 @asynccontextmanager
-async def open_house(settings: Settings, sandbox: Sandbox) -> AsyncIterator[House]:
+async def open_house(settings: Settings, sandbox: Sandbox, discord: DiscordView | None = None) -> AsyncIterator[House]:
     bus = EventBus()
     chain = audit_chain_of(settings)
     ledger = await Ledger.open(settings.database, chain=chain, bus=bus)
@@ -146,7 +146,7 @@ async def open_house(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Hous
         bus=bus,
         spawner=PlainSpawner(),
         inspector=DiscordTokenInspector(settings.discord.api_base),
-        discord=DiscordView(user_id=lambda: MASTER_ID, state=lambda: "off"),
+        discord=discord or DiscordView(user_id=lambda: MASTER_ID, state=lambda: "off"),
         clock=SystemClock(),
     )
     supervising = asyncio.create_task(services.supervisor.run())

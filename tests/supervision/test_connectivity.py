@@ -14,6 +14,7 @@ from master.events import (
     Event,
     GatewayConnected,
     GatewayLost,
+    NodeCutOff,
     NodeDegraded,
     NodeExited,
     NodeHeld,
@@ -23,9 +24,11 @@ from master.events import (
     NodeRecovered,
     NodeReplaced,
     NodeSpawned,
+    TaskFailed,
 )
 from master.supervision import connectivity as module
 from master.supervision import runner as runner_module
+from master.supervision import supervisor as supervisor_module
 from master.supervision.clock import SystemClock
 from master.supervision.connectivity import Connectivity
 from master.supervision.restart_policy import RestartPolicy
@@ -254,6 +257,36 @@ async def test_a_node_that_says_it_is_offline_is_shown_so_until_it_says_otherwis
     assert sum(isinstance(event, NodeOffline) for event in rig.events) == 1
 
 
+async def test_a_node_that_alone_stays_offline_is_told_of_once(box: Box, rig_in: Callable[..., Rig]) -> None:
+    rig = rig_in()
+    await asyncio.sleep(0)
+    rig.add("bot", SLEEPS)
+    rig.auto_verify.add("bot")
+    await rig.supervisor.start("bot")
+    await rig.wait_event("bot", NodeReady)
+
+    def pulse(offline_s: float | None) -> None:
+        pulse = Pulse(uptime_s=1, latency_ms=None, guilds=0, state="ready", interval_s=60, offline_s=offline_s)
+        rig.supervisor.node_pulsed("bot", pulse)
+
+    def told() -> int:
+        return sum(isinstance(event, NodeCutOff) for event in rig.events)
+
+    for offline_s in (50.0, 59.0, 61.0, 70.0):
+        pulse(offline_s)
+    assert told() == 1
+    pulse(None)
+    box.go_offline()
+    await box.wait(BoxOffline)
+    for offline_s in (61.0, 70.0):
+        pulse(offline_s)
+    box.discord.trouble = ""
+    await box.wait(BoxOnline)
+    # It needs a moment to connect again.
+    pulse(80.0)
+    assert told() == 1
+
+
 async def test_a_node_that_was_never_connected_is_not_ready_by_waiting(rig: Rig) -> None:
     rig.add("bot", SLEEPS)
     await rig.supervisor.start("bot")
@@ -263,15 +296,33 @@ async def test_a_node_that_was_never_connected_is_not_ready_by_waiting(rig: Rig)
     await rig.wait_event("bot", NodeReady)
 
 
+async def test_a_sweep_that_fails_is_told_and_ends_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, swept = list[TaskFailed](), asyncio.Event()
+    rig.supervisor._bus.on(TaskFailed, told.append)
+
+    async def rotate() -> None:
+        if not told:
+            raise ZeroDivisionError("as it must")
+        swept.set()
+
+    monkeypatch.setattr(rig.supervisor, "_rotate_logs", rotate)
+    monkeypatch.setattr(supervisor_module, "SWEEP_WATCHED_S", 0.05)
+    rig.supervisor.watch_closely()
+    if rig.task is not None:
+        rig.task.cancel()
+        await asyncio.gather(rig.task, return_exceptions=True)
+    rig.task = asyncio.create_task(rig.supervisor.run())
+    await asyncio.wait_for(swept.wait(), WAIT_S)
+    assert [(event.task, event.error) for event in told] == [("sweep", "ZeroDivisionError: as it must")]
+
+
 def test_forgiving_leaves_older_exits_counted() -> None:
     import random
 
     policy = RestartPolicy(QUICK, random.Random(1))  # noqa: S311
-    for at in (100.0, 101.0, 110.0, 111.0, 112.0):
-        policy.after_exit(at, ready_for_s=None)
-    assert policy.quarantined
+    decisions = [policy.after_exit(at, ready_for_s=None) for at in (100.0, 101.0, 110.0, 111.0, 112.0)]
+    assert decisions[-1].quarantined
     assert policy.forgive(109.0)
-    assert not policy.quarantined
     assert not policy.forgive(109.0)
     decision = policy.after_exit(113.0, ready_for_s=None)
-    assert decision.reason == "restart 3 in a row"
+    assert (decision.quarantined, decision.reason) == (False, "restart 3 in a row")

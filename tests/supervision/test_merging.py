@@ -17,7 +17,7 @@ import pytest
 from master.bus import EventBus
 from master.events import MemoryMerged
 from master.supervision.clock import SystemClock
-from master.supervision.details import read_details
+from master.supervision.details import DetailsSource, read_details
 from master.supervision.merging import KSM, PACE, SCANS, PageMerging
 from master.supervision.zygote_spawner import ZygoteSpawner
 from tests.supervision.test_zygote import ENVIRONMENT, request_for
@@ -172,7 +172,7 @@ async def test_without_leave_or_wish_nothing_is_driven(tmp_path: Path) -> None:
 
 
 def proportional_bytes(pid: int) -> int:
-    details = read_details(pid, connections=False)
+    details = read_details(DetailsSource(pid), connections=False)
     assert details is not None
     return details.pss_bytes
 

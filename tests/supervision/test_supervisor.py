@@ -27,7 +27,8 @@ from master.events import (
 from master.supervision.errors import SpawnFailed, StateTimedOut
 from master.supervision.probe import map_processes
 from master.supervision.process import NodeProcess
-from master.supervision.specification import Pulse
+from master.supervision.spawner import SpawnRequest
+from master.supervision.specification import NodeSpec, Pulse
 from master.supervision.states import NodeState
 from tests.supervision.conftest import EXITS, IGNORES_SIGTERM, SLEEPS, MakeRig, Rig
 
@@ -58,6 +59,26 @@ async def test_a_killed_node_comes_back_at_once(rig: Rig) -> None:
     again = await rig.wait_event(node, NodeSpawned, count=2)
     assert again.pid != first
     assert rig.supervisor.view(node).restarts == 1
+
+
+async def test_a_node_whose_successor_takes_its_time_is_not_ready_meanwhile(rig: Rig) -> None:
+    node = rig.add("atlas", SLEEPS)
+    await rig.supervisor.start(node)
+    rig.verify(node)
+    assert rig.supervisor.view(node).state is NodeState.READY
+    prepare, may_go_on = rig.preparer.prepare, asyncio.Event()
+
+    async def hold(spec: NodeSpec) -> SpawnRequest:
+        await may_go_on.wait()
+        return await prepare(spec)
+
+    rig.preparer.prepare = hold  # type: ignore[method-assign]
+    os.kill(rig.pid(node), signal.SIGKILL)
+    await rig.wait_event(node, NodeExited)
+    await asyncio.sleep(0)
+    assert rig.supervisor.view(node).state is NodeState.STARTING
+    may_go_on.set()
+    await rig.wait_event(node, NodeSpawned, count=2)
 
 
 async def test_a_crash_loop_backs_off_and_is_quarantined_with_its_last_line(rig: Rig) -> None:

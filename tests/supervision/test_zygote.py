@@ -15,7 +15,7 @@ import pytest
 
 from master.supervision.process import NodeProcess
 from master.supervision.spawner import SpawnRequest
-from master.supervision.zygote_spawner import ZygoteSpawner
+from master.supervision.zygote_spawner import ANSWER_TIMEOUT_S, ZygoteSpawner
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
 
@@ -237,3 +237,44 @@ async def test_a_hundred_starts_leak_no_descriptor(spawner: ZygoteSpawner, tmp_p
     await asyncio.wait_for(wait_for_spare(zygote), 10)
     assert len(os.listdir("/proc/self/fd")) == ours
     assert zygote.num_fds() == its
+
+
+async def test_a_stopped_zygote_is_replaced_and_starts_go_on(spawner: ZygoteSpawner, tmp_path: Path) -> None:
+    first = await spawner.spawn(request_for(tmp_path, WAITS, name="a"))
+    zygote = zygote_of(first)
+    zygote.suspend()
+    async with asyncio.timeout(20):
+        while zygote.status() != psutil.STATUS_STOPPED:  # noqa: ASYNC110 - a signal has no event
+            await asyncio.sleep(0.01)
+        second = await spawner.spawn(request_for(tmp_path, WAITS, name="b"))
+        await asyncio.to_thread(psutil.wait_procs, [zygote], 10)
+        assert not zygote.is_running() or zygote.status() == psutil.STATUS_ZOMBIE
+        # The next one is forked again, by another zygote, and nobody is told of trouble any more.
+        while spawner.trouble:  # noqa: ASYNC110 - it ends when the new zygote is warm
+            await asyncio.sleep(0.01)
+    third = await spawner.spawn(request_for(tmp_path, WAITS, name="c"))
+    assert zygote_of(third).pid not in (zygote.pid, os.getpid())
+    for process in (first, second, third):
+        assert psutil.pid_exists(process.pid)
+        process.kill_group()
+        await asyncio.wait_for(process.exited, 10)
+
+
+async def test_a_zygote_that_answers_nothing_is_given_up_within_its_deadline(
+    spawner: ZygoteSpawner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await spawner.spawn(request_for(tmp_path, WAITS, name="a"))
+    zygote = zygote_of(first)
+    # As one that hangs without being stopped: the look at its state says that it runs.
+    monkeypatch.setattr("master.supervision.zygote_spawner._Connection.is_stopped", False)
+    zygote.suspend()
+    began = asyncio.get_running_loop().time()
+    async with asyncio.timeout(20):
+        second = await spawner.spawn(request_for(tmp_path, WAITS, name="b"))
+    assert asyncio.get_running_loop().time() - began >= ANSWER_TIMEOUT_S
+    assert zygote_of(second).pid == os.getpid()
+    assert "zygote did not answer" in spawner.trouble or not spawner.trouble
+    assert not zygote.is_running() or zygote.status() == psutil.STATUS_ZOMBIE
+    for process in (first, second):
+        process.kill_group()
+        await asyncio.wait_for(process.exited, 10)

@@ -203,6 +203,11 @@ class AuditChain:
         )
         return tuple(connection.execute(query.order_by(audit_log.c.sequence)).scalars())
 
+    def began_here(self, connection: Connection) -> bool | None:
+        """Tell whether the first row was written with this key; None if there is no first row."""
+        row = connection.execute(select(audit_log).where(audit_log.c.sequence == 1)).one_or_none()
+        return None if row is None else hmac.compare_digest(row.chain, self._link(_record(row), _GENESIS))
+
     def length(self, connection: Connection) -> int:
         """Return the number of rows."""
         return connection.execute(select(func.count()).select_from(audit_log)).scalar_one()

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -36,11 +36,21 @@ def current_revision(engine: Engine) -> str | None:
     with engine.connect() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        return revision_of(connection)
 
 
-def upgrade_schema(engine: Engine, url: URL) -> None:
+def revision_of(connection: Connection) -> str | None:
+    """Return the revision of a schema that is there; None if no migration was finished yet."""
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+
+def upgrade_schema(revision: str | None, url: URL) -> None:
     """Migrate if the schema is older than this program.
+
+    Parameters
+    ----------
+    revision
+        The schema's; None for an empty database.
 
     Raises
     ------
@@ -49,7 +59,6 @@ def upgrade_schema(engine: Engine, url: URL) -> None:
     LedgerError
         The migration failed; the schema is unchanged.
     """
-    revision = current_revision(engine)
     if revision == HEAD_REVISION:
         return
     if revision is not None and revision > HEAD_REVISION:
@@ -92,7 +101,7 @@ def require_newest_schema(settings: DatabaseSettings) -> None:
     # What else is wrong with the ledger is told, with a hint, when it is opened.
     with contextlib.suppress(LedgerError), connect_as_it_is(settings) as connection:
         if connection is not None:
-            revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+            revision = revision_of(connection)
     if revision is not None and revision < HEAD_REVISION:
         raise LedgerTooOld(
             f"the ledger is at revision {revision}, this program reads {HEAD_REVISION}",

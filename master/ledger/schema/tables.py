@@ -33,6 +33,9 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     DATETIME2(3) on SQL Server: a string bound into DATETIMEOFFSET is refused by some T-SQL servers, and reading one
     needs an output converter (SQL-SERVER-FACTS). ISO text on SQLite, which sorts.
+
+    Bound as ISO text over ODBC: pyodbc cuts a datetime to whole seconds where the driver finds no type for it, and the
+    audit log's HMACs cover the milliseconds.
     """
 
     impl = SQLITE_DATETIME
@@ -48,14 +51,15 @@ class UtcDateTime(TypeDecorator[datetime]):
             return dialect.type_descriptor(DATETIME2(3))  # type: ignore[no-untyped-call]
         return dialect.type_descriptor(SQLITE_DATETIME())  # type: ignore[no-untyped-call]
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | str | None:
         """Convert an aware datetime to naive UTC; a naive one is an error."""
         if value is None:
             return None
         if value.tzinfo is None:
             raise ValueError("a naive datetime has no time zone")
         utc = value.astimezone(UTC).replace(tzinfo=None)
-        return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
+        utc = utc.replace(microsecond=utc.microsecond // 1000 * 1000)
+        return utc.isoformat(timespec="milliseconds") if dialect.driver == "pyodbc" else utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Convert naive UTC to an aware datetime."""

@@ -14,13 +14,17 @@ from enum import IntEnum
 from typing import Any, ClassVar, Self
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 
 from master.ledger.rows import error_events, handshake_events, nodes, process_events, pulse_snapshots
 from master.ledger.rows.audit import AuditChain
 from master.ledger.rows.records import DesiredState, ErrorEvent, HandshakeEvent, Outcome, ProcessRecord, PulseSnapshot
+from master.ledger.schema import tables
 
 log = logging.getLogger(__name__)
+
+IDS_IN_A_STATEMENT = 500
+"""SQL Server takes 2,100 parameters in a statement."""
 
 
 class Priority(IntEnum):
@@ -191,6 +195,28 @@ def apply(connection: Connection, entries: Iterable[Entry], chain: AuditChain) -
     """Write entries in order; consecutive entries of one kind are written as one run."""
     for kind, run in itertools.groupby(entries, key=_kind_of):
         kind.apply_run(connection, list(run), chain)
+
+
+def remove_leftovers(connection: Connection, entries: Iterable[Entry]) -> None:
+    """Delete the events that a lost transaction may have left behind, so that they can be written again.
+
+    A driver that thinks itself in a transaction, when there is none any more, commits each statement by itself.
+    """
+    ids: dict[Table, list[str]] = {}
+    for entry in entries:
+        match entry:
+            case ProcessStep(record=record):
+                ids.setdefault(tables.process_events, []).append(record.id)
+            case HandshakeOutcome(event=event):
+                ids.setdefault(tables.handshake_events, []).append(event.id)
+            case ErrorCounted(event=counted):
+                ids.setdefault(tables.error_events, []).append(counted.id)
+            case PulsesSampled(snapshots=snapshots):
+                ids.setdefault(tables.pulse_snapshots, []).extend(snapshot.id for snapshot in snapshots)
+    for table, found in ids.items():
+        for begin in range(0, len(found), IDS_IN_A_STATEMENT):
+            part = found[begin : begin + IDS_IN_A_STATEMENT]
+            connection.execute(table.delete().where(table.c.id.in_(part)))
 
 
 def _kind_of(entry: Entry) -> Any:

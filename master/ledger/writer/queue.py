@@ -2,8 +2,11 @@
 
 While the database answers, all queued writes share one transaction. When one of them fails, each gets a transaction of
 its own, so that only that one fails (not savepoints: on some servers some errors roll back the whole transaction).
-While the database is away, writes made of entries go to the spool, and all others fail at once. A separate thread
-probes the database, so no caller waits for a second time-out. When it is back, the spool is applied first.
+While the database is away, writes made of entries go to the spool, and all others fail at once. The database is probed
+meanwhile, so no caller waits for a second time-out. When it is back, the spool is applied first.
+
+What touches the database runs in a worker, which replaces its thread when a call hangs. Nothing is taken for written
+that was not read back: the number of the writes moves first in each transaction, and is read before the commit.
 """
 
 from __future__ import annotations
@@ -19,19 +22,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from master.ledger.engine import explain
-from master.ledger.errors import LedgerCorrupt, LedgerError, LedgerReadOnly, LedgerRetryable, LedgerUnavailable
+from master.ledger.errors import (
+    LedgerError,
+    LedgerHangs,
+    LedgerRetryable,
+    LedgerUnavailable,
+    RowRefused,
+    TransactionLost,
+)
 from master.ledger.rows import applied_writes
 from master.ledger.rows.audit import AuditChain
-from master.ledger.writer.entries import Entry, apply
+from master.ledger.worker import Call, Worker, watch
+from master.ledger.writer.entries import Entry, apply, remove_leftovers
 from master.ledger.writer.spool import Record, Spool
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MAX_GROUP = 256
 RETRY_DELAYS_S = (0.05, 0.2, 0.8)
@@ -41,8 +54,8 @@ MAX_QUEUED = 20_000
 PROBE_DELAYS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Delays between probes of a database that is away; the last one repeats."""
 SESSION_RETENTION = timedelta(days=30)
-_OUTAGE_ERRORS = (LedgerUnavailable, LedgerReadOnly, LedgerCorrupt)
-"""Errors of the database itself: every write would fail, not only this one."""
+STALL_S = 20.0
+"""The most that one statement may take, if nothing else is asked for: longer than a driver's own time-outs."""
 
 
 @dataclass(slots=True)
@@ -73,6 +86,8 @@ class _Write:
     """Whether a caller awaits the outcome."""
     entries: tuple[Entry, ...] = ()
     """What ``work`` writes, when it can be spooled; empty otherwise."""
+    stall_s: float = 0.0
+    """The most that one of its statements may take, if that is longer than for others."""
     done: Future[Any] = field(default_factory=Future)
     sequence: int = 0
 
@@ -91,7 +106,7 @@ class Writer:
     Parameters
     ----------
     engine
-        Used by this thread only, and by the probe of a database that is away.
+        Used by this writer's worker only.
     session_id
         The ULID of this run. Its writes are numbered, which makes a replay idempotent.
     spool
@@ -102,6 +117,10 @@ class Writer:
         Upgrades the schema; called later if the database was away at the start.
     on_change
         Called on the writer's thread: with the outage when the database goes away, with None when it is back.
+    stall_s
+        The most that one statement may take; then its thread is abandoned, and the database is away.
+    mend
+        Puts a file that was deleted back in its place; raises a ``LedgerError`` if it cannot.
     """
 
     def __init__(
@@ -113,17 +132,27 @@ class Writer:
         chain: AuditChain,
         prepare: Callable[[], None],
         on_change: Callable[[Away | None], None],
+        stall_s: float = STALL_S,
+        mend: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
+        watch(engine)
+        self._worker = Worker("ledger-database")
+        self._stall_s = stall_s
         self._session_id = session_id
         self._spool = spool
         self._chain = chain
         self._due_prepare: Callable[[], None] | None = None
         self._prepare = prepare
         self._on_change = on_change
+        self._mend = mend
         self._queue: queue.Queue[_Write | None] = queue.Queue(MAX_QUEUED)
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._sequence = itertools.count(1)
+        self._applied: int | None = 0
+        """The highest write of this session in the database; None when that has to be looked up."""
+        self._lost = False
+        """Whether the last transaction was lost: some of it may be in the database all the same."""
         self._closing = threading.Lock()
         self._closed = False
         self._probe: _Probe | None = None
@@ -153,15 +182,24 @@ class Writer:
             self._queue.put(None)
             self._thread.join(timeout_s)
 
-    def submit(self, work: Callable[[Connection], Any]) -> Future[Any]:
+    def close_worker(self) -> None:
+        """End the worker's thread; called when the writer's has ended, or never began."""
+        self._worker.close(self._stall_s)
+
+    def submit(self, work: Callable[[Connection], Any], *, stall_s: float = 0.0) -> Future[Any]:
         """Queue a write that cannot be spooled: it fails at once while the database is away.
+
+        Parameters
+        ----------
+        stall_s
+            The most that one of its statements may take, if that is longer than for others.
 
         Raises
         ------
         LedgerUnavailable
             Too many writes wait, or the writer is stopped.
         """
-        return self._enqueue(_Write(work, urgent=True))
+        return self._enqueue(_Write(work, urgent=True, stall_s=stall_s))
 
     def submit_entries(self, entries: tuple[Entry, ...], *, urgent: bool) -> Future[Any]:
         """Queue a write that can be spooled; its future is done once it is in the database or in the spool.
@@ -211,6 +249,15 @@ class Writer:
                         write.done.set_exception(LedgerError(f"the ledger's writer failed: {type(error).__name__}"))
         self._end_session()
 
+    def _on_database(self, work: Callable[[], T], stall_s: float = 0.0) -> T:
+        """Carry out what touches the database, in the worker; when it hangs, connections are made anew."""
+        try:
+            return self._worker.run(work, stall_s=max(stall_s, self._stall_s))
+        except LedgerHangs:
+            self._chain.discard_pending()
+            self._engine.dispose(close=False)
+            raise
+
     def _collect(self, group: list[_Write]) -> bool:
         """Add queued writes to ``group``; True when the ledger closes.
 
@@ -252,6 +299,8 @@ class Writer:
 
         Returns the writes that are not carried out, and the outage that stopped them.
         """
+        if (lost := self._find_lost()) is not None:
+            return live, lost
         if len(live) > 1:
             try:
                 self._commit_group(live)
@@ -270,11 +319,20 @@ class Writer:
                 return live[position:], outage
         return [], None
 
+    def _find_lost(self) -> LedgerError | None:
+        """Return why there is nothing to write to: the file is gone, and cannot be put back now."""
+        try:
+            self._mend()
+        except LedgerError as lost:
+            self._due_prepare = self._mend
+            return lost
+        return None
+
     def _commit_group(self, live: list[_Write]) -> None:
         """Write in one transaction, and acknowledge.
 
-        A deadlock, a lost connection or a busy file is retried with backoff. When the answer to a commit was lost,
-        ``applied_writes`` tells whether it was carried out.
+        A deadlock, a lost connection or transaction, or a busy file is retried with backoff. When the answer to a
+        commit was lost, ``applied_writes`` tells whether it was carried out.
 
         Raises
         ------
@@ -284,52 +342,75 @@ class Writer:
             The database is away.
         """
         values: list[Any] = []
-        attempt = 0
-        while True:
+        stall_s = max(write.stall_s for write in live)
+        for delay_s in (*RETRY_DELAYS_S, None):
             try:
-                with self._transaction() as connection:
-                    known = attempt > 0 and len(values) == len(live)
-                    if not (known and self._was_committed(connection, live)):
-                        values = []
-                        values.extend(self._run_each(connection, live))
-                        self._advance(connection, live[-1].sequence)
+                self._on_database(partial(self._attempt, live, values), stall_s)
                 break
-            except SQLAlchemyError as error:
-                explained = explain(error)
-                if attempt == len(RETRY_DELAYS_S) or not isinstance(explained, LedgerRetryable):
-                    # A driver may take a dead connection for a live one (FreeTDS does): start with new ones.
-                    self._engine.dispose()
-                    raise explained from error
-            self.statistics.retries += 1
-            log.info("retrying a transaction", extra={"why": explained.message})
-            time.sleep(RETRY_DELAYS_S[attempt])
-            attempt += 1
+            except _WriteFailed:
+                raise
+            except LedgerError as error:
+                self._applied = None
+                if delay_s is None or not isinstance(error, LedgerRetryable):
+                    raise
+                self.statistics.retries += 1
+                log.info("retrying a transaction", extra={"why": error.message})
+                time.sleep(delay_s)
+        self._applied = live[-1].sequence
         self._chain.mark_committed()
         self.statistics.groups += 1
         for write, value in zip(live, values, strict=True):
             self.statistics.writes += 1
             write.done.set_result(value)
 
+    def _attempt(self, live: list[_Write], values: list[Any]) -> None:
+        """Write once in one transaction, unless an earlier attempt was committed; fills ``values``."""
+        last = live[-1].sequence
+        with self._transaction() as connection:
+            applied = self._applied
+            if applied is None:
+                applied = applied_writes.last_applied(connection, self._session_id)
+                if applied >= last and len(values) == len(live):
+                    return
+            values.clear()
+            self._chain.discard_pending()
+            with self._numbered(connection, self._session_id, last, after=applied):
+                if self._lost:
+                    remove_leftovers(connection, (entry for write in live for entry in write.entries))
+                values.extend(self._run_each(connection, live))
+
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        """Begin and end a transaction.
+        """Begin and end a transaction; whatever goes wrong is raised as an error of the ledger.
 
         A server that has rolled back by itself refuses our ROLLBACK: the write's own error is raised instead of that.
         """
         try:
-            self._chain.discard_pending()
             with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            if isinstance(error.__context__, _WriteFailed):
+            if isinstance(error.__context__, _WriteFailed | LedgerError):
                 raise error.__context__ from None
+            explained = explain(error)
+            if isinstance(explained, RowRefused):
+                # Of a statement of ours, or of the commit: no write is to blame.
+                explained = LedgerUnavailable(f"the ledger's own bookkeeping failed: {explained.message}")
+            if not isinstance(explained, LedgerRetryable):
+                # A driver may take a dead connection for a live one (FreeTDS does): start with new ones.
+                self._engine.dispose()
+            raise explained from error
+
+    @contextmanager
+    def _numbered(self, connection: Connection, session_id: str, sequence: int, *, after: int) -> Iterator[None]:
+        """Move the number of a session's writes before what is written, and read it back after that."""
+        try:
+            applied_writes.advance(connection, session_id, sequence, after=after, at=datetime.now(UTC))
+            yield
+            applied_writes.require(connection, session_id, sequence)
+        except TransactionLost:
+            self._lost = True
             raise
-
-    def _was_committed(self, connection: Connection, live: list[_Write]) -> bool:
-        return applied_writes.last_applied(connection, self._session_id) >= live[-1].sequence
-
-    def _advance(self, connection: Connection, sequence: int) -> None:
-        applied_writes.advance(connection, self._session_id, sequence, at=datetime.now(UTC))
+        self._lost = False
 
     def _run_each(self, connection: Connection, live: list[_Write]) -> Iterator[Any]:
         """Execute writes in order, consecutive entries as one batch; yields the value of each."""
@@ -347,7 +428,7 @@ class Writer:
             return work(connection)
         except SQLAlchemyError as error:
             explained = explain(error)
-            if connection.invalidated or isinstance(explained, _OUTAGE_ERRORS):
+            if connection.invalidated or not isinstance(explained, RowRefused):
                 raise
             raise _WriteFailed(explained) from error
         except Exception as error:
@@ -381,7 +462,7 @@ class Writer:
             self.away = Away(datetime.now(UTC), outage.message, outage.hint)
             self._on_change(self.away)
         if self._probe is None:
-            self._probe = _Probe(self._engine)
+            self._probe = _Probe(self._engine, self._worker, self._stall_s)
 
     def _probe_database(self) -> None:
         if self._probe is not None and self._probe.poll():
@@ -394,12 +475,12 @@ class Writer:
                 self._due_prepare()
                 self._due_prepare = None
             self._apply_spool()
-            self._delete_old_sessions()
-        except (SQLAlchemyError, LedgerError, OSError) as error:
-            explained = explain(error) if isinstance(error, SQLAlchemyError) else error
-            if not isinstance(explained, LedgerError):
-                explained = LedgerUnavailable(f"the spool cannot be read: {error}", hint="repair the state folder")
-            self._mark_away(explained)
+            self._on_database(self._delete_old_sessions)
+        except (LedgerError, OSError) as error:
+            outage = error if isinstance(error, LedgerError) else None
+            self._mark_away(
+                outage or LedgerUnavailable(f"the spool cannot be read: {error}", hint="repair the state folder")
+            )
             return
         self._probe = None
         if self.away is not None:
@@ -410,44 +491,65 @@ class Writer:
         if self._spool is None:
             return
         for session_id in self._spool.sessions():
-            with self._engine.begin() as connection:
-                applied = applied_writes.last_applied(connection, session_id)
+            applied = self._on_database(partial(self._look_up, session_id))
             waiting = (record for record in self._spool.records_of(session_id) if record.sequence > applied)
             while batch := list(itertools.islice(waiting, MAX_GROUP)):
-                self._apply_batch(session_id, batch)
+                self._apply_batch(session_id, batch, after=applied)
+                applied = batch[-1].sequence
             self._spool.remove(session_id)
-            if session_id != self._session_id:
-                with self._engine.begin() as connection:
-                    applied_writes.delete_session(connection, session_id)
+            if session_id == self._session_id:
+                self._applied = applied
+            else:
+                self._on_database(partial(self._delete_session, session_id))
 
-    def _apply_batch(self, session_id: str, batch: list[Record]) -> None:
+    def _look_up(self, session_id: str) -> int:
+        with self._transaction() as connection:
+            return applied_writes.last_applied(connection, session_id)
+
+    def _delete_session(self, session_id: str) -> None:
+        with self._transaction() as connection:
+            applied_writes.delete_session(connection, session_id)
+
+    def _apply_batch(self, session_id: str, batch: list[Record], *, after: int) -> None:
         try:
-            self._apply_records(session_id, batch)
+            self._apply_records(session_id, batch, after=after)
         except _WriteFailed:
             for record in batch:
                 try:
-                    self._apply_records(session_id, [record])
+                    self._apply_records(session_id, [record], after=after)
                 except _WriteFailed as failed:
-                    self._skip_refused(session_id, record, failed.reason)
+                    self._skip_refused(session_id, record, failed.reason, after=after)
+                after = record.sequence
 
-    def _apply_records(self, session_id: str, records: list[Record]) -> None:
-        entries = itertools.chain.from_iterable(record.entries for record in records)
-        with self._transaction() as connection:
-            self._execute(connection, partial(apply, entries=entries, chain=self._chain))
-            applied_writes.advance(connection, session_id, records[-1].sequence, at=datetime.now(UTC))
+    def _apply_records(self, session_id: str, records: list[Record], *, after: int) -> None:
+        self._on_database(partial(self._write_records, session_id, records, after))
         self._chain.mark_committed()
 
-    def _skip_refused(self, session_id: str, record: Record, reason: Exception) -> None:
+    def _write_records(self, session_id: str, records: list[Record], after: int) -> None:
+        entries = [entry for record in records for entry in record.entries]
+        self._chain.discard_pending()
+        with (
+            self._transaction() as connection,
+            self._numbered(connection, session_id, records[-1].sequence, after=after),
+        ):
+            if self._lost:
+                remove_leftovers(connection, entries)
+            self._execute(connection, partial(apply, entries=entries, chain=self._chain))
+
+    def _skip_refused(self, session_id: str, record: Record, reason: Exception, *, after: int) -> None:
         """Skip a record that the database will always refuse (its node is gone, say), so that it blocks nothing."""
         log.error("a spooled write is refused", extra={"why": str(reason), "sequence": record.sequence})
         self.statistics.failures += 1
         if self._spool is not None:
             self._spool.save_refused(record, str(reason))
-        with self._engine.begin() as connection:
-            applied_writes.advance(connection, session_id, record.sequence, at=datetime.now(UTC))
+        self._on_database(partial(self._skip, session_id, record.sequence, after))
+
+    def _skip(self, session_id: str, sequence: int, after: int) -> None:
+        with self._transaction() as connection, self._numbered(connection, session_id, sequence, after=after):
+            pass
 
     def _delete_old_sessions(self) -> None:
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             applied_writes.delete_older_than(connection, datetime.now(UTC) - SESSION_RETENTION)
 
     def _end_session(self) -> None:
@@ -458,21 +560,21 @@ class Writer:
                 return
         if self.away is None and self.statistics.groups:
             try:
-                with self._engine.begin() as connection:
-                    applied_writes.delete_session(connection, self._session_id)
-            except SQLAlchemyError as error:
-                log.info("the session's row could not be deleted", extra={"why": explain(error).message})
+                self._on_database(partial(self._delete_session, self._session_id))
+            except LedgerError as error:
+                log.info("the session's row could not be deleted", extra={"why": error.message})
 
 
 class _Probe:
-    """Probes a database that is away, in a thread of its own, until it answers."""
+    """Probes a database that is away, in the worker's thread, until it answers."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, worker: Worker, stall_s: float) -> None:
         self._engine = engine
+        self._worker = worker
+        self._stall_s = stall_s
         self._attempt = 0
         self._next_at = time.monotonic() + PROBE_DELAYS_S[0]
-        self._pinging: threading.Thread | None = None
-        self._answered = threading.Event()
+        self._pinging: Call[None] | None = None
 
     def poll_delay_s(self) -> float:
         """Return the seconds until the next :meth:`poll`."""
@@ -482,24 +584,36 @@ class _Probe:
 
     def poll(self) -> bool:
         """Tell whether the database answered; starts the next probe when one is due."""
-        if self._pinging is not None and not self._pinging.is_alive():
-            self._pinging = None
-            self._attempt += 1
-            self._next_at = time.monotonic() + PROBE_DELAYS_S[min(self._attempt, len(PROBE_DELAYS_S) - 1)]
-            if self._answered.is_set():
-                # Applying the spool may still fail: the next probe comes later.
-                self._answered.clear()
-                return True
-        if self._pinging is None and time.monotonic() >= self._next_at:
-            self._pinging = threading.Thread(target=self._ping, name="ledger-probe", daemon=True)
-            self._pinging.start()
+        if self._pinging is not None:
+            return self._take_answer(self._pinging)
+        if time.monotonic() >= self._next_at:
+            try:
+                self._pinging = self._worker.submit(self._ping)
+            except LedgerUnavailable as error:
+                self._put_off(error.message)
         return False
+
+    def _take_answer(self, pinging: Call[None]) -> bool:
+        if time.monotonic() - pinging.beat_at > self._stall_s:
+            self._worker.abandon(pinging)
+            self._engine.dispose(close=False)
+        if not pinging.done.done():
+            return False
+        self._pinging = None
+        error = pinging.done.exception()
+        # Applying the spool may still fail: the next probe comes later.
+        self._put_off("" if error is None else str(error))
+        return error is None
+
+    def _put_off(self, why: str) -> None:
+        if why:
+            log.debug("the database is still away", extra={"why": why})
+        self._attempt += 1
+        self._next_at = time.monotonic() + PROBE_DELAYS_S[min(self._attempt, len(PROBE_DELAYS_S) - 1)]
 
     def _ping(self) -> None:
         try:
             with self._engine.begin() as connection:
                 connection.execute(text("SELECT 1"))
         except SQLAlchemyError as error:
-            log.debug("the database is still away", extra={"why": explain(error).message})
-        else:
-            self._answered.set()
+            raise explain(error) from error

@@ -1,9 +1,8 @@
-"""Alerts: the events that an operator should see, their text, and their rate limit."""
+"""Alerts: the events that an operator should see, and their text."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from handshake.errors import Reason
 from master.bus import EventBus
@@ -16,8 +15,10 @@ from master.events import (
     ErrorReported,
     LedgerAway,
     LedgerReturned,
+    LedgerRewritten,
     MessageRefused,
     NodeBackedOff,
+    NodeCutOff,
     NodeDegraded,
     NodeEvent,
     NodeMissing,
@@ -61,9 +62,10 @@ class Alerts:
         self._clock = clock
         for kind, level, title, prefix in _NODE_ALERTS:
             bus.on(kind, self._node_alert(kind, level, title, prefix))
-        self._degraded: set[str] = set()
-        """Nodes with an open "degraded" alert; they get a second alert on recovery."""
+        self._degraded: dict[str, str] = {}
+        """Nodes with an open alert, and how it ends; they get a second alert on recovery."""
         bus.on(NodeDegraded, self._on_degraded)
+        bus.on(NodeCutOff, self._on_cut_off)
         bus.on(NodeReady, self._on_well)
         bus.on(NodeRecovered, self._on_well)
         bus.on(MessageRefused, self._on_refused)
@@ -71,6 +73,7 @@ class Alerts:
         bus.on(SupervisionFailed, self._on_supervision_failed)
         bus.on(LedgerAway, self._on_ledger_away)
         bus.on(LedgerReturned, self._on_ledger_returned)
+        bus.on(LedgerRewritten, self._on_ledger_rewritten)
         bus.on(BoxOffline, self._on_offline)
         bus.on(BoxOnline, self._on_online)
         bus.on(TaskFailed, self._on_task_failed)
@@ -84,12 +87,22 @@ class Alerts:
         key: str,
         text: str = "",
         node: str = "",
+        is_security: bool = False,
         fields: tuple[tuple[str, str], ...] = (),
     ) -> None:
         """Publish one alert; :class:`~master.events.AlertRaised` describes the parameters."""
         at = self._clock.now()
         self._bus.publish(
-            AlertRaised(at=at, level=level, key=key, title=title[:250], text=text, node=node, fields=fields)
+            AlertRaised(
+                at=at,
+                level=level,
+                key=key,
+                title=title[:250],
+                text=text,
+                node=node,
+                is_security=is_security,
+                fields=fields,
+            )
         )
 
     def _node_alert(
@@ -108,18 +121,24 @@ class Alerts:
         return on_event
 
     def _on_degraded(self, event: NodeDegraded) -> None:
-        self._degraded.add(event.node_id)
+        self._degraded[event.node_id] = "is no longer degraded"
         name = self._directory.name_of(event.node_id)
         key = f"degraded:{event.node_id}"
         self.raise_alert(AlertLevel.WARNING, f"{name} is degraded", key=key, text=event.detail[:1500], node=name)
 
+    def _on_cut_off(self, event: NodeCutOff) -> None:
+        self._degraded[event.node_id] = "is connected to Discord again"
+        name = self._directory.name_of(event.node_id)
+        title, key = f"{name} is not connected to Discord", f"cut off:{event.node_id}"
+        self.raise_alert(AlertLevel.WARNING, title, key=key, text=event.detail, node=name)
+
     def _on_well(self, event: NodeEvent) -> None:
         # A node that is ready after a restart has recovered too.
-        if event.node_id in self._degraded:
-            self._degraded.discard(event.node_id)
+        told = self._degraded.pop(event.node_id, "")
+        if told:
             name = self._directory.name_of(event.node_id)
             key = f"recovered:{event.node_id}"
-            self.raise_alert(AlertLevel.SUCCESS, f"{name} is no longer degraded", key=key, node=name)
+            self.raise_alert(AlertLevel.SUCCESS, f"{name} {told}", key=key, node=name)
 
     def _on_refused(self, event: MessageRefused) -> None:
         name = "" if event.node_id is None else self._directory.name_of(event.node_id)
@@ -132,6 +151,7 @@ class Alerts:
             key=f"refused:{name}:{event.reason}",
             text=_ADVICE.get(event.reason, ""),
             node=name,
+            is_security=True,
             fields=tuple(fields),
         )
 
@@ -165,6 +185,10 @@ class Alerts:
             text=f"{event.why}. {event.hint}\nThe fleet keeps running; writes wait on disk.",
         )
 
+    def _on_ledger_rewritten(self, event: LedgerRewritten) -> None:
+        title = "The ledger's file was deleted, and written again"
+        self.raise_alert(AlertLevel.WARNING, title, key="ledger:rewritten", text=event.detail)
+
     def _on_ledger_returned(self, event: LedgerReturned) -> None:
         self.raise_alert(AlertLevel.SUCCESS, "The database is back", key="ledger:back")
 
@@ -197,50 +221,6 @@ class Alerts:
             AlertLevel.ERROR,
             "The audit log is not as it was left",
             key="audit:cut",
+            is_security=True,
             text=f"{event.detail}. `fleet audit verify` says so until you know why, and `fleet audit acknowledge`.",
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """An alert that may be shown now, with the number of equal alerts suppressed since the last one."""
-
-    alert: AlertRaised
-    held_back: int
-
-
-class AlertLimiter:
-    """Rate limit: one alert per key and ``interval_s``, and at most ``burst`` alerts in total in that time.
-
-    At most ``capacity`` keys are remembered; the oldest are dropped first.
-    """
-
-    def __init__(self, clock: Clock, *, interval_s: float = 60.0, burst: int = 20, capacity: int = 1_000) -> None:
-        self._clock = clock
-        self._interval_s = interval_s
-        self._burst = burst
-        self._capacity = capacity
-        self._shown_at: dict[str, float] = {}
-        self._held_back: dict[str, int] = {}
-        self._recent: list[float] = []
-
-    def admit(self, alert: AlertRaised) -> Admitted | None:
-        """Return the alert with the number of suppressed ones before it; None if it is suppressed itself."""
-        now = self._clock.monotonic()
-        self._recent = [shown for shown in self._recent if now - shown < self._interval_s]
-        last = self._shown_at.get(alert.key)
-        too_soon = last is not None and now - last < self._interval_s
-        if too_soon or len(self._recent) >= self._burst:
-            self._held_back[alert.key] = self._held_back.get(alert.key, 0) + 1
-            self._forget_oldest()
-            return None
-        self._shown_at.pop(alert.key, None)
-        self._shown_at[alert.key] = now
-        self._recent.append(now)
-        self._forget_oldest()
-        return Admitted(alert, self._held_back.pop(alert.key, 0))
-
-    def _forget_oldest(self) -> None:
-        for remembered in (self._shown_at, self._held_back):
-            while len(remembered) > self._capacity:
-                del remembered[next(iter(remembered))]

@@ -17,7 +17,7 @@ import msgspec
 
 from master.bus import EventBus
 from master.durable import replace_file
-from master.events import DirectoryChanged, Event
+from master.events import DirectoryChanged, Event, LedgerAway, LedgerReturned
 from master.ledger.rows.audit_head import AuditHead
 from master.ledger.rows.records import Node
 from master.security.derivation import MasterSecret
@@ -89,7 +89,18 @@ class LedgerCache:
         self._changed = asyncio.Event()
         self._tokens: dict[str, bytes] = {}
         self._licences: dict[str, CoveredLicence] = {}
+        self._remembered: dict[str, CoveredLicence] = {}
+        """Of an earlier master: believed while the ledger, which knows better, is away."""
+        self._away = False
         bus.on(DirectoryChanged, self._on_change)
+        bus.on(LedgerAway, self._on_away)
+        bus.on(LedgerReturned, self._on_return)
+
+    def _on_away(self, _event: LedgerAway) -> None:
+        self._away = True
+
+    def _on_return(self, _event: LedgerReturned) -> None:
+        self._away = False
 
     def _on_change(self, _event: Event) -> None:
         self._changed.set()
@@ -104,18 +115,33 @@ class LedgerCache:
         self._changed.set()
 
     def licence_of(self, node_id: str) -> CoveredLicence | None:
-        """Return the licence that was found valid for a node."""
-        return self._licences.get(node_id)
+        """Return the licence that was found valid for a node; while the ledger is away, by an earlier master too."""
+        found = self._licences.get(node_id)
+        return self._remembered.get(node_id) if found is None and self._away else found
 
     def keep_licence(self, node_id: str, licence: CoveredLicence) -> None:
         """Store the licence that covers a node."""
         self._licences[node_id] = licence
         self._changed.set()
 
+    def forget_licence(self, node_id: str, code_hash: bytes) -> None:
+        """Forget a licence: the ledger says that it covers the node no more."""
+        for known in (self._licences, self._remembered):
+            licence = known.get(node_id)
+            if licence is not None and licence.code_hash == code_hash:
+                del known[node_id]
+                self._changed.set()
+
     async def count(self) -> int:
         """Return the number of nodes in the file."""
         found = await load_cached_ledger(self._path)
         return 0 if found is None else len(found.nodes)
+
+    async def remember_licences(self) -> None:
+        """Keep what the file knows of licences: a node that is stopped now presents its own later."""
+        found = await load_cached_ledger(self._path)
+        if found is not None and hmac.compare_digest(found.secret_mark, self._mark):
+            self._remembered.update(found.licences)
 
     async def recall(self) -> bool:
         """Load the file into memory and into the directory; False if there is no usable file."""
@@ -147,7 +173,9 @@ class LedgerCache:
             secret_mark=self._mark,
             nodes=tuple(self._directory),
             tokens={node_id: sealed for node_id, sealed in self._tokens.items() if node_id in known},
-            licences={node_id: licence for node_id, licence in self._licences.items() if node_id in known},
+            licences={
+                node_id: licence for node_id, licence in (self._remembered | self._licences).items() if node_id in known
+            },
         )
         try:
             await asyncio.to_thread(replace_file, self._path, msgspec.msgpack.encode(content))

@@ -93,12 +93,20 @@ class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
     offline_since: float | None = None
     """Unix time since when this box, or the master's own connection, is without Discord; None while all is well."""
     offline_why: str = ""
+    commands: str = ""
+    """Why the slash commands are not registered with Discord; empty if they are."""
+    troubles: tuple[str, ...] = ()
+    """What is wrong with the master's own files, in sentences: a socket that is gone, a ledger that is away."""
     ledger: str
     """``sqlite`` or ``mssql``, followed by ``away`` while it cannot be reached."""
     merged_bytes: int | None = None
     """Memory that the kernel saves by merging equal pages (KSM); None if merging is off."""
     old_keys: int | None = None
     """During a rotation of MASTER_SECRET: number of nodes that still run with a key of the previous one."""
+    isolation: str = ""
+    """What keeps nodes from the files of the fleet: ``landlock ABI 7``; ``none`` or ``off`` with the reason."""
+    start_trouble: str = ""
+    """Why nodes start as plain processes now; empty while the zygote forks them."""
     home: str
 
 

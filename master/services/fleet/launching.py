@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from master.security.vault import TokenVault
 from master.services.core.errors import TokenRefused
 from master.services.core.ledger_cache import LedgerCache
 from master.supervision.errors import SpawnFailed, StartDeferred
+from master.supervision.isolation import Isolation, describe_isolation, isolation_of, landlock_problem, temporary_folder
 from master.supervision.limits import Cgroups, niceness_of
 from master.supervision.logs import NodeLogs
 from master.supervision.spawner import Limits, SpawnRequest
@@ -27,8 +29,11 @@ from master.supervision.specification import NodeSpec
 from nodekit.gateway_session import SESSION_FD_VARIABLE, expect_successor
 from nodekit.identify_budget import IDENTIFY_FD_VARIABLE, IdentifyBudgetSpent, open_budget
 
+log = logging.getLogger(__name__)
+
 NODE_ID_VARIABLE = "FLEET_NODE_ID"
 """Set in a node's environment: identifies its process before it has sent any message."""
+_MOST_NAMES = 5
 # Variables that a node inherits from the master: enough to run a program, and nothing that could be a secret.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -98,6 +103,16 @@ class Launcher:
             memory_hard_limit_bytes=limits.memory_hard_limit_bytes,
         )
 
+    def isolation(self, names: Iterable[str]) -> str:
+        """Return what isolates the nodes, in words for the operator, and which of ``names`` it does not."""
+        if landlock_problem():
+            return describe_isolation()
+        bare = sorted(name for name in names if not self.settings.is_isolated(name))
+        if not self.settings.supervision.isolated and not any(own.isolated for own in self.settings.nodes.values()):
+            return "off: ISOLATED is False"
+        more = f" and {len(bare) - _MOST_NAMES} more" if len(bare) > _MOST_NAMES else ""
+        return describe_isolation() + (f", not {', '.join(bare[:_MOST_NAMES])}{more}" if bare else "")
+
     def expect_successor(self, spec: NodeSpec, expected: bool) -> None:
         """Tell the running node whether another process takes over its gateway session; blocks."""
         expect_successor(self.settings.sessions_dir / spec.node_id, expected)
@@ -122,20 +137,24 @@ class Launcher:
         speaks = node.readiness is ReadinessKind.HANDSHAKE
         budget = self.settings.identifies_dir / str(node.bot_user_id)
 
-        def use_budget_and_cgroup() -> tuple[Path | None, str]:
+        interpreter = interpreter_of(folder)
+        environment = {**node_environment(os.environ), NODE_ID_VARIABLE: node.id}
+
+        def look_around() -> tuple[Path | None, str, Isolation | None]:
             # A bot that does not speak the protocol reports nothing: each of its starts counts as one IDENTIFY.
             _check_budget(node.name, budget, spend=not speaks)
-            return self._create_cgroup(node.id, limits), token_variable_of(folder) if speaks else ""
+            isolation = self._isolate(node, folder, interpreter, environment)
+            return self._create_cgroup(node.id, limits), token_variable_of(folder) if speaks else "", isolation
 
-        cgroup, token_variable = await asyncio.to_thread(use_budget_and_cgroup)
+        cgroup, token_variable, isolation = await asyncio.to_thread(look_around)
         files = {SESSION_FD_VARIABLE: self.settings.sessions_dir / node.id, IDENTIFY_FD_VARIABLE: budget}
         stdout_path, stderr_path = self.logs.paths(node.name)
         return SpawnRequest(
             node_id=node.id,
             name=node.name,
             folder=folder,
-            command=(interpreter_of(folder), node.entry),
-            environment={**node_environment(os.environ), NODE_ID_VARIABLE: node.id},
+            command=(interpreter, node.entry),
+            environment=environment,
             # A bot that does not speak the protocol does not read a boot document.
             boot=encode_boot(await self._boot_document(node, token_variable)) if speaks else None,
             files=files if speaks else {},
@@ -145,7 +164,23 @@ class Launcher:
             limits=self._limits(limits),
             plain=self.settings.node(node.name).plain,
             linked=bool(token_variable),
+            isolation=isolation,
         )
+
+    def _isolate(self, node: Node, folder: Path, interpreter: str, environment: dict[str, str]) -> Isolation | None:
+        """Return what the node may open, and give it its own folder for temporary files; None: it is not isolated."""
+        if not self.settings.is_isolated(node.name) or landlock_problem():
+            return None
+        own = self.settings.node(node.name)
+        writable = [*self.logs.paths(node.name), *own.writable]
+        try:
+            environment["TMPDIR"] = str(temporary_folder(self.settings.temporary_dir / node.id))
+            writable.append(Path(environment["TMPDIR"]))
+        except OSError as error:
+            # A full disk, say: the node can do without.
+            log.warning("no folder for temporary files", extra={"node": node.name, "why": error.strerror})
+        private = self.settings.private_paths
+        return isolation_of(folder, interpreter, private=private, readable=own.readable, writable=writable)
 
     def _create_cgroup(self, node_id: str, limits: NodeLimits) -> Path | None:
         if self.cgroups is None:

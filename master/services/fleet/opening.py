@@ -70,6 +70,8 @@ class Opening:
                     f"the ledger holds no node, but {known} are remembered: is DATABASE the one you mean?",
                     hint=f"if it is, and they are to be forgotten: rm {self._settings.ledger_cache_path}",
                 )
+            # Before the first node is put into the directory: that has the cache's file written anew.
+            await self._ledger_cache.remember_licences()
             for node in active:
                 self._directory.put(node)
                 if node.id in sealed:

@@ -44,10 +44,18 @@ class Overview:
     ----------
     discord_state
         Returns the state of the master's connection to Discord.
+    commands_problem
+        Returns why the slash commands are not registered; empty if they are.
     merged_bytes
         Returns the memory saved by merging; None if merging is off.
     old_keys
         Returns how many nodes run with a key of the previous secret; None outside of a rotation.
+    isolation
+        Returns what isolates the nodes, and which it does not.
+    troubles
+        Returns what is wrong with the master's own files.
+    start_trouble
+        Returns why nodes start in another way than they should; empty when they do not.
     """
 
     def __init__(
@@ -60,8 +68,12 @@ class Overview:
         logs: NodeLogs,
         clock: Clock,
         discord_state: Callable[[], str],
+        commands_problem: Callable[[], str],
         merged_bytes: Callable[[], int | None],
         old_keys: Callable[[], int | None],
+        isolation: Callable[[], str],
+        troubles: Callable[[], tuple[str, ...]] = lambda: (),
+        start_trouble: Callable[[], str],
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -70,8 +82,12 @@ class Overview:
         self._logs = logs
         self._clock = clock
         self._discord_state = discord_state
+        self._commands_problem = commands_problem
         self._merged_bytes = merged_bytes
         self._old_keys = old_keys
+        self._isolation = isolation
+        self._troubles = troubles
+        self._start_trouble = start_trouble
         self._began = clock.monotonic()
         self._own_usage = OwnUsage()
 
@@ -141,7 +157,10 @@ class Overview:
         connectivity = self._supervisor.connectivity
         lost = connectivity.outage or connectivity.gateway_lost
         discord = self._discord_state()
-        if connectivity.gateway_lost is not None and discord in ("ready", "connecting"):
+        if discord == "connecting" and lost is not None:
+            discord = "offline"
+        elif discord == "ready" and connectivity.gateway_lost is not None:
+            # discord.py stays ready once it was.
             discord = "offline"
         return MasterStatus(
             pid=os.getpid(),
@@ -152,10 +171,14 @@ class Overview:
             rss_bytes=self._own_usage.rss_bytes(),
             discord=discord,
             offline_since=None if lost is None else round(lost.since.timestamp(), 3),
-            offline_why="" if lost is None else lost.why,
+            offline_why="" if lost is None else lost.why or "the master is not connected to Discord",
+            commands=self._commands_problem(),
             ledger=self._ledger.dialect + (" away" if self._ledger.away is not None else ""),
             merged_bytes=self._merged_bytes(),
             old_keys=self._old_keys(),
+            isolation=self._isolation(),
+            troubles=self._troubles(),
+            start_trouble=self._start_trouble(),
             home=str(self._settings.home),
         )
 

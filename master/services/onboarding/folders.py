@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from handshake.files import open_regular, read_regular
 from handshake.manifest import MANIFEST_NAME, NodeManifest, write_manifest
 from master.durable import sync_folder
 from master.services.core.errors import FilesFailed, FolderRefused, NameTaken, TemplateBroken
 
+_CHUNK_BYTES = 1 << 20
 HIDDEN_PREFIX = ".provisioning-"
 MAX_FILES = 5_000
 MAX_BYTES = 256 * 1024 * 1024
@@ -86,7 +88,7 @@ def check_source(source: Path, entry: str) -> list[Path]:
 
 def _check_compiles(path: Path, relative: Path) -> None:
     try:
-        compile(path.read_bytes(), str(relative), "exec", dont_inherit=True)
+        compile(read_regular(path, MAX_BYTES), str(relative), "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         where = f"{relative}, line {line}" if line else str(relative)
@@ -143,13 +145,22 @@ def _existing(base: Path, name: str) -> str | None:
 
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    shutil.copyfile(source, target, follow_symlinks=False)
-    shutil.copymode(source, target, follow_symlinks=False)
-    descriptor = os.open(target, os.O_RDONLY)
+    # The node that is cloned may be running: a file that was looked at can be a pipe, or much longer, by now.
+    reading = open_regular(source, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        found = os.fstat(reading)
+        writing = open_regular(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            left = found.st_size
+            while left > 0 and (chunk := os.read(reading, min(left, _CHUNK_BYTES))):
+                os.write(writing, chunk)
+                left -= len(chunk)
+            os.fchmod(writing, stat.S_IMODE(found.st_mode) & ~0o7000)
+            os.fsync(writing)
+        finally:
+            os.close(writing)
     finally:
-        os.close(descriptor)
+        os.close(reading)
 
 
 def _sync_folders(top: Path) -> None:

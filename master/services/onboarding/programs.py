@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from handshake.files import read_regular
 from master.ledger.rows.records import ReadinessKind
 from master.services.core.errors import LinkRefused
 
+_MAX_SOURCE_BYTES = 4 * 2**20
 _IMPORTS_OURS = re.compile(
     r"^\s*(?:from\s+(?:nodekit|handshake)\b|import\s[^\n#]*\b(?:nodekit|handshake)\b)", re.MULTILINE
 )
@@ -18,8 +20,16 @@ def readiness_of(folder: Path, wanted: str) -> ReadinessKind:
     """Resolve ``auto``: a program that speaks the protocol imports ``nodekit`` or ``handshake``."""
     if wanted != "auto":
         return ReadinessKind(wanted)
-    speaks = any(_IMPORTS_OURS.search(path.read_text("utf-8", "replace")) for path in folder.glob("*.py"))
+    speaks = any(_IMPORTS_OURS.search(_source_of(path)) for path in folder.glob("*.py"))
     return ReadinessKind.HANDSHAKE if speaks else ReadinessKind.PROCESS
+
+
+def _source_of(path: Path) -> str:
+    """Return a program's text; empty for what is no file, and cut where it is longer than any program."""
+    try:
+        return read_regular(path, _MAX_SOURCE_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def token_variable(name: str, readiness: str) -> str:

@@ -18,6 +18,7 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
+from handshake.files import read_regular
 from handshake.manifest import (
     DEFAULT_TOKEN_VARIABLE,
     MANIFEST_NAME,
@@ -37,7 +38,7 @@ from master.ledger.identifiers import new_ulid
 from master.ledger.rows import duplications, licences, nodes, tokens
 from master.ledger.rows.records import DesiredState, Duplication, Lifecycle, Node, ReadinessKind
 from master.security.errors import TokenFormatError
-from master.security.tokens import check_token_format
+from master.security.tokens import check_token_text, claimed_user_id
 from master.security.vault import TokenVault
 from master.services.core.auditing import AuditEntry
 from master.services.core.directory import NodeDirectory
@@ -298,10 +299,12 @@ class Onboarding:
         if any(node.name.casefold() == name.casefold() for node in self._directory):
             raise NameTaken(f"a node called {name!r} already exists", hint="choose another name")
         try:
-            claimed = check_token_format(token.reveal())
+            check_token_text(token.reveal())
         except TokenFormatError as error:
             raise TokenRefused(error.message, hint=error.hint) from error
-        self._require_unused(claimed)
+        claimed = claimed_user_id(token.reveal())
+        if claimed is not None:
+            self._require_unused(claimed)
         bot = await self._inspector.inspect(token)
         self._require_unused(bot.user_id)
         return bot
@@ -467,7 +470,7 @@ async def _finish_in_thread(function: Callable[..., object], *arguments: object)
 
 def _version_of(template: Path) -> str:
     try:
-        return (template / "VERSION").read_text("utf-8").strip()[:32]
+        return read_regular(template / "VERSION", 200).decode("utf-8", "replace").strip()[:32]
     except OSError:
         return ""
 

@@ -140,6 +140,8 @@ class Verification:
         judged = await self._ledger.write(lambda connection: self._licensing.judge(connection, node.id, code_hash))
         if not judged.trouble:
             self._ledger_cache.keep_licence(node.id, CoveredLicence(code_hash, judged.expires_at))
+        else:
+            self._ledger_cache.forget_licence(node.id, code_hash)
         return judged.trouble
 
     def _expired(self, moment: datetime | None) -> bool:

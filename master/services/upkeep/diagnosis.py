@@ -16,12 +16,13 @@ from typing import Literal
 
 import msgspec
 
+from handshake.redaction import Secret
 from master.bus import EventBus
 from master.configuration.loading import ConfigError, load_settings, state_dir_of
 from master.configuration.settings import ANY_DRIVER, Settings
 from master.errors import ExitCode, FleetError
 from master.services.core.views import MasterStatus
-from master.services.onboarding.identity import TokenInspector
+from master.services.onboarding.identity import Lookup
 from master.supervision.clock import SystemClock
 from master.supervision.merging import KSM, PageMerging
 
@@ -47,7 +48,7 @@ async def diagnose(
     environment: Mapping[str, str],
     *,
     ping: Ping,
-    inspector_of: Callable[[Settings], TokenInspector] | None,
+    lookup_of: Callable[[Settings, Secret[str]], Lookup] | None,
 ) -> list[Finding]:
     """Run all checks.
 
@@ -55,10 +56,12 @@ async def diagnose(
     ----------
     ping
         Queries a running master.
-    inspector_of
-        Returns the inspector for the master's token; None to skip Discord.
+    lookup_of
+        Returns what asks Discord with a token; None to skip Discord.
     """
-    findings = [_python(), _sqlite(), _pidfd(), _open_files(), _disk(home)]
+    from master.services.upkeep.permissions_check import check_isolation, check_permissions, check_user
+
+    findings = [_python(), _sqlite(), _pidfd(), _open_files(), _disk(home), check_user()]
     state_dir = state_dir_of(home, environment)
     findings.append(_state_folder(state_dir))
     settings: Settings | None = None
@@ -67,11 +70,12 @@ async def diagnose(
         findings.append(Finding("config", "ok", str(home / "config.py")))
     except ConfigError as error:
         findings.append(Finding("config", "fail", error.message, error.hint))
-    findings.append(_master(state_dir, ping))
+    findings += check_permissions(home, state_dir, settings.identity.bots_base_path if settings else None)
+    findings += _master(state_dir, ping)
     if settings is not None:
-        findings += [_bots_folder(settings), _template(settings), *_driver(settings), _database(settings)]
-        findings += [*_spool(settings), _merging(settings), *await _node_names(settings)]
-        findings.append(await _discord(settings, inspector_of))
+        findings += [_bots_folder(settings), _template(settings), *_driver(settings), *_database(settings)]
+        findings += [*_spool(settings), _merging(settings), check_isolation(settings), *await _node_names(settings)]
+        findings += await _discord(settings, lookup_of)
     return findings
 
 
@@ -122,16 +126,20 @@ def _state_folder(folder: Path) -> Finding:
     return Finding("state folder", "ok", str(folder))
 
 
-def _master(state_dir: Path, ping: Ping) -> Finding:
+def _master(state_dir: Path, ping: Ping) -> list[Finding]:
     try:
         status = ping(state_dir)
     except FleetError as error:
         if error.exit_code is not ExitCode.NO_MASTER:
-            return Finding("master", "fail", error.message, error.hint)
+            return [Finding("master", "fail", error.message, error.hint)]
         left = (state_dir / "control.sock").exists()
-        return Finding("master", "warn" if left else "ok", error.message, error.hint)
+        return [Finding("master", "warn" if left else "ok", error.message, error.hint)]
     verdict: Literal["ok", "warn"] = "warn" if status.discord.startswith("refused") else "ok"
-    return Finding("master", verdict, f"running as {status.pid}, discord {status.discord}")
+    found = [Finding("master", verdict, f"running as {status.pid}, discord {status.discord}")]
+    if status.commands:
+        fix = "it is tried again every few minutes; the lines about Discord below say what is in the way"
+        found.append(Finding("master's commands", "fail", f"not registered: {status.commands}", fix))
+    return found
 
 
 def _bots_folder(settings: Settings) -> Finding:
@@ -154,12 +162,16 @@ def _template(settings: Settings) -> Finding:
     )
 
 
-def _database(settings: Settings) -> Finding:
+def _database(settings: Settings) -> list[Finding]:
+    """Report on the ledger, and whether it was made with this MASTER_SECRET."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from master.ledger.engine import explain, make_engine, parse_url, prepare_file
     from master.ledger.errors import LedgerError
     from master.ledger.schema.migrations import HEAD_REVISION, current_revision
+    from master.services.core.secret_check import foreign_secret
+
+    foreign: list[Finding] = []
 
     def look() -> str:
         url = parse_url(settings.database)
@@ -169,6 +181,10 @@ def _database(settings: Settings) -> Finding:
         engine = make_engine(url, settings.database, read_only=True)
         try:
             revision = current_revision(engine)
+            if revision == HEAD_REVISION:
+                with engine.connect() as connection:
+                    found = foreign_secret(connection, settings.identity)
+                foreign.extend([] if found is None else [Finding("secret", "fail", found.message, found.hint)])
         except SQLAlchemyError as error:
             raise explain(error) from error
         finally:
@@ -177,7 +193,7 @@ def _database(settings: Settings) -> Finding:
             raise LedgerError(f"schema {revision}, this program has {HEAD_REVISION}", hint="`fleet run` migrates it")
         return f"{url.get_backend_name()}, schema {revision or 'not created yet'}"
 
-    return _try("ledger", look)
+    return [_try("ledger", look), *foreign]
 
 
 def _spool(settings: Settings) -> list[Finding]:
@@ -258,14 +274,12 @@ def _try(what: str, look: Callable[[], str]) -> Finding:
         return Finding(what, "fail", error.message, error.hint)
 
 
-async def _discord(settings: Settings, inspector_of: Callable[[Settings], TokenInspector] | None) -> Finding:
+async def _discord(settings: Settings, lookup_of: Callable[[Settings, Secret[str]], Lookup] | None) -> list[Finding]:
+    from master.services.upkeep.discord_findings import ask_discord
+
     token = settings.identity.master_token
     if token is None:
-        return Finding("discord", "warn", "no MASTER_TOKEN: no slash commands", "put it into .env")
-    if inspector_of is None:
-        return Finding("discord", "ok", "not asked (--offline)")
-    try:
-        bot = await inspector_of(settings).inspect(token)
-    except FleetError as error:
-        return Finding("discord", "fail", error.message, error.hint)
-    return Finding("discord", "ok", f"logged in as {bot.username} ({bot.user_id})")
+        return [Finding("discord", "warn", "no MASTER_TOKEN: no slash commands", "put it into .env")]
+    if lookup_of is None:
+        return [Finding("discord", "ok", "not asked (--offline)")]
+    return await ask_discord(settings, token, lookup_of(settings, token))

@@ -16,7 +16,7 @@ from master.ledger.errors import LedgerError
 from master.ledger.rows import inspection, nodes
 from master.ledger.rows.audit import AuditChain, search
 from master.ledger.rows.records import AuditRow
-from master.ledger.schema.migrations import HEAD_REVISION
+from master.ledger.schema.migrations import revision_of
 from master.security.derivation import MasterSecret
 from master.services.core.auditing import AuditEntry
 from master.services.core.errors import NoSuchNode, NothingToAcknowledge
@@ -42,10 +42,10 @@ class LedgerAdmin:
         away, statistics, spooled = self._ledger.away, self._ledger.statistics, self._ledger.spooled
         most = None if exact else COUNTED
         readable = away is None or self._ledger.dialect == "sqlite"
-        rows = await self._ledger.snapshot(partial(inspection.count_rows, most=most)) if readable else {}
+        revision, rows = await self._ledger.snapshot(partial(_look, most=most)) if readable else ("", {})
         return LedgerStatus(
             dialect=self._ledger.dialect,
-            revision=HEAD_REVISION,
+            revision=revision,
             rows=rows,
             uncounted=tuple(name for name, count in rows.items() if count == most),
             bytes=self._ledger.file_bytes(),
@@ -171,6 +171,10 @@ class LedgerAdmin:
             ) from error
         rows = sum(table.rows for table in manifest.tables.values())
         return BackupView(path=str(path), bytes=size, rows=rows, revision=manifest.revision)
+
+
+def _look(connection: Connection, *, most: int | None) -> tuple[str, dict[str, int]]:
+    return revision_of(connection) or "", inspection.count_rows(connection, most)
 
 
 def _drop_oldest(folder: Path) -> None:

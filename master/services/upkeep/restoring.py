@@ -6,19 +6,23 @@ import contextlib
 import logging
 import os
 import sqlite3
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from handshake.redaction import Secret
 from master.configuration.settings import DatabaseSettings, Settings
-from master.ledger.archive import Manifest, check_archive, load_archive
+from master.ledger.archive import Manifest, check_archive, load_archive, write_archive
 from master.ledger.engine import explain, make_engine, parse_url, prepare_file
-from master.ledger.errors import LedgerError
-from master.ledger.schema.migrations import upgrade_schema
+from master.ledger.errors import LedgerError, LedgerReadOnly
+from master.ledger.rows.inspection import count_rows
+from master.ledger.schema.migrations import current_revision, upgrade_schema
+from master.ledger.schema.tables import metadata
 from master.services.core.keys import master_secret_of
 from master.services.core.views import RestoreView
 
@@ -28,14 +32,14 @@ _COMPANIONS = ("", "-wal", "-shm")
 
 
 def restore(settings: Settings, path: Path, *, at: datetime) -> RestoreView:
-    """Replace the ledger by an archive's; the old one is kept beside it. Blocks.
+    """Replace the ledger by an archive's; the old one is kept: beside it, or on a server as an archive. Blocks.
 
     The archive is checked completely first. The current ledger is replaced only once the new one is complete.
 
     Raises
     ------
     ArchiveRefused
-        The archive cannot be used; or, on SQL Server, the tables are not empty.
+        The archive cannot be used.
     LedgerError
         The new ledger could not be created; the current one is unchanged.
     """
@@ -43,9 +47,10 @@ def restore(settings: Settings, path: Path, *, at: datetime) -> RestoreView:
     manifest = check_archive(path, key=key)
     url = parse_url(settings.database)
     if url.get_backend_name() != "sqlite" or not url.database:
-        _fill(url, settings.database, path, manifest)
+        keep_path = settings.backups_dir / f"before-restore-{at:%Y%m%d-%H%M%S}.zip"
+        kept = _refill(url, settings.database, path, manifest, keep=partial(_keep, path=keep_path, key=key, at=at))
         _delete_cache(settings)
-        return _view(manifest, kept="")
+        return _view(manifest, kept=kept)
     present = Path(url.database)
     successor = present.with_name(f"{present.name}.restoring")
     _remove(successor)
@@ -77,13 +82,53 @@ def _fill(url: URL, database: DatabaseSettings, path: Path, manifest: Manifest) 
     prepare_file(url)
     engine: Engine = make_engine(url, database)
     try:
-        upgrade_schema(engine, make_url(url))
+        upgrade_schema(current_revision(engine), make_url(url))
         with engine.begin() as connection:
             load_archive(connection, path, manifest)
     except SQLAlchemyError as error:
         raise explain(error) from error
     finally:
         engine.dispose()
+
+
+def _refill(
+    url: URL, database: DatabaseSettings, path: Path, manifest: Manifest, *, keep: Callable[[Connection], str]
+) -> str:
+    """Empty a server's tables and fill them, in one transaction; returns where the old rows are kept."""
+    engine: Engine = make_engine(url, database)
+    try:
+        upgrade_schema(current_revision(engine), url)
+        with engine.begin() as connection:
+            kept = keep(connection)
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(table.delete())
+            load_archive(connection, path, manifest)
+    except SQLAlchemyError as error:
+        explained = explain(error)
+        if isinstance(explained, LedgerReadOnly):
+            raise LedgerReadOnly(
+                "this login may not empty the ledger's tables; nothing was changed",
+                hint="for the restore put a login into DATABASE that owns the database, then the master's again",
+            ) from error
+        raise explained from error
+    finally:
+        engine.dispose()
+    return kept
+
+
+def _keep(connection: Connection, *, path: Path, key: bytes, at: datetime) -> str:
+    """Write a server's rows into an archive before they are replaced; empty if there are none."""
+    if not any(count_rows(connection, 1).values()):
+        return ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_archive(connection, path, key=key, at=at)
+    except OSError as error:
+        raise LedgerError(
+            f"the present ledger could not be kept in {path}: {error.strerror or error}",
+            hint="free some space; nothing was changed",
+        ) from error
+    return str(path)
 
 
 def _swap(present: Path, successor: Path, at: datetime) -> str:

@@ -20,8 +20,8 @@ SQL = Path(__file__).resolve().parents[3] / "sql"
 
 def statements_of(script: str) -> list[str]:
     """Split a script at the blank lines between its statements, without comments."""
-    bare = re.sub(r"^--.*$", "", script, flags=re.MULTILINE)
-    return [part.strip() for part in re.split(r";\s*$", bare, flags=re.MULTILINE) if part.strip()]
+    bare = re.sub(r"^--.*\n", "", script, flags=re.MULTILINE)
+    return [part.strip() for part in bare.split("\n\n") if part.strip()]
 
 
 def test_the_schema_script_is_what_the_migrations_say() -> None:
@@ -30,19 +30,43 @@ def test_the_schema_script_is_what_the_migrations_say() -> None:
     assert f"at revision {HEAD_REVISION}" in written
 
 
-def test_every_statement_of_it_is_t_sql_and_may_run_again() -> None:
-    tables, indexes = set(), set()
-    for statement in statements_of(render_schema()):
-        if statement.startswith(("SET XACT_ABORT", "UPDATE alembic_version")):
-            continue
-        guard, _, body = statement.partition("\n")
-        assert re.fullmatch(
-            r"IF (OBJECT_ID\(N'\w+', N'U'\) IS NULL|INDEXPROPERTY\(.*\) IS NULL|COL_LENGTH\(N'\w+', N'\w+'\) IS NULL"
-            r"|NOT EXISTS \(.*\))",
-            guard,
-        )
-        parsed = sqlglot.parse_one(body, dialect="tsql")
-        assert not isinstance(parsed, exp.Command), body
+BLOCK = re.compile(
+    r"IF NOT EXISTS \(SELECT 1 FROM alembic_version WHERE version_num >= N'(\d+)'\)\n"
+    r"BEGIN\n    BEGIN TRANSACTION;\n(.*)\n    COMMIT TRANSACTION;\nEND;",
+    re.DOTALL,
+)
+
+
+def blocks_of(script: str) -> dict[str, list[str]]:
+    """Return the statements of each revision."""
+    found = (BLOCK.fullmatch(statement) for statement in statements_of(script))
+    return {
+        block[1]: [part.strip() for part in re.split(r";$", block[2], flags=re.MULTILINE) if part.strip()]
+        for block in found
+        if block is not None
+    }
+
+
+def test_every_revision_is_guarded_by_itself_and_all_or_nothing() -> None:
+    head, *blocks = re.split(r"(?=IF NOT EXISTS)", render_schema())
+    assert re.findall(r"^SET (\w+) ON;$", head, flags=re.MULTILINE) == [
+        "QUOTED_IDENTIFIER",
+        "ANSI_NULLS",
+        "XACT_ABORT",
+    ]
+    found = blocks_of(render_schema())
+    assert len(found) == len(blocks)
+    assert list(found) == [f"{number:04}" for number in range(1, int(HEAD_REVISION) + 1)]
+    for revision, statements in found.items():
+        # Each block leaves its own revision behind, so that it is passed over the next time.
+        assert re.search(rf"alembic_version.*'{revision}'", statements[-1]), statements[-1]
+
+
+def test_every_statement_of_it_is_t_sql() -> None:
+    tables, indexes = {"alembic_version"}, set()
+    for statement in (statement for statements in blocks_of(render_schema()).values() for statement in statements):
+        parsed = sqlglot.parse_one(statement, dialect="tsql")
+        assert not isinstance(parsed, exp.Command), statement
         created = parsed.find(exp.Table)
         assert created is not None
         if isinstance(parsed, exp.Create) and parsed.kind == "TABLE":
@@ -53,8 +77,27 @@ def test_every_statement_of_it_is_t_sql_and_may_run_again() -> None:
     assert indexes <= tables
 
 
+def test_no_later_statement_of_a_block_uses_what_an_earlier_one_adds_to_a_table() -> None:
+    # A server compiles a block as a whole: a column that is not there yet would be an error before anything ran.
+    for statements in blocks_of(render_schema()).values():
+        added = [found[1] for statement in statements if (found := re.match(r"ALTER TABLE \w+ ADD (\w+)", statement))]
+        for column in added:
+            assert sum(column in statement for statement in statements) == 1
+
+
+def run_like_a_server(script: str, present: str | None) -> list[str]:
+    """Return the revisions whose blocks a server at a revision carries out."""
+    return [revision for revision in blocks_of(script) if present is None or not present >= revision]
+
+
+@pytest.mark.parametrize("present", [None, "0001", "0002", "0003", HEAD_REVISION])
+def test_what_is_there_is_passed_over(present: str | None) -> None:
+    done = run_like_a_server(render_schema(), present)
+    assert done == [f"{number:04}" for number in range(int(present or 0) + 1, int(HEAD_REVISION) + 1)]
+
+
 def test_types_are_those_that_every_t_sql_server_takes() -> None:
-    types = set(re.findall(r"^    \w+ ([A-Z]+\d?)", render_schema(), flags=re.MULTILINE))
+    types = set(re.findall(r"^        \w+ ([A-Z]+\d?)", render_schema(), flags=re.MULTILINE))
     taken = {"NVARCHAR", "VARBINARY", "DATETIME2", "BIGINT", "INTEGER", "SMALLINT", "BIT", "FLOAT", "VARCHAR"}
     assert types - {"PRIMARY", "CHECK", "FOREIGN", "UNIQUE"} <= taken
 
@@ -80,7 +123,9 @@ def test_the_role_has_the_least_rights() -> None:
     assert set(rights) == {*metadata.tables, "alembic_version"}
     assert rights["audit_log"] == {"SELECT", "INSERT"}
     assert rights["alembic_version"] == {"SELECT"}
-    assert "DENY UPDATE, DELETE ON audit_log" in script
+    # Within EXEC: a server that refuses DENY refuses a script that holds one before it runs anything of it.
+    (denied,) = re.findall(r"^.*\bDENY .*$", re.sub(r"^--.*$", "", script, flags=re.MULTILINE), flags=re.MULTILINE)[:1]
+    assert denied.strip() == "EXEC (N'DENY UPDATE, DELETE ON audit_log TO fleetmaster_master');"
     assert not re.search(r"\b(ALTER|CONTROL|db_owner)\b", re.sub(r"^--.*$", "", script, flags=re.MULTILINE))
 
 

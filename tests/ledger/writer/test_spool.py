@@ -176,7 +176,7 @@ async def test_a_replay_after_a_crash_is_idempotent(short_timeout: DatabaseSetti
         chain = AuditChain(b"k" * 32)
         for number in range(1, 4):
             apply(connection, [action(number)], chain)
-        applied_writes.advance(connection, "01SESSION", 3, at=NOW)
+        applied_writes.advance(connection, "01SESSION", 3, after=0, at=NOW)
 
     await plain.write(apply_half)
     await plain.close()

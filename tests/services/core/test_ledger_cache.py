@@ -8,6 +8,7 @@ import pytest
 
 from handshake.redaction import Secret
 from master.bus import EventBus
+from master.events import LedgerAway, LedgerReturned
 from master.security.derivation import MasterSecret, check_master_secret, new_master_secret
 from master.services.core.directory import NodeDirectory
 from master.services.core.ledger_cache import CoveredLicence, LedgerCache
@@ -48,6 +49,36 @@ async def test_what_was_remembered_under_another_secret_is_of_no_use(tmp_path: P
     other, found = cache_at(tmp_path / "memory.bin", a_secret())
     assert not await other.recall()
     assert list(found) == []
+
+
+async def test_the_licence_of_a_node_that_was_stopped_at_the_start_is_there_when_the_ledger_goes_away(
+    tmp_path: Path,
+) -> None:
+    secret, path, covered = a_secret(), tmp_path / "memory.bin", CoveredLicence(b"h" * 32, NOW)
+    first, directory = cache_at(path, secret)
+    directory.put(a_node())
+    first.keep_licence("01A", covered)
+    await first.save()
+    # The next master begins while the ledger answers: nobody presents that licence, and the file is written anew.
+    bus = EventBus()
+    directory = NodeDirectory(bus, SystemClock())
+    second = LedgerCache(path, directory, secret, bus)
+    await second.remember_licences()
+    directory.put(a_node())
+    await second.save()
+    assert second.licence_of("01A") is None  # the ledger knows better, and is asked
+    bus.publish(LedgerAway(at=NOW, why="away", hint=""))
+    assert second.licence_of("01A") == covered
+    bus.publish(LedgerReturned(at=NOW))
+    assert second.licence_of("01A") is None
+    third, _ = cache_at(path, secret)
+    assert await third.recall()
+    assert third.licence_of("01A") == covered
+    # One that the ledger found to be revoked is believed no more.
+    second.forget_licence("01A", b"another")
+    second.forget_licence("01A", b"h" * 32)
+    bus.publish(LedgerAway(at=NOW, why="away", hint=""))
+    assert second.licence_of("01A") is None
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff junk"])

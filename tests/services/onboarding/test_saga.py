@@ -128,12 +128,32 @@ async def test_a_bad_name_is_refused_and_told_how_to_be_good(house: House, name:
     await assert_nothing_left(house)
 
 
-@pytest.mark.parametrize("token", ["", "abc", "a.b.c", "Bot xyz", "x" * 5000, "MTIz.x.y"])
-async def test_a_malformed_token_is_refused_before_discord_is_asked(house: House, token: str) -> None:
+@pytest.mark.parametrize("token", ["", "Bot xyz", "x" * 5000, "token\n", "tok\x00en", "t\u00f6ken"])
+async def test_a_token_that_cannot_be_sent_is_refused_before_discord_is_asked(house: House, token: str) -> None:
     with pytest.raises(TokenRefused):
         await house.clone(OPERATOR, request(house, token=Secret(token)))
     assert house.sandbox.requests == {}
     await assert_nothing_left(house)
+
+
+@pytest.mark.parametrize("token", ["abc", "a.b.c", "MTIz.x.y", "x" * 408])
+async def test_a_token_of_another_shape_is_refused_by_the_server_and_the_shape_is_the_hint(
+    house: House, token: str
+) -> None:
+    with pytest.raises(TokenRefused, match="does not accept") as refused:
+        await house.clone(OPERATOR, request(house, token=Secret(token)))
+    assert "does not look like a token of Discord's" in refused.value.hint
+    assert token not in refused.value.hint or len(token) < 12
+    await assert_nothing_left(house)
+
+
+async def test_a_token_of_another_server_of_408_characters_is_taken(house: House) -> None:
+    bot = house.sandbox.create_bot("atlas")
+    house.sandbox.world.set_token(bot.account, "x" * 200 + "." + "y" * 207)
+    await house.clone(OPERATOR, request(house, token=Secret(bot.token)))
+    assert house.services.directory.find("atlas").bot_user_id == bot.id
+    with pytest.raises(TokenInUse, match="already the node"):
+        await house.clone(OPERATOR, request(house, "second", token=Secret(bot.token)))
 
 
 async def test_an_unknown_token_is_refused_by_discords_own_answer(house: House) -> None:

@@ -283,14 +283,14 @@ async def test_licences_are_issued_and_events_kept_by_the_new_figures(fleet: Fle
     assert fleet.services.retention._settings.days_of("error_events") == 3
 
 
-async def test_alerts_go_to_a_log_channel_that_was_named_later(fleet: Fleet, sandbox: Sandbox) -> None:
+async def test_alerts_go_to_a_log_channel_that_was_named_later(fleet: Fleet, sandbox: Sandbox, tmp_path: Path) -> None:
     ada = sandbox.create_human("ada")
     guild = sandbox.create_guild("hq", owner=ada)
     channel = guild.create_channel("fleet-log")
     bot = sandbox.create_bot("master", owner=ada)
     guild.add_bot(bot, bits=EVERYONE_DEFAULT)
     apply_endpoints(sandbox.api_base, sandbox.gateway_url)
-    presence = DiscordConnection(bot.token, bot.id)
+    presence = DiscordConnection(bot.token, tmp_path / "master-id")
     connected = asyncio.create_task(presence.run(Operations(replace(fleet.services, discord=presence.port))))
     try:
         async with asyncio.timeout(WITHIN_S):
