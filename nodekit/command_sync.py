@@ -10,7 +10,7 @@ from typing import Any
 
 from discord import app_commands
 
-from nodekit.call_failures import CALL_FAILURES
+from nodekit.call_failures import ANY_FAILURE
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ async def sync_commands(tree: app_commands.CommandTree[Any], folder: Path) -> Ex
         return None
     try:
         await tree.sync()
-    except CALL_FAILURES as error:
+    except ANY_FAILURE as error:
         log.warning("slash commands could not be registered: %s", error)
         return error
     try:

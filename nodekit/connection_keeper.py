@@ -148,12 +148,19 @@ class ConnectionKeeper:
                     if begun.done() or not isinstance(token, str) or _is_refusal(error):
                         raise
                     self._note(error, "log in")
-                with contextlib.suppress(AttributeError):
-                    # Detached instead of closed: the connector may be the program's own.
-                    client.http._HTTPClient__session.detach()  # type: ignore[attr-defined]
+                self._forget_login()
                 await self._pause(_pause_s(attempt))
         finally:
             client.setup_hook = set_up  # type: ignore[method-assign]
+
+    def _forget_login(self) -> None:
+        """Let go of what a login in vain left in discord.py: its HTTP session, and rate limits out of wrong headers."""
+        http = self._client.http
+        with contextlib.suppress(AttributeError):
+            # Detached instead of closed: the connector may be the program's own.
+            http._HTTPClient__session.detach()  # type: ignore[attr-defined]
+        http._buckets.clear()
+        http._bucket_hashes.clear()
 
     # Gateway
 
@@ -302,7 +309,7 @@ class ConnectionKeeper:
                 beat.stop()
             self._let_run(socket.close(code=4000))
         self._client.ws = None  # type: ignore[assignment]
-        if self._lost_at is None:
+        if self._lost_at is None and not self._client.is_closed():
             self._lost_at = time.monotonic()
             self._client.dispatch("disconnect")
 

@@ -69,6 +69,10 @@ class Calls:
             try:
                 return await self._attempt(doing, call, deadline)
             except Exception as error:
+                http = self._http()
+                if isinstance(error, discord.RateLimited) and http is not None:
+                    # The next call asks Discord itself: a wait of hours may come from a proxy's header.
+                    http._buckets.clear()
                 named = named_failure(error, doing, needs)
                 if named is None:
                     raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 
 import discord
 
@@ -93,4 +94,8 @@ def _is_of_closed_connection(error: Exception) -> bool:
     """Tell whether discord.py (2.7) failed because its own HTTP session is closed, or not open yet."""
     if isinstance(error, AttributeError):
         return error.obj is discord.utils.MISSING
+    if isinstance(error, AssertionError):
+        # Of aiohttp, in a request whose session is closed meanwhile.
+        frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+        return bool(frames) and str(frames[-1]).startswith("aiohttp.")
     return isinstance(error, RuntimeError) and str(error) == "Session is closed"

@@ -83,7 +83,9 @@ async def test_without_deferral_a_late_answer_appears_as_a_plain_message(scene: 
         asked.cancel()
 
 
-async def test_an_interaction_that_expired_before_its_deferral_is_not_answered_for_all_to_see(scene: Scene) -> None:
+async def test_an_interaction_that_expired_before_its_deferral_is_not_answered_for_all_to_see(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with running(scene.sandbox, scene.bot, 0.0, scene.clock):
         gone = asyncio.Event()
 
@@ -91,7 +93,7 @@ async def test_an_interaction_that_expired_before_its_deferral_is_not_answered_f
             gone.set()
             return body
 
-        scene.sandbox.interactions._check_fits = _expired  # type: ignore[method-assign]
+        monkeypatch.setattr(scene.sandbox.interactions, "_check_fits", _expired)
         scene.sandbox.faults.spoil(expire, count=2, path_contains="/callback")
         with pytest.raises(ApplicationDidNotRespond):
             await scene.ada.runs_command(scene.general, scene.bot, "slow", timeout_s=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -34,6 +35,9 @@ async def test_nodes_prove_themselves_and_pulse_through_the_channel() -> None:
                 lambda m: m.author.id == stage.bots["atlas"].id and len(stage.verify.messages) > 2, timeout_s=15
             )
             assert kind_of(pulse.content) == "heartbeat"  # not the request again: the node has read the answer
+            assert not stage.bots["atlas"].account.privileged_intents  # and without MESSAGE_CONTENT
+            while (await stage.node("atlas")).last_pulse_s_ago is None:  # noqa: ASYNC110 - believed, not only posted
+                await asyncio.sleep(0.05)
             authors = [message.author.username for message in stage.verify.messages]
             assert authors[:3] == ["atlas", "Fleetmaster", "atlas"]  # request, answer, pulse; a pulse is not answered
             since = len(tap.events)

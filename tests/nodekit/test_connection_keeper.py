@@ -155,6 +155,16 @@ async def test_a_login_without_any_answer_is_tried_again(scene: Scene, monkeypat
     await scene.started()
 
 
+async def test_a_rate_limit_out_of_wrong_headers_does_not_stop_the_next_login(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "LOGIN_TIMEOUT_S", 0.2)
+    headers = {"X-RateLimit-Limit": "1", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset-After": "1e9"}
+    headers |= {"X-RateLimit-Reset": "9e9"}
+    scene.sandbox.faults.answer_raw(b"{}", headers=headers, count=2, path_contains="/users/@me")
+    await scene.started()
+
+
 async def test_a_refused_token_is_final(scene: Scene) -> None:
     token = scene.bot.token
     scene.sandbox.world.set_token(scene.bot.account)
