@@ -103,7 +103,9 @@ def _for_every_node(closed: tuple[Path, ...]) -> tuple[str, ...]:
     code = [Path(package.__path__[0]) for package in (handshake, nodekit)]
     # Without the first: of a program that is run with ``-m`` it is the folder where somebody stood.
     code += [path for path in map(Path, sys.path[1:]) if path.is_absolute() and path.exists()]
-    code += [Path(sys.prefix, name) for name in ("bin", "lib", "pyvenv.cfg")]
+    # Of Python itself too: where the home is a user's, pyenv and uv keep it below.
+    roots = dict.fromkeys((sys.prefix, sys.base_prefix))
+    code += [Path(root, name) for root in roots for name in ("bin", "lib", "pyvenv.cfg")]
     found = [*opened, *(path for path in code if not _holds_one_of(path, closed))]
     return tuple(map(str, _without_covered(found)))
 
@@ -168,7 +170,8 @@ def temporary_folder(folder: Path) -> Path:
     ------
     OSError
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for one in (folder.parent, folder):  # With ``parents``, ``mode`` would hold for the last alone.
+        one.mkdir(exist_ok=True, mode=0o700)
     with os.scandir(folder) as entries:
         for _, entry in zip(range(_MAX_LEFTOVERS), entries, strict=False):
             if entry.is_dir(follow_symlinks=False):

@@ -167,6 +167,20 @@ async def test_a_node_that_cannot_be_isolated_is_not_run() -> None:
     assert "could not be isolated" in done.stderr
 
 
+def test_python_itself_is_open_where_it_stands_below_the_home(fleet: Fleet) -> None:
+    # As with a home in ~, and Python in ~/.pyenv or ~/.local/share/uv.
+    home = Path(sys.base_prefix)
+    readable = [Path(path) for path in isolation_of(fleet.node, sys.executable, private=[home]).readable]
+
+    def is_open(path: str | Path) -> bool:
+        return any(Path(os.path.realpath(path)).is_relative_to(one) for one in readable)
+
+    assert is_open(sys.executable)
+    assert is_open(os.__file__)
+    assert not is_open(home)
+    assert not is_open(home / ".env")
+
+
 def test_a_closed_folder_stays_closed_below_an_open_one(tmp_path: Path) -> None:
     base = tmp_path / "usr"
     for name in ("bin", "lib", "fleet/bots/atlas", "fleet/state"):
@@ -196,7 +210,7 @@ def test_the_folder_for_temporary_files_is_emptied_and_follows_no_link(tmp_path:
     precious.mkdir()
     (precious / "kept").touch()
     folder = temporary_folder(tmp_path / "tmp" / "atlas")
-    assert folder.stat().st_mode & 0o777 == 0o700
+    assert [path.stat().st_mode & 0o777 for path in (folder, folder.parent)] == [0o700, 0o700]
     (folder / "link").symlink_to(precious)
     (folder / "sub" / "deep").mkdir(parents=True)
     (folder / "sub" / "out").symlink_to(precious)
