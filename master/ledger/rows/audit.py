@@ -68,11 +68,14 @@ class AuditChain:
     def open(self, connection: Connection) -> str:
         """Begin with a ledger: read the remembered head; returns what is wrong with the end of the log."""
         self._pending, self._pending_alarm = None, ""
-        remembered = Remembered() if self._head_file is None else self._head_file.load()
-        self.head, self._trouble = remembered.head, remembered.trouble
+        self._recall()
         if self.head is None and self._head_file is not None and _is_new(connection):
             self._set_head(AuditHead(0, _GENESIS))
         return self.find_cut(connection)
+
+    def _recall(self) -> None:
+        remembered = Remembered() if self._head_file is None else self._head_file.load()
+        self.head, self._trouble = remembered.head, remembered.trouble
 
     def rebase(self, connection: Connection) -> AuditHead:
         """Take the log as it is, after an operator has replaced the ledger; returns the head that was remembered."""
@@ -172,6 +175,9 @@ class AuditChain:
         head
             The last row that was committed; None for the one that is remembered.
         """
+        if self.head is None and not self._trouble:
+            # The ledger has been away since the start, and may yet be readable, as one on a full disk is.
+            self._recall()
         head = head or self.head
         alarm: AuditFault | None = None
         previous, expected = _GENESIS, 1

@@ -75,6 +75,19 @@ async def kept(ledger_settings: DatabaseSettings, tmp_path: Path) -> AsyncIterat
     await log.ledger.close()
 
 
+async def test_the_end_is_checked_though_the_ledger_has_been_away_since_the_start(kept: Log) -> None:
+    # As on a full disk: it can be read, and was never opened for writing.
+    await kept.act(times=3)
+    assert await kept.ledger.read(AuditChain(KEY, HeadFile(kept.path, KEY)).verify) is None
+    await kept.cut(after=2)
+    fault = await kept.ledger.read(AuditChain(KEY, HeadFile(kept.path, KEY)).verify)
+    assert fault == AuditFault(3, "the log ends before row 3, and there were 3")
+    kept.path.unlink()
+    fault = await kept.ledger.read(AuditChain(KEY, HeadFile(kept.path, KEY)).verify)
+    assert fault is not None
+    assert fault.problem.endswith("is not checkable: audit-head is missing")
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 @pytest.mark.parametrize("left", [0, 1, 4])
 async def test_a_log_that_was_cut_is_not_sound_again_after_the_next_action(
