@@ -9,10 +9,13 @@ import hashlib
 import logging
 from pathlib import Path
 
+from handshake.files import read_regular
 from master.durable import replace_file
 from master.security.tokens import claimed_user_id
 
 log = logging.getLogger(__name__)
+
+_MAX_BYTES = 256
 
 
 class RememberedId:
@@ -43,7 +46,7 @@ class RememberedId:
 
     def _remembered(self) -> int:
         try:
-            digest, _, text = self._path.read_text("utf-8").strip().partition(" ")
+            digest, _, text = read_regular(self._path, _MAX_BYTES).decode("utf-8").strip().partition(" ")
         except (OSError, UnicodeDecodeError):
             return 0
         return int(text) if digest == self._digest and text.isdecimal() else 0

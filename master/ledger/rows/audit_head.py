@@ -10,9 +10,12 @@ from pathlib import Path
 
 import msgspec
 
+from handshake.files import read_regular
 from master.durable import replace_file
 
 log = logging.getLogger(__name__)
+
+_MAX_BYTES = 1024
 
 
 class AuditHead(msgspec.Struct, frozen=True):
@@ -55,7 +58,7 @@ class HeadFile:
     def load(self) -> Remembered:
         """Read the file."""
         try:
-            content = self._path.read_bytes()
+            content = read_regular(self._path, _MAX_BYTES)
         except FileNotFoundError:
             head = self._older()
             return Remembered(head, "" if head else f"{self._path.name} is missing")

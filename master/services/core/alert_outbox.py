@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from handshake.files import read_regular
 from master.bus import EventBus
 from master.durable import replace_file
 from master.events import AlertLevel, AlertRaised, GatewayConnected
@@ -28,6 +29,7 @@ GROUP_FROM = 4
 SAVE_AFTER_S = 1.0
 """An alert that is posted within this time, as nearly all are, is never written to disk."""
 FIRST_RETRY_S, LAST_RETRY_S = 2.0, 60.0
+_MAX_FILE_BYTES = 8 << 20
 
 
 class WaitingAlert(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,11 +184,11 @@ class AlertOutbox:
 
     def _load(self) -> None:
         try:
-            found = msgspec.json.decode(self._path.read_bytes(), type=_File)
+            found = msgspec.json.decode(read_regular(self._path, _MAX_FILE_BYTES), type=_File)
         except FileNotFoundError:
             return
-        except (OSError, ValueError) as error:
-            # msgspec's errors are ValueErrors.
+        except (OSError, ValueError, RecursionError) as error:
+            # msgspec's errors are ValueErrors, but for that of a file nested too deep.
             log.error("alerts of an earlier master cannot be read", extra={"why": str(error)})
             return
         self._waiting = {one.alert.key: one for one in found.waiting[-CAPACITY:]}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from handshake.files import read_regular
 from master.bus import EventBus
 from master.durable import replace_file
 from master.events import DirectoryChanged, Event, LedgerAway, LedgerReturned
@@ -25,6 +26,7 @@ from master.services.core.directory import NodeDirectory
 
 log = logging.getLogger(__name__)
 
+_MAX_BYTES = 64 << 20
 SETTLE_S = 0.5
 """Debounce: changes within this time are written together."""
 
@@ -51,10 +53,10 @@ class CachedLedger(msgspec.Struct, frozen=True, kw_only=True):
 async def load_cached_ledger(path: Path) -> CachedLedger | None:
     """Read the cache file; None if it is missing or unreadable."""
     try:
-        return msgspec.msgpack.decode(await asyncio.to_thread(path.read_bytes), type=CachedLedger)
+        return msgspec.msgpack.decode(await asyncio.to_thread(read_regular, path, _MAX_BYTES), type=CachedLedger)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, RecursionError) as error:
         log.error("the ledger cache cannot be read", extra={"why": str(error)})
         return None
 
@@ -62,8 +64,8 @@ async def load_cached_ledger(path: Path) -> CachedLedger | None:
 def read_older_head(path: Path) -> AuditHead | None:
     """Return the audit log's last row from a cache file of an earlier version; None if it has none. Blocks."""
     try:
-        return msgspec.msgpack.decode(path.read_bytes(), type=CachedLedger).audit_head
-    except (OSError, msgspec.MsgspecError):
+        return msgspec.msgpack.decode(read_regular(path, _MAX_BYTES), type=CachedLedger).audit_head
+    except (OSError, msgspec.MsgspecError, RecursionError):
         return None
 
 

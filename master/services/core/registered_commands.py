@@ -6,7 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from handshake.files import read_regular
 from master.durable import replace_file
+
+_MAX_BYTES = 1 << 20
 
 
 class Registered(msgspec.Struct, frozen=True):
@@ -19,8 +22,8 @@ class Registered(msgspec.Struct, frozen=True):
 def load_record(path: Path) -> Registered | None:
     """Return the record; None if there is none that can be read."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Registered)
-    except (OSError, msgspec.MsgspecError):
+        return msgspec.json.decode(read_regular(path, _MAX_BYTES), type=Registered)
+    except (OSError, msgspec.MsgspecError, RecursionError):
         return None
 
 
