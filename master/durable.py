@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -27,6 +28,25 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def leave_to_owner(descriptor: int, path: Path) -> None:
+    """Let a file that root writes belong to whom the fleet belongs to: it runs the master, and could not read it.
+
+    Parameters
+    ----------
+    descriptor
+        Of what will be at ``path``, and belongs to the owner of the file that is there, or else of the folder.
+    """
+    if os.geteuid() != 0:
+        return
+    try:
+        owner = path.lstat()
+    except FileNotFoundError:
+        owner = path.parent.stat()
+    # A file system without owners, or root of a container that is not allowed to: the file is root's then.
+    with contextlib.suppress(OSError):
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
 def replace_file(path: Path, payload: bytes) -> None:
     """Replace a file's content atomically and durably.
 
@@ -39,6 +59,7 @@ def replace_file(path: Path, payload: bytes) -> None:
     successor.unlink(missing_ok=True)
     try:
         with open(successor, "wb", opener=open_private) as stream:
+            leave_to_owner(stream.fileno(), path)
             stream.write(payload)
             stream.flush()
             os.fsync(stream.fileno())

@@ -20,6 +20,7 @@ from typing import IO, Any
 import msgspec
 from sqlalchemy import Column, Connection, LargeBinary, Table, func, select
 
+from master.durable import leave_to_owner
 from master.ledger.errors import ArchiveRefused
 from master.ledger.schema.migrations import HEAD_REVISION
 from master.ledger.schema.tables import SINCE, UtcDateTime, metadata
@@ -89,6 +90,7 @@ def write_archive(connection: Connection, target: Path, *, key: bytes, at: datet
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w+b") as stream:
+            leave_to_owner(descriptor, target)
             with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
                 tables = {}
                 for table in metadata.sorted_tables:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import resource
 import shutil
@@ -243,7 +242,9 @@ def _merging(settings: Settings) -> Finding:
         return Finding(what, "ok", f"on all the time, {saved}")
     if merging.can_control:
         return Finding(what, "ok", f"the master turns it on when nodes have started, {saved}")
-    user = pwd.getpwuid(os.geteuid()).pw_name
+    from master.services.upkeep.permissions_check import name_of_user
+
+    user = name_of_user(os.geteuid())
     return Finding(
         what,
         "warn",

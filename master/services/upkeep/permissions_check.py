@@ -34,7 +34,7 @@ def check_user() -> Finding:
     if os.geteuid() == 0:
         fix = "make a user for the fleet, chown its home to it, and run it as that user"
         return Finding("user", "warn", "root: what a node may do here, it may do to the whole machine", fix)
-    return Finding("user", "ok", pwd.getpwuid(os.geteuid()).pw_name)
+    return Finding("user", "ok", name_of_user(os.geteuid()))
 
 
 def check_isolation(settings: Settings) -> Finding:
@@ -114,8 +114,8 @@ class _Looks:
 
     def _owned(self, path: Path, status: os.stat_result) -> Iterator[Finding]:
         if status.st_uid not in (0, self._owner):
-            owner = _name_of(self._owner)
-            yield _red(f"{path} belongs to {_name_of(status.st_uid)}, not to {owner}", f"chown {owner} {path}")
+            owner = name_of_user(self._owner)
+            yield _red(f"{path} belongs to {name_of_user(status.st_uid)}, not to {owner}", f"chown {owner} {path}")
 
 
 def _red(problem: str, fix: str) -> Finding:
@@ -151,7 +151,8 @@ def _mode(status: os.stat_result) -> str:
     return f"{stat.S_IMODE(status.st_mode):04o}"
 
 
-def _name_of(user_id: int) -> str:
+def name_of_user(user_id: int) -> str:
+    """Return a user's name, or the number of one without a name, as in a container."""
     try:
         return pwd.getpwuid(user_id).pw_name
     except KeyError:
