@@ -39,8 +39,6 @@ from nodekit.resumption import Resumption
 log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 2.0
-END_TIMEOUT_S = 0.25
-"""discord.py ends by itself within milliseconds of its close, unless it sleeps before it reconnects."""
 OFFLINE_TOLD_AFTER_S = 2.1
 """The master counts a node as offline after two seconds; Discord asks for a reconnect now and then."""
 LINK_AGAIN_S = 1.0
@@ -104,7 +102,6 @@ class Attachment:
         self._began = time.monotonic()
         self._resumption: Resumption | None = None
         self._connected = asyncio.Event()
-        self._connecting: asyncio.Future[None] | None = None
         self._lost_at: float | None = None
         """Since when there is no connection to Discord, in monotonic seconds; None while there is one."""
         self._telling: asyncio.TimerHandle | None = None
@@ -201,14 +198,8 @@ class Attachment:
             self._resumption.begin(self._client)
         if self.link is not None and self._linking is None:
             self._linking = asyncio.create_task(self._run_link(self.link), name="handshake")
-        connecting = self._connecting = asyncio.ensure_future(self._connect(reconnect=reconnect))
         try:
-            await connecting
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not self._client.is_closed() or (task is not None and task.cancelling()):
-                raise
-            # The client was closed while discord.py slept before its next attempt: it ends as after any close.
+            await self._connect(reconnect=reconnect)
         finally:
             # For programs that end without closing their client.
             await self._end_link()
@@ -258,20 +249,7 @@ class Attachment:
         """Say goodbye, and close the connection to Discord."""
         if not self._client.is_closed():
             await self._end_link()
-        # Bounded: on a connection that is dead and does not know it, the closing handshake takes half a minute.
-        closing = asyncio.ensure_future(self._close())
-        await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_S)
-        await self._end_connecting()
-        if closing.done():
-            closing.result()
-
-    async def _end_connecting(self) -> None:
-        """End discord.py's loop: it may sleep for minutes before it tries to connect again."""
-        connecting = self._connecting
-        if connecting is None or connecting.done() or asyncio.current_task() is connecting:
-            return
-        await asyncio.wait({connecting}, timeout=END_TIMEOUT_S)
-        connecting.cancel()
+        await self._close()
 
     # The link
 

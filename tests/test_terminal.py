@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import msgspec
 import pytest
 from rich.console import Console
 
+import master
 from master.services.core.views import FleetStatus, MasterStatus, NodeStatus
 from master.terminal import fleet_table, summary_line
 from master.wording import moment
@@ -94,3 +98,15 @@ def test_the_summary_says_since_when_the_box_is_without_discord_and_why() -> Non
     assert second == f"offline since {moment(NOW - 302)} (5m02s): its API answers HTTP 503"
     well = msgspec.structs.replace(MASTER, discord="ready", offline_since=None)
     assert "offline" not in summary_line(msgspec.structs.replace(status, master=well)).plain
+
+
+def test_no_text_of_ours_is_written_as_markup() -> None:
+    """The console reads no markup, because foreign text must not be any: it would be shown as it stands."""
+    tag = re.compile(r"\[/?(?:bold|dim|italic|red|green|yellow|cyan|blue|magenta)\b[^\]]*\]|\[/\]")
+    found = [
+        f"{path}:{number}"
+        for path in Path(master.__path__[0]).rglob("*.py")
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if tag.search(line)
+    ]
+    assert found == []

@@ -211,7 +211,11 @@ async def run_demo(*, nodes: int, stay: bool, quiet: bool, keep: Path | None, co
     if this is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     async with Stage(keep=keep) as stage:
-        _print(console, quiet, "[bold]Fleetmaster[/]  a live fleet on a local Discord; no token, no server")
+        _print(
+            console,
+            quiet,
+            Text.assemble(("Fleetmaster", "bold"), "  a live fleet on a local Discord; no token, no server"),
+        )
         await stage.start_master()
         async with stage.listen() as tap:
             outcome = await _run_story(stage, tap, nodes, console, quiet=quiet)
@@ -224,7 +228,7 @@ async def run_demo(*, nodes: int, stay: bool, quiet: bool, keep: Path | None, co
     return outcome
 
 
-def _print(console: Console, quiet: bool, text: str) -> None:
+def _print(console: Console, quiet: bool, text: str | Text) -> None:
     if not quiet:
         console.print(text)
 

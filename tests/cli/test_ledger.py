@@ -36,6 +36,7 @@ def test_without_a_master_the_ledger_itself_is_opened(home: Path) -> None:
     assert "is not the absolute path of a new file" in taken.stderr
 
 
+@pytest.mark.slow
 def test_a_restore_asks_and_names_what_is_missing(home: Path) -> None:
     assert fleet("restore", "nowhere.zip", "--yes", home=home).returncode == 1
     backup = json.loads(fleet("backup", "--json", home=home).stdout)["path"]
@@ -96,6 +97,7 @@ def test_a_migration_that_fails_is_recorded_as_failed(home: Path) -> None:
     assert rows == [("backup", "done"), ("migrate", "failed")]
 
 
+@pytest.mark.slow
 def test_a_migration_goes_back_and_forth_and_keeps_a_copy(home: Path) -> None:
     assert fleet("ledger", "status", home=home).returncode == 0
     back = fleet("ledger", "migrate", "--to", "0001", "--yes", home=home)

@@ -50,7 +50,6 @@ class Typed:
 
 NODES = ("atlas", "borealis")
 COMMANDS = (
-    Typed("audit acknowledge --yes"),
     Typed("dup atlas", stdin="atlas"),
     Typed("register borealis --json", stdin="borealis"),
     Typed("status --strays"),

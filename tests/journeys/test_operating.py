@@ -67,8 +67,11 @@ async def test_forcekill_asks_and_kills_the_whole_group(stage: Stage, tap: Event
     assert (await stage.node("atlas")).pid == pid
 
     question = await stage.operator.runs_command(stage.office, stage.master_bot, "forcekill", {"node": "atlas"})
+    since = len(tap.events)
     await stage.operator.presses(question, "Kill atlas")
     await tap.wait_for("killed", "atlas")
+    # Killed first, and put on record meanwhile: a full disk or a slow database must not hold it up.
+    await tap.wait_for("audited", "atlas", since=since)
     node = await stage.node("atlas")
     assert (node.state, node.desired) == ("stopped", "stopped")
 

@@ -109,6 +109,8 @@ def call_every_function(c: Connection) -> None:
     licences.set_state(c, "L1", LicenceState.ACTIVE, at=NOW)
     licences.set_state(c, "L1", LicenceState.EXPIRED, at=NOW)
     licences.revoke_of_node(c, "01A")
+    licences.is_revoked(c, "01A")
+    licences.reinstate_of_node(c, "01A")
     run = Duplication(id="D1", at=NOW, node_id="01A", source="template 1", requested_by="cli:ada", outcome="running")
     duplications.insert(c, run)
     duplications.source_of(c, "01A")
@@ -138,6 +140,7 @@ def call_every_function(c: Connection) -> None:
     applied_writes.delete_older_than(c, NOW)
     with tempfile.TemporaryDirectory() as folder:
         append_to_the_log(c, AuditChain(b"k" * 32, HeadFile(Path(folder) / "head", b"k" * 32)))
+    AuditChain(b"k" * 32).began_here(c)
     audit.search(c)
     audit.search(c, node_id="01A", action="stop")
     inspection.count_rows(c)

@@ -36,7 +36,7 @@ async def test_one_line_brings_readiness_error_reports_and_resume(stage: Stage, 
 
     await stage.operator.sends(stage.office, "hello")
     await stage.log.wait_for_message(
-        lambda m: any("oldbot: ValueError in on_message" in e.get("title", "") for e in m.embeds)
+        lambda m: any("oldbot: ValueError in on\\_message" in e.get("title", "") for e in m.embeds)
     )
     assert "nobody expected that" in log_of(stage, "oldbot")
     await stage.operator.runs_command(stage.office, stage.bots["oldbot"], "explode")

@@ -76,7 +76,7 @@ async def test_with_discord_py_alone_it_gets_everything(stage: Stage, tap: Event
 
     await stage.operator.sends(stage.office, "hello")
     await stage.log.wait_for_message(
-        lambda m: any("oldbot: ValueError in on_message" in e.get("title", "") for e in m.embeds)
+        lambda m: any("oldbot: ValueError in on\\_message" in e.get("title", "") for e in m.embeds)
     )
     await kill(stage, tap, "oldbot")
     await noted(folder, "resumed")

@@ -38,7 +38,7 @@ async def test_a_bot_without_a_line_of_ours_is_verified_reports_and_resumes(stag
 
     await stage.operator.sends(stage.office, "hello")
     await stage.log.wait_for_message(
-        lambda m: any("oldbot: ValueError in on_message" in e.get("title", "") for e in m.embeds)
+        lambda m: any("oldbot: ValueError in on\\_message" in e.get("title", "") for e in m.embeds)
     )
     await kill(stage, tap, "oldbot")
     await noted(folder, "resumed")

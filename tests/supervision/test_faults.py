@@ -240,6 +240,7 @@ async def test_a_stopped_node_is_continued_forked_or_plain(rig: Rig, tmp_path: P
     await spawner.close()
 
 
+@pytest.mark.slow
 async def test_a_node_that_is_stopped_again_and_again_is_replaced(rig: Rig) -> None:
     node = rig.add("atlas", SLEEPS)
     await rig.supervisor.start(node)
@@ -264,6 +265,7 @@ async def test_a_log_folder_that_cannot_be_written_costs_only_the_log(rig: Rig, 
     rig.logs.rotate([node])
 
 
+@pytest.mark.slow
 async def test_a_memory_limit_that_is_too_small_ends_in_quarantine(make_rig: MakeRig) -> None:
     rig = make_rig(quarantine_exits=2)
     await asyncio.sleep(0)
