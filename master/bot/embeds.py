@@ -48,7 +48,7 @@ def registered_embed(settings: Settings, registered: Registered) -> discord.Embe
         f"{state_emoji(settings.emojis, registered.state)} {registered.state}, after {registered.seconds:.1f} s",
     )
     if registered.trouble:
-        embed.add_field(name="It did not start", value=hint_as_markdown(registered.trouble)[:1024], inline=False)
+        embed.add_field(name="It did not start", value=as_markdown(registered.trouble)[:1024], inline=False)
     embed.add_field(name="Licence (shown only now)", value=f"```\n{registered.licence}\n```", inline=False)
     embed.add_field(name="Invite", value=f"[Add it to a server]({registered.invite_url})")
     embed.add_field(name="Bot", value=f"<@{registered.bot_user_id}>")

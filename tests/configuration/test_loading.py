@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -145,8 +146,13 @@ def test_whatever_the_config_raises_is_a_mistake_in_it(tmp_path: Path, kind: str
 
 def test_control_c_during_the_config_interrupts_the_command(tmp_path: Path) -> None:
     home = home_with(tmp_path, "import signal; signal.raise_signal(signal.SIGINT)")
-    with pytest.raises(KeyboardInterrupt):
-        state_dir_of(home, {})
+    # A shell starts what runs in its background with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            state_dir_of(home, {})
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_single_nodes_differ_from_the_fleet(tmp_path: Path) -> None:

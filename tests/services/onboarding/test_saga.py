@@ -32,6 +32,7 @@ from master.services.core.errors import (
 )
 from master.services.onboarding.folders import HIDDEN_PREFIX
 from master.services.onboarding.saga import CloneRequest, RegisterRequest
+from master.wording import as_markdown
 from sandbox import Sandbox
 from tests.services.conftest import MASTER_ID, OPERATOR, STRANGER, House, open_house
 
@@ -367,7 +368,9 @@ async def test_a_node_that_does_not_start_is_in_the_fleet_all_the_same_and_its_l
     (row,) = await house.services.ledger.read(audit.search)
     assert (row.action, row.outcome, row.node_id) == ("register", Outcome.DONE, registered.node_id)
     shown = registered_embed(house.services.settings, registered)
-    assert [field.value for field in shown.fields if field.name == "It did not start"] == [registered.trouble]
+    assert [field.value for field in shown.fields if field.name == "It did not start"] == [
+        as_markdown(registered.trouble)
+    ]
 
 
 async def test_a_folder_that_speaks_the_protocol_is_noticed(house: House) -> None:
