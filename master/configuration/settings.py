@@ -328,6 +328,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.state_dir / "tmp"
 
     @property
+    def homes_dir(self) -> Path:
+        """What isolated nodes have for a home, a folder for each: caches and settings of libraries and programs."""
+        return self.state_dir / "homes"
+
+    @property
     def identifies_dir(self) -> Path:
         """IDENTIFY budgets of the bots."""
         return self.state_dir / "identifies"

@@ -148,9 +148,19 @@ class ControlClient:
         yield from self._exchange(method, params, timeout_s)
 
     def _exchange(self, method: str, params: Any, timeout_s: float | None) -> Iterator[Answer]:
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         given = msgspec.to_builtins(params) if params is not None else {}
-        request = Request(method, given, known_key(self._path.parent))
+        shown = known_key(self._path.parent)
+        try:
+            yield from self._exchange_once(Request(method, given, shown), timeout_s)
+        except RemoteError as error:
+            # A key that was lost is made again at the first call: nothing was done yet.
+            made = known_key(self._path.parent) if error.code == "no_key" else shown
+            if made == shown:
+                raise
+            yield from self._exchange_once(Request(method, given, made), timeout_s)
+
+    def _exchange_once(self, request: Request, timeout_s: float | None) -> Iterator[Answer]:
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with self._connect() as connection:
             connection.settimeout(timeout_s)
             _send(connection, _encoded(request))

@@ -11,9 +11,11 @@ import secrets
 from pathlib import Path
 
 from handshake.files import read_regular
+from handshake.rare_log import RareLog
 from master.durable import replace_file
 
 log = logging.getLogger(__name__)
+_cannot_write = RareLog(log, "the control key cannot be written")
 
 KEY_NAME = "control.key"
 _MAX_BYTES = 256
@@ -40,16 +42,24 @@ class ControlKey:
         try:
             replace_file(self._path, self._key.encode())
         except OSError as error:
-            log.error("the control key cannot be written", extra={"path": str(self._path), "why": error.strerror})
+            _cannot_write(path=str(self._path), why=error.strerror)
             return False
         return True
 
-    def admits(self, shown: str) -> bool:
-        """Tell whether a caller knows the key; if the file is gone, make it again for the next caller."""
+    def admits(self, shown: str, pid: int = 0) -> bool:
+        """Tell whether a caller may steer: it knows the key. If the file is gone, it is made again for the next one.
+
+        On a full disk without that file nobody can know the key: then a caller is let in that is no isolated node.
+
+        Parameters
+        ----------
+        pid
+            The caller, as the kernel names it; 0: unknown.
+        """
         if hmac.compare_digest(shown.encode(), self._key.encode()):
             return True
-        if known_key(self._path.parent) != self._key:
-            self._write()
+        if known_key(self._path.parent) != self._key and not self._write():
+            return pid > 0 and not _is_restricted(pid)
         return False
 
 
@@ -59,3 +69,12 @@ def known_key(folder: Path) -> str:
         return read_regular(folder / KEY_NAME, _MAX_BYTES).decode("ascii", "replace")
     except OSError:
         return ""
+
+
+def _is_restricted(pid: int) -> bool:
+    """Tell whether a process can gain no privileges (proc_pid_status(5)): each isolated node is like that, for good."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+    except OSError:
+        return True
+    return "\nNoNewPrivs:\t0\n" not in status

@@ -97,7 +97,7 @@ class ControlServer:
     async def _converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer, prove: Prove
     ) -> None:
-        caller = _Caller(reader, writer, unix_actor(peer.user_id), prove)
+        caller = _Caller(reader, writer, unix_actor(peer.user_id), peer.pid, prove)
         try:
             line = await asyncio.wait_for(reader.readline(), REQUEST_TIMEOUT_S)
             answer = await self._answer(line, caller)
@@ -108,7 +108,7 @@ class ControlServer:
     async def _answer(self, line: bytes, caller: _Caller) -> Answer:
         try:
             request = msgspec.json.decode(line, type=Request)
-            if self._key is not None and not self._key.admits(request.key):
+            if self._key is not None and not self._key.admits(request.key, caller.pid):
                 hint = (
                     f"{KEY_NAME} beside the socket has it; isolated nodes cannot read that. If it was lost, try again"
                 )
@@ -166,8 +166,11 @@ class ControlServer:
 class _Caller:
     """The other end of a connection."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, actor: Actor, prove: Prove) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, actor: Actor, pid: int, prove: Prove
+    ) -> None:
         self.actor = actor
+        self.pid = pid
         self.prove = prove
         self._reader = reader
         self._writer = writer

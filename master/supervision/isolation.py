@@ -163,8 +163,8 @@ def _installation_of(interpreter: str, closed: Sequence[Path]) -> list[Path]:
     return [path for path in found if not _holds_one_of(path, closed)]
 
 
-def temporary_folder(folder: Path) -> Path:
-    """Create a node's own folder for temporary files, empty; nodes do not share /tmp. Blocks.
+def private_folder(folder: Path) -> Path:
+    """Create a folder that is one node's alone, below another that is nobody else's; what is in it stays. Blocks.
 
     Raises
     ------
@@ -172,6 +172,17 @@ def temporary_folder(folder: Path) -> Path:
     """
     for one in (folder.parent, folder):  # With ``parents``, ``mode`` would hold for the last alone.
         one.mkdir(exist_ok=True, mode=0o700)
+    return folder
+
+
+def temporary_folder(folder: Path) -> Path:
+    """Create a node's own folder for temporary files, empty; nodes do not share /tmp. Blocks.
+
+    Raises
+    ------
+    OSError
+    """
+    private_folder(folder)
     with os.scandir(folder) as entries:
         for _, entry in zip(range(_MAX_LEFTOVERS), entries, strict=False):
             if entry.is_dir(follow_symlinks=False):

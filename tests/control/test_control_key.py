@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -37,7 +39,7 @@ async def test_who_can_read_the_key_is_let_in(socket_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoiled", ["lost", "wrong", "a pipe", "a link"])
-async def test_a_key_that_is_lost_is_refused_once_and_made_again(socket_path: Path, spoiled: str) -> None:
+async def test_a_key_that_is_lost_is_made_again_and_the_caller_let_in(socket_path: Path, spoiled: str) -> None:
     key = socket_path.parent / KEY_NAME
     whole = known_key(key.parent)
     key.unlink()
@@ -48,11 +50,45 @@ async def test_a_key_that_is_lost_is_refused_once_and_made_again(socket_path: Pa
             os.mkfifo(key)
         case "a link":
             key.symlink_to("/dev/zero")
-    with pytest.raises(RemoteError) as refused:
-        await ping(socket_path)
-    assert (refused.value.code, refused.value.exit_code) == ("no_key", ExitCode.REFUSED)
-    assert whole not in str(refused.value)
     assert await ping(socket_path) == os.getpid()
+    assert known_key(key.parent) == whole
+
+
+async def test_who_does_not_know_the_key_is_refused(socket_path: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "control.sock").symlink_to(socket_path)
+    (elsewhere / KEY_NAME).write_text("guessed")
+    with pytest.raises(RemoteError) as refused:
+        await ping(elsewhere / "control.sock")
+    assert (refused.value.code, refused.value.exit_code) == ("no_key", ExitCode.REFUSED)
+    assert known_key(tmp_path) not in str(refused.value)
+
+
+RESTRICTED = """
+import ctypes
+assert ctypes.CDLL(None).prctl(38, ctypes.c_ulong(1), *[ctypes.c_ulong(0)] * 3) == 0  # PR_SET_NO_NEW_PRIVS
+print("restricted", flush=True)
+input()
+"""
+
+
+def test_without_room_for_a_key_whoever_is_no_isolated_node_is_let_in(tmp_path: Path) -> None:
+    if "NoNewPrivs:\t0" not in Path("/proc/self/status").read_text():
+        pytest.skip("this process can gain no privileges itself")
+    key = ControlKey(tmp_path / "no such folder")
+    assert key.admits("", os.getpid())
+    assert not key.admits("", 0)
+    command = [sys.executable, "-c", RESTRICTED]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - our own
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"restricted\n"
+        assert not key.admits("", child.pid)
+    finally:
+        child.communicate(b"\n")
+    written = ControlKey(tmp_path)
+    assert not written.admits("", os.getpid())
 
 
 def test_each_master_has_a_key_of_its_own(tmp_path: Path) -> None:

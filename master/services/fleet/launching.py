@@ -22,7 +22,14 @@ from master.security.vault import TokenVault
 from master.services.core.errors import TokenRefused
 from master.services.core.ledger_cache import LedgerCache
 from master.supervision.errors import SpawnFailed, StartDeferred
-from master.supervision.isolation import Isolation, describe_isolation, isolation_of, landlock_problem, temporary_folder
+from master.supervision.isolation import (
+    Isolation,
+    describe_isolation,
+    isolation_of,
+    landlock_problem,
+    private_folder,
+    temporary_folder,
+)
 from master.supervision.limits import Cgroups, niceness_of
 from master.supervision.logs import NodeLogs
 from master.supervision.spawner import Limits, SpawnRequest
@@ -190,7 +197,7 @@ class Launcher:
         )
 
     def _isolate(self, node: Node, folder: Path, interpreter: str, environment: dict[str, str]) -> Isolation | None:
-        """Return what the node may open, and give it its own folder for temporary files; None: it is not isolated."""
+        """Return what the node may open, and give it a home and a temporary folder of its own; None: no isolation."""
         if not self.settings.is_isolated(node.name) or landlock_problem():
             return None
         own = self.settings.node(node.name)
@@ -198,9 +205,12 @@ class Launcher:
         try:
             environment["TMPDIR"] = str(temporary_folder(self.settings.temporary_dir / node.id))
             writable.append(Path(environment["TMPDIR"]))
+            # Not the user's: git, for one, fails for a home whose files it sees and may not open.
+            environment["HOME"] = str(private_folder(self.settings.homes_dir / node.id))
+            writable.append(Path(environment["HOME"]))
         except OSError as error:
             # A full disk, say: the node can do without.
-            log.warning("no folder for temporary files", extra={"node": node.name, "why": error.strerror})
+            log.warning("no folder of its own", extra={"node": node.name, "why": error.strerror})
         private = self.settings.private_paths
         return isolation_of(folder, interpreter, private=private, readable=own.readable, writable=writable)
 
