@@ -238,6 +238,9 @@ def _row(node: NodeStatus) -> list[Text | str]:
 
 def _note(node: NodeStatus) -> Text:
     """Return the most severe condition of a node, for the operator."""
+    if node.licence_revoked:
+        # Before its flag, which may well be of what it said afterwards: only this has it start again.
+        return one_line(f"licence revoked: fleet reinstate {node.name}", style="red")
     if node.flag_reason:
         return one_line(f"⚑ flagged: {node.flag_reason}", style="red")
     if node.offline_since is not None:

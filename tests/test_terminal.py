@@ -10,6 +10,8 @@ import pytest
 from rich.console import Console
 
 import master
+from master.bot.embeds import node_line
+from master.configuration.settings import EmojiSettings
 from master.services.core.views import FleetStatus, MasterStatus, NodeStatus
 from master.terminal import fleet_table, summary_line
 from master.wording import moment
@@ -29,6 +31,17 @@ DEGRADED = NodeStatus(
     cogs_failed=("music", "fun"),
     detail="2 cogs failed: music, fun",
 )
+
+
+def test_the_note_of_a_revoked_node_says_what_gives_its_licence_back_whatever_else_is_wrong_with_it() -> None:
+    revoked = msgspec.structs.replace(
+        DEGRADED, state="stopped", pid=None, licence_revoked=True, flag_reason="revoked_license", last_exit="stopped"
+    )
+    console = Console(width=80, force_terminal=False)
+    with console.capture() as captured:
+        console.print(fleet_table([revoked], width=80))
+    assert "licence revoked: fleet reinstate atlas" in captured.get()
+    assert node_line(EmojiSettings(), revoked).endswith("licence revoked")
 
 
 @pytest.mark.parametrize(("width", "figures"), [(80, ()), (120, ("42ms", " 7 ", "1.2.3"))])

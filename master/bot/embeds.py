@@ -101,6 +101,8 @@ def node_line(emojis: EmojiSettings, node: NodeStatus) -> str:
     trouble = f" {as_markdown(node.detail[:TROUBLE_CHARACTERS])}" if node.state == "degraded" else ""
     if node.offline_since is not None:
         trouble = f" offline since <t:{int(node.offline_since)}:t>"
+    if node.licence_revoked:
+        trouble = " licence revoked"
     figures = (
         f"{node.pid or '-':>7} {duration(node.uptime_s):>6} {cpu:>5} {memory:>5} ↻{node.restarts:<3} ♥{pulse:<4} "
         f"{ping:>6} {guilds:>4}g"

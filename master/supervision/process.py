@@ -120,6 +120,8 @@ class NodeProcess:
     ) -> None:
         self.pid = pid
         self.bounded_output = bounded_output
+        self.isolated = False
+        """Whether the kernel keeps it from the files of the fleet; noted by who starts or adopts it."""
         self._boot = boot
         self.on_stopped: Callable[[], None] | None = None
         """Called when a signal has stopped the process."""
@@ -244,6 +246,14 @@ class NodeProcess:
         except (OSError, ValueError):
             return None
         return self._usage
+
+
+def gains_no_privilege(pid: int) -> bool:
+    """Tell whether a process runs under ``no_new_privs``, as every isolated one does; False when it has ended."""
+    try:
+        return "\nNoNewPrivs:\t1\n" in Path(f"/proc/{pid}/status").read_text("utf-8", "replace")
+    except OSError:
+        return False
 
 
 def is_process(pid: int, started_at: float, folder: Path) -> bool:

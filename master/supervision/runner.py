@@ -40,7 +40,7 @@ from master.supervision.gate import StartGate
 from master.supervision.hearing import Hearing
 from master.supervision.limits import OomDetector
 from master.supervision.preparing import StartPreparer
-from master.supervision.process import ExitReport, NodeProcess, is_process
+from master.supervision.process import ExitReport, NodeProcess, gains_no_privilege, is_process
 from master.supervision.restart_policy import RestartPolicy
 from master.supervision.run_records import RunRecords
 from master.supervision.sleeper import Sleeper
@@ -370,6 +370,8 @@ class Runner:
             self.process = NodeProcess(pid)
         except OSError:
             return False
+        # Whoever started it may not have isolated it, whatever the settings say now. The kernel tells only this much.
+        self.process.isolated = gains_no_privilege(pid)
         self._wanted = True
         self._begin("adopted")
         self._poke()
@@ -445,6 +447,7 @@ class Runner:
             self._take_failure(error)
             return
         self.process = process
+        process.isolated = request.isolation is not None
         process.release()
         self._failures, self._failure = 0, None
         self._begin("")

@@ -364,6 +364,11 @@ class Supervisor:
         process = self._runner(node_id).process
         return None if process is None else process.pid
 
+    def isolated_names(self) -> dict[str, bool]:
+        """Return the names of the nodes that run, and of each whether its process is isolated."""
+        running = ((runner.spec.name, runner.process) for runner in self._runners.values())
+        return {name: process.isolated for name, process in running if process is not None}
+
     def watch_closely(self) -> None:
         """Sample usage every second for a while, because it is being watched."""
         self._looked_at = time.monotonic()

@@ -13,6 +13,7 @@ import pytest
 from master.demonstration.stage import EventTap, Stage
 from master.operations.parameters import NodeParams, RegisterParams, RollParams
 from master.services.core.views import ActionResult, NodeHistoryView, Registered
+from master.supervision.isolation import describe_isolation, landlock_problem
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -142,6 +143,44 @@ async def test_an_adopted_node_keeps_its_process_and_its_pulses(stage: Stage, ta
     assert (after.pid, after.state) == (before.pid, "ready")
     assert after.last_pulse_s_ago is not None
     assert after.last_pulse_s_ago < 5
+
+
+async def restart_master(stage: Stage) -> None:
+    assert stage.master is not None
+    stage.master.process.kill()
+    await stage.master.process.wait()
+    await stage.start_master()
+
+
+@pytest.mark.skipif(bool(landlock_problem()), reason=describe_isolation())
+async def test_the_status_says_of_each_process_whether_it_is_isolated_not_what_the_settings_would_have(
+    stage: Stage, tap: EventTap
+) -> None:
+    config = stage.home / "config.py"
+    isolated, walled = config.read_text(), describe_isolation()
+
+    async def told_after(change: str) -> str:
+        config.write_text(isolated + change)
+        await asyncio.to_thread(stage.client.call, "reload", answer=dict)
+        return (await stage.status()).master.isolation
+
+    bare = '\nNODES = {"atlas": {"ISOLATED": False}}\n'
+    await stage.register("atlas")
+    await tap.wait_for("ready", "atlas")
+    await stage.register("borealis")
+    await tap.wait_for("ready", "borealis")
+    assert await told_after(bare) == walled  # it still is
+    await stage.act("restart", ["atlas"])
+    assert (await stage.status()).master.isolation == f"{walled}, not atlas"
+    assert await told_after("") == f"{walled}, not atlas until restarted"
+    await restart_master(stage)
+    assert (await stage.status()).master.isolation == f"{walled}, not atlas until restarted"
+    await stage.act("restart", ["atlas"])
+    assert (await stage.status()).master.isolation == walled
+    await restart_master(stage)
+    assert (await stage.status()).master.isolation == walled
+    await stage.act("stop", ["atlas"])
+    assert await told_after(bare) == f"{walled}, not atlas"
 
 
 async def test_a_master_can_be_stopped_while_it_starts_nodes(stage: Stage, tap: EventTap) -> None:

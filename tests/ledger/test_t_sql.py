@@ -110,6 +110,7 @@ def call_every_function(c: Connection) -> None:
     licences.set_state(c, "L1", LicenceState.EXPIRED, at=NOW)
     licences.revoke_of_node(c, "01A")
     licences.is_revoked(c, "01A")
+    licences.list_revoked(c)
     licences.reinstate_of_node(c, "01A")
     run = Duplication(id="D1", at=NOW, node_id="01A", source="template 1", requested_by="cli:ada", outcome="running")
     duplications.insert(c, run)

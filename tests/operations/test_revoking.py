@@ -5,16 +5,19 @@ from __future__ import annotations
 import pytest
 
 from handshake.messages import Acknowledgement, Heartbeat, VerificationResponse
+from master.configuration.settings import Settings
 from master.ledger.rows import audit, licences
 from master.ledger.rows.records import DesiredState, LicenceState, Outcome
 from master.operations import nodes
 from master.operations.operation import Operation
 from master.operations.parameters import NamesParams, NodeParams, RollParams
 from master.services.container import Services
+from master.services.core.ledger_cache import load_cached_ledger
 from master.services.core.views import ActionResult
 from master.services.onboarding.saga import CloneRequest
 from master.services.trust.revocation import NothingRevoked
-from tests.services.conftest import OPERATOR, House
+from sandbox import Sandbox
+from tests.services.conftest import OPERATOR, House, open_house
 from tests.services.trust.test_verification import Caller
 
 
@@ -75,6 +78,32 @@ async def test_a_reinstated_node_starts_and_is_believed_again(house: House, atla
     assert answer is not None
     assert isinstance(answer.body, VerificationResponse)
     assert answer.body.accepted
+
+
+async def test_the_status_says_that_a_licence_is_revoked_and_what_gives_it_back_also_to_later_masters(
+    house: House, atlas: Caller, house_settings: Settings, sandbox: Sandbox
+) -> None:
+    await house.clone(OPERATOR, CloneRequest(name="borealis", token=house.token("borealis")))
+
+    async def revoked_in(seen: House) -> list[str]:
+        found = await seen.services.overview.status()
+        return [node.name for node in found.nodes if node.licence_revoked]
+
+    assert await revoked_in(house) == []
+    await house.operations.run(nodes.revoke, OPERATOR, NodeParams(name="atlas"))
+    assert await revoked_in(house) == ["atlas"]
+    await house.services.ledger_cache.save()
+    remembered = await load_cached_ledger(house_settings.ledger_cache_path)
+    assert remembered is not None
+    assert remembered.revoked == {atlas.node.id}  # for a start without the ledger
+    async with open_house(house_settings, sandbox) as later:
+        await later.services.opening.load()
+        assert await revoked_in(later) == ["atlas"]
+        await later.operations.run(nodes.reinstate, OPERATOR, NodeParams(name="atlas"))
+        assert await revoked_in(later) == []
+    async with open_house(house_settings, sandbox) as last:
+        await last.services.opening.load()
+        assert await revoked_in(last) == []
 
 
 @pytest.mark.parametrize("rolling", [False, True], ids=["at once", "rolling"])

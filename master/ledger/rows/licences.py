@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from master.ledger.rows.records import Licence, LicenceState
 from master.ledger.schema.tables import licenses
@@ -67,6 +67,16 @@ def reinstate_of_node(connection: Connection, node_id: str) -> int:
     ):
         count += connection.execute(licenses.update().where(*revoked, condition).values(state=state.value)).rowcount
     return count
+
+
+def list_revoked(connection: Connection) -> frozenset[str]:
+    """Return the ids of all nodes of which :func:`is_revoked` is true."""
+    revoked, state = LicenceState.REVOKED.value, licenses.c.state
+    # A licence that no node uses yet has no node_id.
+    of_nodes = select(licenses.c.node_id).where(licenses.c.node_id.is_not(None)).group_by(licenses.c.node_id)
+    # The first of its states and the last, so all of them.
+    query = of_nodes.having(func.min(state) == revoked, func.max(state) == revoked)
+    return frozenset(connection.execute(query).scalars())
 
 
 def is_revoked(connection: Connection, node_id: str) -> bool:

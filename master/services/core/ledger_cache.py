@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -46,6 +47,8 @@ class CachedLedger(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[Node, ...]
     tokens: dict[str, bytes]
     licences: dict[str, CoveredLicence]
+    revoked: frozenset[str] = frozenset()
+    """Ids of the nodes whose licences are revoked."""
     audit_head: AuditHead | None = None
     """The audit log's last row as earlier versions remembered it; it has a file of its own since."""
 
@@ -93,6 +96,7 @@ class LedgerCache:
         self._licences: dict[str, CoveredLicence] = {}
         self._remembered: dict[str, CoveredLicence] = {}
         """Of an earlier master: believed while the ledger, which knows better, is away."""
+        self._revoked: set[str] = set()
         self._away = False
         bus.on(DirectoryChanged, self._on_change)
         bus.on(LedgerAway, self._on_away)
@@ -134,10 +138,25 @@ class LedgerCache:
                 del known[node_id]
                 self._changed.set()
 
-    def forget_licences_of(self, node_id: str) -> None:
+    def revoke(self, node_id: str) -> None:
         """Forget whatever licence a node has: it was revoked."""
         for known in (self._licences, self._remembered):
             known.pop(node_id, None)
+        self._revoked.add(node_id)
+        self._changed.set()
+
+    def reinstate(self, node_id: str) -> None:
+        """Note that a node's licence is not revoked any more."""
+        self._revoked.discard(node_id)
+        self._changed.set()
+
+    def is_revoked(self, node_id: str) -> bool:
+        """Tell whether a node's licence is revoked, as far as is known: for those who look, not for who decides."""
+        return node_id in self._revoked
+
+    def keep_revoked(self, node_ids: Iterable[str]) -> None:
+        """Store which nodes' licences are revoked, as the ledger says."""
+        self._revoked = set(node_ids)
         self._changed.set()
 
     async def count(self) -> int:
@@ -158,6 +177,7 @@ class LedgerCache:
             return False
         self._tokens.update(found.tokens)
         self._licences.update(found.licences)
+        self._revoked.update(found.revoked)
         for node in found.nodes:
             self._directory.put(node)
         return True
@@ -184,6 +204,7 @@ class LedgerCache:
             licences={
                 node_id: licence for node_id, licence in (self._remembered | self._licences).items() if node_id in known
             },
+            revoked=frozenset(self._revoked & known),
         )
         try:
             await asyncio.to_thread(replace_file, self._path, msgspec.msgpack.encode(content))

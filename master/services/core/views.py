@@ -45,6 +45,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     flag_reason: str = ""
     """Why the node was flagged (a refused message in its name); empty if it is not flagged."""
+    licence_revoked: bool = False
+    """It starts no more until ``fleet reinstate``."""
     last_exit: str = ""
     next_start_in_s: float | None = None
     detail: str = ""

@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +70,11 @@ def token_variable_of(folder: Path) -> str:
         return ""
 
 
+def _few_of(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
+
+
 @dataclass(slots=True, kw_only=True)
 class Launcher:
     """Describe nodes to the supervisor and prepare their starts (a ``StartPreparer``).
@@ -114,15 +119,28 @@ class Launcher:
             memory_hard_limit_bytes=limits.memory_hard_limit_bytes,
         )
 
-    def isolation(self, names: Iterable[str]) -> str:
-        """Return what isolates the nodes, in words for the operator, and which of ``names`` it does not."""
+    def isolation(self, names: Iterable[str], running: Mapping[str, bool]) -> str:
+        """Return what isolates the nodes, in words for the operator, and which of ``names`` it does not.
+
+        Parameters
+        ----------
+        running
+            Of each node that runs, whether its process is isolated: it may be older than the settings.
+        """
         if landlock_problem():
             return describe_isolation()
-        bare = sorted(name for name in names if not self.settings.is_isolated(name))
         if not self.settings.supervision.isolated and not any(own.isolated for own in self.settings.nodes.values()):
             return "off: ISOLATED is False"
-        more = f" and {len(bare) - _MOST_NAMES} more" if len(bare) > _MOST_NAMES else ""
-        return describe_isolation() + (f", not {', '.join(bare[:_MOST_NAMES])}{more}" if bare else "")
+        by_choice: list[str] = []
+        by_age: list[str] = []
+        for name in sorted(names):
+            is_wanted = self.settings.is_isolated(name)
+            # One that does not run will be what the settings say.
+            if not running.get(name, is_wanted):
+                (by_age if is_wanted else by_choice).append(name)
+        told = [_few_of(by_choice)] if by_choice else []
+        told += [f"{_few_of(by_age)} until restarted"] if by_age else []
+        return describe_isolation() + (f", not {', nor '.join(told)}" if told else "")
 
     def expect_successor(self, spec: NodeSpec, expected: bool) -> None:
         """Tell the running node whether another process takes over its gateway session; blocks."""

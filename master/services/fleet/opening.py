@@ -13,7 +13,7 @@ from master.configuration.settings import Settings
 from master.errors import FleetError
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError, LedgerUnavailable
-from master.ledger.rows import nodes, tokens
+from master.ledger.rows import licences, nodes, tokens
 from master.ledger.rows.records import DesiredState, Node, ReadinessKind
 from master.ledger.writer.entries import DesiredStateSet, Entry
 from master.services.core.directory import NodeDirectory
@@ -64,7 +64,7 @@ class Opening:
         away = self._ledger.away
         found = await self._read_nodes()
         if found is not None:
-            active, sealed = found
+            active, sealed, revoked = found
             if not active and (known := await self._ledger_cache.count()):
                 # The ledger is empty and the cache is not: a disk is not mounted, or it is another database.
                 raise LedgerError(
@@ -77,6 +77,7 @@ class Opening:
                 self._directory.put(node)
                 if node.id in sealed:
                     self._ledger_cache.keep_token(node.id, sealed[node.id])
+            self._ledger_cache.keep_revoked(revoked)
         elif away is None or not await self._ledger_cache.recall():
             raise LedgerUnavailable(
                 f"the ledger is away, and nothing is remembered of its nodes: {away.why if away else ''}",
@@ -85,8 +86,10 @@ class Opening:
         if away is not None:
             self._apply_pending(await self._ledger.pending_entries())
 
-    async def _read_nodes(self) -> tuple[list[Node], dict[str, bytes]] | None:
-        """Read nodes and sealed tokens; None if the ledger is away. One on a full disk can be read all the same.
+    async def _read_nodes(self) -> tuple[list[Node], dict[str, bytes], frozenset[str]] | None:
+        """Read nodes, sealed tokens, and whose licences are revoked; None if the ledger is away.
+
+        One on a full disk can be read all the same.
 
         Raises
         ------
@@ -96,7 +99,9 @@ class Opening:
         if away is not None and not away.disk_full:
             return None
         try:
-            return await self._ledger.read(lambda c: (nodes.list_active(c), tokens.load_all(c)))
+            return await self._ledger.read(
+                lambda c: (nodes.list_active(c), tokens.load_all(c), licences.list_revoked(c))
+            )
         except LedgerError as error:
             if away is None:
                 raise

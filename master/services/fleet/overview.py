@@ -53,6 +53,8 @@ class Overview:
         Returns how many nodes run with a key of the previous secret; None outside of a rotation.
     isolation
         Returns what isolates the nodes, and which it does not.
+    is_revoked
+        Tells of a node's id whether its licence is revoked; asked for each node of each status.
     troubles
         Returns what is wrong with the master's own files.
     start_trouble
@@ -75,6 +77,7 @@ class Overview:
         merged_bytes: Callable[[], int | None],
         old_keys: Callable[[], int | None],
         isolation: Callable[[], str],
+        is_revoked: Callable[[str], bool],
         troubles: Callable[[], tuple[str, ...]] = lambda: (),
         start_trouble: Callable[[], str],
         box_states: Callable[[], tuple[str, ...]],
@@ -90,6 +93,7 @@ class Overview:
         self._merged_bytes = merged_bytes
         self._old_keys = old_keys
         self._isolation = isolation
+        self._is_revoked = is_revoked
         self._troubles = troubles
         self._start_trouble = start_trouble
         self._box_states = box_states
@@ -98,7 +102,8 @@ class Overview:
 
     def node(self, node: Node) -> NodeStatus:
         """Return the status of one node."""
-        return _merge(node, self._supervisor.view(node.id), self._clock.now().timestamp())
+        view, now = self._supervisor.view(node.id), self._clock.now().timestamp()
+        return _merge(node, view, now, licence_revoked=self._is_revoked(node.id))
 
     def matching(self, fragment: str, *, limit: int = 25) -> list[NodeStatus]:
         """Return nodes for autocompletion."""
@@ -199,7 +204,7 @@ def _series(ring: Ring) -> Series:
     return Series(slot_s=ring.slot_s, cpu_percent=tuple(cpu), rss_mb=tuple(rss))
 
 
-def _merge(node: Node, view: NodeView, now: float) -> NodeStatus:
+def _merge(node: Node, view: NodeView, now: float, *, licence_revoked: bool) -> NodeStatus:
     return NodeStatus(
         id=node.id,
         name=node.name,
@@ -224,6 +229,7 @@ def _merge(node: Node, view: NodeView, now: float) -> NodeStatus:
         guilds=view.guilds,
         version=view.version or node.template_version,
         flag_reason=node.flag_reason,
+        licence_revoked=licence_revoked,
         last_exit=view.last_exit,
         next_start_in_s=view.next_start_in_s,
         detail=view.detail,

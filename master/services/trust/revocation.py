@@ -53,7 +53,7 @@ class Revocation:
             raise NothingRevoked(
                 f"{node.name} has no licence that could be revoked", hint=f"`fleet reinstate {node.name}` gives it back"
             )
-        self._ledger_cache.forget_licences_of(node.id)
+        self._ledger_cache.revoke(node.id)
         self._verification.void(node.id)
 
     async def reinstate(self, node: Node) -> None:
@@ -67,6 +67,7 @@ class Revocation:
         """
         if not await self._ledger.write(lambda connection: licences.reinstate_of_node(connection, node.id)):
             raise NothingRevoked(f"the licence of {node.name} is not revoked")
+        self._ledger_cache.reinstate(node.id)
 
     async def require_licence(self, node: Node) -> None:
         """Check before a start that the licence is not revoked; without the ledger, the handshake decides.

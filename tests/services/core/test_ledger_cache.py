@@ -33,6 +33,7 @@ async def test_what_was_remembered_comes_back_and_is_its_owners_alone(tmp_path: 
     cache.keep_token("01A", b"sealed")
     cache.keep_token("01GONE", b"of a node that is no more")
     cache.keep_licence("01A", CoveredLicence(b"h" * 32, NOW))
+    cache.keep_revoked(["01A", "01GONE"])
     await cache.save()
     assert path.stat().st_mode & 0o777 == 0o600
     again, found = cache_at(path, secret)
@@ -40,6 +41,7 @@ async def test_what_was_remembered_comes_back_and_is_its_owners_alone(tmp_path: 
     assert list(found) == [a_node()]
     assert (again.token_of("01A"), again.token_of("01GONE")) == (b"sealed", None)
     assert again.licence_of("01A") == CoveredLicence(b"h" * 32, NOW)
+    assert (again.is_revoked("01A"), again.is_revoked("01GONE")) == (True, False)
 
 
 async def test_what_was_remembered_under_another_secret_is_of_no_use(tmp_path: Path) -> None:
