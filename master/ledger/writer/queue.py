@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from master.ledger.engine import explain
@@ -40,8 +40,9 @@ from master.ledger.errors import (
 )
 from master.ledger.rows import applied_writes
 from master.ledger.rows.audit import AuditChain
-from master.ledger.worker import Call, Worker, watch
+from master.ledger.worker import Worker, watch
 from master.ledger.writer.entries import Audited, DesiredStateSet, Entry, apply, remove_leftovers
+from master.ledger.writer.probe import Probe
 from master.ledger.writer.spool import Record, Spool, SpoolFailed
 
 log = logging.getLogger(__name__)
@@ -53,8 +54,6 @@ RETRY_DELAYS_S = (0.05, 0.2, 0.8)
 LINGER_S = 0.02
 """How long a write that nobody awaits may be delayed, to share a commit with others."""
 MAX_QUEUED = 20_000
-PROBE_DELAYS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""Delays between probes of a database that is away; the last one repeats."""
 MAX_HELD_BYTES = 8 * 2**20
 """Of writes that are held in memory while neither the database nor the spool has room."""
 SESSION_RETENTION = timedelta(days=30)
@@ -163,7 +162,7 @@ class Writer:
         """Whether the last transaction was lost: some of it may be in the database all the same."""
         self._closing = threading.Lock()
         self._closed = False
-        self._probe: _Probe | None = None
+        self._probe: Probe | None = None
         self._held: list[Record] = []
         self._held_bytes = 0
         self.away: Away | None = None
@@ -516,7 +515,7 @@ class Writer:
             self.away = Away(datetime.now(UTC), outage.message, outage.hint, disk_full=full)
             self._on_change(self.away)
         if self._probe is None:
-            self._probe = _Probe(self._engine, self._worker, self._stall_s)
+            self._probe = Probe(self._engine, self._worker, self._stall_s)
 
     def _probe_database(self) -> None:
         if self._probe is not None and self._probe.poll():
@@ -634,57 +633,3 @@ class Writer:
                 if isinstance(entry, Audited | DesiredStateSet):
                     log.error("lost, the disk is full", extra={"entry": msgspec.json.encode(entry).decode()})
             log.error("writes in memory are lost", extra={"count": len(self._held), "why": error.message})
-
-
-class _Probe:
-    """Probes a database that is away, in the worker's thread, until it answers."""
-
-    def __init__(self, engine: Engine, worker: Worker, stall_s: float) -> None:
-        self._engine = engine
-        self._worker = worker
-        self._stall_s = stall_s
-        self._attempt = 0
-        self._next_at = time.monotonic() + PROBE_DELAYS_S[0]
-        self._pinging: Call[None] | None = None
-
-    def poll_delay_s(self) -> float:
-        """Return the seconds until the next :meth:`poll`."""
-        if self._pinging is not None:
-            return 0.05
-        return max(self._next_at - time.monotonic(), 0.01)
-
-    def poll(self) -> bool:
-        """Tell whether the database answered; starts the next probe when one is due."""
-        if self._pinging is not None:
-            return self._take_answer(self._pinging)
-        if time.monotonic() >= self._next_at:
-            try:
-                self._pinging = self._worker.submit(self._ping)
-            except LedgerUnavailable as error:
-                self._put_off(error.message)
-        return False
-
-    def _take_answer(self, pinging: Call[None]) -> bool:
-        if time.monotonic() - pinging.beat_at > self._stall_s:
-            self._worker.abandon(pinging)
-            self._engine.dispose(close=False)
-        if not pinging.done.done():
-            return False
-        self._pinging = None
-        error = pinging.done.exception()
-        # Applying the spool may still fail: the next probe comes later.
-        self._put_off("" if error is None else str(error))
-        return error is None
-
-    def _put_off(self, why: str) -> None:
-        if why:
-            log.debug("the database is still away", extra={"why": why})
-        self._attempt += 1
-        self._next_at = time.monotonic() + PROBE_DELAYS_S[min(self._attempt, len(PROBE_DELAYS_S) - 1)]
-
-    def _ping(self) -> None:
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(text("SELECT 1"))
-        except SQLAlchemyError as error:
-            raise explain(error) from error

@@ -17,7 +17,7 @@ from master.ledger.database import Ledger
 from master.ledger.errors import LedgerDiskFull, LedgerUnavailable
 from master.ledger.rows import audit, nodes
 from master.ledger.rows.audit import AuditChain
-from master.ledger.writer import queue
+from master.ledger.writer import probe, queue
 from master.ledger.writer.spool import SpoolFailed
 from tests.ledger.test_database import a_node
 from tests.ledger.writer.test_spool import action, refusal
@@ -55,7 +55,7 @@ class FullDisk:
 async def disk(
     sqlite_settings: DatabaseSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[FullDisk]:
-    monkeypatch.setattr(queue, "PROBE_DELAYS_S", (0.05,))
+    monkeypatch.setattr(probe, "PROBE_DELAYS_S", (0.05,))
     spool_dir, bus = tmp_path / "spool", EventBus()
     ledger = await Ledger.open(sqlite_settings, chain=AuditChain(b"k" * 32), spool_dir=spool_dir, bus=bus)
     await ledger.write(lambda c: nodes.insert(c, a_node()))
