@@ -53,7 +53,8 @@ async def require_own_secret(ledger: Ledger, identity: IdentitySettings) -> None
 def foreign_secret(connection: Connection, identity: IdentitySettings) -> ForeignSecret | None:
     """Return the error for a ledger that another secret made; None if nothing speaks for that.
 
-    Tokens decide. A ledger without any is judged by the first row of its audit log, whose key survives rotations.
+    A token that can be decrypted proves it. So does the first row of the audit log, whose key survives rotations: then
+    tokens that cannot be decrypted are damaged, which each node's start says.
     """
     sealed = tokens.load_all(connection)
     present = master_secret_of(identity)
@@ -62,11 +63,14 @@ def foreign_secret(connection: Connection, identity: IdentitySettings) -> Foreig
     vaults = [TokenVault(secret) for secret in (present, *(MasterSecret(one) for one in others if one is not None))]
     if any(_unseals(vault, node_id, token) for node_id, token in sealed.items() for vault in vaults):
         return None
+    began_here = AuditChain(present.derive("audit")).began_here(connection)
+    if began_here:
+        return None
     if sealed:
         count = "its one token" if len(sealed) == 1 else f"none of its {len(sealed)} tokens"
         verb = "cannot" if len(sealed) == 1 else "can"
         return ForeignSecret(f"the ledger was made with another MASTER_SECRET: {count} {verb} be decrypted", hint=_HINT)
-    if AuditChain(present.derive("audit")).began_here(connection) is False:
+    if began_here is False:
         return ForeignSecret(
             "the ledger was made with another MASTER_SECRET: its audit log begins with another key", hint=_HINT
         )

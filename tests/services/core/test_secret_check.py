@@ -86,3 +86,16 @@ async def test_a_master_with_another_secret_does_not_start_and_says_why(empty_le
         env.write_text(re.sub(r"MASTER_SECRET=.*", f"MASTER_SECRET={own}", env.read_text()))
         assert "secret" not in await asyncio.to_thread(findings, stage.home)
         await stage.start_master()
+
+
+async def test_a_token_that_is_damaged_is_no_other_secret(empty_ledger: Path) -> None:
+    async with Stage(pulse_s=0.5, ledger=empty_ledger) as stage:
+        await stage.start_master()
+        await stage.register("atlas")
+        assert stage.master is not None
+        assert (await asyncio.to_thread(run, "shutdown", stage.home, "--yes")).returncode == 0
+        await stage.master.process.wait()
+        with sqlite3.connect(stage.home / "state" / "ledger.db") as ledger:
+            ledger.execute("UPDATE node_tokens SET sealed = zeroblob(length(sealed))")
+        assert "secret" not in await asyncio.to_thread(findings, stage.home)
+        await stage.start_master()
