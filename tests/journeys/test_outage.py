@@ -89,7 +89,12 @@ async def test_a_short_outage_is_nobodys_fault(stage: Stage, tap: EventTap) -> N
     await tap.wait_for("box_online", "", since=since)
     await tap.wait_for("recovered", "atlas", since=since)
     await tap.wait_for("spawned", "oldbot", since=since)
-    assert kinds(tap.events[since:], "quarantined", "backoff") == []
+    # A bot that ends by itself may do so twice before the master has looked, and is forgiven then.
+    offline_at = next(index for index, event in enumerate(tap.events[since:], since) if event.kind == "box_offline")
+    assert kinds(tap.events[offline_at:], "backoff") == []
+    assert kinds(tap.events[since:], "quarantined") == []
+    (oldbot,) = [node for node in (await stage.status()).nodes if node.name == "oldbot"]
+    assert oldbot.state != "backoff"
 
 
 @pytest.mark.slow
@@ -148,7 +153,8 @@ async def test_an_outage_is_a_state_of_the_box_and_no_nodes_fault(stage: Stage, 
 
 
 async def offline(stage: Stage) -> None:
-    while (await stage.status()).master.offline_since is None:  # noqa: ASYNC110
+    """Wait for the box's outage: the master's own connection is lost before it has looked why."""
+    while "its API" not in (await stage.status()).master.offline_why:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
 
 
