@@ -123,6 +123,14 @@ NODES = {
     #     "ISOLATED": True,  # False: it may open whatever the master may
     #     "READABLE": ["/srv/music"],  # what it may read and run besides
     #     "WRITABLE": ["/srv/uploads"],  # what it may change, too
+    #     "COMMAND": "node index.js",  # the whole command, where it is not Python and its entry file; no shell runs it
+    #     "INTERPRETER": "python3.12",  # what runs its entry file
+    #     "ARGS": "--verbose",  # what comes after its entry file
+    #     "ENV": {"LANG": "de_DE.UTF-8"},  # environment variables ...
+    #     "ENV_FILE": "env/welcome.env",  # ... and a file of more, for those that are secret (chmod 600)
+    #     "CRON_RESTART": "0 5 * * *",  # restarted at these times
+    #     "WATCH": ["."],  # while developing: a change of these files restarts it
+    #     "READY_WHEN": "port:8080",  # or "log:PATTERN", or "http://127.0.0.1:8080/health"; a program without the kit
     # },
 }
 

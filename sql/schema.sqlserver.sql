@@ -1,4 +1,4 @@
--- The ledger of Fleetmaster on SQL Server 2017 or later, at revision 0004.
+-- The ledger of Fleetmaster on SQL Server 2017 or later, at revision 0005.
 -- Rendered from the migrations by `python -m master.ledger.schema.rendering`; do not edit.
 -- It may be run again: a revision that is there already is passed over.
 -- Filtered indexes want these two on; sqlcmd has the first one off.
@@ -288,5 +288,16 @@ BEGIN
     BEGIN TRANSACTION;
     ALTER TABLE nodes ADD host NVARCHAR(64) NOT NULL DEFAULT '';
     UPDATE alembic_version SET version_num='0004' WHERE alembic_version.version_num = '0003';
+    COMMIT TRANSACTION;
+END;
+
+IF NOT EXISTS (SELECT 1 FROM alembic_version WHERE version_num >= N'0005')
+BEGIN
+    BEGIN TRANSACTION;
+    ALTER TABLE nodes ADD options NVARCHAR(4000) NOT NULL DEFAULT '';
+    DROP INDEX ux_nodes_folder_alive ON nodes;
+    DROP INDEX ux_nodes_bot_user_id_alive ON nodes;
+    CREATE UNIQUE INDEX ux_nodes_bot_user_id_alive ON nodes (bot_user_id) WHERE lifecycle <> 'removed' AND bot_user_id <> 0;
+    UPDATE alembic_version SET version_num='0005' WHERE alembic_version.version_num = '0004';
     COMMIT TRANSACTION;
 END;

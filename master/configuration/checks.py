@@ -29,7 +29,7 @@ def _memory_limits(settings: Settings) -> Iterator[ConfigProblem]:
     found = [("SUPERVISION", settings.supervision.memory_limit_bytes, settings.supervision.memory_hard_limit_bytes)]
     for name, own in settings.nodes.items():
         if own.memory_limit_bytes is not None or own.memory_hard_limit_bytes is not None:
-            limits = settings.limits_of(name)
+            limits = settings.limits_of(own)
             found.append((f"NODES[{name!r}]", limits.memory_limit_bytes, limits.memory_hard_limit_bytes))
     for key, soft, hard in found:
         if soft and hard and soft >= hard:

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from handshake.redaction import Secret
 from master.configuration.checks import contradictions
+from master.configuration.programs import check_command, check_ready_sign, check_schedule
 from master.configuration.reading import ConfigProblem, Form, PathRefused, Reader, expanded, resolved
 from master.configuration.settings import ENV_NAME, DatabaseSettings, Settings
 from master.errors import ExitCode, FleetError
@@ -68,7 +69,7 @@ def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
     if not path.is_file():
         missing = ConfigProblem(CONFIG_NAME, f"there is none in {home}", "run `fleet init`, or give --home")
         raise ConfigError(path, [missing])
-    reader = Reader(home, _FORMS)
+    reader = Reader(home, FORMS)
     secrets = _read_env(home / ENV_NAME, reader)
     values = _execute(path, {**environment, **secrets})
     settings = _build(home, values, reader, secrets)
@@ -198,7 +199,15 @@ def _check_token(text: str) -> str:
     return text
 
 
-_FORMS: dict[str, Form] = {"master secret": check_master_secret, "bot token": _check_token, "node name": str.casefold}
+FORMS: dict[str, Form] = {
+    "master secret": check_master_secret,
+    "bot token": _check_token,
+    "node name": str.casefold,
+    "command line": check_command,
+    "schedule": check_schedule,
+    "readiness": check_ready_sign,
+}
+"""Parsers of texts, by the names that the types of the settings use."""
 
 
 def _rotation(secrets: Mapping[str, str], reader: Reader) -> dict[str, Any]:

@@ -157,8 +157,17 @@ class Reader:
             return shape.kind(**Reader(self._home, self._forms).section(shape.kind, {}, key))
         return shape.kind(**self.section(shape.kind, value, key))
 
+    def _read_texts(self, shape: Shape, value: Any, key: str) -> Any:
+        """Read a dict of texts; numbers, as people write ports, are taken as their text."""
+        right = isinstance(value, dict) and all(isinstance(name, str) and name for name in value)
+        if not right or any(isinstance(one, bool) or not isinstance(one, str | int | float) for one in value.values()):
+            return self._wrong(Shape(kind=dict), {} if right else value, key, "a dict of texts by name")
+        return {name: str(one) for name, one in value.items()}
+
     def _read_sections(self, shape: Shape, value: Any, key: str) -> Any:
         struct_type = section_by_name(shape)
+        if struct_type is None:
+            return self._read_texts(shape, value, key)
         if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
             return self._wrong(shape, value, key, "a dict of names, as in config.example.py")
         found: dict[str, Any] = {}

@@ -35,6 +35,7 @@ Emoji = Annotated[str, Meta(description="an emoji, or <:name:id> for one of your
 Colour = Annotated[int, Meta(ge=0, le=0xFFFFFF, description="a colour from 0x000000 to 0xFFFFFF")]
 NodeName = Annotated[str, checked_as("node name"), Meta(description="the name of a node")]
 FolderOrFile = Annotated[Path, Meta(description="the path of a folder or a file, as text")]
+CommandLine = Annotated[str, checked_as("command line"), Meta(description="a command line, such as 'node index.js'")]
 TimeoutS = Annotated[float, Meta(ge=0.01, le=600)]
 Days = Annotated[int, Meta(ge=0, le=36_500)]
 MemoryBytes = Annotated[int, Meta(ge=0, le=2**40)]
@@ -163,6 +164,22 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What it may read and run although it is isolated."""
     writable: tuple[FolderOrFile, ...] = ()
     """What it may change, too."""
+    command: CommandLine | None = None
+    """Its program and arguments, where that is not Python and its entry file. Split as a shell does; none runs it."""
+    interpreter: CommandLine | None = None
+    """What runs its entry file, where that is not its own virtual environment's Python, or the master's."""
+    args: CommandLine | None = None
+    """Arguments after its entry file."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables, by name."""
+    env_file: FolderOrFile | None = None
+    """A file of further variables, as in .env; those of ``env`` win."""
+    cron_restart: Annotated[str, checked_as("schedule")] | None = None
+    """When it is restarted, as a cron expression in the box's time zone."""
+    watch: tuple[str, ...] = ()
+    """While developing: files and folders of its folder whose change restarts it."""
+    ready_when: Annotated[str, checked_as("readiness")] | None = None
+    """A sign that it is ready, for a program that does not speak the protocol."""
 
 
 class NodeLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -251,19 +268,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """By the node's name in lower case."""
 
     def node(self, name: str) -> NodeSettings:
-        """Return a node's overrides."""
+        """Return what NODES says of a node; ``node_options.settings_of`` adds what it was registered with."""
         return self.nodes.get(name.casefold(), NodeSettings())
 
-    def limits_of(self, name: str) -> NodeLimits:
-        """Return a node's limits: its overrides, or else the fleet's values."""
-        own, fleet = self.node(name), self.supervision
+    def limits_of(self, own: NodeSettings) -> NodeLimits:
+        """Return the limits of a node with these overrides: its own, or else the fleet's values."""
+        fleet = self.supervision
         found = {name: getattr(own, name) for name in NodeLimits.__struct_fields__}
         return NodeLimits(**{key: getattr(fleet, key) if value is None else value for key, value in found.items()})
 
-    def is_isolated(self, name: str) -> bool:
-        """Tell whether a node is isolated, where the kernel can do that."""
-        own = self.node(name).isolated
-        return self.supervision.isolated if own is None else own
+    def is_isolated(self, own: NodeSettings) -> bool:
+        """Tell whether a node with these overrides is isolated, where the kernel can do that."""
+        return self.supervision.isolated if own.isolated is None else own.isolated
 
     @property
     def private_paths(self) -> tuple[Path, ...]:

@@ -385,7 +385,7 @@ def _build_overview(
         box_states=lambda: box.states,
         old_keys=lambda: len(keys.old) if keys.hands_over else None,
         start_trouble=start_trouble,
-        isolation=lambda: launcher.isolation((node.name for node in base.directory), supervisor.isolated_names()),
+        isolation=lambda: launcher.isolation(base.directory, supervisor.isolated_names()),
         is_revoked=base.ledger_cache.is_revoked,
         troubles=state_watch.troubles,
     )

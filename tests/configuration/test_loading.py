@@ -207,4 +207,4 @@ def test_paths_that_are_opened_to_a_node_are_relative_to_the_home(tmp_path: Path
     settings = load_settings(home_with(tmp_path, config), {})
     assert settings.node("atlas").readable == (tmp_path / "songs", Path("/srv/data"))
     assert settings.node("atlas").writable == (tmp_path / "bots" / "shared",)
-    assert settings.is_isolated("atlas")
+    assert settings.is_isolated(settings.node("atlas"))

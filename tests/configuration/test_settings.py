@@ -140,7 +140,11 @@ def test_each_setting_is_in_the_example_with_its_default(leaf: Leaf) -> None:
     for key in leaf.path:
         assert key in found, f"{leaf.key} is missing in config.example.py"
         found = found[key]
-    if leaf.path[0] in COMMENTED_OUT and leaf.field.left_out is UNSET and leaf.field.default not in (UNSET, None, ()):
+    if (
+        leaf.path[0] in COMMENTED_OUT
+        and leaf.field.left_out is UNSET
+        and leaf.field.default not in (UNSET, None, (), {})
+    ):
         assert found == leaf.field.default
 
 

@@ -125,35 +125,41 @@ async def test_a_restored_ledger_equals_the_saved_one(
         await asyncio.to_thread(import_into, settings, archive)
 
 
-def of_revision_0003(archive: Path, key: bytes) -> Path:
-    """Write an archive over as the version before hosts would have written it."""
-    copy = archive.with_name("0003.zip")
+NEWER_COLUMNS_OF_NODES = {"0003": 2, "0004": 1}
+
+
+def of_revision(revision: str, archive: Path, key: bytes) -> Path:
+    """Write an archive over as an earlier version would have written it."""
+    copy = archive.with_name(f"{revision}.zip")
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(copy, "w") as target:
         manifest = msgspec.json.decode(source.read("manifest.json"), type=Manifest)
         tables = dict(manifest.tables)
         for name in tables:
             content = source.read(f"{name}.jsonl")
             if name == "nodes":
-                rows = [msgspec.json.decode(line)[:-1] for line in content.splitlines()]
+                rows = [msgspec.json.decode(line)[: -NEWER_COLUMNS_OF_NODES[revision]] for line in content.splitlines()]
                 content = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
                 tables[name] = TableDigest(len(rows), hashlib.sha256(content).hexdigest())
             target.writestr(f"{name}.jsonl", content)
-        manifest = msgspec.structs.replace(manifest, revision="0003", tables=tables)
+        manifest = msgspec.structs.replace(manifest, revision=revision, tables=tables)
         manifest = msgspec.structs.replace(manifest, seal=_seal(manifest, key))
         target.writestr("manifest.json", msgspec.json.encode(manifest))
     return copy
 
 
-async def test_a_backup_from_before_hosts_is_restored(archive: Path, tmp_path: Path, secret: str) -> None:
+@pytest.mark.parametrize("revision", NEWER_COLUMNS_OF_NODES)
+async def test_a_backup_of_an_earlier_version_is_restored(
+    archive: Path, tmp_path: Path, secret: str, revision: str
+) -> None:
     target = tmp_path / "target"
     target.mkdir()
     settings = settings_at(target, secret)
-    old = of_revision_0003(archive, MasterSecret(settings.identity.master_secret).derive("archive"))
+    old = of_revision(revision, archive, MasterSecret(settings.identity.master_secret).derive("archive"))
     found = await asyncio.to_thread(restore, settings, old, at=NOW)
     assert found.tables["handshake_events"] == ROWS
     ledger = await Ledger.open(settings.database)
     (node,) = await ledger.read(nodes.list_active)
-    assert (node.name, node.host, node.created_at) == ("Ätlas 🛰", "", NOW)
+    assert (node.name, node.host, node.options, node.created_at) == ("Ätlas 🛰", "", "", NOW)
     await ledger.close()
 
 

@@ -15,6 +15,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from msgspec.structs import replace
 from sqlalchemy import Connection, Delete, Update, create_engine, inspect
 from sqlalchemy.dialects import mssql
 from sqlalchemy.engine import make_url
@@ -24,11 +25,19 @@ from handshake.redaction import Secret
 from master.configuration.settings import DatabaseSettings
 from master.errors import FleetError
 from master.ledger.database import Ledger
-from master.ledger.errors import Conflict, LedgerCorrupt, LedgerError, LedgerReadOnly, LedgerTooNew, LedgerUnavailable
+from master.ledger.errors import (
+    Conflict,
+    Fenced,
+    LedgerCorrupt,
+    LedgerError,
+    LedgerReadOnly,
+    LedgerTooNew,
+    LedgerUnavailable,
+)
 from master.ledger.rows import audit, error_events, handshake_events, licences, nodes, tokens
 from master.ledger.rows.audit import AuditChain
 from master.ledger.rows.audit_head import AuditHead
-from master.ledger.rows.records import DesiredState, ErrorEvent, HandshakeEvent, Lifecycle, Node, Outcome
+from master.ledger.rows.records import DesiredState, ErrorEvent, HandshakeEvent, Lifecycle, Node, Outcome, ReadinessKind
 from master.ledger.schema.migrations import HEAD_REVISION, alembic_config, migrate
 from master.ledger.schema.tables import audit_log, metadata
 from master.ledger.writer.entries import DesiredStateSet
@@ -62,6 +71,31 @@ async def test_names_are_unique_without_regard_to_case_until_a_node_is_removed(l
     await ledger.write(lambda c: nodes.mark_removed(c, "01A", host="", at=NOW))
     await ledger.write(lambda c: nodes.insert(c, a_node("01B", "ATLAS")))
     assert [node.id for node in await ledger.read(nodes.list_active)] == ["01B"]
+
+
+async def test_programs_without_a_bot_and_shared_folders_are_no_conflict(ledger: Ledger) -> None:
+    for number in range(2):
+        program = replace(a_node(f"01{number}", f"web{number}", 0), folder="/srv/site")
+        await ledger.write(lambda c, program=program: nodes.insert(c, program))  # type: ignore[misc]
+    assert len(await ledger.read(nodes.list_active)) == 2
+
+
+async def test_a_node_is_changed_and_read_back_and_keeps_what_is_not_the_operators(ledger: Ledger) -> None:
+    await ledger.write(lambda c: nodes.insert(c, a_node()))
+    await ledger.write(lambda c: nodes.insert(c, a_node("01B", "Borealis", 5)))
+    await ledger.write(lambda c: nodes.set_flag(c, "01A", "replayed", host="", at=NOW))
+    wanted = replace(
+        a_node(), name="Atlas2", folder="/srv/x", entry="main.py", bot_user_id=7, tags=("a",), priority=5,
+        readiness=ReadinessKind.PROCESS, options='{"ARGS":"-v"}', desired_state=DesiredState.RUNNING,
+    )  # fmt: skip
+    await ledger.write(lambda c: nodes.change(c, wanted))
+    found = await ledger.read(lambda c: nodes.find_by_name(c, "ATLAS2"))
+    flagged = {"flagged_at": NOW, "flag_reason": "replayed"}
+    assert found == replace(wanted, desired_state=DesiredState.STOPPED, **flagged)
+    with pytest.raises(Conflict):
+        await ledger.write(lambda c: nodes.change(c, replace(wanted, name="borealis")))
+    with pytest.raises(Fenced):
+        await ledger.write(lambda c: nodes.change(c, replace(wanted, host="elsewhere")))
 
 
 async def test_a_write_that_fails_fails_alone_and_leaves_nothing(ledger: Ledger) -> None:

@@ -96,6 +96,7 @@ def call_every_function(c: Connection) -> None:
     nodes.set_flag(c, "01A", "replayed", host="", at=NOW)
     nodes.clear_flag(c, "01A", host="", at=NOW)
     nodes.raise_key_epoch(c, "01A", at=NOW)
+    nodes.change(c, a_node())
     tokens.store(c, "01A", b"sealed", at=NOW)
     tokens.load(c, "01A")
     tokens.load_all(c)

@@ -33,6 +33,7 @@ def _record(row: Row[Any]) -> Node:
         created_at=row.created_at,
         updated_at=row.updated_at,
         host=row.host,
+        options=row.options,
     )
 
 
@@ -66,6 +67,7 @@ def insert(connection: Connection, node: Node) -> None:
             created_at=node.created_at,
             updated_at=node.updated_at,
             host=node.host,
+            options=node.options,
         )
     )
 
@@ -126,6 +128,37 @@ def activate(connection: Connection, node_id: str, *, host: str, at: datetime) -
     Fenced
     """
     _update_surely(connection, node_id, at, host=host, lifecycle=Lifecycle.ACTIVE.value)
+
+
+def change(connection: Connection, node: Node) -> None:
+    """Write what an operator may change of a node: name, folder, entry, bot, readiness, tags, priority, options.
+
+    Parameters
+    ----------
+    node
+        As it is to be.
+
+    Raises
+    ------
+    Conflict
+        Its new name or bot belongs to another node.
+    Fenced
+    """
+    _update_surely(
+        connection,
+        node.id,
+        node.updated_at,
+        host=node.host,
+        name=node.name,
+        name_key=node.name.casefold(),
+        folder=node.folder,
+        entry=node.entry,
+        bot_user_id=node.bot_user_id,
+        readiness=node.readiness.value,
+        tags=",".join(node.tags),
+        priority=node.priority,
+        options=node.options,
+    )
 
 
 def mark_removed(connection: Connection, node_id: str, *, host: str, at: datetime) -> None:

@@ -58,10 +58,11 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     """ULID."""
     name: str
     folder: str
-    """Folder name below BOTS_BASE_PATH."""
+    """Folder name below BOTS_BASE_PATH, or an absolute path."""
     entry: str = "bot.py"
     bot_user_id: int
-    """Discord user id of the bot: the only author whose messages in VERIFY_CHANNEL count as this node's."""
+    """Discord user id of the bot: the only author whose messages in VERIFY_CHANNEL count as this node's. 0 for a
+    program without a token."""
     desired_state: DesiredState = DesiredState.STOPPED
     lifecycle: Lifecycle = Lifecycle.ACTIVE
     readiness: ReadinessKind = ReadinessKind.HANDSHAKE
@@ -81,6 +82,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     host: str = ""
     """The box that the node runs on; empty for the master's own, whichever that is: a ledger that is restored on
     another box, or reached from one, needs no change."""
+    options: str = ""
+    """What it was registered with, as JSON with the keys of NODES; ``node_options`` reads and writes it."""
 
 
 class Licence(msgspec.Struct, frozen=True, kw_only=True):

@@ -80,6 +80,7 @@ SINCE = "since"
 """In a column's ``info``: the revision that added it. It has a default, with which older archives are restored."""
 _ulid = Unicode(26)
 _ALIVE = text("lifecycle <> 'removed'")
+_ALIVE_BOT = text("lifecycle <> 'removed' AND bot_user_id <> 0")
 
 nodes = Table(
     "nodes",
@@ -105,14 +106,17 @@ nodes = Table(
     Column("updated_at", UtcDateTime, nullable=False),
     # Empty: the master's own box.
     Column("host", Unicode(64), nullable=False, server_default="", info={SINCE: "0004"}),
+    # JSON; as wide as an ordinary column may be.
+    Column("options", Unicode(4000), nullable=False, server_default="", info={SINCE: "0005"}),
     CheckConstraint("desired_state IN ('running', 'stopped')", name="desired_state"),
     CheckConstraint("lifecycle IN ('provisioning', 'active', 'removed')", name="lifecycle"),
     CheckConstraint("readiness IN ('handshake', 'process')", name="readiness"),
     CheckConstraint("key_epoch >= 1", name="key_epoch"),
 )
-for _column in ("name_key", "bot_user_id", "folder"):
-    # For SQL Server the migrations define the same; naming that dialect here would load it, 2 MB, on SQLite too.
-    Index(f"ux_nodes_{_column}_alive", nodes.c[_column], unique=True, sqlite_where=_ALIVE)
+# For SQL Server the migrations define the same; naming that dialect here would load it, 2 MB, on SQLite too.
+Index("ux_nodes_name_key_alive", nodes.c.name_key, unique=True, sqlite_where=_ALIVE)
+# Programs without a token have no bot. Folders may be shared: two programs of one checkout are two nodes.
+Index("ux_nodes_bot_user_id_alive", nodes.c.bot_user_id, unique=True, sqlite_where=_ALIVE_BOT)
 
 node_tokens = Table(
     "node_tokens",

@@ -38,7 +38,8 @@ class NodeDirectory:
         self._forget(node.id)
         self._by_id[node.id] = node
         self._by_name[node.name.casefold()] = node.id
-        self._by_user[node.bot_user_id] = node.id
+        if node.bot_user_id:
+            self._by_user[node.bot_user_id] = node.id
         self._announce(node.id)
 
     def update(self, node_id: str, change: Callable[[Node], Node]) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from handshake.boot import BootDocument, encode_boot
 from handshake.manifest import ManifestError, read_manifest
-from master.configuration.settings import NodeLimits, Settings
+from master.configuration.node_options import OptionsRefused, settings_of
+from master.configuration.settings import NodeLimits, NodeSettings, Settings
 from master.ledger.database import Ledger
 from master.ledger.rows import tokens
 from master.ledger.rows.records import Node, ReadinessKind
@@ -104,9 +105,18 @@ class Launcher:
     open_session: Callable[[str], str]
     cgroups: Cgroups | None = None
 
+    def own_settings(self, node: Node) -> NodeSettings:
+        """Return a node's settings, from NODES and from its options; the latter are left out if they are not valid."""
+        try:
+            return settings_of(self.settings, node.name, node.options)
+        except OptionsRefused as error:
+            log.error("a node's options are left out", extra={"node": node.name, "why": error.message})
+            return self.settings.node(node.name)
+
     def spec(self, node: Node) -> NodeSpec:
         """Return the supervisor's view of a node."""
-        own, limits = self.settings.node(node.name), self.settings.limits_of(node.name)
+        own = self.own_settings(node)
+        limits = self.settings.limits_of(own)
         return NodeSpec(
             node_id=node.id,
             name=node.name,
@@ -119,8 +129,8 @@ class Launcher:
             memory_hard_limit_bytes=limits.memory_hard_limit_bytes,
         )
 
-    def isolation(self, names: Iterable[str], running: Mapping[str, bool]) -> str:
-        """Return what isolates the nodes, in words for the operator, and which of ``names`` it does not.
+    def isolation(self, nodes: Iterable[Node], running: Mapping[str, bool]) -> str:
+        """Return what isolates the nodes, in words for the operator, and which of them it does not.
 
         Parameters
         ----------
@@ -129,12 +139,12 @@ class Launcher:
         """
         if landlock_problem():
             return describe_isolation()
-        if not self.settings.supervision.isolated and not any(own.isolated for own in self.settings.nodes.values()):
+        wanted = {node.name: self.settings.is_isolated(self.own_settings(node)) for node in nodes}
+        if not self.settings.supervision.isolated and not any(wanted.values()):
             return "off: ISOLATED is False"
         by_choice: list[str] = []
         by_age: list[str] = []
-        for name in sorted(names):
-            is_wanted = self.settings.is_isolated(name)
+        for name, is_wanted in sorted(wanted.items()):
             # One that does not run will be what the settings say.
             if not running.get(name, is_wanted):
                 (by_age if is_wanted else by_choice).append(name)
@@ -162,7 +172,8 @@ class Launcher:
         if node is None:
             raise SpawnFailed(f"{spec.name} is not a node of this fleet any more")
         folder = self.settings.identity.bots_base_path / node.folder
-        limits = self.settings.limits_of(node.name)
+        own = self.own_settings(node)
+        limits = self.settings.limits_of(own)
         speaks = node.readiness is ReadinessKind.HANDSHAKE
         budget = self.settings.identifies_dir / str(node.bot_user_id)
 
@@ -191,16 +202,16 @@ class Launcher:
             stderr_path=stderr_path,
             cgroup=cgroup,
             limits=self._limits(limits),
-            plain=self.settings.node(node.name).plain,
+            plain=own.plain,
             linked=bool(token_variable),
             isolation=isolation,
         )
 
     def _isolate(self, node: Node, folder: Path, interpreter: str, environment: dict[str, str]) -> Isolation | None:
         """Return what the node may open, and give it a home and a temporary folder of its own; None: no isolation."""
-        if not self.settings.is_isolated(node.name) or landlock_problem():
+        own = self.own_settings(node)
+        if not self.settings.is_isolated(own) or landlock_problem():
             return None
-        own = self.settings.node(node.name)
         writable = [*self.logs.paths(node.name), *own.writable]
         try:
             environment["TMPDIR"] = str(temporary_folder(self.settings.temporary_dir / node.id))
