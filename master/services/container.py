@@ -33,7 +33,10 @@ from master.services.fleet.overview import Overview
 from master.services.fleet.process_journal import ProcessJournal
 from master.services.fleet.pulse_snapshots import PulseSnapshots
 from master.services.healing.error_reports import ErrorReports
+from master.services.onboarding.file_work import FileWorks
 from master.services.onboarding.identity import TokenInspector
+from master.services.onboarding.node_locks import NodeLocks
+from master.services.onboarding.removal import Removal
 from master.services.onboarding.saga import Onboarding
 from master.services.trust.handover import Handover
 from master.services.trust.licensing import LicenceChecks, Licensing
@@ -88,6 +91,7 @@ class Services(LedgerServices):
     opening: Opening
     overview: Overview
     onboarding: Onboarding
+    removal: Removal
     licensing: Licensing
     revocation: Revocation
     keys: NodeKeys
@@ -220,6 +224,8 @@ def build_services(
     alerts = Alerts(bus, base.directory, clock)
     state_watch = StateWatch(ledger=ledger, supervisor=supervisor, alerts=alerts)
     reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
+    works = FileWorks(settings.changes_dir, settings.removed_dir, ledger)
+    locks = NodeLocks(base.directory)
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
     return Services(
         clock=clock,
@@ -243,7 +249,19 @@ def build_services(
         overview=_build_overview(
             base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
         ),
-        onboarding=_build_onboarding(base, fleet, inspector, discord),
+        onboarding=_build_onboarding(base, fleet, inspector, discord, works),
+        removal=Removal(
+            settings=lambda: reloading.settings,
+            ledger=ledger,
+            ledger_cache=base.ledger_cache,
+            directory=base.directory,
+            fleet=fleet,
+            supervisor=supervisor,
+            logs=base.logs,
+            works=works,
+            locks=locks,
+            clock=clock,
+        ),
         licensing=base.licensing,
         revocation=Revocation(ledger, base.ledger_cache, trust.verification),
         keys=trust.keys,
@@ -391,7 +409,9 @@ def _build_overview(
     )
 
 
-def _build_onboarding(base: _Base, fleet: Fleet, inspector: TokenInspector, discord: DiscordView) -> Onboarding:
+def _build_onboarding(
+    base: _Base, fleet: Fleet, inspector: TokenInspector, discord: DiscordView, works: FileWorks
+) -> Onboarding:
     return Onboarding(
         ledger=base.ledger,
         identity=base.settings.identity,
@@ -403,6 +423,7 @@ def _build_onboarding(base: _Base, fleet: Fleet, inspector: TokenInspector, disc
         bus=base.bus,
         clock=base.clock,
         master_user_id=discord.user_id,
+        works=works,
     )
 
 

@@ -123,7 +123,7 @@ class Runner:
         """A node that had been ready and exited by itself: its successor starts without waiting for others."""
         self._held_up = False
         self._stops: deque[float] = deque(maxlen=MAX_STOPS + 1)
-        self._wanted = False
+        self._wanted = self._retired = False
         self._hard_limit_bytes = 0
         """What the present process is held to, which may be another limit than the next one's."""
         self._replace = ""
@@ -204,6 +204,11 @@ class Runner:
         if self.process is not None:
             self._replace = reason
             self._poke()
+
+    def retire(self) -> None:
+        """Stop the node for good: :meth:`run` ends once its process has."""
+        self._wanted, self._retired = False, True
+        self._poke()
 
     def release(self) -> None:
         """Forget past exits, and start at once if the node waits."""
@@ -335,11 +340,13 @@ class Runner:
     # The loop
 
     async def run(self) -> None:
-        """Supervise until cancelled; the process, if there is one, is left running then."""
+        """Supervise until cancelled; the process, if there is one, is left running then. Ends for a retired node."""
         try:
             while True:
                 if not self._wanted and self.process is None:
                     self._mark_stopped()
+                    if self._retired:
+                        return
                     await self._sleeper.sleep(None)
                 elif self.process is None and not (await self._wait_for_turn() and await self._wait_for_others()):
                     continue

@@ -66,6 +66,7 @@ COMMANDS = (
     Typed("revoke atlas --yes"),
     Typed("reinstate atlas --json"),
     Typed("stop --all --yes"),
+    Typed("remove nobody --yes", shows=False),
     Typed("restart --all --rolling"),
     Typed("reload"),
     Typed("events", shows=False),
