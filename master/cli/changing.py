@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import click
 import typer
+from msgspec import structs
 
 from master.cli.context import (
     HomeOption,
@@ -16,16 +18,20 @@ from master.cli.context import (
     reporting_errors,
     run_operation,
 )
-from master.control.client import failure_code
-from master.operations import changing
-from master.operations.parameters import FATES, Fate, RemoveParams
-from master.services.core.views import RemovalView
-from master.terminal import confirm, console, is_terminal, one_line, print_json
+from master.cli.onboarding import TokenFileOption, read_token
+from master.cli.steering import NodeArgument
+from master.control.client import RemoteError, failure_code
+from master.operations import changing, nodes
+from master.operations.parameters import FATES, Fate, NamesParams, RemoveParams, SetTokenParams
+from master.services.core.errors import OtherBot
+from master.services.core.views import RemovalView, TokenView
+from master.terminal import confirm, console, is_terminal, one_line, print_json, state_text
 from master.wording import visible
 
 REMOVE_TIMEOUT_S = 900.0
 """An archive of a large folder takes its time."""
 PLAN_TIMEOUT_S = 30.0
+TOKEN_TIMEOUT_S = 120.0
 
 
 def remove(
@@ -84,6 +90,47 @@ def remove(
     failed = [view for view in removed if not view.ok]
     if failed:
         raise typer.Exit(failure_code(failed[0].exit_code))
+
+
+def set_token(
+    name: NodeArgument,
+    token_file: TokenFileOption = None,
+    new_bot: Annotated[bool, typer.Option("--new-bot", help="It may be another bot's token than before.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a node another token, such as one that was reset; a node that should run starts with it."""
+    with reporting_errors(as_json=as_json):
+        if token_file is None and is_terminal():
+            # Before anybody types a token for nothing.
+            run_operation(home, nodes.logs, NamesParams(names=(name,)), timeout_s=PLAN_TIMEOUT_S)
+        params = SetTokenParams(name=name, token=read_token(token_file), new_bot=new_bot)
+        try:
+            given = _set_token(home, params)
+        except RemoteError as error:
+            if error.code != OtherBot.code or not is_terminal():
+                raise
+            confirm(f"{error.message}. Give it that bot?", yes=False)
+            given = _set_token(home, structs.replace(params, new_bot=True))
+        if as_json:
+            print_json(given)
+        else:
+            _show_token(given)
+
+
+def _set_token(home: Path | None, params: SetTokenParams) -> TokenView:
+    with console.status("asking Discord"):
+        return run_operation(home, changing.set_token, params, timeout_s=TOKEN_TIMEOUT_S)
+
+
+def _show_token(given: TokenView) -> None:
+    how = ", restarted with it" if given.restarted else ""
+    console.print(one_line(("✓ ", "green"), f"{given.node} has a new token{how}  ", state_text(given.state)))
+    console.print(one_line(f"  its bot: {given.bot_name} ({given.bot_user_id})"))
+    if given.other_bot:
+        console.print(one_line("  Invite it: ", (given.invite_url, "cyan")), soft_wrap=True)
+    for note in given.notes:
+        console.print(one_line("  ", (note, "yellow")), soft_wrap=True)
 
 
 def _ask_fate() -> Fate:

@@ -25,6 +25,7 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     onboarding.duplicate,
     changing.plan_removal,
     changing.remove,
+    changing.set_token,
     ledger.audit,
     ledger.verify_audit,
     ledger.acknowledge_audit,

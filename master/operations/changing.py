@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from master.operations.operation import Audit, Call, on_node, operation
-from master.operations.parameters import RemoveParams
+from master.operations.parameters import RemoveParams, SetTokenParams
 from master.services.core.permissions import Permission
-from master.services.core.views import RemovalView
+from master.services.core.views import RemovalView, TokenView
 
 if TYPE_CHECKING:
     from master.ledger.rows.records import Node
@@ -41,6 +41,19 @@ async def remove(call: Call[Services], parameters: RemoveParams) -> list[Removal
     finally:
         # The caller hung up, or the master ends: what was begun ends in this task, which is waited for.
         await asyncio.gather(*removing, return_exceptions=True)
+
+
+@operation(
+    "set_token", parameters=SetTokenParams, result=TokenView, permission=Permission.OPERATE, audit=Audit.EACH_NODE
+)
+async def set_token(call: Call[Services], parameters: SetTokenParams) -> TokenView:
+    """Give a node another token, such as one that was reset; a node that should run starts with it."""
+    from handshake.redaction import Secret
+
+    services, node = call.services, call.services.directory.find(parameters.name)
+    async with on_node(call, node) as entry:
+        token = Secret(parameters.token)
+        return await services.token_replacement.replace(entry, node, token, new_bot=parameters.new_bot)
 
 
 def _request(parameters: RemoveParams) -> RemovalRequest:

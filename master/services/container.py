@@ -38,6 +38,7 @@ from master.services.onboarding.identity import TokenInspector
 from master.services.onboarding.node_locks import NodeLocks
 from master.services.onboarding.removal import Removal
 from master.services.onboarding.saga import Onboarding
+from master.services.onboarding.token_replacement import TokenReplacement
 from master.services.trust.handover import Handover
 from master.services.trust.licensing import LicenceChecks, Licensing
 from master.services.trust.node_keys import NodeKeys
@@ -92,6 +93,7 @@ class Services(LedgerServices):
     overview: Overview
     onboarding: Onboarding
     removal: Removal
+    token_replacement: TokenReplacement
     licensing: Licensing
     revocation: Revocation
     keys: NodeKeys
@@ -226,6 +228,7 @@ def build_services(
     reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
     works = FileWorks(settings.changes_dir, settings.removed_dir, ledger)
     locks = NodeLocks(base.directory)
+    revocation = Revocation(ledger, base.ledger_cache, trust.verification)
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
     return Services(
         clock=clock,
@@ -262,8 +265,22 @@ def build_services(
             locks=locks,
             clock=clock,
         ),
+        token_replacement=TokenReplacement(
+            settings=lambda: reloading.settings,
+            ledger=ledger,
+            ledger_cache=base.ledger_cache,
+            vault=TokenVault(base.secret),
+            inspector=inspector,
+            directory=base.directory,
+            fleet=fleet,
+            supervisor=supervisor,
+            revocation=revocation,
+            locks=locks,
+            clock=clock,
+            master_user_id=discord.user_id,
+        ),
         licensing=base.licensing,
-        revocation=Revocation(ledger, base.ledger_cache, trust.verification),
+        revocation=revocation,
         keys=trust.keys,
         verification=trust.verification,
         reception=trust.reception,
