@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 from msgspec import structs
 
@@ -134,9 +133,12 @@ def _show_token(given: TokenView) -> None:
 
 
 def _ask_fate() -> Fate:
-    console.print("Its folder and its logs: keep them, archive them in the state folder, or purge all that it had?")
-    answer = typer.prompt("keep, archive or purge", type=click.Choice(FATES), default=FATES[0], show_choices=False)
-    return next(fate for fate in FATES if fate == answer)
+    console.print("keep: folder and logs stay. archive: into a tar.gz below state/removed/. purge: all goes, uncopied.")
+    while True:
+        typed = str(typer.prompt("keep, archive or purge?", default=FATES[0])).strip().casefold()
+        for fate in FATES:
+            if typed and fate.startswith(typed):
+                return fate
 
 
 _PLANNED = {
