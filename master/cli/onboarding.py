@@ -70,7 +70,7 @@ def register(
             raise typer.BadParameter("it takes a --folder to link", param_hint="--link")
         params = RegisterParams(
             name=name,
-            token=_token(token_file),
+            token=read_token(token_file),
             folder=folder,
             entry=entry,
             readiness=readiness,
@@ -99,12 +99,12 @@ def dup(
     """Make a new node from the template, or from another node."""
     with reporting_errors(as_json=as_json):
         params = DuplicateParams(
-            name=name, token=_token(token_file), source=source, tier=tier, tags=tuple(tag or ()), start=start
+            name=name, token=read_token(token_file), source=source, tier=tier, tags=tuple(tag or ()), start=start
         )
         _run(onboarding.duplicate, params, home, as_json=as_json)
 
 
-def _token(path: Path | None) -> str:
+def read_token(path: Path | None) -> str:
     """Read a token without showing it.
 
     Raises

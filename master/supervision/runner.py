@@ -48,6 +48,7 @@ from master.supervision.sleeper import Sleeper
 from master.supervision.spawner import Spawner
 from master.supervision.specification import NodeSpec, Pulse
 from master.supervision.states import NodeState, is_legal_transition
+from nodekit.exit_codes import NodeExit
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ class Runner:
         """A node that had been ready and exited by itself: its successor starts without waiting for others."""
         self._held_up = False
         self._stops: deque[float] = deque(maxlen=MAX_STOPS + 1)
-        self._wanted = False
+        self._wanted = self._retired = False
         self._hard_limit_bytes = 0
         """What the present process is held to, which may be another limit than the next one's."""
         self._replace = ""
@@ -210,6 +211,11 @@ class Runner:
         if self.process is not None:
             self._replace = reason
             self._poke()
+
+    def retire(self) -> None:
+        """Stop the node for good: :meth:`run` ends once its process has."""
+        self._wanted, self._retired = False, True
+        self._poke()
 
     def release(self) -> None:
         """Forget past exits, and start at once if the node waits."""
@@ -341,11 +347,13 @@ class Runner:
     # The loop
 
     async def run(self) -> None:
-        """Supervise until cancelled; the process, if there is one, is left running then."""
+        """Supervise until cancelled; the process, if there is one, is left running then. Ends for a retired node."""
         try:
             while True:
                 if not self._wanted and self.process is None:
                     self._mark_stopped()
+                    if self._retired:
+                        return
                     await self._sleeper.sleep(None)
                 elif self.process is None and not (await self._wait_for_turn() and await self._wait_for_others()):
                     continue
@@ -612,7 +620,8 @@ class Runner:
         ended_by_us = self.state is NodeState.STOPPING or self._killed
         was_asked = self.state is NodeState.STOPPING and (not self._wanted or reason == _ASKED)
         memory = "" if ended_by_us else self._explain(report)
-        why = "; ".join(part for part in (reason, memory) if part)
+        advice = "" if ended_by_us else self._advise(report)
+        why = "; ".join(part for part in (reason, memory, advice) if part)
         self.last_exit = f"{why}: {report}" if why else str(report)
         self.pulse = self.pulsed_at = self._ready_at = None
         self._leave_gate()
@@ -655,6 +664,12 @@ class Runner:
         limit = self._hard_limit_bytes
         if limit and report.exit_code and any(map(_is_memory_error, self._context.last_lines(self.spec.name)[-3:])):
             return f"out of memory: it needs more than its hard limit of {limit >> 20} MB"
+        return ""
+
+    def _advise(self, report: ExitReport) -> str:
+        """Return what to do about an exit that nothing but an operator can mend; empty for any other."""
+        if report.exit_code == NodeExit.TOKEN and self.spec.readiness == "handshake":
+            return f"Discord refuses its token; `fleet set-token {self.spec.name}`"
         return ""
 
     def on_connectivity(self) -> None:

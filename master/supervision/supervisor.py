@@ -179,6 +179,7 @@ class Supervisor:
         while True:
             try:
                 await runner.run()
+                return
             except Exception as error:
                 log.exception("supervision of a node failed, and goes on", extra={"node": runner.spec.name})
                 failed = f"{type(error).__name__}: {error}"[:400]
@@ -256,6 +257,18 @@ class Supervisor:
         runner = Runner(spec, self._context)
         self._runners[spec.node_id] = runner
         self._launch(runner)
+
+    async def forget(self, node_id: str) -> None:
+        """Supervise a node no more; returns once its process, if it had one, has ended."""
+        runner = self._runners.pop(node_id, None)
+        if runner is None:
+            return
+        self._histories.pop(node_id, None)
+        self._samples.pop(node_id, None)
+        runner.retire()
+        task = self._tasks.pop(node_id, None)
+        if task is not None:
+            await asyncio.wait({task})
 
     def update_settings(self, settings: SupervisionSettings) -> None:
         """Supervise by other figures from now on."""

@@ -66,6 +66,8 @@ COMMANDS = (
     Typed("revoke atlas --yes"),
     Typed("reinstate atlas --json"),
     Typed("stop --all --yes"),
+    Typed("set-token atlas", stdin="atlas"),
+    Typed("remove nobody --yes", shows=False),
     Typed("restart --all --rolling"),
     Typed("reload"),
     Typed("events", shows=False),

@@ -47,6 +47,7 @@ from master.services.core.views import Registered
 from master.services.fleet.fleet import Fleet
 from master.services.fleet.launching import token_variable_of
 from master.services.onboarding import folders
+from master.services.onboarding.file_work import FileWorks
 from master.services.onboarding.identity import BotIdentity, TokenInspector, invite_url
 from master.services.onboarding.names import check_name, check_tags, folder_below
 from master.services.onboarding.programs import readiness_of, token_variable
@@ -124,7 +125,9 @@ class Onboarding:
         bus: EventBus,
         clock: Clock,
         master_user_id: Callable[[], int],
+        works: FileWorks,
     ) -> None:
+        self._works = works
         self._ledger = ledger
         self._identity = identity
         self._vault = vault
@@ -235,7 +238,7 @@ class Onboarding:
         self._recovered.clear()
 
     async def recover(self) -> list[str]:
-        """Remove nodes that a crash left incomplete; returns their names.
+        """Remove nodes that a crash left incomplete, and finish the changes of others; returns the names of the former.
 
         Raises
         ------
@@ -246,6 +249,7 @@ class Onboarding:
         return recovered
 
     async def _recover(self) -> list[str]:
+        await self._works.recover()
         left = await self._ledger.read(nodes.list_provisioning)
         base = self._identity.bots_base_path
         for node in left:
