@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from master.bus import EventBus
 from master.events import (
     AlertLevel,
+    BoxOffline,
     NodeBackedOff,
     NodeContinued,
     NodeEnded,
@@ -113,6 +114,7 @@ class CrashWatch:
         bus.on(NodeStopped, self._on_asked)
         bus.on(NodeKilled, self._on_asked)
         bus.on(NodeHeld, self._on_held)
+        bus.on(BoxOffline, self._on_offline)
         bus.on(NodeSpawned, self._on_spawned)
         bus.on(NodeReady, self._on_ready)
         bus.on(NodeRecovered, self._on_ready)
@@ -145,6 +147,10 @@ class CrashWatch:
         # The outage is told, and its end.
         self._crashes = [crash for crash in self._crashes if crash.event.node_id != event.node_id]
         self._incidents.close(event.node_id)
+
+    def _on_offline(self, _event: BoxOffline) -> None:
+        # Those that ended for want of Discord, just before it was noticed. Who was killed was not waiting for it.
+        self._crashes = [crash for crash in self._crashes if crash.event.signal == signal.SIGKILL]
 
     def _on_spawned(self, event: NodeSpawned) -> None:
         self._ended.discard(event.node_id)
