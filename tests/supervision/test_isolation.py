@@ -10,6 +10,7 @@ import sys
 import venv
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,7 @@ class Fleet:
     def private(self) -> list[Path]:
         return [self.home, self.home / "state", self.home / "bots"]
 
-    def isolation(self, interpreter: str = sys.executable, **opened: list[Path]) -> Isolation:
+    def isolation(self, interpreter: str = sys.executable, **opened: Any) -> Isolation:
         return isolation_of(self.node, interpreter, private=self.private, **opened)
 
     def request(self, isolation: Isolation | None, interpreter: str = sys.executable) -> SpawnRequest:
