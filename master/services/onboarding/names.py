@@ -81,7 +81,7 @@ def folder_below(base: Path, folder: str) -> Path:
     if candidate.parent != base.resolve() or not folder or folder.startswith("."):
         raise FolderRefused(
             f"the folder {folder!r} is not directly below BOTS_BASE_PATH",
-            hint=f"give the name of a folder inside {base}",
+            hint=f"give the name of a folder inside {base}, or a whole path",
         )
     return candidate
 

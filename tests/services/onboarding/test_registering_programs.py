@@ -86,32 +86,30 @@ async def test_a_failed_registration_leaves_no_file_of_variables(house: House, s
     assert await house.services.ledger.read(nodes.list_provisioning) == []
 
 
-@pytest.mark.parametrize(
-    ("changes", "kind", "words"),
-    [
-        ({"options": {"COMMAND": "no-such-program --port 1"}}, FileMissing, "no program 'no-such-program'"),
-        ({"options": {"COMMAND": "./missing"}}, FileMissing, "there is no program"),
-        ({"options": {"COMMAND": "./run.sh"}}, FileMissing, "cannot be executed"),
-        ({"options": {"COMMAND": "echo 'a"}}, OptionsRefused, "COMMAND"),
-        ({"options": {"COMAND": "sleep 1"}}, OptionsRefused, "COMAND"),
-        ({"options": {"COMMAND": "sleep 1", "ENV": {"A": "b"}}}, OptionsRefused, "ENV"),
-        ({"options": {"COMMAND": "sleep 1", "ENV_FILE": "gone.env"}}, FileMissing, "ENV_FILE"),
-        ({"options": {"COMMAND": "sleep 1", "CRON_RESTART": "often"}}, OptionsRefused, "CRON_RESTART"),
-        ({"options": {}, "entry": "index.js"}, FolderRefused, "no file 'index.js'"),
-        ({"options": {}, "entry": "../site/run.sh"}, FolderRefused, "no file"),
-        ({"environment": {"FLEET_NODE_ID": "x"}}, EnvironmentRefused, "fleet's own"),
-        ({"environment": {"A B": "x"}}, EnvironmentRefused, "no name"),
-        ({"link": True}, LinkRefused, "no token"),
-        ({"readiness": "handshake"}, LinkRefused, "no handshake"),
-    ],
-)
-async def test_what_cannot_be_run_is_refused_before_anything_is_done(
-    house: House, site: Path, changes: dict[str, Any], kind: type[FleetError], words: str
-) -> None:
-    with pytest.raises(kind) as refused:
-        await house.register(OPERATOR, asked(site, **changes))
-    assert words in refused.value.message
-    assert refused.value.hint
+REFUSED: list[tuple[dict[str, Any], type[FleetError], str]] = [
+    ({"options": {"COMMAND": "no-such-program --port 1"}}, FileMissing, "no program 'no-such-program'"),
+    ({"options": {"COMMAND": "./missing"}}, FileMissing, "there is no program"),
+    ({"options": {"COMMAND": "./run.sh"}}, FileMissing, "cannot be executed"),
+    ({"options": {"COMMAND": "echo 'a"}}, OptionsRefused, "COMMAND"),
+    ({"options": {"COMAND": "sleep 1"}}, OptionsRefused, "COMAND"),
+    ({"options": {"COMMAND": "sleep 1", "ENV": {"A": "b"}}}, OptionsRefused, "ENV"),
+    ({"options": {"COMMAND": "sleep 1", "ENV_FILE": "gone.env"}}, FileMissing, "ENV_FILE"),
+    ({"options": {"COMMAND": "sleep 1", "CRON_RESTART": "often"}}, OptionsRefused, "CRON_RESTART"),
+    ({"options": {}, "entry": "index.js"}, FolderRefused, "no file 'index.js'"),
+    ({"options": {}, "entry": "../site/run.sh"}, FolderRefused, "no file"),
+    ({"environment": {"FLEET_NODE_ID": "x"}}, EnvironmentRefused, "fleet's own"),
+    ({"environment": {"A B": "x"}}, EnvironmentRefused, "no name"),
+    ({"link": True}, LinkRefused, "no token"),
+    ({"readiness": "handshake"}, LinkRefused, "no handshake"),
+]
+
+
+async def test_what_cannot_be_run_is_refused_before_anything_is_done(house: House, site: Path) -> None:
+    for changes, kind, words in REFUSED:
+        with pytest.raises(kind) as refused:
+            await house.register(OPERATOR, asked(site, **changes))
+        assert words in refused.value.message
+        assert refused.value.hint
     assert len(house.services.directory) == 0
 
 
@@ -124,12 +122,11 @@ async def test_typescript_is_told_what_to_do(house: House, site: Path) -> None:
         await house.register(OPERATOR, asked(site, options={"INTERPRETER": "node --no-warnings"}, entry="bot.ts"))
 
 
-@pytest.mark.parametrize("folder", ["/", "HOME", "PARENT", "STATE", "/no/such/folder", "~nobody-at-all/x"])
-async def test_a_folder_that_holds_the_fleet_or_is_none_is_refused(house: House, folder: str) -> None:
+async def test_a_folder_that_holds_the_fleet_or_is_none_is_refused(house: House) -> None:
     settings = house.services.settings
-    places = {"HOME": settings.home, "PARENT": settings.home.parent, "STATE": settings.state_dir}
-    with pytest.raises(FolderRefused):
-        await house.register(OPERATOR, asked(places.get(folder, folder)))
+    for folder in ("/", settings.home, settings.home.parent, settings.state_dir, "/no/such", "~nobody-at-all/x"):
+        with pytest.raises(FolderRefused):
+            await house.register(OPERATOR, asked(folder))
 
 
 async def test_a_token_that_nobody_wants_is_refused(house: House, site: Path) -> None:
