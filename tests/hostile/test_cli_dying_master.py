@@ -81,7 +81,7 @@ COMMANDS = (
     Typed("shutdown --yes"),
 )
 WITHOUT_A_MASTER = {
-    *("demo", "init", "run", "install-service", "check", "test", "lock"),
+    *("demo", "init", "run", "home", "install-service", "check", "test", "lock"),
     *("restore", "ledger import", "ledger migrate"),  # these need that none runs
 }
 
