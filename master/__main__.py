@@ -30,6 +30,7 @@ def main() -> int:
         "--home", type=Path, help="the fleet's folder; default: FLEET_HOME, this folder, or what `fleet home` says"
     )
     parser.add_argument("--verbose", action="store_true", help="log details")
+    parser.add_argument("--log-file", type=Path, help="the file that standard error is; keep it small")
     options = parser.parse_args()
     # The ledger's threads must not hold the interpreter for long while the event loop has something to do.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -40,7 +41,7 @@ def main() -> int:
     hide_memory()
     try:
         settings = load_settings(find_home(options.home, os.environ).path, os.environ)
-        set_up_logging(logging.DEBUG if options.verbose else logging.INFO, sys.stderr)
+        set_up_logging(logging.DEBUG if options.verbose else logging.INFO, sys.stderr, options.log_file)
         again = asyncio.run(run_master(settings))
     except FleetError as error:
         print(f"error: {visible(error.message)}", file=sys.stderr)
