@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Return a checkout with an environment whose Python, instead of installing or running anything, says what it should."""
+    """Return a checkout whose Python installs and runs nothing, and writes down what it was called with."""
     made = tmp_path / "check out"
     (made / "locks").mkdir(parents=True)
     shutil.copy(ROOT / "fleet", made / "fleet")
