@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 
 from master import __version__
-from master.cli import changing, checkout, ledger, logs, onboarding, running, secrets, service, setup, steering
+from master.cli import (
+    background,
+    changing,
+    checkout,
+    home,
+    ledger,
+    logs,
+    onboarding,
+    running,
+    secrets,
+    service,
+    setup,
+    steering,
+)
 from master.cli.bill import bill_of_materials
 from master.errors import ExitCode
 from master.terminal import discard_output
@@ -31,7 +44,10 @@ _FIRST, _DAILY, _NODES, _LEDGER, _WORK = "First steps", "Every day", "Nodes", "T
 app.command("demo", rich_help_panel=_FIRST)(running.demo)
 app.command("init", rich_help_panel=_FIRST)(setup.init)
 app.command("doctor", rich_help_panel=_FIRST)(setup.doctor)
+app.command("up", rich_help_panel=_FIRST)(background.up)
+app.command("down", rich_help_panel=_FIRST)(background.down)
 app.command("run", rich_help_panel=_FIRST)(running.run)
+app.command("home", rich_help_panel=_FIRST)(home.home)
 app.command("install-service", rich_help_panel=_FIRST)(service.install_service)
 app.command("status", rich_help_panel=_DAILY)(steering.status)
 app.command("top", rich_help_panel=_DAILY)(steering.top)

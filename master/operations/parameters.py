@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -75,16 +75,23 @@ class RegisterParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """A bot to add to the fleet."""
 
     name: str
-    token: str
+    token: str = ""
+    no_token: bool = False
+    """It is no Discord bot; ``token`` is empty, and Discord is not asked."""
     folder: str = ""
-    """An existing folder below BOTS_BASE_PATH; empty: cloned from the template."""
+    """An existing folder: its name below BOTS_BASE_PATH, or an absolute path. Empty: cloned from the template."""
     entry: str = "bot.py"
+    """The file that starts it; of no importance where ``options`` have a COMMAND."""
     readiness: Literal["handshake", "process", "auto"] = "auto"
     """``auto``: handshake when the folder holds a node of ours, process otherwise."""
     link: bool = False
     """Link its program, which does not use nodekit, to the fleet; only with ``folder``."""
     token_env: str = DEFAULT_TOKEN_VARIABLE
     """The environment variable from which a linked program reads its token."""
+    options: dict[str, Any] = {}
+    """What is special about it, by the keys of NODES; config.py overrides it."""
+    environment: dict[str, str] = {}
+    """Variables that are kept in a file of their own (ENV_FILE), readable by its owner only."""
     tier: str = ""
     tags: tuple[str, ...] = ()
     start: bool = True

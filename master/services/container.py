@@ -32,6 +32,7 @@ from master.services.fleet.opening import Opening
 from master.services.fleet.overview import Overview
 from master.services.fleet.process_journal import ProcessJournal
 from master.services.fleet.pulse_snapshots import PulseSnapshots
+from master.services.healing.crash_watch import CrashWatch
 from master.services.healing.error_reports import ErrorReports
 from master.services.onboarding.file_work import FileWorks
 from master.services.onboarding.identity import TokenInspector
@@ -56,6 +57,7 @@ from master.services.upkeep.retention import Retention
 from master.services.upkeep.state_watch import StateWatch
 from master.supervision.clock import Clock
 from master.supervision.connectivity import Connectivity, Probe
+from master.supervision.last_output import LastOutput
 from master.supervision.limits import Cgroups, OomDetector
 from master.supervision.logs import NodeLogs
 from master.supervision.merging import PageMerging
@@ -88,6 +90,7 @@ class Services(LedgerServices):
     connectivity: Connectivity
     alerts: Alerts
     outbox: AlertOutbox
+    crash_watch: CrashWatch
     fleet: Fleet
     opening: Opening
     overview: Overview
@@ -246,6 +249,14 @@ def build_services(
             bus,
             clock,
             lambda: reloading.settings.channels.log != 0,
+        ),
+        crash_watch=CrashWatch(
+            bus=bus,
+            directory=base.directory,
+            ledger=ledger,
+            alerts=alerts,
+            clock=clock,
+            last_output=LastOutput(base.logs),
         ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import signal
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -111,8 +112,13 @@ class Runner:
         self.pulse: Pulse | None = None
         self.pulsed_at: float | None = None
         self.spawned_at: float | None = None
+        """When this master began with the process, in monotonic seconds: deadlines are counted from then."""
+        self.started_at: float | None = None
+        """When the process itself started: earlier, if it was adopted."""
         self.version = ""
         self.spawns = 0
+        self.restarts = 0
+        """Processes before this one; an adopted one brings its number with it."""
         self.last_exit = ""
         self.detail = ""
         self.next_start_at: float | None = None
@@ -381,6 +387,9 @@ class Runner:
         # Whoever started it may not have isolated it, whatever the settings say now. The kernel tells only this much.
         self.process.isolated = gains_no_privilege(pid)
         self._wanted = True
+        recorded = self._context.records.read(self.spec.node_id)
+        if recorded is not None and recorded.pid == pid:
+            self.restarts = recorded.restarts
         self._begin("adopted")
         self._poke()
         return True
@@ -437,8 +446,11 @@ class Runner:
         try:
             request = await self._context.preparer.prepare(self.spec)
             process = await self._context.spawner.spawn(request)
+            restarts = self.restarts + 1 if self.spawns else 0
             try:
-                await asyncio.to_thread(self._context.records.note, self.spec.node_id, process.pid, process.started_at)
+                await asyncio.to_thread(
+                    self._context.records.note, self.spec.node_id, process.pid, process.started_at, restarts
+                )
             except OSError as error:
                 # Without a record it might be started twice: its boot document is withheld, and it ends.
                 process.kill_group(signal.SIGKILL)
@@ -454,7 +466,7 @@ class Runner:
             self._leave_gate()
             self._take_failure(error)
             return
-        self.process = process
+        self.process, self.restarts = process, restarts
         process.isolated = request.isolation is not None
         process.release()
         self._failures, self._failure = 0, None
@@ -477,6 +489,7 @@ class Runner:
         self._hard_limit_bytes = self.spec.memory_hard_limit_bytes
         self.spawns += 1
         self.spawned_at = self._clock.monotonic()
+        self.started_at = self.spawned_at - _age_s(process)
         self.pulse = self.pulsed_at = self._ready_at = None
         self._silent, self._complaint, self._cut_off = False, None, False
         self._replace, self._killed, self.detail = "", False, detail
@@ -602,7 +615,7 @@ class Runner:
         if process is None:
             raise RuntimeError("an exit needs a process")
         self.process = None
-        uptime = now - (self.spawned_at or now)
+        uptime = now - (self.started_at or now)
         ready_for = None if self._ready_at is None else now - self._ready_at
         ended_by_us = self.state is NodeState.STOPPING or self._killed
         was_asked = self.state is NodeState.STOPPING and (not self._wanted or reason == _ASKED)
@@ -746,6 +759,11 @@ class Runner:
     def _publish(self, event: NodeEvent) -> None:
         self._context.bus.publish(event)
         self._notify()
+
+
+def _age_s(process: NodeProcess) -> float:
+    """Return how long a process has been running; 0 if it has ended already."""
+    return max(time.clock_gettime(time.CLOCK_BOOTTIME) - process.started_at, 0.0) if process.started_at else 0.0
 
 
 def _is_memory_error(line: str) -> bool:

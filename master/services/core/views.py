@@ -25,7 +25,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """``handshake`` or ``process``."""
     folder: str
     bot_user_id: str
-    """A snowflake as text: many JSON readers lose its last digits in a number."""
+    """A snowflake as text: many JSON readers lose its last digits in a number. ``0``: a program without a token."""
     tags: tuple[str, ...] = ()
     pid: int | None = None
     uptime_s: float | None = None
@@ -166,15 +166,17 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     folder: str
     bot_user_id: str
+    """``0`` for a program without a token."""
     licence: str
-    """The licence code; shown only once, since the ledger stores a keyed hash."""
+    """The licence code; shown only once, since the ledger stores a keyed hash. Empty where nothing asks for it."""
     invite_url: str
+    """Empty for a program without a token."""
     state: str = ""
     seconds: float = 0.0
     trouble: str = ""
     """Why it did not start; it is in the fleet all the same."""
     notes: tuple[str, ...] = ()
-    """What the operator has to know of a copy: what was not carried over."""
+    """What the operator should know: what a copy does not have, a file of secrets that others can read."""
 
     def __repr__(self) -> str:
         return f"Registered(node_id={self.node_id!r}, name={self.name!r}, licence=...)"
