@@ -213,6 +213,8 @@ class Attachment:
         if resumption is not None:
             if event == "socket_raw_receive":
                 resumption.take(args[0])
+            elif event == "guild_available":
+                resumption.count_members(args[0])
             if resumption.replaying or (event.startswith("socket_raw_") and not self._shows_payloads):
                 return
         if event in ("connect", "resumed"):

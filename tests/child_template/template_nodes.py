@@ -9,7 +9,7 @@ from pathlib import Path
 from master.demonstration.stage import EventTap, Stage
 from master.operations.parameters import RegisterParams
 from master.services.core.views import Registered
-from sandbox import BotHandle, Interaction, Message, Person
+from sandbox import BotHandle, ChannelHandle, Interaction, Message, Person
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "child_template"
 
@@ -39,10 +39,11 @@ async def start_node(stage: Stage, tap: EventTap, folder: Path, *, privileged_in
     return bot
 
 
-async def ask(stage: Stage, person: Person, bot: BotHandle, text: str) -> Message:
-    """Send a command as text, behind a mention of the bot; returns the bot's reply."""
-    asked = await person.sends(stage.office, f"<@{bot.id}> {text}")
-    return await stage.office.wait_for_message(lambda m: m.author.id == bot.id and m.reference_id == asked.id)
+async def ask(stage: Stage, person: Person, bot: BotHandle, text: str, channel: ChannelHandle | None = None) -> Message:
+    """Send a command as text, behind a mention of the bot; returns the bot's next message in the channel."""
+    channel = channel or stage.office
+    asked = await person.sends(channel, f"<@{bot.id}> {text}")
+    return await channel.wait_for_message(lambda m: m.author.id == bot.id and m.id > asked.id)
 
 
 def told(answer: Interaction | Message) -> str:
