@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from master import __version__
-from master.cli import checkout, ledger, logs, onboarding, running, secrets, service, setup, steering
+from master.cli import checkout, ledger, logs, moving, onboarding, running, secrets, service, setup, steering
 from master.cli.bill import bill_of_materials
 from master.errors import ExitCode
 from master.terminal import discard_output
@@ -49,6 +49,7 @@ app.command("reinstate", rich_help_panel=_NODES)(steering.reinstate)
 app.command("reload", rich_help_panel=_DAILY)(steering.reload)
 app.command("shutdown", rich_help_panel=_DAILY)(steering.shutdown)
 app.command("register", rich_help_panel=_NODES)(onboarding.register)
+app.command("import", rich_help_panel=_NODES)(moving.import_programs)
 app.command("dup", rich_help_panel=_NODES)(onboarding.dup)
 app.add_typer(ledger.audit, name="audit", rich_help_panel=_LEDGER)
 app.add_typer(ledger.ledger, name="ledger", rich_help_panel=_LEDGER)
