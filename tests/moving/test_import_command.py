@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from master.demonstration.stage import EventTap, Stage
+from tests.moving.typing_in import said_by, typed
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -33,23 +34,6 @@ async def on_ready():
 bot.run(os.environ["DISCORD_TOKEN"])
 """
 SLEEPER = "import signal\nprint('up', flush=True)\nsignal.pause()\n"
-
-
-def fleet(*arguments: str, home: Path, user_home: Path | None = None) -> subprocess.CompletedProcess[str]:
-    names = {key: value for key, value in os.environ.items() if not key.startswith(("FLEET_", "PM2_"))}
-    return subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "master.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=90,
-        stdin=subprocess.DEVNULL,
-        env={**names, "FLEET_HOME": str(home), "COLUMNS": "80", "HOME": str(user_home or home)},
-        check=False,
-    )
-
-
-async def typed(*arguments: str, home: Path, **more: Path) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(fleet, *arguments, home=home, **more)
 
 
 def folder_with(folder: Path, **files: str) -> Path:
@@ -139,15 +123,6 @@ def holders(home: Path, token: str) -> set[Path]:
     return {path for path in home.rglob("*") if path.is_file() and token.encode() in path.read_bytes()}
 
 
-async def said_by(stage: Stage, name: str, text: str) -> None:
-    """Wait until a node has printed a text."""
-    async with asyncio.timeout(30):
-        while not any(  # noqa: ASYNC110 - a file has no event
-            text in path.read_text("utf-8", "replace") for path in (stage.home / "state" / "logs").rglob(f"{name}.*log")
-        ):
-            await asyncio.sleep(0.02)
-
-
 async def test_what_still_runs_elsewhere_is_registered_stopped(
     stage: Stage, tmp_path: Path, elsewhere: list[asyncio.subprocess.Process]
 ) -> None:
@@ -188,23 +163,17 @@ async def test_a_failure_of_one_does_not_stop_the_others(stage: Stage, tap: Even
     await tap.wait_for("ready", "two")
 
 
-@pytest.fixture
-async def bare_home(tmp_path: Path) -> Path:
-    """Return a home in which no master runs."""
-    home = tmp_path / "home"
-    done = await typed("init", "--yes", "--guild", "123456789012345678", "--operator", "223456789012345678", home=home)
-    assert done.returncode == 0, done.stderr
-    return home
-
-
-async def test_without_a_master_it_can_be_looked_at(bare_home: Path, tmp_path: Path) -> None:
+async def test_without_a_master_it_can_be_looked_at(tmp_path: Path) -> None:
     folder = folder_with(tmp_path / "bots", one=SLEEPER)
     file = folder / "ecosystem.json"
     file.write_text('[{"name": "one", "script": "one.py"}, {"name": "two", "script": "one.py"}]')
-    seen = await typed("import", str(file), "--dry-run", "--only", "two", home=bare_home)
+    seen, needs, wrong, nothing = await asyncio.gather(
+        typed("import", str(file), "--dry-run", "--only", "two", home=tmp_path),
+        typed("import", str(file), "--yes", home=tmp_path),
+        typed("import", str(file), "--dry-run", "--only", "three", home=tmp_path),
+        typed("import", "--dry-run", home=tmp_path),
+    )
     assert (seen.returncode, "two" in seen.stdout, "one  " in seen.stdout) == (0, True, False), seen.stderr
-    assert (await typed("import", str(file), "--yes", home=bare_home)).returncode == 6
-    assert (await typed("import", str(file), "--dry-run", "--only", "three", home=bare_home)).returncode == 3
-    assert (await typed("import", str(file), "--json", home=bare_home)).returncode == 2
-    nothing = await typed("import", "--dry-run", home=bare_home, user_home=tmp_path)
+    assert (needs.returncode, needs.stdout) == (6, "")
+    assert (wrong.returncode, "there are: one, two" in wrong.stderr) == (3, True)
     assert (nothing.returncode, "run `pm2 save`, or name a file" in nothing.stderr) == (4, True)
