@@ -13,6 +13,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import discord
@@ -312,6 +313,10 @@ class Attachment:
     def report(self, error: BaseException, source: Source, where: str) -> None:
         """Report an unhandled error to the master; it is already in the log."""
         if self.link is None:
+            return
+        # A HandshakeBot answers its users by itself, and knows which errors are theirs.
+        is_expected: Callable[[BaseException], bool] | None = getattr(self._client, "is_expected", None)
+        if source == "command" and is_expected is not None and is_expected(error):
             return
         try:
             loop = asyncio.get_running_loop()

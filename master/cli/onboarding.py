@@ -115,7 +115,7 @@ def register(
         }
         params = RegisterParams(
             name=name,
-            token="" if no_token else _token(token_file),
+            token="" if no_token else read_token(token_file),
             no_token=no_token,
             folder=_folder(folder),
             entry=entry,
@@ -165,12 +165,12 @@ def dup(
     """Make a new node from the template, or from another node."""
     with reporting_errors(as_json=as_json):
         params = DuplicateParams(
-            name=name, token=_token(token_file), source=source, tier=tier, tags=tuple(tag or ()), start=start
+            name=name, token=read_token(token_file), source=source, tier=tier, tags=tuple(tag or ()), start=start
         )
         _run(onboarding.duplicate, params, home, as_json=as_json)
 
 
-def _token(path: Path | None) -> str:
+def read_token(path: Path | None) -> str:
     """Read a token without showing it.
 
     Raises

@@ -115,6 +115,53 @@ class DuplicateParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         return f"DuplicateParams(name={self.name!r}, source={self.source!r}, token=...)"
 
 
+Fate = Literal["keep", "archive", "purge"]
+FATES: tuple[Fate, ...] = ("keep", "archive", "purge")
+
+
+class RemoveParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Nodes to remove, and what becomes of their files."""
+
+    names: tuple[str, ...]
+    fate: Fate = "keep"
+    """Of the folder and the logs; ``purge`` takes all else that was the node's, too."""
+    foreign_folder: bool = False
+    """With ``purge``: also a folder that is not below BOTS_BASE_PATH, or that other nodes use."""
+
+
+class SetTokenParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Another token for a node."""
+
+    name: str
+    token: str
+    new_bot: bool = False
+    """Whether it may be another bot's."""
+
+    def __repr__(self) -> str:
+        return f"SetTokenParams(name={self.name!r}, token=...)"
+
+
+class EditParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What to change of a node; None leaves it as it is."""
+
+    name: str
+    entry: str | None = None
+    folder: str | None = None
+    tags: tuple[str, ...] | None = None
+    priority: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    options: dict[str, str | None] = {}
+    """By the keys of NODES, as text; None takes one away."""
+    restart: bool = False
+    """Restart the node if it runs and something takes effect only then."""
+
+
+class RenameParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Another name for a node."""
+
+    name: str
+    new_name: str
+
+
 class ShutdownParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the master stops."""
 

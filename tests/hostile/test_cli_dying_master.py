@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from master.cli import background
 from master.cli import secrets as rotating
 from master.cli.app import app
 from master.configuration.loading import load_settings
@@ -66,6 +67,8 @@ COMMANDS = (
     Typed("revoke atlas --yes"),
     Typed("reinstate atlas --json"),
     Typed("stop --all --yes"),
+    Typed("set-token atlas", stdin="atlas"),
+    Typed("remove nobody --yes", shows=False),
     Typed("restart --all --rolling"),
     Typed("reload"),
     Typed("events", shows=False),
@@ -79,10 +82,11 @@ COMMANDS = (
     Typed("doctor --offline --json", shows=False),  # it finds no config here
     Typed("import {folder}/ecosystem.json --no-start --yes"),
     Typed("rotate-secret --yes"),
+    Typed("down --yes", shows=False),  # the process whose end it waits for is this one
     Typed("shutdown --yes"),
 )
 WITHOUT_A_MASTER = {
-    *("demo", "init", "run", "install-service", "check", "test", "lock"),
+    *("demo", "init", "run", "up", "home", "install-service", "check", "test", "lock"),
     *("restore", "ledger import", "ledger migrate"),  # these need that none runs
 }
 
@@ -103,10 +107,11 @@ def test_no_command_is_left_out() -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `rotate-secret` give up soon: no master comes back here."""
+    """Let `rotate-secret` and `down` give up soon: no master comes back here, or ends."""
     monkeypatch.setattr(rotating, "HANDOVER_TIMEOUT_S", 0.05)
     monkeypatch.setattr(rotating, "COME_BACK_TIMEOUT_S", 0.02)
     monkeypatch.setattr(rotating, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(background, "STOP_TIMEOUT_S", 0.05)
 
 
 CONFIG = """\

@@ -91,7 +91,9 @@ class Fleet:
         await self._supervisor.start(node_id)
 
     def state_of(self, node_id: str) -> str:
-        """Return the observed state of a node."""
+        """Return the observed state of a node; ``removed`` if it was removed meanwhile."""
+        if self._directory.get(node_id) is None:
+            return "removed"
         return self._supervisor.view(node_id).state.value
 
     def choose(self, names: Sequence[str], *, everyone: bool = False) -> list[Node]:

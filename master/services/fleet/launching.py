@@ -322,7 +322,7 @@ class Launcher:
             sealed = await self.ledger.read(lambda connection: tokens.load(connection, node.id))
             if sealed is None:
                 raise TokenRefused(
-                    f"the ledger holds no token for {node.name}", hint=f"register {node.name} again with its token"
+                    f"the ledger holds no token for {node.name}", hint=f"`fleet set-token {node.name}` gives it one"
                 )
             self.ledger_cache.keep_token(node.id, sealed)
         return sealed

@@ -50,6 +50,7 @@ from master.services.fleet.environment_files import new_environment_path, write_
 from master.services.fleet.fleet import Fleet
 from master.services.fleet.launching import token_variable_of
 from master.services.onboarding import folders
+from master.services.onboarding.file_work import FileWorks
 from master.services.onboarding.identity import NO_BOT, BotIdentity, TokenInspector, invite_url
 from master.services.onboarding.names import check_name, check_tags, place_of
 from master.services.onboarding.programs import Plan, plan_program
@@ -142,7 +143,9 @@ class Onboarding:
         bus: EventBus,
         clock: Clock,
         master_user_id: Callable[[], int],
+        works: FileWorks,
     ) -> None:
+        self._works = works
         self._ledger = ledger
         self._identity = identity
         self._vault = vault
@@ -281,7 +284,7 @@ class Onboarding:
         self._recovered.clear()
 
     async def recover(self) -> list[str]:
-        """Remove nodes that a crash left incomplete; returns their names.
+        """Remove nodes that a crash left incomplete, and finish the changes of others; returns the names of the former.
 
         Raises
         ------
@@ -292,6 +295,7 @@ class Onboarding:
         return recovered
 
     async def _recover(self) -> list[str]:
+        await self._works.recover()
         left = await self._ledger.read(nodes.list_provisioning)
         base = self._identity.bots_base_path
         for node in left:
