@@ -17,6 +17,7 @@ from master.cli import (
     home,
     ledger,
     logs,
+    moving,
     onboarding,
     running,
     secrets,
@@ -65,6 +66,7 @@ app.command("reinstate", rich_help_panel=_NODES)(steering.reinstate)
 app.command("reload", rich_help_panel=_DAILY)(steering.reload)
 app.command("shutdown", rich_help_panel=_DAILY)(steering.shutdown)
 app.command("register", rich_help_panel=_NODES)(onboarding.register)
+app.command("import", rich_help_panel=_NODES)(moving.import_programs)
 app.command("dup", rich_help_panel=_NODES)(onboarding.dup)
 app.command("set-token", rich_help_panel=_NODES)(changing.set_token)
 app.command("remove", rich_help_panel=_NODES)(changing.remove)
