@@ -24,6 +24,7 @@ from master.cli import (
     service,
     setup,
     steering,
+    top,
 )
 from master.cli.bill import bill_of_materials
 from master.errors import ExitCode
@@ -51,9 +52,10 @@ app.command("run", rich_help_panel=_FIRST)(running.run)
 app.command("home", rich_help_panel=_FIRST)(home.home)
 app.command("install-service", rich_help_panel=_FIRST)(service.install_service)
 app.command("status", rich_help_panel=_DAILY)(steering.status)
-app.command("top", rich_help_panel=_DAILY)(steering.top)
+app.command("top", rich_help_panel=_DAILY)(top.top)
 app.command("history", rich_help_panel=_DAILY)(steering.history)
 app.command("logs", rich_help_panel=_DAILY)(logs.logs)
+app.command("flush", rich_help_panel=_DAILY)(logs.flush)
 app.command("events", rich_help_panel=_DAILY)(logs.events)
 app.command("start", rich_help_panel=_DAILY)(steering.start)
 app.command("stop", rich_help_panel=_DAILY)(steering.stop)

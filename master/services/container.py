@@ -28,6 +28,7 @@ from master.services.core.lifecycle import Lifecycle
 from master.services.core.permissions import Permissions
 from master.services.fleet.fleet import Fleet
 from master.services.fleet.launching import Launcher
+from master.services.fleet.log_flushing import LogFlushing
 from master.services.fleet.opening import Opening
 from master.services.fleet.overview import Overview
 from master.services.fleet.process_journal import ProcessJournal
@@ -116,6 +117,7 @@ class Services(LedgerServices):
     box: BoxWatch
     merging: PageMerging
     stderr_lines: StderrLines
+    log_flushing: LogFlushing
     reloading: Reloading
     state_watch: StateWatch
     discord: DiscordPort | None
@@ -329,6 +331,7 @@ def build_services(
         box=box,
         merging=merging,
         stderr_lines=StderrLines(bus, clock, base.logs, supervisor),
+        log_flushing=LogFlushing(base.logs),
         state_watch=state_watch,
         reloading=reloading,
         discord=discord.port,

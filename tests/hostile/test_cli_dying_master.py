@@ -57,6 +57,7 @@ COMMANDS = (
     Typed("top"),
     Typed("history atlas"),
     Typed("logs atlas"),
+    Typed("flush atlas --yes"),
     Typed("start atlas"),
     Typed("restart atlas --json"),
     Typed("restart --all"),
