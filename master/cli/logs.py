@@ -72,6 +72,7 @@ def logs(
     ignore_case: Annotated[bool, typer.Option("--ignore-case", "-i", help="--grep takes a for A.")] = False,
     stdout: Annotated[bool, typer.Option("--stdout", help="Standard output only.")] = False,
     stderr: Annotated[bool, typer.Option("--stderr", help="Standard error only.")] = False,
+    master: Annotated[bool, typer.Option("--master", help="The master's own, where `fleet up` started it.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -80,10 +81,11 @@ def logs(
         lines=lines,
         since=_moment(since) if since else None,
         matches=_matcher(grep, regex=regex, ignore_case=ignore_case) if grep else None,
-        streams=("stdout", "stderr") if stdout == stderr else ("stdout",) if stdout else ("stderr",),
+        # The master has one log for both.
+        streams=("stderr",) if master else _streams(stdout=stdout, stderr=stderr),
     )
     with reporting_errors(as_json=as_json):
-        found = _find(home, tuple(names or ()))
+        found = [master_log(home)] if master else _find(home, tuple(names or ()))
         tails = [_Tail(paths, stream) for paths in found for stream in wanted.streams] if follow else []
         if as_json and not follow:
             print_json([NodeLines(node=paths.node, lines=_logged(_past(paths, wanted))) for paths in found])
@@ -185,6 +187,28 @@ def _find(home: Path | None, names: tuple[str, ...]) -> list[LogPaths]:
         LogPaths(node=n, stdout_path=str(folder / f"{n}.out.log"), stderr_path=str(folder / f"{n}.err.log"))
         for n in names or known
     ]
+
+
+def master_log(home: Path | None) -> LogPaths:
+    """Return where the master's own log is.
+
+    Raises
+    ------
+    NoSuchLog
+    """
+    path = state_dir(home) / "master.log"
+    if not path.exists():
+        raise NoSuchLog(
+            f"there is no {path}: the master was not started by `fleet up`",
+            hint="`fleet run` logs to its terminal, a service to `journalctl --user -u fleetmaster`",
+        )
+    return LogPaths(node="master", stdout_path=str(path), stderr_path=str(path))
+
+
+def _streams(*, stdout: bool, stderr: bool) -> tuple[Stream, ...]:
+    if stdout == stderr:
+        return "stdout", "stderr"
+    return ("stdout",) if stdout else ("stderr",)
 
 
 def _path(paths: LogPaths, stream: Stream) -> Path:
