@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from master import __version__
-from master.cli import background, checkout, home, ledger, logs, onboarding, running, secrets, service, setup, steering
+from master.cli import (
+    background,
+    checkout,
+    command_link,
+    home,
+    ledger,
+    logs,
+    onboarding,
+    running,
+    secrets,
+    service,
+    setup,
+    steering,
+    uninstall,
+)
 from master.cli.bill import bill_of_materials
 from master.errors import ExitCode
 from master.terminal import discard_output
@@ -36,6 +50,8 @@ app.command("down", rich_help_panel=_FIRST)(background.down)
 app.command("run", rich_help_panel=_FIRST)(running.run)
 app.command("home", rich_help_panel=_FIRST)(home.home)
 app.command("install-service", rich_help_panel=_FIRST)(service.install_service)
+app.command("install-command", rich_help_panel=_FIRST)(command_link.install_command)
+app.command("uninstall", rich_help_panel=_FIRST)(uninstall.uninstall)
 app.command("status", rich_help_panel=_DAILY)(steering.status)
 app.command("top", rich_help_panel=_DAILY)(steering.top)
 app.command("history", rich_help_panel=_DAILY)(steering.history)
