@@ -14,6 +14,7 @@ from master.cli import (
     background,
     changing,
     checkout,
+    command_link,
     home,
     ledger,
     logs,
@@ -25,6 +26,7 @@ from master.cli import (
     setup,
     steering,
     top,
+    uninstall,
 )
 from master.cli.bill import bill_of_materials
 from master.errors import ExitCode
@@ -51,6 +53,8 @@ app.command("down", rich_help_panel=_FIRST)(background.down)
 app.command("run", rich_help_panel=_FIRST)(running.run)
 app.command("home", rich_help_panel=_FIRST)(home.home)
 app.command("install-service", rich_help_panel=_FIRST)(service.install_service)
+app.command("install-command", rich_help_panel=_FIRST)(command_link.install_command)
+app.command("uninstall", rich_help_panel=_FIRST)(uninstall.uninstall)
 app.command("status", rich_help_panel=_DAILY)(steering.status)
 app.command("top", rich_help_panel=_DAILY)(top.top)
 app.command("history", rich_help_panel=_DAILY)(steering.history)
