@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from master import __version__
-from master.cli import checkout, ledger, logs, onboarding, running, secrets, service, setup, steering
+from master.cli import checkout, ledger, logs, onboarding, running, sandbox, secrets, service, setup, steering
 from master.cli.bill import bill_of_materials
 from master.errors import ExitCode
 from master.terminal import discard_output
@@ -55,6 +55,7 @@ app.add_typer(ledger.ledger, name="ledger", rich_help_panel=_LEDGER)
 app.command("backup", rich_help_panel=_LEDGER)(ledger.backup)
 app.command("restore", rich_help_panel=_LEDGER)(ledger.restore)
 app.command("rotate-secret", rich_help_panel=_LEDGER)(secrets.rotate_secret)
+app.command("sandbox", rich_help_panel=_WORK)(sandbox.sandbox)
 app.command("lock", rich_help_panel=_WORK)(checkout.lock)
 app.command("check", rich_help_panel=_WORK)(checkout.check)
 app.command(

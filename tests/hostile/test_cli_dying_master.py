@@ -81,7 +81,7 @@ COMMANDS = (
     Typed("shutdown --yes"),
 )
 WITHOUT_A_MASTER = {
-    *("demo", "init", "run", "install-service", "check", "test", "lock"),
+    *("demo", "init", "run", "install-service", "check", "test", "lock", "sandbox"),
     *("restore", "ledger import", "ledger migrate"),  # these need that none runs
 }
 
