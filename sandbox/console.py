@@ -152,6 +152,8 @@ class Console:
         if not path:
             raise ConsoleError("which command? slash /NAME")
         bot, offered = await self._command(path)
+        # Most bots register their commands before they connect.
+        await self._connected(bot)
         options = {name: self._value(offered.get(name, {}), value) for name, value in given.items()}
         self._followed(await self._person.runs_command(self._channel, bot, " ".join(path), options))
 
@@ -208,10 +210,7 @@ class Console:
     async def wait(self, rest: str) -> None:
         """Wait until the bots are connected."""
         for bot in self._standing.bots.values():
-            try:
-                await self._sandbox.gateway.wait_connected(bot.account, timeout_s=WAIT_S)
-            except TimeoutError:
-                raise Expected(f"{bot.name} did not connect within {WAIT_S:g} s") from None
+            await self._connected(bot)
 
     async def expect(self, rest: str) -> None:
         """Wait until that is seen, of what came since the last act; a script fails if it is not."""
@@ -274,6 +273,12 @@ class Console:
         for name in sorted(ids, key=len, reverse=True):
             text = text.replace(f"@{name}", f"<@{ids[name]}>")
         return text.replace("\\n", "\n")
+
+    async def _connected(self, bot: BotHandle) -> None:
+        try:
+            await self._sandbox.gateway.wait_connected(bot.account, timeout_s=WAIT_S)
+        except TimeoutError:
+            raise Expected(f"{bot.name} did not connect within {WAIT_S:g} s") from None
 
     async def _command(self, path: list[str]) -> tuple[BotHandle, dict[str, dict[str, Any]]]:
         """Return whose command it is, and its options; waits for a bot that has not registered any yet."""
