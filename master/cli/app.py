@@ -21,6 +21,7 @@ from master.cli import (
     moving,
     onboarding,
     running,
+    sandbox,
     secrets,
     service,
     setup,
@@ -83,6 +84,7 @@ app.add_typer(ledger.ledger, name="ledger", rich_help_panel=_LEDGER)
 app.command("backup", rich_help_panel=_LEDGER)(ledger.backup)
 app.command("restore", rich_help_panel=_LEDGER)(ledger.restore)
 app.command("rotate-secret", rich_help_panel=_LEDGER)(secrets.rotate_secret)
+app.command("sandbox", rich_help_panel=_WORK)(sandbox.sandbox)
 app.command("lock", rich_help_panel=_WORK)(checkout.lock)
 app.command("check", rich_help_panel=_WORK)(checkout.check)
 app.command(
