@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 NODE_ID_VARIABLE = "FLEET_NODE_ID"
 """Set in a node's environment: identifies its process before it has sent any message."""
+WATCH_VARIABLE = "FLEET_WATCH"
+"""Set for a node with WATCH, as ``nodekit.bot`` reads it, which would import discord.py."""
 _MOST_NAMES = 5
 # Variables that a node inherits from the master: enough to run a program, and nothing that could be a secret.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -179,6 +181,8 @@ class Launcher:
 
         interpreter = interpreter_of(folder)
         environment = {**node_environment(os.environ), NODE_ID_VARIABLE: node.id}
+        if own.watch:
+            environment[WATCH_VARIABLE] = "1"
 
         def look_around() -> tuple[Path | None, str, Isolation | None]:
             # A bot that does not speak the protocol reports nothing: each of its starts counts as one IDENTIFY.
