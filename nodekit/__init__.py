@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from nodekit.attachment import attach
     from nodekit.bot import HandshakeBot
     from nodekit.exit_codes import NodeExit
-    from nodekit.running import run
     from nodekit.own_secrets import read_secret
+    from nodekit.running import run
     from nodekit.store import Store, open_store
 
 __all__ = ["HandshakeBot", "NodeExit", "Store", "attach", "open_store", "read_secret", "run"]
