@@ -17,7 +17,7 @@ from discord.http import Route
 from discord.state import ConnectionState
 
 from nodekit.connection_keeper import DiscordAway
-from nodekit.gateway_session import GatewaySession, SavedSession
+from nodekit.gateway_session import GatewaySession, Identification, SavedSession
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,19 @@ class Resumption:
             del client.http.request
 
     def begin(self, client: Client) -> None:
-        """Let the next connection resume the predecessor's session, and put its cache together."""
+        """Let the next connection resume the predecessor's session, and put its cache together.
+
+        Not if this client asks for something else than the session was begun with: Discord would go on sending what it
+        sent before. https://discord.com/developers/docs/events/gateway#gateway-intents
+        """
+        asked = _identification(client)
+        if self.saved is not None and self.saved.identification != asked:
+            log.info(
+                "the intents or the shard changed (%s to %s): a new session begins", self.saved.identification, asked
+            )
+            self._session.forget()
+            self.saved = None
+        self._session.begin_as(asked)
         if self.saved is not None:
             self._resume_next(self.saved)
 
@@ -148,6 +160,13 @@ class Resumption:
             return websocket
 
         DiscordWebSocket.from_client = from_client  # type: ignore[method-assign]
+
+
+def _identification(client: Client) -> Identification:
+    """Return what a client puts into its IDENTIFY."""
+    shard_id, shard_count = client.shard_id, client.shard_count
+    shard = None if shard_id is None or shard_count is None else (shard_id, shard_count)
+    return Identification(client.intents.value, shard)
 
 
 def _with_nobody_else(guild: dict[str, Any], state: ConnectionState[Any]) -> dict[str, Any]:

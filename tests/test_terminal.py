@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 import master
-from master.bot.embeds import node_line
+from master.bot.node_lines import node_lines
 from master.configuration.settings import EmojiSettings
 from master.services.core.views import FleetStatus, MasterStatus, NodeStatus
 from master.terminal import fleet_table, summary_line
@@ -41,7 +41,7 @@ def test_the_note_of_a_revoked_node_says_what_gives_its_licence_back_whatever_el
     with console.capture() as captured:
         console.print(fleet_table([revoked], width=80))
     assert "licence revoked: fleet reinstate atlas" in captured.get()
-    assert node_line(EmojiSettings(), revoked).endswith("licence revoked")
+    assert node_lines(EmojiSettings(), [revoked], 0.0).endswith("licence revoked: /fleet reinstate atlas")
 
 
 @pytest.mark.parametrize(("width", "figures"), [(80, ()), (120, ("42ms", " 7 ", "1.2.3"))])

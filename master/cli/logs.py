@@ -42,12 +42,14 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=100_000, help="Lines of the past.")] = 20,
     stdout: Annotated[bool, typer.Option("--stdout", help="Standard output only.")] = False,
     stderr: Annotated[bool, typer.Option("--stderr", help="Standard error only.")] = False,
+    master: Annotated[bool, typer.Option("--master", help="The master's own, where `fleet up` started it.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what nodes print; reads their files, also when no master runs."""
     with reporting_errors(as_json=as_json):
-        found = _find(home, tuple(names or ()))
+        found = [master_log(home)] if master else _find(home, tuple(names or ()))
+        stderr = stderr or master
         if not found and not as_json:
             console.print("there are no logs yet", style="bright_black")
         if as_json and not follow:
@@ -82,6 +84,22 @@ def _find(home: Path | None, names: tuple[str, ...]) -> list[LogPaths]:
         LogPaths(node=n, stdout_path=str(folder / f"{n}.out.log"), stderr_path=str(folder / f"{n}.err.log"))
         for n in names or known
     ]
+
+
+def master_log(home: Path | None) -> LogPaths:
+    """Return where the master's own log is.
+
+    Raises
+    ------
+    NoSuchLog
+    """
+    path = state_dir(home) / "master.log"
+    if not path.exists():
+        raise NoSuchLog(
+            f"there is no {path}: the master was not started by `fleet up`",
+            hint="`fleet run` logs to its terminal, a service to `journalctl --user -u fleetmaster`",
+        )
+    return LogPaths(node="master", stdout_path=str(path), stderr_path=str(path))
 
 
 def _chosen(paths: LogPaths, *, stdout: bool, stderr: bool) -> list[str]:

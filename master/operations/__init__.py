@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from master.operations import kernel, ledger, nodes, onboarding
+from master.operations import changing, kernel, ledger, nodes, onboarding
 from master.operations.operation import Operation
 
 _ALL: tuple[Operation[Any, Any, Any], ...] = (
@@ -23,6 +23,9 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     nodes.reinstate,
     onboarding.register,
     onboarding.duplicate,
+    changing.plan_removal,
+    changing.remove,
+    changing.set_token,
     ledger.audit,
     ledger.verify_audit,
     ledger.acknowledge_audit,

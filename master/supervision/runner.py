@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import signal
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ from master.supervision.sleeper import Sleeper
 from master.supervision.spawner import Spawner
 from master.supervision.specification import NodeSpec, Pulse
 from master.supervision.states import NodeState, is_legal_transition
+from nodekit.exit_codes import NodeExit
 
 log = logging.getLogger(__name__)
 
@@ -110,8 +112,13 @@ class Runner:
         self.pulse: Pulse | None = None
         self.pulsed_at: float | None = None
         self.spawned_at: float | None = None
+        """When this master began with the process, in monotonic seconds: deadlines are counted from then."""
+        self.started_at: float | None = None
+        """When the process itself started: earlier, if it was adopted."""
         self.version = ""
         self.spawns = 0
+        self.restarts = 0
+        """Processes before this one; an adopted one brings its number with it."""
         self.last_exit = ""
         self.detail = ""
         self.next_start_at: float | None = None
@@ -123,7 +130,7 @@ class Runner:
         """A node that had been ready and exited by itself: its successor starts without waiting for others."""
         self._held_up = False
         self._stops: deque[float] = deque(maxlen=MAX_STOPS + 1)
-        self._wanted = False
+        self._wanted = self._retired = False
         self._hard_limit_bytes = 0
         """What the present process is held to, which may be another limit than the next one's."""
         self._replace = ""
@@ -204,6 +211,11 @@ class Runner:
         if self.process is not None:
             self._replace = reason
             self._poke()
+
+    def retire(self) -> None:
+        """Stop the node for good: :meth:`run` ends once its process has."""
+        self._wanted, self._retired = False, True
+        self._poke()
 
     def release(self) -> None:
         """Forget past exits, and start at once if the node waits."""
@@ -335,11 +347,13 @@ class Runner:
     # The loop
 
     async def run(self) -> None:
-        """Supervise until cancelled; the process, if there is one, is left running then."""
+        """Supervise until cancelled; the process, if there is one, is left running then. Ends for a retired node."""
         try:
             while True:
                 if not self._wanted and self.process is None:
                     self._mark_stopped()
+                    if self._retired:
+                        return
                     await self._sleeper.sleep(None)
                 elif self.process is None and not (await self._wait_for_turn() and await self._wait_for_others()):
                     continue
@@ -373,6 +387,9 @@ class Runner:
         # Whoever started it may not have isolated it, whatever the settings say now. The kernel tells only this much.
         self.process.isolated = gains_no_privilege(pid)
         self._wanted = True
+        recorded = self._context.records.read(self.spec.node_id)
+        if recorded is not None and recorded.pid == pid:
+            self.restarts = recorded.restarts
         self._begin("adopted")
         self._poke()
         return True
@@ -429,8 +446,11 @@ class Runner:
         try:
             request = await self._context.preparer.prepare(self.spec)
             process = await self._context.spawner.spawn(request)
+            restarts = self.restarts + 1 if self.spawns else 0
             try:
-                await asyncio.to_thread(self._context.records.note, self.spec.node_id, process.pid, process.started_at)
+                await asyncio.to_thread(
+                    self._context.records.note, self.spec.node_id, process.pid, process.started_at, restarts
+                )
             except OSError as error:
                 # Without a record it might be started twice: its boot document is withheld, and it ends.
                 process.kill_group(signal.SIGKILL)
@@ -446,7 +466,7 @@ class Runner:
             self._leave_gate()
             self._take_failure(error)
             return
-        self.process = process
+        self.process, self.restarts = process, restarts
         process.isolated = request.isolation is not None
         process.release()
         self._failures, self._failure = 0, None
@@ -469,6 +489,7 @@ class Runner:
         self._hard_limit_bytes = self.spec.memory_hard_limit_bytes
         self.spawns += 1
         self.spawned_at = self._clock.monotonic()
+        self.started_at = self.spawned_at - _age_s(process)
         self.pulse = self.pulsed_at = self._ready_at = None
         self._silent, self._complaint, self._cut_off = False, None, False
         self._replace, self._killed, self.detail = "", False, detail
@@ -594,12 +615,13 @@ class Runner:
         if process is None:
             raise RuntimeError("an exit needs a process")
         self.process = None
-        uptime = now - (self.spawned_at or now)
+        uptime = now - (self.started_at or now)
         ready_for = None if self._ready_at is None else now - self._ready_at
         ended_by_us = self.state is NodeState.STOPPING or self._killed
         was_asked = self.state is NodeState.STOPPING and (not self._wanted or reason == _ASKED)
         memory = "" if ended_by_us else self._explain(report)
-        why = "; ".join(part for part in (reason, memory) if part)
+        advice = "" if ended_by_us else self._advise(report)
+        why = "; ".join(part for part in (reason, memory, advice) if part)
         self.last_exit = f"{why}: {report}" if why else str(report)
         self.pulse = self.pulsed_at = self._ready_at = None
         self._leave_gate()
@@ -642,6 +664,12 @@ class Runner:
         limit = self._hard_limit_bytes
         if limit and report.exit_code and any(map(_is_memory_error, self._context.last_lines(self.spec.name)[-3:])):
             return f"out of memory: it needs more than its hard limit of {limit >> 20} MB"
+        return ""
+
+    def _advise(self, report: ExitReport) -> str:
+        """Return what to do about an exit that nothing but an operator can mend; empty for any other."""
+        if report.exit_code == NodeExit.TOKEN and self.spec.readiness == "handshake":
+            return f"Discord refuses its token; `fleet set-token {self.spec.name}`"
         return ""
 
     def on_connectivity(self) -> None:
@@ -731,6 +759,11 @@ class Runner:
     def _publish(self, event: NodeEvent) -> None:
         self._context.bus.publish(event)
         self._notify()
+
+
+def _age_s(process: NodeProcess) -> float:
+    """Return how long a process has been running; 0 if it has ended already."""
+    return max(time.clock_gettime(time.CLOCK_BOOTTIME) - process.started_at, 0.0) if process.started_at else 0.0
 
 
 def _is_memory_error(line: str) -> bool:
