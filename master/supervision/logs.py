@@ -46,6 +46,11 @@ class NodeLogs:
         """Return the files of a node's standard output and standard error."""
         return self._folder / f"{name}.out.log", self._folder / f"{name}.err.log"
 
+    def sizes(self, name: str) -> tuple[int, int]:
+        """Return how many bytes a node's standard output and standard error have; 0 for what is not there."""
+        out, err = map(_size_of, self.paths(name))
+        return out, err
+
     def rotate(self, names: list[str]) -> None:
         """Rotate the files that exceed the limit; a disk error is logged, and costs old logs only."""
         for name in names:
@@ -128,3 +133,10 @@ class NodeLogs:
             if any(line.strip() for line in found):
                 return found[-lines:]
         return []
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
