@@ -133,3 +133,42 @@ async def test_cogs_are_loaded_again_by_themselves_while_somebody_develops(sandb
         process.terminate()
         await process.communicate()
     assert process.returncode == 0
+
+
+ANNOUNCED = """\
+from discord.ext import commands
+
+
+class Announced(commands.Cog):
+    def __init__(self, bot):
+        self.bot = bot
+
+    async def cog_load(self):
+        if self.bot.is_ready():
+            await self.bot.get_channel({channel}).send("{text}")
+
+
+async def setup(bot):
+    await bot.add_cog(Announced(bot))
+"""
+
+
+async def test_the_master_leaves_changed_cogs_to_a_node_that_loads_them(stage: Stage, tap: EventTap) -> None:
+    folder, office = stage.home / "bots" / "atlas", stage.office
+    copy_template(folder, {"announced.py": ANNOUNCED.format(channel=office.id, text="one")})
+    await start_node(stage, tap, folder, options={"WATCH": ["."]})
+    pid, since = (await stage.node("atlas")).pid, len(tap.events)
+    (folder / "cogs" / "announced.py").write_text(ANNOUNCED.format(channel=office.id, text="two"))
+    await office.wait_for_message(lambda m: m.content == "two")
+    assert (await stage.node("atlas")).pid == pid
+    (folder / "config.py").write_text((folder / "config.py").read_text() + "\n# changed\n")
+    await tap.wait_for("ready", "atlas", since=since)
+    assert (await stage.node("atlas")).pid != pid
+    assert [event.detail for event in tap.events[since:] if event.kind == "changed"] == ["config.py"]
+    # While it does not run there is nobody to load a cog: saving one starts it.
+    since = len(tap.events)
+    (folder / "bot.py").write_text("raise SystemExit(3)\n" + (folder / "bot.py").read_text())
+    await tap.wait_for("backoff", "atlas", since=since)
+    since = len(tap.events)
+    (folder / "cogs" / "announced.py").write_text(ANNOUNCED.format(channel=office.id, text="three"))
+    assert (await tap.wait_for("changed", "atlas", since=since)).detail == "cogs/announced.py"
