@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 
 NODE_ID_VARIABLE = "FLEET_NODE_ID"
 """Set in a node's environment: identifies its process before it has sent any message."""
+WATCH_VARIABLE = "FLEET_WATCH"
+"""Set for a node with WATCH, as ``nodekit.bot`` reads it, which would import discord.py."""
 _MOST_NAMES = 5
 # Variables that a node inherits from the master: enough to run a program, and nothing that could be a secret.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -270,6 +272,8 @@ class Launcher:
                 f"{node.name} is linked, and has a COMMAND: what links it starts an entry file",
                 hint=f"take COMMAND out of NODES[{node.name!r}]; INTERPRETER and ARGS may stay",
             )
+        if own.watch:
+            environment[WATCH_VARIABLE] = "1"
         if own.ready_when and own.ready_when.startswith("log:"):
             self.log_sizes[node.id] = self.logs.sizes(node.name)
         isolation = self._isolate(node, folder, program, environment, given)
