@@ -19,6 +19,7 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     nodes.kill,
     nodes.release,
     nodes.clear,
+    nodes.flush,
     nodes.revoke,
     nodes.reinstate,
     onboarding.register,
