@@ -192,6 +192,20 @@ async def test_what_a_crash_left_is_finished_or_dropped_by_the_next_master(
     assert list(house_settings.removed_dir.iterdir()) == []
 
 
+async def test_a_master_starts_that_died_before_it_forgot_its_last_node(
+    house: House, house_settings: Settings, sandbox: Sandbox
+) -> None:
+    """A ledger without the remembered nodes is taken for another database; one that has removed them is not."""
+    await clone(house, start=False)
+    await house.services.ledger_cache.save()
+    remembered = house_settings.ledger_cache_path.read_bytes()
+    await remove(house)
+    house_settings.ledger_cache_path.write_bytes(remembered)
+    async with open_house(house_settings, sandbox) as later:
+        await later.services.opening.load()
+        assert len(later.services.directory) == 0
+
+
 async def test_a_node_that_is_started_while_it_is_removed_leaves_no_process(house: House) -> None:
     node = await clone(house)
     removing = asyncio.create_task(remove(house))
