@@ -12,6 +12,7 @@ import typer
 from master import __version__
 from master.cli import (
     background,
+    backups,
     checkout,
     command_link,
     home,
@@ -71,8 +72,8 @@ app.command("register", rich_help_panel=_NODES)(onboarding.register)
 app.command("dup", rich_help_panel=_NODES)(onboarding.dup)
 app.add_typer(ledger.audit, name="audit", rich_help_panel=_LEDGER)
 app.add_typer(ledger.ledger, name="ledger", rich_help_panel=_LEDGER)
-app.command("backup", rich_help_panel=_LEDGER)(ledger.backup)
-app.command("restore", rich_help_panel=_LEDGER)(ledger.restore)
+app.command("backup", rich_help_panel=_LEDGER)(backups.backup)
+app.command("restore", rich_help_panel=_LEDGER)(backups.restore)
 app.command("rotate-secret", rich_help_panel=_LEDGER)(secrets.rotate_secret)
 app.command("lock", rich_help_panel=_WORK)(checkout.lock)
 app.command("check", rich_help_panel=_WORK)(checkout.check)
