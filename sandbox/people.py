@@ -280,7 +280,7 @@ class Person:
         return await self._use(message, component, data)
 
     async def selects(self, where: Interaction | Message, custom_id: str, values: Sequence[str]) -> Interaction:
-        """Choose in a select menu.
+        """Choose in a select menu, by labels or values.
 
         Raises
         ------
@@ -291,10 +291,14 @@ class Person:
         component = self._component(message, lambda c: c["type"] == 3 and c.get("custom_id") == custom_id)
         if component is None:
             raise SandboxError(f"there is no select menu {custom_id!r}")
+        by_label = {option["label"]: option["value"] for option in component["options"]}
         offered = {option["value"] for option in component["options"]}
-        if not set(values) <= offered:
+        picked = [value if value in offered else by_label.get(value, value) for value in values]
+        if not set(picked) <= offered:
             raise SandboxError(f"the menu offers {sorted(offered)}")
-        data = {"custom_id": custom_id, "component_type": 3, "values": list(values), "id": component["id"]}
+        if not (component.get("min_values", 1) or 0) <= len(picked) <= (component.get("max_values") or 1):
+            raise SandboxError(f"the menu does not take {len(picked)} values")
+        data = {"custom_id": custom_id, "component_type": 3, "values": picked, "id": component["id"]}
         return await self._use(message, component, data)
 
     def _message_of(self, where: Interaction | Message) -> Message:
@@ -354,6 +358,7 @@ class Person:
             offered = inner.get("options", [])
         resolved: dict[str, Any] = {}
         filled = self._fill(offered, options, resolved, focused)
+        self._resolve_members(channel, resolved)
         for inner in reversed(wrap):
             filled = [{"name": inner["name"], "type": inner["type"], "options": filled}]
         data: dict[str, Any] = {"id": command["id"], "name": root, "type": 1, "options": filled}
@@ -394,6 +399,19 @@ class Person:
                 entry["focused"] = True
             filled.append(entry)
         return filled
+
+    def _resolve_members(self, channel: Channel, resolved: dict[str, Any]) -> None:
+        """Add the memberships of resolved users, without what Discord leaves out of them here.
+
+        https://discord.com/developers/docs/interactions/receiving-and-responding#interaction-object-resolved-data-structure
+        """
+        guild = self._world.guilds.get(channel.guild_id or 0)
+        members = guild.members if guild is not None else {}
+        for user_id in resolved.get("users", {}).keys() & {str(number) for number in members}:
+            member = members[int(user_id)]
+            data = {key: value for key, value in payloads.partial_member(member).items() if key not in ("deaf", "mute")}
+            data["permissions"] = str(self._world.permissions_in(member.user, channel))
+            resolved.setdefault("members", {})[user_id] = data
 
     def _value(self, option: dict[str, Any], value: Any, resolved: dict[str, Any], *, check: bool) -> Any:
         if isinstance(value, Person | BotHandle) and option["type"] == _USER:

@@ -10,15 +10,14 @@ from master.bot.answering import actor_of, answer, defer
 from master.bot.client import MasterBot
 from master.bot.embeds import reload_embed, success_embed
 from master.bot.operation_commands import carries_out
-from master.cogs._views import Confirm, node_choices
+from master.cogs._views import Confirm, Pages, lines_in_pages, node_choices
 from master.configuration.settings import EmojiSettings, Settings
 from master.operations import kernel, ledger, nodes
 from master.operations.parameters import AuditParams, BackupParams, NodeParams, NoParams
 from master.services.core.views import AuditView, Soundness
 from master.wording import as_markdown
 
-_SHOWN = 15
-_MAX_DESCRIPTION = 4096
+_READ, _ON_PAGE = 150, 10
 
 
 def audit_line(emojis: EmojiSettings, row: AuditView) -> str:
@@ -28,11 +27,15 @@ def audit_line(emojis: EmojiSettings, row: AuditView) -> str:
     return f"{mark} <t:{int(row.at)}:f> **{action}** by {actor}" + (f": {detail}" if detail else "")
 
 
-def _audit_embed(settings: Settings, rows: list[AuditView], sound: Soundness) -> discord.Embed:
-    lines = "\n".join(audit_line(settings.emojis, row) for row in rows)
+def _audit_pages(settings: Settings, rows: list[AuditView], sound: Soundness) -> list[discord.Embed]:
+    lines = [audit_line(settings.emojis, row) for row in rows] or ["Nothing was done yet."]
+    return [_audit_embed(settings, page, sound) for page in lines_in_pages(lines, on_page=_ON_PAGE)]
+
+
+def _audit_embed(settings: Settings, lines: list[str], sound: Soundness) -> discord.Embed:
     embed = discord.Embed(
         title="Audit log",
-        description=lines[:_MAX_DESCRIPTION] or "Nothing was done yet.",
+        description="\n".join(lines),
         colour=settings.colours.information if sound.ok else settings.colours.error,
     )
     if sound.ok:
@@ -61,10 +64,10 @@ class FleetCommands(commands.GroupCog, group_name="fleet", group_description="Th
         """Show the latest rows and check the chain."""
         await defer(interaction)
         actor, operations = actor_of(interaction), interaction.client.operations
-        wanted = AuditParams(limit=_SHOWN, node=node, action=action.strip())
+        wanted = AuditParams(limit=_READ, node=node, action=action.strip())
         rows = await operations.run(ledger.audit, actor, wanted)
         sound = await operations.run(ledger.verify_audit, actor, NoParams())
-        await answer(interaction, _audit_embed(operations.services.settings, rows, sound))
+        await Pages(ledger.audit, _audit_pages(operations.services.settings, rows, sound)).send(interaction)
 
     @audit.autocomplete("node")
     async def _nodes(self, interaction: discord.Interaction[MasterBot], current: str) -> list[app_commands.Choice[str]]:

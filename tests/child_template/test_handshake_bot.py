@@ -30,6 +30,13 @@ def test_a_node_knows_only_the_protocol() -> None:
                 assert name.split(".")[0] in allowed, f"{path.name} imports {name}"
 
 
+def test_its_requirements_name_nothing_that_another_project_could_answer() -> None:
+    """The name "fleetmaster" belongs to somebody else on the package index; nodekit comes with the fleet."""
+    lines = (TEMPLATE / "requirements.txt").read_text("utf-8").splitlines()
+    names = {line.split(">")[0].split("=")[0].strip() for line in lines if line.strip() and not line.startswith("#")}
+    assert names == {"discord.py", "python-dotenv"}
+
+
 async def test_its_commands_answer(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")
@@ -86,7 +93,7 @@ async def test_an_error_in_a_command_is_told_to_the_user_and_reported_to_the_log
     await tap.wait_for("ready", "atlas", since=since)
     answer = await stage.operator.runs_command(stage.office, stage.bots["atlas"], "explode")
     assert answer.ephemeral
-    assert "The error was reported" in answer.embeds[0]["description"]
+    assert "Something went wrong" in answer.embeds[0]["description"]
     shown = await stage.log.wait_for_message(
         lambda m: any("atlas: ZeroDivisionError in /explode" in e.get("title", "") for e in m.embeds)
     )
