@@ -12,6 +12,7 @@ import typer
 from master import __version__
 from master.cli import (
     background,
+    backups,
     changing,
     checkout,
     command_link,
@@ -81,8 +82,8 @@ app.command("set-token", rich_help_panel=_NODES)(changing.set_token)
 app.command("remove", rich_help_panel=_NODES)(changing.remove)
 app.add_typer(ledger.audit, name="audit", rich_help_panel=_LEDGER)
 app.add_typer(ledger.ledger, name="ledger", rich_help_panel=_LEDGER)
-app.command("backup", rich_help_panel=_LEDGER)(ledger.backup)
-app.command("restore", rich_help_panel=_LEDGER)(ledger.restore)
+app.command("backup", rich_help_panel=_LEDGER)(backups.backup)
+app.command("restore", rich_help_panel=_LEDGER)(backups.restore)
 app.command("rotate-secret", rich_help_panel=_LEDGER)(secrets.rotate_secret)
 app.command("sandbox", rich_help_panel=_WORK)(sandbox.sandbox)
 app.command("lock", rich_help_panel=_WORK)(checkout.lock)
