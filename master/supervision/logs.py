@@ -63,6 +63,26 @@ class NodeLogs:
                 except OSError as error:
                     self._truncate(path, error)
 
+    def flush(self, name: str) -> None:
+        """Empty a node's files, which it goes on writing to, and remove the rotated ones.
+
+        Raises
+        ------
+        OSError
+            A file cannot be emptied or removed.
+        """
+        for path in self.paths(name):
+            try:
+                current = open_regular(path, os.O_RDWR)
+            except FileNotFoundError:
+                continue
+            try:
+                os.ftruncate(current, 0)
+            finally:
+                os.close(current)
+            self._remove_from(path, 1)
+        self.dropped_bytes.pop(name, None)
+
     def _rotate_file(self, name: str, path: Path) -> None:
         size = path.lstat().st_size
         if size <= self._max_bytes:
@@ -79,7 +99,7 @@ class NodeLogs:
             older = path.with_name(f"{path.name}.{number - 1}")
             if older.exists():
                 older.replace(path.with_name(f"{path.name}.{number}"))
-        self._remove_surplus(path)
+        self._remove_from(path, self._files)
         if self._files > 1:
             self._copy_tail(current, size, path.with_name(f"{path.name}.1"))
         os.ftruncate(current, 0)
@@ -88,9 +108,8 @@ class NodeLogs:
             self.dropped_bytes[name] = self.dropped_bytes.get(name, 0) + dropped
             os.pwrite(current, f"[fleet] {dropped / 1e6:.1f} MB of output dropped\n".encode(), 0)
 
-    def _remove_surplus(self, path: Path) -> None:
-        """Remove what was kept when more files were."""
-        number = self._files
+    def _remove_from(self, path: Path, number: int) -> None:
+        """Remove rotated files, from that number on: all, or those kept when more files were."""
         while (surplus := path.with_name(f"{path.name}.{number}")).exists():
             surplus.unlink()
             number += 1

@@ -57,6 +57,7 @@ COMMANDS = (
     Typed("top"),
     Typed("history atlas"),
     Typed("logs atlas"),
+    Typed("flush atlas --yes"),
     Typed("start atlas"),
     Typed("restart atlas --json"),
     Typed("restart --all"),
@@ -67,6 +68,9 @@ COMMANDS = (
     Typed("reinstate atlas --json"),
     Typed("stop --all --yes"),
     Typed("set-token atlas", stdin="atlas"),
+    Typed("edit atlas"),
+    Typed("edit atlas --set CPU_WEIGHT=50 --tag music"),
+    Typed("rename atlas Atlas --json"),
     Typed("remove nobody --yes", shows=False),
     Typed("restart --all --rolling"),
     Typed("reload"),
@@ -84,8 +88,8 @@ COMMANDS = (
     Typed("shutdown --yes"),
 )
 WITHOUT_A_MASTER = {
-    *("demo", "init", "run", "up", "home", "install-service", "check", "test", "lock"),
-    "down",  # a master that is gone is what it wants (tests/cli/test_background.py)
+    *("demo", "init", "run", "up", "home", "install-command", "install-service", "check", "test", "lock", "sandbox"),
+    *("down", "uninstall"),  # a master that is gone is what it wants (tests/cli/test_background.py)
     *("restore", "ledger import", "ledger migrate"),  # these need that none runs
 }
 

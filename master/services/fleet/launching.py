@@ -264,7 +264,10 @@ class Launcher:
     def _look_around(self, node: Node, folder: Path, own: NodeSettings) -> _Start:
         """Gather what a start needs from the disk. Blocks."""
         if not folder.is_dir():
-            raise FolderMissing(f"the folder of {node.name} is gone: {folder}", hint="restore it")
+            raise FolderMissing(
+                f"the folder of {node.name} is gone: {folder}",
+                hint=f"restore it, name another (`fleet edit {node.name} --folder`), or `fleet remove {node.name}`",
+            )
         given, told = _given_environment(own, folder)
         for warning in told:
             log.warning("a node's variables: %s", warning, extra={"node": node.name})
