@@ -36,6 +36,7 @@ from master.supervision.isolation import (
 )
 from master.supervision.limits import Cgroups, niceness_of
 from master.supervision.logs import NodeLogs
+from master.supervision.process import NODE_ID_VARIABLE
 from master.supervision.spawner import Limits, SpawnRequest
 from master.supervision.specification import NodeSpec
 from nodekit.gateway_session import SESSION_FD_VARIABLE, expect_successor
@@ -43,8 +44,6 @@ from nodekit.identify_budget import IDENTIFY_FD_VARIABLE, IdentifyBudgetSpent, o
 
 log = logging.getLogger(__name__)
 
-NODE_ID_VARIABLE = "FLEET_NODE_ID"
-"""Set in a node's environment: identifies its process before it has sent any message."""
 _MOST_NAMES = 5
 # Variables that a node inherits from the master: enough to run a program, and nothing that could be a secret.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -127,6 +126,8 @@ class Launcher:
     cgroups: Cgroups | None = None
     log_sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     """How long the logs of nodes that show readiness by a line were before their last start."""
+    _told: set[str] = field(default_factory=set)
+    """Warnings that were logged: not again at each restart."""
 
     def own_settings(self, node: Node) -> NodeSettings:
         """Return a node's settings, from NODES and from its options; the latter are left out if they are not valid."""
@@ -255,7 +256,8 @@ class Launcher:
         if not folder.is_dir():
             raise FolderMissing(f"the folder of {node.name} is gone: {folder}", hint="restore it")
         given, told = _given_environment(own, folder)
-        for warning in told:
+        for warning in set(told) - self._told:
+            self._told.add(warning)
             log.warning("a node's variables: %s", warning, extra={"node": node.name})
         environment = {**node_environment(os.environ), **given, NODE_ID_VARIABLE: node.id}
         program = program_of(folder, node.entry, own, environment)
@@ -277,7 +279,7 @@ class Launcher:
             isolation=isolation,
             cgroup=self._create_cgroup(node.id, self.settings.limits_of(own)),
             # A fork of the zygote does not read the variables that Python reads when it begins.
-            plain=own.plain or any(name.startswith("PYTHON") for name in given),
+            plain=own.plain or bool(own.command or own.interpreter) or any(name.startswith("PYTHON") for name in given),
         )
 
     def _isolate(
