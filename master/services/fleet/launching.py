@@ -44,6 +44,8 @@ from nodekit.identify_budget import IDENTIFY_FD_VARIABLE, IdentifyBudgetSpent, o
 
 log = logging.getLogger(__name__)
 
+WATCH_VARIABLE = "FLEET_WATCH"
+"""Set for a node with WATCH, as ``nodekit.bot`` reads it, which would import discord.py."""
 _MOST_NAMES = 5
 # Variables that a node inherits from the master: enough to run a program, and nothing that could be a secret.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -254,7 +256,10 @@ class Launcher:
     def _look_around(self, node: Node, folder: Path, own: NodeSettings) -> _Start:
         """Gather what a start needs from the disk. Blocks."""
         if not folder.is_dir():
-            raise FolderMissing(f"the folder of {node.name} is gone: {folder}", hint="restore it")
+            raise FolderMissing(
+                f"the folder of {node.name} is gone: {folder}",
+                hint=f"restore it, name another (`fleet edit {node.name} --folder`), or `fleet remove {node.name}`",
+            )
         given, told = _given_environment(own, folder)
         for warning in set(told) - self._told:
             self._told.add(warning)
@@ -269,6 +274,8 @@ class Launcher:
                 f"{node.name} is linked, and has a COMMAND: what links it starts an entry file",
                 hint=f"take COMMAND out of NODES[{node.name!r}]; INTERPRETER and ARGS may stay",
             )
+        if own.watch:
+            environment[WATCH_VARIABLE] = "1"
         if own.ready_when and own.ready_when.startswith("log:"):
             self.log_sizes[node.id] = self.logs.sizes(node.name)
         isolation = self._isolate(node, folder, program, environment, given)
