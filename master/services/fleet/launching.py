@@ -37,6 +37,7 @@ from master.supervision.isolation import (
 )
 from master.supervision.limits import Cgroups, niceness_of
 from master.supervision.logs import NodeLogs
+from master.supervision.process import NODE_ID_VARIABLE
 from master.supervision.spawner import Limits, SpawnRequest
 from master.supervision.specification import NodeSpec
 from nodekit.gateway_session import SESSION_FD_VARIABLE, expect_successor
@@ -44,8 +45,6 @@ from nodekit.identify_budget import IDENTIFY_FD_VARIABLE, IdentifyBudgetSpent, o
 
 log = logging.getLogger(__name__)
 
-NODE_ID_VARIABLE = "FLEET_NODE_ID"
-"""Set in a node's environment: identifies its process before it has sent any message."""
 WATCH_VARIABLE = "FLEET_WATCH"
 """Set for a node with WATCH, as ``nodekit.bot`` reads it, which would import discord.py."""
 _MOST_NAMES = 5
@@ -137,6 +136,8 @@ class Launcher:
     cgroups: Cgroups | None = None
     log_sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     """How long the logs of nodes that show readiness by a line were before their last start."""
+    _told: set[str] = field(default_factory=set)
+    """Warnings that were logged: not again at each restart."""
 
     def own_settings(self, node: Node) -> NodeSettings:
         """Return a node's settings, from NODES and from its options; the latter are left out if they are not valid."""
@@ -269,7 +270,8 @@ class Launcher:
                 hint=f"restore it, name another (`fleet edit {node.name} --folder`), or `fleet remove {node.name}`",
             )
         given, told = _given_environment(own, folder)
-        for warning in told:
+        for warning in set(told) - self._told:
+            self._told.add(warning)
             log.warning("a node's variables: %s", warning, extra={"node": node.name})
         environment = {**node_environment(os.environ), **given, NODE_ID_VARIABLE: node.id}
         program = program_of(folder, node.entry, own, environment)
@@ -293,7 +295,7 @@ class Launcher:
             isolation=isolation,
             cgroup=self._create_cgroup(node.id, self.settings.limits_of(own)),
             # A fork of the zygote does not read the variables that Python reads when it begins.
-            plain=own.plain or any(name.startswith("PYTHON") for name in given),
+            plain=own.plain or bool(own.command or own.interpreter) or any(name.startswith("PYTHON") for name in given),
             lent=not token_variable and _has_python_of_its_own(program, folder, node.entry),
         )
 
