@@ -148,6 +148,7 @@ def _service(
         supervisor="docker compose",
         source=str(path),
         words=tuple(_word_on_box(word, mounts) for word in words),
+        inside=words,
         folder=str(folder or ""),
         environment=_environment(service.get("environment"), path, key, environment),
         environment_files=tuple(_environment_files(service.get("env_file"), path)),

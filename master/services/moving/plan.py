@@ -73,9 +73,21 @@ def make_plan(
         for program, name in zip(programs, names, strict=True)
     ]
     planned = _in_order(_without_doubles(planned, nodes), nodes)
-    wanted = [Wanted(node.name, node.folder, node.program.words) for node in planned if node.is_wanted]
+    wanted = [_wanted(node) for node in planned if node.is_wanted]
     copies = find_copies(wanted)
     return [structs.replace(node, running=copies.get(node.name, ())) for node in planned]
+
+
+def _wanted(node: PlannedNode) -> Wanted:
+    program = node.program
+    return Wanted(
+        name=node.name,
+        old_name=program.name,
+        supervisor=program.supervisor,
+        folder=node.folder,
+        words=program.words,
+        inside=program.inside,
+    )
 
 
 def _names(programs: Sequence[ImportedProgram]) -> list[str]:

@@ -67,6 +67,8 @@ class ImportedProgram(msgspec.Struct, frozen=True, kw_only=True):
     """The file that names it."""
     words: tuple[str, ...] = ()
     """Its command line, word by word, as the kernel gets it."""
+    inside: tuple[str, ...] = ()
+    """Its command line in the container that it comes from."""
     folder: str = ""
     """Where it runs, as an absolute path; empty if the file does not say."""
     environment: Mapping[str, str] = {}
