@@ -213,6 +213,8 @@ class Attachment:
         if resumption is not None:
             if event == "socket_raw_receive":
                 resumption.take(args[0])
+            elif event == "guild_available":
+                resumption.count_members(args[0])
             if resumption.replaying or (event.startswith("socket_raw_") and not self._shows_payloads):
                 return
         if event in ("connect", "resumed"):
@@ -263,6 +265,7 @@ class Attachment:
                 version=self._identity.version,
                 bot_user_id=user.id if user else 0,
                 library=f"discord.py {discord.__version__}" + ("" if self._resumption else ", without RESUME"),
+                reloads_cogs=bool(getattr(self._client, "reloads_cogs", False)),
             ),
             describe=self._describe,
             post_to_channel=self._post_to_verify_channel,

@@ -14,16 +14,20 @@ from master.cli import (
     background,
     changing,
     checkout,
+    command_link,
     home,
     ledger,
     logs,
     moving,
     onboarding,
     running,
+    sandbox,
     secrets,
     service,
     setup,
     steering,
+    top,
+    uninstall,
 )
 from master.cli.bill import bill_of_materials
 from master.errors import ExitCode
@@ -50,10 +54,13 @@ app.command("down", rich_help_panel=_FIRST)(background.down)
 app.command("run", rich_help_panel=_FIRST)(running.run)
 app.command("home", rich_help_panel=_FIRST)(home.home)
 app.command("install-service", rich_help_panel=_FIRST)(service.install_service)
+app.command("install-command", rich_help_panel=_FIRST)(command_link.install_command)
+app.command("uninstall", rich_help_panel=_FIRST)(uninstall.uninstall)
 app.command("status", rich_help_panel=_DAILY)(steering.status)
-app.command("top", rich_help_panel=_DAILY)(steering.top)
+app.command("top", rich_help_panel=_DAILY)(top.top)
 app.command("history", rich_help_panel=_DAILY)(steering.history)
 app.command("logs", rich_help_panel=_DAILY)(logs.logs)
+app.command("flush", rich_help_panel=_DAILY)(logs.flush)
 app.command("events", rich_help_panel=_DAILY)(logs.events)
 app.command("start", rich_help_panel=_DAILY)(steering.start)
 app.command("stop", rich_help_panel=_DAILY)(steering.stop)
@@ -68,6 +75,8 @@ app.command("shutdown", rich_help_panel=_DAILY)(steering.shutdown)
 app.command("register", rich_help_panel=_NODES)(onboarding.register)
 app.command("import", rich_help_panel=_NODES)(moving.import_programs)
 app.command("dup", rich_help_panel=_NODES)(onboarding.dup)
+app.command("edit", rich_help_panel=_NODES)(changing.edit)
+app.command("rename", rich_help_panel=_NODES)(changing.rename)
 app.command("set-token", rich_help_panel=_NODES)(changing.set_token)
 app.command("remove", rich_help_panel=_NODES)(changing.remove)
 app.add_typer(ledger.audit, name="audit", rich_help_panel=_LEDGER)
@@ -75,6 +84,7 @@ app.add_typer(ledger.ledger, name="ledger", rich_help_panel=_LEDGER)
 app.command("backup", rich_help_panel=_LEDGER)(ledger.backup)
 app.command("restore", rich_help_panel=_LEDGER)(ledger.restore)
 app.command("rotate-secret", rich_help_panel=_LEDGER)(secrets.rotate_secret)
+app.command("sandbox", rich_help_panel=_WORK)(sandbox.sandbox)
 app.command("lock", rich_help_panel=_WORK)(checkout.lock)
 app.command("check", rich_help_panel=_WORK)(checkout.check)
 app.command(

@@ -28,16 +28,22 @@ from master.services.core.lifecycle import Lifecycle
 from master.services.core.permissions import Permissions
 from master.services.fleet.fleet import Fleet
 from master.services.fleet.launching import Launcher
+from master.services.fleet.log_flushing import LogFlushing
 from master.services.fleet.opening import Opening
 from master.services.fleet.overview import Overview
 from master.services.fleet.process_journal import ProcessJournal
 from master.services.fleet.pulse_snapshots import PulseSnapshots
+from master.services.fleet.ready_signs import ReadySigns
+from master.services.fleet.scheduled_restarts import ScheduledRestarts
+from master.services.fleet.watching import Watching
 from master.services.healing.crash_watch import CrashWatch
 from master.services.healing.error_reports import ErrorReports
+from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
 from master.services.onboarding.identity import TokenInspector
 from master.services.onboarding.node_locks import NodeLocks
 from master.services.onboarding.removal import Removal
+from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
 from master.services.trust.handover import Handover
@@ -97,6 +103,8 @@ class Services(LedgerServices):
     onboarding: Onboarding
     removal: Removal
     token_replacement: TokenReplacement
+    editing: Editing
+    renaming: Renaming
     licensing: Licensing
     revocation: Revocation
     keys: NodeKeys
@@ -107,9 +115,13 @@ class Services(LedgerServices):
     handover: Handover
     ledger_cache: LedgerCache
     snapshots: PulseSnapshots
+    ready_signs: ReadySigns
+    scheduled_restarts: ScheduledRestarts
+    watching: Watching
     box: BoxWatch
     merging: PageMerging
     stderr_lines: StderrLines
+    log_flushing: LogFlushing
     reloading: Reloading
     state_watch: StateWatch
     discord: DiscordPort | None
@@ -232,6 +244,14 @@ def build_services(
     works = FileWorks(settings.changes_dir, settings.removed_dir, ledger)
     locks = NodeLocks(base.directory)
     revocation = Revocation(ledger, base.ledger_cache, trust.verification)
+    scheduled = ScheduledRestarts(
+        directory=base.directory,
+        schedule_of=lambda node: launcher.own_settings(node).cron_restart,
+        bus=bus,
+        clock=clock,
+    )
+    watching = Watching(directory=base.directory, watched=launcher.watched, bus=bus, clock=clock)
+    reloading.follow(lambda _new: scheduled.look_again(), lambda _new: watching.look_again())
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
     return Services(
         clock=clock,
@@ -290,6 +310,27 @@ def build_services(
             clock=clock,
             master_user_id=discord.user_id,
         ),
+        editing=Editing(
+            settings=lambda: reloading.settings,
+            ledger=ledger,
+            directory=base.directory,
+            fleet=fleet,
+            supervisor=supervisor,
+            revocation=revocation,
+            works=works,
+            locks=locks,
+            clock=clock,
+        ),
+        renaming=Renaming(
+            settings=lambda: reloading.settings,
+            ledger=ledger,
+            directory=base.directory,
+            fleet=fleet,
+            logs=base.logs,
+            works=works,
+            locks=locks,
+            clock=clock,
+        ),
         licensing=base.licensing,
         revocation=revocation,
         keys=trust.keys,
@@ -302,9 +343,20 @@ def build_services(
         handover=_build_handover(base, supervisor, trust.keys),
         ledger_cache=base.ledger_cache,
         snapshots=PulseSnapshots(ledger, supervisor, clock),
+        ready_signs=ReadySigns(
+            bus=bus,
+            supervisor=supervisor,
+            logs=base.logs,
+            sign_of=supervisor.ready_sign_of,
+            log_sizes=launcher.log_sizes,
+            name_of=base.directory.name_of,
+        ),
+        scheduled_restarts=scheduled,
+        watching=watching,
         box=box,
         merging=merging,
         stderr_lines=StderrLines(bus, clock, base.logs, supervisor),
+        log_flushing=LogFlushing(base.logs),
         state_watch=state_watch,
         reloading=reloading,
         discord=discord.port,

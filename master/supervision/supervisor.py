@@ -372,6 +372,15 @@ class Supervisor:
         """Handle a node's verified pulse."""
         self._runner(node_id).take_pulse(pulse)
 
+    def ready_sign_of(self, node_id: str) -> str:
+        """Return the sign that a program has to show before it counts as ready; empty for none."""
+        spec = self._runner(node_id).spec
+        return spec.ready_when if spec.readiness == "process" else ""
+
+    def sign_seen(self, node_id: str, pid: int) -> None:
+        """Handle the sign of readiness of a node's process; does nothing if it is another by now."""
+        self._runner(node_id).sign_seen(pid)
+
     def pid_of(self, node_id: str) -> int | None:
         """Return the pid of a node's process."""
         process = self._runner(node_id).process

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from master.demonstration.stage import EventTap, Stage
-from sandbox import BotHandle, Message, Person
+from sandbox import BotHandle, ChannelHandle, Message, Person
 from sandbox.permissions import EMBED_LINKS
 from sandbox.records import Overwrite
 from tests.child_template.template_nodes import ask, copy_template, start_node, told
@@ -106,7 +106,9 @@ async def ann(stage: Stage) -> Person:
 
 @pytest.fixture
 async def atlas(stage: Stage, tap: EventTap) -> BotHandle:
-    """Return a node with the cog above."""
+    """Return a node with the cog above, which may not embed in the channel "quiet"."""
+    quiet = stage.guild.create_channel("quiet")
+    quiet.channel.overwrites[stage.guild.id] = Overwrite(stage.guild.id, 0, 0, EMBED_LINKS)
     folder = stage.home / "bots" / "atlas"
     copy_template(folder, {"failing.py": COG})
     return await start_node(stage, tap, folder)
@@ -142,6 +144,10 @@ async def test_what_a_user_did_wrong_is_answered_and_is_no_alert(stage: Stage, a
     assert "Usage: `@atlas add <one> <two>`" in missing
     assert told(await ask(stage, ann, atlas, "add 1 x")).startswith('Converting to "int" failed for parameter "two".')
     assert (await ask(stage, ann, atlas, "add 1 2")).content == "3"
+
+    quiet = next(c for c in stage.guild.guild.channels.values() if c.name == "quiet")
+    plain = await ask(stage, ann, atlas, "secret", ChannelHandle(stage.sandbox.people, quiet))
+    assert (plain.content, plain.embeds) == ("Only the owner of this bot may do that.", [])
 
     # Alerts come in order: when that of a bug is there, none of the above comes any more.
     await ann.runs_command(stage.office, atlas, "breaks")
@@ -182,12 +188,3 @@ async def test_a_bug_is_answered_with_an_id_that_its_alert_begins_with(
     log = next((stage.home / "state" / "logs").rglob("atlas*err*")).read_text("utf-8")
     assert f"error {id_in(first.message)} in breaks" in log
     assert f"error {id_in(late.followups[0])} in /late" in log
-
-
-async def test_a_bot_that_may_not_embed_answers_in_plain_text(stage: Stage, tap: EventTap, ann: Person) -> None:
-    stage.office.channel.overwrites[stage.guild.id] = Overwrite(stage.guild.id, 0, 0, EMBED_LINKS)
-    folder = stage.home / "bots" / "atlas"
-    copy_template(folder, {"failing.py": COG})
-    atlas = await start_node(stage, tap, folder)
-    answer = await ask(stage, ann, atlas, "secret")
-    assert (answer.content, answer.embeds) == ("Only the owner of this bot may do that.", [])

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.hostile.conversations import Told, typed
+from tests.hostile.conversations import Conversation, Told, dying_master, typed
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -128,3 +128,11 @@ def test_where_the_service_is_installed_systemd_starts_the_master(
     down = fleet("down", "--yes")
     assert down.code == 0
     assert "starts again at the next boot" in down.out
+
+
+@pytest.mark.parametrize("said", [b"", b'{"kind":"res', b'{"kind":"result","data":{}}\n'])
+def test_down_does_not_take_a_broken_conversation_for_the_end_of_a_master(home: Path, said: bytes) -> None:
+    with dying_master(home / "state" / "control.sock", Conversation([said]), after=1 << 20, death="hang up"):
+        told = fleet("down", "--yes")
+    told.check(said)
+    assert told.code == 1

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 import typer.main
 
-from master.cli import background
 from master.cli import secrets as rotating
 from master.cli.app import app
 from master.configuration.loading import load_settings
@@ -58,6 +57,7 @@ COMMANDS = (
     Typed("top"),
     Typed("history atlas"),
     Typed("logs atlas"),
+    Typed("flush atlas --yes"),
     Typed("start atlas"),
     Typed("restart atlas --json"),
     Typed("restart --all"),
@@ -68,6 +68,9 @@ COMMANDS = (
     Typed("reinstate atlas --json"),
     Typed("stop --all --yes"),
     Typed("set-token atlas", stdin="atlas"),
+    Typed("edit atlas"),
+    Typed("edit atlas --set CPU_WEIGHT=50 --tag music"),
+    Typed("rename atlas Atlas --json"),
     Typed("remove nobody --yes", shows=False),
     Typed("restart --all --rolling"),
     Typed("reload"),
@@ -82,11 +85,11 @@ COMMANDS = (
     Typed("doctor --offline --json", shows=False),  # it finds no config here
     Typed("import {folder}/ecosystem.json --no-start --yes"),
     Typed("rotate-secret --yes"),
-    Typed("down --yes", shows=False),  # the process whose end it waits for is this one
     Typed("shutdown --yes"),
 )
 WITHOUT_A_MASTER = {
-    *("demo", "init", "run", "up", "home", "install-service", "check", "test", "lock"),
+    *("demo", "init", "run", "up", "home", "install-command", "install-service", "check", "test", "lock", "sandbox"),
+    *("down", "uninstall"),  # a master that is gone is what it wants (tests/cli/test_background.py)
     *("restore", "ledger import", "ledger migrate"),  # these need that none runs
 }
 
@@ -107,11 +110,10 @@ def test_no_command_is_left_out() -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `rotate-secret` and `down` give up soon: no master comes back here, or ends."""
+    """Let `rotate-secret` give up soon: no master comes back here."""
     monkeypatch.setattr(rotating, "HANDOVER_TIMEOUT_S", 0.05)
     monkeypatch.setattr(rotating, "COME_BACK_TIMEOUT_S", 0.02)
     monkeypatch.setattr(rotating, "LOOK_EVERY_S", 0.01)
-    monkeypatch.setattr(background, "STOP_TIMEOUT_S", 0.05)
 
 
 CONFIG = """\

@@ -90,9 +90,10 @@ async def pids(stage: Stage) -> dict[str, int]:
 async def register_all(stage: Stage, tap: EventTap, folder: Path) -> set[str]:
     script, own = make_script(folder / "script"), make_python(folder / "own")
     env_file = str(script / "own.env")
-    arguments = ("--folder", str(script), "--entry", "run.sh", "--no-token", "--env-file", env_file)
+    arguments: tuple[str, ...] = ("--folder", str(script), "--entry", "run.sh", "--no-token", "--env-file", env_file)
+    arguments += ("--ready-when", "log:shell says good")
     assert "in the fleet" in await fleet(stage, "register", "script", *arguments)
-    await fleet(stage, "register", "own", "--folder", str(own), "--entry", "main.py", "--no-token")
+    await fleet(stage, "register", "own", "--folder", str(own), "--entry", "main.py", "--no-token", "--watch", ".")
     names = {"script", "own"}
     if shutil.which("node"):
         site = make_site(folder)
@@ -121,6 +122,12 @@ async def test_programs_of_any_kind_are_run_restarted_adopted_and_stopped(
     assert set(first) == names
     for pid in first.values():
         assert "s3cret" not in " ".join(psutil.Process(pid).cmdline())
+
+    # Saved, it is started anew.
+    (tmp_path / "elsewhere" / "own" / "main.py").write_text(OWN_PYTHON + "# saved\n")
+    assert (await tap.wait_for("changed", "own")).detail == "main.py"
+    await tap.wait_for("ready", "own", since=len(tap.events))
+    first = await pids(stage)
 
     # Killed, each is started again.
     begun = len(tap.events)

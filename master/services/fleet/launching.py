@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from handshake.boot import BootDocument, encode_boot
@@ -23,6 +23,7 @@ from master.services.core.errors import TokenRefused
 from master.services.core.ledger_cache import LedgerCache
 from master.services.fleet.environment_files import read_environment
 from master.services.fleet.program import Program, program_of
+from master.services.fleet.watching import Watched, watched_of
 from master.supervision.errors import FolderMissing, SpawnFailed, StartDeferred
 from master.supervision.isolation import (
     Isolation,
@@ -44,6 +45,8 @@ log = logging.getLogger(__name__)
 
 NODE_ID_VARIABLE = "FLEET_NODE_ID"
 """Set in a node's environment: identifies its process before it has sent any message."""
+WATCH_VARIABLE = "FLEET_WATCH"
+"""Set for a node with WATCH, as ``nodekit.bot`` reads it, which would import discord.py."""
 _MOST_NAMES = 5
 # Variables that a node inherits from the master: enough to run a program, and nothing that could be a secret.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -124,6 +127,8 @@ class Launcher:
     ledger_cache: LedgerCache
     open_session: Callable[[str], str]
     cgroups: Cgroups | None = None
+    log_sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """How long the logs of nodes that show readiness by a line were before their last start."""
 
     def own_settings(self, node: Node) -> NodeSettings:
         """Return a node's settings, from NODES and from its options; the latter are left out if they are not valid."""
@@ -145,6 +150,7 @@ class Launcher:
             readiness=node.readiness.value,
             priority=node.priority if own.priority is None else own.priority,
             after=own.after,
+            ready_when=own.ready_when or "",
             memory_limit_bytes=limits.memory_limit_bytes,
             memory_hard_limit_bytes=limits.memory_hard_limit_bytes,
         )
@@ -228,6 +234,11 @@ class Launcher:
         """Return a node's folder."""
         return self.settings.identity.bots_base_path / node.folder
 
+    def watched(self, node: Node) -> Watched | None:
+        """Return what is watched of a node while it is developed; None for nothing."""
+        entries = self.own_settings(node).watch
+        return watched_of(self.folder_of(node), entries) if entries else None
+
     def check_program(self, node: Node) -> list[str]:
         """Check that what a node is to run can be found; returns what the operator should know. Blocks.
 
@@ -244,7 +255,10 @@ class Launcher:
     def _look_around(self, node: Node, folder: Path, own: NodeSettings) -> _Start:
         """Gather what a start needs from the disk. Blocks."""
         if not folder.is_dir():
-            raise FolderMissing(f"the folder of {node.name} is gone: {folder}", hint="restore it")
+            raise FolderMissing(
+                f"the folder of {node.name} is gone: {folder}",
+                hint=f"restore it, name another (`fleet edit {node.name} --folder`), or `fleet remove {node.name}`",
+            )
         given, told = _given_environment(own, folder)
         for warning in told:
             log.warning("a node's variables: %s", warning, extra={"node": node.name})
@@ -258,6 +272,10 @@ class Launcher:
                 f"{node.name} is linked, and has a COMMAND: what links it starts an entry file",
                 hint=f"take COMMAND out of NODES[{node.name!r}]; INTERPRETER and ARGS may stay",
             )
+        if own.watch:
+            environment[WATCH_VARIABLE] = "1"
+        if own.ready_when and own.ready_when.startswith("log:"):
+            self.log_sizes[node.id] = self.logs.sizes(node.name)
         isolation = self._isolate(node, folder, program, environment, given)
         return _Start(
             command=program.command,
