@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from master import __version__
-from master.cli import checkout, ledger, logs, onboarding, running, secrets, service, setup, steering
+from master.cli import checkout, ledger, logs, onboarding, running, secrets, service, setup, steering, telling
 from master.cli.bill import bill_of_materials
 from master.errors import ExitCode
 from master.terminal import discard_output
@@ -35,6 +35,8 @@ app.command("run", rich_help_panel=_FIRST)(running.run)
 app.command("install-service", rich_help_panel=_FIRST)(service.install_service)
 app.command("status", rich_help_panel=_DAILY)(steering.status)
 app.command("top", rich_help_panel=_DAILY)(steering.top)
+app.command("describe", rich_help_panel=_DAILY)(telling.describe)
+app.command("why", rich_help_panel=_DAILY)(telling.why)
 app.command("history", rich_help_panel=_DAILY)(steering.history)
 app.command("logs", rich_help_panel=_DAILY)(logs.logs)
 app.command("events", rich_help_panel=_DAILY)(logs.events)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from master.operations import kernel, ledger, nodes, onboarding
+from master.operations import kernel, ledger, nodes, onboarding, telling
 from master.operations.operation import Operation
 
 _ALL: tuple[Operation[Any, Any, Any], ...] = (
@@ -21,6 +21,8 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     nodes.clear,
     nodes.revoke,
     nodes.reinstate,
+    telling.describe,
+    telling.why,
     onboarding.register,
     onboarding.duplicate,
     ledger.audit,

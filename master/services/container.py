@@ -51,6 +51,7 @@ from master.services.upkeep.ledger_admin import LedgerAdmin
 from master.services.upkeep.reloading import Reloading
 from master.services.upkeep.retention import Retention
 from master.services.upkeep.state_watch import StateWatch
+from master.services.upkeep.telling import MasterNodes, Telling
 from master.supervision.clock import Clock
 from master.supervision.connectivity import Connectivity, Probe
 from master.supervision.last_output import LastOutput
@@ -74,6 +75,7 @@ class LedgerServices:
     auditor: Auditor
     ledger_admin: LedgerAdmin
     rotation: SecretRotation
+    telling: Telling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +143,7 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
         auditor=Auditor(ledger, ledger.chain, clock, permissions, EventBus()),
         ledger_admin=LedgerAdmin(settings, ledger, master_secret_of(settings.identity), clock),
         rotation=SecretRotation(settings, ledger, clock),
+        telling=Telling(lambda: settings, ledger, clock, None),
     )
 
 
@@ -224,6 +227,9 @@ def build_services(
     state_watch = StateWatch(ledger=ledger, supervisor=supervisor, alerts=alerts)
     reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
+    overview = _build_overview(
+        base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
+    )
     return Services(
         clock=clock,
         ledger=ledger,
@@ -251,9 +257,8 @@ def build_services(
         ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
-        overview=_build_overview(
-            base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
-        ),
+        overview=overview,
+        telling=Telling(lambda: reloading.settings, ledger, clock, MasterNodes(base.directory, overview, discord.port)),
         onboarding=_build_onboarding(base, fleet, inspector, discord),
         licensing=base.licensing,
         revocation=Revocation(ledger, base.ledger_cache, trust.verification),
