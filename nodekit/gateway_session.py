@@ -29,16 +29,30 @@ SESSION_FD_VARIABLE = "FLEET_SESSION_FD"
 MAX_AGE_S = 180.0
 """An older session is not resumed: Discord drops a session after minutes without a connection."""
 MAX_LOG_BYTES = 8 * 1024 * 1024
-_HEADER = struct.Struct("<8sQQQQ8sQ")
-"""Magic, sequence, last sign of life (milliseconds, Unix), bytes of log, successor, boot of the box, and milliseconds
-since that boot: inside of one boot the age does not depend on how the clock is set."""
-_MAGIC = b"FLEETGS2"
+_HEADER = struct.Struct("<8sQQQQ8sQQII")
+"""Magic, sequence, last sign of life (milliseconds, Unix), bytes of log, successor, boot of the box, milliseconds since
+that boot (inside of one boot the age does not depend on how the clock is set), intents, shard id and count."""
+_MAGIC = b"FLEETGS3"
 _LENGTH = struct.Struct("<I")
 _PAGE = 4096
 _SUCCESSOR_AT = 32
 
 _CACHED = ("GUILD_", "CHANNEL_CREATE", "CHANNEL_UPDATE", "CHANNEL_DELETE", "THREAD_", "STAGE_INSTANCE_", "USER_UPDATE")
 _NOT_CACHED = ("GUILD_MEMBER_", "GUILD_MEMBERS_", "GUILD_BAN_", "GUILD_AUDIT_LOG_", "GUILD_SCHEDULED_EVENT_USER_")
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """What an IDENTIFY asks for, and a RESUME cannot change.
+
+    Parameters
+    ----------
+    shard
+        Id and count; None: the client is not sharded.
+    """
+
+    intents: int
+    shard: tuple[int, int] | None = None
 
 
 class _Frame(msgspec.Struct):
@@ -61,6 +75,8 @@ class SavedSession:
 
     Parameters
     ----------
+    identification
+        What the session was begun with.
     events
         Complete gateway payloads (``{"t": ..., "d": ...}``) in order, READY first.
     answers
@@ -70,6 +86,7 @@ class SavedSession:
     session_id: str
     resume_url: str
     sequence: int
+    identification: Identification
     events: list[dict[str, Any]] = field(repr=False)
     answers: dict[str, Any] = field(repr=False)
 
@@ -101,11 +118,12 @@ class GatewaySession:
         self._decode = msgspec.json.Decoder(_Frame).decode
         self._sequence = 0
         self._log_bytes = 0
+        self._identification = Identification(0)
         self._writing = False
 
     def saved(self) -> SavedSession | None:
         """Return the predecessor's session; None when there is none to resume."""
-        magic, sequence, seen_ms, log_bytes, _, boot, since_boot_ms = _HEADER.unpack_from(self._header)
+        magic, sequence, seen_ms, log_bytes, _, boot, since_boot_ms, *asked = _HEADER.unpack_from(self._header)
         same_boot = boot == self._boot
         age_s = self._since_boot() - since_boot_ms / 1000 if same_boot else self._clock() - seen_ms / 1000
         if magic != _MAGIC or not 0 < log_bytes <= MAX_LOG_BYTES or not -60 < age_s < MAX_AGE_S:
@@ -118,11 +136,14 @@ class GatewaySession:
             return None
         # Further events of the same session are appended.
         self._sequence, self._log_bytes, self._writing = sequence, log_bytes, True
+        intents, shard_id, shard_count = asked
+        self._identification = Identification(intents, (shard_id, shard_count) if shard_count else None)
         answers = {event["path"]: event["answer"] for event in events if "path" in event}
         return SavedSession(
             identity.session_id,
             identity.resume_gateway_url,
             sequence,
+            self._identification,
             [event for event in events if "path" not in event],
             answers,
         )
@@ -138,6 +159,10 @@ class GatewaySession:
             inflate = zlib.decompressobj()
             yield inflate.decompress(log[at : at + length], 64 * MAX_LOG_BYTES)
             at += length
+
+    def begin_as(self, identification: Identification) -> None:
+        """Record what the sessions of this process are begun with."""
+        self._identification = identification
 
     def take(self, raw: str | bytes) -> bool:
         """Record one raw gateway payload, before it is handled; True when a new session starts."""
@@ -197,6 +222,7 @@ class GatewaySession:
         if self._writing:
             now_ms, since_boot_ms = max(int(self._clock() * 1000), 0), int(self._since_boot() * 1000)
             successor = self._header[_SUCCESSOR_AT]
+            shard_id, shard_count = self._identification.shard or (0, 0)
             _HEADER.pack_into(
                 self._header,
                 0,
@@ -207,6 +233,9 @@ class GatewaySession:
                 successor,
                 self._boot,
                 since_boot_ms,
+                self._identification.intents,
+                shard_id,
+                shard_count,
             )
 
     def close(self) -> None:

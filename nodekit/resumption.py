@@ -11,13 +11,13 @@ from typing import Any
 
 import aiohttp
 import yarl
-from discord import Client, ConnectionClosed
+from discord import Client, ConnectionClosed, Guild
 from discord.gateway import DiscordWebSocket, ReconnectWebSocket
 from discord.http import Route
 from discord.state import ConnectionState
 
 from nodekit.connection_keeper import DiscordAway
-from nodekit.gateway_session import GatewaySession, SavedSession
+from nodekit.gateway_session import GatewaySession, Identification, SavedSession
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,8 @@ class Resumption:
         self.saved: SavedSession | None = session.saved()
         self.replaying = False
         """Whether the predecessor's events are being replayed to build the cache; listeners do not get those."""
+        self.replayed = False
+        """Whether the cache was built from the predecessor's events."""
         self._answers: dict[str, Any] = {}
 
     @property
@@ -86,7 +88,19 @@ class Resumption:
             del client.http.request
 
     def begin(self, client: Client) -> None:
-        """Let the next connection resume the predecessor's session, and put its cache together."""
+        """Let the next connection resume the predecessor's session, and put its cache together.
+
+        Not if this client asks for something else than the session was begun with: Discord would go on sending what it
+        sent before. https://discord.com/developers/docs/events/gateway#gateway-intents
+        """
+        asked = _identification(client)
+        if self.saved is not None and self.saved.identification != asked:
+            log.info(
+                "the intents or the shard changed (%s to %s): a new session begins", self.saved.identification, asked
+            )
+            self._session.forget()
+            self.saved = None
+        self._session.begin_as(asked)
         if self.saved is not None:
             self._resume_next(self.saved)
 
@@ -102,8 +116,16 @@ class Resumption:
                     parse(_with_nobody_else(event["d"], state) if event["t"] == "GUILD_CREATE" else event["d"])
         finally:
             self.replaying = False
+            self.replayed = True
         # All guilds are in the cache: READY need not wait for more.
         client.loop.call_later(patience, setattr, state, "guild_ready_timeout", patience)
+
+    def count_members(self, guild: Guild) -> None:
+        """Correct the number of a guild's members, once all were fetched: who came and left is not kept with it."""
+        state: ConnectionState[Any] = guild._state
+        pending = {request.guild_id for request in state._chunk_requests.values()}
+        if self.replayed and state._chunk_guilds and guild.id not in pending:
+            guild._member_count = len(guild._members)
 
     def _resume_next(self, saved: SavedSession, attempt: int = 0) -> None:
         """Make the next gateway connection of this process send RESUME instead of IDENTIFY."""
@@ -138,6 +160,13 @@ class Resumption:
             return websocket
 
         DiscordWebSocket.from_client = from_client  # type: ignore[method-assign]
+
+
+def _identification(client: Client) -> Identification:
+    """Return what a client puts into its IDENTIFY."""
+    shard_id, shard_count = client.shard_id, client.shard_count
+    shard = None if shard_id is None or shard_count is None else (shard_id, shard_count)
+    return Identification(client.intents.value, shard)
 
 
 def _with_nobody_else(guild: dict[str, Any], state: ConnectionState[Any]) -> dict[str, Any]:

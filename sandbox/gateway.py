@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import operator
 import secrets
 import zlib
 from collections import deque
@@ -470,6 +472,11 @@ class Gateway:
     def is_connected(self, account: BotAccount) -> bool:
         """Tell whether a bot has a connected session."""
         return any(session.connection is not None for session in self._by_bot.get(account.id, ()))
+
+    def intents_of(self, account: BotAccount) -> int:
+        """Return the intents of a bot's connected sessions; 0 when there is none."""
+        connected = (session for session in self._by_bot.get(account.id, ()) if session.connection is not None)
+        return functools.reduce(operator.or_, (session.intents for session in connected), 0)
 
     async def wait_connected(self, account: BotAccount, *, connected: bool = True, timeout_s: float = 10.0) -> None:
         """Wait until a bot has a connected session, or has none.

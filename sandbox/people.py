@@ -280,7 +280,7 @@ class Person:
         return await self._use(message, component, data)
 
     async def selects(self, where: Interaction | Message, custom_id: str, values: Sequence[str]) -> Interaction:
-        """Choose in a select menu.
+        """Choose in a select menu, by labels or values.
 
         Raises
         ------
@@ -291,10 +291,14 @@ class Person:
         component = self._component(message, lambda c: c["type"] == 3 and c.get("custom_id") == custom_id)
         if component is None:
             raise SandboxError(f"there is no select menu {custom_id!r}")
+        by_label = {option["label"]: option["value"] for option in component["options"]}
         offered = {option["value"] for option in component["options"]}
-        if not set(values) <= offered:
+        picked = [value if value in offered else by_label.get(value, value) for value in values]
+        if not set(picked) <= offered:
             raise SandboxError(f"the menu offers {sorted(offered)}")
-        data = {"custom_id": custom_id, "component_type": 3, "values": list(values), "id": component["id"]}
+        if not (component.get("min_values", 1) or 0) <= len(picked) <= (component.get("max_values") or 1):
+            raise SandboxError(f"the menu does not take {len(picked)} values")
+        data = {"custom_id": custom_id, "component_type": 3, "values": picked, "id": component["id"]}
         return await self._use(message, component, data)
 
     def _message_of(self, where: Interaction | Message) -> Message:

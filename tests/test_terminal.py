@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 import master
-from master.bot.embeds import node_line
+from master.bot.node_lines import node_lines
 from master.configuration.settings import EmojiSettings
 from master.services.core.views import FleetStatus, MasterStatus, NodeStatus
 from master.terminal import fleet_table, summary_line
@@ -41,7 +41,7 @@ def test_the_note_of_a_revoked_node_says_what_gives_its_licence_back_whatever_el
     with console.capture() as captured:
         console.print(fleet_table([revoked], width=80))
     assert "licence revoked: fleet reinstate atlas" in captured.get()
-    assert node_line(EmojiSettings(), revoked).endswith("licence revoked")
+    assert node_lines(EmojiSettings(), [revoked], 0.0).endswith("licence revoked: /fleet reinstate atlas")
 
 
 @pytest.mark.parametrize(("width", "figures"), [(80, ()), (120, ("42ms", " 7 ", "1.2.3"))])
@@ -60,7 +60,13 @@ def test_a_degraded_node_is_shown_with_what_is_wrong(width: int, figures: tuple[
 def test_only_the_note_gives_way_where_it_is_narrow(width: int) -> None:
     nodes = [
         msgspec.structs.replace(
-            DEGRADED, name=name, pid=1234567, cpu_percent=12.5, rss_bytes=123 << 20, uptime_s=8000, detail="x" * 200
+            DEGRADED,
+            state="ready",
+            name=name,
+            cpu_percent=12.5,
+            rss_bytes=123 << 20,
+            uptime_s=8000,
+            last_exit="x" * 200,
         )
         for name in ("atlas", "a-name-of-some-20-ch")
     ]
@@ -69,7 +75,7 @@ def test_only_the_note_gives_way_where_it_is_narrow(width: int) -> None:
         console.print(fleet_table(nodes, width=width))
     _, first, second = captured.get().splitlines()
     for row, name in ((first, "atlas"), (second, "a-name-of-some-20-ch")):
-        assert all(cell in row.split() for cell in (name, "degraded", "1234567", "12.5", "123.0"))
+        assert all(cell in row.split() for cell in (name, "ready", "2h13m", "12.5", "123.0"))
         assert row.rstrip().endswith("…")
         assert len(row) <= width
 

@@ -1,13 +1,16 @@
-"""Responses to interactions, with fallbacks for servers that lack a feature."""
+"""Responses to interactions: always one, also to errors, with fallbacks for servers that lack a feature."""
 
 from __future__ import annotations
 
 import logging
+import secrets
 from typing import Any, Protocol
 
 import discord
+from discord import app_commands
 
-from master.bot.embeds import error_embed
+from master.bot.embeds import error_embed, fitted
+from master.bot.failures import named_failure, named_refusal
 from master.errors import FleetError
 from master.services.container import Services
 from master.services.core.actors import Actor
@@ -17,7 +20,8 @@ log = logging.getLogger(__name__)
 
 _UNKNOWN_INTERACTION = 10062
 _DEFERRAL_REFUSED = "fleet: deferral refused"
-"""Key of an interaction's extras."""
+_TAKEN = "fleet: taken"
+"""Keys of an interaction's extras."""
 
 
 class HasServices(Protocol):
@@ -47,6 +51,37 @@ def actor_of(interaction: discord.Interaction[Any]) -> Actor:
     )
 
 
+def take(interaction: discord.Interaction[Any]) -> None:
+    """Note that somebody answers a press or a form; :func:`is_taken` tells who comes after."""
+    interaction.extras[_TAKEN] = True
+
+
+def is_taken(interaction: discord.Interaction[Any]) -> bool:
+    """Tell whether somebody answers this press or form."""
+    return _TAKEN in interaction.extras
+
+
+async def answer_error(interaction: discord.Interaction[Any], error: Exception, doing: str) -> None:
+    """Answer with an error: what an operator may see as it is, any other by an id that the log has too.
+
+    Parameters
+    ----------
+    doing
+        What failed, for the log: "the command /dupbot".
+    """
+    cause = getattr(error, "original", error)
+    refusal = named_refusal(error) if isinstance(error, app_commands.AppCommandError) else None
+    shown = cause if isinstance(cause, FleetError) else refusal or named_failure(cause, "answer you")
+    if shown is None:
+        error_id = secrets.token_hex(4)
+        log.error("%s failed", doing, extra={"error_id": error_id}, exc_info=cause)
+        told = f"Nothing more is known here. The master's log has the details: look for {error_id} there."
+        shown = FleetError(f"something went wrong in the master (error {error_id})", hint=told)
+    elif shown is not cause:
+        log.info("%s was refused", doing, extra={"why": str(cause)})
+    await answer(interaction, error_embed(services_of(interaction).settings, shown))
+
+
 async def answer(
     interaction: discord.Interaction[Any], embed: discord.Embed, view: discord.ui.View = discord.utils.MISSING
 ) -> None:
@@ -55,6 +90,7 @@ async def answer(
     Falls back to a plain message on Discord-compatible servers without deferral, followups or ephemeral messages. If
     that fails too, it is logged: a response that cannot be sent must not raise.
     """
+    embed = fitted(embed)
     try:
         if interaction.response.is_done():
             await interaction.followup.send(embed=embed, view=view, ephemeral=True)

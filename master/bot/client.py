@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
-from master.bot.answering import actor_of, answer
+from master.bot.answering import actor_of, answer, answer_error, is_taken
 from master.bot.embeds import error_embed
 from master.bot.operation_commands import operation_of
 from master.bot.registration import CommandRegistration
@@ -21,6 +21,8 @@ from master.operations.operation import Operations
 from master.services.container import Services
 
 log = logging.getLogger(__name__)
+
+PressHandler = Callable[["discord.Interaction[MasterBot]"], Awaitable[None]]
 
 EXTENSIONS = (
     "master.cogs.commands",
@@ -60,15 +62,9 @@ class MasterTree(app_commands.CommandTree["MasterBot"]):
     async def on_error(
         self, interaction: discord.Interaction[MasterBot], error: app_commands.AppCommandError, /
     ) -> None:
-        """Show a ``FleetError``; log any other error, and show a general message."""
-        cause = getattr(error, "original", error)
-        settings = interaction.client.services.settings
-        if isinstance(cause, FleetError):
-            await answer(interaction, error_embed(settings, cause))
-            return
-        log.error("command failed", exc_info=cause)
-        unexpected = FleetError("something went wrong in the master", hint="its log has the details")
-        await answer(interaction, error_embed(settings, unexpected))
+        """Answer with what is the matter; an unexpected error is logged with the id that the answer names."""
+        name = getattr(interaction.command, "qualified_name", "?")
+        await answer_error(interaction, error, f"the command /{name}")
 
 
 async def _answer_unknown(interaction: discord.Interaction[MasterBot]) -> None:
@@ -78,6 +74,18 @@ async def _answer_unknown(interaction: discord.Interaction[MasterBot]) -> None:
         return
     gone = FleetError("this command is no longer there", hint="reload Discord: it shows commands from before a change")
     await answer(interaction, error_embed(interaction.client.services.settings, gone))
+
+
+_FROM_MESSAGES = (discord.InteractionType.component, discord.InteractionType.modal_submit)
+
+
+async def _answer_stale(interaction: discord.Interaction[MasterBot]) -> None:
+    """Answer a press or a form whose view is gone: answered already, too old, or of an earlier master."""
+    if interaction.type is discord.InteractionType.modal_submit:
+        words, hint = "this form is from before the master restarted", "Nothing was done. Run the command again."
+    else:
+        words, hint = "this was answered already, or is too old", "Nothing was done now. Run the command again."
+    await answer(interaction, error_embed(interaction.client.services.settings, FleetError(words, hint=hint)))
 
 
 class MasterBot(commands.Bot):
@@ -107,6 +115,8 @@ class MasterBot(commands.Bot):
         self.operations = operations
         self.services = services
         self.registration = CommandRegistration(self.tree, services)
+        self.press_handlers: dict[str, PressHandler] = {}
+        """Answer presses on messages that outlive a restart of the master, by what their custom ids begin with."""
 
     async def setup_hook(self) -> None:
         """Load all cogs, and register the slash commands if they changed."""
@@ -128,6 +138,21 @@ class MasterBot(commands.Bot):
         """Log out."""
         await self.registration.close()
         await super().close()
+
+    async def on_interaction(self, interaction: discord.Interaction[MasterBot]) -> None:
+        """Answer a press or a form that no view of this process waits for.
+
+        discord.py hands it to its views first, which take it in their first step, before this.
+        """
+        if is_taken(interaction) or interaction.type not in _FROM_MESSAGES:
+            return
+        data: Any = interaction.data
+        custom_id = str(data.get("custom_id", ""))
+        handler = self.press_handlers.get(custom_id.partition(":")[0], _answer_stale)
+        try:
+            await handler(interaction)
+        except Exception as error:
+            await answer_error(interaction, error, f"the press on {custom_id!r:.100}")
 
     async def on_connect(self) -> None:
         """Tell the services that a session began."""

@@ -9,15 +9,39 @@ import discord
 
 from master.configuration.settings import EmojiSettings, Settings
 from master.errors import FleetError
-from master.services.core.views import NodeStatus, Registered, ReloadView
-from master.wording import as_code, as_markdown, duration, hint_as_markdown, visible
-
-TROUBLE_CHARACTERS = 60
-"""Limit for a node's error in its line, so that a page of twenty lines fits in an embed."""
-
+from master.services.core.views import Registered, ReloadView
+from master.wording import as_code, as_markdown, hint_as_markdown, visible
 
 _FIELD_CHARACTERS = 1000
 """Discord's limit is 1024, with what is said of those left out."""
+
+
+_TITLE, DESCRIPTION_CHARACTERS, _FOOTER, _NAME, _VALUE, _FIELDS, _TOTAL = 256, 4096, 2048, 256, 1024, 25, 6000
+"""https://discord.com/developers/docs/resources/message#embed-object-embed-limits"""
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return text of at most ``limit`` characters; what is left out is an ellipsis."""
+    return text if len(text) <= limit else text[: limit - 1].rstrip("\\ ") + "…"
+
+
+def fitted(embed: discord.Embed) -> discord.Embed:
+    """Return an embed within Discord's limits: the description gives way first, then the last fields."""
+    fits = embed.copy()
+    fits.title = shortened(fits.title or "", _TITLE) or None
+    fits.description = shortened(fits.description or "", DESCRIPTION_CHARACTERS) or None
+    if fits.footer.text:
+        fits.set_footer(text=shortened(fits.footer.text, _FOOTER), icon_url=fits.footer.icon_url)
+    fields = [(field.name or "-", field.value or "-", field.inline) for field in fits.fields]
+    fits.clear_fields()
+    for title, value, inline in fields[:_FIELDS]:
+        fits.add_field(name=shortened(title, _NAME), value=shortened(value, _VALUE), inline=inline)
+    if len(fits) > _TOTAL and fits.description:
+        room = max(_TOTAL - (len(fits) - len(fits.description)), 1)
+        fits.description = shortened(fits.description, room)
+    while len(fits) > _TOTAL:
+        fits.remove_field(len(fits.fields) - 1)
+    return fits
 
 
 def error_embed(settings: Settings, error: FleetError) -> discord.Embed:
@@ -49,9 +73,11 @@ def registered_embed(settings: Settings, registered: Registered) -> discord.Embe
     )
     if registered.trouble:
         embed.add_field(name="It did not start", value=as_markdown(registered.trouble)[:1024], inline=False)
-    embed.add_field(name="Licence (shown only now)", value=f"```\n{registered.licence}\n```", inline=False)
-    embed.add_field(name="Invite", value=f"[Add it to a server]({registered.invite_url})")
-    embed.add_field(name="Bot", value=f"<@{registered.bot_user_id}>")
+    if registered.licence:
+        embed.add_field(name="Licence (shown only now)", value=f"```\n{registered.licence}\n```", inline=False)
+    if registered.invite_url:
+        embed.add_field(name="Invite", value=f"[Add it to a server]({registered.invite_url})")
+        embed.add_field(name="Bot", value=f"<@{registered.bot_user_id}>")
     embed.set_footer(text=f"node {registered.node_id}")
     return embed
 
@@ -88,29 +114,6 @@ def state_emoji(emojis: EmojiSettings, state: str) -> str:
         "offline": emojis.degraded,
         "stopped": emojis.stopped,
     }.get(state, emojis.failed)
-
-
-def node_line(emojis: EmojiSettings, node: NodeStatus) -> str:
-    """Render one node as a line of ``/runbots``."""
-    memory = "-" if node.rss_bytes is None else f"{node.rss_bytes / 2**20:.0f}M"
-    cpu = "-" if node.cpu_percent is None else f"{node.cpu_percent:.1f}%"
-    pulse = "-" if node.last_pulse_s_ago is None else f"{node.last_pulse_s_ago:.0f}s"
-    ping = "-" if node.latency_ms is None else f"{node.latency_ms:.0f}ms"
-    guilds = "-" if node.guilds is None else str(node.guilds)
-    flag = " ⚑" if node.flag_reason else ""
-    trouble = f" {as_markdown(node.detail[:TROUBLE_CHARACTERS])}" if node.state == "degraded" else ""
-    if node.offline_since is not None:
-        trouble = f" offline since <t:{int(node.offline_since)}:t>"
-    if node.licence_revoked:
-        trouble = " licence revoked"
-    figures = (
-        f"{node.pid or '-':>7} {duration(node.uptime_s):>6} {cpu:>5} {memory:>5} ↻{node.restarts:<3} ♥{pulse:<4} "
-        f"{ping:>6} {guilds:>4}g"
-    )
-    version = as_code(visible(node.version))[:8]
-    return (
-        f"{state_emoji(emojis, node.state)} `{node.name[:16]:<16} {node.state:<11} {figures} {version}`{flag}{trouble}"
-    )
 
 
 def _capitalised(text: str) -> str:

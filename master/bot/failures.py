@@ -1,12 +1,16 @@
-"""Translation of the exceptions of Discord calls into the services' errors."""
+"""Translation of discord.py's exceptions, of calls and of commands, into errors that say what to do."""
 
 from __future__ import annotations
 
 import json
+import math
 import traceback
+from typing import ClassVar
 
 import discord
+from discord import app_commands
 
+from master.errors import ExitCode, FleetError
 from master.services.core.errors import (
     DiscordForbidden,
     DiscordNotFound,
@@ -14,6 +18,7 @@ from master.services.core.errors import (
     DiscordRefused,
     DiscordUnavailable,
 )
+from master.wording import duration
 from nodekit.call_failures import CALL_FAILURES as CALL_FAILURES
 from nodekit.call_failures import UNREADABLE
 
@@ -99,3 +104,40 @@ def _is_of_closed_connection(error: Exception) -> bool:
         frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
         return bool(frames) and str(frames[-1]).startswith("aiohttp.")
     return isinstance(error, RuntimeError) and str(error) == "Session is closed"
+
+
+class CommandRefused(FleetError):
+    """A command was not carried out, as its author wanted: a cooldown, a permission, a place."""
+
+    code: ClassVar[str] = "command_refused"
+    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
+
+
+def named_refusal(error: app_commands.AppCommandError) -> CommandRefused | None:
+    """Return what a failed check of a command means to its user; None if it is no refusal but a failure."""
+    match error:
+        case app_commands.CommandOnCooldown():
+            # Rounded up: who waits for as long as it says is let through.
+            return CommandRefused(f"too fast: wait {duration(math.ceil(error.retry_after))}, then try again")
+        case app_commands.MissingPermissions():
+            return CommandRefused(f"you need the permission {_listed(error.missing_permissions)} here")
+        case app_commands.BotMissingPermissions():
+            missing = _listed(error.missing_permissions)
+            return CommandRefused(f"the master lacks the permission {missing} here", hint=f"give its role {missing}")
+        case app_commands.MissingRole() | app_commands.MissingAnyRole():
+            return CommandRefused("you need a role for this that you do not have")
+        case app_commands.NoPrivateMessage():
+            return CommandRefused("this works on the server only, not in direct messages")
+        case app_commands.CommandSignatureMismatch():
+            return CommandRefused("Discord shows an older form of this command", hint="reload Discord, then try again")
+        case app_commands.TransformerError():
+            return CommandRefused(f"{str(error.value)[:100]!r} is not valid here")
+        case app_commands.CheckFailure():
+            return CommandRefused("you may not use this here")
+        case _:
+            return None
+
+
+def _listed(permissions: list[str]) -> str:
+    """Return permissions by their names in Discord's client, as far as discord.py's names allow."""
+    return ", ".join(name.replace("_", " ").replace("guild", "server").title() for name in permissions)

@@ -16,7 +16,8 @@ from master.errors import ExitCode, FleetError
 from master.terminal import confirm, console
 
 UNIT_NAME = "fleetmaster.service"
-SYSTEMCTL_TIMEOUT_S = 30.0
+SYSTEMCTL_TIMEOUT_S = 120.0
+"""It waits until the master is up, which may migrate its ledger first."""
 
 _UNIT = """\
 [Unit]
@@ -88,6 +89,30 @@ def install_service(
 def _unit_path() -> Path:
     base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     return Path(base) / "systemd" / "user" / UNIT_NAME
+
+
+def unit_of(home: Path) -> Path | None:
+    """Return the installed unit that runs the master of this home; None if there is none."""
+    try:
+        lines = _unit_path().read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return _unit_path() if f"Environment={_quoted(f'FLEET_HOME={home}')}" in lines else None
+
+
+def start_unit() -> None:
+    """Have systemd start the service; it says so when the master is up.
+
+    Raises
+    ------
+    FleetError
+    """
+    problem = _run(["systemctl", "--user", "start", UNIT_NAME])
+    if problem:
+        raise FleetError(
+            f"systemd could not start {UNIT_NAME}: {problem}",
+            hint="`journalctl --user -u fleetmaster` says why; `fleet up --no-service` does without systemd",
+        )
 
 
 def _enable() -> None:

@@ -1,4 +1,4 @@
-"""/fleet audit, backup, revoke, reinstate and reload: the fleet as a whole, and who may be in it."""
+"""/fleet audit, describe, why, backup, revoke, reinstate and reload: the fleet as a whole, and who may be in it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from master.bot.answering import actor_of, answer, defer
 from master.bot.client import MasterBot
 from master.bot.embeds import reload_embed, success_embed
 from master.bot.operation_commands import carries_out
-from master.cogs._views import Confirm, node_choices
+from master.bot.telling_embeds import description_embed, entry_lines, timeline_embed
+from master.cogs._views import Confirm, Pages, lines_in_pages, node_choices
 from master.configuration.settings import EmojiSettings, Settings
-from master.operations import kernel, ledger, nodes
-from master.operations.parameters import AuditParams, BackupParams, NodeParams, NoParams
+from master.operations import kernel, ledger, nodes, telling
+from master.operations.parameters import AuditParams, BackupParams, NodeParams, NoParams, WhyParams
 from master.services.core.views import AuditView, Soundness
 from master.wording import as_markdown
 
-_SHOWN = 15
-_MAX_DESCRIPTION = 4096
+_READ, _ON_PAGE = 150, 10
 
 
 def audit_line(emojis: EmojiSettings, row: AuditView) -> str:
@@ -28,11 +28,15 @@ def audit_line(emojis: EmojiSettings, row: AuditView) -> str:
     return f"{mark} <t:{int(row.at)}:f> **{action}** by {actor}" + (f": {detail}" if detail else "")
 
 
-def _audit_embed(settings: Settings, rows: list[AuditView], sound: Soundness) -> discord.Embed:
-    lines = "\n".join(audit_line(settings.emojis, row) for row in rows)
+def _audit_pages(settings: Settings, rows: list[AuditView], sound: Soundness) -> list[discord.Embed]:
+    lines = [audit_line(settings.emojis, row) for row in rows] or ["Nothing was done yet."]
+    return [_audit_embed(settings, page, sound) for page in lines_in_pages(lines, on_page=_ON_PAGE)]
+
+
+def _audit_embed(settings: Settings, lines: list[str], sound: Soundness) -> discord.Embed:
     embed = discord.Embed(
         title="Audit log",
-        description=lines[:_MAX_DESCRIPTION] or "Nothing was done yet.",
+        description="\n".join(lines),
         colour=settings.colours.information if sound.ok else settings.colours.error,
     )
     if sound.ok:
@@ -61,14 +65,39 @@ class FleetCommands(commands.GroupCog, group_name="fleet", group_description="Th
         """Show the latest rows and check the chain."""
         await defer(interaction)
         actor, operations = actor_of(interaction), interaction.client.operations
-        wanted = AuditParams(limit=_SHOWN, node=node, action=action.strip())
+        wanted = AuditParams(limit=_READ, node=node, action=action.strip())
         rows = await operations.run(ledger.audit, actor, wanted)
         sound = await operations.run(ledger.verify_audit, actor, NoParams())
-        await answer(interaction, _audit_embed(operations.services.settings, rows, sound))
+        await Pages(ledger.audit, _audit_pages(operations.services.settings, rows, sound)).send(interaction)
 
     @audit.autocomplete("node")
     async def _nodes(self, interaction: discord.Interaction[MasterBot], current: str) -> list[app_commands.Choice[str]]:
         return await node_choices(interaction, current)
+
+    @carries_out(telling.describe)
+    @app_commands.command(description="All that is known of a node: its bot, state, last exit, limits, last lines")
+    @app_commands.describe(node="The node")
+    async def describe(self, interaction: discord.Interaction[MasterBot], node: str) -> None:
+        """Show a node."""
+        await defer(interaction)
+        operations = interaction.client.operations
+        found = await operations.run(telling.describe, actor_of(interaction), NodeParams(name=node))
+        await answer(interaction, description_embed(operations.services.settings, found))
+
+    @carries_out(telling.why)
+    @app_commands.command(description="What happened to a node and why, what is the matter now, and what to do")
+    @app_commands.describe(node="The node", hours="How far back; a day if it is left out")
+    async def why(
+        self, interaction: discord.Interaction[MasterBot], node: str, hours: app_commands.Range[int, 1, 2160] = 24
+    ) -> None:
+        """Show a node's timeline, the newest first: a phone shows the beginning."""
+        await defer(interaction)
+        operations = interaction.client.operations
+        since = operations.services.clock.now().timestamp() - hours * 3600.0
+        found = await operations.run(telling.why, actor_of(interaction), WhyParams(name=node, since=since))
+        settings = operations.services.settings
+        pages = lines_in_pages(entry_lines(found), on_page=_ON_PAGE)
+        await Pages(telling.why, [timeline_embed(settings, found, page) for page in pages]).send(interaction)
 
     @carries_out(ledger.backup)
     @app_commands.command(description="Back the ledger up into the master's state folder")
@@ -115,6 +144,8 @@ class FleetCommands(commands.GroupCog, group_name="fleet", group_description="Th
         title = f"The licence of {done.node} is valid again"
         await answer(interaction, success_embed(operations.services.settings, title, "The node is still stopped."))
 
+    @describe.autocomplete("node")
+    @why.autocomplete("node")
     @revoke.autocomplete("node")
     @reinstate.autocomplete("node")
     async def _revocable(

@@ -48,11 +48,12 @@ from master.supervision.sleeper import Sleeper
 from master.supervision.spawner import Spawner
 from master.supervision.specification import NodeSpec, Pulse
 from master.supervision.states import NodeState, is_legal_transition
+from nodekit.exit_codes import NodeExit
 
 log = logging.getLogger(__name__)
 
 PROCESS_READY_AFTER_S = 3.0
-"""A bot that does not speak the protocol counts as ready after this long."""
+"""A bot that neither speaks the protocol nor has a sign of readiness counts as ready after this long."""
 MISSING_RECHECK_S = 5.0
 MAX_STOPS, STOPS_WINDOW_S = 5, 60.0
 """A node that is stopped by signals more often than this is replaced instead of continued again."""
@@ -129,13 +130,15 @@ class Runner:
         """A node that had been ready and exited by itself: its successor starts without waiting for others."""
         self._held_up = False
         self._stops: deque[float] = deque(maxlen=MAX_STOPS + 1)
-        self._wanted = False
+        self._wanted = self._retired = False
         self._hard_limit_bytes = 0
         """What the present process is held to, which may be another limit than the next one's."""
         self._replace = ""
         """Why the running process should be replaced; empty when it should not."""
         self._killed = False
         self._ready_at: float | None = None
+        self._sign = ""
+        """What the present process has to show before it counts as ready; empty: nothing."""
         self._silent = False
         """Whether pulses are missing; a node that is degraded by its own word pulses on, and is left running."""
         self.offline_since: float | None = None
@@ -211,6 +214,11 @@ class Runner:
             self._replace = reason
             self._poke()
 
+    def retire(self) -> None:
+        """Stop the node for good: :meth:`run` ends once its process has."""
+        self._wanted, self._retired = False, True
+        self._poke()
+
     def release(self) -> None:
         """Forget past exits, and start at once if the node waits."""
         self._policy.release()
@@ -264,6 +272,11 @@ class Runner:
         self.pulse, self.pulsed_at = pulse, self._clock.monotonic()
         if self.state in _UP:
             self._follow(pulse)
+
+    def sign_seen(self, pid: int) -> None:
+        """Handle the sign of readiness of the process with that pid."""
+        if self._sign and self.state is NodeState.STARTING and self.process is not None and self.process.pid == pid:
+            self._become_ready()
 
     def _follow(self, pulse: Pulse) -> None:
         """Be what the node says of itself; nearly always it is that already."""
@@ -341,11 +354,13 @@ class Runner:
     # The loop
 
     async def run(self) -> None:
-        """Supervise until cancelled; the process, if there is one, is left running then."""
+        """Supervise until cancelled; the process, if there is one, is left running then. Ends for a retired node."""
         try:
             while True:
                 if not self._wanted and self.process is None:
                     self._mark_stopped()
+                    if self._retired:
+                        return
                     await self._sleeper.sleep(None)
                 elif self.process is None and not (await self._wait_for_turn() and await self._wait_for_others()):
                     continue
@@ -484,6 +499,8 @@ class Runner:
         self.started_at = self.spawned_at - _age_s(process)
         self.pulse = self.pulsed_at = self._ready_at = None
         self._silent, self._complaint, self._cut_off = False, None, False
+        # The line of one that is adopted was written long ago.
+        self._sign = self._sign_of_start(adopted=bool(detail))
         self._replace, self._killed, self.detail = "", False, detail
         self.offline_since = None
         self._urgent = self._held_up = self._held = False
@@ -501,8 +518,14 @@ class Runner:
             )
         )
 
+    def _sign_of_start(self, *, adopted: bool) -> str:
+        if self.spec.readiness != "process":
+            return ""
+        # The line of one that is adopted was written long ago.
+        return "" if adopted and self.spec.ready_when.startswith("log:") else self.spec.ready_when
+
     def _mark_missing(self, error: FolderMissing) -> None:
-        if self.state is not NodeState.MISSING:
+        if self.state is not NodeState.MISSING or self.detail != error.message:
             self._enter(NodeState.MISSING)
             self.detail = error.message
             self._emit(NodeMissing, detail=error.message)
@@ -551,7 +574,8 @@ class Runner:
             return None
         returned_at = max(connectivity.returned_at, hearing.returned_at)
         if self.spec.readiness == "process":
-            due = (self.spawned_at or 0.0) + PROCESS_READY_AFTER_S
+            patience = self._settings.ready_timeout_s if self._sign else PROCESS_READY_AFTER_S
+            due = (self.spawned_at or 0.0) + patience
             return due if self.state is NodeState.STARTING else None
         if self.state is NodeState.STARTING:
             return max(self.spawned_at or 0.0, returned_at) + self._settings.ready_timeout_s
@@ -566,10 +590,11 @@ class Runner:
         return None if deadline is None else deadline - self._clock.monotonic()
 
     def _on_deadline(self, now: float) -> None:
-        if self.spec.readiness == "process":
+        if self.spec.readiness == "process" and not self._sign:
             self._become_ready()
         elif self.state is NodeState.STARTING:
-            self._replace = f"not ready within {self._settings.ready_timeout_s:g} s"
+            awaited = f" ({self._sign})" if self._sign else ""
+            self._replace = f"not ready within {self._settings.ready_timeout_s:g} s{awaited}"
         elif not self._silent:
             silence = now - (self.pulsed_at or now)
             usage = self.process.usage() if self.process is not None else None
@@ -612,7 +637,8 @@ class Runner:
         ended_by_us = self.state is NodeState.STOPPING or self._killed
         was_asked = self.state is NodeState.STOPPING and (not self._wanted or reason == _ASKED)
         memory = "" if ended_by_us else self._explain(report)
-        why = "; ".join(part for part in (reason, memory) if part)
+        advice = "" if ended_by_us else self._advise(report)
+        why = "; ".join(part for part in (reason, memory, advice) if part)
         self.last_exit = f"{why}: {report}" if why else str(report)
         self.pulse = self.pulsed_at = self._ready_at = None
         self._leave_gate()
@@ -655,6 +681,12 @@ class Runner:
         limit = self._hard_limit_bytes
         if limit and report.exit_code and any(map(_is_memory_error, self._context.last_lines(self.spec.name)[-3:])):
             return f"out of memory: it needs more than its hard limit of {limit >> 20} MB"
+        return ""
+
+    def _advise(self, report: ExitReport) -> str:
+        """Return what to do about an exit that nothing but an operator can mend; empty for any other."""
+        if report.exit_code == NodeExit.TOKEN and self.spec.readiness == "handshake":
+            return f"Discord refuses its token; `fleet set-token {self.spec.name}`"
         return ""
 
     def on_connectivity(self) -> None:

@@ -59,6 +59,7 @@ COMMANDS = (
     Typed("describe atlas"),
     Typed("why atlas --since 2h"),
     Typed("logs atlas"),
+    Typed("flush atlas --yes"),
     Typed("start atlas"),
     Typed("restart atlas --json"),
     Typed("restart --all"),
@@ -68,6 +69,8 @@ COMMANDS = (
     Typed("revoke atlas --yes"),
     Typed("reinstate atlas --json"),
     Typed("stop --all --yes"),
+    Typed("set-token atlas", stdin="atlas"),
+    Typed("remove nobody --yes", shows=False),
     Typed("restart --all --rolling"),
     Typed("reload"),
     Typed("events", shows=False),
@@ -79,11 +82,13 @@ COMMANDS = (
     Typed("ledger export {folder}/exported.zip"),
     Typed("backup --file {folder}/backup.zip"),
     Typed("doctor --offline --json", shows=False),  # it finds no config here
+    Typed("import {folder}/ecosystem.json --no-start --yes"),
     Typed("rotate-secret --yes"),
     Typed("shutdown --yes"),
 )
 WITHOUT_A_MASTER = {
-    *("demo", "init", "run", "install-service", "check", "test", "lock"),
+    *("demo", "init", "run", "up", "home", "install-service", "check", "test", "lock"),
+    "down",  # a master that is gone is what it wants (tests/cli/test_background.py)
     *("restore", "ledger import", "ledger migrate"),  # these need that none runs
 }
 
@@ -124,6 +129,8 @@ async def record(folder: Path, sandbox: Sandbox, empty_ledger: Path) -> dict[Typ
     home = folder / "master"
     settings_in(home, sandbox, empty_ledger)
     (home / "config.py").write_text(CONFIG.format(api_base=sandbox.api_base, gateway_url=sandbox.gateway_url))
+    (folder / "site").mkdir()
+    (folder / "ecosystem.json").write_text('[{"name": "site", "cwd": "site", "script": "sleep 600"}]')
     (home / ".env").touch(mode=0o600)
     (home / ".env").write_text(f"MASTER_SECRET={new_master_secret()}\n")
     recorded: dict[Typed, Conversation] = {}

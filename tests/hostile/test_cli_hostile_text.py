@@ -19,7 +19,8 @@ import msgspec
 import pytest
 
 from handshake.messages import ErrorReport, Heartbeat, ShutdownNotice
-from master.bot.embeds import error_embed, node_line, registered_embed, reload_embed
+from master.bot.embeds import error_embed, registered_embed, reload_embed
+from master.bot.node_lines import node_lines
 from master.cogs.error_monitor import _description
 from master.cogs.fleet import audit_line
 from master.configuration.settings import EmojiSettings, Settings
@@ -134,7 +135,8 @@ def test_logs_without_a_master_show_controls_and_lose_colours(home: Path) -> Non
     assert "[/]" in told.out
     as_json = typed(["logs", "atlas", "-n", "1000", "--json"])
     is_safe(as_json, "logs --json")
-    assert json.loads(as_json.out)[0]["lines"] == raw.decode("utf-8", "replace").removesuffix("\n").split("\n")
+    shown = [line["text"] for line in json.loads(as_json.out)[0]["lines"]]
+    assert shown == raw.decode("utf-8", "replace").removesuffix("\n").split("\n")
 
 
 def test_a_log_that_a_node_made_a_fifo_keeps_nobody_waiting(home: Path) -> None:
@@ -197,9 +199,9 @@ def test_nothing_foreign_is_markup_on_discord(house_settings: Settings, text: st
         assert "`" not in quoted.removesuffix("\n```")
         assert UNSAFE.search(quoted) is None
     node = msgspec.structs.replace(NODE, version=text, detail=text)
-    _, figures, trouble = node_line(emojis, node).split("`", 2)
-    assert UNSAFE.search(figures) is None
-    is_inert(trouble.removeprefix(" "), text)
+    line, _, trouble = node_lines(emojis, [node], 0.0).partition("\n└ ")
+    assert line.endswith("**atlas** degraded")
+    is_inert(trouble, text)
     made = registered_embed(settings, msgspec.structs.replace(REGISTERED, trouble=text or "-"))
     is_inert(made.fields[0].value or "", text)
     view = reload_embed(settings, ReloadView(warnings=(text,)))

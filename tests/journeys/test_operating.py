@@ -35,19 +35,24 @@ async def test_runbots_shows_the_fleet_and_its_buttons_steer_it(stage: Stage, ta
 
     message = shown.message
     assert message is not None
-    select = message.components[0]["components"][0]["custom_id"]
+    select = message.components[1]["components"][0]["custom_id"]
     await stage.operator.selects(message, select, ["atlas"])
     since = len(tap.events)
-    restarted = await stage.operator.presses(message, "Restart")
+    restarted = await stage.operator.presses(message, "Restart 1")
     await tap.wait_for("spawned", "atlas", since=since)
-    await restarted.wait_until(lambda i: bool(i.embeds))
-    assert "restart: atlas" in restarted.embeds[0]["title"]
+    await restarted.wait_until(lambda i: bool(i.followups))
+    assert "restart: atlas" in restarted.followups[0].embeds[0]["title"]
 
-    # A restart tells of an end too: only what comes after this is the stop's.
-    since = len(tap.events)
-    question = await stage.operator.presses(message, "Stop")
-    await stage.operator.presses(question, "Stop")
-    await tap.wait_for("stopped", "atlas", since=since)
+    # The next master answers the buttons of this one's message, and knows what was chosen.
+    assert stage.master is not None
+    stage.master.process.kill()
+    await stage.master.process.wait()
+    await stage.start_master()
+    async with stage.listen() as again:
+        question = await stage.operator.presses(message, "Stop 1")
+        await stage.operator.presses(question, "Stop")
+        await again.wait_for("stopped", "atlas")
+    await question.wait_until(lambda i: "stop: atlas" in str(i.embeds))
     refreshed = await stage.operator.presses(message, "Refresh")
     assert "0 of 1 nodes ready" in refreshed.embeds[0]["title"]
 

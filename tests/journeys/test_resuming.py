@@ -15,6 +15,7 @@ from master.demonstration.stage import EventTap, Stage
 from master.operations.parameters import RegisterParams
 from master.services.core.views import Registered
 from nodekit.identify_budget import DAILY_IDENTIFIES
+from sandbox.intents import GUILD_MEMBERS
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -114,6 +115,27 @@ async def test_a_restart_resumes_and_the_cache_follows_what_changed(stage: Stage
         told = f"resumed in Fleet HQ with {4 + count} channels as atlas"
         await asyncio.wait_for(until_noted(folder, told), 10)
     assert counts(stage) == (identified, resumed + 3)
+
+
+async def test_changed_intents_begin_anew_and_take_effect(stage: Stage, tap: EventTap, folder: Path) -> None:
+    identified, resumed = counts(stage)
+    config = folder / "config.py"
+    stage.bots["atlas"].account.privileged_intents = GUILD_MEMBERS
+    for count, (members, others) in enumerate((("False", "True"), ("True", "False")), 1):
+        config.write_text(config.read_text().replace(f"MEMBERS_INTENT = {members}", f"MEMBERS_INTENT = {others}"))
+        since = len(tap.events)
+        pid = (await stage.node("atlas")).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await tap.wait_for("ready", "atlas", since=since)
+        assert counts(stage) == (identified + count, resumed)
+        intents = stage.sandbox.gateway.intents_of(stage.bots["atlas"].account)
+        assert bool(intents & GUILD_MEMBERS) is (others == "True")
+    # Unchanged from here on, it resumes again.
+    since = len(tap.events)
+    await stage.act("restart", ["atlas"])
+    await tap.wait_for("ready", "atlas", since=since)
+    assert counts(stage) == (identified + 2, resumed + 1)
 
 
 async def test_a_session_that_discord_forgot_is_begun_anew(stage: Stage, tap: EventTap, folder: Path) -> None:

@@ -15,6 +15,7 @@ from nodekit.gateway_session import (
     MAX_AGE_S,
     SESSION_FD_VARIABLE,
     GatewaySession,
+    Identification,
     expect_successor,
     inherited_session,
 )
@@ -58,6 +59,25 @@ def test_a_successor_finds_session_sequence_and_cache(
     assert [event["t"] for event in saved.events] == ["READY", "GUILD_CREATE"]
     assert saved.answers == {"/users/@me": {"id": "1"}}
     assert "HQ" not in repr(saved)
+
+
+@pytest.mark.parametrize("shard", [None, (0, 1), (3, 16)])
+def test_a_successor_learns_what_the_session_was_begun_with(
+    path: Path, clock: TurnableClock, shard: tuple[int, int] | None
+) -> None:
+    begun_with = Identification(intents=1 << 15 | 1 << 25, shard=shard)
+    made = session_at(path, clock)
+    made.begin_as(begun_with)
+    made.take(frame("READY", READY, 1))
+    made.close()
+    # It appends to the same session, which is still the one of before to the next.
+    second = session_at(path, clock)
+    assert second.saved() is not None
+    second.take(frame("GUILD_UPDATE", {"id": "7"}, 2))
+    second.close()
+    saved = session_at(path, clock).saved()
+    assert saved is not None
+    assert saved.identification == begun_with
 
 
 def test_a_session_continues_over_several_successors(session: GatewaySession, path: Path, clock: TurnableClock) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -32,12 +34,15 @@ from master.services.core.telling_views import (
     PathsView,
 )
 from master.services.core.views import NodeStatus
+from master.services.fleet.launching import node_environment
 from master.services.fleet.overview import Overview
+from master.services.fleet.program import program_of
 from master.services.onboarding.identity import invite_url
 from master.services.upkeep.conclusion import conclude
 from master.services.upkeep.settings_in_force import settings_in_force
 from master.services.upkeep.timeline import NodeRows, build_timeline, report_of, words_of
 from master.supervision.clock import Clock
+from master.supervision.errors import FileMissing
 from master.supervision.logs import NodeLogs
 from master.supervision.process import is_process
 from master.supervision.run_records import RunRecords
@@ -115,6 +120,7 @@ class Telling:
         own, wrong = _own_settings(settings, node)
         limits = settings.limits_of(own)
         paths = self._paths(settings, node, own)
+        command, missing = await asyncio.to_thread(_command_of, node, own, Path(paths.folder))
         return NodeDescription(
             at=self._clock.now().timestamp(),
             status=status,
@@ -124,7 +130,7 @@ class Telling:
             invite_url=invite_url(node.bot_user_id) if node.bot_user_id else "",
             licence=_licence_view(rows.licence),
             registered_at=node.created_at.timestamp(),
-            command=_command_of(node, own, paths),
+            command=command,
             last_exit=_last_exit(node, rows),
             errors=tuple(
                 ErrorView(last_at=(row.last_at or row.at).timestamp(), summary=row.summary, count=row.count)
@@ -137,7 +143,7 @@ class Telling:
             paths=paths,
             settings=settings_in_force(settings, node),
             lines=tuple(await asyncio.to_thread(_logs_of(settings).tail, node.name, lines=_LINES)),
-            trouble="; ".join(part for part in (trouble, wrong) if part),
+            trouble="; ".join(part for part in (trouble, wrong, missing) if part),
         )
 
     async def explain(self, name: str, *, since: float) -> NodeTimeline:
@@ -284,13 +290,13 @@ def _own_settings(settings: Settings, node: Node) -> tuple[NodeSettings, str]:
         return settings.node(node.name), f"what it was registered with is not valid: {error.message}"
 
 
-def _command_of(node: Node, own: NodeSettings, paths: PathsView) -> str:
-    """Return the command line that starts it, as it would be typed in its folder."""
-    if own.command:
-        return own.command
-    python = f"{Path(paths.environment).name}/bin/python" if paths.environment else "python"
-    runner = own.interpreter or (python if node.entry.endswith(".py") else "")
-    return " ".join(part for part in (runner, node.entry, own.args or "") if part)
+def _command_of(node: Node, own: NodeSettings, folder: Path) -> tuple[str, str]:
+    """Return the command line that starts a node, and why it could not be started; blocks."""
+    try:
+        program = program_of(folder, node.entry, own, node_environment(os.environ))
+    except FileMissing as error:
+        return own.command or node.entry, f"{error.message}: {error.hint}" if error.hint else error.message
+    return encodable(shlex.join(program.command)), ""
 
 
 def _logs_of(settings: Settings) -> NodeLogs:
