@@ -27,6 +27,7 @@ from master.cli import (
     service,
     setup,
     steering,
+    telling,
     top,
     uninstall,
 )
@@ -59,6 +60,8 @@ app.command("install-command", rich_help_panel=_FIRST)(command_link.install_comm
 app.command("uninstall", rich_help_panel=_FIRST)(uninstall.uninstall)
 app.command("status", rich_help_panel=_DAILY)(steering.status)
 app.command("top", rich_help_panel=_DAILY)(top.top)
+app.command("describe", rich_help_panel=_DAILY)(telling.describe)
+app.command("why", rich_help_panel=_DAILY)(telling.why)
 app.command("history", rich_help_panel=_DAILY)(steering.history)
 app.command("logs", rich_help_panel=_DAILY)(logs.logs)
 app.command("flush", rich_help_panel=_DAILY)(logs.flush)
