@@ -12,11 +12,20 @@ from master.bot.answering import actor_of, answer, ask, defer
 from master.bot.client import MasterBot
 from master.bot.embeds import reload_embed, success_embed
 from master.bot.operation_commands import carries_out
+from master.bot.telling_embeds import description_embed, entry_lines, timeline_embed
 from master.cogs._changing import INSTEAD_OF_FORM, TokenForm, removal_question
 from master.cogs._views import Confirm, Pages, lines_in_pages, node_choices
 from master.configuration.settings import EmojiSettings, Settings
-from master.operations import changing, kernel, ledger, nodes
-from master.operations.parameters import AuditParams, BackupParams, NodeParams, NoParams, RemoveParams, RenameParams
+from master.operations import changing, kernel, ledger, nodes, telling
+from master.operations.parameters import (
+    AuditParams,
+    BackupParams,
+    NodeParams,
+    NoParams,
+    RemoveParams,
+    RenameParams,
+    WhyParams,
+)
 from master.services.core.views import AuditView, Soundness
 from master.wording import as_markdown
 
@@ -75,6 +84,31 @@ class FleetCommands(commands.GroupCog, group_name="fleet", group_description="Th
     @audit.autocomplete("node")
     async def _nodes(self, interaction: discord.Interaction[MasterBot], current: str) -> list[app_commands.Choice[str]]:
         return await node_choices(interaction, current)
+
+    @carries_out(telling.describe)
+    @app_commands.command(description="All that is known of a node: its bot, state, last exit, limits, last lines")
+    @app_commands.describe(node="The node")
+    async def describe(self, interaction: discord.Interaction[MasterBot], node: str) -> None:
+        """Show a node."""
+        await defer(interaction)
+        operations = interaction.client.operations
+        found = await operations.run(telling.describe, actor_of(interaction), NodeParams(name=node))
+        await answer(interaction, description_embed(operations.services.settings, found))
+
+    @carries_out(telling.why)
+    @app_commands.command(description="What happened to a node and why, what is the matter now, and what to do")
+    @app_commands.describe(node="The node", hours="How far back; a day if it is left out")
+    async def why(
+        self, interaction: discord.Interaction[MasterBot], node: str, hours: app_commands.Range[int, 1, 2160] = 24
+    ) -> None:
+        """Show a node's timeline, the newest first: a phone shows the beginning."""
+        await defer(interaction)
+        operations = interaction.client.operations
+        since = operations.services.clock.now().timestamp() - hours * 3600.0
+        found = await operations.run(telling.why, actor_of(interaction), WhyParams(name=node, since=since))
+        settings = operations.services.settings
+        pages = lines_in_pages(entry_lines(found), on_page=_ON_PAGE)
+        await Pages(telling.why, [timeline_embed(settings, found, page) for page in pages]).send(interaction)
 
     @carries_out(ledger.backup)
     @app_commands.command(description="Back the ledger up into the master's state folder")
@@ -160,6 +194,8 @@ class FleetCommands(commands.GroupCog, group_name="fleet", group_description="Th
         words = "\n".join(map(as_markdown, done.notes))
         await answer(interaction, success_embed(operations.services.settings, title, words))
 
+    @describe.autocomplete("node")
+    @why.autocomplete("node")
     @revoke.autocomplete("node")
     @reinstate.autocomplete("node")
     @remove.autocomplete("node")

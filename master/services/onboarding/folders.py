@@ -227,7 +227,10 @@ def require_entry(folder: Path, entry: str) -> None:
         The folder or the entry file is missing, or the entry is not inside it.
     """
     if not folder.is_dir():
-        raise FolderRefused(f"the folder {folder} does not exist", hint="give an existing folder")
+        raise FolderRefused(
+            f"the folder {folder} does not exist",
+            hint="a name alone is a folder in BOTS_BASE_PATH; give any other by its path, such as ./site",
+        )
     inside = Path(entry)
     if inside.is_absolute() or ".." in inside.parts or not (folder / entry).is_file():
         candidates = ", ".join(_candidates(folder))
