@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from master.security.vault import TokenVault
 from master.services.core.errors import TokenRefused
 from master.services.core.ledger_cache import LedgerCache
 from master.services.fleet.environment_files import read_environment
-from master.services.fleet.program import Program, program_of
+from master.services.fleet.program import Program, interpreter_of, program_of
 from master.services.fleet.watching import Watched, watched_of
 from master.supervision.errors import FolderMissing, SpawnFailed, StartDeferred
 from master.supervision.isolation import (
@@ -76,6 +77,13 @@ class _Start:
     isolation: Isolation | None
     cgroup: Path | None
     plain: bool
+    lent: bool
+
+
+def _has_python_of_its_own(program: Program, folder: Path, entry: str) -> bool:
+    """Tell whether a node's entry file is run by the Python of its own virtual environment."""
+    interpreter = interpreter_of(folder)
+    return program.command[:2] == (interpreter, entry) and interpreter != sys.executable
 
 
 def _given_environment(own: NodeSettings, folder: Path) -> tuple[dict[str, str], list[str]]:
@@ -230,6 +238,7 @@ class Launcher:
             limits=self._limits(limits),
             plain=start.plain,
             linked=bool(start.token_variable),
+            lent=speaks and start.lent,
             isolation=start.isolation,
         )
 
@@ -289,6 +298,7 @@ class Launcher:
             cgroup=self._create_cgroup(node.id, self.settings.limits_of(own)),
             # A fork of the zygote does not read the variables that Python reads when it begins.
             plain=own.plain or bool(own.command or own.interpreter) or any(name.startswith("PYTHON") for name in given),
+            lent=not token_variable and _has_python_of_its_own(program, folder, node.entry),
         )
 
     def _isolate(
