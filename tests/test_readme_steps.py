@@ -1,6 +1,6 @@
 """The commands of README, typed by somebody who has nothing yet but the README: each in a new shell, from the clone on.
 
-The environment of the clone borrows what is installed here, unless FLEET_README_INSTALL is set: then `./fleet` installs it.
+The clone borrows what is installed here, unless FLEET_README_INSTALL is set: then `./fleet` installs it.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def walk(user: NewUser, endpoints: str, master: BotHandle, hello: BotHandle, ids
     (bots / "ticker.py").write_text("import time\nwhile True:\n    print('tick', flush=True)\n    time.sleep(1)\n")
     (bots / "ecosystem.config.js").write_text(ECOSYSTEM % bots)
     (bring,) = typed["import"]
-    user.types(f"{bring} --yes --no-token")
+    user.types(f"{bring} --no-token ticker --yes")
     assert "ticker" in user.types(status)
     backup, uninstall, remove = typed["leave"]
     user.types(backup)
