@@ -9,7 +9,7 @@ STATE_DIR = "state"
 # SQLite needs nothing. docs/sql-server.md leads to SQL Server.
 DATABASE = {
     "URL": "sqlite:///state/ledger.db",
-    # For SQL Server these instead of the URL (pip install 'fleetmaster[sqlserver]'):
+    # For SQL Server these instead of the URL (`FLEET_EXTRAS=sqlserver ./fleet doctor` installs what it takes):
     # "SERVER": "box,1433",
     # "DATABASE": "DISCORDBOT",
     # "USER": "fleetmaster",

@@ -21,6 +21,7 @@ def make_bot() -> nodekit.HandshakeBot:
     intents.message_content = config.MESSAGE_CONTENT_INTENT
     return nodekit.HandshakeBot(
         intents=intents,
+        max_messages=config.MESSAGES_KEPT or None,
         description=config.DESCRIPTION,
         activity=discord.CustomActivity(config.ACTIVITY),
         error_colour=config.COLOUR_ERROR,
@@ -28,4 +29,4 @@ def make_bot() -> nodekit.HandshakeBot:
 
 
 if __name__ == "__main__":
-    sys.exit(nodekit.run(make_bot))
+    sys.exit(nodekit.run(make_bot, log_level=config.LOG_LEVEL))

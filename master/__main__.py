@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from handshake.memory import hide_memory
-from master.configuration.loading import find_home, load_settings
+from master.configuration.home import find_home
+from master.configuration.loading import load_settings
 from master.errors import ExitCode, FleetError
 from master.journal import set_up_logging
 from master.main import run_master
@@ -25,8 +26,11 @@ SWITCH_INTERVAL_S = 0.0005
 def main() -> int:
     """Run the master; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m master", description="Run the master in the foreground.")
-    parser.add_argument("--home", type=Path, help="the fleet's folder; default: FLEET_HOME, or this folder")
+    parser.add_argument(
+        "--home", type=Path, help="the fleet's folder; default: FLEET_HOME, this folder, or what `fleet home` says"
+    )
     parser.add_argument("--verbose", action="store_true", help="log details")
+    parser.add_argument("--log-file", type=Path, help="the file that standard error is; keep it small")
     options = parser.parse_args()
     # The ledger's threads must not hold the interpreter for long while the event loop has something to do.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -36,8 +40,8 @@ def main() -> int:
     # Before it reads the secret: no other process of this user may read it out of this one.
     hide_memory()
     try:
-        settings = load_settings(find_home(options.home, os.environ), os.environ)
-        set_up_logging(logging.DEBUG if options.verbose else logging.INFO, sys.stderr)
+        settings = load_settings(find_home(options.home, os.environ).path, os.environ)
+        set_up_logging(logging.DEBUG if options.verbose else logging.INFO, sys.stderr, options.log_file)
         again = asyncio.run(run_master(settings))
     except FleetError as error:
         print(f"error: {visible(error.message)}", file=sys.stderr)

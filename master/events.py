@@ -153,6 +153,18 @@ class NodeMissing(NodeEvent, frozen=True, kw_only=True):
     kind: ClassVar[str] = "missing"
 
 
+class NodeFileChanged(NodeEvent, frozen=True, kw_only=True):
+    """A file that WATCH names was changed: the node is restarted; ``detail`` is the file."""
+
+    kind: ClassVar[str] = "changed"
+
+
+class NodeRestartDue(NodeEvent, frozen=True, kw_only=True):
+    """A restart of CRON_RESTART is due; ``detail`` says why it is left out, if it is."""
+
+    kind: ClassVar[str] = "restart_due"
+
+
 class ActionAudited(Event, frozen=True, kw_only=True):
     """An operator's action ended or was refused, and was recorded in the audit log (or in the spool)."""
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+from itertools import pairwise
+from pathlib import Path
 from typing import TextIO
 
+from master.durable import open_private
 from master.wording import visible, visible_lines
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+JOURNAL_BYTES, JOURNAL_FILES = 4 * 2**20, 2
+"""Of the file that `fleet up` has the master write to; and how many former ones are kept."""
 
 
 class KeyValueFormatter(logging.Formatter):
@@ -63,9 +70,56 @@ class JournalHandler(logging.Handler):
             payload = payload[os.write(descriptor, payload) :]
 
 
-def set_up_logging(level: int, stream: TextIO) -> None:
-    """Log to ``stream``; libraries from WARNING on."""
-    handler = JournalHandler(stream)
+class BoundedJournalHandler(JournalHandler):
+    """A journal whose stream is a file, appended to: when it is full, it is copied aside and begun anew.
+
+    It is not renamed: other processes, such as the zygote, write their last words to the same open file.
+
+    Parameters
+    ----------
+    path
+        The stream's file.
+    most_bytes
+        Its size from which it is begun anew. Nothing is lost but what others write in the moment of the copy.
+    """
+
+    def __init__(self, stream: TextIO, path: Path, most_bytes: int = JOURNAL_BYTES) -> None:
+        super().__init__(stream)
+        self._path = path
+        self._most_bytes = most_bytes
+
+    def _write(self, payload: bytes) -> None:
+        super()._write(payload)
+        descriptor = self._stream.fileno()
+        size = os.fstat(descriptor).st_size
+        if size >= self._most_bytes:
+            try:
+                self._copy(descriptor, size)
+            finally:
+                # Also where there was no room for the copy: it is the bound that keeps the box alive.
+                os.ftruncate(descriptor, 0)
+
+    def _copy(self, journal: int, size: int) -> None:
+        former = [self._path.with_name(f"{self._path.name}.{number}") for number in range(JOURNAL_FILES, 0, -1)]
+        for older, newer in pairwise(former):
+            with contextlib.suppress(FileNotFoundError):
+                newer.replace(older)
+        # Appending needs no right to read, so the journal is opened once more for that.
+        with self._path.open("rb") as source, open(former[-1], "wb", opener=open_private) as copy:
+            copied = 0
+            while sent := os.sendfile(copy.fileno(), source.fileno(), copied, size - copied):
+                copied += sent
+
+
+def set_up_logging(level: int, stream: TextIO, path: Path | None = None) -> None:
+    """Log to ``stream``; libraries from WARNING on.
+
+    Parameters
+    ----------
+    path
+        The stream's own file, which is to be kept small; None if it is none, or others take care of it.
+    """
+    handler = JournalHandler(stream) if path is None else BoundedJournalHandler(stream, path)
     handler.setFormatter(KeyValueFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in ("master", "handshake"):

@@ -7,8 +7,9 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -25,8 +26,11 @@ from master.events import AuditLogCut, LedgerAway
 from master.instance import InstanceLock
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
+from master.operations.nodes import restart as restart_nodes
 from master.operations.operation import Operations
+from master.operations.parameters import NamesParams
 from master.services.container import DiscordView, Services, build_services
+from master.services.core.actors import SYSTEM
 from master.services.core.auditing import audit_chain_of
 from master.services.core.discord_port import DiscordPort
 from master.services.core.lasting import keep_running
@@ -190,6 +194,7 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("connectivity", services.connectivity.run),
                 ("discord", partial(discord.run, operations)),
                 ("alerts", services.outbox.run),
+                ("crash watch", services.crash_watch.run),
                 ("retention", services.retention.run),
                 ("ledger cache", services.ledger_cache.run),
                 ("snapshots", services.snapshots.run),
@@ -199,6 +204,9 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("recovery", partial(_recover_when_back, services)),
                 ("handover", services.handover.run),
                 ("state watch", services.state_watch.run),
+                ("ready signs", services.ready_signs.run),
+                ("scheduled restarts", partial(services.scheduled_restarts.run, _restart_as("schedule", operations))),
+                ("watching", partial(services.watching.run, _restart_as("watch", operations))),
                 ("watchdog", partial(feed_watchdog, os.environ)),
             )
         ]
@@ -220,6 +228,16 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
             await services.supervisor.stop_all()
         for task in lasting:
             task.cancel()
+
+
+def _restart_as(who: str, operations: Operations[Services]) -> Callable[[str], Awaitable[object]]:
+    """Return what restarts a node as an operator would, with another name in the audit log."""
+    actor = replace(SYSTEM, identity=who)
+
+    async def restart(name: str) -> object:
+        return await operations.run(restart_nodes, actor, NamesParams(names=(name,)))
+
+    return restart
 
 
 async def _recover_when_back(services: Services) -> None:

@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from nodekit.bot import HandshakeBot
     from nodekit.exit_codes import NodeExit
     from nodekit.running import run
+    from nodekit.store import Store, open_store
 
-__all__ = ["HandshakeBot", "NodeExit", "attach", "run"]
+__all__ = ["HandshakeBot", "NodeExit", "Store", "attach", "open_store", "run"]
 
 _HOMES = {
     "HandshakeBot": "nodekit.bot",
     "NodeExit": "nodekit.exit_codes",
+    "Store": "nodekit.store",
     "attach": "nodekit.attachment",
+    "open_store": "nodekit.store",
     "run": "nodekit.running",
 }
 

@@ -13,6 +13,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import discord
@@ -212,6 +213,8 @@ class Attachment:
         if resumption is not None:
             if event == "socket_raw_receive":
                 resumption.take(args[0])
+            elif event == "guild_available":
+                resumption.count_members(args[0])
             if resumption.replaying or (event.startswith("socket_raw_") and not self._shows_payloads):
                 return
         if event in ("connect", "resumed"):
@@ -312,6 +315,10 @@ class Attachment:
     def report(self, error: BaseException, source: Source, where: str) -> None:
         """Report an unhandled error to the master; it is already in the log."""
         if self.link is None:
+            return
+        # A HandshakeBot answers its users by itself, and knows which errors are theirs.
+        is_expected: Callable[[BaseException], bool] | None = getattr(self._client, "is_expected", None)
+        if source == "command" and is_expected is not None and is_expected(error):
             return
         try:
             loop = asyncio.get_running_loop()

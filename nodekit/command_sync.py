@@ -17,16 +17,21 @@ log = logging.getLogger(__name__)
 NOTE_NAME = ".commands"
 
 
-async def sync_commands(tree: app_commands.CommandTree[Any], folder: Path) -> Exception | None:
+async def sync_commands(tree: app_commands.CommandTree[Any], folder: Path, *, always: bool = False) -> Exception | None:
     """Register a tree's commands if they differ from the fingerprint in the folder; returns the error on failure.
 
     On failure the bot keeps the commands that were registered before.
+
+    Parameters
+    ----------
+    always
+        Register them even if they are the same.
     """
     payload = [command.to_dict(tree) for command in tree.get_commands()]
     content = json.dumps([tree.client.application_id, payload], sort_keys=True)
     fingerprint = hashlib.sha256(content.encode()).hexdigest()
     note = folder / NOTE_NAME
-    if note.exists() and note.read_text("utf-8") == fingerprint:
+    if not always and note.exists() and note.read_text("utf-8") == fingerprint:
         return None
     try:
         await tree.sync()

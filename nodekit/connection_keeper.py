@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 15.0
 """Between two attempts; the second attempt is at once, and jitter of a quarter spreads many bots."""
+UNREACHABLE_PAUSE_S = 4.0
+"""The longest where nobody could be connected to, as without a network: such an attempt costs a packet or none."""
 LASTED_S = 10.0
 """A connection that was ready for this long ends a row of failures."""
 CONNECT_TIMEOUT_S = 20.0
@@ -105,6 +107,7 @@ class ConnectionKeeper:
         self._proven_at: float | None = None
         self._opened = self._fresh = False
         self._dialled_at = float("-inf")
+        self._longest_pause_s: float | None = None
         self._attempts = self._failed_dials = self._fruitless = self._identifies = self._troubles = 0
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._background: set[asyncio.Future[Any]] = set()
@@ -148,8 +151,9 @@ class ConnectionKeeper:
                     if begun.done() or not isinstance(token, str) or _is_refusal(error):
                         raise
                     self._note(error, "log in")
+                    longest_s = _longest_pause_s(error)
                 self._forget_login()
-                await self._pause(_pause_s(attempt))
+                await self._pause(_pause_s(attempt, longest_s))
         finally:
             client.setup_hook = set_up  # type: ignore[method-assign]
 
@@ -208,9 +212,10 @@ class ConnectionKeeper:
         except (OSError, aiohttp.ClientError, ValueError) as error:
             # ValueError: Discord's own address of the gateway for resuming is none.
             self._failed_dials += 1
+            self._longest_pause_s = _longest_pause_s(error)
             self._note(error, "reach the gateway")
             raise self._as_reconnect() from error
-        self._opened, self._failed_dials = True, 0
+        self._opened, self._failed_dials, self._longest_pause_s = True, 0, None
         asyncio.get_running_loop().call_later(READY_TIMEOUT_S, self._check_ready, self._socket)
         return self._socket
 
@@ -243,7 +248,7 @@ class ConnectionKeeper:
             self._fruitless = 0
             raise _StartOver
         is_spent = self._identifies >= FREE_IDENTIFIES
-        gap_s = IDENTIFY_GAP_S if is_spent else _pause_s(self._attempts - 2)
+        gap_s = IDENTIFY_GAP_S if is_spent else _pause_s(self._attempts - 2, self._longest_pause_s)
         wait_s = max(self._dialled_at + gap_s - now, 0.0)
         if is_spent and wait_s > LAST_PAUSE_S:
             # discord.py waits no longer than a minute for a connection.
@@ -369,11 +374,17 @@ def _retrieve(ended: asyncio.Future[Any]) -> None:
         ended.exception()
 
 
-def _pause_s(attempt: int) -> float:
+def _longest_pause_s(error: Exception) -> float | None:
+    """Return the longest pause after this error; None for the usual one."""
+    return UNREACHABLE_PAUSE_S if isinstance(error, aiohttp.ClientConnectorError) else None
+
+
+def _pause_s(attempt: int, longest_s: float | None = None) -> float:
     """Return the pause after ``attempt`` failures (from 0), with jitter; none before that."""
     if attempt < 0:
         return 0.0
-    return min(FIRST_PAUSE_S * 2.0 ** min(attempt, 30), LAST_PAUSE_S) * random.uniform(0.75, 1.25)  # noqa: S311
+    longest_s = LAST_PAUSE_S if longest_s is None else longest_s
+    return min(FIRST_PAUSE_S * 2.0 ** min(attempt, 30), longest_s) * random.uniform(0.75, 1.25)  # noqa: S311
 
 
 def _said(error: Exception) -> str:

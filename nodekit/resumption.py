@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 import yarl
-from discord import Client, ConnectionClosed
+from discord import Client, ConnectionClosed, Guild
 from discord.gateway import DiscordWebSocket, ReconnectWebSocket
 from discord.http import Route
 from discord.state import ConnectionState
@@ -42,6 +42,8 @@ class Resumption:
         self.saved: SavedSession | None = session.saved()
         self.replaying = False
         """Whether the predecessor's events are being replayed to build the cache; listeners do not get those."""
+        self.replayed = False
+        """Whether the cache was built from the predecessor's events."""
         self._answers: dict[str, Any] = {}
 
     @property
@@ -114,8 +116,16 @@ class Resumption:
                     parse(_with_nobody_else(event["d"], state) if event["t"] == "GUILD_CREATE" else event["d"])
         finally:
             self.replaying = False
+            self.replayed = True
         # All guilds are in the cache: READY need not wait for more.
         client.loop.call_later(patience, setattr, state, "guild_ready_timeout", patience)
+
+    def count_members(self, guild: Guild) -> None:
+        """Correct the number of a guild's members, once all were fetched: who came and left is not kept with it."""
+        state: ConnectionState[Any] = guild._state
+        pending = {request.guild_id for request in state._chunk_requests.values()}
+        if self.replayed and state._chunk_guilds and guild.id not in pending:
+            guild._member_count = len(guild._members)
 
     def _resume_next(self, saved: SavedSession, attempt: int = 0) -> None:
         """Make the next gateway connection of this process send RESUME instead of IDENTIFY."""

@@ -19,8 +19,10 @@ from nodekit.identity import inherited_identity, program_folder
 
 log = logging.getLogger("node")
 
+_LIBRARIES = ("discord", "aiohttp", "asyncio")
 
-def run(make_bot: Callable[[], discord.Client], *, voice: bool = False) -> int:
+
+def run(make_bot: Callable[[], discord.Client], *, voice: bool = False, log_level: str = "INFO") -> int:
     """Run a bot until it is asked to stop; returns the exit code (docs/writing-a-node.md lists them).
 
     Started by a Fleetmaster, the token comes through an inherited descriptor. Started by hand, it is DISCORD_TOKEN in
@@ -32,16 +34,47 @@ def run(make_bot: Callable[[], discord.Client], *, voice: bool = False) -> int:
         Returns the bot; it is called when there is a token.
     voice
         Whether the bot uses voice: discord.py then warns if the voice libraries are missing.
+    log_level
+        ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``. Those of discord.py and aiohttp are shown from ``INFO`` on.
     """
-    line = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
     discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = voice
-    discord.utils.setup_logging(level=logging.INFO, formatter=line, root=True)
     try:
+        set_up_logging(log_level)
         token = load_token()
     except HandshakeError as error:
         log.error("%s", error)
         return NodeExit.CONFIGURATION
     return asyncio.run(_run(make_bot, token))
+
+
+class LineFormatter(logging.Formatter):
+    """Formats a record as one line, with a traceback below it: what a user typed cannot look like a line of the log."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line, with line breaks escaped."""
+        return super().formatMessage(record).replace("\r", "\\r").replace("\n", "\\n")
+
+
+def set_up_logging(level: str) -> None:
+    """Log to standard error, once for each record, whatever handlers were there before.
+
+    Raises
+    ------
+    HandshakeError
+        There is no such level.
+    """
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise HandshakeError(f"{level!r} is no log level: use DEBUG, INFO, WARNING or ERROR")
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter())
+    logging.basicConfig(level=number, handlers=[handler], force=True)
+    for library in _LIBRARIES:
+        # Each payload of the gateway would be a line, with all that people write.
+        logging.getLogger(library).setLevel(max(number, logging.INFO))
 
 
 def load_token() -> str:

@@ -43,6 +43,14 @@ class TurnableClock:
         self.seconds += seconds
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_settings_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the command line away from what this user's `fleet home` remembers, and from his service."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("xdg")))
+        yield
+
+
 @pytest.fixture
 def clock() -> TurnableClock:
     return TurnableClock()

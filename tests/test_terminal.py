@@ -60,7 +60,13 @@ def test_a_degraded_node_is_shown_with_what_is_wrong(width: int, figures: tuple[
 def test_only_the_note_gives_way_where_it_is_narrow(width: int) -> None:
     nodes = [
         msgspec.structs.replace(
-            DEGRADED, name=name, pid=1234567, cpu_percent=12.5, rss_bytes=123 << 20, uptime_s=8000, detail="x" * 200
+            DEGRADED,
+            state="ready",
+            name=name,
+            cpu_percent=12.5,
+            rss_bytes=123 << 20,
+            uptime_s=8000,
+            last_exit="x" * 200,
         )
         for name in ("atlas", "a-name-of-some-20-ch")
     ]
@@ -69,7 +75,7 @@ def test_only_the_note_gives_way_where_it_is_narrow(width: int) -> None:
         console.print(fleet_table(nodes, width=width))
     _, first, second = captured.get().splitlines()
     for row, name in ((first, "atlas"), (second, "a-name-of-some-20-ch")):
-        assert all(cell in row.split() for cell in (name, "degraded", "1234567", "12.5", "123.0"))
+        assert all(cell in row.split() for cell in (name, "ready", "2h13m", "12.5", "123.0"))
         assert row.rstrip().endswith("…")
         assert len(row) <= width
 

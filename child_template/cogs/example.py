@@ -1,4 +1,4 @@
-"""An example to copy: one slash command with an option, a check of its input, and an embed."""
+"""An example to copy: a command with options, a check of its input, a cooldown, and an embed."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ if TYPE_CHECKING:
 class Example(commands.Cog):
     """Rolls dice."""
 
-    @app_commands.command(description="Roll dice")
+    # Hybrid: as /roll, and as a message, "@bot roll 2 20". Who is too fast is told so by the bot.
+    @commands.hybrid_command(description="Roll dice")
     @app_commands.describe(dice="How many dice", sides="How many sides each has")
+    @commands.cooldown(5, 10, commands.BucketType.user)
     async def roll(
         self,
-        interaction: discord.Interaction,
-        dice: app_commands.Range[int, 1, 20] = 1,
-        sides: app_commands.Range[int, 2, 100] = 6,
+        context: commands.Context[HandshakeBot],
+        dice: commands.Range[int, 1, 20] = 1,
+        sides: commands.Range[int, 2, 100] = 6,
     ) -> None:
         """Roll some dice and show each."""
         rolls = [random.randint(1, sides) for _ in range(dice)]  # noqa: S311 - a game
         embed = discord.Embed(title=f"{dice}d{sides}: {sum(rolls)}", colour=config.COLOUR)
         if dice > 1:
             embed.description = " + ".join(map(str, rolls))
-        await interaction.response.send_message(embed=embed)
+        await context.send(embed=embed)
 
 
 async def setup(bot: HandshakeBot) -> None:

@@ -73,9 +73,11 @@ def registered_embed(settings: Settings, registered: Registered) -> discord.Embe
     )
     if registered.trouble:
         embed.add_field(name="It did not start", value=as_markdown(registered.trouble)[:1024], inline=False)
-    embed.add_field(name="Licence (shown only now)", value=f"```\n{registered.licence}\n```", inline=False)
-    embed.add_field(name="Invite", value=f"[Add it to a server]({registered.invite_url})")
-    embed.add_field(name="Bot", value=f"<@{registered.bot_user_id}>")
+    if registered.licence:
+        embed.add_field(name="Licence (shown only now)", value=f"```\n{registered.licence}\n```", inline=False)
+    if registered.invite_url:
+        embed.add_field(name="Invite", value=f"[Add it to a server]({registered.invite_url})")
+        embed.add_field(name="Bot", value=f"<@{registered.bot_user_id}>")
     embed.set_footer(text=f"node {registered.node_id}")
     return embed
 

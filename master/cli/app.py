@@ -10,7 +10,25 @@ from typing import Annotated
 import typer
 
 from master import __version__
-from master.cli import checkout, ledger, logs, onboarding, running, sandbox, secrets, service, setup, steering
+from master.cli import (
+    background,
+    changing,
+    checkout,
+    command_link,
+    home,
+    ledger,
+    logs,
+    moving,
+    onboarding,
+    running,
+    sandbox,
+    secrets,
+    service,
+    setup,
+    steering,
+    top,
+    uninstall,
+)
 from master.cli.bill import bill_of_materials
 from master.errors import ExitCode
 from master.terminal import discard_output
@@ -31,12 +49,18 @@ _FIRST, _DAILY, _NODES, _LEDGER, _WORK = "First steps", "Every day", "Nodes", "T
 app.command("demo", rich_help_panel=_FIRST)(running.demo)
 app.command("init", rich_help_panel=_FIRST)(setup.init)
 app.command("doctor", rich_help_panel=_FIRST)(setup.doctor)
+app.command("up", rich_help_panel=_FIRST)(background.up)
+app.command("down", rich_help_panel=_FIRST)(background.down)
 app.command("run", rich_help_panel=_FIRST)(running.run)
+app.command("home", rich_help_panel=_FIRST)(home.home)
 app.command("install-service", rich_help_panel=_FIRST)(service.install_service)
+app.command("install-command", rich_help_panel=_FIRST)(command_link.install_command)
+app.command("uninstall", rich_help_panel=_FIRST)(uninstall.uninstall)
 app.command("status", rich_help_panel=_DAILY)(steering.status)
-app.command("top", rich_help_panel=_DAILY)(steering.top)
+app.command("top", rich_help_panel=_DAILY)(top.top)
 app.command("history", rich_help_panel=_DAILY)(steering.history)
 app.command("logs", rich_help_panel=_DAILY)(logs.logs)
+app.command("flush", rich_help_panel=_DAILY)(logs.flush)
 app.command("events", rich_help_panel=_DAILY)(logs.events)
 app.command("start", rich_help_panel=_DAILY)(steering.start)
 app.command("stop", rich_help_panel=_DAILY)(steering.stop)
@@ -49,7 +73,12 @@ app.command("reinstate", rich_help_panel=_NODES)(steering.reinstate)
 app.command("reload", rich_help_panel=_DAILY)(steering.reload)
 app.command("shutdown", rich_help_panel=_DAILY)(steering.shutdown)
 app.command("register", rich_help_panel=_NODES)(onboarding.register)
+app.command("import", rich_help_panel=_NODES)(moving.import_programs)
 app.command("dup", rich_help_panel=_NODES)(onboarding.dup)
+app.command("edit", rich_help_panel=_NODES)(changing.edit)
+app.command("rename", rich_help_panel=_NODES)(changing.rename)
+app.command("set-token", rich_help_panel=_NODES)(changing.set_token)
+app.command("remove", rich_help_panel=_NODES)(changing.remove)
 app.add_typer(ledger.audit, name="audit", rich_help_panel=_LEDGER)
 app.add_typer(ledger.ledger, name="ledger", rich_help_panel=_LEDGER)
 app.command("backup", rich_help_panel=_LEDGER)(ledger.backup)

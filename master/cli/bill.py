@@ -15,7 +15,9 @@ from typing import Any
 
 from master import __version__
 
-_ROOT = "fleetmaster"
+_ROOT = "fleetmaster-bots"
+_FORMER_ROOT = "fleetmaster"
+"""The name in environments that were made before it changed."""
 _NAME = re.compile(r"^([A-Za-z0-9._-]+)")
 _HAS_EXTRA = re.compile(r";.*\bextra\b")
 _SPDX = re.compile(r"[A-Za-z0-9.+-]+(?: (?:AND|OR|WITH) [A-Za-z0-9.+-]+)*")
@@ -25,7 +27,8 @@ _PREFIX = "License :: OSI Approved :: "
 def bill_of_materials() -> dict[str, Any]:
     """Return the CycloneDX document of everything that is installed beside this program."""
     found = {_normal(item.metadata["Name"]): item for item in metadata.distributions() if item.metadata["Name"]}
-    root = found.pop(_ROOT, None)
+    former = found.pop(_FORMER_ROOT, None)
+    root = found.pop(_ROOT, former)
     needed = _reachable(found, [] if root is None else _needs(root))
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",

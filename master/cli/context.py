@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
@@ -19,10 +20,15 @@ from master.operations.parameters import StatusParams
 from master.terminal import discard_output, fail
 
 if TYPE_CHECKING:
+    from master.configuration.home import Home
     from master.configuration.settings import Settings
 
 P = TypeVar("P", bound=msgspec.Struct)
 R = TypeVar("R")
+
+
+_used_home: ContextVar[Home | None] = ContextVar("used_home", default=None)
+"""The home that this command looked at, for messages."""
 
 
 class FileFailed(FleetError):
@@ -33,17 +39,24 @@ class FileFailed(FleetError):
 
 HomeOption = Annotated[
     Path | None,
-    typer.Option("--home", help="The fleet's folder, with config.py. [default: FLEET_HOME, or this folder]"),
+    typer.Option("--home", help="The fleet's folder. [default: FLEET_HOME, this folder if it is one, or `fleet home`]"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
+def found_home(given: Path | None) -> Home:
+    """Return the fleet's home, and how it was found."""
+    from master.configuration.home import find_home
+
+    found = find_home(given, os.environ)
+    _used_home.set(found)
+    return found
+
+
 def home_of(given: Path | None) -> Path:
     """Return the fleet's home."""
-    from master.configuration.loading import find_home
-
-    return find_home(given, os.environ)
+    return found_home(given).path
 
 
 def state_dir(given: Path | None) -> Path:
@@ -61,9 +74,11 @@ def client_of(given: Path | None) -> ControlClient:
 @contextmanager
 def reporting_errors(*, as_json: bool = False) -> Iterator[None]:
     """Run a command's body; a ``FleetError`` is printed, and sets the exit code."""
+    _used_home.set(None)
     try:
         yield
     except FleetError as error:
+        error.hint = "\n".join(filter(None, (error.hint, _which_home(error))))
         fail(error, as_json=as_json)
     except BrokenPipeError:
         # Its reader had enough (`fleet status | head -1`); what it asked for was done by then.
@@ -73,6 +88,14 @@ def reporting_errors(*, as_json: bool = False) -> Iterator[None]:
         fail(_file_error(error), as_json=as_json)
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def _which_home(error: FleetError) -> str:
+    """Return which home was looked at, for an error that may well be about the wrong one."""
+    home = _used_home.get()
+    if home is None or home.found_by == "--home" or error.exit_code not in (ExitCode.CONFIG, ExitCode.NO_MASTER):
+        return ""
+    return f"the home is {home.path}: {home.found_by}"
 
 
 def _file_error(error: OSError) -> FleetError:

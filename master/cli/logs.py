@@ -1,32 +1,44 @@
-"""``logs`` and ``events``: what nodes print, and what happens in the fleet."""
+"""``logs``, ``flush`` and ``events``: what nodes print, and what happens in the fleet."""
 
 from __future__ import annotations
 
+import errno
+import heapq
 import os
 import re
-import stat
 import time
-from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
+import msgspec
 import typer
 
-from master.cli.context import HomeOption, JsonOption, NodesArgument, client_of, reporting_errors, state_dir
+from handshake.files import open_regular
+from master.cli.context import HomeOption, JsonOption, NodesArgument, YesOption, client_of, reporting_errors, state_dir
+from master.cli.steering import AllOption, act, chosen_of
 from master.control.client import NoMaster
 from master.errors import ExitCode, FleetError
 from master.operations import kernel, nodes
 from master.operations.parameters import EventsParams, NamesParams
 from master.services.core.views import FleetEvent, LogPaths
-from master.terminal import console, json_text, local_time, one_line, print_json, write_out
+from master.supervision.log_reading import LogFile, LogLine, Stream, read_back, stamp_of
+from master.terminal import confirm, console, errors, json_text, local_time, one_line, print_json, write_out
 
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_cyan", "bright_magenta", "bright_green")
 POLL_S = 0.25
-_TAIL_BYTES = 256 * 1024
-
+_READ_BYTES = 256 * 1024
+_LINES = 20
 
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 """A change of colour (SGR, ECMA-48 8.3.117): taken out of logs. Any other escape sequence is shown, not obeyed."""
+
+_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class NoSuchLog(FleetError):
@@ -36,35 +48,128 @@ class NoSuchLog(FleetError):
     exit_code: ClassVar[ExitCode] = ExitCode.NOT_FOUND
 
 
+class UnreadableLog(FleetError):
+    """A log is no regular file, or may not be read."""
+
+    code: ClassVar[str] = "unreadable_log"
+    exit_code: ClassVar[ExitCode] = ExitCode.NOT_FOUND
+
+
 def logs(
     names: NodesArgument = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=100_000, help="Lines of the past.")] = 20,
+    lines: Annotated[
+        int | None,
+        typer.Option(
+            "--lines", "-n", min=0, max=1_000_000, help="Latest lines of each node. [default: 20; all with --since]"
+        ),
+    ] = None,
+    since: Annotated[
+        str, typer.Option("--since", help="Only from then on: 90s, 10m, 2h, 3d ago, or 2026-11-22T10:00.")
+    ] = "",
+    grep: Annotated[str, typer.Option("--grep", "-g", help="Only lines with this text.")] = "",
+    regex: Annotated[bool, typer.Option("--regex", help="--grep is a regular expression of Python's.")] = False,
+    ignore_case: Annotated[bool, typer.Option("--ignore-case", "-i", help="--grep takes a for A.")] = False,
     stdout: Annotated[bool, typer.Option("--stdout", help="Standard output only.")] = False,
     stderr: Annotated[bool, typer.Option("--stderr", help="Standard error only.")] = False,
+    master: Annotated[bool, typer.Option("--master", help="The master's own, where `fleet up` started it.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what nodes print; reads their files, also when no master runs."""
+    """Show what nodes print, in the order of time; reads their files, rotated ones too, also when no master runs."""
+    wanted = _Wanted(
+        lines=lines,
+        since=_moment(since) if since else None,
+        matches=_matcher(grep, regex=regex, ignore_case=ignore_case) if grep else None,
+        # The master has one log for both.
+        streams=("stderr",) if master else _streams(stdout=stdout, stderr=stderr),
+    )
     with reporting_errors(as_json=as_json):
-        found = _find(home, tuple(names or ()))
-        if not found and not as_json:
-            console.print("there are no logs yet", style="bright_black")
+        found = [master_log(home)] if master else _find(home, tuple(names or ()))
+        tails = [_Tail(paths, stream) for paths in found for stream in wanted.streams] if follow else []
         if as_json and not follow:
-            print_json([{"node": p.node, "lines": _last(p, lines, stdout=stdout, stderr=stderr)} for p in found])
+            print_json([NodeLines(node=paths.node, lines=_logged(_past(paths, wanted))) for paths in found])
             return
-        tails = [
-            _Tail(paths.node, Path(path), _COLOURS[index % len(_COLOURS)])
-            for index, paths in enumerate(found)
-            for path in _chosen(paths, stdout=stdout, stderr=stderr)
-        ]
-        width = max((len(paths.node) for paths in found), default=0)
-        for tail in tails:
-            tail.show_past(lines, width)
+        if not found:
+            console.print("there are no logs yet", style="bright_black")
+        printer = _Printer(found, as_json=as_json)
+        _show_past(found, wanted, printer, {(tail.node, tail.stream): tail.offset for tail in tails})
         while follow:
-            if not any([tail.show_new(width) for tail in tails]):
+            new = [(tail.node, line) for tail in tails for line in tail.read_new()]
+            # Sorted by time alone, and stable: lines without one stay behind those that they follow.
+            for node, line in sorted(new, key=lambda item: item[1].order):
+                if wanted.admits(line):
+                    printer.show(node, line)
+            if not new:
                 time.sleep(POLL_S)
             _stop_unread()
+
+
+class LoggedLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line, as ``--json`` prints it."""
+
+    at: float | None
+    """Unix seconds, as the line or one before it says; None if they do not."""
+    stream: Stream
+    text: str
+
+
+class StreamedLine(LoggedLine, frozen=True, kw_only=True):
+    """One line, as ``--follow --json`` prints it."""
+
+    node: str
+
+
+class NodeLines(msgspec.Struct, frozen=True, kw_only=True):
+    """The lines of one node."""
+
+    node: str
+    lines: list[LoggedLine]
+
+
+def _logged(lines: list[LogLine]) -> list[LoggedLine]:
+    return [LoggedLine(at=line.at, stream=line.stream, text=line.text) for line in lines]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which lines are wanted."""
+
+    lines: int | None
+    since: float | None
+    matches: Callable[[str], Any] | None
+    streams: tuple[Stream, ...]
+
+    @property
+    def most(self) -> int | None:
+        """The largest number of lines of a node; None for all."""
+        return _LINES if self.lines is None and self.since is None else self.lines
+
+    def admits(self, line: LogLine) -> bool:
+        """Tell whether the line's text is wanted."""
+        return self.matches is None or bool(self.matches(_plain(line.text)))
+
+
+def _matcher(text: str, *, regex: bool, ignore_case: bool) -> Callable[[str], Any]:
+    try:
+        pattern = re.compile(text if regex else re.escape(text), re.IGNORECASE if ignore_case else 0)
+    except (re.error, OverflowError) as error:
+        raise typer.BadParameter(f"{text!r} is no regular expression: {error}", param_hint="--grep") from None
+    return pattern.search
+
+
+def _moment(text: str) -> float:
+    """Return the moment that was typed, in Unix seconds."""
+    now = datetime.now().astimezone()
+    try:
+        if ago := _AGO.fullmatch(text.strip().removesuffix(" ago")):
+            return (now - timedelta(**{_UNITS[ago[2]]: float(ago[1])})).timestamp()
+        if re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", text):
+            return datetime.fromisoformat(f"{now:%Y-%m-%d}T{text:0>5}").timestamp()
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        hint = f"{text!r} is no time: type 90s, 10m, 2h or 3d, or 2026-11-22T10:00, or 10:00 for today"
+        raise typer.BadParameter(hint, param_hint="--since") from None
 
 
 def _find(home: Path | None, names: tuple[str, ...]) -> list[LogPaths]:
@@ -84,83 +189,162 @@ def _find(home: Path | None, names: tuple[str, ...]) -> list[LogPaths]:
     ]
 
 
-def _chosen(paths: LogPaths, *, stdout: bool, stderr: bool) -> list[str]:
-    both = stdout == stderr
-    return ([paths.stdout_path] if stdout or both else []) + ([paths.stderr_path] if stderr or both else [])
+def master_log(home: Path | None) -> LogPaths:
+    """Return where the master's own log is.
+
+    Raises
+    ------
+    NoSuchLog
+    """
+    path = state_dir(home) / "master.log"
+    if not path.exists():
+        raise NoSuchLog(
+            f"there is no {path}: the master was not started by `fleet up`",
+            hint="`fleet run` logs to its terminal, a service to `journalctl --user -u fleetmaster`",
+        )
+    return LogPaths(node="master", stdout_path=str(path), stderr_path=str(path))
 
 
-def _last(paths: LogPaths, count: int, *, stdout: bool, stderr: bool) -> list[str]:
-    return [line for path in _chosen(paths, stdout=stdout, stderr=stderr) for line in _last_lines(Path(path), count)[0]]
+def _streams(*, stdout: bool, stderr: bool) -> tuple[Stream, ...]:
+    if stdout == stderr:
+        return "stdout", "stderr"
+    return ("stdout",) if stdout else ("stderr",)
+
+
+def _path(paths: LogPaths, stream: Stream) -> Path:
+    return Path(paths.stdout_path if stream == "stdout" else paths.stderr_path)
+
+
+def _past(paths: LogPaths, wanted: _Wanted, ends: dict[tuple[str, Stream], int] | None = None) -> list[LogLine]:
+    """Return the latest wanted lines of a node, the oldest first."""
+    files = [LogFile(_path(paths, stream), stream, (ends or {}).get((paths.node, stream))) for stream in wanted.streams]
+    found = list(islice(_wanted_of(files, wanted), wanted.most))
+    return found[::-1]
+
+
+def _wanted_of(files: list[LogFile], wanted: _Wanted) -> Iterator[LogLine]:
+    with _naming_unreadable(files[0].path.parent):
+        for line in read_back(files):
+            if wanted.since is not None and line.at is not None and line.at < wanted.since:
+                return
+            if wanted.admits(line):
+                yield line
+
+
+@contextmanager
+def _naming_unreadable(path: Path | str) -> Iterator[None]:
+    """Turn what the system refuses into an error that names the file.
+
+    Raises
+    ------
+    UnreadableLog
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ELOOP):
+            hint = "a node's log is a file: remove what is there"
+            raise UnreadableLog(f"{path} is no regular file", hint=hint) from error
+        raise UnreadableLog(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _show_past(found: list[LogPaths], wanted: _Wanted, printer: _Printer, ends: dict[tuple[str, Stream], int]) -> None:
+    each = {paths.node: _past(paths, wanted, ends) for paths in found}
+    pairs = [[(node, line) for line in lines] for node, lines in each.items()]
+    for node, line in heapq.merge(*pairs, key=lambda pair: pair[1].order):
+        printer.show(node, line)
+    timeless = [node for node, lines in each.items() if lines and all(line.at is None for line in lines)]
+    if wanted.since is not None and timeless:
+        told = f"the lines of {', '.join(timeless)} begin with no time: --since leaves none of them out"
+        errors.print(one_line(told, style="yellow"), soft_wrap=True)
 
 
 def _plain(line: str) -> str:
     return _COLOUR.sub("", line.removesuffix("\r")).expandtabs()
 
 
-def _open_regular(path: str, flags: int) -> int:
-    """Open a log; an ``opener`` that does not wait for a writer, should a node have put a FIFO there.
+class _Printer:
+    """Prints lines, each behind its node's name; those of standard error have a red rule."""
 
-    Raises
-    ------
-    NoSuchLog
-        It is no regular file.
-    """
-    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise NoSuchLog(f"{path} is no regular file", hint="a node's log is a file: remove what is there")
-    return descriptor
+    def __init__(self, found: list[LogPaths], *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._width = max((len(paths.node) for paths in found), default=0)
+        self._colours = {paths.node: _COLOURS[index % len(_COLOURS)] for index, paths in enumerate(found)}
 
-
-def _last_lines(path: Path, count: int) -> tuple[list[str], int]:
-    """Return the last lines of a file, and its end position."""
-    try:
-        with open(path, "rb", opener=_open_regular) as stream:
-            end = stream.seek(0, os.SEEK_END)
-            stream.seek(max(end - _TAIL_BYTES, 0))
-            text = stream.read().decode("utf-8", "replace")
-    except FileNotFoundError:
-        return [], 0
-    return list(deque(text.removesuffix("\n").split("\n"), maxlen=count)) if count and text else [], end
+    def show(self, node: str, line: LogLine) -> None:
+        """Print one line."""
+        if self._as_json:
+            write_out(json_text(StreamedLine(node=node, at=line.at, stream=line.stream, text=line.text)))
+            return
+        colour = self._colours[node]
+        rule = ("│ ", "red" if line.stream == "stderr" else colour)
+        console.print(one_line((f"{node:<{self._width}} ", colour), rule, _plain(line.text)), soft_wrap=True)
 
 
 class _Tail:
-    """Follows one growing file; a file that became shorter was rotated, and is read from its start."""
+    """Follows one growing file; a file that became shorter was rotated or flushed, and is read from its start."""
 
-    def __init__(self, node: str, path: Path, colour: str) -> None:
-        self._node = node
-        self._path = path
-        self._colour = colour
-        self._offset = 0
-        self._rest = b""
+    def __init__(self, paths: LogPaths, stream: Stream) -> None:
+        self.node, self.stream = paths.node, stream
+        self._path = _path(paths, stream)
+        self._at: float | None = None
+        with _naming_unreadable(self._path):
+            self.offset = _end_of_lines(self._path)
 
-    def show_past(self, count: int, width: int) -> None:
-        """Print the last lines."""
-        lines, self._offset = _last_lines(self._path, count)
-        for line in lines:
-            self._print(line, width)
+    def read_new(self) -> list[LogLine]:
+        """Return the whole lines that were added."""
+        with _naming_unreadable(self._path):
+            try:
+                if not (added := self._read()):
+                    return []
+            except FileNotFoundError:
+                return []
+        return [self._line(text) for text in added.decode("utf-8", "replace").removesuffix("\n").split("\n")]
 
-    def show_new(self, width: int) -> bool:
-        """Print new lines; returns whether there were any."""
-        try:
-            size = self._path.stat().st_size
-            if size < self._offset:
-                self._offset, self._rest = 0, b""
-            if size == self._offset:
-                return False
-            with open(self._path, "rb", opener=_open_regular) as stream:
-                stream.seek(self._offset)
-                added = stream.read(_TAIL_BYTES)
-        except FileNotFoundError:
-            return False
-        self._offset += len(added)
-        *whole, self._rest = (self._rest + added).split(b"\n")
-        for line in whole:
-            self._print(line.decode("utf-8", "replace"), width)
-        return bool(added)
+    def _read(self) -> bytes:
+        size = self._path.lstat().st_size
+        if size < self.offset:
+            self.offset = 0
+        if size == self.offset:
+            return b""
+        with open(open_regular(self._path, os.O_RDONLY), "rb") as stream:
+            added = os.pread(stream.fileno(), _READ_BYTES, self.offset)
+        # A line without its end is left for the next time, unless it fills everything.
+        whole = added.rfind(b"\n") + 1 or (len(added) if len(added) == _READ_BYTES else 0)
+        self.offset += whole
+        return added[:whole]
 
-    def _print(self, line: str, width: int) -> None:
-        console.print(one_line((f"{self._node:<{width}} │ ", self._colour), _plain(line)), soft_wrap=True)
+    def _line(self, text: str) -> LogLine:
+        stamp = stamp_of(text)
+        if stamp is not None:
+            same = self._at is not None and stamp.fraction is None and int(self._at) == int(stamp.second)
+            self._at = self._at if same else stamp.at
+        return LogLine(self._at, self._at or 0.0, self.stream, text)
+
+
+def _end_of_lines(path: Path) -> int:
+    """Return where the last whole line of a file ends."""
+    try:
+        with open(open_regular(path, os.O_RDONLY), "rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            begin = max(size - _READ_BYTES, 0)
+            return begin + os.pread(stream.fileno(), size - begin, begin).rfind(b"\n") + 1
+    except FileNotFoundError:
+        return 0
+
+
+def flush(
+    names: NodesArgument = None,
+    everyone: AllOption = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    yes: YesOption = False,
+) -> None:
+    """Empty the logs of nodes, and remove their rotated files."""
+    chosen_of(names, everyone=everyone)
+    what = "every node" if everyone else ", ".join(names or [])
+    confirm(f"Empty the logs of {what}?", yes=yes)
+    act(nodes.flush, names, everyone=everyone, home=home, as_json=as_json)
 
 
 def events(

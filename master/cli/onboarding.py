@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -44,13 +46,44 @@ class TokenMissing(FleetError):
 def register(
     name: Annotated[str, typer.Argument(help="What the node is called.")],
     folder: Annotated[
-        str, typer.Option("--folder", help="An existing folder below BOTS_BASE_PATH. [default: made from the template]")
+        str,
+        typer.Option(
+            "--folder",
+            help="An existing folder: its name below BOTS_BASE_PATH, or a path. [default: made from the template]",
+        ),
     ] = "",
-    entry: Annotated[str, typer.Option("--entry", help="The file that starts the bot.")] = "bot.py",
+    entry: Annotated[str, typer.Option("--entry", help="The file that starts it.")] = "bot.py",
+    command: Annotated[
+        str, typer.Option("--command", help="Its command line instead of an entry file, such as 'node index.js'.")
+    ] = "",
+    interpreter: Annotated[
+        str,
+        typer.Option("--interpreter", help="What runs the entry file; 'none': itself. [default: by the file's ending]"),
+    ] = "",
+    args: Annotated[str, typer.Option("--args", help="Arguments of the program, in one text.")] = "",
+    no_token: Annotated[
+        bool, typer.Option("--no-token", help="It is no Discord bot, or has its token elsewhere; Discord is not asked.")
+    ] = False,
     readiness: Annotated[
         Literal["auto", "handshake", "process"],
         typer.Option("--readiness", help="How it says that it is ready: by the handshake, or by running."),
     ] = "auto",
+    ready_when: Annotated[
+        str,
+        typer.Option(
+            "--ready-when", help="It is ready once this is so: log:PATTERN, port:NUMBER or http://127.0.0.1:PORT/PATH."
+        ),
+    ] = "",
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", help="NAME=VALUE, kept in a private file; NAME alone takes yours. Several times."),
+    ] = None,
+    env_file: Annotated[Path | None, typer.Option("--env-file", help="A file of variables, as .env.")] = None,
+    cron: Annotated[str, typer.Option("--cron", help="When to restart it, such as '0 5 * * *'.")] = "",
+    watch: Annotated[
+        list[str] | None,
+        typer.Option("--watch", help="While developing: restart it when this file or folder changes. Several times."),
+    ] = None,
     link: Annotated[
         bool, typer.Option("--link", help="Join a discord.py bot that knows nothing of the fleet, as it is.")
     ] = False,
@@ -64,23 +97,56 @@ def register(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a bot into the fleet: an existing folder, or a token alone."""
+    """Take a bot or another program into the fleet: an existing folder, or a token alone."""
     with reporting_errors(as_json=as_json):
-        if link and not folder:
-            raise typer.BadParameter("it takes a --folder to link", param_hint="--link")
+        for given, option in ((link, "--link"), (no_token, "--no-token"), (command, "--command")):
+            if given and not folder:
+                raise typer.BadParameter("it takes a --folder", param_hint=option)
+        if no_token and token_file is not None:
+            raise typer.BadParameter("a token is given too", param_hint="--no-token")
+        options = {
+            "COMMAND": command,
+            "INTERPRETER": interpreter,
+            "ARGS": args,
+            "ENV_FILE": "" if env_file is None else str(env_file.expanduser().absolute()),
+            "CRON_RESTART": cron,
+            "WATCH": watch,
+            "READY_WHEN": ready_when,
+        }
         params = RegisterParams(
             name=name,
-            token=_token(token_file),
-            folder=folder,
+            token="" if no_token else read_token(token_file),
+            no_token=no_token,
+            folder=absolute_folder(folder),
             entry=entry,
             readiness=readiness,
             link=link,
             token_env=token_env,
+            options={key: value for key, value in options.items() if value},
+            environment=_environment(env or ()),
             tier=tier,
             tags=tuple(tag or ()),
             start=start,
         )
         _run(onboarding.register, params, home, as_json=as_json)
+
+
+def absolute_folder(text: str) -> str:
+    """Return a folder as the master takes it: a path from here on, or from the home on, is made absolute."""
+    if text.startswith(("~", "./", "../")) or text in (".", ".."):
+        return str(Path(os.path.abspath(os.path.expanduser(text))))
+    return text if text == "/" else text.rstrip("/")
+
+
+def _environment(given: Iterable[str]) -> dict[str, str]:
+    """Read NAME=VALUE; a name alone stands for the variable of that name here, and so for no secret in argv."""
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals and name not in os.environ:
+            raise typer.BadParameter(f"{name} is not set here; give NAME=VALUE", param_hint="--env")
+        found[name] = value if equals else os.environ[name]
+    return found
 
 
 def dup(
@@ -99,12 +165,12 @@ def dup(
     """Make a new node from the template, or from another node."""
     with reporting_errors(as_json=as_json):
         params = DuplicateParams(
-            name=name, token=_token(token_file), source=source, tier=tier, tags=tuple(tag or ()), start=start
+            name=name, token=read_token(token_file), source=source, tier=tier, tags=tuple(tag or ()), start=start
         )
         _run(onboarding.duplicate, params, home, as_json=as_json)
 
 
-def _token(path: Path | None) -> str:
+def read_token(path: Path | None) -> str:
     """Read a token without showing it.
 
     Raises
@@ -145,9 +211,13 @@ def _show(registered: Registered) -> None:
     if registered.trouble:
         table.add_row("not started", one_line(registered.trouble, style="yellow"))
     table.add_row("folder", visible(registered.folder))
-    table.add_row("licence", one_line(registered.licence, style="bold"))
-    table.add_row("", Text("shown only now; the node's folder has it", style="bright_black"))
+    for note in registered.notes:
+        table.add_row("note", one_line(note, style="yellow"))
+    if registered.licence:
+        table.add_row("licence", one_line(registered.licence, style="bold"))
+        table.add_row("", Text("shown only now; the node's folder has it", style="bright_black"))
     title = one_line(("✓", "green"), f" {registered.name} is in the fleet ({registered.seconds:.1f} s)")
     console.print(Panel(table, title=title, title_align="left", expand=False))
-    # Below the panel, whole: a frame would cut the address in two, and nobody could click it.
-    console.print(one_line("Invite it: ", (registered.invite_url, "cyan")), soft_wrap=True)
+    if registered.invite_url:
+        # Below the panel, whole: a frame would cut the address in two, and nobody could click it.
+        console.print(one_line("Invite it: ", (registered.invite_url, "cyan")), soft_wrap=True)

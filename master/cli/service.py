@@ -16,7 +16,8 @@ from master.errors import ExitCode, FleetError
 from master.terminal import confirm, console
 
 UNIT_NAME = "fleetmaster.service"
-SYSTEMCTL_TIMEOUT_S = 30.0
+SYSTEMCTL_TIMEOUT_S = 120.0
+"""It waits until the master is up, which may migrate its ledger first."""
 
 _UNIT = """\
 [Unit]
@@ -88,6 +89,43 @@ def install_service(
 def _unit_path() -> Path:
     base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     return Path(base) / "systemd" / "user" / UNIT_NAME
+
+
+def unit_of(home: Path) -> Path | None:
+    """Return the installed unit that runs the master of this home; None if there is none."""
+    try:
+        lines = _unit_path().read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return _unit_path() if f"Environment={_quoted(f'FLEET_HOME={home}')}" in lines else None
+
+
+def remove_unit() -> None:
+    """Disable the service and remove its unit; what systemd refuses is said, and the unit is removed nevertheless."""
+    _tell_systemd(["systemctl", "--user", "disable", UNIT_NAME])
+    _unit_path().unlink(missing_ok=True)
+    _tell_systemd(["systemctl", "--user", "daemon-reload"])
+
+
+def _tell_systemd(command: list[str]) -> None:
+    problem = _run(command)
+    if problem:
+        console.print(f"`{' '.join(command)}` did not work: {problem}", style="yellow", soft_wrap=True)
+
+
+def start_unit() -> None:
+    """Have systemd start the service; it says so when the master is up.
+
+    Raises
+    ------
+    FleetError
+    """
+    problem = _run(["systemctl", "--user", "start", UNIT_NAME])
+    if problem:
+        raise FleetError(
+            f"systemd could not start {UNIT_NAME}: {problem}",
+            hint="`journalctl --user -u fleetmaster` says why; `fleet up --no-service` does without systemd",
+        )
 
 
 def _enable() -> None:

@@ -1,15 +1,12 @@
-"""``status``, ``top`` and the commands that act on nodes, through the running master."""
+"""``status`` and the commands that act on nodes, through the running master."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
-from rich.console import Group
-from rich.live import Live
 from rich.text import Text
 
 from master.cli.context import (
@@ -26,18 +23,23 @@ from master.control.client import failure_code
 from master.operations import kernel, nodes
 from master.operations.operation import Operation
 from master.operations.parameters import NamesParams, NodeParams, NoParams, RollParams, ShutdownParams, StatusParams
-from master.services.core.views import ActionResult, FleetStatus
+from master.services.core.views import ActionResult, FleetStatus, NodeStatus
 from master.terminal import (
     confirm,
     console,
-    fleet_table,
+    flow,
     history_text,
-    is_terminal,
+    is_troubled,
+    lay_out_fleet,
     one_line,
     print_json,
+    print_lines,
     reload_text,
     state_text,
-    summary_line,
+    summary_lines,
+    terminal_height,
+    terminal_width,
+    troubled_first,
 )
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -49,57 +51,78 @@ ROLLING_TIMEOUT_S = 3600.0
 RELOAD_TIMEOUT_S = 60.0
 
 
+WideOption = Annotated[
+    bool, typer.Option("--wide", "-w", help="All columns and whole notes, however wide the terminal is.")
+]
+
+
 def status(
     home: HomeOption = None,
     as_json: JsonOption = False,
+    wide: WideOption = False,
     strays: Annotated[
         bool, typer.Option("--strays", help="Also show bots that run below BOTS_BASE_PATH without the master.")
     ] = False,
 ) -> None:
-    """Show the fleet."""
+    """Show the fleet: nodes in trouble first, then by name."""
     with reporting_errors(as_json=as_json):
         found = run_operation(home, nodes.status, StatusParams(strays=strays), timeout_s=15.0)
         if as_json:
             print_json(found)
             return
-        console.print(_screen(found))
+        print_lines(status_lines(found, width=None if wide else terminal_width(), height=terminal_height()))
         if strays and not found.strays:
             console.print("no strays", style="bright_black")
         if found.strays:
             console.print("strays were started by hand: nothing isolates them", style="yellow")
         for stray in found.strays:
-            console.print(one_line(("stray ", "yellow"), f"{stray.pid}  {stray.folder}  {stray.command}"))
+            line = one_line(("stray ", "yellow"), f"{stray.pid}  {stray.folder}  {stray.command}")
+            console.print(line, soft_wrap=True)
 
 
-def _screen(found: FleetStatus) -> Group:
+def status_lines(found: FleetStatus, *, width: int | None, height: int | None = None) -> list[Text]:
+    """Return what `fleet status` shows.
+
+    Parameters
+    ----------
+    width
+        Columns of the terminal; None for no limit.
+    height
+        Lines of the terminal: of a longer table the first rows are gone from sight, and so named at its end.
+    """
+    summary = summary_lines(found, width=width)
     if not found.nodes:
-        return Group(Text("no nodes yet: `fleet dup NAME` makes the first one"), summary_line(found))
-    return Group(fleet_table(found.nodes, width=console.width), Text(), summary_line(found))
+        return [Text("no nodes yet: `fleet dup NAME` makes the first one"), *summary]
+    table = lay_out_fleet(troubled_first(found.nodes), width=width)
+    lines = [*table.lines, Text(), *summary]
+    if table.hidden:
+        hint = one_line(f"no room for {', '.join(table.hidden)}: --wide shows all", style="bright_black")
+        lines += flow([hint], width=width)
+    if height is not None and len(lines) >= height and (troubled := [n for n in found.nodes if is_troubled(n)]):
+        lines.append(_in_trouble(troubled_first(troubled), width or 1000))
+    return lines
 
 
-def top(
-    home: HomeOption = None,
-    interval: Annotated[float, typer.Option(min=0.2, max=60.0, help="Seconds between updates.")] = 1.0,
-) -> None:
-    """Watch the fleet live; Ctrl-C leaves."""
-    with reporting_errors():
-        client = client_of(home)
-        found = client.run(nodes.status, StatusParams(), timeout_s=15.0)
-        if not is_terminal():
-            console.print(_screen(found))
-            return
-        with Live(_screen(found), console=console, screen=True, auto_refresh=False) as live:
-            while True:
-                time.sleep(interval)
-                found = client.run(nodes.status, StatusParams(), timeout_s=15.0)
-                live.update(_screen(found), refresh=True)
+def _in_trouble(troubled: list[NodeStatus], width: int) -> Text:
+    """Return one line that names the nodes in trouble, as many as it has room for."""
+    shown = 0
+    line = one_line(f"{len(troubled)} in trouble, above", style="red")
+    while shown < len(troubled):
+        shown += 1
+        left = len(troubled) - shown
+        names = ", ".join(node.name for node in troubled[:shown])
+        longer = one_line(f"in trouble: {names}", f" and {left} more" if left else "", style="red")
+        if longer.cell_len > width:
+            break
+        line = longer
+    return line
 
 
 def start(
     names: NodesArgument = None, everyone: AllOption = False, home: HomeOption = None, as_json: JsonOption = False
 ) -> None:
     """Start nodes, also out of backoff or quarantine."""
-    _act(nodes.start, names, everyone=everyone, home=home, as_json=as_json)
+    act(nodes.start, names, everyone=everyone, home=home, as_json=as_json)
 
 
 def stop(
@@ -112,7 +135,7 @@ def stop(
     """Stop nodes; they stay stopped, over a reboot too."""
     if everyone:
         confirm("Stop every node?", yes=yes)
-    _act(nodes.stop, names, everyone=everyone, home=home, as_json=as_json)
+    act(nodes.stop, names, everyone=everyone, home=home, as_json=as_json)
 
 
 def restart(
@@ -127,11 +150,11 @@ def restart(
 ) -> None:
     """Restart nodes gracefully; each resumes its session with Discord. With --all, stopped nodes stay stopped."""
     if rolling:
-        chosen = _chosen(names, everyone=everyone)
+        chosen = chosen_of(names, everyone=everyone)
         params = RollParams(names=chosen, all=everyone, width=width)
         _stream(nodes.roll, params, home=home, as_json=as_json, timeout_s=ROLLING_TIMEOUT_S)
     else:
-        _act(nodes.restart, names, everyone=everyone, home=home, as_json=as_json)
+        act(nodes.restart, names, everyone=everyone, home=home, as_json=as_json)
 
 
 def kill(
@@ -145,21 +168,21 @@ def kill(
     what = "every node" if everyone else ", ".join(names or [])
     if what:
         confirm(f"Kill {what}?", yes=yes)
-    _act(nodes.kill, names, everyone=everyone, home=home, as_json=as_json)
+    act(nodes.kill, names, everyone=everyone, home=home, as_json=as_json)
 
 
 def release(
     names: NodesArgument = None, everyone: AllOption = False, home: HomeOption = None, as_json: JsonOption = False
 ) -> None:
     """End the backoff or quarantine of nodes."""
-    _act(nodes.release, names, everyone=everyone, home=home, as_json=as_json)
+    act(nodes.release, names, everyone=everyone, home=home, as_json=as_json)
 
 
 def clear(
     names: NodesArgument = None, everyone: AllOption = False, home: HomeOption = None, as_json: JsonOption = False
 ) -> None:
     """Clear the flag of nodes, once you know what the refused message was."""
-    _act(nodes.clear, names, everyone=everyone, home=home, as_json=as_json)
+    act(nodes.clear, names, everyone=everyone, home=home, as_json=as_json)
 
 
 def revoke(name: NodeArgument, home: HomeOption = None, as_json: JsonOption = False, yes: YesOption = False) -> None:
@@ -225,13 +248,20 @@ def history(
         console.print(history_text(found, width=console.width))
 
 
-def _chosen(names: list[str] | None, *, everyone: bool) -> tuple[str, ...]:
+def chosen_of(names: list[str] | None, *, everyone: bool) -> tuple[str, ...]:
+    """Return the names that were typed; none for all.
+
+    Raises
+    ------
+    typer.BadParameter
+        Neither names nor --all, or both.
+    """
     if bool(names) == everyone:
         raise typer.BadParameter("name the nodes, or give --all")
     return tuple(names or ())
 
 
-def _act(
+def act(
     operation: Operation[NamesParams, list[ActionResult], Any],
     names: list[str] | None,
     *,
@@ -239,7 +269,8 @@ def _act(
     home: Path | None,
     as_json: bool,
 ) -> None:
-    params = NamesParams(names=_chosen(names, everyone=everyone), all=everyone)
+    """Carry out an operation on nodes, and print each node's result as it arrives."""
+    params = NamesParams(names=chosen_of(names, everyone=everyone), all=everyone)
     _stream(operation, params, home=home, as_json=as_json, timeout_s=ACTION_TIMEOUT_S)
 
 

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from handshake.redaction import Secret
 from master.configuration.checks import contradictions
+from master.configuration.home import CONFIG_NAME
 from master.configuration.programs import check_command, check_ready_sign, check_schedule
 from master.configuration.reading import ConfigProblem, Form, PathRefused, Reader, expanded, resolved
 from master.configuration.settings import ENV_NAME, DatabaseSettings, Settings
@@ -26,8 +27,6 @@ from master.errors import ExitCode, FleetError
 from master.security.derivation import check_master_secret, decode_kept_keys
 from master.security.errors import SecretRefused
 from master.security.tokens import check_token_text
-
-CONFIG_NAME = "config.py"
 
 
 class ConfigError(FleetError):
@@ -41,15 +40,6 @@ class ConfigError(FleetError):
         super().__init__(f"{path} has {count}", hint="\n".join(str(problem) for problem in problems))
         self.path = path
         self.problems = problems
-
-
-def find_home(given: Path | None, environment: Mapping[str, str]) -> Path:
-    """Return the fleet's home: ``given``, FLEET_HOME, or the current folder."""
-    named = environment.get("FLEET_HOME")
-    try:
-        return resolved(expanded(given or (Path(named) if named else Path.cwd())))
-    except FileNotFoundError as error:
-        raise PathRefused("the current folder is gone", hint="change to another, or give --home") from error
 
 
 def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
@@ -71,7 +61,11 @@ def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
         raise ConfigError(path, [missing])
     reader = Reader(home, FORMS)
     secrets = _read_env(home / ENV_NAME, reader)
-    values = _execute(path, {**environment, **secrets})
+    try:
+        values = _execute(path, {**environment, **secrets})
+    except ConfigError as error:
+        # What .env could not tell is not set: that it could not be read says why.
+        raise ConfigError(path, reader.problems + (error.problems if secrets or not reader.problems else [])) from error
     settings = _build(home, values, reader, secrets)
     if reader.problems:
         raise ConfigError(path, reader.problems)

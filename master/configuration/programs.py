@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import ClassVar, Literal
+from datetime import UTC, datetime
+from typing import ClassVar, Literal, Protocol
 
 import msgspec
 
@@ -12,6 +13,15 @@ from master.errors import ExitCode, FleetError
 
 _URL = re.compile(r"http://(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?(?:/\S{0,500})?", re.ASCII)
 _MOST_CHARACTERS = 2_000
+_PATTERN_BYTES = 8 * 2**20
+
+
+class Pattern(Protocol):
+    """A compiled pattern."""
+
+    def search(self, text: str) -> object | None:
+        """Return a match anywhere in a text; None for no match."""
+        ...
 
 
 class ProgramRefused(FleetError):
@@ -77,23 +87,59 @@ def read_ready_sign(text: str) -> ReadySign:
 
 
 def check_ready_sign(text: str) -> str:
-    """Return a sign of readiness that can be parsed.
+    """Return a sign of readiness that can be parsed, with a pattern that can be compiled.
 
     Raises
     ------
     ProgramRefused
     """
-    read_ready_sign(text)
+    sign = read_ready_sign(text)
+    if sign.kind == "log":
+        compile_pattern(sign.value)
     return text
 
 
-def check_schedule(text: str) -> str:
-    """Return a cron expression of five fields.
+def compile_pattern(text: str) -> Pattern:
+    """Compile a pattern for lines of a log, which a node writes: by RE2, whose time is linear.
 
     Raises
     ------
     ProgramRefused
     """
-    if len(text.split()) == 5 and len(text) <= 100:
-        return " ".join(text.split())
-    raise ProgramRefused(f"{text[:60]!r} is no schedule", hint="five fields as in cron, such as '0 5 * * *'")
+    # Imported where it is used, which is nowhere in most fleets.
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = _PATTERN_BYTES
+    try:
+        compiled: Pattern = re2.compile(text, options)
+    except re2.error as error:
+        why = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else error
+        raise ProgramRefused(
+            f"{text[:60]!r} is no pattern: {why}", hint="a regular expression without look-around, as in RE2"
+        ) from error
+    return compiled
+
+
+def check_schedule(text: str) -> str:
+    """Return a cron expression of five fields that is met again.
+
+    Raises
+    ------
+    ProgramRefused
+    """
+    # Imported where it is used, which is nowhere in most fleets.
+    from cronsim import CronSim, CronSimError
+
+    expression = " ".join(text.split())
+    try:
+        if len(expression.split()) != 5 or len(expression) > 100:
+            raise CronSimError("it does not have five fields")
+        next(CronSim(expression, datetime.now(UTC)))
+    except (CronSimError, StopIteration) as error:
+        why = f": {error}" if str(error) else ", or never met"
+        raise ProgramRefused(
+            f"{text[:60]!r} is no schedule{why}", hint="five fields as in cron, such as '0 5 * * *'"
+        ) from error
+    return expression

@@ -354,6 +354,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.state_dir / "identifies"
 
     @property
+    def changes_dir(self) -> Path:
+        """Notes of changed nodes whose files have to follow."""
+        return self.state_dir / "changes"
+
+    @property
+    def removed_dir(self) -> Path:
+        """Archives of removed nodes."""
+        return self.state_dir / "removed"
+
+    @property
     def registered_commands_path(self) -> Path:
         """The slash commands that were registered last."""
         return self.state_dir / "commands.json"

@@ -210,7 +210,7 @@ class ControlClient:
         if isinstance(error, TimeoutError) or error.errno == errno.EAGAIN:
             return ControlTimedOut("the master does not accept connections", hint="`fleet doctor` looks closer")
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            return NoMaster(f"no master is running in {self._path.parent.parent}", hint="start one with `fleet run`")
+            return NoMaster(f"no master is running in {self._path.parent.parent}", hint="`fleet up` starts one")
         if isinstance(error, PermissionError):
             return ControlRefused(
                 f"you may not use {self._path}", hint="run the command as the user who runs the master, or as root"
@@ -218,7 +218,7 @@ class ControlClient:
         if isinstance(error, ConnectionRefusedError):
             return NoMaster(
                 f"the master that made {self._path} is gone ({error.strerror})",
-                hint="start a new one with `fleet run`; it replaces the socket and takes its nodes back",
+                hint="`fleet up` starts a new one; it replaces the socket and takes its nodes back",
             )
         return ControlBroken(f"{self._path} cannot be used: {error.strerror}", hint="`fleet doctor` looks closer")
 

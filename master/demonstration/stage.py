@@ -20,6 +20,7 @@ from handshake.sockets import short_path
 from master.control.client import ControlClient
 from master.control.key import known_key
 from master.control.protocol import Request
+from master.demonstration.owner import PREFIX, Owner, kill_below
 from master.errors import FleetError
 from master.operations.parameters import NamesParams, RegisterParams, StatusParams
 from master.security.derivation import new_master_secret
@@ -131,6 +132,7 @@ class Stage:
         self._transport = transport
         self._channel_pulse_s = channel_pulse_s
         self._pulse_s = pulse_s
+        self._owner = Owner()
         self.sandbox = Sandbox()
         self.home = Path()
         self.master: Master | None = None
@@ -163,7 +165,8 @@ class Stage:
             self._keep.mkdir(parents=True, exist_ok=True)
             self.home = self._keep.resolve()
         else:
-            self.home = Path(tempfile.mkdtemp(prefix="fleet-demo-"))
+            self.home = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self._owner.claim(self.home)
         config = _CONFIG.format(
             guild_id=self.guild.id,
             verify_id=self.verify.id,
@@ -290,6 +293,7 @@ class Stage:
         await self.sandbox.close()
         if not self.kept and self.home != Path():
             await asyncio.to_thread(shutil.rmtree, self.home, ignore_errors=True)
+        self._owner.release()
 
     @property
     def kept(self) -> bool:
@@ -308,20 +312,7 @@ class Stage:
             except TimeoutError:
                 process.kill()
                 await process.wait()
-        await asyncio.to_thread(_kill_below, self.home)
-
-
-def _kill_below(home: Path) -> None:
-    """Kill the processes left in the demo's folder."""
-    import psutil
-
-    from master.supervision.probe import map_processes
-
-    for stray in map_processes(home / "bots", set()):
-        try:
-            psutil.Process(stray.pid).kill()
-        except psutil.Error:
-            continue
+        await asyncio.to_thread(kill_below, self.home)
 
 
 class EventTap:

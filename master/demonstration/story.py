@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -24,8 +25,10 @@ from handshake.messages import Heartbeat
 from handshake.redaction import Secret
 from handshake.signing import NodeKey, Signer
 from handshake.transports import channel
+from master.demonstration.owner import remove_abandoned
 from master.demonstration.stage import NAMES, EventTap, Stage, StageError
 from master.errors import FleetError
+from master.services.core.views import FleetStatus
 from master.terminal import fleet_table, megabytes, summary_line
 
 READY_TIMEOUT_S = 120.0
@@ -58,7 +61,6 @@ class Story:
         self._names = [_name(index) for index in range(nodes)]
         self.steps: list[Step] = []
         self.figures: dict[str, float] = {}
-        self.table: Group | Text = Text("starting")
 
     async def run(self) -> None:
         """Run the steps; stops at the first failure."""
@@ -206,10 +208,9 @@ async def run_demo(*, nodes: int, stay: bool, quiet: bool, keep: Path | None, co
     quiet
         Print nothing.
     """
-    # SIGTERM cleans up like Ctrl-C.
-    this = asyncio.current_task()
-    if this is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+    _end_at_signals(console)
+    for line in await asyncio.to_thread(remove_abandoned):
+        _print(console, quiet, Text(line, style="yellow"))
     async with Stage(keep=keep) as stage:
         _print(
             console,
@@ -220,12 +221,28 @@ async def run_demo(*, nodes: int, stay: bool, quiet: bool, keep: Path | None, co
         async with stage.listen() as tap:
             outcome = await _run_story(stage, tap, nodes, console, quiet=quiet)
             if not quiet:
-                console.print(_summary(outcome, with_steps=console.is_terminal))
                 if not outcome.ok:
                     console.print(Panel(stage.log_tail(), title="the master's log, its end", title_align="left"))
+                console.print(_summary(outcome))
             if stay and outcome.ok:
-                await _keep_running(stage, console)
+                await _keep_running(stage, console, rows=len(console.render_lines(_summary(outcome), pad=False)))
     return outcome
+
+
+def _end_at_signals(console: Console) -> None:
+    """Let SIGTERM, and the end of the terminal, clean up like Ctrl-C; a second one does not disturb the clean-up."""
+    loop, this = asyncio.get_running_loop(), asyncio.current_task()
+
+    def end(*, without_terminal: bool) -> None:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, lambda: None)
+        if without_terminal:
+            console.quiet = True  # to write there is an error now
+        if this is not None:
+            this.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, partial(end, without_terminal=False))
+    loop.add_signal_handler(signal.SIGHUP, partial(end, without_terminal=True))
 
 
 def _print(console: Console, quiet: bool, text: str | Text) -> None:
@@ -256,10 +273,14 @@ async def _show(
             shown = _print_new_steps(story, shown, console, quiet=quiet)
         _print_new_steps(story, shown, console, quiet=quiet)
     else:
+        shown = 0
         with Live(console=console, refresh_per_second=8, transient=True) as live:
             while not playing.done():
-                live.update(await _frame(stage, story, current[0], console.width))
+                # What is done scrolls by, above the frame: that way neither is lost on a small screen.
+                shown = _print_new_steps(story, shown, console, quiet=False)
+                live.update(await _frame(stage, current[0], console))
                 await asyncio.wait({playing}, timeout=0.25)
+        _print_new_steps(story, shown, console, quiet=False)
     await playing
 
 
@@ -275,34 +296,51 @@ def _step_line(step: Step) -> Text:
     return Text.assemble(mark, (f"{step.name}  ", "bold"), step.detail)
 
 
-async def _frame(stage: Stage, story: Story, current: str, width: int) -> Group:
-    lines: list[Text] = [_step_line(step) for step in story.steps]
-    lines.append(Text.assemble(("▸ ", "yellow"), (current, "bold")))
+async def _frame(stage: Stage, current: str, console: Console) -> Group:
+    now = Text.assemble(("▸ ", "yellow"), (current, "bold"))
     try:
         status = await stage.status()
     except FleetError:
-        return Group(*lines)
-    return Group(*lines, Text(), fleet_table(status.nodes, width=width), Text(), summary_line(status))
+        return Group(now)
+    return Group(now, Text(), _fitting(status, Text(), console, rows=console.height - 3))
 
 
-async def _keep_running(stage: Stage, console: Console) -> None:
-    """Show the fleet until Ctrl-C."""
+def _fitting(status: FleetStatus, closing: Text, console: Console, *, rows: int) -> Group:
+    """Return the fleet in that many rows at most: what there is no room for are nodes, never the lines below them."""
+    below = Group(Text(), summary_line(status), closing)
+    room = rows - len(console.render_lines(below, pad=False)) - 1  # the table's header
+    nodes = status.nodes
+    if len(nodes) <= room:
+        return Group(fleet_table(nodes, width=console.width), below)
+    if room < 2:
+        return Group(summary_line(status), closing)
+    more = Text(f"and {len(nodes) - room + 1} more", style="bright_black")
+    return Group(fleet_table(nodes[: room - 1], width=console.width), more, below)
+
+
+async def _keep_running(stage: Stage, console: Console, *, rows: int) -> None:
+    """Show the fleet, below the summary, until Ctrl-C.
+
+    Parameters
+    ----------
+    rows
+        Of the screen that the summary needs to remain in sight.
+    """
     left = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, left.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, left.set)
     hint = Text.assemble(
-        "The fleet keeps running. In another terminal: ",
+        "\nThe fleet keeps running. In another terminal: ",
         (f"FLEET_HOME={stage.home} ./fleet status", "cyan"),
         " (or top, logs -f, restart). Ctrl-C stops it",
         f", and leaves {stage.home}." if stage.kept else " and removes everything.",
     )
+    if not console.is_terminal:
+        console.print(hint, soft_wrap=True)
+        await left.wait()
+        return
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         while not left.is_set():
-            status = await stage.status()
-            live.update(
-                Group(fleet_table(status.nodes, width=console.width), Text(), summary_line(status), Text(), hint)
-            )
+            live.update(_fitting(await stage.status(), hint, console, rows=console.height - rows - 1))
             with suppress(TimeoutError):
                 await asyncio.wait_for(left.wait(), 1.0)
     console.print("stopping the fleet ...", style="bright_black")
@@ -321,8 +359,8 @@ _FIGURES = {
 }
 
 
-def _summary(outcome: Outcome, *, with_steps: bool) -> Group:
-    """Return the summary; with the steps again where the live view has erased them."""
+def _summary(outcome: Outcome) -> Group:
+    """Return the summary; the steps have scrolled by."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bright_black")
     table.add_column(justify="right", style="bold")
@@ -331,5 +369,4 @@ def _summary(outcome: Outcome, *, with_steps: bool) -> Group:
         if key in outcome.figures:
             table.add_row(label, f"{outcome.figures[key]:g}", unit)
     verdict = Text("every step passed", style="bold green") if outcome.ok else Text("a step failed", style="bold red")
-    steps = [_step_line(step) for step in outcome.steps] if with_steps else []
-    return Group(*steps, Text(), table, Text(), verdict)
+    return Group(Text(), table, Text(), verdict)

@@ -34,7 +34,7 @@ from master.ledger.errors import (
     LedgerUnavailable,
     RowRefused,
 )
-from master.ledger.odbc import explain_odbc, for_driver, installed_driver, sql_state_of
+from master.ledger.odbc import HOW_TO_INSTALL, explain_odbc, for_driver, installed_driver, sql_state_of
 from master.ledger.parameters import bind_with_types
 
 _SQLITE_HEADER = b"SQLite format 3\x00"
@@ -112,7 +112,7 @@ def make_engine(url: URL, settings: DatabaseSettings, *, read_only: bool = False
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise LedgerError(
             f"the driver for {url.drivername} is not installed ({error})",
-            hint="for SQL Server: pip install 'fleetmaster[sqlserver]'",
+            hint=f"for SQL Server: {HOW_TO_INSTALL}",
         ) from error
 
 

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from master.ledger.errors import Conflict, LedgerError, LedgerReadOnly, LedgerRetryable, LedgerUnavailable, RowRefused
 
+HOW_TO_INSTALL = f"`FLEET_EXTRAS=sqlserver {Path(__file__).resolve().parents[2] / 'fleet'} doctor` installs it"
+"""From the lock of the checkout: no name of ours may be asked of a package index, where others could answer."""
+
 MICROSOFT = ("ODBC Driver 18 for SQL Server", "ODBC Driver 17 for SQL Server")
 FREETDS = "FreeTDS"
 """The second choice: after a killed session its connections do not recover by themselves, and it encrypts without
@@ -81,12 +84,12 @@ def installed_driver() -> OdbcDriver:
     except ImportError as error:
         if "libodbc" in str(error):
             raise LedgerError("pyodbc needs unixODBC", hint="apt install unixodbc") from error
-        raise LedgerError("pyodbc is not installed", hint="pip install 'fleetmaster[sqlserver]'") from error
+        raise LedgerError("pyodbc is not installed", hint=HOW_TO_INSTALL) from error
     driver = find_driver(pyodbc.drivers(), wheel_folder())
     if driver is None:
         raise LedgerError(
             "there is no ODBC driver for SQL Server",
-            hint="pip install 'fleetmaster[sqlserver]' brings Microsoft's in a wheel",
+            hint=f"{HOW_TO_INSTALL} (Microsoft's, in a wheel)",
         )
     return driver
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from master.operations import kernel, ledger, nodes, onboarding
+from master.operations import changing, kernel, ledger, nodes, onboarding
 from master.operations.operation import Operation
 
 _ALL: tuple[Operation[Any, Any, Any], ...] = (
@@ -19,10 +19,17 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     nodes.kill,
     nodes.release,
     nodes.clear,
+    nodes.flush,
     nodes.revoke,
     nodes.reinstate,
     onboarding.register,
     onboarding.duplicate,
+    changing.plan_removal,
+    changing.remove,
+    changing.set_token,
+    changing.options,
+    changing.edit,
+    changing.rename,
     ledger.audit,
     ledger.verify_audit,
     ledger.acknowledge_audit,

@@ -126,6 +126,19 @@ async def clear(call: Call[Services], parameters: NamesParams) -> list[ActionRes
 
 
 @operation(
+    "flush",
+    parameters=NamesParams,
+    result=list[ActionResult],
+    permission=Permission.OPERATE,
+    audit=Audit.EACH_NODE,
+    destructive=True,
+)
+async def flush(call: Call[Services], parameters: NamesParams) -> list[ActionResult]:
+    """Empty the logs of nodes, and remove their rotated files."""
+    return await _act(call, parameters, call.services.log_flushing.flush)
+
+
+@operation(
     "revoke",
     parameters=NodeParams,
     result=ActionResult,

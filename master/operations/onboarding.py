@@ -19,24 +19,33 @@ if TYPE_CHECKING:
 async def register(call: Call[Services], parameters: RegisterParams) -> Registered:
     """Add a bot to the fleet: from an existing folder, or with a new one from the template."""
     from handshake.redaction import Secret
-    from master.services.core.errors import LinkRefused
+    from master.services.core.errors import FolderRefused, LinkRefused, TokenRefused
     from master.services.onboarding.saga import RegisterRequest
 
+    if parameters.no_token and parameters.token:
+        raise TokenRefused("a token was given, and none is wanted", hint="leave out the token, or no_token")
     if not parameters.folder and parameters.link:
         raise LinkRefused(
             "a node from the template speaks the protocol: there is nothing to link", hint="name a folder"
+        )
+    if not parameters.folder and (parameters.no_token or parameters.options or parameters.environment):
+        raise FolderRefused(
+            "a node from the template is a Discord bot of its own kind",
+            hint="name a folder; or register it first, and change it with `fleet edit`",
         )
     if not parameters.folder:
         call.entry.action = duplicate.audit_name
         return await _clone(call, parameters, "")
     request = RegisterRequest(
         name=parameters.name,
-        token=Secret(parameters.token),
+        token=None if parameters.no_token else Secret(parameters.token),
         folder=parameters.folder,
         entry=parameters.entry,
         readiness=parameters.readiness,
         link=parameters.link,
         token_env=parameters.token_env,
+        options=parameters.options,
+        environment=parameters.environment,
         tier=parameters.tier,
         tags=parameters.tags,
         start=parameters.start,

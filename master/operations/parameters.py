@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -75,16 +75,23 @@ class RegisterParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """A bot to add to the fleet."""
 
     name: str
-    token: str
+    token: str = ""
+    no_token: bool = False
+    """It is no Discord bot; ``token`` is empty, and Discord is not asked."""
     folder: str = ""
-    """An existing folder below BOTS_BASE_PATH; empty: cloned from the template."""
+    """An existing folder: its name below BOTS_BASE_PATH, or an absolute path. Empty: cloned from the template."""
     entry: str = "bot.py"
+    """The file that starts it; of no importance where ``options`` have a COMMAND."""
     readiness: Literal["handshake", "process", "auto"] = "auto"
     """``auto``: handshake when the folder holds a node of ours, process otherwise."""
     link: bool = False
     """Link its program, which does not use nodekit, to the fleet; only with ``folder``."""
     token_env: str = DEFAULT_TOKEN_VARIABLE
     """The environment variable from which a linked program reads its token."""
+    options: dict[str, Any] = {}
+    """What is special about it, by the keys of NODES; config.py overrides it."""
+    environment: dict[str, str] = {}
+    """Variables that are kept in a file of their own (ENV_FILE), readable by its owner only."""
     tier: str = ""
     tags: tuple[str, ...] = ()
     start: bool = True
@@ -106,6 +113,53 @@ class DuplicateParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     def __repr__(self) -> str:
         return f"DuplicateParams(name={self.name!r}, source={self.source!r}, token=...)"
+
+
+Fate = Literal["keep", "archive", "purge"]
+FATES: tuple[Fate, ...] = ("keep", "archive", "purge")
+
+
+class RemoveParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Nodes to remove, and what becomes of their files."""
+
+    names: tuple[str, ...]
+    fate: Fate = "keep"
+    """Of the folder and the logs; ``purge`` takes all else that was the node's, too."""
+    foreign_folder: bool = False
+    """With ``purge``: also a folder that is not below BOTS_BASE_PATH, or that other nodes use."""
+
+
+class SetTokenParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Another token for a node."""
+
+    name: str
+    token: str
+    new_bot: bool = False
+    """Whether it may be another bot's."""
+
+    def __repr__(self) -> str:
+        return f"SetTokenParams(name={self.name!r}, token=...)"
+
+
+class EditParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What to change of a node; None leaves it as it is."""
+
+    name: str
+    entry: str | None = None
+    folder: str | None = None
+    tags: tuple[str, ...] | None = None
+    priority: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    options: dict[str, str | None] = {}
+    """By the keys of NODES, as text; None takes one away."""
+    restart: bool = False
+    """Restart the node if it runs and something takes effect only then."""
+
+
+class RenameParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Another name for a node."""
+
+    name: str
+    new_name: str
 
 
 class ShutdownParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -28,13 +28,24 @@ from master.services.core.lifecycle import Lifecycle
 from master.services.core.permissions import Permissions
 from master.services.fleet.fleet import Fleet
 from master.services.fleet.launching import Launcher
+from master.services.fleet.log_flushing import LogFlushing
 from master.services.fleet.opening import Opening
 from master.services.fleet.overview import Overview
 from master.services.fleet.process_journal import ProcessJournal
 from master.services.fleet.pulse_snapshots import PulseSnapshots
+from master.services.fleet.ready_signs import ReadySigns
+from master.services.fleet.scheduled_restarts import ScheduledRestarts
+from master.services.fleet.watching import Watching
+from master.services.healing.crash_watch import CrashWatch
 from master.services.healing.error_reports import ErrorReports
+from master.services.onboarding.editing import Editing
+from master.services.onboarding.file_work import FileWorks
 from master.services.onboarding.identity import TokenInspector
+from master.services.onboarding.node_locks import NodeLocks
+from master.services.onboarding.removal import Removal
+from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
+from master.services.onboarding.token_replacement import TokenReplacement
 from master.services.trust.handover import Handover
 from master.services.trust.licensing import LicenceChecks, Licensing
 from master.services.trust.node_keys import NodeKeys
@@ -52,6 +63,7 @@ from master.services.upkeep.retention import Retention
 from master.services.upkeep.state_watch import StateWatch
 from master.supervision.clock import Clock
 from master.supervision.connectivity import Connectivity, Probe
+from master.supervision.last_output import LastOutput
 from master.supervision.limits import Cgroups, OomDetector
 from master.supervision.logs import NodeLogs
 from master.supervision.merging import PageMerging
@@ -84,10 +96,15 @@ class Services(LedgerServices):
     connectivity: Connectivity
     alerts: Alerts
     outbox: AlertOutbox
+    crash_watch: CrashWatch
     fleet: Fleet
     opening: Opening
     overview: Overview
     onboarding: Onboarding
+    removal: Removal
+    token_replacement: TokenReplacement
+    editing: Editing
+    renaming: Renaming
     licensing: Licensing
     revocation: Revocation
     keys: NodeKeys
@@ -98,9 +115,13 @@ class Services(LedgerServices):
     handover: Handover
     ledger_cache: LedgerCache
     snapshots: PulseSnapshots
+    ready_signs: ReadySigns
+    scheduled_restarts: ScheduledRestarts
+    watching: Watching
     box: BoxWatch
     merging: PageMerging
     stderr_lines: StderrLines
+    log_flushing: LogFlushing
     reloading: Reloading
     state_watch: StateWatch
     discord: DiscordPort | None
@@ -220,6 +241,17 @@ def build_services(
     alerts = Alerts(bus, base.directory, clock)
     state_watch = StateWatch(ledger=ledger, supervisor=supervisor, alerts=alerts)
     reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
+    works = FileWorks(settings.changes_dir, settings.removed_dir, ledger)
+    locks = NodeLocks(base.directory)
+    revocation = Revocation(ledger, base.ledger_cache, trust.verification)
+    scheduled = ScheduledRestarts(
+        directory=base.directory,
+        schedule_of=lambda node: launcher.own_settings(node).cron_restart,
+        bus=bus,
+        clock=clock,
+    )
+    watching = Watching(directory=base.directory, watched=launcher.watched, bus=bus, clock=clock)
+    reloading.follow(lambda _new: scheduled.look_again(), lambda _new: watching.look_again())
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
     return Services(
         clock=clock,
@@ -238,14 +270,69 @@ def build_services(
             clock,
             lambda: reloading.settings.channels.log != 0,
         ),
+        crash_watch=CrashWatch(
+            bus=bus,
+            directory=base.directory,
+            ledger=ledger,
+            alerts=alerts,
+            clock=clock,
+            last_output=LastOutput(base.logs),
+        ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
         overview=_build_overview(
             base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
         ),
-        onboarding=_build_onboarding(base, fleet, inspector, discord),
+        onboarding=_build_onboarding(base, fleet, inspector, discord, works),
+        removal=Removal(
+            settings=lambda: reloading.settings,
+            ledger=ledger,
+            ledger_cache=base.ledger_cache,
+            directory=base.directory,
+            fleet=fleet,
+            supervisor=supervisor,
+            logs=base.logs,
+            works=works,
+            locks=locks,
+            clock=clock,
+        ),
+        token_replacement=TokenReplacement(
+            settings=lambda: reloading.settings,
+            ledger=ledger,
+            ledger_cache=base.ledger_cache,
+            vault=TokenVault(base.secret),
+            inspector=inspector,
+            directory=base.directory,
+            fleet=fleet,
+            supervisor=supervisor,
+            revocation=revocation,
+            locks=locks,
+            clock=clock,
+            master_user_id=discord.user_id,
+        ),
+        editing=Editing(
+            settings=lambda: reloading.settings,
+            ledger=ledger,
+            directory=base.directory,
+            fleet=fleet,
+            supervisor=supervisor,
+            revocation=revocation,
+            works=works,
+            locks=locks,
+            clock=clock,
+        ),
+        renaming=Renaming(
+            settings=lambda: reloading.settings,
+            ledger=ledger,
+            directory=base.directory,
+            fleet=fleet,
+            logs=base.logs,
+            works=works,
+            locks=locks,
+            clock=clock,
+        ),
         licensing=base.licensing,
-        revocation=Revocation(ledger, base.ledger_cache, trust.verification),
+        revocation=revocation,
         keys=trust.keys,
         verification=trust.verification,
         reception=trust.reception,
@@ -256,9 +343,20 @@ def build_services(
         handover=_build_handover(base, supervisor, trust.keys),
         ledger_cache=base.ledger_cache,
         snapshots=PulseSnapshots(ledger, supervisor, clock),
+        ready_signs=ReadySigns(
+            bus=bus,
+            supervisor=supervisor,
+            logs=base.logs,
+            sign_of=supervisor.ready_sign_of,
+            log_sizes=launcher.log_sizes,
+            name_of=base.directory.name_of,
+        ),
+        scheduled_restarts=scheduled,
+        watching=watching,
         box=box,
         merging=merging,
         stderr_lines=StderrLines(bus, clock, base.logs, supervisor),
+        log_flushing=LogFlushing(base.logs),
         state_watch=state_watch,
         reloading=reloading,
         discord=discord.port,
@@ -391,7 +489,9 @@ def _build_overview(
     )
 
 
-def _build_onboarding(base: _Base, fleet: Fleet, inspector: TokenInspector, discord: DiscordView) -> Onboarding:
+def _build_onboarding(
+    base: _Base, fleet: Fleet, inspector: TokenInspector, discord: DiscordView, works: FileWorks
+) -> Onboarding:
     return Onboarding(
         ledger=base.ledger,
         identity=base.settings.identity,
@@ -403,6 +503,7 @@ def _build_onboarding(base: _Base, fleet: Fleet, inspector: TokenInspector, disc
         bus=base.bus,
         clock=base.clock,
         master_user_id=discord.user_id,
+        works=works,
     )
 
 

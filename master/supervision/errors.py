@@ -26,6 +26,12 @@ class FolderMissing(SpawnFailed):
     exit_code: ClassVar[ExitCode] = ExitCode.NOT_FOUND
 
 
+class FileMissing(FolderMissing):
+    """A file that the node needs does not exist: its entry file, its program, its file of variables."""
+
+    code: ClassVar[str] = "file_missing"
+
+
 class StartDeferred(SpawnFailed):
     """A start would do harm now, and is deferred.
 

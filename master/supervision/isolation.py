@@ -1,4 +1,4 @@
-"""What an isolated node may open: its own folder, Python with its libraries, the system's programs; nothing else.
+"""What an isolated node may open: its folder, what runs it with its libraries, the system's programs; nothing else.
 
 The kernel enforces it (:mod:`master.supervision.landlock`); docs/security.md says what that gives and what not.
 """
@@ -29,6 +29,18 @@ _SYSTEM_WRITABLE = (
     "/dev/shm",  # noqa: S108 - granted, not used
 )
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_MANAGERS = {
+    ".nvm": "NVM_DIR",
+    ".pyenv": "PYENV_ROOT",
+    ".volta": "VOLTA_HOME",
+    ".asdf": "ASDF_DATA_DIR",
+    ".nodenv": "NODENV_ROOT",
+    ".rbenv": "RBENV_ROOT",
+    ".bun": "BUN_INSTALL",
+    ".deno": "DENO_INSTALL",
+}
+"""Folders of version managers, by name, and the variable that leads to each."""
+_MODULES, _LEVELS_OF_MODULES = "node_modules", 3
 _MAX_LEFTOVERS = 1_000
 """Temporary files that a start removes: a node that left millions of them delays no start for long."""
 
@@ -71,6 +83,7 @@ def isolation_of(
     interpreter: str,
     *,
     private: Sequence[Path],
+    helpers: Sequence[str] = (),
     readable: Sequence[Path] = (),
     writable: Sequence[Path] = (),
 ) -> Isolation:
@@ -81,14 +94,20 @@ def isolation_of(
     folder
         The node's own folder.
     interpreter
-        The Python that runs it.
+        The program that runs it.
     private
         The fleet's home, state and bots: closed but for what is named here, even below a folder that is open.
+    helpers
+        Programs that it runs in turn.
     readable, writable
         What the operator opens to this node.
     """
     closed = tuple(Path(os.path.realpath(path)) for path in private)
-    own = _installation_of(interpreter, closed) if interpreter != sys.executable else ()
+    own = []
+    if interpreter != sys.executable:
+        programs = [interpreter, *helpers]
+        own = [path for program in programs for path in _installation_of(program, folder, closed)]
+        own += _shared_modules(folder, closed)
     return Isolation(
         readable=(*_for_every_node(closed), *map(str, own), *map(str, readable)),
         writable=(str(folder), *map(str, writable), *_SYSTEM_WRITABLE),
@@ -151,16 +170,48 @@ def _certificates() -> list[Path]:
     return [Path(os.environ[name]) for name in _CERTIFICATES if name in os.environ]
 
 
-def _installation_of(interpreter: str, closed: Sequence[Path]) -> list[Path]:
-    """Return the installation that another interpreter belongs to, and its virtual environment.
+def _installation_of(program: str, folder: Path, closed: Sequence[Path]) -> list[Path]:
+    """Return what a program needs beside the system's: itself, its libraries, the version manager it came with.
 
-    A node can make its own ``.venv`` point anywhere, so only what looks like a Python installation is opened.
+    A node can make its own ``.venv`` or ``node_modules`` point anywhere: of what it holds itself, a folder is opened
+    only where it looks like a Python installation. A whole folder that may be somebody's (``~/.local``) never is.
     """
-    environment, base = Path(interpreter).parents[1], Path(os.path.realpath(interpreter)).parents[1]
-    found = [base] if next(base.glob("lib/python3*/os.py"), None) is not None else []
+    named, real = Path(program), Path(os.path.realpath(program))
+    found = []
+    if not named.is_relative_to(folder):
+        found.append(real)
+        for path in (named, real):
+            root, manager = path.parents[1], _manager_of(path)
+            if manager is not None:
+                found.append(manager)
+            elif path.parent.name == "bin":
+                # Of node: bin/npx leads to lib/node_modules, and runs the node that is in bin.
+                found += [root / name for name in ("bin", "lib", "libexec")]
+    environment, base = named.parents[1], real.parents[1]
+    if next(base.glob("lib/python3*/os.py"), None) is not None:
+        found.append(base)
     if (environment / "pyvenv.cfg").is_file():
         found.append(Path(os.path.realpath(environment)))
-    return [path for path in found if not _holds_one_of(path, closed)]
+    return [path for path in found if path.exists() and not _holds_one_of(path, closed)]
+
+
+def _manager_of(program: Path) -> Path | None:
+    """Return the folder of the version manager (nvm, pyenv, volta, ...) that a program belongs to."""
+    return next((folder for folder in program.parents if folder.name in _MANAGERS), None)
+
+
+def manager_environment(program: str) -> dict[str, str]:
+    """Return where a version manager's programs look for it, since an isolated node has another HOME."""
+    manager = _manager_of(Path(program))
+    variable = "" if manager is None else _MANAGERS[manager.name]
+    return {variable: str(manager)} if variable else {}
+
+
+def _shared_modules(folder: Path, closed: Sequence[Path]) -> list[Path]:
+    """Return the folders of Node.js packages that a program's own folder does not hold: linked, or above it."""
+    above = [parent / _MODULES for parent in folder.parents[:_LEVELS_OF_MODULES]]
+    real = (Path(os.path.realpath(path)) for path in (folder / _MODULES, *above) if path.is_dir())
+    return [path for path in real if path.name == _MODULES and not _holds_one_of(path, closed)]
 
 
 def private_folder(folder: Path) -> Path:

@@ -40,6 +40,8 @@ read the environment of every process, whatever Landlock says (Linux 6.15).
 """
 EXIT_NOT_ISOLATED = 71
 """Exit code of a node that could not be isolated, and so was not run."""
+LATER = "LATER_"
+"""Begins the variables of a program that :func:`main` becomes: they must not act before."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -175,12 +177,13 @@ def _last_error() -> OSError:
 
 
 def main() -> None:
-    """Restrict this process, then become the program."""
+    """Restrict this process, then become the program; its variables lose :data:`LATER`."""
     rules, *command = sys.argv[1:]
     readable, writable = json.loads(rules)
+    environment = {name.removeprefix(LATER): value for name, value in os.environ.items()}
     try:
         restrict(readable, writable)
-        os.execv(command[0], command)  # noqa: S606 - the node's own program
+        os.execve(command[0], command, environment)  # noqa: S606 - the node's own program
     except OSError as error:
         print(f"[fleet] not run, it could not be isolated: {error.strerror}", file=sys.stderr)
         sys.exit(EXIT_NOT_ISOLATED)

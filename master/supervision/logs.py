@@ -46,6 +46,11 @@ class NodeLogs:
         """Return the files of a node's standard output and standard error."""
         return self._folder / f"{name}.out.log", self._folder / f"{name}.err.log"
 
+    def sizes(self, name: str) -> tuple[int, int]:
+        """Return how many bytes a node's standard output and standard error have; 0 for what is not there."""
+        out, err = map(_size_of, self.paths(name))
+        return out, err
+
     def rotate(self, names: list[str]) -> None:
         """Rotate the files that exceed the limit; a disk error is logged, and costs old logs only."""
         for name in names:
@@ -57,6 +62,26 @@ class NodeLogs:
                     continue
                 except OSError as error:
                     self._truncate(path, error)
+
+    def flush(self, name: str) -> None:
+        """Empty a node's files, which it goes on writing to, and remove the rotated ones.
+
+        Raises
+        ------
+        OSError
+            A file cannot be emptied or removed.
+        """
+        for path in self.paths(name):
+            try:
+                current = open_regular(path, os.O_RDWR)
+            except FileNotFoundError:
+                continue
+            try:
+                os.ftruncate(current, 0)
+            finally:
+                os.close(current)
+            self._remove_from(path, 1)
+        self.dropped_bytes.pop(name, None)
 
     def _rotate_file(self, name: str, path: Path) -> None:
         size = path.lstat().st_size
@@ -74,7 +99,7 @@ class NodeLogs:
             older = path.with_name(f"{path.name}.{number - 1}")
             if older.exists():
                 older.replace(path.with_name(f"{path.name}.{number}"))
-        self._remove_surplus(path)
+        self._remove_from(path, self._files)
         if self._files > 1:
             self._copy_tail(current, size, path.with_name(f"{path.name}.1"))
         os.ftruncate(current, 0)
@@ -83,9 +108,8 @@ class NodeLogs:
             self.dropped_bytes[name] = self.dropped_bytes.get(name, 0) + dropped
             os.pwrite(current, f"[fleet] {dropped / 1e6:.1f} MB of output dropped\n".encode(), 0)
 
-    def _remove_surplus(self, path: Path) -> None:
-        """Remove what was kept when more files were."""
-        number = self._files
+    def _remove_from(self, path: Path, number: int) -> None:
+        """Remove rotated files, from that number on: all, or those kept when more files were."""
         while (surplus := path.with_name(f"{path.name}.{number}")).exists():
             surplus.unlink()
             number += 1
@@ -128,3 +152,10 @@ class NodeLogs:
             if any(line.strip() for line in found):
                 return found[-lines:]
         return []
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0

@@ -24,6 +24,8 @@ class RunRecord(msgspec.Struct, frozen=True):
     pid: int
     started_at: float
     """Seconds since boot, as in /proc/PID/stat."""
+    restarts: int = 0
+    """How many processes the node had before it, since it was first started by a master."""
 
 
 class RunRecords:
@@ -38,7 +40,7 @@ class RunRecords:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def note(self, node_id: str, pid: int, started_at: float) -> None:
+    def note(self, node_id: str, pid: int, started_at: float, restarts: int = 0) -> None:
         """Record a node's process.
 
         Raises
@@ -46,7 +48,7 @@ class RunRecords:
         OSError
             The record could not be written.
         """
-        payload = msgspec.json.encode(RunRecord(pid, started_at))
+        payload = msgspec.json.encode(RunRecord(pid, started_at, restarts))
         try:
             descriptor = self._open(node_id)
         except FileNotFoundError:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import signal
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ from master.supervision.states import NodeState, is_legal_transition
 log = logging.getLogger(__name__)
 
 PROCESS_READY_AFTER_S = 3.0
-"""A bot that does not speak the protocol counts as ready after this long."""
+"""A bot that neither speaks the protocol nor has a sign of readiness counts as ready after this long."""
 MISSING_RECHECK_S = 5.0
 MAX_STOPS, STOPS_WINDOW_S = 5, 60.0
 """A node that is stopped by signals more often than this is replaced instead of continued again."""
@@ -110,8 +111,13 @@ class Runner:
         self.pulse: Pulse | None = None
         self.pulsed_at: float | None = None
         self.spawned_at: float | None = None
+        """When this master began with the process, in monotonic seconds: deadlines are counted from then."""
+        self.started_at: float | None = None
+        """When the process itself started: earlier, if it was adopted."""
         self.version = ""
         self.spawns = 0
+        self.restarts = 0
+        """Processes before this one; an adopted one brings its number with it."""
         self.last_exit = ""
         self.detail = ""
         self.next_start_at: float | None = None
@@ -123,13 +129,15 @@ class Runner:
         """A node that had been ready and exited by itself: its successor starts without waiting for others."""
         self._held_up = False
         self._stops: deque[float] = deque(maxlen=MAX_STOPS + 1)
-        self._wanted = False
+        self._wanted = self._retired = False
         self._hard_limit_bytes = 0
         """What the present process is held to, which may be another limit than the next one's."""
         self._replace = ""
         """Why the running process should be replaced; empty when it should not."""
         self._killed = False
         self._ready_at: float | None = None
+        self._sign = ""
+        """What the present process has to show before it counts as ready; empty: nothing."""
         self._silent = False
         """Whether pulses are missing; a node that is degraded by its own word pulses on, and is left running."""
         self.offline_since: float | None = None
@@ -205,6 +213,11 @@ class Runner:
             self._replace = reason
             self._poke()
 
+    def retire(self) -> None:
+        """Stop the node for good: :meth:`run` ends once its process has."""
+        self._wanted, self._retired = False, True
+        self._poke()
+
     def release(self) -> None:
         """Forget past exits, and start at once if the node waits."""
         self._policy.release()
@@ -258,6 +271,11 @@ class Runner:
         self.pulse, self.pulsed_at = pulse, self._clock.monotonic()
         if self.state in _UP:
             self._follow(pulse)
+
+    def sign_seen(self, pid: int) -> None:
+        """Handle the sign of readiness of the process with that pid."""
+        if self._sign and self.state is NodeState.STARTING and self.process is not None and self.process.pid == pid:
+            self._become_ready()
 
     def _follow(self, pulse: Pulse) -> None:
         """Be what the node says of itself; nearly always it is that already."""
@@ -335,11 +353,13 @@ class Runner:
     # The loop
 
     async def run(self) -> None:
-        """Supervise until cancelled; the process, if there is one, is left running then."""
+        """Supervise until cancelled; the process, if there is one, is left running then. Ends for a retired node."""
         try:
             while True:
                 if not self._wanted and self.process is None:
                     self._mark_stopped()
+                    if self._retired:
+                        return
                     await self._sleeper.sleep(None)
                 elif self.process is None and not (await self._wait_for_turn() and await self._wait_for_others()):
                     continue
@@ -373,6 +393,9 @@ class Runner:
         # Whoever started it may not have isolated it, whatever the settings say now. The kernel tells only this much.
         self.process.isolated = gains_no_privilege(pid)
         self._wanted = True
+        recorded = self._context.records.read(self.spec.node_id)
+        if recorded is not None and recorded.pid == pid:
+            self.restarts = recorded.restarts
         self._begin("adopted")
         self._poke()
         return True
@@ -429,8 +452,11 @@ class Runner:
         try:
             request = await self._context.preparer.prepare(self.spec)
             process = await self._context.spawner.spawn(request)
+            restarts = self.restarts + 1 if self.spawns else 0
             try:
-                await asyncio.to_thread(self._context.records.note, self.spec.node_id, process.pid, process.started_at)
+                await asyncio.to_thread(
+                    self._context.records.note, self.spec.node_id, process.pid, process.started_at, restarts
+                )
             except OSError as error:
                 # Without a record it might be started twice: its boot document is withheld, and it ends.
                 process.kill_group(signal.SIGKILL)
@@ -446,7 +472,7 @@ class Runner:
             self._leave_gate()
             self._take_failure(error)
             return
-        self.process = process
+        self.process, self.restarts = process, restarts
         process.isolated = request.isolation is not None
         process.release()
         self._failures, self._failure = 0, None
@@ -469,8 +495,11 @@ class Runner:
         self._hard_limit_bytes = self.spec.memory_hard_limit_bytes
         self.spawns += 1
         self.spawned_at = self._clock.monotonic()
+        self.started_at = self.spawned_at - _age_s(process)
         self.pulse = self.pulsed_at = self._ready_at = None
         self._silent, self._complaint, self._cut_off = False, None, False
+        # The line of one that is adopted was written long ago.
+        self._sign = self._sign_of_start(adopted=bool(detail))
         self._replace, self._killed, self.detail = "", False, detail
         self.offline_since = None
         self._urgent = self._held_up = self._held = False
@@ -488,10 +517,18 @@ class Runner:
             )
         )
 
+    def _sign_of_start(self, *, adopted: bool) -> str:
+        if self.spec.readiness != "process":
+            return ""
+        # The line of one that is adopted was written long ago.
+        return "" if adopted and self.spec.ready_when.startswith("log:") else self.spec.ready_when
+
     def _mark_missing(self, error: FolderMissing) -> None:
-        if self.state is not NodeState.MISSING:
+        # Each time anew: its folder may be back, and its program still not there.
+        is_news = self.state is not NodeState.MISSING or self.detail != error.message
+        self.detail = error.message
+        if is_news:
             self._enter(NodeState.MISSING)
-            self.detail = error.message
             self._emit(NodeMissing, detail=error.message)
         self._failures += 1
         self._failure = error
@@ -538,7 +575,8 @@ class Runner:
             return None
         returned_at = max(connectivity.returned_at, hearing.returned_at)
         if self.spec.readiness == "process":
-            due = (self.spawned_at or 0.0) + PROCESS_READY_AFTER_S
+            patience = self._settings.ready_timeout_s if self._sign else PROCESS_READY_AFTER_S
+            due = (self.spawned_at or 0.0) + patience
             return due if self.state is NodeState.STARTING else None
         if self.state is NodeState.STARTING:
             return max(self.spawned_at or 0.0, returned_at) + self._settings.ready_timeout_s
@@ -553,10 +591,11 @@ class Runner:
         return None if deadline is None else deadline - self._clock.monotonic()
 
     def _on_deadline(self, now: float) -> None:
-        if self.spec.readiness == "process":
+        if self.spec.readiness == "process" and not self._sign:
             self._become_ready()
         elif self.state is NodeState.STARTING:
-            self._replace = f"not ready within {self._settings.ready_timeout_s:g} s"
+            awaited = f" ({self._sign})" if self._sign else ""
+            self._replace = f"not ready within {self._settings.ready_timeout_s:g} s{awaited}"
         elif not self._silent:
             silence = now - (self.pulsed_at or now)
             usage = self.process.usage() if self.process is not None else None
@@ -594,7 +633,7 @@ class Runner:
         if process is None:
             raise RuntimeError("an exit needs a process")
         self.process = None
-        uptime = now - (self.spawned_at or now)
+        uptime = now - (self.started_at or now)
         ready_for = None if self._ready_at is None else now - self._ready_at
         ended_by_us = self.state is NodeState.STOPPING or self._killed
         was_asked = self.state is NodeState.STOPPING and (not self._wanted or reason == _ASKED)
@@ -731,6 +770,11 @@ class Runner:
     def _publish(self, event: NodeEvent) -> None:
         self._context.bus.publish(event)
         self._notify()
+
+
+def _age_s(process: NodeProcess) -> float:
+    """Return how long a process has been running; 0 if it has ended already."""
+    return max(time.clock_gettime(time.CLOCK_BOOTTIME) - process.started_at, 0.0) if process.started_at else 0.0
 
 
 def _is_memory_error(line: str) -> bool:

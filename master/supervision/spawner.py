@@ -156,6 +156,13 @@ class PlainSpawner:
             environment = {**request.environment, **{name: str(number) for name, number in inherited.items()}}
             if request.linked:
                 environment.update(linked_environment())
+            if request.isolation is not None:
+                # A node may write to its file of variables: LD_PRELOAD must not act before the process is restricted.
+                ours = "FLEET_"
+                environment = {
+                    name if name.startswith(ours) else landlock.LATER + name: value
+                    for name, value in environment.items()
+                }
             popen = subprocess.Popen(  # noqa: S603 - the command is the node's own
                 _command_of(request),
                 cwd=request.folder,

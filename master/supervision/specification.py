@@ -27,6 +27,8 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Names of nodes that are started first: this one waits until they are ready, or given up."""
     memory_limit_bytes: int = 0
     """Above it the node is restarted gracefully; 0 for no limit."""
+    ready_when: str = ""
+    """With readiness ``process``: the sign (``configuration.programs``) that shows that it is ready; empty: running."""
     memory_hard_limit_bytes: int = 0
     """What the kernel holds it to; here only to say so when it was ended for that."""
 

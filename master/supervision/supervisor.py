@@ -179,6 +179,7 @@ class Supervisor:
         while True:
             try:
                 await runner.run()
+                return
             except Exception as error:
                 log.exception("supervision of a node failed, and goes on", extra={"node": runner.spec.name})
                 failed = f"{type(error).__name__}: {error}"[:400]
@@ -256,6 +257,18 @@ class Supervisor:
         runner = Runner(spec, self._context)
         self._runners[spec.node_id] = runner
         self._launch(runner)
+
+    async def forget(self, node_id: str) -> None:
+        """Supervise a node no more; returns once its process, if it had one, has ended."""
+        runner = self._runners.pop(node_id, None)
+        if runner is None:
+            return
+        self._histories.pop(node_id, None)
+        self._samples.pop(node_id, None)
+        runner.retire()
+        task = self._tasks.pop(node_id, None)
+        if task is not None:
+            await asyncio.wait({task})
 
     def update_settings(self, settings: SupervisionSettings) -> None:
         """Supervise by other figures from now on."""
@@ -359,6 +372,15 @@ class Supervisor:
         """Handle a node's verified pulse."""
         self._runner(node_id).take_pulse(pulse)
 
+    def ready_sign_of(self, node_id: str) -> str:
+        """Return the sign that a program has to show before it counts as ready; empty for none."""
+        spec = self._runner(node_id).spec
+        return spec.ready_when if spec.readiness == "process" else ""
+
+    def sign_seen(self, node_id: str, pid: int) -> None:
+        """Handle the sign of readiness of a node's process; does nothing if it is another by now."""
+        self._runner(node_id).sign_seen(pid)
+
     def pid_of(self, node_id: str) -> int | None:
         """Return the pid of a node's process."""
         process = self._runner(node_id).process
@@ -391,8 +413,8 @@ class Supervisor:
             name=runner.spec.name,
             state=runner.state,
             pid=process.pid if process else None,
-            uptime_s=_since(now, runner.spawned_at) if process else None,
-            restarts=max(runner.spawns - 1, 0),
+            uptime_s=_since(now, runner.started_at) if process else None,
+            restarts=runner.restarts,
             last_exit=runner.last_exit,
             next_start_in_s=max((runner.next_start_at or now) - now, 0.0) if waits else None,
             last_pulse_s_ago=_since(now, runner.pulsed_at),

@@ -35,7 +35,7 @@ import setproctitle
 
 from master.supervision import landlock
 from master.supervision.pages import allow_merging, collapse
-from nodekit.output import LineStream, OutputLimit
+from nodekit.output import LineStream, OutputLimit, StreamOrder
 
 MERGE_MEMORY = "--merge-memory"
 MAX_MESSAGE_BYTES = 64 * 1024
@@ -347,9 +347,9 @@ def _apply_limits(request: ForkRequest) -> None:
 
 def _open_streams(bytes_s: int) -> None:
     """Replace stdout and stderr: unbuffered, with a timestamp on each line, and a rate limit."""
-    limit = OutputLimit(bytes_s)
+    limit, order = OutputLimit(bytes_s), StreamOrder()
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        stream = LineStream(descriptor, limit)
+        stream = LineStream(descriptor, limit, order=order)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 

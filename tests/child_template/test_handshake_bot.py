@@ -86,7 +86,7 @@ async def test_an_error_in_a_command_is_told_to_the_user_and_reported_to_the_log
     await tap.wait_for("ready", "atlas", since=since)
     answer = await stage.operator.runs_command(stage.office, stage.bots["atlas"], "explode")
     assert answer.ephemeral
-    assert "The error was reported" in answer.embeds[0]["description"]
+    assert "Something went wrong" in answer.embeds[0]["description"]
     shown = await stage.log.wait_for_message(
         lambda m: any("atlas: ZeroDivisionError in /explode" in e.get("title", "") for e in m.embeds)
     )

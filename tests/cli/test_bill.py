@@ -59,7 +59,7 @@ def test_the_bill_lists_what_is_installed_and_tells_what_only_an_extra_brings(bi
 
 def test_every_reference_of_the_bill_leads_somewhere() -> None:
     bill = bill_of_materials()
-    known = {"fleetmaster", *(component["bom-ref"] for component in bill["components"])}
+    known = {"fleetmaster-bots", *(component["bom-ref"] for component in bill["components"])}
     assert len(known) == len(bill["components"]) + 1
     edges = {entry["ref"]: set(entry["dependsOn"]) for entry in bill["dependencies"]}
     assert set(edges) == known

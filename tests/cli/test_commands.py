@@ -63,7 +63,7 @@ def test_without_a_master_a_command_says_so(tmp_path: Path, command: str) -> Non
     done = fleet(*command.split(), home=tmp_path)
     assert done.returncode == 6
     assert "error: no master is running" in done.stderr
-    assert "hint:  start one with `fleet run`" in done.stderr
+    assert "hint:  `fleet up` starts one" in done.stderr
 
 
 def test_a_socket_left_by_a_dead_master_is_told_apart(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from msgspec import structs
 from master.bot import connection as connection_module
 from master.bot.connection import DiscordConnection
 from master.configuration.settings import ChannelSettings, Settings
-from master.events import AlertLevel, MessageRefused, NodeQuarantined
+from master.events import AlertLevel, MessageRefused, NodeMissing
 from master.operations.operation import Operations
 from master.services.container import DiscordView, Services
 from master.services.core import alert_limiter, alert_outbox
@@ -143,7 +143,9 @@ async def test_a_server_that_hangs_up_at_login_is_tried_again(office: Office) ->
 
 async def test_alerts_of_an_outage_survive_the_masters_restart_and_come_together(building: Building) -> None:
     async with building.office() as office:
-        office.services.bus.publish(NodeQuarantined(at=office.services.clock.now(), node_id="atlas", detail="exit 1"))
+        office.services.bus.publish(
+            NodeMissing(at=office.services.clock.now(), node_id="atlas", detail="no such folder")
+        )
         for number in range(5):
             office.alert(f"trouble {number}")
         office.services.bus.publish(
@@ -157,8 +159,8 @@ async def test_alerts_of_an_outage_survive_the_masters_restart_and_come_together
         (embed,) = (await office.shown("7 alerts from the time without Discord")).embeds
         lines = embed["description"].splitlines()
         assert "A message was refused" in lines[0]  # about security, although it came last
-        assert "atlas is quarantined" in lines[1]
-        assert "exit 1" in lines[1]
+        assert "atlas has lost its folder" in lines[1]
+        assert "no such folder" in lines[1]
         assert len(lines) == 7
         # What comes now comes by itself again.
         office.alert("after it")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from master.configuration.loading import ConfigError, find_home, load_settings, state_dir_of
+from master.configuration.loading import ConfigError, load_settings, state_dir_of
 from master.security.derivation import new_master_secret
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "config.example.py"
@@ -127,10 +127,13 @@ def test_sql_server_fields_become_a_url_with_the_password_escaped(tmp_path: Path
     assert "PWD%3D%7Bp%3Bw%7D%7Dd%26%7D" in url.reveal()
 
 
-def test_the_home_is_what_was_given_then_the_environment_then_here(tmp_path: Path) -> None:
-    assert find_home(tmp_path, {"FLEET_HOME": "/elsewhere"}) == tmp_path.resolve()
-    assert find_home(None, {"FLEET_HOME": str(tmp_path)}) == tmp_path.resolve()
-    assert find_home(None, {}) == Path.cwd().resolve()
+def test_secrets_that_cannot_be_read_are_not_said_to_be_missing(tmp_path: Path) -> None:
+    home_with(tmp_path, MINIMAL, env="")
+    assert "is not set" in problems_of(tmp_path)["MASTER_SECRET"]
+    (tmp_path / ".env").write_bytes(b"MASTER_SECRET=\xff\n")
+    found = problems_of(tmp_path)
+    assert list(found) == [".env"]
+    assert found[".env"].startswith("cannot be read: is no text in UTF-8")
 
 
 def test_the_state_folder_is_found_even_with_a_broken_config(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ COMMANDS = (
     Typed("top"),
     Typed("history atlas"),
     Typed("logs atlas"),
+    Typed("flush atlas --yes"),
     Typed("start atlas"),
     Typed("restart atlas --json"),
     Typed("restart --all"),
@@ -66,6 +67,11 @@ COMMANDS = (
     Typed("revoke atlas --yes"),
     Typed("reinstate atlas --json"),
     Typed("stop --all --yes"),
+    Typed("set-token atlas", stdin="atlas"),
+    Typed("edit atlas"),
+    Typed("edit atlas --set CPU_WEIGHT=50 --tag music"),
+    Typed("rename atlas Atlas --json"),
+    Typed("remove nobody --yes", shows=False),
     Typed("restart --all --rolling"),
     Typed("reload"),
     Typed("events", shows=False),
@@ -77,11 +83,14 @@ COMMANDS = (
     Typed("ledger export {folder}/exported.zip"),
     Typed("backup --file {folder}/backup.zip"),
     Typed("doctor --offline --json", shows=False),  # it finds no config here
+    Typed("import {folder}/ecosystem.json --no-start --yes"),
     Typed("rotate-secret --yes"),
     Typed("shutdown --yes"),
 )
 WITHOUT_A_MASTER = {
-    *("demo", "init", "run", "install-service", "check", "test", "lock", "sandbox"),
+    *("demo", "init", "run", "up", "home", "install-command", "install-service", "check", "test", "lock"),
+    *("sandbox",),
+    *("down", "uninstall"),  # a master that is gone is what it wants (tests/cli/test_background.py)
     *("restore", "ledger import", "ledger migrate"),  # these need that none runs
 }
 
@@ -122,6 +131,8 @@ async def record(folder: Path, sandbox: Sandbox, empty_ledger: Path) -> dict[Typ
     home = folder / "master"
     settings_in(home, sandbox, empty_ledger)
     (home / "config.py").write_text(CONFIG.format(api_base=sandbox.api_base, gateway_url=sandbox.gateway_url))
+    (folder / "site").mkdir()
+    (folder / "ecosystem.json").write_text('[{"name": "site", "cwd": "site", "script": "sleep 600"}]')
     (home / ".env").touch(mode=0o600)
     (home / ".env").write_text(f"MASTER_SECRET={new_master_secret()}\n")
     recorded: dict[Typed, Conversation] = {}

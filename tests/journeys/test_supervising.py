@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sqlite3
 import sys
+import time
 
 import psutil
 import pytest
@@ -131,7 +132,10 @@ def _cwd(process: psutil.Process) -> str:
 async def test_an_adopted_node_keeps_its_process_and_its_pulses(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")
-    before = await stage.node("atlas")
+    since = len(tap.events)
+    await stage.act("restart", ["atlas"])
+    await tap.wait_for("ready", "atlas", since=since)
+    before, looked_at = await stage.node("atlas"), time.monotonic()
     assert stage.master is not None
     stage.master.process.kill()
     await stage.master.process.wait()
@@ -139,8 +143,10 @@ async def test_an_adopted_node_keeps_its_process_and_its_pulses(stage: Stage, ta
     async with stage.listen() as later:
         if (await stage.node("atlas")).state != "ready":
             await later.wait_for("ready", "atlas")
-    after = await stage.node("atlas")
-    assert (after.pid, after.state) == (before.pid, "ready")
+    passed_s, after = time.monotonic() - looked_at, await stage.node("atlas")
+    assert (after.pid, after.state, after.restarts) == (before.pid, "ready", 1)
+    # Its own, not this master's: to the 10 ms that the kernel tells.
+    assert (after.uptime_s or 0.0) >= (before.uptime_s or 0.0) + passed_s - 0.02
     assert after.last_pulse_s_ago is not None
     assert after.last_pulse_s_ago < 5
 

@@ -264,6 +264,30 @@ async def test_an_outage_is_survived_with_the_session_and_nothing_is_missed(scen
     assert scene.sandbox.gateway.identifies[scene.bot.id] == 1
 
 
+async def test_where_nobody_can_be_connected_to_it_is_tried_again_soon(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.started()
+    monkeypatch.setattr(keeping, "FIRST_PAUSE_S", 30.0)
+    monkeypatch.setattr(keeping, "LAST_PAUSE_S", 30.0)
+    monkeypatch.setattr(keeping, "UNREACHABLE_PAUSE_S", 0.02)
+    async with scene.sandbox.faults.outage():
+        await scene.client.hears("disconnect", times=8)
+    await scene.client.hears("resumed")
+
+
+async def test_where_nobody_can_be_connected_to_a_login_is_tried_again_soon(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "FIRST_PAUSE_S", 30.0)
+    monkeypatch.setattr(keeping, "LAST_PAUSE_S", 30.0)
+    monkeypatch.setattr(keeping, "UNREACHABLE_PAUSE_S", 0.02)
+    async with scene.sandbox.faults.outage():
+        scene.start()
+        await until(lambda: "log in" in scene.keeper.why)
+    await scene.client.hears("ready")
+
+
 def test_no_wait_between_two_attempts_is_longer_than_about_a_quarter_of_a_minute() -> None:
     waits = [keeping._pause_s(attempt) for attempt in (*range(-3, 60), 10**6)]
     assert max(waits) <= 20

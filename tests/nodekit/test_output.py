@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
-from nodekit.output import LineStream, OutputLimit
+from nodekit.output import LineStream, OutputLimit, StreamOrder
 from tests.conftest import TurnableClock
 
 
@@ -97,3 +98,41 @@ def test_it_has_the_interface_of_a_text_stream(tmp_path: Path, clock: TurnableCl
     assert (stream.encoding, stream.isatty(), stream.writable()) == ("utf-8", False, True)
     assert isinstance(stream.fileno(), int)
     assert hasattr(sys.stderr, "buffer") == hasattr(stream, "buffer")
+
+
+def both(folder: Path, clock: TurnableClock) -> tuple[LineStream, LineStream]:
+    """Return the two streams of a process, over files."""
+    limit, order = OutputLimit(0, clock), StreamOrder()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    out, err = (os.open(folder / f"atlas.{name}.log", flags, 0o600) for name in ("out", "err"))
+    return LineStream(out, limit, clock, order), LineStream(err, limit, clock, order)
+
+
+def test_the_first_line_of_a_turn_within_a_second_says_when_and_no_other(tmp_path: Path, clock: TurnableClock) -> None:
+    out, err = both(tmp_path, clock)
+    print("1\n2", file=out)
+    print("3\n4", file=err)
+    print("5", file=err)
+    print("6", file=out)
+    clock.turn(1)
+    print("7", file=err)
+    printed = (tmp_path / "atlas.out.log").read_text().splitlines()
+    complained = (tmp_path / "atlas.err.log").read_text().splitlines()
+    assert [len(line) for line in printed] == [21, 21, 28]
+    assert [len(line) for line in complained] == [28, 21, 21, 21]
+    assert complained[0][:26] < printed[2][:26] < complained[3][:26]
+
+
+def test_a_loggers_own_second_gets_the_microseconds_unless_it_has_some_or_is_another(
+    tmp_path: Path, clock: TurnableClock
+) -> None:
+    out, err = both(tmp_path, clock)
+    own = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(clock()))
+    for line in (f"[{own}] [INFO] x", f"{own},123 INFO y", "2026-11-21 10:00:00 UTC z"):
+        print("print", file=out)
+        print(line, file=err)
+    first, second, third = (tmp_path / "atlas.err.log").read_text().splitlines()
+    assert first.startswith(f"[{own}.")
+    assert first.endswith("] [INFO] x")
+    assert len(first) == len(f"[{own}.000000] [INFO] x")
+    assert (second, third) == (f"{own},123 INFO y", "2026-11-21 10:00:00 UTC z")

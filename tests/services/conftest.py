@@ -73,10 +73,15 @@ class House:
     ) -> Registered:
         wanted = RegisterParams(
             name=request.name,
-            token=request.token.reveal(),
+            token="" if request.token is None else request.token.reveal(),
+            no_token=request.token is None,
+            options=dict(request.options),
+            environment=dict(request.environment),
             folder=request.folder,
             entry=request.entry,
             readiness=request.readiness,
+            link=request.link,
+            token_env=request.token_env,
             tier=request.tier,
             tags=request.tags,
             start=request.start,

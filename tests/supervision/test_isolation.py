@@ -10,6 +10,7 @@ import sys
 import venv
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,7 @@ class Fleet:
     def private(self) -> list[Path]:
         return [self.home, self.home / "state", self.home / "bots"]
 
-    def isolation(self, interpreter: str = sys.executable, **opened: list[Path]) -> Isolation:
+    def isolation(self, interpreter: str = sys.executable, **opened: Any) -> Isolation:
         return isolation_of(self.node, interpreter, private=self.private, **opened)
 
     def request(self, isolation: Isolation | None, interpreter: str = sys.executable) -> SpawnRequest:
@@ -136,6 +137,35 @@ async def test_what_the_operator_opens_is_open(fleet: Fleet, spawner: Spawner) -
 async def test_a_node_without_isolation_opens_what_its_user_may(fleet: Fleet, spawner: Spawner) -> None:
     found = await fleet.run(spawner, fleet.request(None))
     assert (found["secret"], found["child"], found["shared write"]) == ("done", 0, "done")
+
+
+@needs_landlock
+async def test_variables_of_the_loader_do_not_act_before_the_process_is_restricted(fleet: Fleet) -> None:
+    # LD_DEBUG_OUTPUT stands for LD_PRELOAD: what the loader is told, it does, with the rights of that moment.
+    request = fleet.request(fleet.isolation())
+    request.environment.update(LD_DEBUG="files", LD_DEBUG_OUTPUT=str(fleet.home / "leak"))
+    process = await PlainSpawner().spawn(request)
+    process.release()
+    await asyncio.wait_for(process.exited, 20)
+    assert not list(fleet.home.glob("leak*"))
+    assert '"own": "done"' in request.stdout_path.read_text() + request.stderr_path.read_text()
+
+
+@needs_landlock
+async def test_what_a_program_comes_with_is_open_and_what_a_node_made_a_link_to_is_not(fleet: Fleet) -> None:
+    home = fleet.home.parent
+    for name in (".nvm/versions/node/v20/bin/node", ".local/bin/tool", ".local/share/keys/bin/secret"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text("#!/bin/sh\n")
+        (home / name).chmod(0o755)
+    assert str(home / ".nvm") in fleet.isolation(str(home / ".nvm/versions/node/v20/bin/node")).readable
+    found = fleet.isolation(str(home / ".local/bin/tool")).readable
+    assert {str(home / ".local/bin"), str(home / ".local/bin/tool")} <= set(found)
+    assert str(home / ".local") not in found
+    link = fleet.node / "node_modules" / ".bin" / "tool"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(home / ".local/share/keys/bin/secret")
+    assert not [path for path in fleet.isolation(str(link)).readable if "keys" in path]
 
 
 @needs_landlock

@@ -244,7 +244,8 @@ async def test_nodes_outlive_their_supervisor_and_the_next_one_adopts_them(make_
     await asyncio.sleep(0)
     node = first.add("atlas", SLEEPS)
     await first.supervisor.start(node)
-    spawned = await first.wait_event(node, NodeSpawned)
+    await first.supervisor.restart(node)
+    spawned = await first.wait_event(node, NodeSpawned, count=2)
     assert first.task is not None
     first.task.cancel()
     await asyncio.gather(first.task, return_exceptions=True)
@@ -256,12 +257,14 @@ async def test_nodes_outlive_their_supervisor_and_the_next_one_adopts_them(make_
     assert not second.supervisor.adopt(node, spawned.pid, spawned.pid_started_at + 1)
     assert not second.supervisor.adopt(node, os.getpid(), spawned.pid_started_at)
     assert second.supervisor.adopt(node, spawned.pid, spawned.pid_started_at)
+    assert second.supervisor.view(node).restarts == 1
     second.verify(node)
     assert second.supervisor.view(node).state is NodeState.READY
     os.kill(spawned.pid, signal.SIGKILL)
     os.waitpid(spawned.pid, 0)  # noqa: ASYNC222 - in this test both supervisors are one process, so the child is ours to reap
     again = await second.wait_event(node, NodeSpawned, count=2)
     assert again.pid != spawned.pid
+    assert second.supervisor.view(node).restarts == 2
 
 
 async def test_waiting_for_a_state_times_out(rig: Rig) -> None:

@@ -20,12 +20,11 @@ from master.events import (
     LedgerReturned,
     LedgerRewritten,
     MessageRefused,
-    NodeBackedOff,
     NodeCutOff,
     NodeDegraded,
     NodeEvent,
+    NodeExited,
     NodeMissing,
-    NodeQuarantined,
     NodeReady,
     NodeRecovered,
     SupervisionFailed,
@@ -38,9 +37,7 @@ from master.wording import duration, step_text
 _SHOWN_TRACEBACK_CHARACTERS = 900
 
 _NODE_ALERTS: tuple[tuple[type[NodeEvent], AlertLevel, str, str], ...] = (
-    (NodeQuarantined, AlertLevel.ERROR, "{name} is quarantined", "It exits too often. "),
     (NodeMissing, AlertLevel.ERROR, "{name} has lost its folder", ""),
-    (NodeBackedOff, AlertLevel.WARNING, "{name} exited and waits before its next start", ""),
 )
 """Event, level, title, and a prefix for its detail."""
 
@@ -57,7 +54,7 @@ _ADVICE = {
 
 
 class Alerts:
-    """Turn events into alerts, which a face displays."""
+    """Turn events into alerts, which a face displays; crashes are told by ``healing.crash_watch``."""
 
     def __init__(self, bus: EventBus, directory: NodeDirectory, clock: Clock) -> None:
         self._bus = bus
@@ -69,6 +66,7 @@ class Alerts:
         """Nodes with an open alert, and how it ends; they get a second alert on recovery."""
         bus.on(NodeDegraded, self._on_degraded)
         bus.on(NodeCutOff, self._on_cut_off)
+        bus.on(NodeExited, self._on_exit)
         bus.on(NodeReady, self._on_well)
         bus.on(NodeRecovered, self._on_well)
         bus.on(MessageRefused, self._on_refused)
@@ -139,6 +137,10 @@ class Alerts:
         name = self._directory.name_of(event.node_id)
         title, key = f"{name} is not connected to Discord", f"cut off:{event.node_id}"
         self.raise_alert(AlertLevel.WARNING, title, key=key, text=event.detail, node=name)
+
+    def _on_exit(self, event: NodeExited) -> None:
+        # The crash watch tells of it, and that it is well again.
+        self._degraded.pop(event.node_id, "")
 
     def _on_well(self, event: NodeEvent) -> None:
         # A node that is ready after a restart has recovered too.

@@ -26,6 +26,8 @@ class NodeDirectory:
         self._by_id: dict[str, Node] = {}
         self._by_name: dict[str, str] = {}
         self._by_user: dict[int, str] = {}
+        self._former_names: dict[str, str] = {}
+        """Of nodes that were removed while this master ran: what is still said of them names them."""
 
     def __iter__(self) -> Iterator[Node]:
         return iter(sorted(self._by_id.values(), key=lambda node: (node.priority, node.name.casefold())))
@@ -50,6 +52,7 @@ class NodeDirectory:
 
     def discard(self, node_id: str) -> None:
         """Remove a node, if present."""
+        self._former_names[node_id] = self.name_of(node_id)
         self._forget(node_id)
         self._announce(node_id)
 
@@ -67,9 +70,9 @@ class NodeDirectory:
         return self._by_id.get(node_id)
 
     def name_of(self, node_id: str) -> str:
-        """Return a node's name; its id if it is unknown."""
+        """Return a node's name, also of one that was removed; its id if it is unknown."""
         node = self._by_id.get(node_id)
-        return node_id if node is None else node.name
+        return self._former_names.get(node_id, node_id) if node is None else node.name
 
     def by_user(self, bot_user_id: int) -> Node | None:
         """Return the node of this bot user, or None."""

@@ -91,6 +91,12 @@ class TokenInUse(TokenRefused):
     code: ClassVar[str] = "token_in_use"
 
 
+class OtherBot(TokenRefused):
+    """The token belongs to another bot than the node's."""
+
+    code: ClassVar[str] = "other_bot"
+
+
 class DiscordPortError(ServiceError):
     """A call to Discord did not succeed.
 

@@ -120,6 +120,13 @@ class LedgerCache:
         self._tokens[node_id] = sealed
         self._changed.set()
 
+    def forget(self, node_id: str) -> None:
+        """Forget a node's token and licence: it was removed."""
+        for known in (self._tokens, self._licences, self._remembered):
+            known.pop(node_id, None)
+        self._revoked.discard(node_id)
+        self._changed.set()
+
     def licence_of(self, node_id: str) -> CoveredLicence | None:
         """Return the licence that was found valid for a node; while the ledger is away, by an earlier master too."""
         found = self._licences.get(node_id)

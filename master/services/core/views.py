@@ -25,7 +25,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """``handshake`` or ``process``."""
     folder: str
     bot_user_id: str
-    """A snowflake as text: many JSON readers lose its last digits in a number."""
+    """A snowflake as text: many JSON readers lose its last digits in a number. ``0``: a program without a token."""
     tags: tuple[str, ...] = ()
     pid: int | None = None
     uptime_s: float | None = None
@@ -48,6 +48,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     licence_revoked: bool = False
     """It starts no more until ``fleet reinstate``."""
     last_exit: str = ""
+    todo: str = ""
+    """What the operator has to do before it can run again; empty if there is nothing."""
     next_start_in_s: float | None = None
     detail: str = ""
 
@@ -166,16 +168,114 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     folder: str
     bot_user_id: str
+    """``0`` for a program without a token."""
     licence: str
-    """The licence code; shown only once, since the ledger stores a keyed hash."""
+    """The licence code; shown only once, since the ledger stores a keyed hash. Empty where nothing asks for it."""
     invite_url: str
+    """Empty for a program without a token."""
     state: str = ""
     seconds: float = 0.0
     trouble: str = ""
     """Why it did not start; it is in the fleet all the same."""
+    notes: tuple[str, ...] = ()
+    """What the operator should know: what a copy does not have, a file of secrets that others can read."""
 
     def __repr__(self) -> str:
         return f"Registered(node_id={self.node_id!r}, name={self.name!r}, licence=...)"
+
+
+class RemovalView(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of removing one node, or what would happen to it."""
+
+    node: str
+    ok: bool
+    folder: str = ""
+    """Its path."""
+    fate: str = ""
+    """Of the folder: ``kept``, ``archived`` or ``purged``; empty if the node was not removed."""
+    archive: str = ""
+    """Path of the archive; empty without one."""
+    gone: tuple[str, ...] = ()
+    """Paths that are removed with it."""
+    notes: tuple[str, ...] = ()
+    """What the operator has to know: what was left, and why."""
+    detail: str = ""
+    """The error; empty on success."""
+    hint: str = ""
+    code: str = ""
+    """The error's stable code; empty on success."""
+    exit_code: int = ExitCode.OK
+
+
+class TokenView(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of giving a node another token."""
+
+    node: str
+    bot_user_id: str
+    bot_name: str
+    other_bot: bool
+    """Whether it is another bot than before."""
+    restarted: bool
+    state: str
+    """The node's state afterwards."""
+    invite_url: str
+    notes: tuple[str, ...] = ()
+    """What the operator has to know."""
+
+
+class OptionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that can be set of a node."""
+
+    key: str
+    value: str
+    """As text; empty for none."""
+    source: str
+    """Where it comes from: ``node``, ``config.py``, ``fleet`` (SUPERVISION's value) or ``default``."""
+    effect: str
+    """When a change takes effect: ``now`` or ``node start``."""
+    how: str
+    """The option of ``fleet edit`` that sets it."""
+
+
+class OptionsView(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be set of a node, and what is."""
+
+    node: str
+    options: tuple[OptionView, ...]
+
+
+class ChangeView(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was changed of a node."""
+
+    key: str
+    before: str
+    after: str
+    effect: str
+    """When it takes effect: ``now``, ``node start``, or ``never`` while config.py says otherwise."""
+
+
+class EditView(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of changing a node."""
+
+    node: str
+    changes: tuple[ChangeView, ...] = ()
+    restarted: bool = False
+    state: str = ""
+    """The node's state afterwards."""
+    notes: tuple[str, ...] = ()
+    """What the operator has to know."""
+
+
+class RenameView(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of renaming a node."""
+
+    node: str
+    """Its name before."""
+    new_name: str
+    state: str
+    """The node's state; its process was not touched."""
+    notes: tuple[str, ...] = ()
+    """What the operator has to know."""
 
 
 class LogPaths(msgspec.Struct, frozen=True, kw_only=True):

@@ -72,12 +72,28 @@ class Fleet:
         for node in self._directory:
             self.register(node)
 
+    @property
+    def settings(self) -> Settings:
+        """The settings that are in effect."""
+        return self._settings
+
+    async def check_program(self, node: Node) -> list[str]:
+        """Check that what a node is to run can be found; returns what the operator should know.
+
+        Raises
+        ------
+        SpawnFailed
+        """
+        return await asyncio.to_thread(self._launcher.check_program, node)
+
     async def start_wanted(self, node_id: str) -> None:
         """Start a node whose desired state is already written."""
         await self._supervisor.start(node_id)
 
     def state_of(self, node_id: str) -> str:
-        """Return the observed state of a node."""
+        """Return the observed state of a node; ``removed`` if it was removed meanwhile."""
+        if self._directory.get(node_id) is None:
+            return "removed"
         return self._supervisor.view(node_id).state.value
 
     def choose(self, names: Sequence[str], *, everyone: bool = False) -> list[Node]:

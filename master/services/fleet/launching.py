@@ -6,9 +6,8 @@ import asyncio
 import errno
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from handshake.boot import BootDocument, encode_boot
@@ -22,12 +21,16 @@ from master.security.derivation import MasterSecret
 from master.security.vault import TokenVault
 from master.services.core.errors import TokenRefused
 from master.services.core.ledger_cache import LedgerCache
-from master.supervision.errors import SpawnFailed, StartDeferred
+from master.services.fleet.environment_files import read_environment
+from master.services.fleet.program import Program, program_of
+from master.services.fleet.watching import Watched, watched_of
+from master.supervision.errors import FolderMissing, SpawnFailed, StartDeferred
 from master.supervision.isolation import (
     Isolation,
     describe_isolation,
     isolation_of,
     landlock_problem,
+    manager_environment,
     private_folder,
     temporary_folder,
 )
@@ -53,15 +56,6 @@ def node_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {**inherited, "PYTHONUNBUFFERED": "1"}
 
 
-def interpreter_of(folder: Path) -> str:
-    """Return a node's Python interpreter: the virtual environment's in its folder, or the master's."""
-    for name in (".venv", "venv"):
-        own = folder / name / "bin" / "python"
-        if own.exists():
-            return str(own)
-    return sys.executable
-
-
 def token_variable_of(folder: Path) -> str:
     """Return the variable from which a linked bot reads its token; empty for a bot that is not linked. Blocks."""
     try:
@@ -69,6 +63,33 @@ def token_variable_of(folder: Path) -> str:
     except ManifestError:
         # The node reads the manifest too, and reports what is wrong with it.
         return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Start:
+    """What one start needs from the disk."""
+
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    token_variable: str
+    isolation: Isolation | None
+    cgroup: Path | None
+    plain: bool
+
+
+def _given_environment(own: NodeSettings, folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Return the variables that a node's settings give it, and what is wrong with where they stand. Blocks.
+
+    Raises
+    ------
+    SpawnFailed
+        Its file of variables is missing, or cannot be read.
+    """
+    if own.env_file is None:
+        return dict(own.env), []
+    found = read_environment(own.env_file, folder)
+    told = [f"others on this box can read {own.env_file}: chmod 600 it"] if found.open_to_others else []
+    return {**found.values, **own.env}, told
 
 
 def _few_of(names: Sequence[str]) -> str:
@@ -104,6 +125,8 @@ class Launcher:
     ledger_cache: LedgerCache
     open_session: Callable[[str], str]
     cgroups: Cgroups | None = None
+    log_sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """How long the logs of nodes that show readiness by a line were before their last start."""
 
     def own_settings(self, node: Node) -> NodeSettings:
         """Return a node's settings, from NODES and from its options; the latter are left out if they are not valid."""
@@ -121,10 +144,11 @@ class Launcher:
             node_id=node.id,
             name=node.name,
             host=node.host,
-            folder=str(self.settings.identity.bots_base_path / node.folder),
+            folder=str(self.folder_of(node)),
             readiness=node.readiness.value,
             priority=node.priority if own.priority is None else own.priority,
             after=own.after,
+            ready_when=own.ready_when or "",
             memory_limit_bytes=limits.memory_limit_bytes,
             memory_hard_limit_bytes=limits.memory_hard_limit_bytes,
         )
@@ -162,7 +186,7 @@ class Launcher:
         Raises
         ------
         SpawnFailed
-            The node was removed, or its IDENTIFYs cannot be counted.
+            The node was removed, its program cannot be found, or its IDENTIFYs cannot be counted.
         StartDeferred
             No IDENTIFY is left for today.
         TokenRefused, LedgerError
@@ -171,59 +195,124 @@ class Launcher:
         node = self.current(spec.node_id)
         if node is None:
             raise SpawnFailed(f"{spec.name} is not a node of this fleet any more")
-        folder = self.settings.identity.bots_base_path / node.folder
+        folder = self.folder_of(node)
         own = self.own_settings(node)
         limits = self.settings.limits_of(own)
         speaks = node.readiness is ReadinessKind.HANDSHAKE
         budget = self.settings.identifies_dir / str(node.bot_user_id)
 
-        interpreter = interpreter_of(folder)
-        environment = {**node_environment(os.environ), NODE_ID_VARIABLE: node.id}
+        def look_around() -> _Start:
+            if node.bot_user_id:
+                # A bot that does not speak the protocol reports nothing: each of its starts counts as one IDENTIFY.
+                _check_budget(node.name, budget, spend=not speaks)
+            return self._look_around(node, folder, own)
 
-        def look_around() -> tuple[Path | None, str, Isolation | None]:
-            # A bot that does not speak the protocol reports nothing: each of its starts counts as one IDENTIFY.
-            _check_budget(node.name, budget, spend=not speaks)
-            isolation = self._isolate(node, folder, interpreter, environment)
-            return self._create_cgroup(node.id, limits), token_variable_of(folder) if speaks else "", isolation
-
-        cgroup, token_variable, isolation = await asyncio.to_thread(look_around)
+        start = await asyncio.to_thread(look_around)
         files = {SESSION_FD_VARIABLE: self.settings.sessions_dir / node.id, IDENTIFY_FD_VARIABLE: budget}
         stdout_path, stderr_path = self.logs.paths(node.name)
         return SpawnRequest(
             node_id=node.id,
             name=node.name,
             folder=folder,
-            command=(interpreter, node.entry),
-            environment=environment,
+            command=start.command,
+            environment=start.environment,
             # A bot that does not speak the protocol does not read a boot document.
-            boot=encode_boot(await self._boot_document(node, token_variable)) if speaks else None,
+            boot=encode_boot(await self._boot_document(node, start.token_variable)) if speaks else None,
             files=files if speaks else {},
             stdout_path=stdout_path,
             stderr_path=stderr_path,
-            cgroup=cgroup,
+            cgroup=start.cgroup,
             limits=self._limits(limits),
-            plain=own.plain,
-            linked=bool(token_variable),
-            isolation=isolation,
+            plain=start.plain,
+            linked=bool(start.token_variable),
+            isolation=start.isolation,
         )
 
-    def _isolate(self, node: Node, folder: Path, interpreter: str, environment: dict[str, str]) -> Isolation | None:
+    def folder_of(self, node: Node) -> Path:
+        """Return a node's folder."""
+        return self.settings.identity.bots_base_path / node.folder
+
+    def watched(self, node: Node) -> Watched | None:
+        """Return what is watched of a node while it is developed; None for nothing."""
+        entries = self.own_settings(node).watch
+        return watched_of(self.folder_of(node), entries) if entries else None
+
+    def check_program(self, node: Node) -> list[str]:
+        """Check that what a node is to run can be found; returns what the operator should know. Blocks.
+
+        Raises
+        ------
+        SpawnFailed
+            Its folder, program or file of variables is missing. The hint says what to do.
+        """
+        folder, own = self.folder_of(node), self.own_settings(node)
+        given, told = _given_environment(own, folder)
+        program_of(folder, node.entry, own, {**node_environment(os.environ), **given})
+        return told
+
+    def _look_around(self, node: Node, folder: Path, own: NodeSettings) -> _Start:
+        """Gather what a start needs from the disk. Blocks."""
+        if not folder.is_dir():
+            raise FolderMissing(
+                f"the folder of {node.name} is gone: {folder}",
+                hint=f"restore it, name another (`fleet edit {node.name} --folder`), or `fleet remove {node.name}`",
+            )
+        given, told = _given_environment(own, folder)
+        for warning in told:
+            log.warning("a node's variables: %s", warning, extra={"node": node.name})
+        environment = {**node_environment(os.environ), **given, NODE_ID_VARIABLE: node.id}
+        program = program_of(folder, node.entry, own, environment)
+        if program.path:
+            environment["PATH"] = program.path
+        token_variable = token_variable_of(folder) if node.readiness is ReadinessKind.HANDSHAKE else ""
+        if token_variable and own.command:
+            raise SpawnFailed(
+                f"{node.name} is linked, and has a COMMAND: what links it starts an entry file",
+                hint=f"take COMMAND out of NODES[{node.name!r}]; INTERPRETER and ARGS may stay",
+            )
+        if own.ready_when and own.ready_when.startswith("log:"):
+            self.log_sizes[node.id] = self.logs.sizes(node.name)
+        isolation = self._isolate(node, folder, program, environment, given)
+        return _Start(
+            command=program.command,
+            environment=environment,
+            token_variable=token_variable,
+            isolation=isolation,
+            cgroup=self._create_cgroup(node.id, self.settings.limits_of(own)),
+            # A fork of the zygote does not read the variables that Python reads when it begins.
+            plain=own.plain or any(name.startswith("PYTHON") for name in given),
+        )
+
+    def _isolate(
+        self, node: Node, folder: Path, program: Program, environment: dict[str, str], given: Mapping[str, str]
+    ) -> Isolation | None:
         """Return what the node may open, and give it a home and a temporary folder of its own; None: no isolation."""
         own = self.own_settings(node)
         if not self.settings.is_isolated(own) or landlock_problem():
             return None
         writable = [*self.logs.paths(node.name), *own.writable]
         try:
-            environment["TMPDIR"] = str(temporary_folder(self.settings.temporary_dir / node.id))
-            writable.append(Path(environment["TMPDIR"]))
-            # Not the user's: git, for one, fails for a home whose files it sees and may not open.
-            environment["HOME"] = str(private_folder(self.settings.homes_dir / node.id))
-            writable.append(Path(environment["HOME"]))
+            folders = {
+                "TMPDIR": temporary_folder(self.settings.temporary_dir / node.id),
+                # Not the user's: git, for one, fails for a home whose files it sees and may not open.
+                "HOME": private_folder(self.settings.homes_dir / node.id),
+            }
+            writable.extend(folders.values())
+            environment.update({name: str(path) for name, path in folders.items() if name not in given})
         except OSError as error:
             # A full disk, say: the node can do without.
             log.warning("no folder of its own", extra={"node": node.name, "why": error.strerror})
+        for name, value in manager_environment(program.command[0]).items():
+            environment.setdefault(name, value)
         private = self.settings.private_paths
-        return isolation_of(folder, interpreter, private=private, readable=own.readable, writable=writable)
+        return isolation_of(
+            folder,
+            program.command[0],
+            private=private,
+            helpers=program.helpers,
+            readable=own.readable,
+            writable=writable,
+        )
 
     def _create_cgroup(self, node_id: str, limits: NodeLimits) -> Path | None:
         if self.cgroups is None:
@@ -247,7 +336,7 @@ class Launcher:
             sealed = await self.ledger.read(lambda connection: tokens.load(connection, node.id))
             if sealed is None:
                 raise TokenRefused(
-                    f"the ledger holds no token for {node.name}", hint=f"register {node.name} again with its token"
+                    f"the ledger holds no token for {node.name}", hint=f"`fleet set-token {node.name}` gives it one"
                 )
             self.ledger_cache.keep_token(node.id, sealed)
         return sealed

@@ -23,6 +23,8 @@ MAX_BYTES = 256 * 1024 * 1024
 _NEVER_CLONED = frozenset({MANIFEST_NAME, ".env", ".git", ".venv", "venv", "__pycache__", "logs", ".commands"})
 
 
+_PROGRAMS = (".py", ".js", ".mjs", ".cjs", ".ts", ".sh")
+
 _Stamp = tuple[int, int, int, int]
 """Inode, size, and both times of a file; an edit changes them."""
 
@@ -208,18 +210,24 @@ def unregistered_folders(base: Path, known: set[str]) -> list[str]:
 
 
 def require_entry(folder: Path, entry: str) -> None:
-    """Check that an existing folder has the file that starts its bot.
+    """Check that an existing folder has the file that starts its program.
 
     Raises
     ------
     FolderRefused
-        The folder or the entry file is missing, or the entry is not directly in it.
+        The folder or the entry file is missing, or the entry is not inside it.
     """
     if not folder.is_dir():
-        raise FolderRefused(f"the folder {folder} does not exist", hint="give the name of an existing folder")
-    if Path(entry).name != entry or not (folder / entry).is_file():
-        candidates = ", ".join(sorted(path.name for path in folder.glob("*.py"))[:5])
+        raise FolderRefused(f"the folder {folder} does not exist", hint="give an existing folder")
+    inside = Path(entry)
+    if inside.is_absolute() or ".." in inside.parts or not (folder / entry).is_file():
+        candidates = ", ".join(_candidates(folder))
         raise FolderRefused(
             f"{folder.name} has no file {entry[:60]!r}",
-            hint=f"name the file that starts the bot with --entry; it has {candidates or 'no Python files'}",
+            hint=f"name the file that starts it with --entry, or give a --command; it has {candidates or 'no program'}",
         )
+
+
+def _candidates(folder: Path) -> list[str]:
+    """Return a few files of a folder that look like programs."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix in _PROGRAMS)[:5]

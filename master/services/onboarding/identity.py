@@ -20,6 +20,10 @@ class BotIdentity:
     username: str
 
 
+NO_BOT = BotIdentity(user_id=0, username="")
+"""Of a program without a token."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """An answer of Discord's REST API."""

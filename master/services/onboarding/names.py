@@ -1,14 +1,18 @@
-"""Validation of node names and tags. A name is also the node's folder, so it must not leave BOTS_BASE_PATH."""
+"""Validation of names, tags and folders of nodes. A clone's name is its folder, so it must not leave BOTS_BASE_PATH."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from master.configuration.reading import PathRefused, resolved
+from master.configuration.reading import PathRefused, expanded, resolved
 from master.services.core.errors import FolderRefused, NameRefused, TagRefused
 
 MAX_NAME_LENGTH = 40
+MAX_FOLDER_LENGTH = 255
+"""As wide as the ledger's column."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
 MAX_TAGS, MAX_TAG_LENGTH = 10, 32
@@ -77,6 +81,37 @@ def folder_below(base: Path, folder: str) -> Path:
     if candidate.parent != base.resolve() or not folder or folder.startswith("."):
         raise FolderRefused(
             f"the folder {folder!r} is not directly below BOTS_BASE_PATH",
-            hint=f"give the name of a folder inside {base}",
+            hint=f"give the name of a folder inside {base}, or a whole path",
         )
     return candidate
+
+
+def place_of(base: Path, folder: str, private: Sequence[Path]) -> tuple[Path, str]:
+    """Return the folder that is meant, and how the ledger names it: by its name below ``base``, or else its path.
+
+    Parameters
+    ----------
+    folder
+        A name below ``base``, or an absolute path.
+    private
+        The fleet's own folders and files: a node's folder does not hold them.
+
+    Raises
+    ------
+    FolderRefused
+    """
+    if not folder.startswith(("/", "~")):
+        found = folder_below(base, folder)
+        return found, found.name
+    try:
+        found = resolved(expanded(folder))
+    except PathRefused as error:
+        raise FolderRefused(error.message, hint=error.hint) from error
+    if len(str(found)) > MAX_FOLDER_LENGTH:
+        raise FolderRefused(f"{folder[:60]!r} is a longer path than the ledger holds", hint="move it")
+    if any(Path(os.path.realpath(own)).is_relative_to(found) for own in private):
+        raise FolderRefused(
+            f"{found} holds the fleet's own files, which a node could read and change",
+            hint="give the folder of the program itself",
+        )
+    return found, found.name if found.parent == base.resolve() else str(found)

@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from handshake.files import read_regular
@@ -29,6 +30,7 @@ from handshake.manifest import (
 )
 from handshake.redaction import Secret
 from master.bus import EventBus
+from master.configuration.node_options import decode_options, encode_options
 from master.configuration.settings import IdentitySettings
 from master.errors import FleetError
 from master.events import NodeAdded, OnboardingStep
@@ -44,12 +46,14 @@ from master.services.core.auditing import AuditEntry
 from master.services.core.directory import NodeDirectory
 from master.services.core.errors import FolderRefused, NameTaken, TokenInUse, TokenRefused
 from master.services.core.views import Registered
+from master.services.fleet.environment_files import new_environment_path, write_environment
 from master.services.fleet.fleet import Fleet
 from master.services.fleet.launching import token_variable_of
 from master.services.onboarding import folders
-from master.services.onboarding.identity import BotIdentity, TokenInspector, invite_url
-from master.services.onboarding.names import check_name, check_tags, folder_below
-from master.services.onboarding.programs import readiness_of, token_variable
+from master.services.onboarding.file_work import FileWorks
+from master.services.onboarding.identity import NO_BOT, BotIdentity, TokenInspector, invite_url
+from master.services.onboarding.names import check_name, check_tags, place_of
+from master.services.onboarding.programs import Plan, plan_program
 from master.services.trust.licensing import IssuedLicence, Licensing
 from master.supervision.clock import Clock
 
@@ -58,6 +62,8 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str], None]
 """Called with the name of each step as it begins."""
 
+ENVIRONMENT_FOLDER = "env"
+"""In the fleet's home: files of variables that nodes were registered with."""
 RECOVERY_PATIENCE_S = 20.0
 """How long a request waits, once the ledger is back, for what an earlier master left incomplete to be removed."""
 
@@ -86,17 +92,23 @@ class CloneRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterRequest:
-    """Request to register an existing folder below BOTS_BASE_PATH."""
+    """Request to register an existing folder."""
 
     name: str
-    token: Secret[str]
+    token: Secret[str] | None
+    """None: a program that is no Discord bot."""
     folder: str
+    """A name below BOTS_BASE_PATH, or an absolute path."""
     entry: str = "bot.py"
     readiness: Literal["handshake", "process", "auto"] = "auto"
     link: bool = False
     """Link its program, which does not use nodekit, to the fleet."""
     token_env: str = DEFAULT_TOKEN_VARIABLE
     """The environment variable from which a linked program reads its token."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """By the keys of NODES."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Variables that get a file of their own."""
     tier: str = ""
     tags: tuple[str, ...] = ()
     start: bool = True
@@ -106,6 +118,13 @@ class RegisterRequest:
 class _Reserved:
     node: Node
     licence: IssuedLicence
+    environment: Path | None = None
+    """The file of variables that is written for it."""
+
+    @property
+    def is_licensed(self) -> bool:
+        """Whether the node has a manifest, and its licence in it."""
+        return self.node.readiness is ReadinessKind.HANDSHAKE
 
 
 class Onboarding:
@@ -124,7 +143,9 @@ class Onboarding:
         bus: EventBus,
         clock: Clock,
         master_user_id: Callable[[], int],
+        works: FileWorks,
     ) -> None:
+        self._works = works
         self._ledger = ledger
         self._identity = identity
         self._vault = vault
@@ -191,29 +212,57 @@ class Onboarding:
         began = time.monotonic()
         entry.detail = f"{check_name(request.name)} in {request.folder}"
         tags = check_tags(request.tags)
-        folder = folder_below(self._identity.bots_base_path, request.folder)
-        folders.require_entry(folder, request.entry)
-        linked = token_variable(request.token_env, request.readiness) if request.link else ""
-        if any(node.folder == folder.name for node in self._directory):
-            raise FolderRefused(
-                f"the folder {folder.name!r} already belongs to a node",
-                hint="`fleet status` lists the nodes",
-            )
-        tell("checking the name and the token")
+        settings = self._fleet.settings
+        folder, stored = place_of(self._identity.bots_base_path, request.folder, settings.private_paths)
+        plan = await asyncio.to_thread(plan_program, folder, request, settings)
+        self._require_room(folder, plan)
+        tell("checking the name and the token" if request.token is not None else "checking the name")
         bot = await self._check_name_and_token(request.name, request.token)
-        readiness = readiness_of(folder, "handshake" if linked else request.readiness)
-        node = self._new_node(request.name, folder.name, request.entry, bot, tags, request.start, readiness)
+        node = self._new_node(request.name, stored, plan.entry, bot, tags, request.start, plan.readiness)
+        node = replace(node, options=plan.options)
+        notes = await self._fleet.check_program(node)
         reserved = _Reserved(node, self._licensing.issue(node.id, request.tier))
+        if request.environment:
+            reserved = await self._with_environment(reserved, settings.home)
         try:
             tell("reserving the node in the ledger")
             await self._reserve(entry, reserved, request.token, "folder")
-            await _finish_in_thread(write_manifest, folder, self._manifest(reserved, "", linked))
+            if reserved.environment is not None:
+                await _finish_in_thread(write_environment, reserved.environment, request.environment)
+            if reserved.is_licensed:
+                await _finish_in_thread(write_manifest, folder, self._manifest(reserved, "", plan.token_variable))
             tell("committing")
             active = await self._commit(reserved, entry)
         except BaseException as error:
             await self._undo(reserved, error, remove=folder / MANIFEST_NAME)
             raise
-        return await self._publish_and_start(active, reserved, bot, began, "registered", request.start, tell)
+        return await self._publish_and_start(
+            active, reserved, bot, began, "registered", request.start, tell, notes=tuple(notes)
+        )
+
+    async def _with_environment(self, reserved: _Reserved, home: Path) -> _Reserved:
+        """Return the node with a new file of variables in its options; the file is not written yet."""
+        node = reserved.node
+        path = await asyncio.to_thread(new_environment_path, home / ENVIRONMENT_FOLDER, node.name)
+        options = encode_options({**decode_options(node.options), "ENV_FILE": str(path)}, home)
+        return _Reserved(replace(node, options=options), reserved.licence, path)
+
+    def _require_room(self, folder: Path, plan: Plan) -> None:
+        """Check that two manifests do not meet in one folder.
+
+        Raises
+        ------
+        FolderRefused
+        """
+        if plan.readiness is not ReadinessKind.HANDSHAKE:
+            return
+        base = self._identity.bots_base_path
+        for node in self._directory:
+            if node.readiness is ReadinessKind.HANDSHAKE and (base / node.folder).resolve() == folder:
+                raise FolderRefused(
+                    f"the folder {folder.name!r} already belongs to the node {node.name!r}",
+                    hint="`fleet status` lists the nodes",
+                )
 
     def _make_reporter(self, name: str, progress: Progress | None) -> Progress:
         """Return a function that reports a step to the caller and on the bus."""
@@ -235,7 +284,7 @@ class Onboarding:
         self._recovered.clear()
 
     async def recover(self) -> list[str]:
-        """Remove nodes that a crash left incomplete; returns their names.
+        """Remove nodes that a crash left incomplete, and finish the changes of others; returns the names of the former.
 
         Raises
         ------
@@ -246,6 +295,7 @@ class Onboarding:
         return recovered
 
     async def _recover(self) -> list[str]:
+        await self._works.recover()
         left = await self._ledger.read(nodes.list_provisioning)
         base = self._identity.bots_base_path
         for node in left:
@@ -256,6 +306,7 @@ class Onboarding:
             if cloned:
                 remove = folder / MANIFEST_NAME if origin == "folder" else folder
             await asyncio.to_thread(_remove, remove)
+            await asyncio.to_thread(_remove_environment, node, self._fleet.settings.home)
             await self._release(node, "cleaned_up", "the master stopped during onboarding")
             log.warning("incomplete node removed", extra={"node": node.name})
         for hidden in await asyncio.to_thread(folders.hidden_leftovers, base):
@@ -293,11 +344,13 @@ class Onboarding:
                 "the ledger has been away since the master started", hint="bring the database back first"
             )
 
-    async def _check_name_and_token(self, name: str, token: Secret[str]) -> BotIdentity:
-        """Check the name and the token before anything is written; returns the token's bot."""
+    async def _check_name_and_token(self, name: str, token: Secret[str] | None) -> BotIdentity:
+        """Check the name and the token before anything is written; returns the token's bot, or that there is none."""
         await self._wait_recovered()
         if any(node.name.casefold() == name.casefold() for node in self._directory):
             raise NameTaken(f"a node called {name!r} already exists", hint="choose another name")
+        if token is None:
+            return NO_BOT
         try:
             check_token_text(token.reveal())
         except TokenFormatError as error:
@@ -344,9 +397,9 @@ class Onboarding:
             updated_at=now,
         )
 
-    async def _reserve(self, entry: AuditEntry, reserved: _Reserved, token: Secret[str], origin: str) -> None:
+    async def _reserve(self, entry: AuditEntry, reserved: _Reserved, token: Secret[str] | None, origin: str) -> None:
         node, licence = reserved.node, reserved.licence
-        sealed = self._vault.seal(node.id, token)
+        sealed = None if token is None else self._vault.seal(node.id, token)
         now = self._clock.now()
         duplication = Duplication(
             id=new_ulid(self._clock),
@@ -359,7 +412,8 @@ class Onboarding:
 
         def write(connection: Connection) -> None:
             nodes.insert(connection, node)
-            tokens.store(connection, node.id, sealed, at=now)
+            if sealed is not None:
+                tokens.store(connection, node.id, sealed, at=now)
             licences.insert(connection, licence.record)
             duplications.insert(connection, duplication)
 
@@ -406,6 +460,8 @@ class Onboarding:
         """Remove everything of a node whose onboarding failed; runs to its end even when cancelled."""
         is_ours = await asyncio.shield(asyncio.to_thread(_belongs_to, remove, reserved.node.id))
         await asyncio.shield(asyncio.to_thread(_remove, remove if is_ours else None))
+        if reserved.environment is not None:
+            await asyncio.shield(asyncio.to_thread(_forget_environment, reserved.environment))
         await asyncio.shield(self._release(reserved.node, "failed", f"{type(error).__name__}: {error}"[:300]))
 
     async def _release(self, node: Node, outcome: str, detail: str) -> None:
@@ -428,6 +484,8 @@ class Onboarding:
         kind: Literal["registered", "duplicated"],
         start: bool,
         tell: Progress,
+        *,
+        notes: tuple[str, ...] = (),
     ) -> Registered:
         self._directory.put(node)
         self._fleet.register(node)
@@ -441,11 +499,12 @@ class Onboarding:
             name=node.name,
             folder=node.folder,
             bot_user_id=str(bot.user_id),
-            licence=reserved.licence.code.reveal(),
-            invite_url=invite_url(bot.user_id),
+            licence=reserved.licence.code.reveal() if reserved.is_licensed else "",
+            invite_url=invite_url(bot.user_id) if bot.user_id else "",
             state=self._fleet.state_of(node.id),
             seconds=round(time.monotonic() - began, 3),
             trouble=trouble,
+            notes=notes,
         )
 
     async def _start(self, node: Node) -> str:
@@ -480,6 +539,20 @@ def _holds_manifest_of(folder: Path, node_id: str) -> bool:
         return read_manifest(folder).node_id == node_id
     except ManifestError:
         return False
+
+
+def _remove_environment(node: Node, home: Path) -> None:
+    """Remove the file of variables that was written for a node; not one that somebody wrote."""
+    named = decode_options(node.options).get("ENV_FILE")
+    if isinstance(named, str) and Path(named).parent == home / ENVIRONMENT_FOLDER:
+        _forget_environment(Path(named))
+
+
+def _forget_environment(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("a file of variables could not be removed", extra={"path": str(path), "why": error.strerror})
 
 
 def _belongs_to(path: Path, node_id: str) -> bool:

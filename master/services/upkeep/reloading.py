@@ -14,7 +14,8 @@ from pathlib import Path
 
 from master.configuration.changes import Change, changes, take_over
 from master.configuration.checks import unknown_node_names
-from master.configuration.loading import CONFIG_NAME, ConfigError, load_settings
+from master.configuration.home import CONFIG_NAME
+from master.configuration.loading import ConfigError, load_settings
 from master.configuration.reading import ConfigProblem
 from master.configuration.settings import Settings
 from master.configuration.tree import Effect

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,8 @@ from master.supervision.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 2.0
+LOOK_EVERY_S = 4.5
+"""Half of the pulse interval, and in step with it: every other look needs no wake-up of its own."""
 _WITHOUT_NODES_SOCKET = "Nodes that start cannot prove themselves until it is back."
 _WITHOUT_CONTROL_SOCKET = "The command line cannot reach the master until it is back."
 
@@ -36,7 +38,7 @@ class Listening(Protocol):
 
 
 class StateWatch:
-    """Look every two seconds whether sockets and ledger are still where others look for them.
+    """Look every few seconds whether sockets and ledger are still where others look for them.
 
     Nodes are not replaced because their master cannot be reached: open connections go on without the socket's file, and
     while it cannot be made again nobody's silence counts.
@@ -66,7 +68,7 @@ class StateWatch:
     async def run(self) -> None:
         """Look, until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S - time.monotonic() % LOOK_EVERY_S)
             await self.look()
 
     async def look(self) -> None:

@@ -329,7 +329,8 @@ async def test_an_existing_folder_is_registered_as_it_is(house: House) -> None:
     folder = existing_folder(house)
     registered = await house.register(OPERATOR, registration(house))
     assert (folder / "data.db").read_text() == "years of data"
-    assert read_manifest(folder).node_id == registered.node_id
+    assert not (folder / "node.json").exists()
+    assert registered.licence == ""
     node = house.services.directory.find("old")
     assert (node.readiness, node.entry) == (ReadinessKind.PROCESS, "main.py")
 
@@ -360,7 +361,7 @@ async def test_a_node_that_does_not_start_is_in_the_fleet_all_the_same_and_its_l
     own = folder / ".venv" / "bin" / "python"
     own.parent.mkdir(parents=True)
     own.write_text("not a program\n")
-    registered = await house.register(OPERATOR, registration(house, start=True))
+    registered = await house.register(OPERATOR, registration(house, start=True, readiness="handshake"))
     assert registered.licence == read_manifest(folder).licence
     assert registered.state == house.services.fleet.state_of(registered.node_id) != "starting"
     assert registered.trouble
@@ -404,7 +405,7 @@ async def test_a_failed_registration_leaves_the_folder(house: House) -> None:
     folder = existing_folder(house)
     (folder / ".node.json.new").mkdir()  # the manifest cannot be written
     with pytest.raises(OSError, match="Is a directory"):
-        await house.register(OPERATOR, registration(house))
+        await house.register(OPERATOR, registration(house, readiness="handshake"))
     assert (folder / "data.db").read_text() == "years of data"
     await assert_nothing_left(house, folders=("oldbot",))
 

@@ -1,0 +1,105 @@
+"""The cogs of a HandshakeBot: one file each in ``cogs/``, loaded at its start and again when a file has changed."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from discord.ext import commands
+
+log = logging.getLogger("node")
+
+_Stamp = tuple[int, int]
+"""Size, and time of the last change in nanoseconds."""
+
+
+@dataclass(slots=True)
+class CogChanges:
+    """What was loaded, unloaded, and could not be loaded, by the names of the files without ``.py``."""
+
+    loaded: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    failed: dict[str, BaseException] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.loaded or self.removed or self.failed)
+
+
+class CogFiles:
+    """Loads the cogs of one bot.
+
+    Parameters
+    ----------
+    folder
+        The folder ``cogs/``.
+    """
+
+    def __init__(self, bot: commands.Bot, folder: Path) -> None:
+        self._bot = bot
+        self._folder = folder
+        self._stamps: dict[str, _Stamp] = {}
+        """Of each file as it was when it was last loaded, or failed to."""
+
+    def find(self) -> dict[str, _Stamp]:
+        """Return the cogs that are there now; names with an underscore in front are helpers."""
+        found = {}
+        for path in sorted(self._folder.glob("[!_]*.py")):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue  # An editor replaces files: the next look finds the new one.
+            found[path.stem] = (status.st_size, status.st_mtime_ns)
+        return found
+
+    def changed(self) -> set[str]:
+        """Return the names of those that are new, changed or gone since they were loaded."""
+        found = self.find()
+        return {name for name in found.keys() | self._stamps.keys() if found.get(name) != self._stamps.get(name)}
+
+    async def load(self, names: Iterable[str]) -> CogChanges:
+        """Load cogs, again if they are loaded, and unload those whose file is gone.
+
+        One that cannot be loaded does not affect the others. If it was loaded before, its old code stays.
+        """
+        changes, found = CogChanges(), self.find()
+        for name in sorted(names):
+            extension = f"cogs.{name}"
+            if name not in found:
+                self._stamps.pop(name, None)
+                if extension in self._bot.extensions:
+                    await self._bot.unload_extension(extension)
+                    changes.removed.append(name)
+                continue
+            at_start = name not in self._stamps
+            self._stamps[name] = found[name]
+            try:
+                await self._load(name, extension, at_start=at_start)
+            except Exception as error:
+                # Whatever it is: it is the cog's, and for its author to know.
+                changes.failed[name] = error.__cause__ or error
+            else:
+                changes.loaded.append(name)
+        return changes
+
+    async def _load(self, name: str, extension: str, *, at_start: bool) -> None:
+        if at_start:
+            importlib.invalidate_caches()
+            await self._bot.load_extension(extension)
+            return
+        path = self._folder / f"{name}.py"
+        _forget_bytecode(path)
+        if extension not in self._bot.extensions:
+            await self._bot.load_extension(extension)
+            return
+        # What does not compile leaves the old cog in peace: discord.py would unload it, and load it anew.
+        compile(path.read_bytes(), f"cogs/{path.name}", "exec", dont_inherit=True)
+        await self._bot.reload_extension(extension)
+
+
+def _forget_bytecode(path: Path) -> None:
+    """Remove a file's cached bytecode: Python takes it for current if the second and the size are the same."""
+    Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
