@@ -74,7 +74,7 @@ async def test_hostile_presses_are_answered_and_act_on_nothing(scene: Scene, cap
     shown = (await scene.runs("runbots")).message
     assert shown is not None
     untouched = [dict(row, components=[dict(leaf) for leaf in row["components"]]) for row in shown.components]
-    presses = rounds(60)
+    presses = rounds(25)
     with caplog.at_level(logging.ERROR):
         for _ in range(presses):
             shown.components = [dict(row, components=[copied(leaf) for leaf in row["components"]]) for row in untouched]
@@ -101,7 +101,7 @@ async def test_hostile_presses_of_an_operator_break_nothing(scene: Scene, caplog
     shown = (await scene.runs("runbots")).message
     assert shown is not None
     untouched = [dict(row, components=[dict(leaf) for leaf in row["components"]]) for row in shown.components]
-    presses = rounds(60)
+    presses = rounds(25)
     with caplog.at_level(logging.ERROR):
         for _ in range(presses):
             shown.components = [dict(row, components=[copied(leaf) for leaf in row["components"]]) for row in untouched]
