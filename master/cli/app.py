@@ -12,6 +12,7 @@ import typer
 from master import __version__
 from master.cli import (
     background,
+    backups,
     changing,
     checkout,
     command_link,
@@ -26,6 +27,7 @@ from master.cli import (
     service,
     setup,
     steering,
+    telling,
     top,
     uninstall,
 )
@@ -58,6 +60,8 @@ app.command("install-command", rich_help_panel=_FIRST)(command_link.install_comm
 app.command("uninstall", rich_help_panel=_FIRST)(uninstall.uninstall)
 app.command("status", rich_help_panel=_DAILY)(steering.status)
 app.command("top", rich_help_panel=_DAILY)(top.top)
+app.command("describe", rich_help_panel=_DAILY)(telling.describe)
+app.command("why", rich_help_panel=_DAILY)(telling.why)
 app.command("history", rich_help_panel=_DAILY)(steering.history)
 app.command("logs", rich_help_panel=_DAILY)(logs.logs)
 app.command("flush", rich_help_panel=_DAILY)(logs.flush)
@@ -81,8 +85,8 @@ app.command("set-token", rich_help_panel=_NODES)(changing.set_token)
 app.command("remove", rich_help_panel=_NODES)(changing.remove)
 app.add_typer(ledger.audit, name="audit", rich_help_panel=_LEDGER)
 app.add_typer(ledger.ledger, name="ledger", rich_help_panel=_LEDGER)
-app.command("backup", rich_help_panel=_LEDGER)(ledger.backup)
-app.command("restore", rich_help_panel=_LEDGER)(ledger.restore)
+app.command("backup", rich_help_panel=_LEDGER)(backups.backup)
+app.command("restore", rich_help_panel=_LEDGER)(backups.restore)
 app.command("rotate-secret", rich_help_panel=_LEDGER)(secrets.rotate_secret)
 app.command("sandbox", rich_help_panel=_WORK)(sandbox.sandbox)
 app.command("lock", rich_help_panel=_WORK)(checkout.lock)

@@ -384,7 +384,7 @@ class Runner:
 
     def adopt(self, pid: int, started_at: float) -> bool:
         """Adopt a running process of this node; False when it is not the recorded one."""
-        if self.process is not None or not is_process(pid, started_at, Path(self.spec.folder)):
+        if self.process is not None or not is_process(pid, started_at, Path(self.spec.folder), self.spec.node_id):
             return False
         try:
             self.process = NodeProcess(pid)

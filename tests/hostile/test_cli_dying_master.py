@@ -56,6 +56,8 @@ COMMANDS = (
     Typed("status --json"),
     Typed("top"),
     Typed("history atlas"),
+    Typed("describe atlas"),
+    Typed("why atlas --since 2h"),
     Typed("logs atlas"),
     Typed("flush atlas --yes"),
     Typed("start atlas"),
@@ -88,8 +90,7 @@ COMMANDS = (
     Typed("shutdown --yes"),
 )
 WITHOUT_A_MASTER = {
-    *("demo", "init", "run", "up", "home", "install-command", "install-service", "check", "test", "lock"),
-    *("sandbox",),
+    *("demo", "init", "run", "up", "home", "install-command", "install-service", "check", "test", "lock", "sandbox"),
     *("down", "uninstall"),  # a master that is gone is what it wants (tests/cli/test_background.py)
     *("restore", "ledger import", "ledger migrate"),  # these need that none runs
 }

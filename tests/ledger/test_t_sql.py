@@ -107,6 +107,7 @@ def call_every_function(c: Connection) -> None:
     )  # fmt: skip
     licences.insert(c, licence)
     licences.find_by_hash(c, b"h" * 32)
+    licences.newest_of_node(c, "01A")
     licences.set_state(c, "L1", LicenceState.ACTIVE, at=NOW)
     licences.set_state(c, "L1", LicenceState.EXPIRED, at=NOW)
     licences.revoke_of_node(c, "01A")

@@ -46,7 +46,8 @@ async def rename(house: House, old: str, new: str) -> RenameView:
 
 def wait_for(path: Path) -> None:
     until = time.monotonic() + 20
-    while not path.exists() and time.monotonic() < until:
+    while not path.exists():
+        assert time.monotonic() < until
         time.sleep(0.01)
 
 
