@@ -28,10 +28,10 @@ P = TypeVar("P", bound=msgspec.Struct)
 
 TokenFileOption = Annotated[
     Path | None,
-    typer.Option("--token-file", help="File with the bot's token; '-' for standard input. [default: ask]"),
+    typer.Option("--token-file", help="File with the bot's token; '-' for standard input.", show_default="ask"),
 ]
 TagOption = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be given several times.")]
-TierOption = Annotated[str, typer.Option("--tier", help="Licence tier. [default: the first of LICENCES]")]
+TierOption = Annotated[str, typer.Option("--tier", help="Licence tier.", show_default="the first of LICENCES")]
 StartOption = Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")]
 SAGA_TIMEOUT_S = 120.0
 
@@ -49,7 +49,8 @@ def register(
         str,
         typer.Option(
             "--folder",
-            help="An existing folder: its name below BOTS_BASE_PATH, or a path. [default: made from the template]",
+            help="An existing folder: its name below BOTS_BASE_PATH, or a path.",
+            show_default="made from the template",
         ),
     ] = "",
     entry: Annotated[str, typer.Option("--entry", help="The file that starts it.")] = "bot.py",
@@ -58,7 +59,9 @@ def register(
     ] = "",
     interpreter: Annotated[
         str,
-        typer.Option("--interpreter", help="What runs the entry file; 'none': itself. [default: by the file's ending]"),
+        typer.Option(
+            "--interpreter", help="What runs the entry file; 'none': itself.", show_default="by the file's ending"
+        ),
     ] = "",
     args: Annotated[str, typer.Option("--args", help="Arguments of the program, in one text.")] = "",
     no_token: Annotated[
@@ -153,7 +156,7 @@ def dup(
     name: Annotated[str, typer.Argument(help="What the new node is called.")],
     source: Annotated[
         str,
-        typer.Option("--from", help="The node to copy. [default: the template]", autocompletion=complete_nodes),
+        typer.Option("--from", help="The node to copy.", show_default="the template", autocompletion=complete_nodes),
     ] = "",
     token_file: TokenFileOption = None,
     tag: TagOption = None,
