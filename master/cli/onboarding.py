@@ -28,10 +28,10 @@ P = TypeVar("P", bound=msgspec.Struct)
 
 TokenFileOption = Annotated[
     Path | None,
-    typer.Option("--token-file", help="File with the bot's token; '-' for standard input. [default: ask]"),
+    typer.Option("--token-file", help="File with the bot's token; '-' for standard input.", show_default="ask"),
 ]
 TagOption = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be given several times.")]
-TierOption = Annotated[str, typer.Option("--tier", help="Licence tier. [default: the first of LICENCES]")]
+TierOption = Annotated[str, typer.Option("--tier", help="Licence tier.", show_default="the first of LICENCES")]
 StartOption = Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")]
 SAGA_TIMEOUT_S = 120.0
 PROGRAMS = "Programs of any kind"
@@ -186,7 +186,7 @@ def dup(
     name: Annotated[str, typer.Argument(help="What the new node is called.")],
     source: Annotated[
         str,
-        typer.Option("--from", help="The node to copy. [default: the template]", autocompletion=complete_nodes),
+        typer.Option("--from", help="The node to copy.", show_default="the template", autocompletion=complete_nodes),
     ] = "",
     token_file: TokenFileOption = None,
     tag: TagOption = None,
