@@ -63,6 +63,8 @@ class VerificationRequest(_Body, frozen=True):
     """A node that comes up without some of its cogs says so at once: it is degraded from the start."""
     offline_s: Seconds | None = None
     """As in :class:`Heartbeat`: a restarted master asks for verification whether Discord is there or not."""
+    reloads_cogs: bool = False
+    """It has WATCH, and loads the files in ``cogs/`` again by itself: a change of those is no reason to restart it."""
 
 
 class VerificationResponse(_Body, frozen=True):

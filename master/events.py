@@ -210,6 +210,8 @@ class NodeVerified(Event, frozen=True, kw_only=True):
     node_id: str
     pid: int
     transport: str
+    reloads_cogs: bool = False
+    """While it is developed: its own changed cogs are its own affair."""
 
 
 class NodeSaidGoodbye(Event, frozen=True, kw_only=True):

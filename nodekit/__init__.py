@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from nodekit.attachment import attach
     from nodekit.bot import HandshakeBot
     from nodekit.exit_codes import NodeExit
+    from nodekit.own_secrets import read_secret
     from nodekit.running import run
     from nodekit.store import Store, open_store
 
-__all__ = ["HandshakeBot", "NodeExit", "Store", "attach", "open_store", "run"]
+__all__ = ["HandshakeBot", "NodeExit", "Store", "attach", "open_store", "read_secret", "run"]
 
 _HOMES = {
     "HandshakeBot": "nodekit.bot",
@@ -24,6 +25,7 @@ _HOMES = {
     "Store": "nodekit.store",
     "attach": "nodekit.attachment",
     "open_store": "nodekit.store",
+    "read_secret": "nodekit.own_secrets",
     "run": "nodekit.running",
 }
 

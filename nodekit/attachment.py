@@ -265,6 +265,7 @@ class Attachment:
                 version=self._identity.version,
                 bot_user_id=user.id if user else 0,
                 library=f"discord.py {discord.__version__}" + ("" if self._resumption else ", without RESUME"),
+                reloads_cogs=bool(getattr(self._client, "reloads_cogs", False)),
             ),
             describe=self._describe,
             post_to_channel=self._post_to_verify_channel,

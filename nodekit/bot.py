@@ -83,10 +83,15 @@ class HandshakeBot(commands.Bot):
         """When it was made, in Unix seconds of the clock as it is now."""
         return time.time() - self.uptime_s
 
+    @property
+    def reloads_cogs(self) -> bool:
+        """Whether cogs are loaded again when their files change: somebody develops the bot."""
+        return WATCH_VARIABLE in os.environ
+
     async def setup_hook(self) -> None:
         """Load the cogs, and register the slash commands if they changed."""
         await self.load_cogs()
-        if WATCH_VARIABLE in os.environ:
+        if self.reloads_cogs:
             # Imported only while somebody develops the bot.
             from nodekit.cog_watch import watch_cogs
 

@@ -53,6 +53,7 @@ class NodeFacts:
     version: str
     bot_user_id: int
     library: str
+    reloads_cogs: bool = False
 
 
 class NodeLink:
@@ -163,6 +164,7 @@ class NodeLink:
             library=facts.library,
             cogs_failed=_that_fit(state.cogs_failed),
             offline_s=state.offline_s,
+            reloads_cogs=facts.reloads_cogs,
         )
         text = self._signer.sign(request)
         token_id = self._signer.last_token_id

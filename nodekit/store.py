@@ -16,6 +16,9 @@ import msgspec
 
 from nodekit.identity import program_folder
 
+FOLDER = "data"
+"""Apart from the code: what is in it restarts no node that has WATCH."""
+
 
 class StoreDamaged(Exception):
     """The file is not a store; it is left as it is.
@@ -78,13 +81,13 @@ _stores: dict[Path, Store] = {}
 
 
 def open_store(name: str = "store.json") -> Store:
-    """Return the store in a file of the bot's folder; it is empty if there is no file yet.
+    """Return the store in a file of the folder ``data/`` beside the bot's program; empty if there is no file yet.
 
     Raises
     ------
     StoreDamaged
     """
-    path = program_folder() / name
+    path = program_folder() / FOLDER / name
     if path not in _stores:
         _stores[path] = Store(path, _read(path))
     return _stores[path]

@@ -358,6 +358,7 @@ class Person:
             offered = inner.get("options", [])
         resolved: dict[str, Any] = {}
         filled = self._fill(offered, options, resolved, focused)
+        self._resolve_members(channel, resolved)
         for inner in reversed(wrap):
             filled = [{"name": inner["name"], "type": inner["type"], "options": filled}]
         data: dict[str, Any] = {"id": command["id"], "name": root, "type": 1, "options": filled}
@@ -398,6 +399,19 @@ class Person:
                 entry["focused"] = True
             filled.append(entry)
         return filled
+
+    def _resolve_members(self, channel: Channel, resolved: dict[str, Any]) -> None:
+        """Add the memberships of resolved users, without what Discord leaves out of them here.
+
+        https://discord.com/developers/docs/interactions/receiving-and-responding#interaction-object-resolved-data-structure
+        """
+        guild = self._world.guilds.get(channel.guild_id or 0)
+        members = guild.members if guild is not None else {}
+        for user_id in resolved.get("users", {}).keys() & {str(number) for number in members}:
+            member = members[int(user_id)]
+            data = {key: value for key, value in payloads.partial_member(member).items() if key not in ("deaf", "mute")}
+            data["permissions"] = str(self._world.permissions_in(member.user, channel))
+            resolved.setdefault("members", {})[user_id] = data
 
     def _value(self, option: dict[str, Any], value: Any, resolved: dict[str, Any], *, check: bool) -> Any:
         if isinstance(value, Person | BotHandle) and option["type"] == _USER:

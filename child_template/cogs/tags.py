@@ -20,7 +20,7 @@ class Tags(commands.Cog):
     """Shows, sets, removes and lists tags."""
 
     def __init__(self) -> None:
-        # In tags.json, beside bot.py: {server: {name: text}}.
+        # In data/tags.json: {server: {name: text}}.
         self.store = open_store("tags.json")
 
     def tags_of(self, guild: discord.Guild | None) -> dict[str, str]:

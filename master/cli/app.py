@@ -12,20 +12,24 @@ import typer
 from master import __version__
 from master.cli import (
     background,
+    backups,
     changing,
     checkout,
+    command_link,
     home,
     ledger,
     logs,
     moving,
     onboarding,
     running,
+    sandbox,
     secrets,
     service,
     setup,
     steering,
     telling,
     top,
+    uninstall,
 )
 from master.cli.bill import bill_of_materials
 from master.errors import ExitCode
@@ -52,6 +56,8 @@ app.command("down", rich_help_panel=_FIRST)(background.down)
 app.command("run", rich_help_panel=_FIRST)(running.run)
 app.command("home", rich_help_panel=_FIRST)(home.home)
 app.command("install-service", rich_help_panel=_FIRST)(service.install_service)
+app.command("install-command", rich_help_panel=_FIRST)(command_link.install_command)
+app.command("uninstall", rich_help_panel=_FIRST)(uninstall.uninstall)
 app.command("status", rich_help_panel=_DAILY)(steering.status)
 app.command("top", rich_help_panel=_DAILY)(top.top)
 app.command("describe", rich_help_panel=_DAILY)(telling.describe)
@@ -73,13 +79,16 @@ app.command("shutdown", rich_help_panel=_DAILY)(steering.shutdown)
 app.command("register", rich_help_panel=_NODES)(onboarding.register)
 app.command("import", rich_help_panel=_NODES)(moving.import_programs)
 app.command("dup", rich_help_panel=_NODES)(onboarding.dup)
+app.command("edit", rich_help_panel=_NODES)(changing.edit)
+app.command("rename", rich_help_panel=_NODES)(changing.rename)
 app.command("set-token", rich_help_panel=_NODES)(changing.set_token)
 app.command("remove", rich_help_panel=_NODES)(changing.remove)
 app.add_typer(ledger.audit, name="audit", rich_help_panel=_LEDGER)
 app.add_typer(ledger.ledger, name="ledger", rich_help_panel=_LEDGER)
-app.command("backup", rich_help_panel=_LEDGER)(ledger.backup)
-app.command("restore", rich_help_panel=_LEDGER)(ledger.restore)
+app.command("backup", rich_help_panel=_LEDGER)(backups.backup)
+app.command("restore", rich_help_panel=_LEDGER)(backups.restore)
 app.command("rotate-secret", rich_help_panel=_LEDGER)(secrets.rotate_secret)
+app.command("sandbox", rich_help_panel=_WORK)(sandbox.sandbox)
 app.command("lock", rich_help_panel=_WORK)(checkout.lock)
 app.command("check", rich_help_panel=_WORK)(checkout.check)
 app.command(

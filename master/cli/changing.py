@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from msgspec import structs
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
 from master.cli.context import (
     HomeOption,
@@ -17,13 +21,22 @@ from master.cli.context import (
     reporting_errors,
     run_operation,
 )
-from master.cli.onboarding import TokenFileOption, read_token
+from master.cli.onboarding import TokenFileOption, absolute_folder, read_token
 from master.cli.steering import NodeArgument
 from master.control.client import RemoteError, failure_code
 from master.operations import changing, nodes
-from master.operations.parameters import FATES, Fate, NamesParams, RemoveParams, SetTokenParams
+from master.operations.parameters import (
+    FATES,
+    EditParams,
+    Fate,
+    NamesParams,
+    NodeParams,
+    RemoveParams,
+    RenameParams,
+    SetTokenParams,
+)
 from master.services.core.errors import OtherBot
-from master.services.core.views import RemovalView, TokenView
+from master.services.core.views import EditView, OptionsView, RemovalView, TokenView
 from master.terminal import confirm, console, is_terminal, one_line, print_json, state_text
 from master.wording import visible
 
@@ -31,6 +44,7 @@ REMOVE_TIMEOUT_S = 900.0
 """An archive of a large folder takes its time."""
 PLAN_TIMEOUT_S = 30.0
 TOKEN_TIMEOUT_S = 120.0
+EDIT_TIMEOUT_S = 120.0
 
 
 def remove(
@@ -130,6 +144,128 @@ def _show_token(given: TokenView) -> None:
         console.print(one_line("  Invite it: ", (given.invite_url, "cyan")), soft_wrap=True)
     for note in given.notes:
         console.print(one_line("  ", (note, "yellow")), soft_wrap=True)
+
+
+def edit(
+    name: NodeArgument,
+    entry: Annotated[str | None, typer.Option("--entry", help="The file that starts it.")] = None,
+    folder: Annotated[
+        str | None, typer.Option("--folder", help="Its folder: a name below BOTS_BASE_PATH, or a path.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="Its tags from now on. Several times.")] = None,
+    no_tags: Annotated[bool, typer.Option("--no-tags", help="It has no tags from now on.")] = False,
+    priority: Annotated[
+        int | None, typer.Option("--priority", min=0, max=1_000_000, help="Lower starts first.")
+    ] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE for any key of NODES, such as MEMORY_LIMIT_BYTES=256M. Several times."),
+    ] = None,
+    unset: Annotated[
+        list[str] | None, typer.Option("--unset", help="KEY: as for the whole fleet again. Several times.")
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Restart it, if something takes effect only at its next start.")
+    ] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change a node. Without an option: show what can be set, and what is."""
+    if tag and no_tags:
+        raise typer.BadParameter("tags are given too", param_hint="--no-tags")
+    asked = any(given is not None for given in (entry, folder, tag, priority, assign, unset)) or no_tags
+    with reporting_errors(as_json=as_json):
+        if not asked and not restart:
+            found = run_operation(home, changing.options, NodeParams(name=name), timeout_s=PLAN_TIMEOUT_S)
+            print_json(found) if as_json else console.print(_options_text(found))
+            return
+        params = EditParams(
+            name=name,
+            entry=entry,
+            folder=None if folder is None else absolute_folder(folder),
+            tags=() if no_tags else None if tag is None else tuple(tag),
+            priority=priority,
+            options={**_assignments(assign or []), **dict.fromkeys(unset or [])},
+            restart=restart,
+        )
+        edited = run_operation(home, changing.edit, params, timeout_s=EDIT_TIMEOUT_S)
+        if as_json:
+            print_json(edited)
+        else:
+            _show_edited(edited)
+
+
+def _assignments(given: Sequence[str]) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--set")
+        found[key] = value
+    return found
+
+
+_SOURCES = {"node": "", "config.py": "config.py", "fleet": "as the fleet", "default": ""}
+
+
+def _options_text(found: OptionsView) -> Group:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("KEY", no_wrap=True)
+    table.add_column("VALUE", overflow="fold")
+    table.add_column("FROM", no_wrap=True)
+    for option in found.options:
+        value = one_line(option.value) if option.value else one_line(("-", "bright_black"))
+        table.add_row(option.key, value, one_line((_SOURCES.get(option.source, option.source), "bright_black")))
+    name = visible(found.node)
+    return Group(
+        table,
+        Text(),
+        one_line((f"fleet edit {name} --set KEY=VALUE, or --unset KEY", "bright_black")),
+        one_line(("the first four: --entry, --folder, --tag or --no-tags, --priority", "bright_black")),
+    )
+
+
+_EFFECTS = {"now": "holds now", "node start": "from its next start on", "never": "config.py wins"}
+
+
+def _show_edited(edited: EditView) -> None:
+    if not edited.changes:
+        console.print(one_line(f"{edited.node}: nothing to change"))
+    for change in edited.changes:
+        effect = "holds now" if edited.restarted and change.effect != "never" else _EFFECTS.get(change.effect, "")
+        console.print(
+            one_line(
+                ("✓ ", "green"),
+                (change.key, "bold"),
+                f"  {change.before or '-'} -> {change.after or '-'}  ",
+                (effect, "bright_black"),
+            ),
+            soft_wrap=True,
+        )
+    if edited.restarted:
+        console.print(one_line(f"{edited.node} was restarted  ", state_text(edited.state)))
+    elif any(change.effect == "node start" for change in edited.changes) and edited.state != "stopped":
+        console.print(one_line((f"fleet restart {edited.node}", "cyan"), " has it start with that"))
+    for note in edited.notes:
+        console.print(one_line((note, "yellow")), soft_wrap=True)
+
+
+def rename(
+    name: NodeArgument,
+    new_name: Annotated[str, typer.Argument(help="Its name from now on.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Rename a node; it keeps running, its folder stays, its logs and its history go with it."""
+    with reporting_errors(as_json=as_json):
+        params = RenameParams(name=name, new_name=new_name)
+        renamed = run_operation(home, changing.rename, params, timeout_s=EDIT_TIMEOUT_S)
+        if as_json:
+            print_json(renamed)
+            return
+        console.print(one_line(("✓ ", "green"), f"{renamed.node} is {renamed.new_name}  ", state_text(renamed.state)))
+        for note in renamed.notes:
+            console.print(one_line("  ", (note, "yellow")), soft_wrap=True)
 
 
 def _ask_fate() -> Fate:

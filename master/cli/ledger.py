@@ -1,4 +1,4 @@
-"""``audit``, ``ledger``, ``backup`` and ``restore``: through the running master, or on the ledger when none runs."""
+"""``audit`` and ``ledger``: through the running master, or on the ledger when none runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from master.cli.context import (
     HomeOption,
     JsonOption,
     YesOption,
-    refuse_beside_master,
     reporting_errors,
     run_operation,
 )
-from master.errors import ExitCode, FleetError
+from master.errors import ExitCode
 from master.operations import ledger as operations
 from master.operations.operation import Operation
 from master.operations.parameters import (
@@ -180,15 +179,11 @@ def ledger_export(
     path: Annotated[Path, typer.Argument(help="A new file.")], home: HomeOption = None, as_json: JsonOption = False
 ) -> None:
     """Write the whole ledger into one file, to move it to another database."""
-    _back_up(path, home, as_json=as_json)
+    back_up_ledger(path, home, as_json=as_json)
 
 
-def backup(path: FileOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Back the ledger up while the fleet goes on; tokens stay encrypted. Keep .env too: it has the secret."""
-    _back_up(path, home, as_json=as_json)
-
-
-def _back_up(path: Path | None, home: Path | None, *, as_json: bool) -> None:
+def back_up_ledger(path: Path | None, home: Path | None, *, as_json: bool) -> None:
+    """Write the ledger into one file, and say where it is."""
     with reporting_errors(as_json=as_json):
         text = "" if path is None else str(path.expanduser().absolute())
         made = run_operation(home, operations.backup, BackupParams(path=text), timeout_s=LONG_TIMEOUT_S)
@@ -203,23 +198,11 @@ def ledger_import(path: ArchiveArgument, home: HomeOption = None, as_json: JsonO
     """Fill an empty ledger from a file, and compare counts and hashes."""
     with reporting_errors(as_json=as_json):
         found = run_operation(home, operations.import_archive, ArchiveParams(path=str(path.absolute())))
-        _restored(found, as_json=as_json)
+        say_restored(found, as_json=as_json)
 
 
-def restore(
-    path: ArchiveArgument, home: HomeOption = None, yes: YesOption = False, as_json: JsonOption = False
-) -> None:
-    """Replace the ledger by a backup; the current one is kept beside it. No master may run."""
-    with reporting_errors(as_json=as_json):
-        if not path.is_file():
-            raise FleetError(f"there is no file {path}", hint="`ls state/backups` shows the backups")
-        refuse_beside_master(home)
-        confirm(f"Replace the current ledger by {path.name}?", yes=yes)
-        found = run_operation(home, operations.restore, ArchiveParams(path=str(path.absolute())))
-        _restored(found, as_json=as_json)
-
-
-def _restored(found: RestoreView, *, as_json: bool) -> None:
+def say_restored(found: RestoreView, *, as_json: bool) -> None:
+    """Print what was restored."""
     if as_json:
         print_json(found)
         return

@@ -117,7 +117,7 @@ def register(
             name=name,
             token="" if no_token else read_token(token_file),
             no_token=no_token,
-            folder=_folder(folder),
+            folder=absolute_folder(folder),
             entry=entry,
             readiness=readiness,
             link=link,
@@ -131,7 +131,7 @@ def register(
         _run(onboarding.register, params, home, as_json=as_json)
 
 
-def _folder(text: str) -> str:
+def absolute_folder(text: str) -> str:
     """Return a folder as the master takes it: a path from here on, or from the home on, is made absolute."""
     if text.startswith(("~", "./", "../")) or text in (".", ".."):
         return str(Path(os.path.abspath(os.path.expanduser(text))))

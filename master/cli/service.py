@@ -100,6 +100,19 @@ def unit_of(home: Path) -> Path | None:
     return _unit_path() if f"Environment={_quoted(f'FLEET_HOME={home}')}" in lines else None
 
 
+def remove_unit() -> None:
+    """Disable the service and remove its unit; what systemd refuses is said, and the unit is removed nevertheless."""
+    _tell_systemd(["systemctl", "--user", "disable", UNIT_NAME])
+    _unit_path().unlink(missing_ok=True)
+    _tell_systemd(["systemctl", "--user", "daemon-reload"])
+
+
+def _tell_systemd(command: list[str]) -> None:
+    problem = _run(command)
+    if problem:
+        console.print(f"`{' '.join(command)}` did not work: {problem}", style="yellow", soft_wrap=True)
+
+
 def start_unit() -> None:
     """Have systemd start the service; it says so when the master is up.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +12,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from master.cli.command_link import offer_command
 from master.cli.context import HomeOption, JsonOption, YesOption, home_of, reporting_errors
+from master.cli.interview import Answers, Interview, check_id
 from master.errors import ExitCode, FleetError
 from master.terminal import console, is_terminal, one_line, print_json
 
 if TYPE_CHECKING:
     from handshake.redaction import Secret
+    from master.bot.lookup import HttpLookup
     from master.configuration.settings import Settings
     from master.services.upkeep.diagnosis import Finding
 
@@ -39,24 +44,31 @@ def init(
     operator: Annotated[list[str] | None, typer.Option("--operator", help="User id of an operator.")] = None,
     verify: Annotated[str, typer.Option("--verify-channel", help="Id of VERIFY_CHANNEL.")] = "",
     log: Annotated[str, typer.Option("--log-channel", help="Id of LOG_CHANNEL.")] = "",
+    api_base: Annotated[
+        str, typer.Option("--api-base", help="Of a server like Discord, such as the sandbox. [default: Discord itself]")
+    ] = "",
+    gateway_url: Annotated[str, typer.Option("--gateway-url", help="Of that server. [default: what it says]")] = "",
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask Discord about the answers.")] = False,
     yes: YesOption = False,
 ) -> None:
     """Create a fleet's home: config.py, .env with a new secret, the folders; prints the next steps in Discord."""
     with reporting_errors():
-        folder = home_of(home)
         asking = is_terminal() and not yes
+        folder = _new_home(home, asking=asking)
         if (folder / "config.py").exists() or (folder / ".env").exists():
             # A new secret would invalidate all licences and sealed tokens of the old one.
             raise_if_kept(folder)
-        token = _master_token(token_file, asking=asking)
-        ids = {
-            "GUILD_ID": guild or _ask("Id of your server (empty: later)", asking=asking),
-            "VERIFY": verify or _ask("Id of VERIFY_CHANNEL (empty: later)", asking=asking),
-            "LOG": log or _ask("Id of LOG_CHANNEL (empty: later)", asking=asking),
-        }
-        operators = operator or [_ask("Your own user id (empty: later)", asking=asking)]
-        _write(folder, token, ids, [item for item in operators if item])
-        _print_next_steps(folder, token)
+        token = "" if token_file is None else token_file.read_text("utf-8").strip()
+        answers = Answers(token=token, guild=guild, verify=verify, log=log, operators=operator or [])
+        if asking:
+            console.print(_PORTAL)
+            console.print()
+            answers = Interview(None if offline else _lookup_at(api_base, gateway_url)).hold(answers)
+        _write(folder, answers, {"API_BASE": api_base, "GATEWAY_URL": gateway_url})
+        console.print(one_line(("✓ ", "green"), f"made {folder}: config.py, .env (secret, mode 0600), bots/, state/"))
+        _remember(folder)
+        _print_next_steps(answers.token, portal=not asking)
+        offer_command()
 
 
 def raise_if_kept(folder: Path) -> None:
@@ -72,30 +84,37 @@ def raise_if_kept(folder: Path) -> None:
     )
 
 
-def _ask(question: str, *, asking: bool) -> str:
-    return str(typer.prompt(question, default="", show_default=False)).strip() if asking else ""
+def _new_home(given: Path | None, *, asking: bool) -> Path:
+    """Return the folder to make a home of; in a checkout or beside other things not the current one unasked."""
+    from master.configuration.home import find_home
+    from master.configuration.reading import expanded, resolved
+
+    if given is not None or os.environ.get("FLEET_HOME"):
+        return find_home(given, os.environ).path
+    here = Path.cwd()
+    proposed = Path.home() / "fleet" if here == Path.home() or (here / "pyproject.toml").exists() else here
+    if not asking:
+        return resolved(proposed)
+    answer = str(typer.prompt("Folder of the fleet, for its config, secrets, bots and ledger", default=str(proposed)))
+    return resolved(expanded(answer.strip()))
 
 
-def _master_token(path: Path | None, *, asking: bool) -> str:
+def _lookup_at(api_base: str, gateway_url: str) -> Callable[[Secret[str]], HttpLookup]:
+    from master.bot.lookup import HttpLookup
+
+    return lambda token: HttpLookup(api_base or None, token, gateway_url or None)
+
+
+def _write(folder: Path, answers: Answers, endpoints: dict[str, str]) -> None:
+    from master.security.derivation import new_master_secret
     from master.security.tokens import check_token_text
 
-    if path is not None:
-        token = path.read_text("utf-8").strip()
-    elif asking:
-        token = str(typer.prompt("The master's bot token (empty: later)", default="", hide_input=True)).strip()
-    else:
-        token = ""
-    if token:
-        check_token_text(token)
-    return token
-
-
-def _write(folder: Path, token: str, ids: dict[str, str], operators: list[str]) -> None:
-    from master.security.derivation import new_master_secret
-
-    for value in (*ids.values(), *operators):
-        if value and not value.isdecimal():
-            raise FleetError(f"{value!r} is not a Discord id", hint="17 to 20 digits: Developer Mode, Copy ID")
+    ids = {"GUILD_ID": answers.guild, "VERIFY": answers.verify, "LOG": answers.log}
+    for value in (*ids.values(), *answers.operators):
+        if value:
+            check_id(value)
+    if answers.token:
+        check_token_text(answers.token)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bots").mkdir(exist_ok=True)
     (folder / "state").mkdir(mode=0o700, exist_ok=True)
@@ -103,8 +122,11 @@ def _write(folder: Path, token: str, ids: dict[str, str], operators: list[str]) 
     for name, value in ids.items():
         if value:
             config = config.replace(f'"{name}": None', f'"{name}": {value}', 1)
-    if operators:
-        config = config.replace('"USERS": []', f'"USERS": [{", ".join(operators)}]', 1)
+    for name, value in endpoints.items():
+        if value:
+            config = config.replace(f'"{name}": None', f'"{name}": {value!r}', 1)
+    if answers.operators:
+        config = config.replace('"USERS": []', f'"USERS": [{", ".join(answers.operators)}]', 1)
     (folder / "config.py").write_text(config, "utf-8")
     descriptor = os.open(folder / ".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
@@ -112,16 +134,34 @@ def _write(folder: Path, token: str, ids: dict[str, str], operators: list[str]) 
             "# Secrets of this fleet. Keep a copy in a safe place; without MASTER_SECRET no token can be read.\n"
         )
         stream.write(f"MASTER_SECRET={new_master_secret()}\n")
-        stream.write(f"MASTER_TOKEN={token}\n")
+        stream.write(f"MASTER_TOKEN={answers.token}\n")
 
 
-def _print_next_steps(folder: Path, token: str) -> None:
+def _remember(folder: Path) -> None:
+    """Remember the first home; a second one does not take the place of the first unasked."""
+    from master.configuration.home import is_home, remember_home, remembered_home
+
+    known = remembered_home(os.environ)
+    if known is not None and known != folder and is_home(known):
+        note = f"the home is still {known}; `fleet home {shlex.quote(str(folder))}` makes it this one"
+        console.print(one_line(("! ", "yellow"), note), soft_wrap=True)
+        return
+    try:
+        remember_home(folder, os.environ)
+    except OSError as error:
+        note = f"the home is not remembered ({error.strerror}): give --home, or set FLEET_HOME"
+        console.print(one_line(("! ", "yellow"), note), soft_wrap=True)
+    else:
+        console.print(one_line(("✓ ", "green"), "it is remembered as your home; `fleet home` shows it"))
+
+
+def _print_next_steps(token: str, *, portal: bool) -> None:
     from master.security.tokens import claimed_user_id, shape_hint
     from master.services.onboarding.identity import MASTER_PERMISSIONS, invite_url
 
-    console.print(one_line(("✓ ", "green"), f"made {folder}: config.py, .env (secret, mode 0600), bots/, state/"))
-    console.print()
-    console.print(_PORTAL)
+    if portal:
+        console.print()
+        console.print(_PORTAL)
     console.print()
     user_id = claimed_user_id(token)
     if token and user_id is None:
@@ -129,7 +169,7 @@ def _print_next_steps(folder: Path, token: str) -> None:
     if user_id is not None:
         url = invite_url(user_id, MASTER_PERMISSIONS)
         console.print(one_line("Invite the master: ", (url, "cyan")), soft_wrap=True)
-    console.print(one_line("Then: ", ("fleet doctor", "bold"), ", ", ("fleet run", "bold")))
+    console.print(one_line("Then: ", ("fleet doctor", "bold"), ", ", ("fleet up", "bold")))
 
 
 def doctor(

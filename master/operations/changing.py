@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from master.operations.operation import Audit, Call, on_node, operation
-from master.operations.parameters import RemoveParams, SetTokenParams
+from master.operations.parameters import EditParams, NodeParams, RemoveParams, RenameParams, SetTokenParams
 from master.services.core.permissions import Permission
-from master.services.core.views import RemovalView, TokenView
+from master.services.core.views import EditView, OptionsView, RemovalView, RenameView, TokenView
 
 if TYPE_CHECKING:
     from master.ledger.rows.records import Node
@@ -54,6 +54,38 @@ async def set_token(call: Call[Services], parameters: SetTokenParams) -> TokenVi
     async with on_node(call, node) as entry:
         token = Secret(parameters.token)
         return await services.token_replacement.replace(entry, node, token, new_bot=parameters.new_bot)
+
+
+@operation("options", parameters=NodeParams, result=OptionsView, permission=Permission.VIEW)
+async def options(call: Call[Services], parameters: NodeParams) -> OptionsView:
+    """Show what can be set of a node, and what is."""
+    return call.services.editing.options(call.services.directory.find(parameters.name))
+
+
+@operation("edit", parameters=EditParams, result=EditView, permission=Permission.OPERATE, audit=Audit.EACH_NODE)
+async def edit(call: Call[Services], parameters: EditParams) -> EditView:
+    """Change a node's entry, folder, tags, priority, limits or other options."""
+    from master.services.onboarding.editing import EditRequest
+
+    services, node = call.services, call.services.directory.find(parameters.name)
+    request = EditRequest(
+        entry=parameters.entry,
+        folder=parameters.folder,
+        tags=parameters.tags,
+        priority=parameters.priority,
+        options=parameters.options,
+        restart=parameters.restart,
+    )
+    async with on_node(call, node) as entry:
+        return await services.editing.edit(entry, node, request)
+
+
+@operation("rename", parameters=RenameParams, result=RenameView, permission=Permission.OPERATE, audit=Audit.EACH_NODE)
+async def rename(call: Call[Services], parameters: RenameParams) -> RenameView:
+    """Rename a node; it keeps running, its folder stays, its logs and its history go with it."""
+    services, node = call.services, call.services.directory.find(parameters.name)
+    async with on_node(call, node) as entry:
+        return await services.renaming.rename(entry, node, parameters.new_name)
 
 
 def _request(parameters: RemoveParams) -> RemovalRequest:

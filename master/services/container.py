@@ -38,10 +38,12 @@ from master.services.fleet.scheduled_restarts import ScheduledRestarts
 from master.services.fleet.watching import Watching
 from master.services.healing.crash_watch import CrashWatch
 from master.services.healing.error_reports import ErrorReports
+from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
 from master.services.onboarding.identity import TokenInspector
 from master.services.onboarding.node_locks import NodeLocks
 from master.services.onboarding.removal import Removal
+from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
 from master.services.trust.handover import Handover
@@ -103,6 +105,8 @@ class Services(LedgerServices):
     onboarding: Onboarding
     removal: Removal
     token_replacement: TokenReplacement
+    editing: Editing
+    renaming: Renaming
     licensing: Licensing
     revocation: Revocation
     keys: NodeKeys
@@ -310,6 +314,27 @@ def build_services(
             locks=locks,
             clock=clock,
             master_user_id=discord.user_id,
+        ),
+        editing=Editing(
+            settings=lambda: reloading.settings,
+            ledger=ledger,
+            directory=base.directory,
+            fleet=fleet,
+            supervisor=supervisor,
+            revocation=revocation,
+            works=works,
+            locks=locks,
+            clock=clock,
+        ),
+        renaming=Renaming(
+            settings=lambda: reloading.settings,
+            ledger=ledger,
+            directory=base.directory,
+            fleet=fleet,
+            logs=base.logs,
+            works=works,
+            locks=locks,
+            clock=clock,
         ),
         licensing=base.licensing,
         revocation=revocation,

@@ -48,7 +48,6 @@ from master.supervision.sleeper import Sleeper
 from master.supervision.spawner import Spawner
 from master.supervision.specification import NodeSpec, Pulse
 from master.supervision.states import NodeState, is_legal_transition
-from nodekit.exit_codes import NodeExit
 
 log = logging.getLogger(__name__)
 
@@ -385,7 +384,7 @@ class Runner:
 
     def adopt(self, pid: int, started_at: float) -> bool:
         """Adopt a running process of this node; False when it is not the recorded one."""
-        if self.process is not None or not is_process(pid, started_at, Path(self.spec.folder)):
+        if self.process is not None or not is_process(pid, started_at, Path(self.spec.folder), self.spec.node_id):
             return False
         try:
             self.process = NodeProcess(pid)
@@ -527,9 +526,11 @@ class Runner:
         return "" if adopted and self.spec.ready_when.startswith("log:") else self.spec.ready_when
 
     def _mark_missing(self, error: FolderMissing) -> None:
-        if self.state is not NodeState.MISSING or self.detail != error.message:
+        # Each time anew: its folder may be back, and its program still not there.
+        is_news = self.state is not NodeState.MISSING or self.detail != error.message
+        self.detail = error.message
+        if is_news:
             self._enter(NodeState.MISSING)
-            self.detail = error.message
             self._emit(NodeMissing, detail=error.message)
         self._failures += 1
         self._failure = error
@@ -639,8 +640,7 @@ class Runner:
         ended_by_us = self.state is NodeState.STOPPING or self._killed
         was_asked = self.state is NodeState.STOPPING and (not self._wanted or reason == _ASKED)
         memory = "" if ended_by_us else self._explain(report)
-        advice = "" if ended_by_us else self._advise(report)
-        why = "; ".join(part for part in (reason, memory, advice) if part)
+        why = "; ".join(part for part in (reason, memory) if part)
         self.last_exit = f"{why}: {report}" if why else str(report)
         self.pulse = self.pulsed_at = self._ready_at = None
         self._leave_gate()
@@ -683,12 +683,6 @@ class Runner:
         limit = self._hard_limit_bytes
         if limit and report.exit_code and any(map(_is_memory_error, self._context.last_lines(self.spec.name)[-3:])):
             return f"out of memory: it needs more than its hard limit of {limit >> 20} MB"
-        return ""
-
-    def _advise(self, report: ExitReport) -> str:
-        """Return what to do about an exit that nothing but an operator can mend; empty for any other."""
-        if report.exit_code == NodeExit.TOKEN and self.spec.readiness == "handshake":
-            return f"Discord refuses its token; `fleet set-token {self.spec.name}`"
         return ""
 
     def on_connectivity(self) -> None:

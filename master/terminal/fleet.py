@@ -134,6 +134,11 @@ def _note(node: NodeStatus) -> Text:
         return one_line(f"licence revoked: fleet reinstate {node.name}", style="red")
     if node.flag_reason:
         return one_line(f"⚑ flagged: {node.flag_reason}", style="red")
+    if node.todo:
+        return one_line(node.todo, style="red")
+    if node.state == "missing":
+        # Before its next start, which only looks whether it is there again.
+        return one_line(node.detail, style="red")
     if node.offline_since is not None:
         held = "" if node.pid else ", held"
         return one_line(f"offline since {moment(node.offline_since)}{held}", style="dark_orange")
@@ -141,7 +146,7 @@ def _note(node: NodeStatus) -> Text:
         return one_line(f"next start in {duration(node.next_start_in_s)}: {node.last_exit}", style="yellow")
     if node.state == "starting" and node.detail:
         return one_line(node.detail, style="yellow")
-    if node.state in ("degraded", "missing", "quarantined"):
+    if node.state in ("degraded", "quarantined"):
         return one_line(node.detail or node.last_exit, style="red")
     if node.desired == "running" and node.state == "stopped":
         return one_line("should be running", style="yellow")

@@ -127,8 +127,9 @@ class Screen:
         rows = captured.get().split("\n")
         frame = "\x1b[H" + "\r\n".join(f"{row}\x1b[K" for row in rows) + "\x1b[J"
         if frame != self._shown:
-            self._write(frame)
+            # Before it is written: a signal meanwhile says that it is not on the screen.
             self._shown = frame
+            self._write(frame)
 
     def _write(self, text: str) -> None:
         left = text.encode("utf-8", "backslashreplace")

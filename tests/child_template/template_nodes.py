@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from pathlib import Path
+from typing import Any
 
 from master.demonstration.stage import EventTap, Stage
 from master.operations.parameters import RegisterParams
@@ -29,11 +30,18 @@ def change_config(folder: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), "utf-8")
 
 
-async def start_node(stage: Stage, tap: EventTap, folder: Path, *, privileged_intents: int = 0) -> BotHandle:
+async def start_node(
+    stage: Stage,
+    tap: EventTap,
+    folder: Path,
+    *,
+    privileged_intents: int = 0,
+    options: dict[str, Any] | None = None,
+) -> BotHandle:
     """Register a folder below the stage's bots, and wait until its node is ready."""
     name = folder.name
     bot = stage.create_bot(name, privileged_intents=privileged_intents)
-    params = RegisterParams(name=name, token=bot.token, folder=name)
+    params = RegisterParams(name=name, token=bot.token, folder=name, options=options or {})
     await asyncio.to_thread(stage.client.call, "register", params, answer=Registered, timeout_s=60.0)
     await tap.wait_for("ready", name)
     return bot

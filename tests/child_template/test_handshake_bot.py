@@ -30,6 +30,13 @@ def test_a_node_knows_only_the_protocol() -> None:
                 assert name.split(".")[0] in allowed, f"{path.name} imports {name}"
 
 
+def test_its_requirements_name_nothing_that_another_project_could_answer() -> None:
+    """The name "fleetmaster" belongs to somebody else on the package index; nodekit comes with the fleet."""
+    lines = (TEMPLATE / "requirements.txt").read_text("utf-8").splitlines()
+    names = {line.split(">")[0].split("=")[0].strip() for line in lines if line.strip() and not line.startswith("#")}
+    assert names == {"discord.py", "python-dotenv"}
+
+
 async def test_its_commands_answer(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")

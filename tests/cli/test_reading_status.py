@@ -80,7 +80,7 @@ def test_what_there_is_no_room_for_is_named_and_wide_shows_it() -> None:
 def test_of_a_table_longer_than_the_terminal_the_troubled_are_named_at_its_end() -> None:
     status = sample_fleet(200)
     long = [line.plain for line in status_lines(status, width=80, height=24)]
-    assert long[-1].startswith("in trouble: y-001, ")
+    assert long[-1].startswith("in trouble: s-025, ")
     assert long[-1].endswith(" more")
     assert len(long[-1]) <= 80
     assert "in trouble" not in status_lines(sample_fleet(3), width=80, height=24)[-1].plain

@@ -70,6 +70,9 @@ COMMANDS = (
     Typed("reinstate atlas --json"),
     Typed("stop --all --yes"),
     Typed("set-token atlas", stdin="atlas"),
+    Typed("edit atlas"),
+    Typed("edit atlas --set CPU_WEIGHT=50 --tag music"),
+    Typed("rename atlas Atlas --json"),
     Typed("remove nobody --yes", shows=False),
     Typed("restart --all --rolling"),
     Typed("reload"),
@@ -87,8 +90,8 @@ COMMANDS = (
     Typed("shutdown --yes"),
 )
 WITHOUT_A_MASTER = {
-    *("demo", "init", "run", "up", "home", "install-service", "check", "test", "lock"),
-    "down",  # a master that is gone is what it wants (tests/cli/test_background.py)
+    *("demo", "init", "run", "up", "home", "install-command", "install-service", "check", "test", "lock", "sandbox"),
+    *("down", "uninstall"),  # a master that is gone is what it wants (tests/cli/test_background.py)
     *("restore", "ledger import", "ledger migrate"),  # these need that none runs
 }
 

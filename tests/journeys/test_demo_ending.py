@@ -2,60 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
-import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.terminals import ESCAPE, Terminal
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 COLUMNS, ROWS = 60, 20
 LAST = "every step passed"
 COMMAND = [sys.executable, "-m", "master.cli", "demo"]
-ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-class Terminal:
-    """A demo in a terminal of its own."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self.pid, self.screen = pty.fork()
-        if self.pid == 0:
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-            environment = {**os.environ, "TMPDIR": str(folder), "TERM": "xterm"}
-            for name in ("COLUMNS", "LINES", "NO_COLOR"):
-                environment.pop(name, None)
-            os.execve(sys.executable, [*COMMAND, *arguments], environment)  # noqa: S606 - ourselves
-        self.seen = ""
-
-    def read_until(self, pattern: str, timeout_s: float = 150) -> None:
-        """Read what it shows until that has the pattern, or it has ended."""
-        deadline = time.monotonic() + timeout_s
-        while not re.search(pattern, self.seen, re.DOTALL):
-            assert select.select([self.screen], [], [], max(deadline - time.monotonic(), 0))[0], self.seen[-2000:]
-            try:
-                said = os.read(self.screen, 65_536)
-            except OSError:  # EIO: it has ended (pty(7))
-                return
-            self.seen += said.decode("utf-8", "replace")
-
-    def wait(self, timeout_s: float = 100) -> int:
-        """Wait for its end; returns its exit code, or minus the signal."""
-        process = os.pidfd_open(self.pid)
-        assert select.select([process], [], [], timeout_s)[0]
-        os.close(process)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+def demo_in(folder: Path, *arguments: str) -> Terminal:
+    return Terminal("demo", *arguments, columns=COLUMNS, rows=ROWS, TMPDIR=str(folder))
 
 
 def processes_in(folder: Path) -> list[str]:
@@ -64,7 +31,7 @@ def processes_in(folder: Path) -> list[str]:
 
 
 def test_a_small_screen_shows_the_whole_summary_last(tmp_path: Path) -> None:
-    terminal = Terminal(tmp_path, "--nodes", "12", "--once")
+    terminal = demo_in(tmp_path, "--nodes", "12", "--once")
     terminal.read_until("(?!)")  # to its end
     assert terminal.wait() == 0
     plain = [ESCAPE.sub("", line).rstrip() for line in terminal.seen.replace("\r", "").split("\n")]
@@ -81,7 +48,7 @@ def test_a_small_screen_shows_the_whole_summary_last(tmp_path: Path) -> None:
 
 
 def test_the_end_of_its_terminal_is_the_end_of_the_demo(tmp_path: Path) -> None:
-    terminal = Terminal(tmp_path, "--nodes", "2")
+    terminal = demo_in(tmp_path, "--nodes", "2")
     terminal.read_until(f"{LAST}.*The fleet keeps running")
     assert processes_in(tmp_path)
     os.close(terminal.screen)  # SIGHUP, and no terminal to write to

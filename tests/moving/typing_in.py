@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from master.demonstration.stage import Stage
 
 
-def fleet(*arguments: str, home: Path, user_home: Path | None = None) -> subprocess.CompletedProcess[str]:
+def fleet(
+    *arguments: str, home: Path, user_home: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
     names = {key: value for key, value in os.environ.items() if not key.startswith(("FLEET_", "PM2_"))}
     return subprocess.run(  # noqa: S603
         [sys.executable, "-m", "master.cli", *arguments],
@@ -19,12 +22,12 @@ def fleet(*arguments: str, home: Path, user_home: Path | None = None) -> subproc
         text=True,
         timeout=90,
         stdin=subprocess.DEVNULL,
-        env={**names, "FLEET_HOME": str(home), "COLUMNS": "80", "HOME": str(user_home or home)},
+        env={**names, "FLEET_HOME": str(home), "COLUMNS": "80", "HOME": str(user_home or home), **variables},
         check=False,
     )
 
 
-async def typed(*arguments: str, home: Path, **more: Path) -> subprocess.CompletedProcess[str]:
+async def typed(*arguments: str, home: Path, **more: Any) -> subprocess.CompletedProcess[str]:
     return await asyncio.to_thread(fleet, *arguments, home=home, **more)
 
 

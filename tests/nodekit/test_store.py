@@ -42,8 +42,8 @@ async def test_what_was_saved_is_in_the_file_and_one_file_is_one_store(folder: P
     store = open_store("votes.json")
     store["guild"] = {"red": 3}
     await store.save()
-    assert json.loads((folder / "votes.json").read_text("utf-8")) == {"guild": {"red": 3}}
-    assert (folder / "votes.json").stat().st_mode & 0o777 == 0o600
+    assert json.loads((folder / "data" / "votes.json").read_text("utf-8")) == {"guild": {"red": 3}}
+    assert (folder / "data" / "votes.json").stat().st_mode & 0o777 == 0o600
     assert open_store("votes.json") is store
 
 
@@ -83,7 +83,8 @@ async def test_a_value_that_json_does_not_know_changes_nothing(folder: Path) -> 
 
 
 def test_a_damaged_file_is_named_and_left_alone(folder: Path) -> None:
-    path = folder / "damaged.json"
+    path = folder / "data" / "damaged.json"
+    path.parent.mkdir()
     for content in (b"", b"[1]", b'{"a": ', b"\xff\xfe{}", b"\0" * 64):
         path.write_bytes(content)
         with pytest.raises(StoreDamaged, match=r"damaged\.json cannot be read") as caught:
@@ -103,7 +104,7 @@ def test_a_process_killed_at_any_moment_loses_nothing_that_was_saved(tmp_path: P
                 last = int(process.stdout.readline())
             process.kill()
             last = max([last, *(int(line) for line in process.stdout if line.endswith(b"\n"))])
-        found = json.loads((tmp_path / "counter.json").read_text("utf-8"))
+        found = json.loads((tmp_path / "data" / "counter.json").read_text("utf-8"))
         # The one that was under way may be there too.
         assert found["count"] in (last, last + 1)
         assert len(found["filling"]) == 200_000
@@ -131,4 +132,4 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
     )
     told = subprocess.run([sys.executable, "full.py"], cwd=tmp_path, capture_output=True, check=True, text=True)
     assert told.stdout == "File too large\n"
-    assert json.loads((tmp_path / "full.json").read_text("utf-8")) == {"small": 2}
+    assert json.loads((tmp_path / "data" / "full.json").read_text("utf-8")) == {"small": 2}

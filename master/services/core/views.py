@@ -48,6 +48,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     licence_revoked: bool = False
     """It starts no more until ``fleet reinstate``."""
     last_exit: str = ""
+    todo: str = ""
+    """What the operator has to do before it can run again; empty if there is nothing."""
     next_start_in_s: float | None = None
     detail: str = ""
 
@@ -260,6 +262,18 @@ class EditView(msgspec.Struct, frozen=True, kw_only=True):
     restarted: bool = False
     state: str = ""
     """The node's state afterwards."""
+    notes: tuple[str, ...] = ()
+    """What the operator has to know."""
+
+
+class RenameView(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of renaming a node."""
+
+    node: str
+    """Its name before."""
+    new_name: str
+    state: str
+    """The node's state; its process was not touched."""
     notes: tuple[str, ...] = ()
     """What the operator has to know."""
 

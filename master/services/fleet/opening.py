@@ -19,8 +19,8 @@ from master.ledger.writer.entries import DesiredStateSet, Entry
 from master.services.core.directory import NodeDirectory
 from master.services.core.ledger_cache import LedgerCache
 from master.services.fleet.fleet import Fleet
-from master.services.fleet.launching import NODE_ID_VARIABLE
 from master.supervision.probe import find_by_variable
+from master.supervision.process import NODE_ID_VARIABLE
 from master.supervision.supervisor import Supervisor
 
 log = logging.getLogger(__name__)

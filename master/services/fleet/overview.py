@@ -13,7 +13,7 @@ from master.configuration.settings import Settings
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
 from master.ledger.rows import pulse_snapshots
-from master.ledger.rows.records import Node
+from master.ledger.rows.records import Node, ReadinessKind
 from master.services.core.directory import NodeDirectory
 from master.services.core.views import (
     FleetStatus,
@@ -30,8 +30,10 @@ from master.supervision.history import Ring
 from master.supervision.logs import NodeLogs
 from master.supervision.own_usage import OwnUsage
 from master.supervision.probe import map_processes
+from master.supervision.process import ExitReport
 from master.supervision.supervisor import NodeView, Supervisor
 from master.wording import encodable
+from nodekit.exit_codes import NodeExit
 
 log = logging.getLogger(__name__)
 
@@ -231,7 +233,16 @@ def _merge(node: Node, view: NodeView, now: float, *, licence_revoked: bool) -> 
         flag_reason=node.flag_reason,
         licence_revoked=licence_revoked,
         last_exit=view.last_exit,
+        todo=_todo(node, view),
         next_start_in_s=view.next_start_in_s,
         detail=view.detail,
         cogs_failed=view.cogs_failed,
     )
+
+
+def _todo(node: Node, view: NodeView) -> str:
+    """Return what an operator has to do for a node that no restart can help."""
+    has_dead_token = view.last_exit.endswith(str(ExitReport(exit_code=NodeExit.TOKEN)))
+    if has_dead_token and view.pid is None and node.readiness is ReadinessKind.HANDSHAKE:
+        return f"Discord refuses its token: fleet set-token {node.name}"
+    return ""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from master.bus import EventBus
 from master.errors import FleetError
-from master.events import DirectoryChanged, NodeFileChanged, TaskFailed
+from master.events import DirectoryChanged, NodeEnded, NodeFileChanged, NodeVerified, TaskFailed
 from master.ledger.rows.records import DesiredState, Node
 from master.services.core.directory import NodeDirectory
 from master.supervision.clock import Clock
@@ -38,6 +38,9 @@ _IGNORED = frozenset(
         ".mypy_cache",
         ".ruff_cache",
         ".pytest_cache",
+        # What nodes of ours write into their folder.
+        ".commands",
+        "data",
     }
 )
 _IGNORED_ENDINGS = (
@@ -104,11 +107,19 @@ class Watching:
         self._waiting: dict[str, str] = {}
         """Nodes that are to be restarted, and the file that was changed."""
         self._restarts: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)
+        self._reload_cogs: set[str] = set()
+        """Nodes whose process loads its changed cogs by itself, without a restart."""
         bus.on(DirectoryChanged, lambda _event: self._changed.set())
+        bus.on(NodeVerified, self._on_verified)
+        bus.on(NodeEnded, lambda event: self._reload_cogs.discard(event.node_id))
 
     def look_again(self) -> None:
         """Look again who is watched: the settings were changed."""
         self._changed.set()
+
+    def _on_verified(self, event: NodeVerified) -> None:
+        if event.reloads_cogs:
+            self._reload_cogs.add(event.node_id)
 
     async def run(self, restart: Restart) -> None:
         """Watch until cancelled; nothing is loaded or waited for but a change, while no node has WATCH."""
@@ -181,6 +192,8 @@ class Watching:
     def _note(self, watched: Mapping[str, Watched], paths: Sequence[Path]) -> None:
         for node_id, one in watched.items():
             names = sorted(filter(None, map(one.name_of, paths)))
+            if node_id in self._reload_cogs:
+                names = [name for name in names if not _is_cog(name)]
             name = next((name for name in names if not self._is_its_own(node_id, name)), "")
             if name:
                 self._waiting[node_id] = name + (f" and {len(names) - 1} more" if len(names) > 1 else "")
@@ -209,6 +222,12 @@ class Watching:
                 await restart(node.name)
             except FleetError as error:
                 log.error("a node could not be restarted", extra={"node": node.name, "why": error.message})
+
+
+def _is_cog(name: str) -> bool:
+    """Tell whether a file of a node is a cog, as nodekit loads them."""
+    folder, _, file = name.rpartition("/")
+    return folder == "cogs" and file.endswith(".py") and not file.startswith("_")
 
 
 def _folders_of(watched: Sequence[Watched]) -> tuple[list[Path], bool]:

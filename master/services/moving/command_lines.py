@@ -78,7 +78,7 @@ def _whole_command(words: Sequence[str], folder: Path, search_path: str, shown: 
     if not found:
         return CommandLine(shown=shown, trouble=_missing(words[0]))
     at = _script_at(words)
-    if at and "/" in words[at] and not (folder / words[at]).exists():
+    if at and "/" in words[at] and not os.path.exists(folder / words[at]):
         return CommandLine(shown=shown, trouble=f"there is no file {folder / words[at]}")
     first = _search_first(words[0], found)
     return CommandLine(options={"COMMAND": shlex.join((found, *words[1:]))}, shown=shown, search_first=first)
@@ -113,21 +113,21 @@ def _script_at(words: Sequence[str]) -> int:
 def _below(folder: Path, word: str) -> str:
     """Return the path of a file in the folder, relative to it; empty for any other."""
     whole = Path(os.path.normpath(folder / word))
-    return str(whole.relative_to(folder)) if whole.is_relative_to(folder) and whole.is_file() else ""
+    return str(whole.relative_to(folder)) if whole.is_relative_to(folder) and os.path.isfile(whole) else ""
 
 
 def _is_own(program: str, folder: Path) -> bool:
     """Tell whether it is the Python of a virtual environment in the folder, which a node gets by itself."""
     whole = Path(os.path.normpath(folder / program))
-    own = next((name for name in _OWN_ENVIRONMENTS if (folder / name / "bin" / "python").exists()), "")
+    own = next((name for name in _OWN_ENVIRONMENTS if os.path.exists(folder / name / "bin" / "python")), "")
     return bool(own) and whole.parent == folder / own / "bin" and _PYTHON.fullmatch(whole.name) is not None
 
 
 def _find(program: str, folder: Path, search_path: str) -> str:
     """Return the absolute path of a program; empty if it is not there."""
     if "/" in program:
-        whole = Path(os.path.normpath(folder / Path(program).expanduser()))
-        return str(whole) if whole.is_file() and os.access(whole, os.X_OK) else ""
+        whole = os.path.normpath(folder / os.path.expanduser(program))
+        return whole if os.path.isfile(whole) and os.access(whole, os.X_OK) else ""
     # Not the environment that the fleet itself is installed in: its packages are not the bot's.
     ours = {str(Path(sys.prefix) / "bin")} if sys.prefix != sys.base_prefix else set()
     places = [place for place in (search_path or os.environ.get("PATH", "")).split(":") if place and place not in ours]

@@ -24,6 +24,8 @@ from master.services.moving.programs import (
     FileNotUnderstood,
     ImportedProgram,
     Lost,
+    part_of,
+    place_of,
     read_size,
     table_of,
     texts_of,
@@ -148,11 +150,12 @@ def _service(
         supervisor="docker compose",
         source=str(path),
         words=tuple(_word_on_box(word, mounts) for word in words),
+        inside=words,
         folder=str(folder or ""),
         environment=_environment(service.get("environment"), path, key, environment),
         environment_files=tuple(_environment_files(service.get("env_file"), path)),
         options=_options(service, lost),
-        after=tuple(str(other) for other in service.get("depends_on") or ()),
+        after=tuple(_names_of(service.get("depends_on"))),
         lost=tuple(lost),
         trouble=trouble,
     )
@@ -164,7 +167,7 @@ def _context(service: Mapping[str, Any], path: Path) -> Path | None:
     if build is None:
         return None
     folder = str(build.get("context") or ".") if isinstance(build, dict) else str(build)
-    return None if "://" in folder else (path.parent / Path(folder).expanduser()).resolve()
+    return None if "://" in folder else place_of(path.parent, folder)
 
 
 def _image(service: Mapping[str, Any], path: Path, context: Path | None, read_text: ReadText) -> _Image:
@@ -208,7 +211,7 @@ def _exec_form(text: str, path: Path, key: str) -> tuple[str, ...]:
 def _mounts(service: Mapping[str, Any], path: Path) -> dict[str, Path]:
     """Return the folders of the box that the container sees, by their place in it."""
     found: dict[str, Path] = {}
-    for volume in service.get("volumes") or ():
+    for volume in _list_of(service.get("volumes")):
         if isinstance(volume, dict):
             source, target = str(volume.get("source") or ""), str(volume.get("target") or "")
             is_bind = volume.get("type") == "bind"
@@ -217,7 +220,7 @@ def _mounts(service: Mapping[str, Any], path: Path) -> dict[str, Path]:
             target = rest.partition(":")[0]
             is_bind = source.startswith((".", "/", "~"))
         if is_bind and target:
-            found[target.rstrip("/") or "/"] = (path.parent / Path(source).expanduser()).resolve()
+            found[target.rstrip("/") or "/"] = place_of(path.parent, source)
     return found
 
 
@@ -233,6 +236,15 @@ def _word_on_box(word: str, mounts: Mapping[str, Path]) -> str:
     """Return a word of a command line; a path inside the container becomes the one on the box."""
     place = _on_box(word, mounts) if word.startswith("/") else None
     return word if place is None else str(place)
+
+
+def _list_of(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _names_of(value: object) -> list[str]:
+    """Return the names in a list, or those of a table."""
+    return [str(name) for name in value] if isinstance(value, list | dict) else []
 
 
 def _words(service: Mapping[str, Any], image: _Image, path: Path, key: str) -> tuple[str, ...]:
@@ -264,14 +276,13 @@ def _environment(value: object, path: Path, key: str, environment: Mapping[str, 
 def _environment_files(value: object, path: Path) -> list[str]:
     entries = value if isinstance(value, list) else [] if value is None else [value]
     names = [str(entry.get("path") or "") if isinstance(entry, dict) else str(entry) for entry in entries]
-    return [str((path.parent / Path(name).expanduser()).resolve()) for name in names if name]
+    return [str(place_of(path.parent, name)) for name in names if name]
 
 
 def _options(service: Mapping[str, Any], lost: list[Lost]) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    deploy = service.get("deploy")
-    limits: object = (deploy.get("resources") or {}).get("limits") if isinstance(deploy, dict) else None
-    memory = limits.get("memory") if isinstance(limits, dict) else service.get("mem_limit")
+    limits = part_of(service, "deploy", "resources", "limits")
+    memory = part_of(limits, "memory") or service.get("mem_limit")
     if memory is not None:
         size = read_size(memory)
         if size is None:
@@ -281,9 +292,9 @@ def _options(service: Mapping[str, Any], lost: list[Lost]) -> dict[str, Any]:
             options["MEMORY_HARD_LIMIT_BYTES"] = size
     if isinstance(limits, dict) and "cpus" in limits:
         lost.append(Lost("deploy.resources.limits.cpus", "CPU_WEIGHT in NODES"))
-    files = (service.get("ulimits") or {}).get("nofile")
-    files = files.get("soft") if isinstance(files, dict) else files
-    if isinstance(files, int):
+    files = part_of(service, "ulimits", "nofile")
+    files = part_of(files, "soft") if isinstance(files, dict) else files
+    if isinstance(files, int) and not isinstance(files, bool):
         options["OPEN_FILES_LIMIT"] = files
     return options
 
@@ -298,13 +309,12 @@ def _lost(service: Mapping[str, Any], name: str) -> list[Lost]:
         lost.append(Lost("ports", "it listens on the box itself, at the port that its program opens"))
     if any(
         not str(volume).startswith((".", "/", "~"))
-        for volume in service.get("volumes") or ()
+        for volume in _list_of(service.get("volumes"))
         if isinstance(volume, str)
     ):
         lost.append(Lost("volumes", f"copy what is in them: docker compose cp {name}:PATH FOLDER"))
-    deploy = service.get("deploy")
-    count = deploy.get("replicas", 1) if isinstance(deploy, dict) else 1
-    if (isinstance(count, int) and count > 1) or (isinstance(service.get("scale"), int) and service["scale"] > 1):
+    counts = (part_of(service, "deploy", "replicas"), service.get("scale"))
+    if any(isinstance(count, int) and count > 1 for count in counts):
         lost.append(Lost("replicas", "one process: a bot's connections cannot be shared, and a node is one process"))
     return lost
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from master.services.moving.running import OldCopy, Wanted, find_copies
 from master.services.moving.tokens import FoundToken, find_token
 from master.services.onboarding.names import MAX_NAME_LENGTH, check_name, check_tags
 
+_VARIABLE = re.compile(r"(?!FLEET_)[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -73,9 +75,21 @@ def make_plan(
         for program, name in zip(programs, names, strict=True)
     ]
     planned = _in_order(_without_doubles(planned, nodes), nodes)
-    wanted = [Wanted(node.name, node.folder, node.program.words) for node in planned if node.is_wanted]
+    wanted = [_wanted(node) for node in planned if node.is_wanted]
     copies = find_copies(wanted)
     return [structs.replace(node, running=copies.get(node.name, ())) for node in planned]
+
+
+def _wanted(node: PlannedNode) -> Wanted:
+    program = node.program
+    return Wanted(
+        name=node.name,
+        old_name=program.name,
+        supervisor=program.supervisor,
+        folder=node.folder,
+        words=program.words,
+        inside=program.inside,
+    )
 
 
 def _names(programs: Sequence[ImportedProgram]) -> list[str]:
@@ -154,15 +168,15 @@ def _folder(program: ImportedProgram, lost: list[Lost]) -> tuple[Path, str]:
             return folder, "the file does not say in which folder it runs: add that there"
         folder = files[0].parent
         lost.append(Lost("directory", f"was not named: it runs in its file's, {folder}"))
-    folder = folder.resolve()
-    if not folder.is_dir():
+    folder = Path(os.path.realpath(folder))
+    if not os.path.isdir(folder):
         return folder, f"there is no folder {folder}"
     return folder, ""
 
 
 def _environment(program: ImportedProgram, name: str, lost: list[Lost]) -> tuple[dict[str, str], str]:
     """Return a program's variables, and the file that they stay in where there is no more than that."""
-    files = [file for file in program.environment_files if Path(file).is_file()]
+    files = [file for file in program.environment_files if os.path.isfile(file)]
     for file in program.environment_files:
         if file not in files:
             lost.append(Lost("env_file", f"there is no file {file}"))
@@ -173,7 +187,11 @@ def _environment(program: ImportedProgram, name: str, lost: list[Lost]) -> tuple
         merged |= read_variables(Path(file))
     if files:
         lost.append(Lost("env_file", f"copied to env/{name}.env with the other variables: change them there"))
-    return {**merged, **program.environment}, ""
+    whole = {**merged, **program.environment}
+    odd = [name for name in whole if _VARIABLE.fullmatch(name) is None]
+    if odd:
+        lost.append(Lost("env", f"{', '.join(odd)[:100]}: a variable's name has letters, digits and _ alone"))
+    return {name: value for name, value in whole.items() if name not in odd}, ""
 
 
 def _in_order(planned: Sequence[PlannedNode], nodes: Sequence[NodeStatus]) -> list[PlannedNode]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from master.services.moving.programs import (
     FileNotUnderstood,
     ImportedProgram,
     Lost,
+    place_of,
     read_size,
     table_of,
     texts_of,
@@ -171,8 +173,8 @@ def _app(app: Mapping[str, Any], path: Path, key: str, variant: str) -> Imported
     script = next((str(app[name]) for name in ("script", "exec", "cmd", "command") if app.get(name)), "")
     if not script:
         raise FileNotUnderstood(path, f"{key}.script", "is missing", "name the file that PM2 runs")
-    folder = (path.parent / Path(str(app.get("cwd") or ".")).expanduser()).resolve()
-    name = str(app.get("name") or Path(script.split()[0]).stem)
+    folder = place_of(path.parent, str(app.get("cwd") or "."))
+    name = str(app.get("name") or Path((script.split() or [""])[0]).stem)
     environment = _variables(app.get("env"), path, f"{key}.env")
     lost = _lost(app)
     chosen = f"env_{variant}"
@@ -239,14 +241,14 @@ def _words(script: str, app: Mapping[str, Any], folder: Path, path: Path, key: s
     if " " in script:
         # PM2 hands such a script to bash.
         return without_shell(("bash", "-c", script)) + arguments
-    whole = (folder / Path(script).expanduser()).resolve()
+    whole = place_of(folder, script)
     interpreter = str(app.get("interpreter") or app.get("exec_interpreter") or "")
     if "/" in interpreter and not interpreter.startswith(("/", "~")):
         interpreter = str(folder / interpreter)
     if not interpreter:
         interpreter = _INTERPRETERS.get(whole.suffix, "none")
     # What is no file there is a program on the PATH, as in PM2.
-    first = script if "/" not in script and not whole.exists() and not whole.suffix else str(whole)
+    first = script if "/" not in script and not os.path.exists(whole) and not whole.suffix else str(whole)
     return _with_interpreter(interpreter, app, (first, *arguments), path, key)
 
 
@@ -256,7 +258,7 @@ def _with_interpreter(
     if interpreter == "none":
         return words
     given = next((app[name] for name in ("node_args", "interpreter_args", "interpreterArgs") if app.get(name)), None)
-    return (str(Path(interpreter).expanduser()), *_arguments(given, path, f"{key}.interpreter_args"), *words)
+    return (os.path.expanduser(interpreter), *_arguments(given, path, f"{key}.interpreter_args"), *words)
 
 
 def _arguments(value: object, path: Path, key: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -67,6 +68,8 @@ class ImportedProgram(msgspec.Struct, frozen=True, kw_only=True):
     """The file that names it."""
     words: tuple[str, ...] = ()
     """Its command line, word by word, as the kernel gets it."""
+    inside: tuple[str, ...] = ()
+    """Its command line in the container that it comes from."""
     folder: str = ""
     """Where it runs, as an absolute path; empty if the file does not say."""
     environment: Mapping[str, str] = {}
@@ -94,7 +97,19 @@ def read_size(value: object) -> int | None:
     found = _SIZE.fullmatch(str(value).strip())
     if found is None:
         return None
-    return int(float(found[1]) * 1024 ** _UNITS[found[2].lower()]) or None
+    return int(float(found[1]) * 1024 ** _UNITS[found[2].lower()]) or None if len(found[1]) < 16 else None
+
+
+def place_of(base: Path, text: str) -> Path:
+    """Return the place that a file names, from the folder ``base`` on; links are followed, ``~`` is the user's home."""
+    return Path(os.path.realpath(base / os.path.expanduser(text)))
+
+
+def part_of(value: object, *keys: str) -> object:
+    """Return a part of nested tables; None where there is none."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def without_shell(words: tuple[str, ...]) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from master.services.moving.systemd_units import read_unit
 
 MAX_FILE_BYTES = 4 * 2**20
 MAX_INCLUDED = 500
+MAX_DEPTH = 50
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
 _KINDS = "ecosystem.config.js, ecosystem.json, dump.pm2, supervisord.conf, docker-compose.yml or NAME.service"
 
 
@@ -92,11 +96,11 @@ class Reader:
         if node is None:
             raise no_node(path)
         self.announce(f"{path.name} is a program: it is run with {node}, as PM2 does")
-        return read_ecosystem(evaluate_module(path, node), path, variant=self.variant)
+        return read_ecosystem(_checked(evaluate_module(path, node), path), path, variant=self.variant)
 
     def _json(self, path: Path) -> list[ImportedProgram]:
         try:
-            value = msgspec.json.decode(_text(path))
+            value = _checked(msgspec.json.decode(_text(path)), path)
         except msgspec.MsgspecError as error:
             hint = "JSON has no comments; name it ecosystem.config.js if it has some"
             raise FileNotUnderstood(path, "", f"is no JSON: {error}", hint) from error
@@ -111,7 +115,7 @@ class Reader:
         import yaml
 
         try:
-            value = yaml.safe_load(_text(path))
+            value = _checked(yaml.safe_load(_text(path)), path)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = "" if mark is None else f"line {mark.line + 1}"
@@ -159,20 +163,37 @@ def _text(path: Path) -> str:
     FileNotUnderstood
     """
     try:
-        data = read_regular(path.resolve(), MAX_FILE_BYTES + 1)
+        data = read_regular(os.path.realpath(path), MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
             raise FileNotUnderstood(path, "", f"is larger than {MAX_FILE_BYTES // 2**20} MB")
-        return data.decode("utf-8-sig")
+        return str(_checked(data.decode("utf-8-sig"), path))
     except FileNotFoundError as error:
         raise NoSuchFile(path, "", "there is no such file") from error
     except OSError as error:
         raise FileNotUnderstood(path, "", f"cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, RuntimeError) as error:
+    except UnicodeDecodeError as error:
         raise FileNotUnderstood(path, "", "is no text in UTF-8") from error
 
 
+def _checked(value: Any, path: Path, depth: int = 0) -> Any:
+    """Return what was read, if no text in it has characters that no path or variable can have.
+
+    Raises
+    ------
+    FileNotUnderstood
+    """
+    if depth > MAX_DEPTH:
+        raise FileNotUnderstood(path, "", "is nested too deeply")
+    if isinstance(value, str) and _UNUSABLE.search(value):
+        raise FileNotUnderstood(path, "", "holds a NUL or half of a character")
+    if isinstance(value, dict | list):
+        for item in [*value, *value.values()] if isinstance(value, dict) else value:
+            _checked(item, path, depth + 1)
+    return value
+
+
 def _text_or_none(path: Path) -> str | None:
-    return _text(path) if path.is_file() else None
+    return _text(path) if os.path.isfile(path) else None
 
 
 def read_variables(path: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import platform
 import shlex
 from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ def include_patterns(text: str, path: Path, environment: Mapping[str, str]) -> l
     if not parser.has_option("include", "files"):
         return []
     files = _expand(parser.get("include", "files"), path, "include.files", _names(path, environment))
-    return [path.parent / Path(word).expanduser() for word in files.split()]
+    return [path.parent / os.path.expanduser(word) for word in files.split()]
 
 
 def read_supervisord(parts: Sequence[tuple[Path, str]], environment: Mapping[str, str]) -> list[ImportedProgram]:
@@ -175,7 +176,7 @@ def _program(
         supervisor="supervisord",
         source=str(path),
         words=words,
-        folder=str(Path(directory).expanduser()) if directory else "",
+        folder=os.path.expanduser(directory) if directory else "",
         environment={
             **_pairs(whole.get("environment", ""), path, "supervisord.environment"),
             **_pairs(values.get("environment", ""), path, f"{key}.environment"),

@@ -131,7 +131,15 @@ class Verification:
         )
         event = handshake_event(self._clock, node.id, message.type, "accepted", source)
         self._ledger.write_soon(HandshakeOutcome(event=event))
-        self._bus.publish(NodeVerified(at=event.at, node_id=node.id, pid=body.pid, transport=source.transport))
+        self._bus.publish(
+            NodeVerified(
+                at=event.at,
+                node_id=node.id,
+                pid=body.pid,
+                transport=source.transport,
+                reloads_cogs=body.reloads_cogs,
+            )
+        )
 
     async def _judge(self, node: Node, body: VerificationRequest) -> str:
         """Return what is wrong with a verification request; empty if it is valid."""

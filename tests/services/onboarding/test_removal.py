@@ -10,10 +10,12 @@ import psutil
 import pytest
 
 from handshake.manifest import MANIFEST_NAME
+from handshake.redaction import Secret
 from master.configuration.settings import Settings
 from master.ledger.rows import audit, licences, nodes, tokens
 from master.ledger.rows.records import Lifecycle, Node, Outcome
 from master.operations import changing
+from master.operations import nodes as operations_on_nodes
 from master.operations.parameters import RemoveParams
 from master.services.core.errors import NoSuchNode
 from master.services.core.ledger_cache import load_cached_ledger
@@ -80,8 +82,6 @@ async def test_a_removed_node_is_stopped_and_free_again_and_its_history_stays(
         await remove(house)
     # The same folder comes back under its name, with another bot.
     (house.base / "atlas" / "bot.py").write_text(QUIET_BOT)
-    from handshake.redaction import Secret
-
     again = await house.register(
         OPERATOR, RegisterRequest(name="atlas", token=Secret(token), folder="atlas", start=False)
     )
@@ -193,8 +193,6 @@ async def test_what_a_crash_left_is_finished_or_dropped_by_the_next_master(
 
 
 async def test_a_node_that_is_started_while_it_is_removed_leaves_no_process(house: House) -> None:
-    from master.operations import nodes as operations_on_nodes
-
     node = await clone(house)
     removing = asyncio.create_task(remove(house))
     await asyncio.sleep(0)

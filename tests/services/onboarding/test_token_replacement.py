@@ -10,7 +10,7 @@ from master.ledger.rows import audit, tokens
 from master.ledger.rows.records import Node, Outcome
 from master.operations import changing
 from master.operations import nodes as operations_on_nodes
-from master.operations.parameters import SetTokenParams
+from master.operations.parameters import NodeParams, SetTokenParams
 from master.security.vault import TokenVault
 from master.services.core.errors import OtherBot, TokenInUse, TokenRefused
 from master.services.core.keys import master_secret_of
@@ -90,7 +90,7 @@ async def test_a_dead_token_is_not_final(house: House) -> None:
     node, bot = await clone(house)
     await house.services.supervisor.wait_state(node.id, ["backoff", "quarantined"], timeout_s=20)  # type: ignore[list-item]
     told = house.services.overview.node(node)
-    assert told.last_exit == "Discord refuses its token; `fleet set-token atlas`: exited with code 65"
+    assert told.todo == "Discord refuses its token: fleet set-token atlas"
     (house.base / "atlas" / "bot.py").write_text(QUIET_BOT)
     house.sandbox.world.set_token(bot.account)
     given = await set_token(house, bot.token)
@@ -111,8 +111,6 @@ async def test_a_bot_that_reads_its_token_itself_is_told_so(house: House) -> Non
 
 
 async def test_a_revoked_node_gets_its_token_and_stays_stopped(house: House) -> None:
-    from master.operations.parameters import NodeParams
-
     node, bot = await clone(house)
     await house.operations.run(operations_on_nodes.revoke, OPERATOR, NodeParams(name="atlas"))
     given = await set_token(house, bot.token)
