@@ -202,7 +202,7 @@ class Telling:
         settings = self._settings()
         record = RunRecords(settings.runs_dir).read(node.id)
         folder = settings.identity.bots_base_path / node.folder
-        runs = record is not None and is_process(record.pid, record.started_at, folder)
+        runs = record is not None and is_process(record.pid, record.started_at, folder, node.id)
         return NodeStatus(
             id=node.id,
             name=node.name,
