@@ -69,7 +69,7 @@ async def test_a_removed_node_is_stopped_and_free_again_and_its_history_stays(
     assert row.lifecycle is Lifecycle.REMOVED
     assert await ledger.read(lambda connection: tokens.load(connection, node.id)) is None
     assert await ledger.read(lambda connection: licences.is_revoked(connection, node.id))
-    rows = await ledger.read(lambda connection: audit.search(connection, node_id=node.id))
+    rows = await ledger.read(lambda connection: audit.search(connection, node_ids=[node.id]))
     assert [(row.action, row.outcome, row.detail) for row in rows][:1] == [
         ("remove", Outcome.DONE, "atlas: folder kept")
     ]
