@@ -73,6 +73,8 @@ def registered_embed(settings: Settings, registered: Registered) -> discord.Embe
     )
     if registered.trouble:
         embed.add_field(name="It did not start", value=as_markdown(registered.trouble)[:1024], inline=False)
+    if registered.notes:
+        embed.add_field(name="Note", value="\n".join(map(as_markdown, registered.notes))[:1024], inline=False)
     if registered.licence:
         embed.add_field(name="Licence (shown only now)", value=f"```\n{registered.licence}\n```", inline=False)
     if registered.invite_url:

@@ -244,13 +244,14 @@ def _show(registered: Registered) -> None:
     if registered.trouble:
         table.add_row("not started", one_line(registered.trouble, style="yellow"))
     table.add_row("folder", visible(registered.folder))
-    for note in registered.notes:
-        table.add_row("note", one_line(note, style="yellow"))
     if registered.licence:
         table.add_row("licence", one_line(registered.licence, style="bold"))
         table.add_row("", Text("shown only now; the node's folder has it", style="bright_black"))
     title = one_line(("✓", "green"), f" {registered.name} is in the fleet ({registered.seconds:.1f} s)")
     console.print(Panel(table, title=title, title_align="left", expand=False))
+    for note in registered.notes:
+        # Below it too: a note may have a command in it, which is to be copied.
+        console.print(one_line("Note: ", (note, "yellow")), soft_wrap=True)
     if registered.invite_url:
         # Below the panel, whole: a frame would cut the address in two, and nobody could click it.
         console.print(one_line("Invite it: ", (registered.invite_url, "cyan")), soft_wrap=True)

@@ -52,6 +52,7 @@ async def test_a_node_whose_token_was_reset_says_so_and_lives_again_with_the_new
     await tap.wait_for("ready", "atlas", since=since)
 
 
+@pytest.mark.slow  # four commands are four processes
 async def test_a_node_is_renamed_while_it_runs_and_removed_with_its_files(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")
