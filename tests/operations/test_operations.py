@@ -56,7 +56,9 @@ def required(operation: Operation[Any, Any, Any]) -> dict[str, Any]:
     return {field.name: ["something"] if field.name == "names" else "something" for field in fields if field.required}
 
 
-@pytest.mark.parametrize("module", [nodes, onboarding, changing, telling, ledger, kernel], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [nodes, onboarding, changing, telling, ledger, kernel], ids=lambda module: module.__name__
+)
 def test_no_operation_is_missing_from_the_table(module: ModuleType) -> None:
     defined = [value for value in vars(module).values() if isinstance(value, Operation)]
     assert defined
