@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from typing import Annotated
+import sys
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -32,9 +33,17 @@ from master.cli import (
     uninstall,
 )
 from master.cli.bill import bill_of_materials
-from master.errors import ExitCode
-from master.terminal import discard_output
+from master.errors import ExitCode, FleetError
+from master.terminal import discard_output, fail
 from master.wording import visible_lines
+
+
+class UsageFailed(FleetError):
+    """The command line was not understood."""
+
+    code: ClassVar[str] = "usage"
+    exit_code: ClassVar[ExitCode] = ExitCode.USAGE
+
 
 app = typer.Typer(
     name="fleet",
@@ -119,16 +128,32 @@ def run() -> int:
     # Errors are printed once, by the command itself; log output is for the master.
     logging.getLogger("master").addHandler(logging.NullHandler())
     try:
+        code = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `fleet status | head -1`: its reader had enough, which is no failure.
+        discard_output()
+        return ExitCode.OK
+    return code
+
+
+def _run() -> int:
+    try:
         result = app(standalone_mode=False, prog_name="fleet")
     except typer.Exit as ending:
         return ending.exit_code
+    except FleetError as error:
+        return _error(error)
+    except SystemExit as ending:
+        if isinstance(ending.__context__, BrokenPipeError):
+            return ExitCode.OK  # `fleet --help | head -1`: Typer's own console ends the program
+        raise
     except (KeyboardInterrupt, asyncio.CancelledError):
         return ExitCode.INTERRUPTED
     except typer.Abort:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        discard_output()  # `fleet --help | head -1`
-        return ExitCode.OK
+        raise
     except Exception as error:
         return _usage(error)
     return result if isinstance(result, int) else ExitCode.OK
@@ -139,7 +164,27 @@ def _usage(error: Exception) -> int:
     show = getattr(error, "show", None)
     if show is None:
         raise error
+    code = int(getattr(error, "exit_code", ExitCode.USAGE))
+    message = getattr(error, "format_message", lambda: str(error))()
+    if _wants_json() and message:
+        context = getattr(error, "ctx", None)
+        hint = f"`{context.command_path} --help` shows how it is typed" if context is not None else ""
+        return _error(UsageFailed(message, hint=hint))
     # It quotes what was typed, such as a name from another program.
     error.message = visible_lines(getattr(error, "message", ""))  # type: ignore[attr-defined]
     show()
-    return int(getattr(error, "exit_code", ExitCode.USAGE))
+    return code
+
+
+def _error(error: FleetError) -> int:
+    """Print an error that no command printed; returns its exit code."""
+    try:
+        fail(error, as_json=_wants_json())
+    except typer.Exit as ending:
+        return ending.exit_code
+
+
+def _wants_json() -> bool:
+    """Tell whether JSON was asked for, also where the command line was not understood."""
+    typed = sys.argv[1:]
+    return "--json" in (typed[: typed.index("--")] if "--" in typed else typed)

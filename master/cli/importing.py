@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,7 +174,7 @@ def _register(node: PlannedNode, home: Path | None, *, quiet: bool) -> ProgramVi
                 onboarding.register, params, event=FleetEvent, on_event=show, timeout_s=REGISTER_TIMEOUT_S
             )
         except FleetError as error:
-            view = structs.replace(view, outcome="failed", error=error.message, hint=error.hint)
+            view = structs.replace(view, outcome="failed", error=error.message, hint=_hint(error, node))
         else:
             view = structs.replace(
                 view,
@@ -187,6 +188,14 @@ def _register(node: PlannedNode, home: Path | None, *, quiet: bool) -> ProgramVi
     if not quiet:
         _show_outcome(view)
     return view
+
+
+def _hint(error: FleetError, node: PlannedNode) -> str:
+    """Return what to do about a program that was not registered."""
+    if node.found is None or error.code != "token_refused":
+        return error.hint
+    other = f"if {node.token_place} is another service's: --no-token {shlex.quote(node.program.name)}"
+    return f"{error.hint}\n{other}"
 
 
 def _finish(planned: Sequence[PlannedNode], views: Sequence[ProgramView], *, as_json: bool) -> None:
@@ -246,7 +255,7 @@ def _cells(node: PlannedNode) -> tuple[str, str, str, str]:
     folder = Path(node.folder)
     home = Path.home()
     short = f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) and folder != home else node.folder
-    return node.name, visible(node.command.shown), visible(short), visible(node.token_place) or "no token: a program"
+    return node.name, visible(node.command.shown), visible(short), visible(node.token_place) or "no token"
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
@@ -314,14 +323,14 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _count(wanted: Sequence[PlannedNode], what: str) -> str:
-    return f"{len(wanted)} {what}{'' if len(wanted) == 1 else 's'} as node{'' if len(wanted) == 1 else 's'}"
+    return f"1 {what} as a node" if len(wanted) == 1 else f"{len(wanted)} {what}s as nodes"
 
 
 def _show_outcome(view: ProgramView) -> None:
     if view.outcome == "failed":
         console.print(one_line(("✖ ", "red"), f"{view.name}: {view.error}"), soft_wrap=True)
-        if view.hint:
-            console.print(one_line(f"{_MARGIN}{view.hint}", style="bright_black"), soft_wrap=True)
+        for hint in view.hint.splitlines():
+            console.print(one_line(f"{_MARGIN}{hint}", style="bright_black"), soft_wrap=True)
         return
     note = f"not started: {view.error}" if view.error else view.state
     console.print(one_line(("✓ ", "green"), f"{view.name} is in the fleet, {note}"), soft_wrap=True)

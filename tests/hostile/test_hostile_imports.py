@@ -21,7 +21,7 @@ from tests.hostile.effort import rounds
 
 pytestmark = pytest.mark.timeout(3600)
 
-ROUNDS = 200
+ROUNDS = 300
 PLANNED_ONE_IN = 10
 """A plan looks at every process of the box."""
 

@@ -233,6 +233,11 @@ async def until_ready(stage: Stage) -> None:
 
 async def changed_and_removed(stage: Stage, after: EventTap, kinds: dict[str, Kind]) -> None:
     """Change what a node was registered with; then remove each, which leaves its folder as it was."""
+    since = len(after.events)
+    edited = await typed("edit", "gram", "--set", "ARGS=two", "--restart", home=stage.home)
+    assert edited.returncode == 0, (edited.stdout, edited.stderr)
+    await after.wait_for("ready", "gram", since=since)
+    await said_by(stage, "gram", "[ 'two' ]")
     pids = [node.pid for node in (await stage.status()).nodes]
     removed = await typed("remove", *kinds, "--keep-folder", "--yes", home=stage.home)
     assert removed.returncode == 0, (removed.stdout, removed.stderr)

@@ -89,7 +89,7 @@ async def test_a_bot_and_a_program_of_pm2_become_nodes(stage: Stage, tap: EventT
     seen = await typed("import", "--dry-run", home=stage.home, user_home=tmp_path)
     assert seen.returncode == 0, seen.stderr
     assert (await stage.status()).nodes == ()
-    for said in ("atlas ", " bot.py ", "DISCORD_TOKEN", "memory limit 300 MB", "no token: a program"):
+    for said in ("atlas ", " bot.py ", "DISCORD_TOKEN", "memory limit 300 MB", "no token"):
         assert said in seen.stdout
     assert f"gone: there is no folder {tmp_path}/gone" in seen.stdout.replace("\n  ", " ")
     assert token not in seen.stdout + seen.stderr
@@ -156,6 +156,7 @@ async def test_a_failure_of_one_does_not_stop_the_others(stage: Stage, tap: Even
     found = {program["name"]: program for program in json.loads(done.stdout)["programs"]}
     assert found["one"]["outcome"] == "failed"
     assert "does not accept the token" in found["one"]["error"]
+    assert "if BOT_TOKEN is another service's: --no-token one" in found["one"]["hint"]
     assert found["copy"]["error"] == "has the same bot as one: only one of them may run"
     assert "its token is among its arguments" in found["leaky"]["error"]
     assert found["two"]["outcome"] == "registered"

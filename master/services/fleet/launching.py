@@ -213,10 +213,12 @@ class Launcher:
         budget = self.settings.identifies_dir / str(node.bot_user_id)
 
         def look_around() -> _Start:
+            # First: a start that fails for want of a program logs in nowhere.
+            found = self._look_around(node, folder, own)
             if node.bot_user_id:
                 # A bot that does not speak the protocol reports nothing: each of its starts counts as one IDENTIFY.
                 _check_budget(node.name, budget, spend=not speaks)
-            return self._look_around(node, folder, own)
+            return found
 
         start = await asyncio.to_thread(look_around)
         files = {SESSION_FD_VARIABLE: self.settings.sessions_dir / node.id, IDENTIFY_FD_VARIABLE: budget}
