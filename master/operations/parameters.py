@@ -130,7 +130,7 @@ FATES: tuple[Fate, ...] = ("keep", "archive", "purge")
 class RemoveParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Nodes to remove, and what becomes of their files."""
 
-    names: tuple[str, ...]
+    names: tuple[str, ...] = ()
     fate: Fate = "keep"
     """Of the folder and the logs; ``purge`` takes all else that was the node's, too."""
     foreign_folder: bool = False
