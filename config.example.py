@@ -129,7 +129,7 @@ NODES = {
     #     "ENV": {"LANG": "de_DE.UTF-8"},  # environment variables ...
     #     "ENV_FILE": "env/welcome.env",  # ... and a file of more, for those that are secret (chmod 600)
     #     "CRON_RESTART": "0 5 * * *",  # restarted at these times
-    #     "WATCH": ["."],  # while developing: a change of these files restarts it
+    #     "WATCH": [".", "!state"],  # while developing: a change of these files restarts it; those with ! do not
     #     "READY_WHEN": "port:8080",  # or "log:PATTERN", or "http://127.0.0.1:8080/health"; a program without the kit
     # },
 }

@@ -1,4 +1,4 @@
-"""Runs a linked bot with its own interpreter, as ``python bootstrap.py ENTRY``: links it to the fleet, then runs it.
+"""Runs a bot with its own interpreter, as ``python bootstrap.py ENTRY``: links it if asked to, then runs it.
 
 The interpreter has its own libraries. Packages that nodekit needs and that are missing are imported from the master's.
 Where nodekit cannot run (an older Python, another Discord library), the program still runs, with its token, and the
@@ -19,6 +19,8 @@ from typing import Any
 
 KIT_VARIABLE = "FLEET_KIT"
 """Folders of the packages that the master provides, as a JSON list."""
+LENT_VARIABLE = "FLEET_LENT"
+"""Set for a program that uses nodekit by itself: it is lent the packages, and not linked."""
 OLDEST_PYTHON = (3, 11)
 DISCORD_MAJOR = 2
 """Tested with each discord.py from 2.0 to 2.7; other major versions are not supported."""
@@ -80,9 +82,9 @@ def tell(text: str) -> None:
     print("[fleet]", text, file=sys.stderr)
 
 
-def run(entry: str) -> None:
+def run(entry: str, *arguments: str) -> None:
     """Run the program as ``python ENTRY`` would."""
-    sys.argv = [entry]
+    sys.argv = [entry, *arguments]
     path = os.path.abspath(entry)
     code = importlib.machinery.SourceFileLoader("__main__", path).get_code("__main__")
     module = types.ModuleType("__main__")
@@ -92,12 +94,13 @@ def run(entry: str) -> None:
 
 
 def main() -> None:
-    """Link and run the program."""
-    entry = sys.argv[1]
+    """Link the program unless it joins the fleet by itself, and run it."""
+    entry, *arguments = sys.argv[1:]
     sys.path[0] = os.path.dirname(os.path.realpath(entry))
     sys.meta_path.append(KitFinder(json.loads(os.environ.pop(KIT_VARIABLE, "[]"))))
-    join()
-    run(entry)
+    if os.environ.pop(LENT_VARIABLE, None) is None:
+        join()
+    run(entry, *arguments)
 
 
 if __name__ == "__main__":

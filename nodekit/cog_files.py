@@ -80,7 +80,9 @@ class CogFiles:
                 await self._load(name, extension, at_start=at_start)
             except Exception as error:
                 # Whatever it is: it is the cog's, and for its author to know.
-                changes.failed[name] = error.__cause__ or error
+                cause = error.__cause__ or error
+                # Where it was compiled is of no interest; the error itself names file and line.
+                changes.failed[name] = cause.with_traceback(None) if isinstance(cause, SyntaxError) else cause
             else:
                 changes.loaded.append(name)
         return changes

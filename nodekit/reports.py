@@ -24,6 +24,8 @@ def fingerprint_of(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(_LIBRARY)] or frames
     places = [f"{frame.filename.rpartition('/')[2]}:{frame.name}" for frame in own[-8:]]
+    if isinstance(error, SyntaxError):
+        places.append(os.path.basename(error.filename or ""))
     return hashlib.sha256("|".join([type(error).__qualname__, *places]).encode()).hexdigest()[:16]
 
 

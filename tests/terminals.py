@@ -11,27 +11,42 @@ import struct
 import sys
 import termios
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Terminal:
-    """The command line in a pseudo-terminal.
+    """A command in a pseudo-terminal.
 
     Parameters
     ----------
-    environment
-        Beside this process's own.
+    command
+        Instead of the command line.
+    only
+        The whole environment, instead of this process's own with ``environment`` laid over it.
     """
 
-    def __init__(self, *arguments: str, columns: int = 80, rows: int = 24, **environment: str) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        columns: int = 80,
+        rows: int = 24,
+        command: Sequence[str] = (sys.executable, "-m", "master.cli"),
+        cwd: Path | None = None,
+        only: Mapping[str, str] | None = None,
+        **environment: str,
+    ) -> None:
         self.pid, self.screen = pty.fork()
         if self.pid == 0:
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-            own = {**os.environ, "TERM": "xterm", **environment}
+            own = {**(os.environ if only is None else only), "TERM": "xterm", **environment}
+            if cwd is not None:
+                os.chdir(cwd)
             for name in ("COLUMNS", "LINES", "NO_COLOR"):
                 own.pop(name, None)
-            os.execve(sys.executable, [sys.executable, "-m", "master.cli", *arguments], own)  # noqa: S606 - ourselves
+            os.execve(command[0], [*command, *arguments], own)  # noqa: S606 - ourselves
         self.seen = ""
 
     def read_until(self, pattern: str, timeout_s: float = 150) -> None:

@@ -44,6 +44,28 @@ def test_the_note_of_a_revoked_node_says_what_gives_its_licence_back_whatever_el
     assert node_lines(EmojiSettings(), [revoked], 0.0).endswith("licence revoked: /fleet reinstate atlas")
 
 
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"state": "missing", "detail": "the folder of atlas is gone: /x"}, "the folder of atlas is gone: /x"),
+        (
+            {"state": "backoff", "todo": "Discord refuses its token: fleet set-token atlas"},
+            "fleet set-token atlas",
+        ),
+    ],
+)
+def test_the_note_says_what_is_wrong_now_not_how_it_ended_before(changes: dict[str, str], note: str) -> None:
+    """Both look again by themselves, which is no reason to tell only of that."""
+    lost = msgspec.structs.replace(DEGRADED, pid=None, next_start_in_s=4.0, last_exit="asked to restart", **changes)
+    console = Console(width=120, force_terminal=False)
+    with console.capture() as captured:
+        console.print(fleet_table([lost], width=120))
+    on_discord = node_lines(EmojiSettings(), [lost], 0.0)
+    assert note in captured.get()
+    assert note.replace("fleet set", "/fleet set") in on_discord
+    assert "asked to restart" not in captured.get() + on_discord
+
+
 @pytest.mark.parametrize(("width", "figures"), [(80, ()), (120, ("42ms", " 7 ", "1.2.3"))])
 def test_a_degraded_node_is_shown_with_what_is_wrong(width: int, figures: tuple[str, ...]) -> None:
     console = Console(width=width, force_terminal=False)

@@ -6,6 +6,7 @@ import logging
 import secrets
 from typing import Any, Protocol
 
+import aiohttp
 import discord
 from discord import app_commands
 
@@ -22,6 +23,8 @@ _UNKNOWN_INTERACTION = 10062
 _DEFERRAL_REFUSED = "fleet: deferral refused"
 _TAKEN = "fleet: taken"
 """Keys of an interaction's extras."""
+_OF_DISCORD = (discord.HTTPException, aiohttp.ClientError)
+"""What is Discord's or the network's for sure; a ValueError or an OSError may well be a defect of ours."""
 
 
 class HasServices(Protocol):
@@ -71,7 +74,9 @@ async def answer_error(interaction: discord.Interaction[Any], error: Exception, 
     """
     cause = getattr(error, "original", error)
     refusal = named_refusal(error) if isinstance(error, app_commands.AppCommandError) else None
-    shown = cause if isinstance(cause, FleetError) else refusal or named_failure(cause, "answer you")
+    shown = cause if isinstance(cause, FleetError) else refusal
+    if shown is None and isinstance(cause, _OF_DISCORD):
+        shown = named_failure(cause, "finish this")
     if shown is None:
         error_id = secrets.token_hex(4)
         log.error("%s failed", doing, extra={"error_id": error_id}, exc_info=cause)

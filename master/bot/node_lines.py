@@ -89,6 +89,11 @@ def _reason(node: NodeStatus, now: float) -> tuple[str, str]:
 
 
 def _of_state(node: NodeStatus, now: float) -> tuple[str, str]:
+    if node.todo:
+        return node.todo.replace(": fleet ", ": /fleet "), ""
+    if node.state == "missing":
+        # Before its next start, which only looks whether it is there again.
+        return node.detail, ""
     if node.offline_since is not None:
         return "" if node.pid else "held", f"offline since <t:{int(node.offline_since)}:t>"
     if node.next_start_in_s is not None:

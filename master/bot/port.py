@@ -232,6 +232,13 @@ class DiscordPyPort(DiscordPort):
         found = [wire.role() for wire in decode(answer, list[WireRole], doing)]
         return tuple(sorted(found, key=lambda role: (role.position, role.id)))
 
+    async def user_name(self, user_id: int) -> str:
+        """Return the name of a user or bot, whether a member or not."""
+        doing = f"look at user {user_id}"
+        return decode(
+            await self._do(doing, Route("GET", "/users/{user_id}", user_id=user_id)), WireUser, doing
+        ).username
+
     async def roles_of(self, guild_id: int, user_id: int) -> frozenset[int]:
         """Return the ids of a member's roles."""
         doing = f"look at member {user_id}"

@@ -50,6 +50,7 @@ class WireUser(WireId):
     """A user."""
 
     bot: bool = False
+    username: str = ""
 
 
 class WireAttachment(WireId):

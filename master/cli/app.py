@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from typing import Annotated
+import sys
+from typing import Annotated, ClassVar
 
 import typer
 
 from master import __version__
 from master.cli import (
     background,
+    backups,
     changing,
     checkout,
     command_link,
@@ -26,13 +28,22 @@ from master.cli import (
     service,
     setup,
     steering,
+    telling,
     top,
     uninstall,
 )
 from master.cli.bill import bill_of_materials
-from master.errors import ExitCode
-from master.terminal import discard_output
+from master.errors import ExitCode, FleetError
+from master.terminal import discard_output, fail
 from master.wording import visible_lines
+
+
+class UsageFailed(FleetError):
+    """The command line was not understood."""
+
+    code: ClassVar[str] = "usage"
+    exit_code: ClassVar[ExitCode] = ExitCode.USAGE
+
 
 app = typer.Typer(
     name="fleet",
@@ -58,6 +69,8 @@ app.command("install-command", rich_help_panel=_FIRST)(command_link.install_comm
 app.command("uninstall", rich_help_panel=_FIRST)(uninstall.uninstall)
 app.command("status", rich_help_panel=_DAILY)(steering.status)
 app.command("top", rich_help_panel=_DAILY)(top.top)
+app.command("describe", rich_help_panel=_DAILY)(telling.describe)
+app.command("why", rich_help_panel=_DAILY)(telling.why)
 app.command("history", rich_help_panel=_DAILY)(steering.history)
 app.command("logs", rich_help_panel=_DAILY)(logs.logs)
 app.command("flush", rich_help_panel=_DAILY)(logs.flush)
@@ -81,8 +94,8 @@ app.command("set-token", rich_help_panel=_NODES)(changing.set_token)
 app.command("remove", rich_help_panel=_NODES)(changing.remove)
 app.add_typer(ledger.audit, name="audit", rich_help_panel=_LEDGER)
 app.add_typer(ledger.ledger, name="ledger", rich_help_panel=_LEDGER)
-app.command("backup", rich_help_panel=_LEDGER)(ledger.backup)
-app.command("restore", rich_help_panel=_LEDGER)(ledger.restore)
+app.command("backup", rich_help_panel=_LEDGER)(backups.backup)
+app.command("restore", rich_help_panel=_LEDGER)(backups.restore)
 app.command("rotate-secret", rich_help_panel=_LEDGER)(secrets.rotate_secret)
 app.command("sandbox", rich_help_panel=_WORK)(sandbox.sandbox)
 app.command("lock", rich_help_panel=_WORK)(checkout.lock)
@@ -115,16 +128,32 @@ def run() -> int:
     # Errors are printed once, by the command itself; log output is for the master.
     logging.getLogger("master").addHandler(logging.NullHandler())
     try:
+        code = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `fleet status | head -1`: its reader had enough, which is no failure.
+        discard_output()
+        return ExitCode.OK
+    return code
+
+
+def _run() -> int:
+    try:
         result = app(standalone_mode=False, prog_name="fleet")
     except typer.Exit as ending:
         return ending.exit_code
+    except FleetError as error:
+        return _error(error)
+    except SystemExit as ending:
+        if isinstance(ending.__context__, BrokenPipeError):
+            return ExitCode.OK  # `fleet --help | head -1`: Typer's own console ends the program
+        raise
     except (KeyboardInterrupt, asyncio.CancelledError):
         return ExitCode.INTERRUPTED
     except typer.Abort:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        discard_output()  # `fleet --help | head -1`
-        return ExitCode.OK
+        raise
     except Exception as error:
         return _usage(error)
     return result if isinstance(result, int) else ExitCode.OK
@@ -135,7 +164,27 @@ def _usage(error: Exception) -> int:
     show = getattr(error, "show", None)
     if show is None:
         raise error
+    code = int(getattr(error, "exit_code", ExitCode.USAGE))
+    message = getattr(error, "format_message", lambda: str(error))()
+    if _wants_json() and message:
+        context = getattr(error, "ctx", None)
+        hint = f"`{context.command_path} --help` shows how it is typed" if context is not None else ""
+        return _error(UsageFailed(message, hint=hint))
     # It quotes what was typed, such as a name from another program.
     error.message = visible_lines(getattr(error, "message", ""))  # type: ignore[attr-defined]
     show()
-    return int(getattr(error, "exit_code", ExitCode.USAGE))
+    return code
+
+
+def _error(error: FleetError) -> int:
+    """Print an error that no command printed; returns its exit code."""
+    try:
+        fail(error, as_json=_wants_json())
+    except typer.Exit as ending:
+        return ending.exit_code
+
+
+def _wants_json() -> bool:
+    """Tell whether JSON was asked for, also where the command line was not understood."""
+    typed = sys.argv[1:]
+    return "--json" in (typed[: typed.index("--")] if "--" in typed else typed)

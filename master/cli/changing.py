@@ -50,7 +50,7 @@ EDIT_TIMEOUT_S = 120.0
 def remove(
     names: NodesArgument = None,
     keep_folder: Annotated[
-        bool, typer.Option("--keep-folder", help="Leave the folder and the logs as they are. [default]")
+        bool, typer.Option("--keep-folder", help="Leave the folder and the logs as they are (the default).")
     ] = False,
     archive: Annotated[
         bool,

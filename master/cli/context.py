@@ -39,7 +39,9 @@ class FileFailed(FleetError):
 
 HomeOption = Annotated[
     Path | None,
-    typer.Option("--home", help="The fleet's folder. [default: FLEET_HOME, this folder if it is one, or `fleet home`]"),
+    typer.Option(
+        "--home", help="The fleet's folder.", show_default="FLEET_HOME, this folder if it is one, or `fleet home`"
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -1,4 +1,4 @@
-"""``audit``, ``ledger``, ``backup`` and ``restore``: through the running master, or on the ledger when none runs."""
+"""``audit`` and ``ledger``: through the running master, or on the ledger when none runs."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from master.cli.context import (
     HomeOption,
     JsonOption,
     YesOption,
-    refuse_beside_master,
     reporting_errors,
     run_operation,
 )
-from master.errors import ExitCode, FleetError
+from master.errors import ExitCode
 from master.operations import ledger as operations
 from master.operations.operation import Operation
 from master.operations.parameters import (
@@ -28,10 +28,24 @@ from master.operations.parameters import (
     NoParams,
 )
 from master.services.core.views import AuditView, RestoreView, Soundness
-from master.terminal import confirm, console, local_time, megabytes, one_line, print_json
+from master.terminal import (
+    Column,
+    Laid,
+    Row,
+    confirm,
+    console,
+    lay_out,
+    local_time,
+    megabytes,
+    one_line,
+    print_json,
+    print_lines,
+    terminal_width,
+)
 from master.wording import visible
 
 LONG_TIMEOUT_S = 900.0
+_ROOMY = 100
 
 audit = typer.Typer(help="Who did what, on which node, and how it ended.", no_args_is_help=True)
 ledger = typer.Typer(help="The ledger as a whole.", no_args_is_help=True)
@@ -42,7 +56,7 @@ OutcomeStyles = {"done": "green", "refused": "yellow", "failed": "red"}
 @audit.command("show")
 def audit_show(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Rows.")] = 30,
-    node: Annotated[str, typer.Option("--node", help="Only what was done to this node.")] = "",
+    node: Annotated[str, typer.Option("--node", help="Only what was done to this node; a removed one too.")] = "",
     action: Annotated[str, typer.Option("--action", help="Only this action, such as restart.")] = "",
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -54,24 +68,52 @@ def audit_show(
         if as_json:
             print_json(rows)
             return
-        console.print(_audit_table(rows) if rows else "nothing was done yet")
+        print_lines(audit_lines(rows, width=terminal_width()) if rows else [Text("nothing was done yet")])
 
 
 def _local_time(moment: float) -> str:
     return local_time(moment, "%Y-%m-%d %H:%M:%S")
 
 
-def _audit_table(rows: list[AuditView]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("#", "WHEN", "WHO", "ACTION", "OUTCOME"):
-        table.add_column(name, no_wrap=True, justify="right" if name == "#" else "left")
-    table.add_column("DETAIL", overflow="fold")
+def audit_lines(rows: list[AuditView], *, width: int | None) -> list[Text]:
+    """Return rows of the audit log as a table, the newest last.
+
+    Parameters
+    ----------
+    width
+        Columns of the terminal; None for no limit.
+    """
+    table = _lay_out_audit(rows, width, with_node=True)
+    if _NODE.header in table.hidden:
+        # Which node it was is never left out: without a column of its own it begins the detail.
+        table = _lay_out_audit(rows, width, with_node=False)
+    return table.lines
+
+
+_NODE = Column("NODE", 2)
+
+
+def _lay_out_audit(rows: list[AuditView], width: int | None, *, with_node: bool) -> Laid:
+    columns = [Column("#", 3, 20, "right"), Column("WHEN"), Column("WHO"), Column("ACTION"), Column("OUTCOME", 1)]
+    when = "%Y-%m-%d %H:%M:%S" if width is None or width >= _ROOMY else "%m-%d %H:%M:%S"
+    laid = []
     for row in reversed(rows):
-        when = _local_time(row.at)
         outcome = one_line(row.outcome, style=OutcomeStyles.get(row.outcome, ""))
-        who, action, detail = visible(row.actor), visible(row.action), visible(row.detail)
-        table.add_row(str(row.sequence), when, who, action, outcome, detail)
-    return table
+        cells: list[str | Text] = [
+            str(row.sequence),
+            local_time(row.at, when),
+            visible(row.actor),
+            visible(row.action),
+            outcome,
+        ]
+        node = row.node or row.node_id or ""
+        detail = row.detail
+        if with_node:
+            cells.append(visible(node) or "-")
+        elif node:
+            detail = f"{node}: {detail}" if detail else node
+        laid.append(Row(cells, one_line(detail), whole=True))
+    return lay_out([*columns, _NODE] if with_node else columns, laid, width=width, note="DETAIL")
 
 
 @audit.command("verify")
@@ -158,7 +200,7 @@ def ledger_status(
 
 @ledger.command("migrate")
 def ledger_migrate(
-    to: Annotated[str, typer.Option("--to", help="A revision, to go back to it; default: the newest.")] = "",
+    to: Annotated[str, typer.Option("--to", help="A revision, to go back to it.", show_default="the newest")] = "",
     home: HomeOption = None,
     yes: YesOption = False,
 ) -> None:
@@ -171,7 +213,9 @@ def ledger_migrate(
         console.print(f"the schema is at {to or 'the newest revision'}{kept}")
 
 
-FileOption = Annotated[Path | None, typer.Option("--file", "-o", help="A new file. [default: in the state folder]")]
+FileOption = Annotated[
+    Path | None, typer.Option("--file", "-o", help="A new file.", show_default="in the state folder")
+]
 ArchiveArgument = Annotated[Path, typer.Argument(help="A file that `fleet backup` made.")]
 
 
@@ -180,15 +224,11 @@ def ledger_export(
     path: Annotated[Path, typer.Argument(help="A new file.")], home: HomeOption = None, as_json: JsonOption = False
 ) -> None:
     """Write the whole ledger into one file, to move it to another database."""
-    _back_up(path, home, as_json=as_json)
+    back_up_ledger(path, home, as_json=as_json)
 
 
-def backup(path: FileOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Back the ledger up while the fleet goes on; tokens stay encrypted. Keep .env too: it has the secret."""
-    _back_up(path, home, as_json=as_json)
-
-
-def _back_up(path: Path | None, home: Path | None, *, as_json: bool) -> None:
+def back_up_ledger(path: Path | None, home: Path | None, *, as_json: bool) -> None:
+    """Write the ledger into one file, and say where it is."""
     with reporting_errors(as_json=as_json):
         text = "" if path is None else str(path.expanduser().absolute())
         made = run_operation(home, operations.backup, BackupParams(path=text), timeout_s=LONG_TIMEOUT_S)
@@ -203,23 +243,11 @@ def ledger_import(path: ArchiveArgument, home: HomeOption = None, as_json: JsonO
     """Fill an empty ledger from a file, and compare counts and hashes."""
     with reporting_errors(as_json=as_json):
         found = run_operation(home, operations.import_archive, ArchiveParams(path=str(path.absolute())))
-        _restored(found, as_json=as_json)
+        say_restored(found, as_json=as_json)
 
 
-def restore(
-    path: ArchiveArgument, home: HomeOption = None, yes: YesOption = False, as_json: JsonOption = False
-) -> None:
-    """Replace the ledger by a backup; the current one is kept beside it. No master may run."""
-    with reporting_errors(as_json=as_json):
-        if not path.is_file():
-            raise FleetError(f"there is no file {path}", hint="`ls state/backups` shows the backups")
-        refuse_beside_master(home)
-        confirm(f"Replace the current ledger by {path.name}?", yes=yes)
-        found = run_operation(home, operations.restore, ArchiveParams(path=str(path.absolute())))
-        _restored(found, as_json=as_json)
-
-
-def _restored(found: RestoreView, *, as_json: bool) -> None:
+def say_restored(found: RestoreView, *, as_json: bool) -> None:
+    """Print what was restored."""
     if as_json:
         print_json(found)
         return

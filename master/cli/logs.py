@@ -27,7 +27,19 @@ from master.operations import kernel, nodes
 from master.operations.parameters import EventsParams, NamesParams
 from master.services.core.views import FleetEvent, LogPaths
 from master.supervision.log_reading import LogFile, LogLine, Stream, read_back, stamp_of
-from master.terminal import confirm, console, errors, json_text, local_time, one_line, print_json, write_out
+from master.terminal import (
+    beside_or_below,
+    confirm,
+    console,
+    errors,
+    json_text,
+    local_time,
+    one_line,
+    print_json,
+    print_lines,
+    terminal_width,
+    write_out,
+)
 
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_cyan", "bright_magenta", "bright_green")
 POLL_S = 0.25
@@ -61,7 +73,12 @@ def logs(
     lines: Annotated[
         int | None,
         typer.Option(
-            "--lines", "-n", min=0, max=1_000_000, help="Latest lines of each node. [default: 20; all with --since]"
+            "--lines",
+            "-n",
+            min=0,
+            max=1_000_000,
+            help="Latest lines of each node.",
+            show_default="20; all with --since",
         ),
     ] = None,
     since: Annotated[
@@ -365,10 +382,8 @@ def _print_json_event(event: FleetEvent) -> None:
 
 def _print_event(event: FleetEvent) -> None:
     at = local_time(event.at, "%H:%M:%S")
-    console.print(
-        one_line((at, "bright_black"), f"  {event.node:<20} ", (f"{event.kind:<12} ", "bold"), event.detail),
-        soft_wrap=True,
-    )
+    head = one_line((at, "bright_black"), f"  {event.node:<20} ", (f"{event.kind:<12} ", "bold"))
+    print_lines(beside_or_below(head, one_line(event.detail), width=terminal_width()))
     _stop_unread()
 
 

@@ -15,9 +15,8 @@ def import_programs(
         list[Path] | None,
         typer.Argument(
             metavar="[FILE]...",
-            help="ecosystem.config.js, dump.pm2, supervisord.conf, docker-compose.yml or NAME.service. "
-            "[default: ~/.pm2/dump.pm2, what `pm2 save` wrote]",
-            show_default=False,
+            help="ecosystem.config.js, dump.pm2, supervisord.conf, docker-compose.yml or NAME.service.",
+            show_default="~/.pm2/dump.pm2, what `pm2 save` wrote",
         ),
     ] = None,
     only: Annotated[

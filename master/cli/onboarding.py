@@ -28,12 +28,13 @@ P = TypeVar("P", bound=msgspec.Struct)
 
 TokenFileOption = Annotated[
     Path | None,
-    typer.Option("--token-file", help="File with the bot's token; '-' for standard input. [default: ask]"),
+    typer.Option("--token-file", help="File with the bot's token; '-' for standard input.", show_default="ask"),
 ]
 TagOption = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be given several times.")]
-TierOption = Annotated[str, typer.Option("--tier", help="Licence tier. [default: the first of LICENCES]")]
+TierOption = Annotated[str, typer.Option("--tier", help="Licence tier.", show_default="the first of LICENCES")]
 StartOption = Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")]
 SAGA_TIMEOUT_S = 120.0
+PROGRAMS = "Programs of any kind"
 
 
 class TokenMissing(FleetError):
@@ -49,20 +50,38 @@ def register(
         str,
         typer.Option(
             "--folder",
-            help="An existing folder: its name below BOTS_BASE_PATH, or a path. [default: made from the template]",
+            help="An existing folder: its name below BOTS_BASE_PATH, or a path.",
+            show_default="made from the template",
         ),
     ] = "",
     entry: Annotated[str, typer.Option("--entry", help="The file that starts it.")] = "bot.py",
     command: Annotated[
-        str, typer.Option("--command", help="Its command line instead of an entry file, such as 'node index.js'.")
+        str,
+        typer.Option(
+            "--command",
+            rich_help_panel=PROGRAMS,
+            help="Its command line instead of an entry file, such as 'node index.js'.",
+        ),
     ] = "",
     interpreter: Annotated[
         str,
-        typer.Option("--interpreter", help="What runs the entry file; 'none': itself. [default: by the file's ending]"),
+        typer.Option(
+            "--interpreter",
+            rich_help_panel=PROGRAMS,
+            help="What runs the entry file; 'none': itself.",
+            show_default="by the file's ending",
+        ),
     ] = "",
-    args: Annotated[str, typer.Option("--args", help="Arguments of the program, in one text.")] = "",
+    args: Annotated[
+        str, typer.Option("--args", rich_help_panel=PROGRAMS, help="Arguments of the program, in one text.")
+    ] = "",
     no_token: Annotated[
-        bool, typer.Option("--no-token", help="It is no Discord bot, or has its token elsewhere; Discord is not asked.")
+        bool,
+        typer.Option(
+            "--no-token",
+            rich_help_panel=PROGRAMS,
+            help="It is no Discord bot, or has its token elsewhere; Discord is not asked.",
+        ),
     ] = False,
     readiness: Annotated[
         Literal["auto", "handshake", "process"],
@@ -71,18 +90,32 @@ def register(
     ready_when: Annotated[
         str,
         typer.Option(
-            "--ready-when", help="It is ready once this is so: log:PATTERN, port:NUMBER or http://127.0.0.1:PORT/PATH."
+            "--ready-when",
+            rich_help_panel=PROGRAMS,
+            help="It is ready once this is so: log:PATTERN, port:NUMBER or an http:// address of this box.",
         ),
     ] = "",
     env: Annotated[
         list[str] | None,
-        typer.Option("--env", help="NAME=VALUE, kept in a private file; NAME alone takes yours. Several times."),
+        typer.Option(
+            "--env",
+            rich_help_panel=PROGRAMS,
+            help="NAME=VALUE, kept in a private file; NAME alone takes yours. Several times.",
+        ),
     ] = None,
-    env_file: Annotated[Path | None, typer.Option("--env-file", help="A file of variables, as .env.")] = None,
-    cron: Annotated[str, typer.Option("--cron", help="When to restart it, such as '0 5 * * *'.")] = "",
+    env_file: Annotated[
+        Path | None, typer.Option("--env-file", rich_help_panel=PROGRAMS, help="A file of variables, as .env.")
+    ] = None,
+    cron: Annotated[
+        str, typer.Option("--cron", rich_help_panel=PROGRAMS, help="When to restart it, such as '0 5 * * *'.")
+    ] = "",
     watch: Annotated[
         list[str] | None,
-        typer.Option("--watch", help="While developing: restart it when this file or folder changes. Several times."),
+        typer.Option(
+            "--watch",
+            rich_help_panel=PROGRAMS,
+            help="While developing: restart it when this file or folder changes. Several times.",
+        ),
     ] = None,
     link: Annotated[
         bool, typer.Option("--link", help="Join a discord.py bot that knows nothing of the fleet, as it is.")
@@ -153,7 +186,7 @@ def dup(
     name: Annotated[str, typer.Argument(help="What the new node is called.")],
     source: Annotated[
         str,
-        typer.Option("--from", help="The node to copy. [default: the template]", autocompletion=complete_nodes),
+        typer.Option("--from", help="The node to copy.", show_default="the template", autocompletion=complete_nodes),
     ] = "",
     token_file: TokenFileOption = None,
     tag: TagOption = None,

@@ -93,7 +93,11 @@ async def _stand(standing: Standing, lines: list[str] | None, *, as_json: bool) 
     except OSError as error:
         hint = "another may stand there already; --port chooses another"
         raise SandboxFailed(f"the port is not free: {error.strerror}", hint=hint) from error
-    screen = Screen(standing.sandbox, show)
+    screen, typed = Screen(standing.sandbox, show), asyncio.Queue[str]()
+    if lines is None:
+        # Before it says that it stands: whoever reads that may end it at once.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, typed.put_nowait, "quit")
     try:
         ends = "" if lines is not None else _HELP if is_terminal() else _STANDS
         show([*_introduction(standing), *filter(None, [ends])], _facts(standing))
@@ -101,7 +105,7 @@ async def _stand(standing: Standing, lines: list[str] | None, *, as_json: bool) 
         if lines is not None:
             await _follow_script(driven, lines)
         else:
-            await _until_ended(driven, as_json=as_json)
+            await _until_ended(driven, typed, as_json=as_json)
     finally:
         await screen.close()
         await standing.sandbox.close()
@@ -121,14 +125,12 @@ async def _follow_script(driven: Console, lines: list[str]) -> None:
             raise SandboxFailed(f"line {number}: {error}", hint=line.strip()) from error
 
 
-async def _until_ended(driven: Console, *, as_json: bool) -> None:
+async def _until_ended(driven: Console, typed: asyncio.Queue[str], *, as_json: bool) -> None:
     """Carry out what is typed until the person is done, or a signal comes; without a terminal, it stands."""
     from sandbox import SandboxError
     from sandbox.console import Quit
 
-    loop, typed = asyncio.get_running_loop(), asyncio.Queue[str]()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, typed.put_nowait, "quit")
+    loop = asyncio.get_running_loop()
     # A thread of its own, which ends with the process: nothing can wake one that reads.
     threading.Thread(target=_read, args=(loop, typed), daemon=True).start()
     while True:

@@ -38,7 +38,7 @@ In Discord's developer portal (https://discord.com/developers/applications):
 def init(
     home: HomeOption = None,
     token_file: Annotated[
-        Path | None, typer.Option("--token-file", help="File with the master's bot token. [default: ask]")
+        Path | None, typer.Option("--token-file", help="File with the master's bot token.", show_default="ask")
     ] = None,
     guild: Annotated[str, typer.Option("--guild", help="Id of your server.")] = "",
     operator: Annotated[list[str] | None, typer.Option("--operator", help="User id of an operator.")] = None,

@@ -1,19 +1,31 @@
-"""/fleet audit, backup, revoke, reinstate and reload: the fleet as a whole, and who may be in it."""
+"""/fleet: the audit log, backups, a changed config, and who is in the fleet, under which name and licence."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
-from master.bot.answering import actor_of, answer, defer
+from master.bot.answering import actor_of, answer, ask, defer
 from master.bot.client import MasterBot
 from master.bot.embeds import reload_embed, success_embed
 from master.bot.operation_commands import carries_out
+from master.bot.telling_embeds import description_embed, entry_lines, timeline_embed
+from master.cogs._changing import INSTEAD_OF_FORM, TokenForm, removal_question
 from master.cogs._views import Confirm, Pages, lines_in_pages, node_choices
 from master.configuration.settings import EmojiSettings, Settings
-from master.operations import kernel, ledger, nodes
-from master.operations.parameters import AuditParams, BackupParams, NodeParams, NoParams
+from master.operations import changing, kernel, ledger, nodes, telling
+from master.operations.parameters import (
+    AuditParams,
+    BackupParams,
+    NodeParams,
+    NoParams,
+    RemoveParams,
+    RenameParams,
+    WhyParams,
+)
 from master.services.core.views import AuditView, Soundness
 from master.wording import as_markdown
 
@@ -73,6 +85,31 @@ class FleetCommands(commands.GroupCog, group_name="fleet", group_description="Th
     async def _nodes(self, interaction: discord.Interaction[MasterBot], current: str) -> list[app_commands.Choice[str]]:
         return await node_choices(interaction, current)
 
+    @carries_out(telling.describe)
+    @app_commands.command(description="All that is known of a node: its bot, state, last exit, limits, last lines")
+    @app_commands.describe(node="The node")
+    async def describe(self, interaction: discord.Interaction[MasterBot], node: str) -> None:
+        """Show a node."""
+        await defer(interaction)
+        operations = interaction.client.operations
+        found = await operations.run(telling.describe, actor_of(interaction), NodeParams(name=node))
+        await answer(interaction, description_embed(operations.services.settings, found))
+
+    @carries_out(telling.why)
+    @app_commands.command(description="What happened to a node and why, what is the matter now, and what to do")
+    @app_commands.describe(node="The node", hours="How far back; a day if it is left out")
+    async def why(
+        self, interaction: discord.Interaction[MasterBot], node: str, hours: app_commands.Range[int, 1, 2160] = 24
+    ) -> None:
+        """Show a node's timeline, the newest first: a phone shows the beginning."""
+        await defer(interaction)
+        operations = interaction.client.operations
+        since = operations.services.clock.now().timestamp() - hours * 3600.0
+        found = await operations.run(telling.why, actor_of(interaction), WhyParams(name=node, since=since))
+        settings = operations.services.settings
+        pages = lines_in_pages(entry_lines(found), on_page=_ON_PAGE)
+        await Pages(telling.why, [timeline_embed(settings, found, page) for page in pages]).send(interaction)
+
     @carries_out(ledger.backup)
     @app_commands.command(description="Back the ledger up into the master's state folder")
     async def backup(self, interaction: discord.Interaction[MasterBot]) -> None:
@@ -118,8 +155,52 @@ class FleetCommands(commands.GroupCog, group_name="fleet", group_description="Th
         title = f"The licence of {done.node} is valid again"
         await answer(interaction, success_embed(operations.services.settings, title, "The node is still stopped."))
 
+    @carries_out(changing.remove)
+    @app_commands.command(description="Remove a node from the fleet; its history stays")
+    @app_commands.describe(node="The node to remove", files="What becomes of its folder and its logs")
+    async def remove(
+        self,
+        interaction: discord.Interaction[MasterBot],
+        node: str,
+        files: Literal["keep", "archive", "purge"] = "keep",
+    ) -> None:
+        """Ask, then remove the node."""
+        await defer(interaction)
+        operations = interaction.client.operations
+        params = RemoveParams(names=(operations.services.directory.find(node).name,), fate=files)
+        (plan,) = await operations.run(changing.plan_removal, actor_of(interaction), params)
+        await answer(interaction, *removal_question(operations.services.settings, plan, params))
+
+    @carries_out(changing.set_token)
+    @app_commands.command(name="set-token", description="Give a node another token, such as one that was reset")
+    @app_commands.describe(node="The node", new_bot="It may be another bot's token than before")
+    async def set_token(self, interaction: discord.Interaction[MasterBot], node: str, new_bot: bool = False) -> None:
+        """Ask for the token in a form, then set it."""
+        name = interaction.client.services.directory.find(node).name
+        await ask(interaction, TokenForm(name, new_bot=new_bot), INSTEAD_OF_FORM)
+
+    @carries_out(changing.rename)
+    @app_commands.command(description="Rename a node; it keeps running")
+    @app_commands.describe(node="The node", new_name="Its name from now on")
+    async def rename(
+        self, interaction: discord.Interaction[MasterBot], node: str, new_name: app_commands.Range[str, 1, 40]
+    ) -> None:
+        """Rename the node."""
+        await defer(interaction)
+        operations = interaction.client.operations
+        params = RenameParams(name=node, new_name=new_name.strip())
+        done = await operations.run(changing.rename, actor_of(interaction), params)
+        title = f"{as_markdown(done.node)} is {as_markdown(done.new_name)}"
+        words = "\n".join(map(as_markdown, done.notes))
+        await answer(interaction, success_embed(operations.services.settings, title, words))
+
+    @describe.autocomplete("node")
+    @why.autocomplete("node")
     @revoke.autocomplete("node")
     @reinstate.autocomplete("node")
+    @remove.autocomplete("node")
+    @set_token.autocomplete("node")
+    @rename.autocomplete("node")
     async def _revocable(
         self, interaction: discord.Interaction[MasterBot], current: str
     ) -> list[app_commands.Choice[str]]:

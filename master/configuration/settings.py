@@ -174,10 +174,10 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Environment variables, by name."""
     env_file: FolderOrFile | None = None
     """A file of further variables, as in .env; those of ``env`` win."""
-    cron_restart: Annotated[str, checked_as("schedule")] | None = None
+    cron_restart: Annotated[Annotated[str, checked_as("schedule")] | None, NOW] = None
     """When it is restarted, as a cron expression in the box's time zone."""
-    watch: tuple[str, ...] = ()
-    """While developing: files and folders of its folder whose change restarts it."""
+    watch: Annotated[tuple[str, ...], NOW] = ()
+    """While developing: files and folders of its folder whose change restarts it; those with ``!`` do not."""
     ready_when: Annotated[str, checked_as("readiness")] | None = None
     """A sign that it is ready, for a program that does not speak the protocol."""
 

@@ -292,6 +292,10 @@ class Ledger:
             self._writer.submit(query, stall_s=SNAPSHOT_TIMEOUT_S), timeout_s=SNAPSHOT_TIMEOUT_S
         )
 
+    def retry(self) -> None:
+        """Look now whether a database that is away is back; does nothing while it is there."""
+        self._writer.retry()
+
     def file_bytes(self) -> int | None:
         """Return the size of a SQLite ledger with its write-ahead log; None for a server's."""
         path = self._url.database

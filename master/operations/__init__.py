@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from master.operations import changing, kernel, ledger, nodes, onboarding
+from master.operations import changing, kernel, ledger, nodes, onboarding, telling
 from master.operations.operation import Operation
 
 _ALL: tuple[Operation[Any, Any, Any], ...] = (
@@ -22,6 +22,8 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     nodes.flush,
     nodes.revoke,
     nodes.reinstate,
+    telling.describe,
+    telling.why,
     onboarding.register,
     onboarding.duplicate,
     changing.plan_removal,

@@ -17,7 +17,6 @@ from master.errors import FleetError
 from master.instance import InstanceLock
 from master.ledger.database import Ledger
 from master.ledger.engine import connect_as_it_is
-from master.ledger.errors import LedgerError
 from master.ledger.rows.records import Outcome
 from master.ledger.schema.migrations import require_newest_schema
 from master.ledger.writer.entries import Audited, apply
@@ -87,15 +86,19 @@ class HomeServices:
 
     @asynccontextmanager
     async def noting_failure(self, call: Call[HomeServices]) -> AsyncIterator[None]:
-        """Audit a failure of the block in the ledger that it left."""
+        """Audit a failure of the block, whatever it is, in the ledger that it left."""
         try:
             yield
-        except FleetError as error:
+        except Exception as error:
+            if isinstance(error, FleetError):
+                detail = f"{error.code}: {error.message}"
+            else:
+                detail = f"{type(error).__name__}: {error}"
             try:
-                await self.note(call, f"{error.code}: {error.message}", Outcome.FAILED)
-            except LedgerError as why:
-                # A damaged ledger is a common reason for a restore.
-                log.warning("a failure could not be audited", extra={"why": why.message})
+                await self.note(call, detail[:400], Outcome.FAILED)
+            except Exception as why:
+                # A damaged ledger is a common reason for a restore; what ended it is raised all the same.
+                log.warning("a failure could not be audited", extra={"why": str(why)})
             raise
 
 

@@ -49,6 +49,14 @@ class NodeParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
 
 
+class WhyParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What happened to a node."""
+
+    name: str
+    since: Annotated[float, msgspec.Meta(ge=0, le=1e11)] = 0.0
+    """Unix time in seconds; 0: a day ago."""
+
+
 class AuditParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Filter for rows of the audit log."""
 

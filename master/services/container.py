@@ -61,6 +61,7 @@ from master.services.upkeep.ledger_admin import LedgerAdmin
 from master.services.upkeep.reloading import Reloading
 from master.services.upkeep.retention import Retention
 from master.services.upkeep.state_watch import StateWatch
+from master.services.upkeep.telling import MasterNodes, Telling
 from master.supervision.clock import Clock
 from master.supervision.connectivity import Connectivity, Probe
 from master.supervision.last_output import LastOutput
@@ -84,6 +85,7 @@ class LedgerServices:
     auditor: Auditor
     ledger_admin: LedgerAdmin
     rotation: SecretRotation
+    telling: Telling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +161,7 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
         auditor=Auditor(ledger, ledger.chain, clock, permissions, EventBus()),
         ledger_admin=LedgerAdmin(settings, ledger, master_secret_of(settings.identity), clock),
         rotation=SecretRotation(settings, ledger, clock),
+        telling=Telling(lambda: settings, ledger, clock, None),
     )
 
 
@@ -253,6 +256,9 @@ def build_services(
     watching = Watching(directory=base.directory, watched=launcher.watched, bus=bus, clock=clock)
     reloading.follow(lambda _new: scheduled.look_again(), lambda _new: watching.look_again())
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
+    overview = _build_overview(
+        base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
+    )
     return Services(
         clock=clock,
         ledger=ledger,
@@ -280,9 +286,8 @@ def build_services(
         ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
-        overview=_build_overview(
-            base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
-        ),
+        overview=overview,
+        telling=Telling(lambda: reloading.settings, ledger, clock, MasterNodes(base.directory, overview, discord.port)),
         onboarding=_build_onboarding(base, fleet, inspector, discord, works),
         removal=Removal(
             settings=lambda: reloading.settings,

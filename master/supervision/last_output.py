@@ -27,7 +27,7 @@ class LastOutput:
 
     def mark(self, name: str) -> OutputMark:
         """Return where a node's log files end now; takes microseconds."""
-        return OutputMark(*(_size(path) for path in self._logs.paths(name)))
+        return OutputMark(*self._logs.sizes(name))
 
     def read(self, name: str, begin: OutputMark | None, end: OutputMark, *, lines: int = 20) -> list[str]:
         """Return the last lines on standard error between two marks, or else on standard output. Blocks.

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 REPORT_TIMEOUT_S = 1.0
+NODE_ID_VARIABLE = "FLEET_NODE_ID"
+"""Set in a node's environment: identifies its process before it has sent any message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +258,10 @@ def gains_no_privilege(pid: int) -> bool:
         return False
 
 
-def is_process(pid: int, started_at: float, folder: Path) -> bool:
-    """Tell whether ``pid`` is still the recorded process: same start (seconds since boot), same folder.
+def is_process(pid: int, started_at: float, folder: Path, node_id: str = "") -> bool:
+    """Tell whether ``pid`` is still the recorded process: same start (seconds since boot), same folder or node's id.
+
+    A program may have gone to another folder since; it was begun with the id in its environment.
 
     A node that hides its memory shows its folder to root alone. To any other master it is the recorded process by its
     start alone, which is exact to 10 ms, and by being a process of the same user that hides something.
@@ -266,7 +270,10 @@ def is_process(pid: int, started_at: float, folder: Path) -> bool:
         if abs(parse_stat(Path(f"/proc/{pid}/stat").read_bytes()).started_at - started_at) >= 0.011:
             return False
         try:
-            return Path(os.readlink(f"/proc/{pid}/cwd")) == folder.resolve()
+            if Path(os.readlink(f"/proc/{pid}/cwd")) == folder.resolve():
+                return True
+            mark = f"{NODE_ID_VARIABLE}={node_id}".encode()
+            return bool(node_id) and mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         except PermissionError:
             owners = re.search(r"^Uid:\t(\d+)\t", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
             return owners is not None and int(owners[1]) == os.getuid()

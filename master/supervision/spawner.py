@@ -71,6 +71,8 @@ class SpawnRequest:
         Never fork it from the zygote.
     linked
         nodekit joins its program to the fleet, which knows nothing of one.
+    lent
+        Its program uses nodekit, and has an environment of its own: what that does not have is lent to it.
     isolation
         What it may open; None: as much as the master.
     """
@@ -87,6 +89,7 @@ class SpawnRequest:
     cgroup: Path | None = None
     plain: bool = False
     linked: bool = False
+    lent: bool = False
     isolation: Isolation | None = None
     limits: Limits = Limits()
 
@@ -154,8 +157,8 @@ class PlainSpawner:
         try:
             inherited = open_inherited(request, boot.reading, opened)
             environment = {**request.environment, **{name: str(number) for name, number in inherited.items()}}
-            if request.linked:
-                environment.update(linked_environment())
+            if request.linked or request.lent:
+                environment.update(linked_environment(lent=request.lent))
             if request.isolation is not None:
                 # A node may write to its file of variables: LD_PRELOAD must not act before the process is restricted.
                 ours = "FLEET_"
@@ -236,7 +239,7 @@ def _command_of(request: SpawnRequest) -> tuple[str, ...]:
     OSError
         There is no such program.
     """
-    command = linked_command(request.command) if request.linked else request.command
+    command = linked_command(request.command) if request.linked or request.lent else request.command
     if request.isolation is None:
         return command
     # What runs first is our own: without this, a program that does not exist would be an exit instead of an error.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from master.terminal.columns import Column, Laid, Row, flow, lay_out
+from master.terminal.columns import Column, Laid, Row, beside_or_below, flow, lay_out
 from master.terminal.figures import history_text, reload_text, sparkline
 from master.terminal.fleet import (
     STATE_STYLES,
@@ -17,6 +17,7 @@ from master.terminal.fleet import (
 )
 from master.terminal.output import (
     FleetConsole,
+    NoTerminal,
     confirm,
     console,
     discard_output,
@@ -38,7 +39,9 @@ __all__ = [
     "Column",
     "FleetConsole",
     "Laid",
+    "NoTerminal",
     "Row",
+    "beside_or_below",
     "confirm",
     "console",
     "discard_output",

@@ -132,6 +132,15 @@ def _choose(columns: Sequence[Column], widths: Sequence[int], longest: int, *, w
     return sorted(shown)
 
 
+def beside_or_below(head: Text, rest: Text, *, width: int | None) -> list[Text]:
+    """Return a line of both, or, where that is too long, the head and the rest on lines of its own below it."""
+    whole = Text.assemble(head, rest)
+    if width is None or cell_len(whole.plain) <= width:
+        return [whole]
+    below = rest.wrap(console, max(width - _INDENT, _SHORTEST_FIRST), overflow="fold")
+    return [head, *(_indented(line) for line in below)]
+
+
 def _row(
     row: Row, chosen: Sequence[tuple[int, Column, int]], room: int, gap: int, width: int | None
 ) -> tuple[Text, ...]:

@@ -146,7 +146,7 @@ def _note(node: NodeStatus) -> Text:
         return one_line(f"next start in {duration(node.next_start_in_s)}: {node.last_exit}", style="yellow")
     if node.state == "starting" and node.detail:
         return one_line(node.detail, style="yellow")
-    if node.state in ("degraded", "missing", "quarantined"):
+    if node.state in ("degraded", "quarantined"):
         return one_line(node.detail or node.last_exit, style="red")
     if node.desired == "running" and node.state == "stopped":
         return one_line("should be running", style="yellow")

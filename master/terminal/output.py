@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import msgspec
 import typer
@@ -16,11 +16,18 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from master.errors import FleetError
+from master.errors import ExitCode, FleetError
 from master.wording import json_visible, visible, visible_lines
 
 _PIPE_COLUMNS = 200
 """What rich lays out itself is not squeezed into the 80 columns that it assumes of a file or a pipe."""
+
+
+class NoTerminal(FleetError):
+    """A question needs a terminal."""
+
+    code: ClassVar[str] = "no_terminal"
+    exit_code: ClassVar[ExitCode] = ExitCode.USAGE
 
 
 class FleetConsole(Console):
@@ -145,13 +152,14 @@ def confirm(question: str, *, yes: bool) -> None:
 
     Raises
     ------
+    NoTerminal
+        There is nobody to ask.
     typer.Exit
-        With 0 if the answer is no; with 2 without a terminal.
+        With 0, if the answer is no.
     """
     if yes:
         return
     if not is_terminal():
-        errors.print(one_line(("error: ", "bold red"), "there is no terminal to ask at; give --yes"))
-        raise typer.Exit(2)
+        raise NoTerminal("there is no terminal to ask at", hint="give --yes")
     if not typer.confirm(visible(question)):
         raise typer.Exit(0)

@@ -236,6 +236,7 @@ async def test_roles_are_listed_given_and_taken(scene: Scene) -> None:
     assert (await scene.port.roles(scene.guild.id))[-1].is_managed
     await scene.port.add_role(scene.guild.id, scene.ada.id, scene.vip.id, reason="paid")
     assert await scene.port.roles_of(scene.guild.id, scene.ada.id) == {scene.vip.id}
+    assert await scene.port.user_name(scene.ada.id) == "ada"
     await scene.port.remove_role(scene.guild.id, scene.ada.id, scene.vip.id)
     assert await scene.port.roles_of(scene.guild.id, scene.ada.id) == frozenset()
 

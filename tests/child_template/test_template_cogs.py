@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+from pathlib import Path
 
 import pytest
 
 from master.demonstration.stage import EventTap, Stage
 from sandbox.permissions import MANAGE_MESSAGES
-from tests.child_template.template_nodes import ask, told
+from tests.child_template.template_nodes import ask, copy_template, start_node, told
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 pytestmark = pytest.mark.timeout(120)
 
 
 async def test_tags_are_kept_over_a_kill_and_dice_have_a_cooldown(stage: Stage, tap: EventTap) -> None:
-    await stage.register("atlas")
-    await tap.wait_for("ready", "atlas")
-    atlas, office = stage.bots["atlas"], stage.office
+    # With the cog of docs/first-bot.md.
+    (greet,) = re.findall(r"```python\n(import discord.*?)```", (DOCS / "first-bot.md").read_text("utf-8"), re.DOTALL)
+    folder = stage.home / "bots" / "atlas"
+    copy_template(folder, {"greet.py": greet})
+    atlas, office = await start_node(stage, tap, folder), stage.office
     ann, moderator = stage.sandbox.create_human("ann"), stage.sandbox.create_human("mod")
     stage.guild.add_member(ann)
     stage.guild.add_member(moderator, [stage.guild.create_role("mods", MANAGE_MESSAGES)])
@@ -49,3 +55,5 @@ async def test_tags_are_kept_over_a_kill_and_dice_have_a_cooldown(stage: Stage, 
     assert told(fast).startswith("Not so fast: try again in ")
     assert fast.ephemeral
     assert told(await ask(stage, ada, atlas, "roll 99")).startswith("Not so fast")
+    assert (await ask(stage, ada, atlas, f"greet {ann.id}")).content == "Hello Ann!"
+    assert told(await ask(stage, ada, atlas, "greet")).startswith("Not so fast")

@@ -61,6 +61,15 @@ def test_a_restore_asks_and_names_what_is_missing(home: Path) -> None:
     assert fleet("audit", "verify", home=home).returncode == 0
 
 
+def test_a_restore_that_the_system_refuses_is_recorded_as_failed(home: Path) -> None:
+    backup = json.loads(fleet("backup", "--json", home=home).stdout)["path"]
+    # Where the new ledger is built, something is in the way that no unlink removes.
+    (home / "state" / "ledger.db.restoring").mkdir()
+    refused = fleet("restore", backup, "--yes", "--json", home=home)
+    assert json.loads(refused.stdout)["error"]["code"] == "file_failed"
+    assert outcomes(home) == [("restore", "failed"), ("backup", "done")]
+
+
 def actions(home: Path) -> list[str]:
     return [row["action"] for row in json.loads(fleet("audit", "show", "--json", home=home).stdout)]
 

@@ -176,7 +176,7 @@ class Broken(OperationModal, title="Broken"):
     async def on_submit(self, interaction: discord.Interaction[Any], /) -> None:
         """Defer, then fail."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        raise ZeroDivisionError("a secret of the inside")
+        raise KeyError("a secret of the inside")
 
 
 def add(scene: Scene, command: app_commands.Command[Any, ..., Any]) -> None:

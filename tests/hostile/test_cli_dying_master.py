@@ -56,6 +56,8 @@ COMMANDS = (
     Typed("status --json"),
     Typed("top"),
     Typed("history atlas"),
+    Typed("describe atlas"),
+    Typed("why atlas --since 2h"),
     Typed("logs atlas"),
     Typed("flush atlas --yes"),
     Typed("start atlas"),

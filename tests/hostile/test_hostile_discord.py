@@ -158,6 +158,7 @@ async def test_no_nonsense_ends_the_masters_connection(house: House, hasty: None
             lambda: port.channels(ground.guild.id),
             lambda: port.create_channel(ground.guild.id, plan),
             lambda: port.roles_of(ground.guild.id, ground.ada.id),
+            lambda: port.user_name(ground.ada.id),
             lambda: port.direct_message(ground.ada.id, Notice(text="x")),
         )
         calls += 1

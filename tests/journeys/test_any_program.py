@@ -30,6 +30,7 @@ require('http').createServer((_, answer) => answer.end('hi')).listen(0, '127.0.0
 """
 SHELL = """#!/bin/sh
 echo "shell says $GREETING"
+cd /
 sleep 600 &
 wait
 """
@@ -95,9 +96,14 @@ async def register_all(stage: Stage, tap: EventTap, folder: Path) -> set[str]:
     assert "in the fleet" in await fleet(stage, "register", "script", *arguments)
     await fleet(stage, "register", "own", "--folder", str(own), "--entry", "main.py", "--no-token", "--watch", ".")
     names = {"script", "own"}
-    if shutil.which("node"):
+    node = shutil.which("node")
+    if node:
         site = make_site(folder)
-        command = f"node index.js world {stage.home / '.env'}"
+        # Where nvm puts it: in somebody's home, which an isolated node does not open.
+        own_node = folder / ".nvm" / "versions" / "node" / "v20" / "bin" / "node"
+        own_node.parent.mkdir(parents=True)
+        shutil.copy(node, own_node)
+        command = f"{own_node} index.js world {stage.home / '.env'}"
         shown = await fleet(
             *(stage, "register", "web", "--folder", str(site), "--command", command, "--no-token", "--env", "API_KEY")
         )

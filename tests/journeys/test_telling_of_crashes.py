@@ -86,7 +86,7 @@ async def test_a_crash_loop_is_told_with_its_last_words_and_that_it_is_over(stag
     found = told(stage)
     assert found[0][0] == "atlas was killed by SIGKILL, by somebody outside of the fleet (kill -9)"
     assert found[1][0] == "atlas exited with code 1: ValueError: no strings on me"
-    assert found[1][1].endswith("`fleet logs atlas` shows how it came to that.")
+    assert found[1][1].endswith("Mend it: `fleet logs atlas` has all that it wrote.")
     assert found[-1][0] == "atlas is ready again"
     # Of the loop itself there is one more at most: that it goes on.
     assert len(found) <= 4, found

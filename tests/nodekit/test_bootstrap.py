@@ -23,6 +23,7 @@ from handshake.signing import NodeKey, Verifier
 from master.demonstration.stage import EventTap, Stage
 from nodekit.bootstrap import OLDEST_PYTHON, KitFinder
 from nodekit.presence import Presence
+from tests.child_template.template_nodes import copy_template, start_node
 from tests.nodekit.foreign import client, kill, log_of, noted, notes_of, pid_of, place, register, sessions
 from tests.nodekit.test_linking import shown_by
 
@@ -82,6 +83,28 @@ async def test_with_discord_py_alone_it_gets_everything(stage: Stage, tap: Event
     await noted(folder, "resumed")
     assert sessions(stage, "oldbot") == (1, 1)
     assert identifies_counted(stage, "oldbot") == 1
+
+
+async def test_a_node_of_the_template_gets_nodekit_lent_in_an_environment_of_its_own(
+    stage: Stage, tap: EventTap
+) -> None:
+    folder = stage.home / "bots" / "atlas"
+    copy_template(folder, {})
+    site_packages = make_environment(folder)
+    install_discord(site_packages)
+    (site_packages / "own_package.py").write_text("ANSWER = 42")
+    looks = (
+        "import importlib.util, os, sys\n"
+        "import own_package\n"
+        "assert importlib.util.find_spec('master') is None, 'nothing else of the master is lent'\n"
+        "assert sys.argv == ['bot.py', '--loud'], sys.argv\n"
+        "assert not {'FLEET_KIT', 'FLEET_LENT'} & set(os.environ)\n"
+    )
+    (folder / "cogs" / "looks.py").write_text(looks + "async def setup(bot): pass\n")
+    atlas = await start_node(stage, tap, folder, options={"ARGS": "--loud"})
+    about = await stage.operator.runs_command(stage.office, atlas, "about")
+    assert [field["name"] for field in about.embeds[0]["fields"]] == ["Version", "Servers", "Up"]
+    assert (await stage.node("atlas")).state == "ready"
 
 
 LIBRARIES = {

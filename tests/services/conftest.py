@@ -154,14 +154,15 @@ async def open_house(settings: Settings, sandbox: Sandbox, discord: DiscordView 
         discord=discord or DiscordView(user_id=lambda: MASTER_ID, state=lambda: "off"),
         clock=SystemClock(),
     )
-    supervising = asyncio.create_task(services.supervisor.run())
+    tasks = [asyncio.create_task(services.supervisor.run()), asyncio.create_task(services.ready_signs.run())]
     await asyncio.sleep(0)
     try:
         yield House(Operations(services), sandbox, settings.identity.bots_base_path, settings.identity.template_path)
     finally:
         await services.supervisor.stop_all()
-        supervising.cancel()
-        await asyncio.gather(supervising, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await ledger.close()
 
 

@@ -217,8 +217,20 @@ async def test_a_missing_folder_is_reported_and_the_node_recovers_when_it_is_bac
     with pytest.raises(SpawnFailed, match="is gone"):
         await rig.supervisor.start(node)
     assert rig.supervisor.view(node).state is NodeState.MISSING
+    assert "is gone" in rig.supervisor.view(node).detail
     (rig.folder / "away").rename(rig.folder / "gone")
     await rig.wait_event(node, NodeSpawned)
+
+
+async def test_a_node_that_is_forgotten_in_the_middle_of_its_start_leaves_no_process(rig: Rig) -> None:
+    node = rig.add("atlas", SLEEPS)
+    starting = asyncio.create_task(rig.supervisor.start(node))
+    await asyncio.sleep(0)
+    await asyncio.wait_for(rig.supervisor.forget(node), 5)
+    await asyncio.wait_for(starting, 5)
+    assert rig.supervisor.snapshot() == []
+    assert not any(event.kind == "spawned" for event in rig.events) or any(e.kind == "stopped" for e in rig.events)
+    await asyncio.wait_for(rig.supervisor.forget(node), 5)  # of one that is not known, nothing is left to do
 
 
 async def test_concurrent_restarts_of_a_node_are_one(rig: Rig) -> None:

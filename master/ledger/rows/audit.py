@@ -8,7 +8,7 @@ operator acknowledges it, with one more row.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -294,11 +294,13 @@ def _record(row: Row[Any]) -> AuditRow:
     )
 
 
-def search(connection: Connection, *, limit: int = 50, node_id: str | None = None, action: str = "") -> list[AuditRow]:
-    """Return the latest rows, newest first, optionally of one node or one action only."""
+def search(
+    connection: Connection, *, limit: int = 50, node_ids: Sequence[str] = (), action: str = ""
+) -> list[AuditRow]:
+    """Return the latest rows, newest first, optionally of some nodes or one action only."""
     query = select(audit_log).order_by(audit_log.c.sequence.desc()).limit(limit)
-    if node_id is not None:
-        query = query.where(audit_log.c.node_id == node_id)
+    if node_ids:
+        query = query.where(audit_log.c.node_id.in_(node_ids))
     if action:
         query = query.where(audit_log.c.action == action)
     return [_record(row) for row in connection.execute(query)]

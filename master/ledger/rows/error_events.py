@@ -51,6 +51,7 @@ def recent(connection: Connection, *, node_id: str | None = None, limit: int = 5
         ErrorEvent(
             id=row.id,
             at=row.at,
+            last_at=row.last_at,
             node_id=row.node_id,
             source=row.source,
             fingerprint=row.fingerprint,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from master.ledger.rows.records import Licence, LicenceState
 from master.ledger.schema.tables import licenses
@@ -29,8 +30,17 @@ def insert(connection: Connection, licence: Licence) -> None:
 def find_by_hash(connection: Connection, code_hash: bytes) -> Licence | None:
     """Return the licence whose code has this keyed hash."""
     row = connection.execute(select(licenses).where(licenses.c.code_hash == code_hash)).one_or_none()
-    if row is None:
-        return None
+    return None if row is None else _record(row)
+
+
+def newest_of_node(connection: Connection, node_id: str) -> Licence | None:
+    """Return the licence that a node got last."""
+    query = select(licenses).where(licenses.c.node_id == node_id).order_by(licenses.c.issued_at.desc()).limit(1)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _record(row)
+
+
+def _record(row: Row[Any]) -> Licence:
     return Licence(
         id=row.id,
         node_id=row.node_id,

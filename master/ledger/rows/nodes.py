@@ -87,6 +87,17 @@ def find_by_name(connection: Connection, name: str) -> Node | None:
     return None if row is None else _record(row)
 
 
+def ids_named(connection: Connection, name: str) -> list[str]:
+    """Return the ids of all nodes called ``name``, without regard to case, or with that id; removed ones included."""
+    query = select(nodes.c.id).where((nodes.c.name_key == name.casefold()) | (nodes.c.id == name))
+    return list(connection.execute(query).scalars())
+
+
+def names(connection: Connection) -> dict[str, str]:
+    """Return the names of all nodes by their ids; removed ones included."""
+    return {row.id: row.name for row in connection.execute(select(nodes.c.id, nodes.c.name))}
+
+
 def list_active(connection: Connection) -> list[Node]:
     """Return the active nodes in start order."""
     return _list(connection, Lifecycle.ACTIVE)

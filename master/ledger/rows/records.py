@@ -126,6 +126,8 @@ class ErrorEvent(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     detail: str = ""
     count: int = 1
+    last_at: datetime | None = None
+    """When it was seen last; None for one that is to be recorded."""
 
 
 class ProcessRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ that was not read back: the number of the writes moves first in each transaction
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import queue
@@ -21,6 +22,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from functools import partial
 from typing import Any, TypeVar
 
@@ -99,6 +101,13 @@ class _Write:
     sequence: int = 0
 
 
+class _Signal(Enum):
+    """What the writer's thread is told beside writes."""
+
+    END = "end"
+    PROBE = "probe"
+
+
 class _WriteFailed(Exception):
     """One write of a group failed; the transaction is rolled back."""
 
@@ -153,7 +162,7 @@ class Writer:
         self._prepare = prepare
         self._on_change = on_change
         self._mend = mend
-        self._queue: queue.Queue[_Write | None] = queue.Queue(MAX_QUEUED)
+        self._queue: queue.Queue[_Write | _Signal] = queue.Queue(MAX_QUEUED)
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._sequence = itertools.count(1)
         self._applied: int | None = 0
@@ -188,8 +197,16 @@ class Writer:
         with self._closing:
             self._closed = True
         if self._thread.is_alive():
-            self._queue.put(None)
+            self._queue.put(_Signal.END)
             self._thread.join(timeout_s)
+
+    def retry(self) -> None:
+        """Probe a database that is away now, instead of when its turn comes."""
+        probe = self._probe
+        if probe is not None:
+            probe.hasten()
+            with contextlib.suppress(queue.Full):
+                self._queue.put_nowait(_Signal.PROBE)
 
     def close_worker(self) -> None:
         """End the worker's thread; called when the writer's has ended, or never began."""
@@ -246,8 +263,10 @@ class Writer:
                 first = self._queue.get(timeout=None if self._probe is None else self._probe.poll_delay_s())
             except queue.Empty:
                 continue
-            if first is None:
+            if first is _Signal.END:
                 break
+            if first is _Signal.PROBE:
+                continue
             group = [first]
             last = self._collect(group)
             try:
@@ -282,8 +301,10 @@ class Writer:
                 following = self._queue.get(block=timeout_s > 0, timeout=timeout_s or None)
             except queue.Empty:
                 return False
-            if following is None:
+            if following is _Signal.END:
                 return True
+            if following is _Signal.PROBE:
+                continue
             group.append(following)
             urgent = urgent or following.urgent
         return False

@@ -273,6 +273,10 @@ class DiscordPort(Protocol):
         """Return the roles of a server, lowest first."""
         ...
 
+    async def user_name(self, user_id: int) -> str:
+        """Return the name of a user or bot, whether a member or not."""
+        ...
+
     async def roles_of(self, guild_id: int, user_id: int) -> frozenset[int]:
         """Return the ids of a member's roles, without @everyone; 404 if the user is not a member."""
         ...

@@ -168,6 +168,13 @@ class FolderRefused(ServiceError):
     exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
 
 
+class CopyRefused(ServiceError):
+    """A copy of the node would not have what it needs."""
+
+    code: ClassVar[str] = "copy_refused"
+    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
+
+
 class TemplateBroken(ServiceError):
     """The template folder is missing, or one of its files cannot be compiled."""
 

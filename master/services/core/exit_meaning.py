@@ -111,9 +111,14 @@ def reason_in(detail: str, report: ExitReport) -> str:
     return before.removesuffix(": ") if found else ""
 
 
+def without_stamp(line: str) -> str:
+    """Return a line of a log without the time at its beginning."""
+    return _STAMP.sub("", line)
+
+
 def last_words(lines: Sequence[str]) -> str:
     """Return the line in which a program says why it ended: of Python's traceback, Node's, or else the last."""
-    shown = [_STAMP.sub("", line.rstrip()) for line in lines if line.strip()]
+    shown = [without_stamp(line.rstrip()) for line in lines if line.strip()]
     for at in range(len(shown) - 1, -1, -1):
         if shown[at].startswith("Traceback (most recent call last)"):
             ending = next((line for line in shown[at + 1 :] if not line.startswith((" ", "\t"))), "")
@@ -146,6 +151,8 @@ def _explain_reason(reason: str) -> tuple[str, str]:
         return f"was replaced: {reason}", _LIMIT_ADVICE
     if reason.startswith("not ready within"):
         return f"was replaced: {reason}", "`fleet logs {name}` shows how far it came"
+    if not reason.startswith(("no pulse", "stopped by a signal")):
+        return f"was replaced: {reason}", ""
     return (
         f"hung and was replaced: {reason}",
         "look for calls that block its event loop, such as time.sleep: `fleet logs {name}`",
@@ -175,4 +182,4 @@ def _explain_code(code: int, words: str, speaks: bool) -> tuple[str, str, bool]:
     if code > 128 and code - 128 in {int(one) for one in signal.Signals}:
         text, todo = _explain_signal(code - 128)
         return f"{text}, says its shell (exit code {code})", todo, True
-    return f"exited with code {code}", "`fleet logs {name}` shows how it came to that", False
+    return f"exited with code {code}", "mend it: `fleet logs {name}` has all that it wrote", False

@@ -166,10 +166,10 @@ class LedgerCache:
         self._revoked = set(node_ids)
         self._changed.set()
 
-    async def count(self) -> int:
-        """Return the number of nodes in the file."""
+    async def node_ids(self) -> tuple[str, ...]:
+        """Return the ids of the nodes in the file."""
         found = await load_cached_ledger(self._path)
-        return 0 if found is None else len(found.nodes)
+        return () if found is None else tuple(node.id for node in found.nodes)
 
     async def remember_licences(self) -> None:
         """Keep what the file knows of licences: a node that is stopped now presents its own later."""

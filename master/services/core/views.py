@@ -309,6 +309,8 @@ class AuditView(msgspec.Struct, frozen=True, kw_only=True):
     face: str
     action: str
     node_id: str | None = None
+    node: str = ""
+    """The node's name now, or the one that it had when it was removed; empty if the action was on none."""
     outcome: str
     detail: str = ""
 

@@ -137,9 +137,18 @@ def read_environment(path: Path, folder: Path) -> EnvironmentFile:
     except FileNotFoundError as error:
         raise FileMissing(f"ENV_FILE {path} does not exist", hint="restore it, or change ENV_FILE") from error
     except (OSError, UnicodeDecodeError) as error:
-        why = (error.strerror or str(error)) if isinstance(error, OSError) else "it is no text in UTF-8"
-        raise SpawnFailed(f"ENV_FILE {path} cannot be read: {why}", hint="name a file of NAME=value lines") from error
+        raise SpawnFailed(
+            f"ENV_FILE {path} cannot be read: {_why(error)}", hint="name a file of NAME=value lines"
+        ) from error
     return EnvironmentFile(values=_usable(path, values), open_to_others=bool(stat.S_IMODE(mode) & 0o077))
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text in UTF-8"
+    if error.errno == errno.ELOOP and error.filename is not None:
+        return "it is a link, which somebody could lead elsewhere"
+    return error.strerror or str(error)
 
 
 def _usable(path: Path, values: Mapping[str, str]) -> dict[str, str]:

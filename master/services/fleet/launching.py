@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from master.security.vault import TokenVault
 from master.services.core.errors import TokenRefused
 from master.services.core.ledger_cache import LedgerCache
 from master.services.fleet.environment_files import read_environment
-from master.services.fleet.program import Program, program_of
+from master.services.fleet.program import Program, interpreter_of, program_of
 from master.services.fleet.watching import Watched, watched_of
 from master.supervision.errors import FolderMissing, SpawnFailed, StartDeferred
 from master.supervision.isolation import (
@@ -36,6 +37,7 @@ from master.supervision.isolation import (
 )
 from master.supervision.limits import Cgroups, niceness_of
 from master.supervision.logs import NodeLogs
+from master.supervision.process import NODE_ID_VARIABLE
 from master.supervision.spawner import Limits, SpawnRequest
 from master.supervision.specification import NodeSpec
 from nodekit.gateway_session import SESSION_FD_VARIABLE, expect_successor
@@ -43,8 +45,6 @@ from nodekit.identify_budget import IDENTIFY_FD_VARIABLE, IdentifyBudgetSpent, o
 
 log = logging.getLogger(__name__)
 
-NODE_ID_VARIABLE = "FLEET_NODE_ID"
-"""Set in a node's environment: identifies its process before it has sent any message."""
 WATCH_VARIABLE = "FLEET_WATCH"
 """Set for a node with WATCH, as ``nodekit.bot`` reads it, which would import discord.py."""
 _MOST_NAMES = 5
@@ -77,6 +77,13 @@ class _Start:
     isolation: Isolation | None
     cgroup: Path | None
     plain: bool
+    lent: bool
+
+
+def _has_python_of_its_own(program: Program, folder: Path, entry: str) -> bool:
+    """Tell whether a node's entry file is run by the Python of its own virtual environment."""
+    interpreter = interpreter_of(folder)
+    return program.command[:2] == (interpreter, entry) and interpreter != sys.executable
 
 
 def _given_environment(own: NodeSettings, folder: Path) -> tuple[dict[str, str], list[str]]:
@@ -129,6 +136,8 @@ class Launcher:
     cgroups: Cgroups | None = None
     log_sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     """How long the logs of nodes that show readiness by a line were before their last start."""
+    _told: set[str] = field(default_factory=set)
+    """Warnings that were logged: not again at each restart."""
 
     def own_settings(self, node: Node) -> NodeSettings:
         """Return a node's settings, from NODES and from its options; the latter are left out if they are not valid."""
@@ -204,10 +213,12 @@ class Launcher:
         budget = self.settings.identifies_dir / str(node.bot_user_id)
 
         def look_around() -> _Start:
+            # First: a start that fails for want of a program logs in nowhere.
+            found = self._look_around(node, folder, own)
             if node.bot_user_id:
                 # A bot that does not speak the protocol reports nothing: each of its starts counts as one IDENTIFY.
                 _check_budget(node.name, budget, spend=not speaks)
-            return self._look_around(node, folder, own)
+            return found
 
         start = await asyncio.to_thread(look_around)
         files = {SESSION_FD_VARIABLE: self.settings.sessions_dir / node.id, IDENTIFY_FD_VARIABLE: budget}
@@ -227,6 +238,7 @@ class Launcher:
             limits=self._limits(limits),
             plain=start.plain,
             linked=bool(start.token_variable),
+            lent=speaks and start.lent,
             isolation=start.isolation,
         )
 
@@ -260,7 +272,8 @@ class Launcher:
                 hint=f"restore it, name another (`fleet edit {node.name} --folder`), or `fleet remove {node.name}`",
             )
         given, told = _given_environment(own, folder)
-        for warning in told:
+        for warning in set(told) - self._told:
+            self._told.add(warning)
             log.warning("a node's variables: %s", warning, extra={"node": node.name})
         environment = {**node_environment(os.environ), **given, NODE_ID_VARIABLE: node.id}
         program = program_of(folder, node.entry, own, environment)
@@ -284,7 +297,8 @@ class Launcher:
             isolation=isolation,
             cgroup=self._create_cgroup(node.id, self.settings.limits_of(own)),
             # A fork of the zygote does not read the variables that Python reads when it begins.
-            plain=own.plain or any(name.startswith("PYTHON") for name in given),
+            plain=own.plain or bool(own.command or own.interpreter) or any(name.startswith("PYTHON") for name in given),
+            lent=not token_variable and _has_python_of_its_own(program, folder, node.entry),
         )
 
     def _isolate(

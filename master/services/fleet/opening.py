@@ -19,8 +19,8 @@ from master.ledger.writer.entries import DesiredStateSet, Entry
 from master.services.core.directory import NodeDirectory
 from master.services.core.ledger_cache import LedgerCache
 from master.services.fleet.fleet import Fleet
-from master.services.fleet.launching import NODE_ID_VARIABLE
 from master.supervision.probe import find_by_variable
+from master.supervision.process import NODE_ID_VARIABLE
 from master.supervision.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -65,10 +65,10 @@ class Opening:
         found = await self._read_nodes()
         if found is not None:
             active, sealed, revoked = found
-            if not active and (known := await self._ledger_cache.count()):
+            if not active and (unknown := await self._unknown_ids()):
                 # The ledger is empty and the cache is not: a disk is not mounted, or it is another database.
                 raise LedgerError(
-                    f"the ledger holds no node, but {known} are remembered: is DATABASE the one you mean?",
+                    f"the ledger holds no node, but {unknown} are remembered: is DATABASE the one you mean?",
                     hint=f"if it is, and they are to be forgotten: rm {self._settings.ledger_cache_path}",
                 )
             # Before the first node is put into the directory: that has the cache's file written anew.
@@ -85,6 +85,15 @@ class Opening:
             )
         if away is not None:
             self._apply_pending(await self._ledger.pending_entries())
+
+    async def _unknown_ids(self) -> int:
+        """Return how many nodes are remembered of which the ledger knows nothing; it knows those that were removed."""
+        remembered = await self._ledger_cache.node_ids()
+        if not remembered:
+            return 0
+        return await self._ledger.read(
+            lambda connection: sum(nodes.get(connection, node_id) is None for node_id in remembered)
+        )
 
     async def _read_nodes(self) -> tuple[list[Node], dict[str, bytes], frozenset[str]] | None:
         """Read nodes, sealed tokens, and whose licences are revoked; None if the ledger is away.

@@ -15,6 +15,7 @@ from master.configuration.node_options import decode_options, encode_options, se
 from master.configuration.settings import NodeLimits, NodeSettings, Settings
 from master.errors import FleetError
 from master.ledger.database import Ledger
+from master.ledger.errors import LedgerUnavailable
 from master.ledger.rows import nodes
 from master.ledger.rows.records import DesiredState, Node, ReadinessKind
 from master.services.core.auditing import AuditEntry
@@ -141,9 +142,8 @@ class Editing:
             changes = self._changes(before, after, _stored_differently(current, changed))
             entry.detail = f"{current.name}: {', '.join(f'{one.key}={one.after}' for one in changes) or 'unchanged'}"
             if changed != current:
-                work = await self._work(current, changed, folder)
                 # To its end also when the caller is cut off: what is committed is in memory, too.
-                notes += await asyncio.shield(asyncio.ensure_future(self._finish(entry, changed, work)))
+                notes += await asyncio.shield(asyncio.ensure_future(self._finish(entry, current, changed, folder)))
             waits = any(one.effect == "node start" for one in changes)
             restarted, trouble = await self._restart(changed) if request.restart and waits else (False, ())
         overruled = [one.key for one in changes if one.effect == "never"]
@@ -275,13 +275,18 @@ class Editing:
             )
         return True
 
-    async def _finish(self, entry: AuditEntry, changed: Node, work: FileWork | None) -> list[str]:
+    async def _finish(self, entry: AuditEntry, node: Node, changed: Node, folder: Path | None) -> list[str]:
+        work = await self._work(node, changed, folder)
+
         def write(connection: Connection) -> None:
             nodes.change(connection, changed)
             entry.append(connection)
 
         try:
             await self._ledger.write(write)
+        except LedgerUnavailable:
+            # It may be committed: by its note, the next master sees to that.
+            raise
         except FleetError:
             if work is not None:
                 await self._works.drop(work)
@@ -301,10 +306,10 @@ class Editing:
         )
         self._fleet.register(changed)
         problems = [] if work is None else list(await self._works.finish(work))
-        folder = self._settings().identity.bots_base_path / changed.folder
+        place = self._settings().identity.bots_base_path / changed.folder
         try:
             await asyncio.to_thread(
-                change_manifest, folder, changed.id, entry=changed.entry or "bot.py", tags=changed.tags
+                change_manifest, place, changed.id, entry=changed.entry or "bot.py", tags=changed.tags
             )
         except OSError as error:
             problems.append(f"{MANIFEST_NAME} could not be changed: {error.strerror or error}")

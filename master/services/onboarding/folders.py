@@ -11,7 +11,7 @@ from pathlib import Path
 
 from handshake.files import open_regular, read_regular
 from handshake.manifest import MANIFEST_NAME, NodeManifest, write_manifest
-from master.durable import sync_folder
+from master.durable import replace_file, sync_folder
 from master.services.core.errors import FilesFailed, FolderRefused, NameTaken, TemplateBroken
 
 _CHUNK_BYTES = 1 << 20
@@ -100,8 +100,15 @@ def _check_compiles(path: Path, relative: Path) -> None:
         ) from error
 
 
-def clone_folder(source: Path, entry: str, base: Path, name: str, manifest: NodeManifest) -> Path:
+def clone_folder(
+    source: Path, entry: str, base: Path, name: str, manifest: NodeManifest, env_text: bytes = b""
+) -> Path:
     """Clone ``source`` to ``base/name``: copy to a hidden sibling, sync it to disk, then rename it.
+
+    Parameters
+    ----------
+    env_text
+        For its ``.env``, which is not copied; empty for none.
 
     Raises
     ------
@@ -122,6 +129,8 @@ def clone_folder(source: Path, entry: str, base: Path, name: str, manifest: Node
         hidden.mkdir(mode=0o700)
         for relative in files:
             _copy(source / relative, hidden / relative)
+        if env_text:
+            replace_file(hidden / ".env", env_text)
         write_manifest(hidden, manifest)
         _sync_folders(hidden)
         # rename() replaces an empty folder that was created meanwhile, and fails on any other.
@@ -218,7 +227,10 @@ def require_entry(folder: Path, entry: str) -> None:
         The folder or the entry file is missing, or the entry is not inside it.
     """
     if not folder.is_dir():
-        raise FolderRefused(f"the folder {folder} does not exist", hint="give an existing folder")
+        raise FolderRefused(
+            f"the folder {folder} does not exist",
+            hint="a name alone is a folder in BOTS_BASE_PATH; give any other by its path, such as ./site",
+        )
     inside = Path(entry)
     if inside.is_absolute() or ".." in inside.parts or not (folder / entry).is_file():
         candidates = ", ".join(_candidates(folder))

@@ -63,6 +63,8 @@ def shown_value(key: str, value: Any) -> str:
         return ", ".join(value)
     if isinstance(value, tuple | list):
         return ", ".join(str(part) for part in value)
-    if key.endswith("_BYTES") and isinstance(value, int) and value and value % 2**20 == 0:
+    if key.endswith("_BYTES") and not value:
+        return "no limit"
+    if key.endswith("_BYTES") and isinstance(value, int) and value % 2**20 == 0:
         return f"{value >> 20}M"
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)

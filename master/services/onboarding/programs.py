@@ -83,7 +83,10 @@ def _wanted_readiness(request: RegisterRequest, command: str | None) -> str:
 
 def _require_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise FolderRefused(f"the folder {folder} does not exist", hint="give an existing folder")
+        raise FolderRefused(
+            f"the folder {folder} does not exist",
+            hint="a name alone is a folder in BOTS_BASE_PATH; give any other by its path",
+        )
 
 
 def readiness_of(folder: Path, wanted: str) -> ReadinessKind:

@@ -50,6 +50,7 @@ from master.services.fleet.environment_files import new_environment_path, write_
 from master.services.fleet.fleet import Fleet
 from master.services.fleet.launching import token_variable_of
 from master.services.onboarding import folders
+from master.services.onboarding.copying import Belongings, belongings_of, require_copyable
 from master.services.onboarding.file_work import FileWorks
 from master.services.onboarding.identity import NO_BOT, BotIdentity, TokenInspector, invite_url
 from master.services.onboarding.names import check_name, check_tags, place_of
@@ -164,7 +165,7 @@ class Onboarding:
 
         Raises
         ------
-        NameRefused, TokenRefused, DiscordUnavailable, TemplateBroken, FilesFailed, LedgerError
+        NameRefused, TokenRefused, CopyRefused, DiscordUnavailable, TemplateBroken, FilesFailed, LedgerError
             Nothing of the node is left.
         """
         tell = self._make_reporter(request.name, progress)
@@ -175,14 +176,17 @@ class Onboarding:
         tell("checking the name and the token")
         bot = await self._check_name_and_token(request.name, request.token)
         await asyncio.to_thread(folders.check_source, source, entry_file)
+        # A copy of a linked bot has to be linked too.
+        linked = await asyncio.to_thread(token_variable_of, source) if request.source else ""
         node = self._new_node(request.name, request.name, entry_file, bot, tags, request.start)
+        node, belongings = await self._with_belongings(node, request, source, linked)
         reserved = _Reserved(node, self._licensing.issue(node.id, request.tier))
+        if belongings.environment:
+            reserved = await self._with_environment(reserved, self._fleet.settings.home)
         try:
             tell("reserving the node in the ledger")
             await self._reserve(entry, reserved, request.token, origin)
             tell("cloning the folder")
-            # A copy of a linked bot has to be linked too.
-            linked = await asyncio.to_thread(token_variable_of, source) if request.source else ""
             manifest = self._manifest(reserved, version, linked)
             await _finish_in_thread(
                 folders.clone_folder,
@@ -191,13 +195,29 @@ class Onboarding:
                 self._identity.bots_base_path,
                 node.folder,
                 manifest,
+                belongings.env_text,
             )
+            if reserved.environment is not None:
+                await _finish_in_thread(write_environment, reserved.environment, belongings.environment)
             tell("committing")
             active = await self._commit(reserved, entry)
         except BaseException as error:
             await self._undo(reserved, error, remove=self._identity.bots_base_path / node.folder)
             raise
-        return await self._publish_and_start(active, reserved, bot, began, "duplicated", request.start, tell)
+        return await self._publish_and_start(
+            active, reserved, bot, began, "duplicated", request.start, tell, notes=belongings.notes
+        )
+
+    async def _with_belongings(
+        self, node: Node, request: CloneRequest, folder: Path, linked: str
+    ) -> tuple[Node, Belongings]:
+        """Return a copy with the options of its source, and what else it takes along; the template has neither."""
+        if not request.source:
+            return node, Belongings()
+        source, home = self._directory.find(request.source), self._fleet.settings.home
+        belongings = await asyncio.to_thread(belongings_of, source, folder, node.name, linked, home)
+        options = {**decode_options(source.options), "ENV_FILE": None}
+        return replace(node, priority=source.priority, options=encode_options(options, home)), belongings
 
     async def register(
         self, entry: AuditEntry, request: RegisterRequest, progress: Progress | None = None
@@ -327,6 +347,7 @@ class Onboarding:
             version = _version_of(template)
             return template, "bot.py", version, f"template {version}".strip()
         node = self._directory.find(request.source)
+        require_copyable(node)
         return (
             self._identity.bots_base_path / node.folder,
             node.entry,

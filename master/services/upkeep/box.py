@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -16,6 +17,8 @@ from master.wording import step_text
 log = logging.getLogger(__name__)
 
 EVERY_S = 9.0
+WHILE_FULL_S = 1.0
+"""While the disk is full it is looked at this often: what waits in memory is written as soon as there is room."""
 FULL_BELOW_BYTES, FREE_ABOVE_BYTES = 128 * 2**10, 512 * 2**10
 """Apart, so that what is written on the edge does not raise an alert each time."""
 DISK_FULL = "disk full"
@@ -39,6 +42,8 @@ class BoxWatch:
         self._clock = clock
         self._steps = steps or StepDetector()
         self._disk_full = False
+        self._had_room = False
+        self._filled = asyncio.Event()
         for kind in (LedgerAway, LedgerReturned):
             bus.on(kind, lambda _event: self._look_at_disk())
 
@@ -51,7 +56,11 @@ class BoxWatch:
         """Look until cancelled."""
         while True:
             self.look()
-            await asyncio.sleep(EVERY_S - self._clock.monotonic() % EVERY_S)
+            every_s = WHILE_FULL_S if self._disk_full else EVERY_S
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(every_s - self._clock.monotonic() % every_s):
+                    await self._filled.wait()
+            self._filled.clear()
 
     def look(self) -> None:
         """Look once."""
@@ -67,6 +76,7 @@ class BoxWatch:
             return
         self._disk_full = full
         if full:
+            self._filled.set()
             log.error("the disk is full", extra={"folder": str(self._folder)})
             self._bus.publish(DiskFilled(at=self._clock.now()))
         else:
@@ -74,11 +84,19 @@ class BoxWatch:
             self._bus.publish(DiskFreed(at=self._clock.now()))
 
     def _is_full(self) -> bool:
-        away = self._ledger.away
-        if away is not None and away.disk_full:
-            return True
         try:
             found = os.statvfs(self._folder)
+            free_bytes = found.f_bavail * found.f_frsize
         except OSError:
             return self._disk_full
-        return found.f_bavail * found.f_frsize < (FREE_ABOVE_BYTES if self._disk_full else FULL_BELOW_BYTES)
+        away = self._ledger.away
+        if away is not None and away.disk_full:
+            self._retry_once(has_room=free_bytes >= FREE_ABOVE_BYTES)
+            return True
+        return free_bytes < (FREE_ABOVE_BYTES if self._disk_full else FULL_BELOW_BYTES)
+
+    def _retry_once(self, *, has_room: bool) -> None:
+        """Have the ledger try again once there is room; it may be on another disk, which is not looked at."""
+        if has_room and not self._had_room:
+            self._ledger.retry()
+        self._had_room = has_room

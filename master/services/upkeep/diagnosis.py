@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import shlex
 import shutil
 import sqlite3
 import stat
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+from msgspec import structs
 
 from handshake.redaction import Secret
 from master.bus import EventBus
@@ -70,12 +72,24 @@ async def diagnose(
     except ConfigError as error:
         findings.append(Finding("config", "fail", error.message, error.hint))
     findings += check_permissions(home, state_dir, settings.identity.bots_base_path if settings else None)
-    findings += _master(state_dir, ping)
+    status, found = _master(state_dir, ping)
+    findings += found
     if settings is not None:
         findings += [_bots_folder(settings), _template(settings), *_driver(settings), *_database(settings)]
-        findings += [*_spool(settings), _merging(settings), check_isolation(settings), *await _node_names(settings)]
+        findings += [
+            *_spool(settings),
+            _merging(settings),
+            check_isolation(settings, status.isolation if status else ""),
+            *await _node_names(settings),
+        ]
         findings += await _discord(settings, lookup_of)
-    return findings
+    return [structs.replace(finding, fix=_here(finding.fix)) for finding in findings]
+
+
+def _here(fix: str) -> str:
+    """Return a hint without the advice to run what is running."""
+    parts = (part for part in fix.split("; ") if not re.fullmatch(r"`fleet doctor` (looks closer|shows it)", part))
+    return "; ".join(parts)
 
 
 def _python() -> Finding:
@@ -102,7 +116,7 @@ def _open_files() -> Finding:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < MIN_OPEN_FILES:
         return Finding(
-            "open files", "warn", f"hard limit {hard}", f"ulimit -Hn {MIN_OPEN_FILES * 4} as root, before `fleet run`"
+            "open files", "warn", f"hard limit {hard}", f"ulimit -Hn {MIN_OPEN_FILES * 4} as root, before `fleet up`"
         )
     return Finding("open files", "ok", "no limit" if hard == resource.RLIM_INFINITY else f"hard limit {hard}")
 
@@ -117,31 +131,49 @@ def _disk(home: Path) -> Finding:
 
 
 def _state_folder(folder: Path) -> Finding:
-    if not folder.exists():
-        return Finding("state folder", "ok", f"{folder} is created by the first `fleet run`")
+    try:
+        status = folder.stat()
+    except FileNotFoundError:
+        return _state_folder_to_be(folder)
+    except OSError as error:
+        return Finding("state folder", "fail", f"{folder} cannot be used: {error.strerror}", "check STATE_DIR")
+    if not stat.S_ISDIR(status.st_mode):
+        return Finding("state folder", "fail", f"{folder} is no folder", "move it away, or change STATE_DIR")
     if not os.access(folder, os.W_OK | os.X_OK):
         return Finding(
             "state folder", "fail", f"{folder} cannot be written", f"chown it to the user of the master: {folder}"
         )
-    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+    if stat.S_IMODE(status.st_mode) & 0o077:
         return Finding("state folder", "warn", f"others can look into {folder}", f"chmod 700 {folder}")
     return Finding("state folder", "ok", str(folder))
 
 
-def _master(state_dir: Path, ping: Ping) -> list[Finding]:
+def _state_folder_to_be(folder: Path) -> Finding:
+    """Report whether a folder that is not there can be made."""
+    above = next(path for path in folder.parents if path.exists())
+    if not above.is_dir():
+        return Finding("state folder", "fail", f"{folder} cannot be made: {above} is no folder", "change STATE_DIR")
+    # As root, too, a folder of the kernel's takes none: access(2) tells of a read-only file system alone.
+    if not os.access(above, os.W_OK | os.X_OK) or os.statvfs(above).f_blocks == 0:
+        fix = f"as root: install -d -m 700 -o {os.geteuid()} {shlex.quote(str(folder))}; or change STATE_DIR"
+        return Finding("state folder", "fail", f"{folder} cannot be made: {above} takes none", fix)
+    return Finding("state folder", "ok", f"{folder} is created by the first `fleet up`")
+
+
+def _master(state_dir: Path, ping: Ping) -> tuple[MasterStatus | None, list[Finding]]:
     try:
         status = ping(state_dir)
     except FleetError as error:
         if error.exit_code is not ExitCode.NO_MASTER:
-            return [Finding("master", "fail", error.message, error.hint)]
+            return None, [Finding("master", "fail", error.message, error.hint)]
         left = (state_dir / "control.sock").exists()
-        return [Finding("master", "warn" if left else "ok", error.message, error.hint)]
+        return None, [Finding("master", "warn" if left else "ok", error.message, error.hint)]
     verdict: Literal["ok", "warn"] = "warn" if status.discord.startswith("refused") else "ok"
     found = [Finding("master", verdict, f"running as {status.pid}, discord {status.discord}")]
     if status.commands:
         fix = "it is tried again every few minutes; the lines about Discord below say what is in the way"
         found.append(Finding("master's commands", "fail", f"not registered: {status.commands}", fix))
-    return found
+    return status, found
 
 
 def _bots_folder(settings: Settings) -> Finding:
@@ -178,7 +210,7 @@ def _database(settings: Settings) -> list[Finding]:
     def look() -> str:
         url = parse_url(settings.database)
         if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
-            return f"{url.database} is created by the first `fleet run`"
+            return f"{url.database} is created by the first `fleet up`"
         prepare_file(url)
         engine = make_engine(url, settings.database, read_only=True)
         try:
@@ -192,7 +224,7 @@ def _database(settings: Settings) -> list[Finding]:
         finally:
             engine.dispose()
         if revision not in (None, HEAD_REVISION):
-            raise LedgerError(f"schema {revision}, this program has {HEAD_REVISION}", hint="`fleet run` migrates it")
+            raise LedgerError(f"schema {revision}, this program has {HEAD_REVISION}", hint="`fleet up` migrates it")
         return f"{url.get_backend_name()}, schema {revision or 'not created yet'}"
 
     return [_try("ledger", look), *foreign]

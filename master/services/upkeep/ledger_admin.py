@@ -110,7 +110,7 @@ class LedgerAdmin:
         Parameters
         ----------
         node
-            Only rows of this node; empty for all.
+            Only rows of this node, or of removed ones of that name; empty for all.
         action
             Only rows of this action; empty for all.
 
@@ -119,13 +119,13 @@ class LedgerAdmin:
         NoSuchNode
         """
 
-        def query(connection: Connection) -> list[AuditRow]:
-            found = nodes.find_by_name(connection, node) if node else None
-            if node and found is None:
-                raise NoSuchNode(f"there is no node called {node[:60]!r}", hint="`fleet status` lists the nodes")
-            return search(connection, limit=limit, node_id=None if found is None else found.id, action=action)
+        def query(connection: Connection) -> tuple[list[AuditRow], dict[str, str]]:
+            found = nodes.ids_named(connection, node) if node else []
+            if node and not found:
+                raise NoSuchNode(f"there was no node called {node[:60]!r}", hint="`fleet status` lists the nodes")
+            return search(connection, limit=limit, node_ids=found, action=action), nodes.names(connection)
 
-        rows = await self._ledger.snapshot(query)
+        rows, names = await self._ledger.snapshot(query)
         return tuple(
             AuditView(
                 sequence=row.sequence,
@@ -134,6 +134,7 @@ class LedgerAdmin:
                 face=row.face,
                 action=row.action,
                 node_id=row.node_id,
+                node="" if row.node_id is None else names.get(row.node_id, ""),
                 outcome=row.outcome.value,
                 detail=row.detail,
             )

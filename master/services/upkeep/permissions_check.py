@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,8 +38,22 @@ def check_user() -> Finding:
     return Finding("user", "ok", name_of_user(os.geteuid()))
 
 
-def check_isolation(settings: Settings) -> Finding:
-    """Report what keeps nodes from the files of the fleet."""
+def check_isolation(settings: Settings, running: str = "") -> Finding:
+    """Report what keeps nodes from the files of the fleet.
+
+    Parameters
+    ----------
+    running
+        What the running master says of its nodes, who may be older than the settings; empty if none runs.
+    """
+    if running.startswith("landlock") and ", not " in running:
+        fix = "`fleet restart NAME`, where the settings isolate it; else see ISOLATED in NODES"
+        return Finding("isolation", "warn", f"{running}: those can read .env and the ledger", fix)
+    if running.startswith("landlock"):
+        return Finding("isolation", "ok", running)
+    if running.startswith("off") and settings.supervision.isolated:
+        problem = "off in the running master, not in config.py: nodes can read .env and the ledger"
+        return Finding("isolation", "warn", problem, "`fleet reload`, then `fleet restart --all --rolling`")
     if landlock_problem():
         fix = "Linux 5.13 or later with landlock in its LSMs (lsm= on the kernel's command line); docs/security.md"
         return Finding("isolation", "warn", f"{describe_isolation()}: nodes can read .env and the ledger", fix)
@@ -115,7 +130,8 @@ class _Looks:
     def _owned(self, path: Path, status: os.stat_result) -> Iterator[Finding]:
         if status.st_uid not in (0, self._owner):
             owner = name_of_user(self._owner)
-            yield _red(f"{path} belongs to {name_of_user(status.st_uid)}, not to {owner}", f"chown {owner} {path}")
+            fix = f"chown {_chown_name(self._owner)} {shlex.quote(str(path))}"
+            yield _red(f"{path} belongs to {name_of_user(status.st_uid)}, not to {owner}", fix)
 
 
 def _red(problem: str, fix: str) -> Finding:
@@ -149,6 +165,14 @@ def _status(path: Path) -> os.stat_result | None:
 
 def _mode(status: os.stat_result) -> str:
     return f"{stat.S_IMODE(status.st_mode):04o}"
+
+
+def _chown_name(user_id: int) -> str:
+    """Return what chown(1) takes for a user: its name, or the number of one without a name."""
+    try:
+        return pwd.getpwuid(user_id).pw_name
+    except KeyError:
+        return str(user_id)
 
 
 def name_of_user(user_id: int) -> str:

@@ -70,10 +70,7 @@ class Story:
 async def story(house_settings: Settings, sandbox: Sandbox) -> AsyncIterator[Story]:
     quick = replace(house_settings.supervision, ready_timeout_s=2.0, backoff_initial_s=0.05)
     async with open_house(replace(house_settings, supervision=quick), sandbox) as house:
-        looking = asyncio.create_task(house.services.ready_signs.run())
         yield Story(house)
-        looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
 
 
 def asked(folder: Path, script: str, arguments: str, sign: str, **changes: Any) -> RegisterRequest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,13 @@ async def options(house: House, name: str = "atlas") -> dict[str, OptionView]:
     return {option.key: option for option in found.options}
 
 
+def wait_for(path: Path) -> None:
+    until = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 def told(view: EditView) -> list[tuple[str, str, str, str]]:
     return [(change.key, change.before, change.after, change.effect) for change in view.changes]
 
@@ -51,7 +59,7 @@ async def test_limits_tags_and_priority_are_kept_and_told(house: House) -> None:
     assert told(edited) == [
         ("TAGS", "", "music", "now"),
         ("PRIORITY", "100", "5", "now"),
-        ("MEMORY_LIMIT_BYTES", "0", "256M", "now"),
+        ("MEMORY_LIMIT_BYTES", "no limit", "256M", "now"),
         ("CPU_WEIGHT", "100", "50", "node start"),
     ]
     assert not edited.restarted
@@ -65,22 +73,23 @@ async def test_limits_tags_and_priority_are_kept_and_told(house: House) -> None:
     assert (shown["CPU_WEIGHT"].value, shown["CPU_WEIGHT"].source) == ("50", "node")
     assert (shown["OPEN_FILES_LIMIT"].value, shown["OPEN_FILES_LIMIT"].source) == ("4096", "fleet")
     undone = await edit(house, tags=(), options={"MEMORY_LIMIT_BYTES": None, "CPU_WEIGHT": None, "PRIORITY": None})
-    assert [change.after for change in undone.changes] == ["", "100", "0", "100"]
+    assert [change.after for change in undone.changes] == ["", "100", "no limit", "100"]
     assert house.services.directory.find("atlas").options == ""
     (last, *_) = await house.services.ledger.read(lambda connection: audit.search(connection, action="edit"))
     assert (last.outcome, last.node_id) == (Outcome.DONE, node.id)
-    assert last.detail == "atlas: TAGS=, PRIORITY=100, MEMORY_LIMIT_BYTES=0, CPU_WEIGHT=100"
+    assert last.detail == "atlas: TAGS=, PRIORITY=100, MEMORY_LIMIT_BYTES=no limit, CPU_WEIGHT=100"
 
 
 async def test_a_restart_has_it_hold(house: House) -> None:
     node = await clone(house)
     before = house.services.supervisor.pid_of(node.id)
-    (house.base / "atlas" / "other.py").write_text(QUIET_BOT)
+    here = house.base / "atlas" / "here"
+    (house.base / "atlas" / "other.py").write_text(f"open({str(here)!r}, 'w').close()\n{QUIET_BOT}")
     edited = await edit(house, entry="other.py", restart=True)
     assert (told(edited), edited.restarted) == ([("ENTRY", "bot.py", "other.py", "node start")], True)
     pid = house.services.supervisor.pid_of(node.id)
     assert pid not in (None, before)
-    assert b"other.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    await asyncio.to_thread(wait_for, here)
     unchanged = await edit(house, entry="other.py", restart=True)
     assert (unchanged.changes, unchanged.restarted) == ((), False)
     assert house.services.supervisor.pid_of(node.id) == pid

@@ -15,6 +15,7 @@ from master.errors import FleetError
 from master.ledger.rows import nodes, tokens
 from master.ledger.rows.records import ReadinessKind
 from master.operations import onboarding
+from master.operations.nodes import start
 from master.operations.parameters import RegisterParams
 from master.services.core.errors import FolderRefused, LinkRefused
 from master.services.fleet.environment_files import EnvironmentRefused, read_environment
@@ -146,6 +147,22 @@ async def test_a_file_of_variables_that_others_can_read_is_told(house: House, si
     path.chmod(0o644)
     registered = await house.register(OPERATOR, asked(site, options={"COMMAND": "sleep 1", "ENV_FILE": str(path)}))
     assert registered.notes == (f"others on this box can read {path}: chmod 600 it",)
+
+
+async def test_what_is_missing_at_a_start_is_a_note_and_costs_no_login(house: House, site: Path) -> None:
+    path = site / "own.env"
+    path.write_text("A=1\n")
+    path.chmod(0o600)
+    options = {"COMMAND": "sleep 600", "ENV_FILE": str(path)}
+    await house.register(OPERATOR, asked(site, token=Secret(house.bot("other").token), options=options))
+    node = house.services.directory.find("web")
+    path.unlink()
+    result = await house.act(OPERATOR, start, "web")
+    assert (result.ok, result.state, result.code) == (False, "missing", "file_missing")
+    assert house.services.supervisor.view(node.id).detail == f"ENV_FILE {path} does not exist"
+    assert not (house.services.settings.identifies_dir / str(node.bot_user_id)).exists()
+    path.write_text("A=1\n")
+    assert (await house.act(OPERATOR, start, "web")).ok
 
 
 async def test_a_token_may_come_with_a_command(house: House, site: Path) -> None:

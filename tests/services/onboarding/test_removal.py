@@ -69,7 +69,7 @@ async def test_a_removed_node_is_stopped_and_free_again_and_its_history_stays(
     assert row.lifecycle is Lifecycle.REMOVED
     assert await ledger.read(lambda connection: tokens.load(connection, node.id)) is None
     assert await ledger.read(lambda connection: licences.is_revoked(connection, node.id))
-    rows = await ledger.read(lambda connection: audit.search(connection, node_id=node.id))
+    rows = await ledger.read(lambda connection: audit.search(connection, node_ids=[node.id]))
     assert [(row.action, row.outcome, row.detail) for row in rows][:1] == [
         ("remove", Outcome.DONE, "atlas: folder kept")
     ]
@@ -190,6 +190,20 @@ async def test_what_a_crash_left_is_finished_or_dropped_by_the_next_master(
     assert house.folders() == ([] if committed else ["atlas"])
     assert list(house_settings.changes_dir.iterdir()) == []
     assert list(house_settings.removed_dir.iterdir()) == []
+
+
+async def test_a_master_starts_that_died_before_it_forgot_its_last_node(
+    house: House, house_settings: Settings, sandbox: Sandbox
+) -> None:
+    """A ledger without the remembered nodes is taken for another database; one that has removed them is not."""
+    await clone(house, start=False)
+    await house.services.ledger_cache.save()
+    remembered = house_settings.ledger_cache_path.read_bytes()
+    await remove(house)
+    house_settings.ledger_cache_path.write_bytes(remembered)
+    async with open_house(house_settings, sandbox) as later:
+        await later.services.opening.load()
+        assert len(later.services.directory) == 0
 
 
 async def test_a_node_that_is_started_while_it_is_removed_leaves_no_process(house: House) -> None:

@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from master.configuration.settings import NodeSettings, Settings, SupervisionSettings
+from master.services.upkeep.diagnosis import Finding
 from master.services.upkeep.permissions_check import check_isolation, check_permissions
 from master.supervision.isolation import describe_isolation, landlock_problem
 
@@ -85,3 +86,22 @@ def test_isolation_is_told_as_it_is(house_settings: Settings) -> None:
     assert "hermes" in check_isolation(bare).detail
     off = replace(house_settings, supervision=SupervisionSettings(isolated=False))
     assert check_isolation(off).verdict == "warn"
+
+
+def test_isolation_of_a_running_master_is_what_it_says(house_settings: Settings) -> None:
+    """Nodes that started before ISOLATED was set are not isolated, whatever config.py says now."""
+    partly = check_isolation(house_settings, "landlock ABI 7, not atlas until restarted")
+    assert (partly.verdict, "atlas" in partly.detail, "restart" in partly.fix) == ("warn", True, True)
+    assert check_isolation(house_settings, "landlock ABI 7") == Finding("isolation", "ok", "landlock ABI 7")
+    if not landlock_problem():
+        assert "in the running master" in check_isolation(house_settings, "off: ISOLATED is False").detail
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_user_without_a_name_is_a_number_for_chown(home: Path) -> None:
+    os.chown(home / "state", 54321, -1)
+    os.chown(home / "config.py", 65534, -1)
+    problems = told(home)
+    assert problems
+    assert all(fix.startswith("chown 54321 ") for _, detail, fix in problems if "belongs to" in detail)
+    assert any("not to user 54321" in detail for _, detail, _ in problems)

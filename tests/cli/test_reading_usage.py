@@ -1,0 +1,104 @@
+"""How the command line is typed: help with defaults, mistakes as JSON, readers that have had enough."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from master.cli.app import app
+from tests.cli.sample_fleet import sample_fleet
+from tests.cli.test_reading_status import master_with
+from tests.hostile.conversations import typed
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def commands(group: Any, before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*before, name))
+        else:
+            yield (*before, name), command
+
+
+EVERY = dict(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("names", EVERY, ids=" ".join)
+def test_help_has_the_default_of_each_option(names: tuple[str, ...]) -> None:
+    told = re.sub(r"[│\s]+", " ", typed([*names, "--help"]).out)
+    for parameter in EVERY[names].params:
+        text = parameter.help or ""
+        assert "[" not in text, "Typer takes it for markup, and leaves it out: show_default= is for defaults"
+        shown = parameter.show_default
+        if isinstance(shown, str):
+            assert f"[default: ({shown})]" in told
+        elif shown and parameter.default not in (None, "", False, True):
+            assert f"[default: {parameter.default}]" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["restart", "--json"], "usage", "name the nodes, or give --all"),
+        (["nope", "--json"], "usage", "No such command 'nope'"),
+        (["status", "--nope", "--json"], "usage", "--nope"),
+        (["logs", "-n", "many", "--json"], "usage", "valid integer"),
+        (["logs", "--json", "--since", "yesterday"], "usage", "no time"),
+        (["history", "--json"], "usage", "name"),
+        (["kill", "atlas", "--json"], "no_terminal", "no terminal to ask at"),
+        (["audit", "show", "-n", "0", "--json"], "usage", "greater than or equal to 1"),
+    ],
+)
+def test_a_mistake_is_one_json_object_where_json_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: str, words: str
+) -> None:
+    monkeypatch.setenv("FLEET_HOME", str(tmp_path))
+    told = typed(arguments)
+    error = json.loads(told.out)["error"]
+    assert (told.code, told.err, error["code"], error["exit_code"]) == (2, "", code, 2)
+    assert words in error["message"]
+    as_text = typed([argument for argument in arguments if argument != "--json"])
+    assert (as_text.code, as_text.out) == (2, "")
+    assert words in as_text.err
+
+
+def test_what_follows_two_dashes_is_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEET_HOME", str(tmp_path))
+    told = typed(["history", "--", "--json", "x"])
+    assert (told.code, told.out) == (2, "")
+
+
+COMMANDS = ("--help", "--version", "status --help", "nope", "status", "status --json", "top", "logs", "logs --json")
+
+
+def test_a_reader_that_has_had_enough_is_no_failure(tmp_path: Path) -> None:
+    bare = tmp_path / "without a master"
+    (bare / "state" / "logs").mkdir(parents=True)
+    (bare / "state" / "logs" / "atlas.err.log").write_text("line\n" * 10_000)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with master_with(tmp_path, sample_fleet(200)):
+        running = {
+            command: subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", "master.cli", *command.split()],
+                stdout=writing, stderr=subprocess.PIPE, text=True,
+                env={**os.environ, "FLEET_HOME": str(bare if command.startswith("logs") else tmp_path)},
+            )
+            for command in COMMANDS
+        }  # fmt: skip
+        os.close(writing)
+        ended = {command: process.communicate(timeout=60)[1] for command, process in running.items()}
+    for command, said in ended.items():
+        assert running[command].returncode == (2 if command == "nope" else 0), (command, said)
+        assert "roken" not in said, (command, said)
+        assert "Traceback" not in said
