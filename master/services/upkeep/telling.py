@@ -247,7 +247,7 @@ def _rows(connection: Connection, *, node_id: str) -> NodeRows:
         processes=process_events.recent(connection, node_id, limit=MOST_ROWS),
         errors=error_events.recent(connection, node_id=node_id, limit=MOST_ROWS),
         messages=handshake_events.recent(connection, node_id=node_id, limit=MOST_ROWS),
-        actions=audit.search(connection, limit=MOST_ROWS, node_id=node_id),
+        actions=audit.search(connection, limit=MOST_ROWS, node_ids=[node_id]),
     )
 
 
