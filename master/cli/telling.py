@@ -196,7 +196,10 @@ def _cut(text: str, width: int) -> Text:
 def timeline_lines(found: NodeTimeline, *, width: int) -> Iterator[Text]:
     """Render a timeline, a line at a time, none longer than ``width``."""
     yield one_line(
-        (found.node, "bold"), "  ", state_text(found.state), (f"  since {moment(found.since)}", "bright_black")
+        (found.node, "bold"),
+        "  ",
+        state_text(found.state),
+        (f"  what happened since {moment(found.since)}", "bright_black"),
     )
     if found.left_out:
         yield one_line((f"{found.left_out} older entries are left out: give a later --since", "bright_black"))

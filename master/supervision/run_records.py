@@ -14,7 +14,7 @@ import msgspec
 
 from handshake.files import open_regular, read_regular
 
-_RECORD_BYTES = 64
+_RECORD_BYTES = 128
 _MAX_BYTES = 4096
 
 
@@ -26,6 +26,8 @@ class RunRecord(msgspec.Struct, frozen=True):
     """Seconds since boot, as in /proc/PID/stat."""
     restarts: int = 0
     """How many processes the node had before it, since it was first started by a master."""
+    begun_at: float = 0.0
+    """When it became the node, in seconds since boot: it may have been forked as a spare long before. 0: not known."""
 
 
 class RunRecords:
@@ -40,7 +42,7 @@ class RunRecords:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def note(self, node_id: str, pid: int, started_at: float, restarts: int = 0) -> None:
+    def note(self, node_id: str, pid: int, started_at: float, restarts: int = 0, begun_at: float = 0.0) -> None:
         """Record a node's process.
 
         Raises
@@ -48,7 +50,7 @@ class RunRecords:
         OSError
             The record could not be written.
         """
-        payload = msgspec.json.encode(RunRecord(pid, started_at, restarts))
+        payload = msgspec.json.encode(RunRecord(pid, started_at, restarts, begun_at))
         try:
             descriptor = self._open(node_id)
         except FileNotFoundError:

@@ -113,7 +113,7 @@ class Runner:
         self.spawned_at: float | None = None
         """When this master began with the process, in monotonic seconds: deadlines are counted from then."""
         self.started_at: float | None = None
-        """When the process itself started: earlier, if it was adopted."""
+        """When the process became the node: earlier, if it was adopted."""
         self.version = ""
         self.spawns = 0
         self.restarts = 0
@@ -393,10 +393,11 @@ class Runner:
         # Whoever started it may not have isolated it, whatever the settings say now. The kernel tells only this much.
         self.process.isolated = gains_no_privilege(pid)
         self._wanted = True
+        begun_at = started_at
         recorded = self._context.records.read(self.spec.node_id)
         if recorded is not None and recorded.pid == pid:
-            self.restarts = recorded.restarts
-        self._begin("adopted")
+            self.restarts, begun_at = recorded.restarts, recorded.begun_at or started_at
+        self._begin("adopted", age_s=_since_boot() - begun_at)
         self._poke()
         return True
 
@@ -454,8 +455,9 @@ class Runner:
             process = await self._context.spawner.spawn(request)
             restarts = self.restarts + 1 if self.spawns else 0
             try:
+                begun_at = round(_since_boot(), 2)
                 await asyncio.to_thread(
-                    self._context.records.note, self.spec.node_id, process.pid, process.started_at, restarts
+                    self._context.records.note, self.spec.node_id, process.pid, process.started_at, restarts, begun_at
                 )
             except OSError as error:
                 # Without a record it might be started twice: its boot document is withheld, and it ends.
@@ -487,7 +489,7 @@ class Runner:
             case _:
                 self._fail(error)
 
-    def _begin(self, detail: str) -> None:
+    def _begin(self, detail: str, *, age_s: float = 0.0) -> None:
         process = self.process
         if process is None:
             raise RuntimeError("there is no process")
@@ -495,7 +497,7 @@ class Runner:
         self._hard_limit_bytes = self.spec.memory_hard_limit_bytes
         self.spawns += 1
         self.spawned_at = self._clock.monotonic()
-        self.started_at = self.spawned_at - _age_s(process)
+        self.started_at = self.spawned_at - max(age_s, 0.0)
         self.pulse = self.pulsed_at = self._ready_at = None
         self._silent, self._complaint, self._cut_off = False, None, False
         # The line of one that is adopted was written long ago.
@@ -772,9 +774,9 @@ class Runner:
         self._notify()
 
 
-def _age_s(process: NodeProcess) -> float:
-    """Return how long a process has been running; 0 if it has ended already."""
-    return max(time.clock_gettime(time.CLOCK_BOOTTIME) - process.started_at, 0.0) if process.started_at else 0.0
+def _since_boot() -> float:
+    """Return the seconds since boot, as the kernel counts a process's start."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _is_memory_error(line: str) -> bool:

@@ -17,8 +17,11 @@ def test_the_last_process_is_read_back_and_the_files_are_private(tmp_path: Path)
     records.note("01NODE", 42, 1.5)
     assert records.read("01NODE") == RunRecord(42, 1.5)
     # The longest there is fits over any other, and those of earlier versions are read.
-    records.note("01NODE", 4_194_304, 123_456_789.12, 1_000_000)
-    assert records.read("01NODE") == RunRecord(4_194_304, 123_456_789.12, 1_000_000)
+    records.note("01NODE", 4_194_304, 123_456_789.12, 1_000_000, 123_456_789.99)
+    records.note("01NODE", 42, 1.5, 1, 2.5)
+    assert records.read("01NODE") == RunRecord(42, 1.5, 1, 2.5)
+    records.note("01NODE", 4_194_304, 123_456_789.12, 1_000_000, 123_456_789.99)
+    assert records.read("01NODE") == RunRecord(4_194_304, 123_456_789.12, 1_000_000, 123_456_789.99)
     (tmp_path / "runs" / "01NODE").write_bytes(b'{"pid":42,"started_at":1.5}'.ljust(64))
     assert records.read("01NODE") == RunRecord(42, 1.5, 0)
     assert stat.S_IMODE((tmp_path / "runs").stat().st_mode) == 0o700

@@ -151,6 +151,8 @@ def _explain_reason(reason: str) -> tuple[str, str]:
         return f"was replaced: {reason}", _LIMIT_ADVICE
     if reason.startswith("not ready within"):
         return f"was replaced: {reason}", "`fleet logs {name}` shows how far it came"
+    if not reason.startswith(("no pulse", "stopped by a signal")):
+        return f"was replaced: {reason}", ""
     return (
         f"hung and was replaced: {reason}",
         "look for calls that block its event loop, such as time.sleep: `fleet logs {name}`",

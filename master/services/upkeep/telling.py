@@ -202,7 +202,7 @@ class Telling:
         settings = self._settings()
         record = RunRecords(settings.runs_dir).read(node.id)
         folder = settings.identity.bots_base_path / node.folder
-        runs = record is not None and is_process(record.pid, record.started_at, folder)
+        runs = record is not None and is_process(record.pid, record.started_at, folder, node.id)
         return NodeStatus(
             id=node.id,
             name=node.name,
@@ -247,7 +247,7 @@ def _rows(connection: Connection, *, node_id: str) -> NodeRows:
         processes=process_events.recent(connection, node_id, limit=MOST_ROWS),
         errors=error_events.recent(connection, node_id=node_id, limit=MOST_ROWS),
         messages=handshake_events.recent(connection, node_id=node_id, limit=MOST_ROWS),
-        actions=audit.search(connection, limit=MOST_ROWS, node_ids=[node_id]),
+        actions=audit.search(connection, limit=MOST_ROWS, node_ids=(node_id,)),
     )
 
 

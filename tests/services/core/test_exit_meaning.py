@@ -67,6 +67,7 @@ def test_the_last_words_are_the_error_not_what_comes_after_it() -> None:
         ),
         (ExitReport(signal=11), "", [], False, "crashed in native code (SIGSEGV)", "update its libraries"),
         (ExitReport(signal=9), "no pulse for 27 s: killed by SIGKILL; used 1 s", [], True, "hung and was replaced", ""),
+        (ExitReport(0), "a reason of tomorrow: exited with code 0", [], True, "was replaced: a reason of tomorrow", ""),
         (ExitReport(0), "over its memory limit (90 of 80 MB): exited with code 0", [], True, "memory limit (90", ""),
         (ExitReport(), "exited", [], False, "how is not known, since an earlier master", ""),
     ],

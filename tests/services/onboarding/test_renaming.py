@@ -76,7 +76,7 @@ async def test_a_renamed_node_runs_on_and_its_logs_and_history_are_its_own(
     kept = await house.services.ledger.read(lambda connection: nodes.find_by_name(connection, "SOL"))
     assert kept is not None
     assert kept.id == node.id
-    rows = await house.services.ledger.read(lambda connection: audit.search(connection, node_ids=[node.id]))
+    rows = await house.services.ledger.read(lambda connection: audit.search(connection, node_ids=(node.id,)))
     assert [row.action for row in rows] == ["rename", "duplicate"]
     assert rows[0].detail == "atlas is sol"
     with pytest.raises(NoSuchNode):

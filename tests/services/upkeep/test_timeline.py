@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from master.ledger.rows.records import AuditRow, ErrorEvent, HandshakeEvent, Outcome, ProcessRecord
 from master.services.core.views import NodeStatus
@@ -123,6 +125,31 @@ def test_a_hang_a_refusal_an_error_and_a_new_master_are_told() -> None:
         ("was stopped with its master", "", 1),
         ("was stopped: refused, no by cli:root", "", 1),
     ]
+
+
+KINDS = (
+    *("spawned", "ready", "degraded", "offline", "cut_off", "held", "recovered", "continued", "exited", "stopped"),
+    *("killed", "backoff", "quarantined", "missing", "a kind of tomorrow"),
+)
+ROWS = st.lists(
+    st.tuples(st.sampled_from([*KINDS, "start", "stop", "restart", "tomorrow's action"]), st.text(max_size=20)),
+    max_size=60,
+)
+
+
+@given(ROWS)
+def test_whatever_is_on_record_every_exit_is_counted_once_and_in_order(rows: list[tuple[str, str]]) -> None:
+    processes, actions = list[ProcessRecord](), list[AuditRow]()
+    for number, (kind, detail) in enumerate(rows):
+        if kind in KINDS:
+            processes.append(process(number, kind, exit_code=number % 3, detail=detail))
+        else:
+            actions.append(action(number, kind, detail=detail))
+    found = build_timeline("atlas", NodeRows(processes=processes[::-1], actions=actions[::-1]), speaks=True)
+    assert sum(one.count for one in found if one.kind == "exited") == sum(row.kind == "exited" for row in processes)
+    assert [one.at for one in found] == sorted(one.at for one in found)
+    assert all(one.first_at <= one.at for one in found)
+    assert all(conclude(status(state), found, at(100).timestamp())[0] for state in ("ready", "backoff", "stopped"))
 
 
 def status(state: str, **more: Any) -> NodeStatus:
