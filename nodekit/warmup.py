@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import time
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -21,6 +22,7 @@ from handshake.redaction import Secret
 from handshake.replay import ReplayGuard
 from handshake.signing import NodeKey, Signer, Verifier
 from nodekit.bot import HandshakeBot
+from nodekit.store import Store
 
 _ID = "100000000000000001"
 _USER = {"id": _ID, "username": "warmup", "discriminator": "0", "avatar": None, "bot": True}
@@ -40,6 +42,26 @@ _GUILD: dict[str, Any] = {
 
 
 class _Cog(commands.Cog):
+    """Commands of the kinds that the template has."""
+
+    @commands.hybrid_group(fallback="show", description="warmup")
+    @commands.guild_only()
+    @app_commands.describe(name="warmup")
+    async def group(self, context: commands.Context[HandshakeBot], name: str) -> None:
+        """Do nothing; it is never called."""
+
+    @group.command(description="warmup")
+    @commands.has_permissions(manage_messages=True)
+    async def inner(
+        self, context: commands.Context[HandshakeBot], name: commands.Range[str, 1, 50], *, text: str
+    ) -> None:
+        """Do nothing; it is never called."""
+
+    @commands.hybrid_command(description="warmup")
+    @commands.cooldown(5, 10, commands.BucketType.user)
+    async def hybrid(self, context: commands.Context[HandshakeBot], number: commands.Range[int, 1, 20] = 1) -> None:
+        """Do nothing; it is never called."""
+
     @app_commands.command(description="warmup")
     @app_commands.describe(text="warmup")
     async def warmup(self, interaction: discord.Interaction, text: str | None = None) -> None:
@@ -57,8 +79,8 @@ async def _warm_up() -> None:
     for command in bot.tree.get_commands():
         command.to_dict(bot.tree)
     state = bot._connection
-    state.user = discord.ClientUser(state=state, data=_USER)  # type: ignore[arg-type]
-    state._add_guild_from_data(_GUILD)  # type: ignore[arg-type]
+    state.user = discord.ClientUser(state=state, data=_USER)
+    state._add_guild_from_data(_GUILD)
     async with aiohttp.ClientSession():
         pass
     platform.python_version()
@@ -67,4 +89,5 @@ async def _warm_up() -> None:
     verifier.open(
         Signer(key, from_master=False, clock=time.time).sign(Heartbeat(uptime_s=0.0, latency_ms=None, guilds=0))
     )
+    Store(Path("warmup"), {})
     await bot.close()

@@ -6,6 +6,7 @@ The clone borrows what is installed here, unless FLEET_README_INSTALL is set: th
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -20,7 +21,7 @@ import pytest
 from sandbox import BotHandle, Sandbox
 from sandbox.intents import MESSAGE_CONTENT
 from sandbox.permissions import EVERYONE_DEFAULT
-from tests.terminals import Terminal
+from tests.terminals import ESCAPE, Terminal
 
 ROOT = Path(__file__).resolve().parents[1]
 INSTALLS = bool(os.environ.get("FLEET_README_INSTALL"))
@@ -134,11 +135,22 @@ def walk(user: NewUser, endpoints: str, master: BotHandle, hello: BotHandle, ids
     (bring,) = typed["import"]
     user.types(f"{bring} --no-token ticker --yes")
     assert "ticker" in user.types(status)
+    before = pids(user)
+    assert len(before) == 2
+    assert "2 nodes run on" in user.types("fleet down --keep-nodes")
+    user.types(up)
+    assert pids(user) == before
     backup, uninstall, remove = typed["leave"]
     user.types(backup)
     user.types(uninstall, ("Go on[^\r\n]*: $", "y"))
     assert end_processes_of(user.folder) == []
     user.types(remove)
+
+
+def pids(user: NewUser) -> dict[str, int]:
+    """Return the process of each node."""
+    shown = ESCAPE.sub("", user.types("fleet status --json"))
+    return {node["name"]: node["pid"] for node in json.loads(shown)["nodes"]}
 
 
 def end_processes_of(folder: Path) -> list[str]:

@@ -203,7 +203,14 @@ def _say_up(status: FleetStatus, *, changed: bool) -> None:
     console.print(one_line("  its log: ", ("fleet logs --master", "bold")))
 
 
-def down(home: HomeOption = None, yes: YesOption = False, as_json: JsonOption = False) -> None:
+def down(
+    home: HomeOption = None,
+    keep_nodes: Annotated[
+        bool, typer.Option("--keep-nodes", help="Let the nodes run on; `fleet up` takes them back.")
+    ] = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """End the master and all of its nodes, and wait until they are gone; `fleet up` brings them back."""
     with reporting_errors(as_json=as_json):
         folder = home_of(home)
@@ -217,13 +224,14 @@ def down(home: HomeOption = None, yes: YesOption = False, as_json: JsonOption = 
                 console.print(one_line(f"no master is running in {folder}"), soft_wrap=True)
             return
         count = sum(node.pid is not None for node in status.nodes)
-        if not as_json:
+        if not as_json and not keep_nodes:
             confirm(f"End the master in {folder} and its {count} running nodes?", yes=yes)
-        _end(client_of(home), status.master.pid, count)
+        _end(client_of(home), status.master.pid, count, stop_nodes=not keep_nodes)
         if as_json:
             print_json(MasterView(home=str(folder), running=False, changed=True, pid=status.master.pid))
             return
-        console.print(one_line(("✓ ", "green"), f"the master is gone, and so are its nodes ({count} were running)"))
+        nodes_told = f"{count} nodes run on" if keep_nodes else f"so are its nodes ({count} were running)"
+        console.print(one_line(("✓ ", "green"), f"the master is gone, and {nodes_told}"))
         if service.unit_of(folder) is not None:
             note = "the service is installed: it starts again at the next boot, or with `fleet up`"
             console.print(one_line(f"  {note}", style="bright_black"), soft_wrap=True)
@@ -248,15 +256,15 @@ def _refuse_beside_silent_master(folder: Path) -> None:
     lock.release()
 
 
-def _end(client: ControlClient, pid: int, count: int) -> None:
-    """Ask the master to end with its nodes, and wait for its process."""
+def _end(client: ControlClient, pid: int, count: int, *, stop_nodes: bool) -> None:
+    """Ask the master to end, and wait for its process."""
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:
         process = -1  # of another pid namespace: a container's
     try:
-        client.run(kernel.shutdown, ShutdownParams(stop_nodes=True), timeout_s=15.0)
-        with console.status(f"ending the master and {count} nodes"):
+        client.run(kernel.shutdown, ShutdownParams(stop_nodes=stop_nodes), timeout_s=15.0)
+        with console.status(f"ending the master and {count} nodes" if stop_nodes else "ending the master"):
             if not (_is_gone(process) if process >= 0 else _is_deaf(client)):
                 raise TookTooLong(
                     f"the master (pid {pid}) has not ended after {STOP_TIMEOUT_S:.0f} s",

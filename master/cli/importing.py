@@ -210,6 +210,7 @@ def _finish(planned: Sequence[PlannedNode], views: Sequence[ProgramView], *, as_
     if as_json:
         print_json(ImportView(programs=tuple(views), stop=stops, start=begin))
     elif running:
+        console.print()
         console.print(
             one_line("Still running elsewhere, so not started: a bot that runs twice answers twice.", style="yellow")
         )

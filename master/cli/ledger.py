@@ -204,7 +204,7 @@ def ledger_migrate(
     home: HomeOption = None,
     yes: YesOption = False,
 ) -> None:
-    """Bring the schema up to date, or back; a copy is kept. `fleet run` does the former by itself."""
+    """Bring the schema up to date, or back; a copy is kept. `fleet up` does the former by itself."""
     with reporting_errors():
         if to:
             confirm(f"Go to revision {to}? What later revisions added is lost.", yes=yes)

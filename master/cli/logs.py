@@ -21,6 +21,7 @@ import typer
 from handshake.files import open_regular
 from master.cli.context import HomeOption, JsonOption, NodesArgument, YesOption, client_of, reporting_errors, state_dir
 from master.cli.steering import AllOption, act, chosen_of
+from master.configuration.programs import ProgramRefused, compile_pattern
 from master.control.client import NoMaster
 from master.errors import ExitCode, FleetError
 from master.operations import kernel, nodes
@@ -85,7 +86,7 @@ def logs(
         str, typer.Option("--since", help="Only from then on: 90s, 10m, 2h, 3d ago, or 2026-11-22T10:00.")
     ] = "",
     grep: Annotated[str, typer.Option("--grep", "-g", help="Only lines with this text.")] = "",
-    regex: Annotated[bool, typer.Option("--regex", help="--grep is a regular expression of Python's.")] = False,
+    regex: Annotated[bool, typer.Option("--regex", help="--grep is a regular expression, as RE2 reads it.")] = False,
     ignore_case: Annotated[bool, typer.Option("--ignore-case", "-i", help="--grep takes a for A.")] = False,
     stdout: Annotated[bool, typer.Option("--stdout", help="Standard output only.")] = False,
     stderr: Annotated[bool, typer.Option("--stderr", help="Standard error only.")] = False,
@@ -168,11 +169,13 @@ class _Wanted:
 
 
 def _matcher(text: str, *, regex: bool, ignore_case: bool) -> Callable[[str], Any]:
+    if not regex:
+        wanted = text.casefold() if ignore_case else text
+        return lambda line: wanted in (line.casefold() if ignore_case else line)
     try:
-        pattern = re.compile(text if regex else re.escape(text), re.IGNORECASE if ignore_case else 0)
-    except (re.error, OverflowError) as error:
-        raise typer.BadParameter(f"{text!r} is no regular expression: {error}", param_hint="--grep") from None
-    return pattern.search
+        return compile_pattern(f"(?i){text}" if ignore_case else text).search
+    except ProgramRefused as error:
+        raise typer.BadParameter(f"{error.message}; {error.hint}", param_hint="--grep") from None
 
 
 def _moment(text: str) -> float:

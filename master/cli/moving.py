@@ -14,7 +14,7 @@ def import_programs(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[FILE]...",
+            metavar="FILE",
             help="ecosystem.config.js, dump.pm2, supervisord.conf, docker-compose.yml or NAME.service.",
             show_default="~/.pm2/dump.pm2, what `pm2 save` wrote",
         ),

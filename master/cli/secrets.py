@@ -74,7 +74,7 @@ def _wait(home: Path | None, began_at: float) -> bool:
             if time.monotonic() > back_until:
                 raise FleetError(
                     "MASTER_SECRET is replaced, but the master did not come back",
-                    hint="check its log, and start it again: `fleet run`",
+                    hint="check its log, and start it again: `fleet up`",
                 ) from None
             continue
         if found.at - found.master.uptime_s > began_at + 0.1 and found.master.old_keys is None:

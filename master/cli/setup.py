@@ -45,9 +45,14 @@ def init(
     verify: Annotated[str, typer.Option("--verify-channel", help="Id of VERIFY_CHANNEL.")] = "",
     log: Annotated[str, typer.Option("--log-channel", help="Id of LOG_CHANNEL.")] = "",
     api_base: Annotated[
-        str, typer.Option("--api-base", help="Of a server like Discord, such as the sandbox. [default: Discord itself]")
+        str,
+        typer.Option(
+            "--api-base", help="Of a server like Discord, such as the sandbox.", show_default="Discord itself"
+        ),
     ] = "",
-    gateway_url: Annotated[str, typer.Option("--gateway-url", help="Of that server. [default: what it says]")] = "",
+    gateway_url: Annotated[
+        str, typer.Option("--gateway-url", help="Of that server.", show_default="what it says")
+    ] = "",
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask Discord about the answers.")] = False,
     yes: YesOption = False,
 ) -> None:

@@ -206,6 +206,7 @@ def _embed(
         embed.add_field(name="Offline", value=f"since <t:{since}:T> (<t:{since}:R>): {why}", inline=False)
     footer = [f"master up {duration(master.uptime_s)}", f"{master.rss_bytes / 2**20:.0f} MB", master.ledger]
     footer += [f"page {state.page} of {pages}"] if pages > 1 else []
+    footer += ["/fleet why NODE tells more"] if troubled else []
     embed.set_footer(text=" · ".join([*footer, *([note] if note else [])]))
     return embed
 

@@ -77,7 +77,7 @@ def reload_text(found: ReloadView) -> Group:
     lines += [one_line(("! ", "yellow"), f"{key}: needs a restart of the master") for key in found.needs_restart]
     lines += [one_line(("! ", "yellow"), warning) for warning in found.warnings]
     if found.needs_restart:
-        lines.append(Text("`fleet shutdown --keep-nodes`, then `fleet run`: the nodes run on", style="bright_black"))
+        lines.append(Text("`fleet down --keep-nodes`, then `fleet up`: the nodes run on", style="bright_black"))
     return Group(*(lines or [Text("nothing changed")]))
 
 

@@ -23,6 +23,7 @@ def seen(*line: str, **more: Any) -> Seen:
         (seen("python3", "./bot.py", environment={"pm_id": "3"}), "PM2"),
         (seen("npm start", folder="", environment={"pm_id": "0", "name": "atlas"}), "PM2"),
         (seen("python3", "bot.py", environment={"SUPERVISOR_PROCESS_NAME": "other"}), "supervisord"),
+        (seen("python3", "bot.py", environment={"pm_id": "1", "name": "atlas-2"}), None),
         # An editor, a shell in the folder, another's file of the same name, another program of PM2, a node.
         (seen("vim", "cogs/bot.py"), None),
         (seen("-bash"), None),

@@ -92,6 +92,7 @@ def test_supervisord_is_read_as_supervisord_reads_it(tmp_path: Path) -> None:
     (tmp_path / "supervisord.conf").write_text(SUPERVISORD)
     first, second, crash, web = reader(tmp_path).read(tmp_path / "supervisord.conf")
     assert (first.name, second.name) == ("atlas_00", "atlas_01")
+    assert (first.full_name, web.full_name) == ("atlas:atlas_00", "site:web")
     assert second.words == (f"{tmp_path}/venv/bin/python", "-u", "bot.py", "--shard", "1")
     assert first.environment == {
         "EVERYWHERE": "1",

@@ -105,7 +105,7 @@ def require_newest_schema(settings: DatabaseSettings) -> None:
     if revision is not None and revision < HEAD_REVISION:
         raise LedgerTooOld(
             f"the ledger is at revision {revision}, this program reads {HEAD_REVISION}",
-            hint="`fleet ledger migrate` or `fleet run` brings it up to date",
+            hint="`fleet ledger migrate` or `fleet up` brings it up to date",
         )
 
 

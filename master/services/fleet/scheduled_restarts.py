@@ -8,7 +8,6 @@ import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from master.bus import EventBus
 from master.errors import FleetError
@@ -118,6 +117,9 @@ def next_time(expression: str, now: datetime) -> datetime:
 
 def local_zone() -> tzinfo:
     """Return the box's time zone, with its changes of the clock."""
+    # Imported where it is used, which is nowhere in most fleets.
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     named = os.environ.get("TZ", "").removeprefix(":")
     try:
         if named:

@@ -63,6 +63,8 @@ class ImportedProgram(msgspec.Struct, frozen=True, kw_only=True):
     """A program as another supervisor runs it."""
 
     name: str
+    full_name: str = ""
+    """What it is called on the old supervisor's command line, where that is not its name."""
     supervisor: SupervisorName
     source: str
     """The file that names it."""

@@ -84,11 +84,11 @@ def launcher_of(program: Wanted, process: Seen) -> str | None:
     variables, name = process.environment, program.old_name
     if "FLEET_NODE_ID" in variables:
         return None  # It is a node.
-    # What each supervisor tells its own.
-    if program.supervisor == "PM2" and "pm_id" in variables and variables.get("name") == name:
-        return "PM2"
-    if program.supervisor == "supervisord" and variables.get("SUPERVISOR_PROCESS_NAME") == name:
-        return "supervisord"
+    # What each supervisor tells its own: there it is this program or another one, of the same file perhaps.
+    if program.supervisor == "PM2" and "pm_id" in variables and "name" in variables:
+        return "PM2" if variables["name"] == name else None
+    if program.supervisor == "supervisord" and "SUPERVISOR_PROCESS_NAME" in variables:
+        return "supervisord" if variables["SUPERVISOR_PROCESS_NAME"] == name else None
     is_contained = any(word in process.groups for word in _CONTAINERS)
     if program.supervisor == "docker compose" and is_contained and program.inside:
         return "docker compose" if process.line[-len(program.inside) :] == program.inside else None

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from master.services.moving.programs import (
     GRACE,
     LOGS,
@@ -146,7 +148,10 @@ def _programs(
         numbered = {**names, "process_num": number, "numprocs": count}
         values = {item: _expand(text, path, f"{key}.{item}", numbered) for item, text in raw.items()}
         default = name if count == 1 else f"{name}-{number}"
-        found.append(_program(values, path, key, default, whole, (group,) if name in groups else ()))
+        program = _program(values, path, key, default, whole, (group,) if name in groups else ())
+        # supervisorctl knows a process by its group too, unless both are called the same.
+        full = "" if program.name == group else f"{group}:{program.name}"
+        found.append(structs.replace(program, full_name=full))
     return found
 
 

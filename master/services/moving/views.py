@@ -84,7 +84,7 @@ def stop_commands(nodes: Sequence[PlannedNode]) -> tuple[str, ...]:
         if by - {""}:
             # Of a compose file each has its own command; the others have one for all.
             source = node.program.source if node.program.supervisor == "docker compose" else ""
-            names.setdefault((node.program.supervisor, source), []).append(node.program.name)
+            names.setdefault((node.program.supervisor, source), []).append(node.program.full_name or node.program.name)
         pids += [str(copy.pid) for copy in node.running if not copy.by]
     stops = [stop_command(supervisor, found, source) for (supervisor, source), found in names.items()]
     return (*stops, *([f"kill {' '.join(pids)}"] if pids else []))

@@ -122,7 +122,7 @@ class SecretRotation:
         except SecretRefused as error:
             raise SecretRefused(
                 f"the ledger uses the new secret, but .env could not be changed: {error.message}",
-                hint=f"{error.hint}, then `fleet shutdown --keep-nodes` and `fleet run`, which finishes it",
+                hint=f"{error.hint}, then `fleet down --keep-nodes` and `fleet up`, which finishes it",
             ) from error
         return RotationView(nodes=count)
 

@@ -61,9 +61,9 @@ def conclude(
 def _without_master(status: NodeStatus) -> tuple[str, str]:
     name = status.name
     if status.state == UNWATCHED:
-        return f"no master runs; {name} does, and nobody watches it", "`fleet run` takes it back"
+        return f"no master runs; {name} does, and nobody watches it", "`fleet up` takes it back"
     wanted = f"{name} starts with the master" if status.desired == "running" else f"{name} is stopped"
-    return f"no master runs; {wanted}", "`fleet run`"
+    return f"no master runs; {wanted}", "`fleet up`"
 
 
 def _keeps_crashing(status: NodeStatus, trouble: TimelineEntry | None) -> tuple[str, str]:

@@ -260,11 +260,11 @@ class _Survey:
         except DiscordRefused as error:
             return [Finding(what, "fail", f"they cannot be read: {error.message}", self._invite())]
         if not expected:
-            return [Finding(what, "ok", f"{len(there)} at Discord; the next `fleet run` registers the master's")]
+            return [Finding(what, "ok", f"{len(there)} at Discord; the next `fleet up` registers the master's")]
         missing = sorted(set(expected) - {command.name for command in there})
         if missing:
             shown = ", ".join(f"/{name}" for name in missing[:5]) + (" ..." if len(missing) > 5 else "")
-            fix = "restart the master, which registers them: `fleet shutdown --keep-nodes`, `fleet run`"
+            fix = "restart the master, which registers them: `fleet down --keep-nodes`, `fleet up`"
             return [Finding(what, "fail", f"{len(missing)} of {len(expected)} are not at Discord: {shown}", fix)]
         return [Finding(what, "ok", f"{len(expected)} are registered")]
 

@@ -95,7 +95,7 @@ class Reloading:
         async with self._reloading:
             changed = _keys(changes(self._settings, await self._read()), "restart")
         if changed:
-            fix = "`fleet shutdown --keep-nodes`, then `fleet run`, and then this again; or take the change back"
+            fix = "`fleet down --keep-nodes`, then `fleet up`, and then this again; or take the change back"
             problems = [
                 ConfigProblem(key, "was changed, and needs a restart of the master first", fix) for key in changed
             ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -159,3 +161,11 @@ def test_the_zone_is_the_boxs(monkeypatch: pytest.MonkeyPatch) -> None:
     offset = local_zone().utcoffset(datetime.now())  # noqa: DTZ005
     assert offset is not None
     assert Path("/etc/localtime").exists() is False or offset == datetime.now().astimezone().utcoffset()
+
+
+def test_a_fleet_that_uses_none_of_this_loads_nothing_for_it() -> None:
+    loads = (
+        "import sys, master.main; print([m for m in ('zoneinfo', 'cronsim', 're2', 'watchfiles') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True, check=True)  # noqa: S603 - a constant
+    assert found.stdout.strip() == "[]"
