@@ -67,7 +67,6 @@ class _Files:
     env_file: Path | None
     transient: tuple[Path, ...]
     """Of no use to anybody without the node: its session, its run record, its temporary files."""
-    budget: Path | None
 
 
 class Removal:
@@ -195,7 +194,6 @@ class Removal:
             transient=tuple(
                 folder / node.id for folder in (settings.sessions_dir, settings.runs_dir, settings.temporary_dir)
             ),
-            budget=settings.identifies_dir / str(node.bot_user_id) if node.bot_user_id else None,
         )
 
     def _check_folder(self, node: Node, folder: Path, others: Sequence[Node], request: RemovalRequest) -> None:
@@ -249,14 +247,15 @@ class Removal:
 
 
 def _gone(files: _Files, request: RemovalRequest) -> list[Path]:
-    """Return what goes with the node, beside what is of no use without it."""
+    """Return what goes with the node, beside what is of no use without it.
+
+    Never the count of its IDENTIFYs: Discord goes on counting for the bot, which may be registered again today.
+    """
     if request.fate == "keep":
         return []
     found = [files.folder, *files.logs, files.home]
     if files.env_file is not None:
         found.append(files.env_file)
-    if request.fate == "purge" and files.budget is not None:
-        found.append(files.budget)
     return found
 
 
