@@ -27,7 +27,6 @@ from master.services.core.errors import FolderRefused
 from master.services.core.ledger_cache import LedgerCache
 from master.services.core.views import RemovalView
 from master.services.fleet.fleet import Fleet
-from master.services.onboarding.archiving import write_archive
 from master.services.onboarding.file_work import FileWork, FileWorks
 from master.services.onboarding.node_locks import NodeLocks
 from master.supervision.clock import Clock
@@ -137,6 +136,9 @@ class Removal:
             entry.detail = f"{current.name}: folder {planned.fate}"
             await self._fleet.stop(current)
             if planned.archive:
+                # Imported where it is used: tarfile is 0.15 MB, and nodes are seldom archived.
+                from master.services.onboarding.archiving import write_archive
+
                 await asyncio.to_thread(write_archive, Path(planned.archive), _members(current, files))
             work = FileWork(
                 node_id=current.id,
