@@ -33,6 +33,7 @@ from master.cli import (
     uninstall,
 )
 from master.cli.bill import bill_of_materials
+from master.cli.group import CommandGroup
 from master.errors import ExitCode, FleetError
 from master.terminal import discard_output, fail
 from master.wording import visible_lines
@@ -46,6 +47,7 @@ class UsageFailed(FleetError):
 
 
 app = typer.Typer(
+    cls=CommandGroup,
     name="fleet",
     help="Supervises a fleet of Discord bots: spawn, watch, repair, clone.",
     epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 config, 6 no master, 7 already running, "
@@ -81,8 +83,6 @@ app.command("restart", rich_help_panel=_DAILY)(steering.restart)
 app.command("kill", rich_help_panel=_DAILY)(steering.kill)
 app.command("release", rich_help_panel=_DAILY)(steering.release)
 app.command("clear", rich_help_panel=_DAILY)(steering.clear)
-app.command("revoke", rich_help_panel=_NODES)(steering.revoke)
-app.command("reinstate", rich_help_panel=_NODES)(steering.reinstate)
 app.command("reload", rich_help_panel=_DAILY)(steering.reload)
 app.command("shutdown", rich_help_panel=_DAILY)(steering.shutdown)
 app.command("register", rich_help_panel=_NODES)(onboarding.register)
@@ -92,6 +92,8 @@ app.command("edit", rich_help_panel=_NODES)(changing.edit)
 app.command("rename", rich_help_panel=_NODES)(changing.rename)
 app.command("set-token", rich_help_panel=_NODES)(changing.set_token)
 app.command("remove", rich_help_panel=_NODES)(changing.remove)
+app.command("revoke", rich_help_panel=_NODES)(steering.revoke)
+app.command("reinstate", rich_help_panel=_NODES)(steering.reinstate)
 app.add_typer(ledger.audit, name="audit", rich_help_panel=_LEDGER)
 app.add_typer(ledger.ledger, name="ledger", rich_help_panel=_LEDGER)
 app.command("backup", rich_help_panel=_LEDGER)(backups.backup)
