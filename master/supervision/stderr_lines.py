@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handshake.files import open_regular
+from master.security.tokens import hide_tokens
 from master.bus import EventBus
 from master.events import StderrLine
 from master.supervision.clock import Clock
@@ -120,4 +121,4 @@ def _read_new(path: Path, reading: _Reading) -> list[str]:
         whole = len(added)
     reading.offset += whole
     text = added[:whole].decode("utf-8", "replace")
-    return [line[:MAX_LINE_CHARACTERS] for line in text.splitlines() if line.strip()]
+    return [hide_tokens(line)[:MAX_LINE_CHARACTERS] for line in text.splitlines() if line.strip()]
