@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handshake.files import open_regular
-from master.security.tokens import hide_tokens
 from master.bus import EventBus
 from master.events import StderrLine
+from master.security.tokens import hide_tokens
 from master.supervision.clock import Clock
 from master.supervision.logs import NodeLogs
 from master.supervision.supervisor import Supervisor

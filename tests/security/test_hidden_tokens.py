@@ -6,7 +6,7 @@ import pytest
 
 from master.security.tokens import hide_tokens
 
-TOKEN = "MTU3NDA3NDU1MjkzNjMwMDU2Mw.ut7b1q.Tl42glCPzaLjsrXcgxhZfBCt-lZKg-xi3Og8kd"  # noqa: S105 - of the sandbox
+TOKEN = "MTU3NDA3NDU1MjkzNjMwMDU2Mw.ut7b1q.Tl42glCPzaLjsrXcgxhZfBCt-lZKg-xi3Og8kd"
 
 
 @pytest.mark.parametrize("text", ["Bot {}", "token={}", "('{}',)", '{{"token": "{}"}}', "{}", "{}\n{}", "a.b.{}"])
