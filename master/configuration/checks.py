@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from master.configuration.reading import ConfigProblem
-from master.configuration.settings import ENV_NAME, Settings
+from master.configuration.settings import NodeSettings, Settings
 
 
 def contradictions(settings: Settings) -> Iterator[ConfigProblem]:
@@ -42,16 +45,24 @@ def _memory_limits(settings: Settings) -> Iterator[ConfigProblem]:
 def _opened_paths(settings: Settings) -> Iterator[ConfigProblem]:
     """Look for paths that would open the secrets of the fleet to a node."""
     for name, own in settings.nodes.items():
-        for key, paths in (("READABLE", own.readable), ("WRITABLE", own.writable)):
-            for path in paths:
-                holds = settings.home.is_relative_to(path) or settings.state_dir.is_relative_to(path)
-                if holds or path.is_relative_to(settings.state_dir) or path in _secret_files(settings):
-                    fix = "name the folders that it needs; ISOLATED: False opens all that the master may open"
-                    yield ConfigProblem(f"NODES[{name!r}][{key!r}]", f"{path} would open the fleet's secrets", fix)
+        for problem in secrets_opened_by(settings, own):
+            yield replace(problem, key=f"NODES[{name!r}][{problem.key!r}]")
 
 
-def _secret_files(settings: Settings) -> tuple[Path, ...]:
-    return settings.home / ENV_NAME, settings.home / "config.py"
+def secrets_opened_by(settings: Settings, own: NodeSettings) -> Iterator[ConfigProblem]:
+    """Yield what of a node's settings would open the secrets of the fleet to it; links are followed."""
+    secrets = [Path(os.path.realpath(path)) for path in settings.secret_paths]
+    for key, paths in (("READABLE", own.readable), ("WRITABLE", own.writable)):
+        for path in paths:
+            real = Path(os.path.realpath(path))
+            if any(secret.is_relative_to(real) or real.is_relative_to(secret) for secret in secrets):
+                fix = "name the folders that it needs; ISOLATED: False opens all that the master may open"
+                yield ConfigProblem(key, f"{path} would open the fleet's secrets", fix)
+    if own.env_file is not None:
+        real, ours = Path(os.path.realpath(own.env_file)), Path(os.path.realpath(settings.environments_dir))
+        if real.parent != ours and any(real.is_relative_to(secret) for secret in secrets):
+            fix = "write what it needs into a file of its own"
+            yield ConfigProblem("ENV_FILE", f"{own.env_file} would open the fleet's secrets", fix)
 
 
 def _start_order_cycle(settings: Settings) -> Iterator[ConfigProblem]:

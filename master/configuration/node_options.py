@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec import structs
 
+from master.configuration.checks import secrets_opened_by
 from master.configuration.loading import FORMS
 from master.configuration.reading import Reader
 from master.configuration.settings import NodeSettings, Settings
@@ -53,6 +54,17 @@ def encode_options(options: Mapping[str, Any], home: Path) -> str:
     if len(text) > MAX_OPTIONS_CHARACTERS:
         raise OptionsRefused(f"the options have {len(text)} characters", hint="put them into NODES in config.py")
     return text
+
+
+def require_closed(settings: Settings, own: NodeSettings) -> None:
+    """Check that a node's settings do not open the secrets of the fleet to it. Blocks.
+
+    Raises
+    ------
+    OptionsRefused
+    """
+    for problem in secrets_opened_by(settings, own):
+        raise OptionsRefused(f"{problem.key}: {problem.problem}", hint=problem.fix)
 
 
 def decode_options(text: str) -> dict[str, Any]:

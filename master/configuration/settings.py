@@ -289,6 +289,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.home, self.state_dir, self.identity.bots_base_path, *elsewhere
 
     @property
+    def secret_paths(self) -> tuple[Path, ...]:
+        """What no node may be given, whatever is said of it: the fleet's secrets, and the variables of other nodes."""
+        scheme, _, ledger = self.database.url.reveal().partition("sqlite:///")
+        elsewhere = (Path(ledger),) if ledger and not scheme else ()
+        return self.home / ENV_NAME, self.home / "config.py", self.state_dir, self.environments_dir, *elsewhere
+
+    @property
+    def environments_dir(self) -> Path:
+        """Files of variables that nodes were registered with."""
+        return self.home / "env"
+
+    @property
     def logs_dir(self) -> Path:
         """Log files of the nodes."""
         return self.state_dir / "logs"

@@ -17,6 +17,7 @@ MAX_TOKEN_CHARACTERS = 480
 
 # base64url of the bot's user id, a timestamp, an HMAC: https://discord.com/developers/docs/reference#authentication
 _DISCORDS = re.compile(r"([A-Za-z0-9_-]{18,36})\.([A-Za-z0-9_-]{5,10})\.([A-Za-z0-9_-]{20,80})", re.ASCII)
+_WITHIN_TEXT = re.compile(r"(?<![\w-])[\w-]{18,36}\.[\w-]{5,10}\.[\w-]{20,80}", re.ASCII)
 # What an HTTP header can carry: https://www.rfc-editor.org/rfc/rfc9110#section-5.5, without blanks.
 _SENDABLE = re.compile(r"[\x21-\x7e]+", re.ASCII)
 _HINT = "copy it from the Bot page of the application in Discord's developer portal (Reset Token shows it once)"
@@ -52,6 +53,16 @@ def claimed_user_id(token: str) -> int | None:
     except (binascii.Error, UnicodeDecodeError):
         return None
     return int(decoded) if decoded.isdecimal() and 15 <= len(decoded) <= 20 else None
+
+
+def hide_tokens(text: str) -> str:
+    """Return text in which what is a token of Discord's shape is replaced by whose it is."""
+    return _WITHIN_TEXT.sub(_named, text) if text.count(".") >= 2 else text
+
+
+def _named(found: re.Match[str]) -> str:
+    user_id = claimed_user_id(found[0])
+    return found[0] if user_id is None else f"[token of {user_id}]"
 
 
 def shape_hint(token: str) -> str:

@@ -106,7 +106,8 @@ def isolation_of(
     own = []
     if interpreter != sys.executable:
         programs = [interpreter, *helpers]
-        own = [path for program in programs for path in _installation_of(program, folder, closed)]
+        its_own = tuple(Path(os.path.realpath(path)) for path in (folder, *writable))
+        own = [path for program in programs for path in _installation_of(program, its_own, closed)]
         own += _shared_modules(folder, closed)
     return Isolation(
         readable=(*_for_every_node(closed), *map(str, own), *map(str, readable)),
@@ -170,29 +171,48 @@ def _certificates() -> list[Path]:
     return [Path(os.environ[name]) for name in _CERTIFICATES if name in os.environ]
 
 
-def _installation_of(program: str, folder: Path, closed: Sequence[Path]) -> list[Path]:
+def _installation_of(program: str, its_own: Sequence[Path], closed: Sequence[Path]) -> list[Path]:
     """Return what a program needs beside the system's: itself, its libraries, the version manager it came with.
 
-    A node can make its own ``.venv`` or ``node_modules`` point anywhere: of what it holds itself, a folder is opened
-    only where it looks like a Python installation. A whole folder that may be somebody's (``~/.local``) never is.
+    A node can make its own ``.venv`` or ``node_modules`` point anywhere, and what it can write may hold its PATH, too:
+    of what it could have made itself, a folder is opened only where it looks like a Python installation. A whole folder
+    that may be somebody's (``~/.local``) never is.
+
+    Parameters
+    ----------
+    its_own
+        What the node can write, with links followed.
     """
     named, real = Path(program), Path(os.path.realpath(program))
     found = []
-    if not named.is_relative_to(folder):
+    if not _leads_through(named, its_own):
         found.append(real)
-        for path in (named, real):
-            root, manager = path.parents[1], _manager_of(path)
+        for path in (path for path in (named, real) if not _leads_through(path, its_own)):
+            root, manager = path.parent.parent, _manager_of(path)
             if manager is not None:
                 found.append(manager)
             elif path.parent.name == "bin":
                 # Of node: bin/npx leads to lib/node_modules, and runs the node that is in bin.
-                found += [root / name for name in ("bin", "lib", "libexec")]
-    environment, base = named.parents[1], real.parents[1]
+                parts = (root / name for name in ("bin", "lib", "libexec"))
+                found += [part for part in parts if not _leads_into(part, root, closed)]
+    environment, base = named.parent.parent, real.parent.parent
     if next(base.glob("lib/python3*/os.py"), None) is not None:
         found.append(base)
     if (environment / "pyvenv.cfg").is_file():
         found.append(Path(os.path.realpath(environment)))
     return [path for path in found if path.exists() and not _holds_one_of(path, closed)]
+
+
+def _leads_through(path: Path, places: Sequence[Path]) -> bool:
+    """Tell whether a path is in one of these places, or comes by it: there may be a link that somebody made."""
+    steps = [Path(os.path.realpath(step)) for step in (path, *path.parents)]
+    return any(step.is_relative_to(place) for step in steps for place in places)
+
+
+def _leads_into(part: Path, root: Path, closed: Sequence[Path]) -> bool:
+    """Tell whether a part of an installation is a link to what is closed."""
+    real = Path(os.path.realpath(part))
+    return not real.is_relative_to(os.path.realpath(root)) and any(real.is_relative_to(shut) for shut in closed)
 
 
 def _manager_of(program: Path) -> Path | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from handshake.files import open_regular
+from master.security.tokens import hide_tokens
 from master.supervision.logs import NodeLogs
 
 _MAX_BYTES = 8_192
@@ -64,4 +65,5 @@ def _lines_between(path: Path, begin: int, end: int) -> list[str]:
     except OSError:
         return []
     found = content.splitlines()[1 if first > begin else 0 :]
-    return found if any(line.strip() for line in found) else []
+    # They go into the ledger and to Discord.
+    return list(map(hide_tokens, found)) if any(line.strip() for line in found) else []

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from handshake.files import open_regular
+from master.security.tokens import hide_tokens
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +141,10 @@ class NodeLogs:
             log.error("log %s cannot be rotated, %s", path.name, remedy, extra={"why": error.strerror})
 
     def tail(self, name: str, *, lines: int = 20, max_bytes: int = 8_192) -> list[str]:
-        """Return the last lines of a node's standard error, or of its output when there are none."""
+        """Return the last lines of a node's standard error, or of its output when there are none.
+
+        They go into the ledger and to Discord, so tokens are hidden in them.
+        """
         for path in reversed(self.paths(name)):
             try:
                 with open(open_regular(path, os.O_RDONLY), "rb") as stream:
@@ -150,7 +154,7 @@ class NodeLogs:
             except OSError:
                 continue
             if any(line.strip() for line in found):
-                return found[-lines:]
+                return list(map(hide_tokens, found[-lines:]))
         return []
 
 

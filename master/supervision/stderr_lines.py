@@ -10,6 +10,7 @@ from pathlib import Path
 from handshake.files import open_regular
 from master.bus import EventBus
 from master.events import StderrLine
+from master.security.tokens import hide_tokens
 from master.supervision.clock import Clock
 from master.supervision.logs import NodeLogs
 from master.supervision.supervisor import Supervisor
@@ -120,4 +121,4 @@ def _read_new(path: Path, reading: _Reading) -> list[str]:
         whole = len(added)
     reading.offset += whole
     text = added[:whole].decode("utf-8", "replace")
-    return [line[:MAX_LINE_CHARACTERS] for line in text.splitlines() if line.strip()]
+    return [hide_tokens(line)[:MAX_LINE_CHARACTERS] for line in text.splitlines() if line.strip()]

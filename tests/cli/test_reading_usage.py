@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from master.cli.app import app
+from master.cli.app import build_app
 from master.cli.group import CALLED_HERE
 from tests.cli.sample_fleet import sample_fleet
 from tests.cli.test_reading_status import master_with
@@ -31,7 +31,7 @@ def commands(group: Any, before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
             yield (*before, name), command
 
 
-EVERY = dict(commands(typer.main.get_command(app)))
+EVERY = dict(commands(typer.main.get_command(build_app())))
 
 
 @pytest.mark.parametrize("names", EVERY, ids=" ".join)
@@ -126,3 +126,9 @@ def test_a_reader_that_has_had_enough_is_no_failure(tmp_path: Path) -> None:
         assert running[command].returncode == (2 if command == "nope" else 0), (command, said)
         assert "roken" not in said, (command, said)
         assert "Traceback" not in said
+
+
+def test_a_command_alone_is_what_it_is_among_all() -> None:
+    for name in typer.main.get_command(build_app()).commands:  # type: ignore[attr-defined]
+        (alone,) = typer.main.get_command(build_app(["--json", name])).commands  # type: ignore[attr-defined]
+        assert alone == name

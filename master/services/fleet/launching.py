@@ -13,7 +13,7 @@ from pathlib import Path
 
 from handshake.boot import BootDocument, encode_boot
 from handshake.manifest import ManifestError, read_manifest
-from master.configuration.node_options import OptionsRefused, settings_of
+from master.configuration.node_options import OptionsRefused, require_closed, settings_of
 from master.configuration.settings import NodeLimits, NodeSettings, Settings
 from master.ledger.database import Ledger
 from master.ledger.rows import tokens
@@ -271,6 +271,11 @@ class Launcher:
                 f"the folder of {node.name} is gone: {folder}",
                 hint=f"restore it, name another (`fleet edit {node.name} --folder`), or `fleet remove {node.name}`",
             )
+        try:
+            # Again at each start: a link may lead elsewhere by now.
+            require_closed(self.settings, own)
+        except OptionsRefused as error:
+            raise SpawnFailed(f"{node.name} is not started: {error.message}", hint=error.hint) from error
         given, told = _given_environment(own, folder)
         for warning in set(told) - self._told:
             self._told.add(warning)
@@ -328,8 +333,9 @@ class Launcher:
             program.command[0],
             private=private,
             helpers=program.helpers,
-            readable=own.readable,
-            writable=writable,
+            # As they were checked: what is a link is not followed a second time.
+            readable=[Path(os.path.realpath(path)) for path in own.readable],
+            writable=[Path(os.path.realpath(path)) for path in writable],
         )
 
     def _create_cgroup(self, node_id: str, limits: NodeLimits) -> Path | None:

@@ -51,7 +51,7 @@ def commands_back(node: Node, folder: Path, home: Path, token_variable: str) -> 
         typed += ["--readiness", "process"]
     if node.priority != _DEFAULT_PRIORITY:
         options[PRIORITY] = node.priority
-    settings = [f"--set={key}={_settable(key, value)}" for key, value in options.items()]
+    settings = [part for key, value in options.items() for part in ("--set", f"{key}={_settable(key, value)}")]
     edited = [shlex.join(["fleet", "edit", node.name, *settings])] if settings else []
     return (shlex.join(typed), *edited)
 

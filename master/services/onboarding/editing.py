@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from handshake.manifest import MANIFEST_NAME, ManifestError, read_manifest, write_manifest
-from master.configuration.node_options import decode_options, encode_options, settings_of
+from master.configuration.node_options import decode_options, encode_options, require_closed, settings_of
 from master.configuration.settings import NodeLimits, NodeSettings, Settings
 from master.errors import FleetError
 from master.ledger.database import Ledger
@@ -178,7 +178,9 @@ class Editing:
             options.pop(PRIORITY, None)
         folder, stored = None, node.folder
         if request.folder is not None:
-            folder, stored = place_of(settings.identity.bots_base_path, request.folder, settings.private_paths)
+            folder, stored = place_of(
+                settings.identity.bots_base_path, request.folder, settings.private_paths, settings.secret_paths
+            )
         changed = replace(
             node,
             entry=node.entry if request.entry is None else request.entry,
@@ -197,9 +199,10 @@ class Editing:
 
         Raises
         ------
-        FolderRefused, LinkRefused
+        OptionsRefused, FolderRefused, LinkRefused
         """
         own = settings_of(self._settings(), changed.name, changed.options)
+        require_closed(self._settings(), own)
         if own.ready_when and changed.readiness is ReadinessKind.HANDSHAKE:
             raise LinkRefused(
                 "a node that speaks the protocol says itself when it is ready", hint="READY_WHEN is for other programs"

@@ -86,7 +86,7 @@ def folder_below(base: Path, folder: str) -> Path:
     return candidate
 
 
-def place_of(base: Path, folder: str, private: Sequence[Path]) -> tuple[Path, str]:
+def place_of(base: Path, folder: str, private: Sequence[Path], secret: Sequence[Path]) -> tuple[Path, str]:
     """Return the folder that is meant, and how the ledger names it: by its name below ``base``, or else its path.
 
     Parameters
@@ -95,6 +95,8 @@ def place_of(base: Path, folder: str, private: Sequence[Path]) -> tuple[Path, st
         A name below ``base``, or an absolute path.
     private
         The fleet's own folders and files: a node's folder does not hold them.
+    secret
+        Those of them that a node's folder is not a part of, either.
 
     Raises
     ------
@@ -113,5 +115,9 @@ def place_of(base: Path, folder: str, private: Sequence[Path]) -> tuple[Path, st
         raise FolderRefused(
             f"{found} holds the fleet's own files, which a node could read and change",
             hint="give the folder of the program itself",
+        )
+    if any(found.is_relative_to(os.path.realpath(own)) for own in secret):
+        raise FolderRefused(
+            f"{found} is the fleet's own, and a node could read and change it", hint="move the program elsewhere"
         )
     return found, found.name if found.parent == base.resolve() else str(found)

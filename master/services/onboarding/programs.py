@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handshake.files import read_regular
-from master.configuration.node_options import encode_options, settings_of
+from master.configuration.node_options import encode_options, require_closed, settings_of
 from master.configuration.settings import Settings
 from master.ledger.rows.records import ReadinessKind
 from master.services.core.errors import FolderRefused, LinkRefused
@@ -48,6 +48,7 @@ def plan_program(folder: Path, request: RegisterRequest, settings: Settings) -> 
     """
     options = encode_options(request.options, settings.home)
     own = settings_of(settings, request.name, options)
+    require_closed(settings, own)
     check_environment(request.environment)
     if request.environment and own.env_file is not None:
         raise EnvironmentRefused(

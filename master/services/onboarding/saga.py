@@ -233,7 +233,9 @@ class Onboarding:
         entry.detail = f"{check_name(request.name)} in {request.folder}"
         tags = check_tags(request.tags)
         settings = self._fleet.settings
-        folder, stored = place_of(self._identity.bots_base_path, request.folder, settings.private_paths)
+        folder, stored = place_of(
+            self._identity.bots_base_path, request.folder, settings.private_paths, settings.secret_paths
+        )
         plan = await asyncio.to_thread(plan_program, folder, request, settings)
         self._require_room(folder, plan)
         tell("checking the name and the token" if request.token is not None else "checking the name")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from handshake.messages import ErrorReport, ShutdownNotice
 from handshake.signing import Message
 from master.bus import EventBus
 from master.events import ErrorReported, NodeSaidGoodbye
 from master.ledger.rows.records import Node
+from master.security.tokens import hide_tokens
 from master.services.trust.source import Source
 from master.supervision.clock import Clock
 
@@ -19,7 +22,8 @@ class Notices:
         self._clock = clock
 
     def handle_error(self, node: Node, body: ErrorReport, message: Message, source: Source) -> None:
-        """Handle an error report."""
+        """Handle an error report; it goes into the ledger and to Discord, so tokens are hidden in it."""
+        body = replace(body, message=hide_tokens(body.message), traceback=hide_tokens(body.traceback))
         self._bus.publish(ErrorReported(at=self._clock.now(), node_id=node.id, report=body))
 
     def handle_goodbye(self, node: Node, body: ShutdownNotice, message: Message, source: Source) -> None:
