@@ -56,6 +56,7 @@ def test_help_has_the_default_of_each_option(names: tuple[str, ...]) -> None:
         (["logs", "--json", "--since", "yesterday"], "usage", "no time"),
         (["history", "--json"], "usage", "name"),
         (["kill", "atlas", "--json"], "no_terminal", "no terminal to ask at"),
+        (["remove", "atlas", "--json"], "no_terminal", "no terminal to ask at"),
         (["audit", "show", "-n", "0", "--json"], "usage", "greater than or equal to 1"),
     ],
 )
