@@ -56,7 +56,6 @@ def test_help_has_the_default_of_each_option(names: tuple[str, ...]) -> None:
         (["logs", "--json", "--since", "yesterday"], "usage", "no time"),
         (["history", "--json"], "usage", "name"),
         (["kill", "atlas", "--json"], "no_terminal", "no terminal to ask at"),
-        (["remove", "atlas", "--json"], "no_terminal", "no terminal to ask at"),
         (["audit", "show", "-n", "0", "--json"], "usage", "greater than or equal to 1"),
     ],
 )
@@ -71,6 +70,12 @@ def test_a_mistake_is_one_json_object_where_json_is_wanted(
     as_text = typed([argument for argument in arguments if argument != "--json"])
     assert (as_text.code, as_text.out) == (2, "")
     assert words in as_text.err
+
+
+def test_a_removal_that_cannot_ask_prints_one_json_object(tmp_path: Path) -> None:
+    with master_with(tmp_path, sample_fleet(3)):
+        told = typed(["remove", "atlas", "--json", "--home", str(tmp_path)])
+    assert (told.code, told.err, json.loads(told.out)["error"]["code"]) == (2, "", "no_terminal")
 
 
 def test_what_follows_two_dashes_is_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
