@@ -79,13 +79,16 @@ def remove(
         raise typer.BadParameter("it goes with --purge", param_hint="--foreign-folder")
     chosen = [fate for fate, given in zip(FATES, (keep_folder, archive, purge), strict=True) if given]
     with reporting_errors(as_json=as_json):
-        if not chosen and not yes and is_terminal():
+        if as_json:
+            # The plan is for people; standard output holds one document.
+            confirm(f"Remove {', '.join(names)}?", yes=yes)
+        elif not chosen and not yes and is_terminal():
             # Names are looked up before anything is asked.
             run_operation(home, changing.plan_removal, RemoveParams(names=tuple(names)), timeout_s=PLAN_TIMEOUT_S)
             chosen = [_ask_fate()]
         fate = chosen[0] if chosen else FATES[0]
         params = RemoveParams(names=tuple(names), fate=fate, foreign_folder=foreign_folder)
-        if not yes:
+        if not yes and not as_json:
             planned = run_operation(home, changing.plan_removal, params, timeout_s=PLAN_TIMEOUT_S)
             for view in planned:
                 _show_plan(view)

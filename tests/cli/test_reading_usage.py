@@ -96,6 +96,12 @@ def test_a_mistake_is_one_json_object_where_json_is_wanted(
     assert words in as_text.err
 
 
+def test_a_removal_that_cannot_ask_prints_one_json_object(tmp_path: Path) -> None:
+    with master_with(tmp_path, sample_fleet(3)):
+        told = typed(["remove", "atlas", "--json", "--home", str(tmp_path)])
+    assert (told.code, told.err, json.loads(told.out)["error"]["code"]) == (2, "", "no_terminal")
+
+
 def test_what_follows_two_dashes_is_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLEET_HOME", str(tmp_path))
     told = typed(["history", "--", "--json", "x"])

@@ -16,6 +16,7 @@ from msgspec import structs
 from sqlalchemy import Connection
 
 from master.configuration.node_options import decode_options
+from master.configuration.reading import expanded
 from master.configuration.settings import Settings
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerUnavailable
@@ -185,10 +186,11 @@ class Removal:
 
     def _files_of(self, node: Node, others: Sequence[Node]) -> _Files:
         settings = self._settings()
-        env_file = decode_options(node.options).get("ENV_FILE")
-        path = settings.home / env_file if isinstance(env_file, str) else None
-        is_ours = path is not None and path.resolve().is_relative_to(settings.home.resolve())
-        is_shared = any(decode_options(other.options).get("ENV_FILE") == env_file for other in others)
+        path = _env_file_of(node, settings)
+        is_ours = path is not None and path.parent.resolve() == settings.environments_dir.resolve()
+        used = [_env_file_of(other, settings) for other in others]
+        used += [own.env_file for name, own in settings.nodes.items() if name != node.name.casefold()]
+        is_shared = path is not None and any(other is not None and other.resolve() == path.resolve() for other in used)
         logs = [found for log in self._logs.paths(node.name) for found in log.parent.glob(f"{log.name}*")]
         return _Files(
             folder=settings.identity.bots_base_path / node.folder,
@@ -252,6 +254,11 @@ class Removal:
         waiting = [other for other, own in settings.nodes.items() if name in map(str.casefold, own.after)]
         found += [f"AFTER of {other!r} in config.py still names {node.name!r}" for other in waiting]
         return tuple(found)
+
+
+def _env_file_of(node: Node, settings: Settings) -> Path | None:
+    env_file = decode_options(node.options).get("ENV_FILE")
+    return settings.home / expanded(env_file) if isinstance(env_file, str) else None
 
 
 def _gone(files: _Files, request: RemovalRequest) -> list[Path]:

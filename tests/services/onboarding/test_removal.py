@@ -218,3 +218,25 @@ async def test_a_node_that_is_started_while_it_is_removed_leaves_no_process(hous
     left = [process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(house.base / "atlas")]
     assert left == []
     assert house.services.fleet.state_of(node.id) == "removed"
+
+
+@pytest.mark.parametrize("place", ["common.env", "bots/vega/.env", "env/shared.env", "env/own.env"])
+async def test_a_purge_takes_no_file_of_variables_but_the_nodes_own(
+    house: House, house_settings: Settings, tmp_path: Path, place: str
+) -> None:
+    path = house_settings.home / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("KEY=1\n")
+    path.chmod(0o600)
+    own, other = house.base / "web", tmp_path / "elsewhere"
+    for folder, name, env_file in ((own, "web", str(path)), (other, "other", place)):
+        folder.mkdir(parents=True, exist_ok=True)
+        if name == "other" and place != "env/shared.env":
+            continue
+        options = {"COMMAND": "sleep 600", "ENV_FILE": env_file}
+        await house.register(
+            OPERATOR, RegisterRequest(name=name, token=None, folder=str(folder), options=options, start=False)
+        )
+    (removed,) = await remove(house, "web", fate="purge")
+    assert removed.ok
+    assert path.exists() == (place != "env/own.env")
