@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, Delete, Update, create_engine, inspect
 from sqlalchemy.dialects import mssql
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
 from handshake.redaction import Secret
@@ -228,6 +229,25 @@ def test_migrations_and_tables_are_the_same_schema(tmp_path: Path) -> None:
     with engine.connect() as connection:
         assert inspect(connection).get_table_names() == ["alembic_version"]
     engine.dispose()
+
+
+def _schema(path: Path) -> list[tuple[str, str | None]]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+
+
+async def test_a_migration_that_fails_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    ledger = await Ledger.open(settings_for(path))
+    for node_id, name in (("01A", "one"), ("01B", "two")):
+        node = replace(a_node(node_id, name, bot_user_id=0), folder=name)
+        await ledger.write(lambda connection, node=node: nodes.insert(connection, node))  # type: ignore[misc]
+    await ledger.close()
+    before, config = _schema(path), alembic_config(make_url(f"sqlite:///{path}"))
+    for _ in range(2):
+        with pytest.raises(IntegrityError):  # an earlier version knew no nodes without a bot
+            command.downgrade(config, "0004")
+        assert _schema(path) == before
 
 
 def test_the_head_that_the_program_knows_is_the_newest() -> None:
