@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,7 +103,8 @@ def _back_up(path: Path | None, home: Path | None, wanted: tuple[str, ...], *, s
     with tempfile.TemporaryDirectory(dir=folder, prefix=".home-") as scratch:
         _leave_to_master(scratch, folder)
         ledger_path = Path(scratch) / home_archive.LEDGER
-        made = run_operation(home, operations.backup, BackupParams(path=str(ledger_path)), timeout_s=LONG_TIMEOUT_S)
+        params = BackupParams(path=str(ledger_path), part_of=str(target))
+        made = run_operation(home, operations.backup, params, timeout_s=LONG_TIMEOUT_S)
         with console.status("packing"):
             packed = home_archive.pack_home(
                 target, ledger_path, {name: where for name, where in sources.items() if name in chosen}
@@ -190,7 +192,9 @@ def _restore_home(path: Path, home: Path | None, *, yes: bool, as_json: bool) ->
         console.print(one_line(f"{count} files are back in {folder}"), soft_wrap=True)
         if aside.exists():
             console.print(one_line(f"what they replaced is in {aside}"), soft_wrap=True)
-        console.print(one_line("next: ", ("fleet doctor", "bold"), ", ", ("fleet up", "bold")))
+        where = "" if home is None else f" --home {shlex.quote(str(home))}"
+        steps = (f"fleet doctor{where}", "bold"), ", ", (f"fleet up{where}", "bold")
+        console.print(one_line("next: ", *steps), soft_wrap=True)
 
 
 def _say_plan(found: home_archive.Plan, folder: Path) -> None:

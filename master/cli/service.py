@@ -77,6 +77,7 @@ def install_service(
             )
         if not (folder / "config.py").is_file():
             raise FleetError(f"{folder} is not a fleet's home", hint="run `fleet init` first, or give --home")
+        _require_systemd()
         path = _unit_path()
         if path.exists() and path.read_text("utf-8") != unit:
             confirm(f"Replace {path}?", yes=yes)
@@ -84,6 +85,22 @@ def install_service(
         path.write_text(unit, "utf-8")
         console.print(f"wrote {path}")
         _enable()
+
+
+def _require_systemd() -> None:
+    """Check that systemd answers this user, before a unit is left that nothing starts.
+
+    Raises
+    ------
+    FleetError
+    """
+    problem = _run(["systemctl", "--user", "show-environment"])
+    if problem:
+        raise FleetError(
+            f"systemd does not answer for this user, so no service was installed: {problem}",
+            hint="log in as the user by ssh or on the console (su and sudo make no session), or use `fleet up`; "
+            "`fleet install-service --print` prints the unit",
+        )
 
 
 def _unit_path() -> Path:

@@ -77,7 +77,7 @@ async def verify(call: Call[LedgerServices], parameters: NoParams) -> Soundness:
 async def backup(call: Call[LedgerServices], parameters: BackupParams) -> BackupView:
     """Write the whole ledger into one file while the fleet goes on."""
     made = await call.services.ledger_admin.back_up(parameters.path)
-    call.entry.detail = made.path
+    call.entry.detail = parameters.part_of or made.path
     return made
 
 

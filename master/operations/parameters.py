@@ -77,6 +77,8 @@ class BackupParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     path: str = ""
     """Absolute path of a new file; empty: one in the state folder."""
+    part_of: str = ""
+    """The larger backup that the file becomes a part of, for the audit log."""
 
 
 class RegisterParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -55,6 +55,9 @@ def test_moving_house(home: Path, tmp_path: Path) -> None:
     told = fleet(new, "restore", str(archive), "--yes")
     assert told.code == 0, told
     assert "counts and hashes agree" in told.out
+    assert f"fleet up --home '{new}'" in told.out
+    (row, *_) = [row for row in json.loads(fleet(home, "audit", "show", "--json").out) if row["action"] == "backup"]
+    assert row["detail"] == str(archive)
     for name in ("config.py", ".env", "env/atlas.env", "bots/atlas/cogs/fun.py", "bots/atlas/run.sh"):
         assert (new / name).read_bytes() == (home / name).read_bytes(), name
         assert (new / name).stat().st_mode == (home / name).stat().st_mode, name

@@ -52,6 +52,7 @@ def test_the_unit_is_written_and_enabled(home: Path, tools: Path, tmp_path: Path
     for line in ("Type=notify", "WatchdogSec=60", "KillMode=process", "Delegate=yes", "WantedBy=default.target"):
         assert line in unit.splitlines()
     assert (tmp_path / "called").read_text().splitlines() == [
+        "systemctl --user show-environment",
         "systemctl --user daemon-reload",
         "systemctl --user enable --now fleetmaster.service",
         "loginctl enable-linger",
@@ -78,7 +79,10 @@ def test_without_systemd_it_says_what_to_do(home: Path, tmp_path: Path) -> None:
         XDG_CONFIG_HOME=str(tmp_path / "config"),
     )
     assert done.returncode == 1
-    assert "systemctl is not installed" in done.stdout
+    assert "systemctl is not installed" in done.stderr
+    assert "`fleet up`" in done.stderr
+    # Otherwise each `fleet up` would ask a systemd that is not there.
+    assert not (tmp_path / "config" / "systemd").exists()
     assert fleet("install-service", "--home", str(home)).returncode == 1
     printed = fleet("install-service", "--print", "--home", str(home))
     assert printed.stdout.startswith("[Unit]\n")
