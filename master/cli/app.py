@@ -5,34 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Annotated, ClassVar
 
 import typer
 
 from master import __version__
-from master.cli import (
-    background,
-    backups,
-    changing,
-    checkout,
-    command_link,
-    home,
-    ledger,
-    logs,
-    moving,
-    onboarding,
-    running,
-    sandbox,
-    secrets,
-    service,
-    setup,
-    steering,
-    telling,
-    top,
-    uninstall,
-)
-from master.cli.bill import bill_of_materials
+from master.cli.group import CommandGroup
 from master.errors import ExitCode, FleetError
 from master.terminal import discard_output, fail
 from master.wording import visible_lines
@@ -45,69 +28,116 @@ class UsageFailed(FleetError):
     exit_code: ClassVar[ExitCode] = ExitCode.USAGE
 
 
-app = typer.Typer(
-    name="fleet",
-    help="Supervises a fleet of Discord bots: spawn, watch, repair, clone.",
-    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 config, 6 no master, 7 already running, "
-    "8 ledger, 9 timed out, 10 Discord, 130 interrupted. docs/operations.md explains them.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 config, 6 no master, 7 already running, "
+    "8 ledger, 9 timed out, 10 Discord, 130 interrupted. docs/operations.md explains them."
 )
-
 _FIRST, _DAILY, _NODES, _LEDGER, _WORK = "First steps", "Every day", "Nodes", "The ledger", "This checkout"
 
-app.command("demo", rich_help_panel=_FIRST)(running.demo)
-app.command("init", rich_help_panel=_FIRST)(setup.init)
-app.command("doctor", rich_help_panel=_FIRST)(setup.doctor)
-app.command("up", rich_help_panel=_FIRST)(background.up)
-app.command("down", rich_help_panel=_FIRST)(background.down)
-app.command("run", rich_help_panel=_FIRST)(running.run)
-app.command("home", rich_help_panel=_FIRST)(home.home)
-app.command("install-service", rich_help_panel=_FIRST)(service.install_service)
-app.command("install-command", rich_help_panel=_FIRST)(command_link.install_command)
-app.command("uninstall", rich_help_panel=_FIRST)(uninstall.uninstall)
-app.command("status", rich_help_panel=_DAILY)(steering.status)
-app.command("top", rich_help_panel=_DAILY)(top.top)
-app.command("describe", rich_help_panel=_DAILY)(telling.describe)
-app.command("why", rich_help_panel=_DAILY)(telling.why)
-app.command("history", rich_help_panel=_DAILY)(steering.history)
-app.command("logs", rich_help_panel=_DAILY)(logs.logs)
-app.command("flush", rich_help_panel=_DAILY)(logs.flush)
-app.command("events", rich_help_panel=_DAILY)(logs.events)
-app.command("start", rich_help_panel=_DAILY)(steering.start)
-app.command("stop", rich_help_panel=_DAILY)(steering.stop)
-app.command("restart", rich_help_panel=_DAILY)(steering.restart)
-app.command("kill", rich_help_panel=_DAILY)(steering.kill)
-app.command("release", rich_help_panel=_DAILY)(steering.release)
-app.command("clear", rich_help_panel=_DAILY)(steering.clear)
-app.command("revoke", rich_help_panel=_NODES)(steering.revoke)
-app.command("reinstate", rich_help_panel=_NODES)(steering.reinstate)
-app.command("reload", rich_help_panel=_DAILY)(steering.reload)
-app.command("shutdown", rich_help_panel=_DAILY)(steering.shutdown)
-app.command("register", rich_help_panel=_NODES)(onboarding.register)
-app.command("import", rich_help_panel=_NODES)(moving.import_programs)
-app.command("dup", rich_help_panel=_NODES)(onboarding.dup)
-app.command("edit", rich_help_panel=_NODES)(changing.edit)
-app.command("rename", rich_help_panel=_NODES)(changing.rename)
-app.command("set-token", rich_help_panel=_NODES)(changing.set_token)
-app.command("remove", rich_help_panel=_NODES)(changing.remove)
-app.add_typer(ledger.audit, name="audit", rich_help_panel=_LEDGER)
-app.add_typer(ledger.ledger, name="ledger", rich_help_panel=_LEDGER)
-app.command("backup", rich_help_panel=_LEDGER)(backups.backup)
-app.command("restore", rich_help_panel=_LEDGER)(backups.restore)
-app.command("rotate-secret", rich_help_panel=_LEDGER)(secrets.rotate_secret)
-app.command("sandbox", rich_help_panel=_WORK)(sandbox.sandbox)
-app.command("lock", rich_help_panel=_WORK)(checkout.lock)
-app.command("check", rich_help_panel=_WORK)(checkout.check)
-app.command(
-    "test",
-    rich_help_panel=_WORK,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(checkout.test)
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """A command, and where it is.
+
+    Parameters
+    ----------
+    at
+        Module below ``master.cli`` and function; with ``is_group`` a Typer of its own.
+    passes_on
+        It takes whatever is typed, for another program.
+    """
+
+    name: str
+    at: str
+    panel: str
+    is_group: bool = False
+    passes_on: bool = False
+
+    def add_to(self, app: typer.Typer) -> None:
+        """Load the command, and register it."""
+        module, _, attribute = self.at.partition(":")
+        found = getattr(import_module(f"master.cli.{module}"), attribute)
+        if self.is_group:
+            app.add_typer(found, name=self.name, rich_help_panel=self.panel)
+            return
+        settings = {"allow_extra_args": True, "ignore_unknown_options": True} if self.passes_on else None
+        app.command(self.name, rich_help_panel=self.panel, context_settings=settings)(found)
 
 
-@app.callback(invoke_without_command=True)
+_COMMANDS = (
+    _Command("demo", "running:demo", _FIRST),
+    _Command("init", "setup:init", _FIRST),
+    _Command("doctor", "setup:doctor", _FIRST),
+    _Command("up", "background:up", _FIRST),
+    _Command("down", "background:down", _FIRST),
+    _Command("run", "running:run", _FIRST),
+    _Command("home", "home:home", _FIRST),
+    _Command("install-service", "service:install_service", _FIRST),
+    _Command("install-command", "command_link:install_command", _FIRST),
+    _Command("uninstall", "uninstall:uninstall", _FIRST),
+    _Command("status", "steering:status", _DAILY),
+    _Command("top", "top:top", _DAILY),
+    _Command("describe", "telling:describe", _DAILY),
+    _Command("why", "telling:why", _DAILY),
+    _Command("history", "steering:history", _DAILY),
+    _Command("logs", "logs:logs", _DAILY),
+    _Command("flush", "logs:flush", _DAILY),
+    _Command("events", "logs:events", _DAILY),
+    _Command("start", "steering:start", _DAILY),
+    _Command("stop", "steering:stop", _DAILY),
+    _Command("restart", "steering:restart", _DAILY),
+    _Command("kill", "steering:kill", _DAILY),
+    _Command("release", "steering:release", _DAILY),
+    _Command("clear", "steering:clear", _DAILY),
+    _Command("reload", "steering:reload", _DAILY),
+    _Command("shutdown", "steering:shutdown", _DAILY),
+    _Command("register", "onboarding:register", _NODES),
+    _Command("import", "moving:import_programs", _NODES),
+    _Command("dup", "onboarding:dup", _NODES),
+    _Command("edit", "changing:edit", _NODES),
+    _Command("rename", "changing:rename", _NODES),
+    _Command("set-token", "changing:set_token", _NODES),
+    _Command("remove", "changing:remove", _NODES),
+    _Command("revoke", "steering:revoke", _NODES),
+    _Command("reinstate", "steering:reinstate", _NODES),
+    _Command("audit", "ledger:audit", _LEDGER, is_group=True),
+    _Command("ledger", "ledger:ledger", _LEDGER, is_group=True),
+    _Command("backup", "backups:backup", _LEDGER),
+    _Command("restore", "backups:restore", _LEDGER),
+    _Command("rotate-secret", "secrets:rotate_secret", _LEDGER),
+    _Command("sandbox", "sandbox:sandbox", _WORK),
+    _Command("lock", "checkout:lock", _WORK),
+    _Command("check", "checkout:check", _WORK),
+    _Command("test", "checkout:test", _WORK, passes_on=True),
+)
+
+
+def build_app(typed: Sequence[str] = ()) -> typer.Typer:
+    """Return the command line.
+
+    Parameters
+    ----------
+    typed
+        The arguments. If the first of them names a command, that one alone is loaded: all of them take 0.3 CPU-seconds.
+    """
+    app = typer.Typer(
+        cls=CommandGroup,
+        name="fleet",
+        help="Supervises a fleet of Discord bots: spawn, watch, repair, clone.",
+        epilog=_EXIT_CODES,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(_options)
+    name = next((word for word in typed if not word.startswith("-")), "")
+    if not name and "--version" in typed:
+        return app
+    for command in [command for command in _COMMANDS if command.name == name] or _COMMANDS:
+        command.add_to(app)
+    return app
+
+
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     sbom: Annotated[
@@ -116,6 +146,8 @@ def _options(
 ) -> None:
     """Supervises a fleet of Discord bots: spawn, watch, repair, clone."""
     if sbom:
+        from master.cli.bill import bill_of_materials
+
         typer.echo(json.dumps(bill_of_materials(), indent=1))
     elif version:
         typer.echo(f"fleetmaster {__version__}")
@@ -139,7 +171,9 @@ def run() -> int:
 
 def _run() -> int:
     try:
-        result = app(standalone_mode=False, prog_name="fleet")
+        # A shell that asks for completions asks by a variable, and for all commands.
+        completes = any(name.endswith("_COMPLETE") for name in os.environ)
+        result = build_app(() if completes else sys.argv[1:])(standalone_mode=False, prog_name="fleet")
     except typer.Exit as ending:
         return ending.exit_code
     except FleetError as error:

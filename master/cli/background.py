@@ -229,18 +229,28 @@ def down(
             else:
                 console.print(one_line(f"no master is running in {folder}"), soft_wrap=True)
             return
-        count = sum(node.pid is not None for node in status.nodes)
         if not as_json and not keep_nodes:
-            confirm(f"End the master in {folder} and its {count} running nodes?", yes=yes)
-        _end(client_of(home), status.master.pid, count, stop_nodes=not keep_nodes)
+            confirm(f"End the master in {folder} and its {_running(status)} running nodes?", yes=yes)
         if as_json:
+            _end(client_of(home), status.master.pid, _running(status), stop_nodes=not keep_nodes)
             print_json(MasterView(home=str(folder), running=False, changed=True, pid=status.master.pid))
             return
-        nodes_told = f"{count} nodes run on" if keep_nodes else f"so are its nodes ({count} were running)"
-        console.print(one_line(("✓ ", "green"), f"the master is gone, and {nodes_told}"))
+        end_master(home, status, keep_nodes=keep_nodes)
         if service.unit_of(folder) is not None:
             note = "the service is installed: it starts again at the next boot, or with `fleet up`"
             console.print(one_line(f"  {note}", style="bright_black"), soft_wrap=True)
+
+
+def end_master(home: Path | None, status: FleetStatus, *, keep_nodes: bool = False) -> None:
+    """End a master, with its nodes or without them, and say so once it is gone."""
+    count = _running(status)
+    _end(client_of(home), status.master.pid, count, stop_nodes=not keep_nodes)
+    told = f"{count} nodes run on" if keep_nodes else f"so are its nodes ({count} were running)"
+    console.print(one_line(("✓ ", "green"), f"the master is gone, and {told}"))
+
+
+def _running(status: FleetStatus) -> int:
+    return sum(node.pid is not None for node in status.nodes)
 
 
 def _refuse_beside_silent_master(folder: Path) -> None:

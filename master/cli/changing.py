@@ -167,9 +167,7 @@ def edit(
     unset: Annotated[
         list[str] | None, typer.Option("--unset", help="KEY: as for the whole fleet again. Several times.")
     ] = None,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Restart it, if something takes effect only at its next start.")
-    ] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Restart it, if anything was changed.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -305,8 +303,7 @@ def _show_removed(view: RemovalView) -> None:
         return
     where = {"kept": f"folder kept: {view.folder}", "archived": f"archive: {view.archive}", "purged": "nothing is left"}
     console.print(one_line(("✓ ", "green"), f"{view.node} is removed; {where.get(view.fate, '')}"), soft_wrap=True)
-    if view.fate == "kept":
-        entry = f"fleet register {visible(view.node)} --folder {view.folder}"
-        console.print(one_line("  ", (f"back again: {entry}", "bright_black")), soft_wrap=True)
+    for at, command in enumerate(view.back):
+        console.print(one_line("  ", (f"{'then' if at else 'back again'}: {command}", "bright_black")), soft_wrap=True)
     for note in view.notes:
         console.print(one_line("  ", (note, "yellow")), soft_wrap=True)

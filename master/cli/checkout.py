@@ -148,7 +148,7 @@ def lock(
 
 
 def test(context: typer.Context) -> None:
-    """Run the tests of this checkout but the slow ones; what follows goes to pytest (``-m slow`` runs those)."""
+    """Run the tests of this checkout but the slow ones; what follows goes to pytest (`-m slow` runs those)."""
     with reporting_errors():
         root = _checkout()
         if root is None:

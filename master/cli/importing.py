@@ -80,7 +80,7 @@ def bring_in(wishes: Wishes, home: Path | None, *, as_json: bool) -> None:
     ------
     FleetError
     typer.Exit
-        With 1 if a program could not be registered.
+        With 1 if a program was not registered, for what is in its way or as it was tried.
     """
     # Without a master there is nothing to ask about, but much to look at.
     known = _nodes(home, needed=not wishes.dry_run)
@@ -92,6 +92,9 @@ def bring_in(wishes: Wishes, home: Path | None, *, as_json: bool) -> None:
         _show_plan(planned)
     if wishes.dry_run:
         _finish(planned, [view_of(node) for node in planned], as_json=as_json)
+        if not as_json:
+            errors.print()
+            errors.print(one_line("Nothing was changed: this only looked.", style="bright_black"))
         return
     wanted = [node for node in planned if node.is_wanted]
     if wanted:
@@ -102,7 +105,7 @@ def bring_in(wishes: Wishes, home: Path | None, *, as_json: bool) -> None:
         raise NothingToImport("none of these programs can become a node", hint="`--dry-run` says what is in their way")
     views = [_register(node, home, quiet=as_json) if node.is_wanted else view_of(node) for node in planned]
     _finish(planned, views, as_json=as_json)
-    if any(view.outcome == "failed" for view in views):
+    if any(view.outcome in ("failed", "impossible") for view in views):
         raise typer.Exit(ExitCode.FAILED)
 
 

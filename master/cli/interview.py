@@ -57,6 +57,8 @@ class Answers:
     verify: str = ""
     log: str = ""
     operators: list[str] = field(default_factory=list)
+    invited: bool = False
+    """Whether the master was found on the server."""
 
 
 @dataclass(slots=True)
@@ -79,7 +81,9 @@ class Interview:
         """Ask for all that is not given; what is given is checked in the same way, and asked for if it is wrong."""
         made = Answers()
         made.token = self._ask("The master's bot token (hidden; empty: later)", self._token, given.token, hidden=True)
+        self._show_invitation()
         made.guild = self._ask("Id of your server (empty: later)", self._guild, given.guild)
+        made.invited = bool(made.guild and self._owner_id)
         made.verify = self._channel("VERIFY_CHANNEL, where nodes prove themselves", given.verify, made.guild)
         made.log = self._channel("LOG_CHANNEL, where alerts go", given.log, made.guild)
         for operator in given.operators or [""]:
@@ -138,16 +142,24 @@ class Interview:
         self._lookup, self._bot, self._bot_id = lookup, bot.username, bot.user_id
         return f"it is {bot.username}'s"
 
-    def _guild(self, text: str) -> str:
+    def _show_invitation(self) -> None:
+        """Show what is clicked next in the usual order: a new bot is on no server yet."""
         from master.services.onboarding.identity import MASTER_PERMISSIONS, invite_url
 
+        if self._bot_id:
+            url = invite_url(self._bot_id, MASTER_PERMISSIONS)
+            console.print(one_line("  If it is on no server yet, invite it: ", (url, "cyan")), soft_wrap=True)
+
+    def _guild(self, text: str) -> str:
         check_id(text)
         if self._lookup is None:
             return "it has the form of an id"
         found = self._get(f"/guilds/{text}", _Guild)
         if found is None:
-            invitation = invite_url(self._bot_id, MASTER_PERMISSIONS)
-            raise AnswerRefused(f"{self._bot} is on no server {text}", hint=f"invite it there first: {invitation}")
+            raise AnswerRefused(
+                f"{self._bot} is on no server {text}",
+                hint="invite it there first, by the link above; then give it again",
+            )
         self._owner_id = found.owner_id
         return f"{self._bot} is on {found.name}"
 

@@ -16,6 +16,7 @@ from master.cli.context import (
     reporting_errors,
     run_operation,
 )
+from master.cli.group import CommandGroup
 from master.errors import ExitCode
 from master.operations import ledger as operations
 from master.operations.operation import Operation
@@ -47,8 +48,8 @@ from master.wording import visible
 LONG_TIMEOUT_S = 900.0
 _ROOMY = 100
 
-audit = typer.Typer(help="Who did what, on which node, and how it ended.", no_args_is_help=True)
-ledger = typer.Typer(help="The ledger as a whole.", no_args_is_help=True)
+audit = typer.Typer(cls=CommandGroup, help="Who did what, on which node, and how it ended.", no_args_is_help=True)
+ledger = typer.Typer(cls=CommandGroup, help="The ledger as a whole.", no_args_is_help=True)
 
 OutcomeStyles = {"done": "green", "refused": "yellow", "failed": "red"}
 

@@ -273,6 +273,10 @@ def _show_past(found: list[LogPaths], wanted: _Wanted, printer: _Printer, ends: 
     pairs = [[(node, line) for line in lines] for node, lines in each.items()]
     for node, line in heapq.merge(*pairs, key=lambda pair: pair[1].order):
         printer.show(node, line)
+    if found and not any(each.values()) and not printer.as_json:
+        narrowed = wanted.since is not None or wanted.matches is not None or len(wanted.streams) == 1
+        told = "no line is like that" if narrowed else "nothing was printed yet"
+        errors.print(one_line(told, style="bright_black"))
     timeless = [node for node, lines in each.items() if lines and all(line.at is None for line in lines)]
     if wanted.since is not None and timeless:
         told = f"the lines of {', '.join(timeless)} begin with no time: --since leaves none of them out"
@@ -287,13 +291,13 @@ class _Printer:
     """Prints lines, each behind its node's name; those of standard error have a red rule."""
 
     def __init__(self, found: list[LogPaths], *, as_json: bool) -> None:
-        self._as_json = as_json
+        self.as_json = as_json
         self._width = max((len(paths.node) for paths in found), default=0)
         self._colours = {paths.node: _COLOURS[index % len(_COLOURS)] for index, paths in enumerate(found)}
 
     def show(self, node: str, line: LogLine) -> None:
         """Print one line."""
-        if self._as_json:
+        if self.as_json:
             write_out(json_text(StreamedLine(node=node, at=line.at, stream=line.stream, text=line.text)))
             return
         colour = self._colours[node]

@@ -35,6 +35,14 @@ TierOption = Annotated[str, typer.Option("--tier", help="Licence tier.", show_de
 StartOption = Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")]
 SAGA_TIMEOUT_S = 120.0
 PROGRAMS = "Programs of any kind"
+_NO_BOT_HINT = "give --token-file, or the token on standard input; --no-token if it is no bot"
+
+
+class FolderMissing(FleetError):
+    """There is no such folder."""
+
+    code: ClassVar[str] = "folder_refused"
+    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
 
 
 class TokenMissing(FleetError):
@@ -137,6 +145,7 @@ def register(
                 raise typer.BadParameter("it takes a --folder", param_hint=option)
         if no_token and token_file is not None:
             raise typer.BadParameter("a token is given too", param_hint="--no-token")
+        check_folder_exists(folder)
         options = {
             "COMMAND": command,
             "INTERPRETER": interpreter,
@@ -148,7 +157,7 @@ def register(
         }
         params = RegisterParams(
             name=name,
-            token="" if no_token else read_token(token_file),
+            token="" if no_token else read_token(token_file, hint=_NO_BOT_HINT),
             no_token=no_token,
             folder=absolute_folder(folder),
             entry=entry,
@@ -169,6 +178,21 @@ def absolute_folder(text: str) -> str:
     if text.startswith(("~", "./", "../")) or text in (".", ".."):
         return str(Path(os.path.abspath(os.path.expanduser(text))))
     return text if text == "/" else text.rstrip("/")
+
+
+def check_folder_exists(text: str) -> None:
+    """Check a folder before a token is asked for; a name alone is the master's to find.
+
+    Raises
+    ------
+    FolderMissing
+    """
+    path = Path(absolute_folder(text)) if text else None
+    if path is not None and path.is_absolute() and not path.is_dir():
+        raise FolderMissing(
+            f"the folder {path} does not exist",
+            hint="a name alone is a folder in BOTS_BASE_PATH; give any other by its path, such as ./site",
+        )
 
 
 def _environment(given: Iterable[str]) -> dict[str, str]:
@@ -203,8 +227,13 @@ def dup(
         _run(onboarding.duplicate, params, home, as_json=as_json)
 
 
-def read_token(path: Path | None) -> str:
+def read_token(path: Path | None, *, hint: str = "give --token-file, or the token on standard input") -> str:
     """Read a token without showing it.
+
+    Parameters
+    ----------
+    hint
+        What to do if there is none.
 
     Raises
     ------
@@ -219,7 +248,7 @@ def read_token(path: Path | None) -> str:
             f"the token cannot be read from {path}: {error}", hint="give a file with the token"
         ) from error
     if not text.strip():
-        raise TokenMissing("there is no token", hint="give --token-file, or the token on standard input")
+        raise TokenMissing("there is no token", hint=hint)
     return text.strip()
 
 

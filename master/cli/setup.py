@@ -29,10 +29,14 @@ _EXAMPLE = Path(__file__).resolve().parents[2] / "config.example.py"
 _PORTAL = """\
 In Discord's developer portal (https://discord.com/developers/applications):
   1. New Application, one for the master and one for each bot.
-  2. Bot: Reset Token shows a token once. The master's goes into .env as MASTER_TOKEN.
-  3. Bot: switch on MESSAGE CONTENT INTENT for the master (it reads VERIFY_CHANNEL); nodes need none.
-  4. In Discord: Settings, Advanced, Developer Mode; then Copy ID gives the ids for config.py:
-     GUILD_ID, CHANNELS (VERIFY, PATCH, LOG), OPERATORS (your own user id)."""
+  2. Bot, Reset Token: shows a token once. Copy the master's.
+  3. Bot: switch on MESSAGE CONTENT INTENT for the master (it reads
+     VERIFY_CHANNEL); nodes need none.
+  4. In Discord: Settings, Advanced, Developer Mode; then a right click and
+     Copy ID gives the ids of your server, its channels and yourself."""
+_INTO_FILES = """\
+The token goes into .env as MASTER_TOKEN, the ids into config.py: GUILD_ID,
+CHANNELS (VERIFY, PATCH, LOG), OPERATORS (your own user id)."""
 
 
 def init(
@@ -72,7 +76,7 @@ def init(
         _write(folder, answers, {"API_BASE": api_base, "GATEWAY_URL": gateway_url})
         console.print(one_line(("✓ ", "green"), f"made {folder}: config.py, .env (secret, mode 0600), bots/, state/"))
         _remember(folder)
-        _print_next_steps(answers.token, portal=not asking)
+        _print_next_steps(answers, portal=not asking)
         offer_command()
 
 
@@ -160,18 +164,19 @@ def _remember(folder: Path) -> None:
         console.print(one_line(("✓ ", "green"), "it is remembered as your home; `fleet home` shows it"))
 
 
-def _print_next_steps(token: str, *, portal: bool) -> None:
+def _print_next_steps(answers: Answers, *, portal: bool) -> None:
     from master.security.tokens import claimed_user_id, shape_hint
     from master.services.onboarding.identity import MASTER_PERMISSIONS, invite_url
 
     if portal:
         console.print()
         console.print(_PORTAL)
+        console.print(_INTO_FILES)
     console.print()
-    user_id = claimed_user_id(token)
-    if token and user_id is None:
-        console.print(one_line(("! ", "yellow"), f"about the token: {shape_hint(token)}"), soft_wrap=True)
-    if user_id is not None:
+    user_id = claimed_user_id(answers.token)
+    if answers.token and user_id is None:
+        console.print(one_line(("! ", "yellow"), f"about the token: {shape_hint(answers.token)}"), soft_wrap=True)
+    if user_id is not None and not answers.invited:
         url = invite_url(user_id, MASTER_PERMISSIONS)
         console.print(one_line("Invite the master: ", (url, "cyan")), soft_wrap=True)
     console.print(one_line("Then: ", ("fleet doctor", "bold"), ", ", ("fleet up", "bold")))

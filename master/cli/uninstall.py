@@ -11,7 +11,8 @@ from master.cli.context import HomeOption, YesOption, client_of, home_of, report
 from master.configuration.home import forget_home, is_home, remembered_home
 from master.control.client import NoMaster
 from master.operations import nodes
-from master.operations.parameters import NoParams
+from master.operations.parameters import StatusParams
+from master.services.core.views import FleetStatus
 from master.terminal import confirm, console, one_line
 
 
@@ -20,7 +21,7 @@ def uninstall(home: HomeOption = None, yes: YesOption = False) -> None:
     with reporting_errors():
         folder = home_of(home)
         unit, link, remembered = service.unit_of(folder), command_link.installed_link(), remembered_home(os.environ)
-        running = _is_running(home)
+        running = _status(home)
         steps = [
             *([f"end the master in {folder}, and all of its nodes"] if running else []),
             *([f"remove the service: {unit}"] if unit else []),
@@ -33,7 +34,7 @@ def uninstall(home: HomeOption = None, yes: YesOption = False) -> None:
                 console.print(one_line(f"  - {step}"), soft_wrap=True)
             confirm("Go on?", yes=yes)
         if running:
-            background.down(home=home, yes=True)
+            background.end_master(home, running)
         if unit:
             service.remove_unit()
         if link:
@@ -44,12 +45,12 @@ def uninstall(home: HomeOption = None, yes: YesOption = False) -> None:
         _say_what_is_left(folder, had_service=unit is not None)
 
 
-def _is_running(home: Path | None) -> bool:
+def _status(home: Path | None) -> FleetStatus | None:
+    """Return the fleet; None without a master."""
     try:
-        client_of(home).run(nodes.ping, NoParams(), timeout_s=10.0)
+        return client_of(home).run(nodes.status, StatusParams(), timeout_s=15.0)
     except NoMaster:
-        return False
-    return True
+        return None
 
 
 def _say_what_is_left(folder: Path, *, had_service: bool) -> None:

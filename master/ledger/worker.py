@@ -110,6 +110,8 @@ class Worker:
             left_s = call.beat_at + stall_s - time.monotonic()
             if left_s <= 0:
                 self.abandon(call)
+                if call.done.cancelled():
+                    raise _hangs()  # it never began: calls before it took too long
                 return call.done.result()
             try:
                 return call.done.result(left_s)

@@ -641,7 +641,9 @@ class Runner:
         was_asked = self.state is NodeState.STOPPING and (not self._wanted or reason == _ASKED)
         memory = "" if ended_by_us else self._explain(report)
         why = "; ".join(part for part in (reason, memory) if part)
-        self.last_exit = f"{why}: {report}" if why else str(report)
+        said = f"{why}: {report}" if why else str(report)
+        # An exit that somebody asked for is no news, unless the node had to be killed for it.
+        self.last_exit = "" if was_asked and report.signal != signal.SIGKILL else said
         self.pulse = self.pulsed_at = self._ready_at = None
         self._leave_gate()
         kind: type[NodeEnded] = NodeExited
@@ -658,7 +660,7 @@ class Runner:
                 exit_code=report.exit_code,
                 signal=report.signal,
                 uptime_s=uptime,
-                detail="; ".join(part for part in (self.last_exit, report.used) if part),
+                detail="; ".join(part for part in (said, report.used) if part),
             )
         )
         self._replace, self._killed = "", False

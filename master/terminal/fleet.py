@@ -181,7 +181,7 @@ def _node_counts(status: FleetStatus) -> list[Text]:
             items.append(Text(f"{symbol} {counts[state]} {state}", style=style))
     if flagged := sum(1 for node in status.nodes if node.flag_reason):
         items.append(Text(f"⚑ {flagged} flagged", style="red"))
-    if status.master.merged_bytes:
+    if status.master.merged_bytes and status.nodes:
         items.append(Text(f"{status.master.merged_bytes / 2**20:.0f} MB saved by merging", style="bright_black"))
     return items
 

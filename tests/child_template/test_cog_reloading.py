@@ -31,6 +31,7 @@ async def setup(bot):
 """
 
 
+@pytest.mark.slow
 async def test_the_owner_reloads_and_syncs(stage: Stage, tap: EventTap) -> None:
     folder = stage.home / "bots" / "atlas"
     copy_template(folder, {"says.py": SAYS})

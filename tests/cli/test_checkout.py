@@ -86,6 +86,7 @@ def test_quick(): pass
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "ran"),
     [

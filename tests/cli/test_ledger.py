@@ -24,6 +24,7 @@ def home(tmp_path: Path) -> Path:
     return made
 
 
+@pytest.mark.slow
 def test_without_a_master_the_ledger_itself_is_opened(home: Path) -> None:
     status = json.loads(fleet("ledger", "status", "--json", home=home).stdout)
     assert (status["dialect"], status["revision"], status["rows"]["nodes"]) == ("sqlite", HEAD_REVISION, 0)
@@ -61,6 +62,7 @@ def test_a_restore_asks_and_names_what_is_missing(home: Path) -> None:
     assert fleet("audit", "verify", home=home).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_restore_that_the_system_refuses_is_recorded_as_failed(home: Path) -> None:
     backup = json.loads(fleet("backup", "--json", home=home).stdout)["path"]
     # Where the new ledger is built, something is in the way that no unlink removes.
@@ -84,6 +86,7 @@ def revision_of(home: Path) -> str:
         return str(ledger.execute("SELECT version_num FROM alembic_version").fetchone()[0])
 
 
+@pytest.mark.slow
 def test_looking_at_an_older_ledger_does_not_upgrade_it(home: Path) -> None:
     assert fleet("backup", home=home).returncode == 0
     assert fleet("ledger", "migrate", "--to", "0002", "--yes", home=home).returncode == 0
@@ -95,6 +98,7 @@ def test_looking_at_an_older_ledger_does_not_upgrade_it(home: Path) -> None:
     assert revision_of(home) == "0002"
 
 
+@pytest.mark.slow
 def test_a_migration_that_fails_is_recorded_as_failed(home: Path) -> None:
     assert fleet("backup", home=home).returncode == 0
     with sqlite3.connect(home / "state" / "ledger.db") as ledger:
@@ -176,6 +180,7 @@ async def test_the_audit_log_in_discord(stage: Stage, tap: EventTap) -> None:
     assert "atlas" not in str(refused.embeds)
 
 
+@pytest.mark.slow
 async def test_an_audit_log_that_is_cut_short_is_noticed(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")

@@ -50,11 +50,12 @@ async def test_init_checks_each_answer_when_it_is_given(sandbox: Sandbox, own_ho
         answer("Folder of the fleet", "")
         answer("bot token", bot.token[:-4] + "AAAA")
         assert "Discord does not accept the token" in answer("✗.*bot token", bot.token)
-        assert "it is Fleetmaster's" in answer("server", "12")
-        assert "'12' is not a Discord id" in answer("✗.*server", str(elsewhere.id))
-        told = answer("✗.*server", str(hq.id))
+        told = answer("Id of your server", "12")
+        assert "it is Fleetmaster's" in told
+        assert f"client_id={bot.id}" in told.replace("\r\n", "")  # before a person looks for the server's id
+        assert "'12' is not a Discord id" in answer("✗.*Id of your server", str(elsewhere.id))
+        told = answer("✗.*Id of your server", str(hq.id))
         assert "Fleetmaster is on no server" in told
-        assert f"client_id={bot.id}" in told.replace("\r\n", "")
         answer("VERIFY", str(foreign.id))
         assert "sees no channel" in answer("✗.*VERIFY", str(verify.id))
         assert "#verify" in answer("LOG", str(log.id))

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.timeout(120)
 CACHED_WITHIN_S = 30.0
 
 
+@pytest.mark.slow
 async def test_a_name_that_no_node_has_is_told_wherever_somebody_looks(empty_ledger: Path) -> None:
     async with Stage(ledger=empty_ledger) as stage:
         config = stage.home / "config.py"

@@ -61,6 +61,14 @@ def test_lines_since_and_grep_choose(home: Path) -> None:
     assert shown("atlas", "--since", "10h", "--stderr")[-1] == "WARNING slow"
 
 
+def test_a_log_without_lines_says_so_beside_its_output(home: Path) -> None:
+    told = typed(["logs", "borealis", "--stderr"])
+    assert (told.code, told.out, told.err) == (0, "", "no line is like that\n")
+    (home / "state" / "logs" / "borealis.out.log").write_text("")
+    told = typed(["logs", "borealis"])
+    assert (told.code, told.out, told.err) == (0, "", "nothing was printed yet\n")
+
+
 @pytest.mark.parametrize("arguments", [["--since", "yesterday"], ["--since", "99:99"], ["--grep", "(", "--regex"]])
 def test_what_cannot_be_understood_says_what_can(home: Path, arguments: list[str]) -> None:
     told = typed(["logs", *arguments])

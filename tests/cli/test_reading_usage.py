@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import typer.main
 
-from master.cli.app import app
+from master.cli.app import build_app
+from master.cli.group import CALLED_HERE
 from tests.cli.sample_fleet import sample_fleet
 from tests.cli.test_reading_status import master_with
 from tests.hostile.conversations import typed
@@ -30,7 +31,7 @@ def commands(group: Any, before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
             yield (*before, name), command
 
 
-EVERY = dict(commands(typer.main.get_command(app)))
+EVERY = dict(commands(typer.main.get_command(build_app())))
 
 
 @pytest.mark.parametrize("names", EVERY, ids=" ".join)
@@ -44,6 +45,29 @@ def test_help_has_the_default_of_each_option(names: tuple[str, ...]) -> None:
             assert f"[default: ({shown})]" in told
         elif shown and parameter.default not in (None, "", False, True):
             assert f"[default: {parameter.default}]" in told
+
+
+@pytest.mark.parametrize("names", [(), *EVERY], ids=" ".join)
+def test_help_shows_no_type_for_what_takes_no_value(names: tuple[str, ...]) -> None:
+    assert "bool" not in typed([*names, "--help"]).out
+
+
+def test_words_of_other_supervisors_lead_to_ours() -> None:
+    ours = {command for command, *_ in EVERY} | {"--help", "--version"}
+    for word, here in CALLED_HERE.items():
+        assert word not in ours
+        assert here.split()[0] in ours
+        told = typed([word, "atlas"])
+        assert (told.code, f"Here it is `fleet {here}`." in re.sub(r"\s+", " ", told.err)) == (2, True), told.err
+    assert "There is nothing to save" in typed(["save"]).err
+    assert "Did you mean 'status'" in typed(["statsu"]).err
+
+
+def test_a_folder_that_is_not_there_is_said_before_a_token_is_asked_for(tmp_path: Path) -> None:
+    told = typed(["register", "x", "--folder", str(tmp_path / "none"), "--home", str(tmp_path)])
+    assert (told.code, f"the folder {tmp_path / 'none'} does not exist" in told.err) == (4, True)
+    told = typed(["register", "x", "--folder", str(tmp_path), "--home", str(tmp_path)])
+    assert (told.code, "--no-token if it is no bot" in told.err) == (4, True)
 
 
 @pytest.mark.parametrize(
@@ -108,3 +132,9 @@ def test_a_reader_that_has_had_enough_is_no_failure(tmp_path: Path) -> None:
         assert running[command].returncode == (2 if command == "nope" else 0), (command, said)
         assert "roken" not in said, (command, said)
         assert "Traceback" not in said
+
+
+def test_a_command_alone_is_what_it_is_among_all() -> None:
+    for name in typer.main.get_command(build_app()).commands:  # type: ignore[attr-defined]
+        (alone,) = typer.main.get_command(build_app(["--json", name])).commands  # type: ignore[attr-defined]
+        assert alone == name

@@ -18,8 +18,8 @@ import typer.main
 
 from master.cli import app as application
 
-_BUILT = typer.main.get_command(application.app)
-"""What ``app()`` builds anew at each call, which takes longer than the command itself."""
+_BUILT = typer.main.get_command(application.build_app())
+"""What ``run`` builds anew at each call, which takes longer than the command itself."""
 
 Death = Literal["hang up", "reset", "torn line", "silence"]
 """How a master ends: it closes, closes with something unread, writes half a line as a whole one, or is not there."""
@@ -45,7 +45,7 @@ def typed(arguments: Sequence[str], stdin: str = "") -> Told:
     with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patched.setattr(sys, "argv", ["fleet", *arguments])
         patched.setattr(sys, "stdin", io.StringIO(stdin))
-        patched.setattr(application, "app", _BUILT)
+        patched.setattr(application, "build_app", lambda _typed: _BUILT)
         code = application.run()
     return Told(int(code), out.getvalue(), err.getvalue())
 

@@ -19,7 +19,7 @@ import pytest
 import typer.main
 
 from master.cli import secrets as rotating
-from master.cli.app import app
+from master.cli.app import build_app
 from master.configuration.loading import load_settings
 from master.control.server import ControlServer
 from master.security.derivation import new_master_secret
@@ -105,7 +105,7 @@ def every_command(group: Any, before: str = "") -> Iterator[str]:
 
 
 def test_no_command_is_left_out() -> None:
-    every = set(every_command(typer.main.get_command(app)))
+    every = set(every_command(typer.main.get_command(build_app())))
     covered = {command for command in every if any(f"{t.line} ".startswith(f"{command} ") for t in COMMANDS)}
     assert every - covered == WITHOUT_A_MASTER
 

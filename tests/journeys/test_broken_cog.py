@@ -61,7 +61,7 @@ async def test_a_broken_cog_is_shown_and_told_until_it_is_mended(stage: Stage, t
     assert "1 cog failed: music" in table
     shown = await stage.operator.runs_command(stage.office, stage.master_bot, "runbots")
     await shown.wait_until(lambda i: bool(i.embeds))
-    assert shown.embeds[0]["title"] == "0 of 1 nodes ready"
+    assert shown.embeds[0]["title"] == "0 of 1 nodes ready · 1 troubled"
     assert "1 cog failed: music" in shown.embeds[0]["description"]
 
     cog_of(stage, "atlas").unlink()

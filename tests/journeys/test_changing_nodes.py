@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -74,6 +75,29 @@ async def test_a_node_is_renamed_while_it_runs_and_removed_with_its_files(stage:
     code, said = await fleet(stage, "dup", "sol", "--json", stdin=stage.bots["atlas"].token)
     assert code == 0
     await tap.wait_for("ready", "sol", since=since)
+
+
+async def test_what_a_removal_says_brings_a_program_back_as_it_was(stage: Stage, tmp_path: Path) -> None:
+    folder = tmp_path / "a site"
+    folder.mkdir()
+    (folder / "site.env").write_text("MOOD=calm\n")
+    program = ("--folder", str(folder), "--command", "sleep 600", "--no-token", "--env-file", f"{folder}/site.env")
+    more = ("--cron", "0 5 * * *", "--watch", "src", "--tag", "web", "--no-start")
+    assert (await fleet(stage, "register", "site", *program, *more))[0] == 0
+    limits = ("--set", "MEMORY_LIMIT_BYTES=64M", "--set", "ISOLATED=no", "--priority", "5")
+    assert (await fleet(stage, "edit", "site", *limits))[0] == 0
+    before = await fleet(stage, "edit", "site", "--json")
+    removed, said = await fleet(stage, "remove", "site", "--yes")
+    assert removed == 0
+    commands = [line.partition(": ")[2] for line in said.splitlines() if "back again: " in line or "then: " in line]
+    assert [shlex.split(command)[:3] for command in commands] == [
+        ["fleet", "register", "site"],
+        ["fleet", "edit", "site"],
+    ]
+    for command in commands:
+        code, said = await fleet(stage, *shlex.split(command)[1:])
+        assert code == 0, said
+    assert await fleet(stage, "edit", "site", "--json") == before
 
 
 async def test_on_discord_a_button_removes_and_a_form_takes_the_token(stage: Stage, tap: EventTap) -> None:

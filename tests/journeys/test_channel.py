@@ -63,6 +63,7 @@ async def test_a_signed_message_posted_by_another_account_is_flagged() -> None:
             assert (await stage.node("atlas")).state == "ready"
 
 
+@pytest.mark.slow
 async def test_a_node_that_may_not_write_in_the_channel_goes_on_trying_and_the_others_with_it() -> None:
     async with Stage(transport="channel") as stage:
         await stage.start_master()

@@ -93,6 +93,7 @@ async def test_the_fleet_keeps_running_during_an_outage_and_nothing_is_lost(empt
             assert spawned == [("",), ("",), ("adopted",)]
 
 
+@pytest.mark.slow
 async def test_a_master_starts_without_its_database(empty_ledger: Path) -> None:
     async with Stage(pulse_s=0.5) as stage:
         disk = stage.home / "disk"

@@ -117,6 +117,7 @@ async def test_a_key_of_the_old_secret_is_worthless_afterwards(stage: Stage) -> 
             await thief.close()
 
 
+@pytest.mark.slow
 async def test_nodes_that_speak_by_the_channel_are_replaced_and_keep_their_sessions(
     empty_ledger: Path,
 ) -> None:

@@ -160,6 +160,7 @@ async def restart_master(stage: Stage) -> None:
     await stage.start_master()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(landlock_problem()), reason=describe_isolation())
 async def test_the_status_says_of_each_process_whether_it_is_isolated_not_what_the_settings_would_have(
     stage: Stage, tap: EventTap

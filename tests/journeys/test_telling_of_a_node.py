@@ -36,6 +36,7 @@ def words(text: str) -> str:
     return " ".join(text.split())
 
 
+@pytest.mark.slow
 async def test_a_node_that_crashed_is_described_and_explained_with_a_master_and_without(
     stage: Stage, tap: EventTap
 ) -> None:

@@ -295,6 +295,7 @@ async def test_a_backup_is_private_and_the_oldest_are_removed(
     await ledger.close()
 
 
+@pytest.mark.slow
 async def test_a_backup_is_a_consistent_snapshot_while_others_write(archive: Path, tmp_path: Path, secret: str) -> None:
     settings = settings_at(archive.parents[1], secret)
     ledger = await Ledger.open(settings.database)

@@ -172,6 +172,17 @@ async def test_a_stopped_node_stays_stopped(rig: Rig) -> None:
     assert [type(event) for event in rig.events] == [NodeSpawned, NodeStopped]
 
 
+async def test_an_exit_that_was_asked_for_is_no_news(rig: Rig) -> None:
+    node = rig.add("atlas", SLEEPS)
+    await rig.supervisor.start(node)
+    rig.verify(node)
+    await rig.supervisor.restart(node)
+    stopped = await rig.wait_event(node, NodeStopped)
+    assert (stopped.detail, rig.supervisor.view(node).last_exit) == ("asked to restart: killed by SIGTERM", "")
+    await rig.supervisor.stop(node)
+    assert rig.supervisor.view(node).last_exit == ""
+
+
 async def test_stopping_ends_a_backoff(make_rig: MakeRig) -> None:
     rig = make_rig(backoff_initial_s=30.0, backoff_cap_s=30.0)
     node = rig.add("loop", EXITS)

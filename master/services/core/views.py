@@ -197,6 +197,8 @@ class RemovalView(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the archive; empty without one."""
     gone: tuple[str, ...] = ()
     """Paths that are removed with it."""
+    back: tuple[str, ...] = ()
+    """Commands that take it into the fleet again as it was; empty if its folder does not stay."""
     notes: tuple[str, ...] = ()
     """What the operator has to know: what was left, and why."""
     detail: str = ""

@@ -155,8 +155,10 @@ class Watching:
             async for changes in awatch(
                 *folders, watch_filter=None, debounce=DEBOUNCE_MS, step=STEP_MS, stop_event=stop, recursive=False
             ):
-                yield [Path(path) for _, path in changes]
-                if await asyncio.to_thread(_has_folder, [path for change, path in changes if change is Change.added]):
+                added = [path for change, path in changes if change is Change.added]
+                folder_came, passing = await asyncio.to_thread(_look_at_added, added)
+                yield [Path(path) for _, path in changes if path not in passing]
+                if folder_came:
                     return
         finally:
             self.armed.clear()
@@ -255,5 +257,7 @@ def _below(root: Path, ignored: Sequence[Path]) -> Iterator[Path]:
             return
 
 
-def _has_folder(paths: Sequence[str]) -> bool:
-    return any(os.path.isdir(path) and os.path.basename(path) not in _IGNORED for path in paths)
+def _look_at_added(paths: Sequence[str]) -> tuple[bool, frozenset[str]]:
+    """Tell whether a folder is among new paths, and which are gone again: editors and ``sed -i`` save by such files."""
+    has_folder = any(os.path.isdir(path) and os.path.basename(path) not in _IGNORED for path in paths)
+    return has_folder, frozenset(path for path in paths if not os.path.lexists(path))

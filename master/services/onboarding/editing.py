@@ -47,7 +47,7 @@ class EditRequest:
     options
         By the keys of NODES, as text; None takes one away.
     restart
-        Restart the node if it runs and something takes effect only then.
+        Restart the node if it should run and anything was changed.
     """
 
     entry: str | None = None
@@ -144,8 +144,8 @@ class Editing:
             if changed != current:
                 # To its end also when the caller is cut off: what is committed is in memory, too.
                 notes += await asyncio.shield(asyncio.ensure_future(self._finish(entry, current, changed, folder)))
-            waits = any(one.effect == "node start" for one in changes)
-            restarted, trouble = await self._restart(changed) if request.restart and waits else (False, ())
+            effective = any(one.effect != "never" for one in changes)
+            restarted, trouble = await self._restart(changed) if request.restart and effective else (False, ())
         overruled = [one.key for one in changes if one.effect == "never"]
         if overruled:
             notes.append(f"NODES in config.py says otherwise, and wins: {', '.join(overruled)}")

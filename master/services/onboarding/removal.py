@@ -28,7 +28,8 @@ from master.services.core.errors import FolderRefused
 from master.services.core.ledger_cache import LedgerCache
 from master.services.core.views import RemovalView
 from master.services.fleet.fleet import Fleet
-from master.services.onboarding.archiving import write_archive
+from master.services.fleet.launching import token_variable_of
+from master.services.onboarding.coming_back import commands_back
 from master.services.onboarding.file_work import FileWork, FileWorks
 from master.services.onboarding.node_locks import NodeLocks
 from master.supervision.clock import Clock
@@ -138,6 +139,9 @@ class Removal:
             entry.detail = f"{current.name}: folder {planned.fate}"
             await self._fleet.stop(current)
             if planned.archive:
+                # Imported where it is used: tarfile is 0.15 MB, and nodes are seldom archived.
+                from master.services.onboarding.archiving import write_archive
+
                 await asyncio.to_thread(write_archive, Path(planned.archive), _members(current, files))
             work = FileWork(
                 node_id=current.id,
@@ -237,8 +241,12 @@ class Removal:
             fate=_DONE[request.fate],
             archive=str(archive) if request.fate == "archive" else "",
             gone=tuple(str(path) for path in _gone(files, request) if path.exists() or path.is_symlink()),
+            back=self._commands_back(node, files.folder) if request.fate == "keep" else (),
             notes=notes,
         )
+
+    def _commands_back(self, node: Node, folder: Path) -> tuple[str, ...]:
+        return commands_back(node, folder, self._settings().home, token_variable_of(folder))
 
     def _left_in_config(self, node: Node) -> tuple[str, ...]:
         settings, name = self._settings(), node.name.casefold()

@@ -55,7 +55,7 @@ def conclude(
             f"{name} is {status.state}, but flagged: {status.flag_reason}",
             f"find out who wrote in its name, then `fleet clear {name}`",
         )
-    return _running(status, trouble, now)
+    return _running(status, trouble, _reported(status, entries, now), now)
 
 
 def _without_master(status: NodeStatus) -> tuple[str, str]:
@@ -87,9 +87,20 @@ def _stopped(status: NodeStatus, entries: Sequence[TimelineEntry], now: float) -
     return f"{name} is stopped{who}", f"`fleet start {name}` starts it"
 
 
-def _running(status: NodeStatus, trouble: TimelineEntry | None, now: float) -> tuple[str, str]:
+def _reported(status: NodeStatus, entries: Sequence[TimelineEntry], now: float) -> TimelineEntry | None:
+    """Return the last error that the running process reported lately."""
+    since = now - min(RECENT_S, status.uptime_s or 0.0)
+    return next((entry for entry in reversed(entries) if entry.kind == "error" and entry.at >= since), None)
+
+
+def _running(
+    status: NodeStatus, trouble: TimelineEntry | None, reported: TimelineEntry | None, now: float
+) -> tuple[str, str]:
     up = "" if status.uptime_s is None else f", up {duration(status.uptime_s)}"
     if trouble is None or now - trouble.at > RECENT_S:
+        if reported is not None:
+            ago = duration(now - reported.at)
+            return f"{status.name} is {status.state}{up}; {ago} ago it {reported.text}", f"`fleet logs {status.name}`"
         if status.state == "ready":
             return f"nothing is the matter: {status.name} is ready{up}", ""
         detail = f", {status.detail}" if status.detail else ""

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import create_engine, event
 
 from master.bus import EventBus
@@ -432,7 +433,7 @@ async def test_every_kind_of_entry_survives_a_round_trip_through_the_spool(
     with locked(short_timeout):
         await ledger.write_durable(step(1), refusal(1), pulses(1), action(1), ErrorCounted(event=seen))
     await asyncio.wait_for(ledger.wait_available(), 20)
-    assert await ledger.read(error_events.recent) == [seen]
+    assert await ledger.read(error_events.recent) == [replace(seen, last_at=NOW)]
     assert await ledger.read(handshake_events.recent) == [refusal(1).event]
     assert await ledger.read(lambda c: process_events.recent(c, "01A")) == [step(1).record]
     await ledger.close()

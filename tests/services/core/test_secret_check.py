@@ -88,6 +88,7 @@ async def test_a_master_with_another_secret_does_not_start_and_says_why(empty_le
         await stage.start_master()
 
 
+@pytest.mark.slow
 async def test_a_token_that_is_damaged_is_no_other_secret(empty_ledger: Path) -> None:
     async with Stage(pulse_s=0.5, ledger=empty_ledger) as stage:
         await stage.start_master()

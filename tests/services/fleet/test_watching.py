@@ -52,7 +52,7 @@ async def test_a_saved_file_restarts_its_node_and_says_which(story: Story, tmp_p
     (folder / "cogs" / "music.py.new").write_text("x = 1\n")
     (folder / "cogs" / "music.py.new").rename(folder / "cogs" / "music.py")
     changed = await story.wait(NodeFileChanged)
-    assert "cogs/music.py" in changed.detail  # type: ignore[attr-defined]
+    assert changed.detail == "cogs/music.py"  # type: ignore[attr-defined]
     await story.wait(NodeSpawned, count=2)
     await story.wait(ActionAudited, count=2)
     rows = [row for row in await story.house.services.ledger.read(audit.search) if row.action == "restart"]

@@ -93,6 +93,9 @@ async def test_a_restart_has_it_hold(house: House) -> None:
     unchanged = await edit(house, entry="other.py", restart=True)
     assert (unchanged.changes, unchanged.restarted) == ((), False)
     assert house.services.supervisor.pid_of(node.id) == pid
+    # What is watched holds at once, but only a process that begins with it loads its cogs again by itself.
+    watched = await edit(house, options={"WATCH": "."}, restart=True)
+    assert (told(watched), watched.restarted) == ([("WATCH", "", ".", "now")], True)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from master.ledger.rows.records import AuditRow, ErrorEvent, HandshakeEvent, Outcome, ProcessRecord
+from master.services.core.telling_views import TimelineEntry
 from master.services.core.views import NodeStatus
 from master.services.upkeep.conclusion import conclude
 from master.services.upkeep.timeline import NodeRows, build_timeline
@@ -186,6 +187,15 @@ def test_the_last_sentence_says_what_is_the_matter_and_what_to_type(found: NodeS
     said, advice = conclude(found, entries, at(90).timestamp())
     assert matter in said
     assert todo in advice
+
+
+def test_an_error_that_a_running_node_reported_is_not_nothing() -> None:
+    now = at(90).timestamp()
+    error = TimelineEntry(at=now - 5, first_at=now - 5, kind="error", text="reported an error: cogs/a.py")
+    said, advice = conclude(status("ready", uptime_s=60.0), [error], now)
+    assert said == "atlas is ready, up 1m00s; 5s ago it reported an error: cogs/a.py"
+    assert advice == "`fleet logs atlas`"
+    assert "nothing is the matter" in conclude(status("ready", uptime_s=3.0), [error], now)[0]  # of its predecessor
 
 
 def test_of_a_node_that_is_well_nothing_is_the_matter() -> None:
