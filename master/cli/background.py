@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from master.services.core.views import FleetStatus, MasterStatus
 
 LOG_NAME = "master.log"
-START_TIMEOUT_S, STOP_TIMEOUT_S, DISCORD_TIMEOUT_S = 120.0, 120.0, 5.0
+START_TIMEOUT_S, STOP_TIMEOUT_S, DISCORD_TIMEOUT_S, OTHER_TIMEOUT_S = 120.0, 120.0, 5.0, 15.0
 _LOOK_EVERY_S = 0.05
 _LINES = 8
 
@@ -129,6 +129,7 @@ def _wait_until_up(
     client: ControlClient, process: subprocess.Popen[bytes] | None, log_path: Path, begins_at: int
 ) -> MasterStatus:
     deadline = time.monotonic() + START_TIMEOUT_S
+    ended_at = 0.0
     while time.monotonic() < deadline:
         # In this order: one that has ended now has said all that it will.
         ended = None if process is None else process.poll()
@@ -136,6 +137,11 @@ def _wait_until_up(
         if status is not None:
             return status
         if ended is not None:
+            ended_at = ended_at or time.monotonic()
+            if ended == ExitCode.ALREADY_RUNNING and time.monotonic() - ended_at < OTHER_TIMEOUT_S:
+                # Another `up` was a moment faster: its master is waited for.
+                time.sleep(_LOOK_EVERY_S)
+                continue
             raise MasterFailed(
                 f"the master ended while it started ({_ending(ended)})",
                 hint=_last_lines(log_path, begins_at),

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,15 @@ def test_a_master_is_up_without_a_terminal_until_it_is_brought_down(home: Path) 
     again = fleet("down")
     assert "stopping the nodes" in fleet("logs", "--master").out
     assert (again.code, again.out) == (0, f"no master is running in {home}\n")
+
+
+def test_two_that_bring_it_up_at_once_both_say_that_it_is_up(home: Path) -> None:
+    both = [
+        subprocess.Popen([sys.executable, "-m", "master.cli", "up", "--json"], stdout=subprocess.PIPE) for _ in range(2)
+    ]
+    told = [one.communicate()[0] for one in both]
+    assert [one.returncode for one in both] == [0, 0], told
+    assert len({json.loads(one)["pid"] for one in told}) == 1
 
 
 @pytest.mark.slow

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ from master.configuration.settings import Settings
 from master.operations import changing
 from master.operations.parameters import EditParams
 from master.services.core.errors import FolderRefused
+from master.services.fleet.environment_files import read_environment
 from master.services.onboarding.saga import RegisterRequest
 from master.supervision.errors import SpawnFailed
 from master.supervision.isolation import describe_isolation, isolation_of, landlock_problem
 from master.supervision.spawner import PlainSpawner, SpawnRequest
+from tests.hostile.effort import rounds
 from tests.services.conftest import OPERATOR, House
 
 SECRETS = ["", ".env", "config.py", "state", "state/ledger.db", "env", "link"]
@@ -145,3 +149,29 @@ def test_a_link_of_another_nodes_making_opens_nothing(tmp_path: Path) -> None:
     plant(other, tmp_path / ".env")
     found = isolation_of(node, str(other / "bin" / "node"), private=[tmp_path])
     assert not [path for path in found.readable if os.path.realpath(path) == str(tmp_path / ".env")]
+
+
+def test_a_folder_that_becomes_a_link_while_it_is_read_leads_nowhere(tmp_path: Path) -> None:
+    node, fleets = tmp_path / "bot", tmp_path / "fleet"
+    for place, text in ((node / "real", "A=1\n"), (fleets, "SECRET=1\n")):
+        place.mkdir(parents=True)
+        (place / "own.env").write_text(text)
+    swaps = "import itertools, os, sys\nfor target in itertools.cycle(sys.argv[1:]):\n"
+    swaps += "    os.symlink(target, 'new')\n    os.replace('new', 'conf')\n"
+    command = [sys.executable, "-c", swaps, str(fleets), str(node / "real")]
+    swapping = subprocess.Popen(command, cwd=node)  # noqa: S603 - ours
+    found = {"read": 0, "refused": 0, "led astray": 0}
+    try:
+        for _ in range(rounds(4_000)):
+            try:
+                values = read_environment(node / "conf" / "own.env", node).values
+            except SpawnFailed:
+                found["refused"] += 1
+            else:
+                found["led astray" if "SECRET" in values else "read"] += 1
+    finally:
+        swapping.kill()
+        swapping.wait()
+    print(f"a folder that is swapped: {found}")
+    assert found["read"]
+    assert not found["led astray"]

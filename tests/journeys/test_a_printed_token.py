@@ -11,7 +11,7 @@ import pytest
 
 from master.demonstration.stage import EventTap, Stage
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 PRINTS = """\
 import sys

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import stat
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -241,7 +242,7 @@ async def test_a_migration_that_fails_leaves_the_ledger_as_it_was(tmp_path: Path
     ledger = await Ledger.open(settings_for(path))
     for node_id, name in (("01A", "one"), ("01B", "two")):
         node = replace(a_node(node_id, name, bot_user_id=0), folder=name)
-        await ledger.write(lambda connection, node=node: nodes.insert(connection, node))  # type: ignore[misc]
+        await ledger.write(partial(nodes.insert, node=node))
     await ledger.close()
     before, config = _schema(path), alembic_config(make_url(f"sqlite:///{path}"))
     for _ in range(2):

@@ -125,10 +125,12 @@ def read_environment(path: Path, folder: Path) -> EnvironmentFile:
         It cannot be read, is no text, or leads out of the node's folder.
     """
     try:
-        if path.is_relative_to(folder) and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
-            raise OSError(errno.ELOOP, "a link leads out of the node's folder")
         descriptor = open_regular(path, os.O_RDONLY)
         with open(descriptor, "rb") as stream:
+            # Of what was opened: the node can change a folder into a link between a look at the path and its opening.
+            opened = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+            if path.is_relative_to(folder) and not opened.is_relative_to(os.path.realpath(folder)):
+                raise OSError(errno.ELOOP, "a link leads out of the node's folder")
             mode = os.fstat(descriptor).st_mode
             content = stream.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
