@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -20,6 +19,7 @@ import typer
 
 from handshake.files import open_regular
 from master.cli.context import HomeOption, JsonOption, NodesArgument, YesOption, client_of, reporting_errors, state_dir
+from master.cli.moments import moment_of
 from master.cli.steering import AllOption, act, chosen_of
 from master.configuration.programs import ProgramRefused, compile_pattern
 from master.control.client import NoMaster
@@ -49,9 +49,6 @@ _LINES = 20
 
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 """A change of colour (SGR, ECMA-48 8.3.117): taken out of logs. Any other escape sequence is shown, not obeyed."""
-
-_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class NoSuchLog(FleetError):
@@ -97,7 +94,7 @@ def logs(
     """Show what nodes print, in the order of time; reads their files, rotated ones too, also when no master runs."""
     wanted = _Wanted(
         lines=lines,
-        since=_moment(since) if since else None,
+        since=moment_of(since) if since else None,
         matches=_matcher(grep, regex=regex, ignore_case=ignore_case) if grep else None,
         # The master has one log for both.
         streams=("stderr",) if master else _streams(stdout=stdout, stderr=stderr),
@@ -176,20 +173,6 @@ def _matcher(text: str, *, regex: bool, ignore_case: bool) -> Callable[[str], An
         return compile_pattern(f"(?i){text}" if ignore_case else text).search
     except ProgramRefused as error:
         raise typer.BadParameter(f"{error.message}; {error.hint}", param_hint="--grep") from None
-
-
-def _moment(text: str) -> float:
-    """Return the moment that was typed, in Unix seconds."""
-    now = datetime.now().astimezone()
-    try:
-        if ago := _AGO.fullmatch(text.strip().removesuffix(" ago")):
-            return (now - timedelta(**{_UNITS[ago[2]]: float(ago[1])})).timestamp()
-        if re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", text):
-            return datetime.fromisoformat(f"{now:%Y-%m-%d}T{text:0>5}").timestamp()
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError):
-        hint = f"{text!r} is no time: type 90s, 10m, 2h or 3d, or 2026-11-22T10:00, or 10:00 for today"
-        raise typer.BadParameter(hint, param_hint="--since") from None
 
 
 def _find(home: Path | None, names: tuple[str, ...]) -> list[LogPaths]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
-import time
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from master.cli.context import HomeOption, JsonOption, complete_nodes, reporting_errors, run_operation
+from master.cli.moments import moment_of
 from master.operations import telling
 from master.operations.parameters import NodeParams, WhyParams
 from master.services.core.telling_views import NodeDescription, NodeTimeline, TimelineEntry
@@ -23,7 +21,6 @@ NodeArgument = Annotated[str, typer.Argument(help="Name of a node.", autocomplet
 TIMEOUT_S = 20.0
 _LABEL = 11
 _NARROWEST = 40
-_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _SHOWN_SETTINGS = ("default",)
 """Settings from there are shown with --json alone."""
 
@@ -54,23 +51,6 @@ def why(
             return
         for line in timeline_lines(found, width=console.width):
             console.print(line, soft_wrap=True)
-
-
-def moment_of(text: str) -> float:
-    """Return the Unix time of ``10m`` ago, or of a moment in ISO 8601, in local time unless it names a zone.
-
-    Raises
-    ------
-    typer.BadParameter
-        It is neither.
-    """
-    ago = re.fullmatch(r"\s*(\d{1,9})\s*([smhdw])\s*", text)
-    if ago:
-        return max(time.time() - int(ago[1]) * _UNITS_S[ago[2]], 1.0)
-    try:
-        return max(datetime.fromisoformat(text.strip()).astimezone().timestamp(), 1.0)
-    except (ValueError, OverflowError, OSError):
-        raise typer.BadParameter("give 90s, 10m, 2h, 3d, or 2026-11-22T10:00", param_hint="--since") from None
 
 
 # describe
