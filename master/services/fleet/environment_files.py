@@ -74,8 +74,13 @@ def new_environment_path(folder: Path, name: str) -> Path:
     return path
 
 
-def write_environment(path: Path, values: Mapping[str, str]) -> None:
+def write_environment(path: Path, values: Mapping[str, str], *, node_id: str = "") -> None:
     """Write variables to a file that its owner alone can read; its folder is created if missing. Blocks.
+
+    Parameters
+    ----------
+    node_id
+        Of the node that it is written for: the file says so, see :func:`was_written_for`.
 
     Raises
     ------
@@ -83,7 +88,8 @@ def write_environment(path: Path, values: Mapping[str, str]) -> None:
         A value cannot be written in a form that is read as the same.
     FilesFailed
     """
-    text = "".join(f"{key}={_quoted(value)}\n" for key, value in values.items())
+    text = _made_for(node_id) if node_id else ""
+    text += "".join(f"{key}={_quoted(value)}\n" for key, value in values.items())
     if _parse(text) != dict(values) or len(text) > MAX_BYTES:
         raise EnvironmentRefused(
             "these variables cannot be written to a file", hint="write the file by hand, and give --env-file"
@@ -95,6 +101,20 @@ def write_environment(path: Path, values: Mapping[str, str]) -> None:
         raise FilesFailed(
             f"the variables could not be written: {error.strerror or error}", hint=f"check {path.parent}"
         ) from error
+
+
+def was_written_for(path: Path, node_id: str) -> bool:
+    """Tell whether a file was written for a node by the fleet, and not by somebody else. Blocks."""
+    mark = _made_for(node_id).encode()
+    try:
+        with open(open_regular(path, os.O_RDONLY), "rb") as stream:
+            return stream.read(len(mark)) == mark
+    except OSError:
+        return False
+
+
+def _made_for(node_id: str) -> str:
+    return f"# of the node {node_id}\n"
 
 
 def _quoted(value: str) -> str:

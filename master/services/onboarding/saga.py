@@ -46,7 +46,7 @@ from master.services.core.auditing import AuditEntry
 from master.services.core.directory import NodeDirectory
 from master.services.core.errors import FolderRefused, NameTaken, TokenInUse, TokenRefused
 from master.services.core.views import Registered
-from master.services.fleet.environment_files import new_environment_path, write_environment
+from master.services.fleet.environment_files import new_environment_path, was_written_for, write_environment
 from master.services.fleet.fleet import Fleet
 from master.services.fleet.launching import token_variable_of
 from master.services.onboarding import folders
@@ -198,7 +198,9 @@ class Onboarding:
                 belongings.env_text,
             )
             if reserved.environment is not None:
-                await _finish_in_thread(write_environment, reserved.environment, belongings.environment)
+                await _finish_in_thread(
+                    partial(write_environment, node_id=reserved.node.id), reserved.environment, belongings.environment
+                )
             tell("committing")
             active = await self._commit(reserved, entry)
         except BaseException as error:
@@ -250,7 +252,9 @@ class Onboarding:
             tell("reserving the node in the ledger")
             await self._reserve(entry, reserved, request.token, "folder")
             if reserved.environment is not None:
-                await _finish_in_thread(write_environment, reserved.environment, request.environment)
+                await _finish_in_thread(
+                    partial(write_environment, node_id=reserved.node.id), reserved.environment, request.environment
+                )
             if reserved.is_licensed:
                 await _finish_in_thread(write_manifest, folder, self._manifest(reserved, "", plan.token_variable))
             tell("committing")
@@ -567,8 +571,10 @@ def _holds_manifest_of(folder: Path, node_id: str) -> bool:
 def _remove_environment(node: Node, home: Path) -> None:
     """Remove the file of variables that was written for a node; not one that somebody wrote."""
     named = decode_options(node.options).get("ENV_FILE")
-    if isinstance(named, str) and Path(named).parent == home / ENVIRONMENT_FOLDER:
-        _forget_environment(Path(named))
+    path = Path(named) if isinstance(named, str) else home
+    # One that was there before, and was only named, has not the mark.
+    if path.parent == home / ENVIRONMENT_FOLDER and was_written_for(path, node.id):
+        _forget_environment(path)
 
 
 def _forget_environment(path: Path) -> None:

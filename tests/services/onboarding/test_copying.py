@@ -70,7 +70,7 @@ async def test_a_copy_of_a_linked_bot_has_its_environment_without_any_token(
     options = decode_options(node.options)
     assert (node.priority, options["CPU_WEIGHT"]) == (3, 50)
     assert Path(options["ENV_FILE"]) == house_settings.home / "env" / "new.env"
-    assert (house_settings.home / "env" / "new.env").read_text() == "LEVEL=3\n"
+    assert (house_settings.home / "env" / "new.env").read_text() == f"# of the node {node.id}\nLEVEL=3\n"
 
 
 async def test_what_is_not_copied_is_said_with_what_to_do(house: House) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from handshake.redaction import Secret
 from master.configuration.node_options import OptionsRefused, decode_options
 from master.errors import FleetError
 from master.ledger.rows import nodes, tokens
-from master.ledger.rows.records import ReadinessKind
+from master.ledger.rows.records import Lifecycle, ReadinessKind
+from master.ledger.schema.tables import nodes as table
 from master.operations import onboarding
 from master.operations.nodes import start
 from master.operations.parameters import RegisterParams
@@ -77,6 +79,21 @@ async def test_variables_get_a_file_that_nobody_else_reads(house: House, site: P
     assert [stat.S_IMODE(one.stat().st_mode) for one in (path, path.parent)] == [0o600, 0o700]
     assert "s3cret" not in node.options
     assert read_environment(path, site).values == given
+
+
+async def test_recovery_removes_the_file_that_was_written_and_not_one_that_was_there(house: House, site: Path) -> None:
+    folder = house.services.settings.home / "env"
+    await house.register(OPERATOR, asked(site, environment={"A": "b"}))
+    (folder / "own.env").write_text("A=b\n")
+    options = {"COMMAND": "sleep 600", "ENV_FILE": str(folder / "own.env")}
+    await house.register(OPERATOR, asked(site, name="other", options=options))
+
+    def as_before_the_commit(connection: Connection) -> None:
+        connection.execute(table.update().values(lifecycle=Lifecycle.PROVISIONING.value))
+
+    await house.services.ledger.write(as_before_the_commit)
+    assert sorted(await house.services.onboarding.recover()) == ["other", "web"]
+    assert [path.name for path in folder.iterdir()] == ["own.env"]
 
 
 async def test_a_failed_registration_leaves_no_file_of_variables(house: House, site: Path) -> None:
