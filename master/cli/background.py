@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from master.services.core.views import FleetStatus, MasterStatus
 
 LOG_NAME = "master.log"
-START_TIMEOUT_S, STOP_TIMEOUT_S, DISCORD_TIMEOUT_S, OTHER_TIMEOUT_S = 120.0, 120.0, 5.0, 15.0
+START_TIMEOUT_S, STOP_TIMEOUT_S, DISCORD_TIMEOUT_S, OTHER_TIMEOUT_S = 120.0, 120.0, 5.0, 30.0
 _LOOK_EVERY_S = 0.05
+_OTHER_EVERY_S = 0.5
+"""Between two starts beside a master that holds the lock: each is a process."""
 _LINES = 8
 
 
@@ -83,6 +85,9 @@ def up(
         client = ControlClient(settings.control_socket_path)
         log_path = settings.state_dir / LOG_NAME
         running = _ping(client)
+        if running is not None and running.ending:
+            with console.status("waiting for the master that is ending"):
+                running = _wait_for_end(client)
         changed = running is None
         if running is None:
             with console.status("starting the master"):
@@ -105,7 +110,39 @@ def _ping(client: ControlClient) -> MasterStatus | None:
         return None
 
 
+def _wait_for_end(client: ControlClient) -> MasterStatus | None:
+    """Wait until a master that was asked to stop is gone; returns one that runs instead, started by somebody else.
+
+    Raises
+    ------
+    TookTooLong
+    """
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        status = _ping(client)
+        if status is None or not status.ending:
+            return status
+        time.sleep(_LOOK_EVERY_S)
+    raise TookTooLong(f"the master is ending, and not gone after {START_TIMEOUT_S:.0f} s", hint="try again")
+
+
 def _start(client: ControlClient, home: Path, log_path: Path) -> MasterStatus:
+    """Start a master, and wait for it; one that another `up` started a moment before is as good."""
+    deadline = time.monotonic() + OTHER_TIMEOUT_S
+    while True:
+        try:
+            return _start_once(client, home, log_path)
+        except MasterFailed as error:
+            if error.exit_code != ExitCode.ALREADY_RUNNING or time.monotonic() > deadline:
+                raise
+        # It does not answer yet, or no more: one that ends stops its nodes first.
+        time.sleep(_OTHER_EVERY_S)
+        status = _ping(client)
+        if status is not None and not status.ending:
+            return status
+
+
+def _start_once(client: ControlClient, home: Path, log_path: Path) -> MasterStatus:
     """Start a master of its own session, with its log as standard error, and wait for it."""
     log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # -P: nothing of the home, where it runs for the sake of relative paths in config.py, is a module of it.
@@ -129,19 +166,13 @@ def _wait_until_up(
     client: ControlClient, process: subprocess.Popen[bytes] | None, log_path: Path, begins_at: int
 ) -> MasterStatus:
     deadline = time.monotonic() + START_TIMEOUT_S
-    ended_at = 0.0
     while time.monotonic() < deadline:
         # In this order: one that has ended now has said all that it will.
         ended = None if process is None else process.poll()
         status = _ping(client)
-        if status is not None:
+        if status is not None and not status.ending:
             return status
         if ended is not None:
-            ended_at = ended_at or time.monotonic()
-            if ended == ExitCode.ALREADY_RUNNING and time.monotonic() - ended_at < OTHER_TIMEOUT_S:
-                # Another `up` was a moment faster: its master is waited for.
-                time.sleep(_LOOK_EVERY_S)
-                continue
             raise MasterFailed(
                 f"the master ended while it started ({_ending(ended)})",
                 hint=_last_lines(log_path, begins_at),

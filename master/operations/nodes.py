@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from master.operations.operation import Audit, Call, on_node, operation
 from master.operations.parameters import NamesParams, NodeParams, NoParams, RollParams, StatusParams
 from master.services.core.permissions import Permission
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 @operation("ping", parameters=NoParams, result=MasterStatus, permission=Permission.VIEW)
 async def ping(call: Call[Services], parameters: NoParams) -> MasterStatus:
     """Return the master's own figures."""
-    return call.services.overview.master_status()
+    return structs.replace(call.services.overview.master_status(), ending=call.services.lifecycle.is_ending)
 
 
 @operation("status", parameters=StatusParams, result=FleetStatus, permission=Permission.VIEW)

@@ -74,6 +74,17 @@ def test_two_that_bring_it_up_at_once_both_say_that_it_is_up(home: Path) -> None
     assert len({json.loads(one)["pid"] for one in told}) == 1
 
 
+def test_up_while_it_is_brought_down_waits_and_begins_a_new_one(home: Path) -> None:
+    first = json.loads(fleet("up", "--json").out)["pid"]
+    assert fleet("shutdown", "--yes").code == 0  # it does not wait, as `down` does
+    told = fleet("up", "--json")
+    assert told.code == 0, told.err
+    second = json.loads(told.out)
+    assert second["pid"] != first
+    assert second["changed"]
+    assert not is_alive(first)
+
+
 @pytest.mark.slow
 def test_a_master_that_cannot_start_says_why_and_keeps_its_exit_code(home: Path) -> None:
     (home / "state" / "master.log").write_text("an old line\n")

@@ -28,6 +28,11 @@ class Lifecycle:
             self.stop_nodes, self.again = stop_nodes, again
             self._asked.set()
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the master was asked to stop, and not to come back."""
+        return self._asked.is_set() and not self.again
+
     async def wait(self) -> None:
         """Wait for a request."""
         await self._asked.wait()

@@ -114,6 +114,8 @@ class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
     start_trouble: str = ""
     """Why nodes start as plain processes now; empty while the zygote forks them."""
     home: str
+    ending: bool = False
+    """Whether it was asked to stop; said to who only asks whether it is there."""
 
 
 class RotationView(msgspec.Struct, frozen=True, kw_only=True):
