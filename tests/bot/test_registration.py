@@ -132,6 +132,7 @@ async def test_the_id_of_a_bot_whose_token_does_not_tell_it_is_learned_and_remem
     assert DiscordConnection("z" * 408, tmp_path / "master-id").user_id() == 0
 
 
+@pytest.mark.slow
 async def test_status_and_doctor_say_that_commands_are_not_registered(empty_ledger: Path) -> None:
     async with Stage(pulse_s=0.5, ledger=empty_ledger) as stage:
         stage.sandbox.faults.answer_next(403, count=99, method="PUT", path_contains="/commands")

@@ -18,6 +18,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 pytestmark = pytest.mark.timeout(120)
 
 
+@pytest.mark.slow
 async def test_tags_are_kept_over_a_kill_and_dice_have_a_cooldown(stage: Stage, tap: EventTap) -> None:
     # With the cog of docs/first-bot.md.
     (greet,) = re.findall(r"```python\n(import discord.*?)```", (DOCS / "first-bot.md").read_text("utf-8"), re.DOTALL)

@@ -161,6 +161,7 @@ def test_run_refuses_what_it_cannot_use(tmp_path: Path, break_it: object, code: 
     assert (done.returncode, words in done.stderr) == (code, True), done.stderr
 
 
+@pytest.mark.slow
 def test_a_token_is_never_an_argument(tmp_path: Path) -> None:
     for command in ("register", "dup"):
         assert "--token-file" in fleet(command, "--help").stdout
@@ -190,6 +191,7 @@ async def typed(*arguments: str, home: Path, stdin: str = "", **environment: str
     return await asyncio.to_thread(fleet, *arguments, home=home, stdin=stdin, **environment)
 
 
+@pytest.mark.slow
 async def test_an_operators_morning(stage: Stage, tap: EventTap) -> None:
     home = stage.home
     token = home / "token"

@@ -126,6 +126,7 @@ def test_a_migration_goes_back_and_forth_and_keeps_a_copy(home: Path) -> None:
     assert fleet("audit", "verify", home=home).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_damaged_ledger_is_told(home: Path) -> None:
     assert fleet("ledger", "status", home=home).returncode == 0
     with sqlite3.connect(home / "state" / "ledger.db") as ledger:
@@ -136,6 +137,7 @@ def test_a_damaged_ledger_is_told(home: Path) -> None:
     assert "node_tokens: row" in told.stdout
 
 
+@pytest.mark.slow
 async def test_with_a_master_the_same_commands_ask_it(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")

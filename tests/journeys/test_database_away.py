@@ -34,6 +34,7 @@ def locked(stage: Stage) -> Iterator[None]:
         other.close()
 
 
+@pytest.mark.slow
 async def test_the_fleet_keeps_running_during_an_outage_and_nothing_is_lost(empty_ledger: Path) -> None:
     async with Stage(pulse_s=0.5, ledger=empty_ledger) as stage:
         config = stage.home / "config.py"

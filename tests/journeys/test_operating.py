@@ -226,6 +226,7 @@ async def test_discord_refusing_the_master_leaves_the_fleet_running(stage: Stage
     await tap.wait_for("ready", "atlas", since=since)
 
 
+@pytest.mark.slow
 async def test_a_missing_intent_of_the_master_is_named_and_the_fleet_runs_without_discord() -> None:
     async with Stage(pulse_s=0.5) as stage:
         stage.master_bot.account.privileged_intents = 0

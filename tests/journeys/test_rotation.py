@@ -98,6 +98,7 @@ async def test_nodes_get_their_new_keys_while_they_run(stage: Stage) -> None:
     assert (await sound(stage)).ok
 
 
+@pytest.mark.slow
 async def test_a_key_of_the_old_secret_is_worthless_afterwards(stage: Stage) -> None:
     await ready(stage, "atlas")
     old = MasterSecret(Secret(check_master_secret(secrets_of(stage)["MASTER_SECRET"] or "")))
@@ -137,6 +138,7 @@ async def test_nodes_that_speak_by_the_channel_are_replaced_and_keep_their_sessi
         assert stage.sandbox.gateway.identifies[bot] == spent[bot] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("committed", [False, True])
 async def test_a_crash_on_either_side_of_the_transaction_is_made_good(stage: Stage, committed: bool) -> None:
     await ready(stage, "atlas")

@@ -117,6 +117,7 @@ async def test_a_sharded_bot_is_a_node_and_begins_anew(stage: Stage, tap: EventT
     assert sessions(stage, "shards") == (2, 0)
 
 
+@pytest.mark.slow
 async def test_the_fleets_own_channel_is_not_the_programs_business() -> None:
     async with Stage(transport="channel") as stage:
         await stage.start_master()

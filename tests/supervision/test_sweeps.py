@@ -33,6 +33,7 @@ class TameSpawner(PlainSpawner):
         return process
 
 
+@pytest.mark.slow
 async def test_a_node_that_rests_is_left_alone_and_one_near_its_limit_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
