@@ -35,7 +35,11 @@ def typed(launcher: Path, *arguments: str) -> list[str]:
     """Run the launcher; returns what its Python was called with."""
     said = launcher.resolve().parent / "said"
     said.unlink(missing_ok=True)
-    subprocess.run([launcher, *arguments], check=True, timeout=30, capture_output=True, cwd="/")  # noqa: S603
+    # These tests may be run by a launcher themselves, on another Python.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FLEET_")}
+    subprocess.run(  # noqa: S603
+        [launcher, *arguments], check=True, timeout=30, capture_output=True, cwd="/", env=environment
+    )
     return said.read_text().splitlines()
 
 

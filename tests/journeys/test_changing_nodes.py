@@ -77,6 +77,7 @@ async def test_a_node_is_renamed_while_it_runs_and_removed_with_its_files(stage:
     await tap.wait_for("ready", "sol", since=since)
 
 
+@pytest.mark.slow
 async def test_what_a_removal_says_brings_a_program_back_as_it_was(stage: Stage, tmp_path: Path) -> None:
     folder = tmp_path / "a site"
     folder.mkdir()

@@ -68,6 +68,7 @@ async def restarted(stage: Stage, name: str) -> None:
         await tap.wait_for("ready", name)
 
 
+@pytest.mark.slow
 async def test_nodes_get_their_new_keys_while_they_run(stage: Stage) -> None:
     await ready(stage, "atlas", "borealis")
     before, running = secrets_of(stage), await pids(stage)

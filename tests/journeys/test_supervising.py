@@ -98,6 +98,7 @@ async def test_history_shows_the_usage_of_a_node(stage: Stage, tap: EventTap) ->
     assert "five minutes, CPU" in told.decode()
 
 
+@pytest.mark.slow
 async def test_a_foreign_bot_without_a_run_record_is_not_started_twice(stage: Stage, tap: EventTap) -> None:
     folder = stage.home / "bots" / "foreign"
     folder.mkdir(parents=True)

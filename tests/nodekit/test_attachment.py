@@ -92,6 +92,7 @@ async def test_a_bot_that_fetches_its_members_resumes_too(stage: Stage, tap: Eve
     assert sessions(stage, "oldbot") == (1, 1)
 
 
+@pytest.mark.slow
 async def test_a_sharded_bot_is_a_node_and_begins_anew(stage: Stage, tap: EventTap) -> None:
     stage.create_bot("shards")
     script = (

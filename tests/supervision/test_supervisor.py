@@ -373,6 +373,7 @@ def test_a_flood_is_bounded_and_counted(rig: Rig, tmp_path: Path) -> None:
     assert (out.parent / "flood.out.log.1").read_text().endswith("end 4\n")
 
 
+@pytest.mark.slow
 async def test_details_are_read_again_on_request(rig: Rig) -> None:
     path = rig.folder / "grow"
     node = rig.add(

@@ -50,9 +50,10 @@ def rows(home: Path) -> int:
         return int(ledger.execute("SELECT count(*) FROM audit_log").fetchone()[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "has_tokens",
-    [pytest.param(True, id="a token"), pytest.param(False, id="only the audit log", marks=pytest.mark.slow)],
+    [pytest.param(True, id="a token"), pytest.param(False, id="only the audit log")],
 )
 async def test_a_master_with_another_secret_does_not_start_and_says_why(empty_ledger: Path, has_tokens: bool) -> None:
     async with Stage(pulse_s=0.5, ledger=empty_ledger) as stage:
