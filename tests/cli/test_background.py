@@ -35,7 +35,7 @@ def home(tmp_path: Path, empty_ledger: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert fleet("init", "--yes").code == 0
     shutil.copy(empty_ledger, made / "state" / "ledger.db")
     yield made
-    # Not by the lock's pid alone: of several that were started at once it names the last that looked.
+    # All of them: a second one that is still starting would take the lock of one that is killed.
     for process in psutil.process_iter(["cmdline"]):
         if str(made) in (process.info["cmdline"] or ()):
             process.kill()
