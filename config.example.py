@@ -144,6 +144,16 @@ RETENTION = {
     "PULSE_SNAPSHOTS": 30,
 }
 
+# What is done about errors of nodes (docs/solutions.md).
+HEALING = {
+    "ENABLED": True,  # False: errors are grouped and told, and nothing is done about them
+    "DETECT_ONLY_S": 86_400.0,  # how long a new solution of yours says what it would do before it acts
+    "MOST_REPAIRS_AN_HOUR": 12,  # on one node, by all solutions together
+    # What may be installed into a node's own environment: by the name of the missing module, in exactly this version.
+    "PACKAGES": {},  # {"aiosqlite": "aiosqlite==0.21.0"}
+    "SENTRY_PORT": 0,  # on the loopback address, for what sentry-sdk in nodes sends; 0: none
+}
+
 HANDSHAKE = {
     # "auto": the local socket on the same box, VERIFY_CHANNEL when that fails; or "local", or "channel".
     "TRANSPORT": "auto",

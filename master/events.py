@@ -422,6 +422,61 @@ class StderrLine(Event, frozen=True, kw_only=True):
     """Bytes before this line that were skipped, because of a flood or a log rotation."""
 
 
+class ErrorGrouped(Event, frozen=True, kw_only=True):
+    """An error was seen that is new, or had been resolved."""
+
+    kind: ClassVar[str] = "error_group"
+    essential: ClassVar[bool] = True
+
+    node_id: str
+    fingerprint: str
+    title: str
+    state: Literal["new", "regressed"]
+
+    @property
+    def fold_key(self) -> tuple[str, ...]:
+        """One for each node."""
+        return (type(self).__name__, self.node_id)
+
+
+class RepairStep(NodeEvent, frozen=True, kw_only=True):
+    """A solution's run began, or came to its end; ``detail`` says what was done."""
+
+    kind: ClassVar[str] = "repair"
+    essential: ClassVar[bool] = True
+
+    run_id: str
+    solution: str
+    action: str
+    outcome: str
+    """As in the ledger: running, watching, helped, did_not_help, failed, skipped, detected, asked, declined, told."""
+
+    @property
+    def fold_key(self) -> tuple[str, ...]:
+        """One for each solution on each node."""
+        return (type(self).__name__, self.node_id, self.solution)
+
+
+class SolutionChanged(Event, frozen=True, kw_only=True):
+    """A solution was switched on or off, suspended, or changed."""
+
+    kind: ClassVar[str] = "solution"
+    essential: ClassVar[bool] = True
+
+    solution: str
+    mode: str
+    actor: str
+    detail: str = ""
+
+
+class AlertButton(msgspec.Struct, frozen=True, kw_only=True):
+    """A button under an alert; whoever may not do what it asks for is told so."""
+
+    label: str
+    custom_id: str
+    style: Literal["primary", "secondary", "danger"] = "secondary"
+
+
 class AlertRaised(Event, frozen=True, kw_only=True):
     """A message for the operator."""
 
@@ -440,6 +495,7 @@ class AlertRaised(Event, frozen=True, kw_only=True):
     is_security: bool = False
     """About somebody who may be an attacker: no other alert uses up its room."""
     fields: tuple[tuple[str, str], ...] = ()
+    buttons: tuple[AlertButton, ...] = ()
 
     @property
     def fold_key(self) -> tuple[str, ...]:

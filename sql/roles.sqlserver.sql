@@ -18,6 +18,8 @@ GRANT SELECT, INSERT, UPDATE ON nodes TO fleetmaster_master;
 GRANT SELECT, INSERT, UPDATE ON licenses TO fleetmaster_master;
 GRANT SELECT, INSERT, UPDATE ON bot_duplications TO fleetmaster_master;
 GRANT SELECT, INSERT, UPDATE ON patches TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE, DELETE ON solutions TO fleetmaster_master;
+GRANT SELECT, INSERT ON solution_versions TO fleetmaster_master;
 GRANT SELECT, INSERT, UPDATE ON ticket_permissions TO fleetmaster_master;
 GRANT SELECT, INSERT, UPDATE ON giveaways TO fleetmaster_master;
 GRANT SELECT, INSERT, UPDATE, DELETE ON giveaway_entries TO fleetmaster_master;
@@ -31,6 +33,7 @@ GRANT SELECT, INSERT, DELETE ON handshake_events TO fleetmaster_master;
 GRANT SELECT, INSERT, DELETE ON pulse_snapshots TO fleetmaster_master;
 GRANT SELECT, INSERT, DELETE ON patch_tracking TO fleetmaster_master;
 GRANT SELECT, INSERT, UPDATE, DELETE ON solution_runs TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE, DELETE ON error_groups TO fleetmaster_master;
 
 -- The highest write applied per session of the master.
 GRANT SELECT, INSERT, UPDATE, DELETE ON applied_writes TO fleetmaster_master;

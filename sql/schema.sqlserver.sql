@@ -1,4 +1,4 @@
--- The ledger of Fleetmaster on SQL Server 2017 or later, at revision 0005.
+-- The ledger of Fleetmaster on SQL Server 2017 or later, at revision 0006.
 -- Rendered from the migrations by `python -m master.ledger.schema.rendering`; do not edit.
 -- It may be run again: a revision that is there already is passed over.
 -- Filtered indexes want these two on; sqlcmd has the first one off.
@@ -299,5 +299,77 @@ BEGIN
     DROP INDEX ux_nodes_bot_user_id_alive ON nodes;
     CREATE UNIQUE INDEX ux_nodes_bot_user_id_alive ON nodes (bot_user_id) WHERE lifecycle <> 'removed' AND bot_user_id <> 0;
     UPDATE alembic_version SET version_num='0005' WHERE alembic_version.version_num = '0004';
+    COMMIT TRANSACTION;
+END;
+
+IF NOT EXISTS (SELECT 1 FROM alembic_version WHERE version_num >= N'0006')
+BEGIN
+    BEGIN TRANSACTION;
+    DROP TABLE solution_runs;
+    CREATE TABLE solution_runs (
+        id NVARCHAR(26) NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        node_id NVARCHAR(26) NOT NULL,
+        solution_id NVARCHAR(64) NOT NULL,
+        content_hash NVARCHAR(16) NOT NULL,
+        fingerprint NVARCHAR(16) NOT NULL,
+        seen_in NVARCHAR(16) NOT NULL,
+        line NVARCHAR(400) NOT NULL,
+        action NVARCHAR(40) NOT NULL,
+        outcome NVARCHAR(16) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        actor NVARCHAR(120) NOT NULL,
+        ready_ms BIGINT NULL,
+        finished_at DATETIME2(3) NULL,
+        CONSTRAINT pk_solution_runs PRIMARY KEY (id),
+        CONSTRAINT ck_solution_runs_outcome CHECK (outcome IN ('running', 'watching', 'helped', 'did_not_help', 'failed', 'skipped', 'interrupted', 'detected', 'asked', 'declined', 'told')),
+        CONSTRAINT fk_solution_runs_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
+    );
+    CREATE INDEX ix_solution_runs_node_id_at ON solution_runs (node_id, at);
+    CREATE INDEX ix_solution_runs_solution_id_at ON solution_runs (solution_id, at);
+    CREATE INDEX ix_solution_runs_outcome ON solution_runs (outcome);
+    CREATE TABLE solutions (
+        solution_id NVARCHAR(64) NOT NULL,
+        mode NVARCHAR(16) NOT NULL,
+        since DATETIME2(3) NOT NULL,
+        first_at DATETIME2(3) NOT NULL,
+        content_hash NVARCHAR(16) NOT NULL,
+        why NVARCHAR(400) NOT NULL,
+        changed_by NVARCHAR(120) NOT NULL,
+        CONSTRAINT pk_solutions PRIMARY KEY (solution_id),
+        CONSTRAINT ck_solutions_mode CHECK (mode IN ('detecting', 'on', 'off', 'suspended'))
+    );
+    CREATE TABLE solution_versions (
+        id NVARCHAR(26) NOT NULL,
+        solution_id NVARCHAR(64) NOT NULL,
+        version INTEGER NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        actor NVARCHAR(120) NOT NULL,
+        why NVARCHAR(400) NOT NULL,
+        content NVARCHAR(max) NOT NULL,
+        CONSTRAINT pk_solution_versions PRIMARY KEY (id),
+        CONSTRAINT ck_solution_versions_version CHECK (version >= 1)
+    );
+    CREATE UNIQUE INDEX ux_solution_versions_solution_id_version ON solution_versions (solution_id, version);
+    CREATE TABLE error_groups (
+        fingerprint NVARCHAR(16) NOT NULL,
+        kind NVARCHAR(16) NOT NULL,
+        title NVARCHAR(400) NOT NULL,
+        state NVARCHAR(16) NOT NULL,
+        first_at DATETIME2(3) NOT NULL,
+        last_at DATETIME2(3) NOT NULL,
+        count BIGINT NOT NULL,
+        sample NVARCHAR(max) NOT NULL,
+        muted_until DATETIME2(3) NULL,
+        changed_at DATETIME2(3) NULL,
+        changed_by NVARCHAR(120) NOT NULL,
+        CONSTRAINT pk_error_groups PRIMARY KEY (fingerprint),
+        CONSTRAINT ck_error_groups_count CHECK (count >= 1),
+        CONSTRAINT ck_error_groups_kind CHECK (kind IN ('exception', 'exit', 'line', 'state')),
+        CONSTRAINT ck_error_groups_state CHECK (state IN ('new', 'known', 'regressed', 'resolved', 'muted'))
+    );
+    CREATE INDEX ix_error_groups_last_at ON error_groups (last_at);
+    CREATE INDEX ix_error_events_fingerprint ON error_events (fingerprint, last_at);
+    UPDATE alembic_version SET version_num='0006' WHERE alembic_version.version_num = '0005';
     COMMIT TRANSACTION;
 END;

@@ -217,6 +217,23 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
         return int(getattr(self, table))
 
 
+class HealingSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How errors of nodes are recognised, and what may be done about them by itself."""
+
+    enabled: bool = True
+    """False: errors are grouped and told, and nothing is done about them."""
+    detect_only_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 86_400.0
+    """How long a new solution of the operator's says what it would do before it acts."""
+    most_repairs_an_hour: Annotated[int, Meta(ge=1, le=1_000)] = 12
+    """On one node, by all solutions together."""
+    packages: Mapping[str, Annotated[str, Meta(description="a pinned version, such as 'aiosqlite==0.21.0'")]] = field(
+        default_factory=dict
+    )
+    """What may be installed into a node's own environment, by the name of the module that is missing."""
+    sentry_port: Annotated[int, Meta(ge=0, le=65_535), AT_RESTART] = 0
+    """Port on the loopback address that takes what sentry-sdk sends; 0: none."""
+
+
 class DiscordSettings(msgspec.Struct, frozen=True, kw_only=True):
     """API endpoints: both None for Discord itself; otherwise the sandbox or another compatible server."""
 
@@ -264,6 +281,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         NOW,
     ] = (LicenceTier(name="standard"),)
     retention: Annotated[RetentionSettings, NOW] = field(default_factory=RetentionSettings)
+    healing: Annotated[HealingSettings, NOW] = field(default_factory=HealingSettings)
     nodes: Annotated[Mapping[str, NodeSettings], AT_NODE_START] = field(default_factory=dict)
     """By the node's name in lower case."""
 
@@ -294,6 +312,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         scheme, _, ledger = self.database.url.reveal().partition("sqlite:///")
         elsewhere = (Path(ledger),) if ledger and not scheme else ()
         return self.home / ENV_NAME, self.home / "config.py", self.state_dir, self.environments_dir, *elsewhere
+
+    @property
+    def solutions_dir(self) -> Path:
+        """The operator's own solutions, a file each."""
+        return self.home / "solutions"
 
     @property
     def environments_dir(self) -> Path:

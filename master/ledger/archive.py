@@ -35,7 +35,7 @@ _SMALL_BYTES = 16 * 2**20
 """Below this, a ratio is not looked at."""
 BATCH_ROWS = 500
 OLDEST_REVISION = "0003"
-"""Of archives that can be restored: since then only columns were added, each with a default (``SINCE``)."""
+"""Of archives that can be restored: since then only tables, and columns with a default, were added (``SINCE``)."""
 _MANIFEST = "manifest.json"
 # What zipfile raises for a damaged file: in its directory, in a member's header, in the deflated data.
 _UNREADABLE = (
@@ -116,6 +116,11 @@ def write_archive(connection: Connection, target: Path, *, key: bytes, at: datet
     return manifest
 
 
+def _tables(revision: str) -> list[Table]:
+    """Return the tables that there were at a revision, in the order of their references."""
+    return [table for table in metadata.sorted_tables if table.info.get(SINCE, OLDEST_REVISION) <= revision]
+
+
 def _columns(table: Table, revision: str) -> list[Column[Any]]:
     """Return the columns that a table had at a revision, in the order of their values in an archive."""
     return [column for column in table.columns if column.info.get(SINCE, OLDEST_REVISION) <= revision]
@@ -190,7 +195,7 @@ def _read_manifest(archive: zipfile.ZipFile, path: Path, key: bytes) -> Manifest
             f"{path.name} is of revision {manifest.revision}, this program reads {OLDEST_REVISION} to {HEAD_REVISION}",
             hint="restore it with the version of fleetmaster that made it, then upgrade",
         )
-    if set(manifest.tables) != set(metadata.tables):
+    if set(manifest.tables) != {table.name for table in _tables(manifest.revision)}:
         raise ArchiveRefused(f"{path.name} does not contain the tables of its revision")
     return manifest
 
@@ -198,7 +203,7 @@ def _read_manifest(archive: zipfile.ZipFile, path: Path, key: bytes) -> Manifest
 def load_archive(connection: Connection, path: Path, manifest: Manifest) -> None:
     """Insert an archive's rows into empty tables, then compare counts and hashes with the manifest.
 
-    Columns that were added since it was made get their defaults.
+    Columns that were added since it was made get their defaults, and tables stay empty.
 
     Raises
     ------
@@ -211,6 +216,7 @@ def load_archive(connection: Connection, path: Path, manifest: Manifest) -> None
                 raise ArchiveRefused(
                     f"the ledger is not empty: {table.name} has rows", hint="`fleet restore` replaces a ledger"
                 )
+        for table in _tables(manifest.revision):
             batch = []
             for line in _lines(archive, table.name, manifest.tables[table.name]):
                 batch.append(_values(table, _columns(table, manifest.revision), line))
@@ -219,7 +225,7 @@ def load_archive(connection: Connection, path: Path, manifest: Manifest) -> None
                     batch = []
             if batch:
                 connection.execute(table.insert(), batch)
-    for table in metadata.sorted_tables:
+    for table in _tables(manifest.revision):
         if not _is_as_expected(_digest(_rows(connection, table, manifest.revision)), manifest.tables[table.name]):
             raise ArchiveRefused(f"table {table.name} did not arrive as it was sent")
 

@@ -26,6 +26,7 @@ from master.ledger.database import Ledger
 from master.ledger.errors import ArchiveRefused
 from master.ledger.rows import audit, nodes, tokens
 from master.ledger.rows.records import Outcome
+from master.ledger.schema.tables import SINCE, metadata
 from master.security.derivation import MasterSecret, check_master_secret, new_master_secret
 from master.services.upkeep.ledger_admin import BACKUPS_KEPT, LedgerAdmin
 from master.services.upkeep.restoring import import_into, restore
@@ -125,7 +126,8 @@ async def test_a_restored_ledger_equals_the_saved_one(
         await asyncio.to_thread(import_into, settings, archive)
 
 
-NEWER_COLUMNS_OF_NODES = {"0003": 2, "0004": 1}
+NEWER_COLUMNS_OF_NODES = {"0003": 2, "0004": 1, "0005": 0}
+NEWER_TABLES = {table.name for table in metadata.sorted_tables if SINCE in table.info}
 
 
 def of_revision(revision: str, archive: Path, key: bytes) -> Path:
@@ -133,11 +135,12 @@ def of_revision(revision: str, archive: Path, key: bytes) -> Path:
     copy = archive.with_name(f"{revision}.zip")
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(copy, "w") as target:
         manifest = msgspec.json.decode(source.read("manifest.json"), type=Manifest)
-        tables = dict(manifest.tables)
+        tables = {name: digest for name, digest in manifest.tables.items() if name not in NEWER_TABLES}
         for name in tables:
             content = source.read(f"{name}.jsonl")
             if name == "nodes":
-                rows = [msgspec.json.decode(line)[: -NEWER_COLUMNS_OF_NODES[revision]] for line in content.splitlines()]
+                newer = NEWER_COLUMNS_OF_NODES[revision]
+                rows = [row[: len(row) - newer] for row in map(msgspec.json.decode, content.splitlines())]
                 content = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
                 tables[name] = TableDigest(len(rows), hashlib.sha256(content).hexdigest())
             target.writestr(f"{name}.jsonl", content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -128,6 +129,76 @@ class ErrorEvent(msgspec.Struct, frozen=True, kw_only=True):
     count: int = 1
     last_at: datetime | None = None
     """When it was seen last; None for one that is to be recorded."""
+
+
+class ErrorGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is taken for the same error, on all nodes."""
+
+    fingerprint: str
+    kind: Literal["exception", "exit", "line", "state"]
+    title: str
+    state: Literal["new", "known", "regressed", "resolved", "muted"] = "new"
+    first_at: datetime
+    last_at: datetime
+    count: int = 1
+    sample: str = ""
+    """How it looked when it was seen last, with the lines before."""
+    muted_until: datetime | None = None
+    """None for one that is muted for good."""
+    changed_at: datetime | None = None
+    """When an operator, or a relapse, changed its state last."""
+    changed_by: str = ""
+
+
+class SolutionRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One time that a solution knew an error, and what came of it."""
+
+    id: str
+    at: datetime
+    node_id: str
+    solution_id: str
+    content_hash: str
+    """Which text the solution had."""
+    fingerprint: str = ""
+    """The group of errors; empty if there is none."""
+    seen_in: str
+    line: str
+    action: str
+    outcome: str
+    """running: the action is carried out; watching: it is done, and the error must stay away; helped, did_not_help;
+    failed, skipped: by the action; interrupted: the master ended meanwhile; detected: it would have acted; asked,
+    declined: an operator was; told: there is nothing that a program could do."""
+    detail: str = ""
+    actor: str = ""
+    ready_ms: int | None = None
+    """From the action to the node's being ready."""
+    finished_at: datetime | None = None
+
+
+class SolutionState(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a solution acts, and why."""
+
+    solution_id: str
+    mode: Literal["detecting", "on", "off", "suspended"]
+    since: datetime
+    first_at: datetime
+    """When it was seen first: a new one only detects for a while."""
+    content_hash: str
+    why: str = ""
+    changed_by: str = ""
+
+
+class SolutionVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A text that a solution of the operator's had."""
+
+    id: str
+    solution_id: str
+    version: int
+    at: datetime
+    actor: str
+    why: str
+    content: str
+    """TOML; empty if it was removed."""
 
 
 class ProcessRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,9 +36,8 @@ def prune(connection: Connection, name: str, before: datetime, *, limit: int = B
     table = PRUNABLE[name]
     old = select(table.c.id).where(table.c.id < first_ulid_of(before))
     if table is error_events:
-        # A row counts repeats of one error: its last time decides, and rows that a solution run refers to stay.
-        referred = select(solution_runs.c.id).where(solution_runs.c.error_event_id == table.c.id)
-        old = old.where(table.c.last_at < before, ~referred.exists())
+        # A row counts repeats of one error: its last time decides.
+        old = old.where(table.c.last_at < before)
     ids = connection.execute(old.order_by(table.c.id).limit(limit)).scalars().all()
     if ids:
         connection.execute(table.delete().where(table.c.id.in_(ids)))

@@ -1,0 +1,1 @@
+"""Doing something about errors: actions, when they are taken, and whether they helped."""

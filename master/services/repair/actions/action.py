@@ -1,0 +1,96 @@
+"""An action: its name, its parameters, and the function that carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from master.services.healing.solution import Risk
+
+if TYPE_CHECKING:
+    from master.ledger.rows.records import Node
+    from master.services.healing.sighting import Sighting
+    from master.services.repair.actions.tools import Tools
+
+
+class ActionParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Root of the parameters of actions; captured groups have been put in, and are hostile until checked."""
+
+
+P = TypeVar("P", bound=ActionParameters)
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """What an action did."""
+
+    detail: str
+    """In one line, after ``done:``."""
+    awaits_ready: bool = False
+    """Whether the node is to become ready again; if not in time, it did not help."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acting:
+    """What an action acts on, and with.
+
+    Parameters
+    ----------
+    node
+        The node on which the error was seen.
+    sighting
+        The error.
+    title, advice
+        The solution's.
+    actor
+        Who it is done for, in the audit log: ``system:solution/ID``, or the operator who pressed the button.
+    """
+
+    node: Node
+    sighting: Sighting
+    title: str
+    advice: str
+    actor: str
+    tools: Tools
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action(Generic[P]):
+    """One entry of the registry.
+
+    Parameters
+    ----------
+    least_risk
+        A solution may say more, and not less: what installs a package never runs by itself unless its own parameters
+        and the allow-list permit it.
+    run
+        Raises ``ActionSkipped`` or ``ActionFailed``, and ``FleetError`` of what it calls.
+    """
+
+    name: str
+    summary: str
+    parameters: type[P]
+    run: Callable[[Acting, P], Awaitable[Done]]
+    least_risk: Risk = Risk.AUTO
+
+
+def parameters_of(action: Action[P], raw: Mapping[str, Any], captures: Mapping[str, str]) -> P:
+    """Return an action's parameters with captured groups put in.
+
+    Raises
+    ------
+    msgspec.ValidationError
+        They are not what the action takes.
+    """
+    filled = {key: _fill(value, captures) for key, value in raw.items()}
+    return msgspec.convert(filled, action.parameters)
+
+
+def _fill(value: Any, captures: Mapping[str, str]) -> Any:
+    if not isinstance(value, str):
+        return value
+    for name, captured in captures.items():
+        value = value.replace(f"{{{name}}}", captured)
+    return value
