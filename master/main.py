@@ -179,6 +179,7 @@ async def _prepare(services: Services) -> None:
         services.onboarding.hold()
     if ledger.audit_cut:
         services.bus.publish(AuditLogCut(at=services.clock.now(), detail=ledger.audit_cut))
+    await asyncio.to_thread(services.library.load)
     await services.opening.load()
     services.reloading.warn_of_unknown_names()
     services.handover.begin()
@@ -207,6 +208,7 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("ready signs", services.ready_signs.run),
                 ("scheduled restarts", partial(services.scheduled_restarts.run, _restart_as("schedule", operations))),
                 ("watching", partial(services.watching.run, _restart_as("watch", operations))),
+                ("repair", services.repair.run),
                 ("watchdog", partial(feed_watchdog, os.environ)),
             )
         ]

@@ -12,6 +12,7 @@ from handshake.replay import Sessions
 from handshake.signing import LIFETIME_S
 from master.bus import EventBus
 from master.configuration.settings import ENV_NAME, Settings
+from master.events import ErrorReported
 from master.ledger.database import Ledger
 from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
@@ -37,7 +38,10 @@ from master.services.fleet.ready_signs import ReadySigns
 from master.services.fleet.scheduled_restarts import ScheduledRestarts
 from master.services.fleet.watching import Watching
 from master.services.healing.crash_watch import CrashWatch
-from master.services.healing.error_reports import ErrorReports
+from master.services.healing.error_reports import ErrorReports, summary_of
+from master.services.healing.library import SolutionLibrary
+from master.services.healing.monitor import ErrorMonitor
+from master.services.healing.sighting import SeenIn, Sighting
 from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
 from master.services.onboarding.identity import TokenInspector
@@ -46,6 +50,8 @@ from master.services.onboarding.removal import Removal
 from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
+from master.services.repair.actions.tools import Tools
+from master.services.repair.repair import Repair
 from master.services.trust.handover import Handover
 from master.services.trust.licensing import LicenceChecks, Licensing
 from master.services.trust.node_keys import NodeKeys
@@ -126,6 +132,9 @@ class Services(LedgerServices):
     log_flushing: LogFlushing
     reloading: Reloading
     state_watch: StateWatch
+    library: SolutionLibrary
+    error_monitor: ErrorMonitor
+    repair: Repair
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -256,6 +265,11 @@ def build_services(
     watching = Watching(directory=base.directory, watched=launcher.watched, bus=bus, clock=clock)
     reloading.follow(lambda _new: scheduled.look_again(), lambda _new: watching.look_again())
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
+    library = SolutionLibrary(settings.solutions_dir)
+    error_monitor = _build_error_monitor(base, library)
+    tools = Tools(fleet=fleet, supervisor=supervisor, directory=base.directory, alerts=alerts, clock=clock)
+    repair = Repair(library=library, tools=tools, ledger=ledger, bus=bus, settings=lambda: reloading.settings)
+    error_monitor.follow(repair.take)
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
     )
@@ -363,6 +377,9 @@ def build_services(
         stderr_lines=StderrLines(bus, clock, base.logs, supervisor),
         log_flushing=LogFlushing(base.logs),
         state_watch=state_watch,
+        library=library,
+        error_monitor=error_monitor,
+        repair=repair,
         reloading=reloading,
         discord=discord.port,
     )
@@ -451,6 +468,17 @@ def _handlers(
         LicenceCheck: LicenceChecks(base.ledger, base.licensing).handle,
         ShutdownNotice: notices.handle_goodbye,
     }
+
+
+def _build_error_monitor(base: _Base, library: SolutionLibrary) -> ErrorMonitor:
+    monitor = ErrorMonitor(library)
+
+    def on_report(event: ErrorReported) -> None:
+        text = f"{event.report.source} {summary_of(event.report)}\n{event.report.traceback}"
+        monitor.take(Sighting(node_id=event.node_id, at=event.at, seen_in=SeenIn.REPORT, text=text))
+
+    base.bus.on(ErrorReported, on_report)
+    return monitor
 
 
 def _build_opening(base: _Base, supervisor: Supervisor, fleet: Fleet) -> Opening:

@@ -32,6 +32,7 @@ from master.ledger.rows import (
     process_events,
     pulse_snapshots,
     retention,
+    solutions,
     tokens,
 )
 from master.ledger.rows.audit import AuditChain
@@ -46,6 +47,7 @@ from master.ledger.rows.records import (
     Outcome,
     ProcessRecord,
     PulseSnapshot,
+    SolutionState,
 )
 from master.ledger.schema.migrations import HEAD_REVISION
 from master.ledger.schema.tables import audit_log, metadata
@@ -63,6 +65,7 @@ REPOSITORIES = (
     process_events,
     pulse_snapshots,
     retention,
+    solutions,
     tokens,
 )
 
@@ -132,6 +135,10 @@ def call_every_function(c: Connection) -> None:
     error_events.record(c, seen)
     error_events.recent(c)
     error_events.recent(c, node_id="01A")
+    mode = SolutionState(solution_id="missing_module", mode="off", since=NOW, first_at=NOW, content_hash="0" * 16)
+    solutions.save(c, mode)
+    solutions.save(c, mode)
+    solutions.list_all(c)
     pulse_snapshots.insert(
         c,
         PulseSnapshot(id="S1", at=NOW, node_id="01A", state="ready", latency_ms=4, guilds=2, memory_bytes=9),

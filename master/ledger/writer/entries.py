@@ -16,9 +16,17 @@ from typing import Any, ClassVar, Self
 import msgspec
 from sqlalchemy import Connection, Table
 
-from master.ledger.rows import error_events, handshake_events, nodes, process_events, pulse_snapshots
+from master.ledger.rows import error_events, handshake_events, nodes, process_events, pulse_snapshots, solutions
 from master.ledger.rows.audit import AuditChain
-from master.ledger.rows.records import DesiredState, ErrorEvent, HandshakeEvent, Outcome, ProcessRecord, PulseSnapshot
+from master.ledger.rows.records import (
+    DesiredState,
+    ErrorEvent,
+    HandshakeEvent,
+    Outcome,
+    ProcessRecord,
+    PulseSnapshot,
+    SolutionState,
+)
 from master.ledger.schema import tables
 
 log = logging.getLogger(__name__)
@@ -169,6 +177,20 @@ class ErrorCounted(_Entry, frozen=True, tag="error"):
             error_events.record(connection, entry.event)
 
 
+class SolutionModeSet(_Entry, frozen=True, tag="solution_mode"):
+    """A solution was switched on or off, by an operator or by the master."""
+
+    priority: ClassVar[Priority] = Priority.SECURITY
+
+    state: SolutionState
+
+    @classmethod
+    def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
+        """Write consecutive entries of this kind, in order."""
+        for entry in run:
+            solutions.save(connection, entry.state)
+
+
 class PulsesSampled(_Entry, frozen=True, tag="pulses"):
     """A snapshot of the nodes' pulses."""
 
@@ -183,7 +205,16 @@ class PulsesSampled(_Entry, frozen=True, tag="pulses"):
             pulse_snapshots.insert(connection, *entry.snapshots)
 
 
-Entry = ProcessStep | HandshakeOutcome | FlagCleared | DesiredStateSet | Audited | ErrorCounted | PulsesSampled
+Entry = (
+    ProcessStep
+    | HandshakeOutcome
+    | FlagCleared
+    | DesiredStateSet
+    | Audited
+    | ErrorCounted
+    | SolutionModeSet
+    | PulsesSampled
+)
 
 
 def priority_of(entries: tuple[Entry, ...]) -> Priority:
