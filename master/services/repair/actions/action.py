@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 class ActionParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Root of the parameters of actions; captured groups have been put in, and are hostile until checked."""
+
+
+class NoParameters(ActionParameters, frozen=True):
+    """For actions that need none."""
 
 
 P = TypeVar("P", bound=ActionParameters)
@@ -88,9 +93,17 @@ def parameters_of(action: Action[P], raw: Mapping[str, Any], captures: Mapping[s
     return msgspec.convert(filled, action.parameters)
 
 
+def placeholders_of(raw: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the groups that parameters want, as in ``{module}``."""
+    texts = (value for value in raw.values() if isinstance(value, str))
+    return frozenset(name for text in texts for name in _PLACEHOLDER.findall(text))
+
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]{0,63})\}")
+
+
 def _fill(value: Any, captures: Mapping[str, str]) -> Any:
     if not isinstance(value, str):
         return value
-    for name, captured in captures.items():
-        value = value.replace(f"{{{name}}}", captured)
-    return value
+    # In one pass: what was captured may itself look like a placeholder, and is not filled in again.
+    return _PLACEHOLDER.sub(lambda found: captures.get(found[1], found[0]), value)
