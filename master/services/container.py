@@ -41,6 +41,7 @@ from master.services.healing.crash_watch import CrashWatch
 from master.services.healing.error_reports import ErrorReports, summary_of
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.monitor import ErrorMonitor
+from master.services.healing.sentry_addresses import SentryAddresses
 from master.services.healing.sighting import SeenIn, Sighting
 from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
@@ -134,6 +135,7 @@ class Services(LedgerServices):
     state_watch: StateWatch
     library: SolutionLibrary
     error_monitor: ErrorMonitor
+    sentry_addresses: SentryAddresses
     repair: Repair
     discord: DiscordPort | None
     """None for a master without a token."""
@@ -190,6 +192,7 @@ class _Base:
     licensing: Licensing
     logs: NodeLogs
     sessions: Sessions
+    sentry_addresses: SentryAddresses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,6 +382,7 @@ def build_services(
         state_watch=state_watch,
         library=library,
         error_monitor=error_monitor,
+        sentry_addresses=base.sentry_addresses,
         repair=repair,
         reloading=reloading,
         discord=discord.port,
@@ -404,6 +408,7 @@ def _build_base(
         licensing=Licensing(LicenceCodes(secret), settings.licence_tiers, clock),
         logs=NodeLogs(settings.logs_dir, max_bytes=supervision.log_max_bytes, files=supervision.log_files),
         sessions=Sessions(clock.monotonic, tolerance_s=LIFETIME_S + settings.handshake.clock_skew_s),
+        sentry_addresses=SentryAddresses(secret, directory, settings.healing.sentry_port),
     )
 
 
@@ -418,6 +423,7 @@ def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) 
         master_user_id=discord.user_id,
         ledger_cache=base.ledger_cache,
         open_session=base.sessions.open,
+        sentry_address_of=base.sentry_addresses.address_of,
         cgroups=cgroups,
     )
 
@@ -518,7 +524,8 @@ def _build_overview(
         start_trouble=start_trouble,
         isolation=lambda: launcher.isolation(base.directory, supervisor.isolated_names()),
         is_revoked=base.ledger_cache.is_revoked,
-        troubles=state_watch.troubles,
+        troubles=lambda: (*state_watch.troubles(), *base.sentry_addresses.troubles()),
+        sentry=lambda: base.sentry_addresses.state,
     )
 
 
