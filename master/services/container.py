@@ -135,6 +135,7 @@ class Services(LedgerServices):
     library: SolutionLibrary
     error_monitor: ErrorMonitor
     repair: Repair
+    tools: Tools
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -267,7 +268,18 @@ def build_services(
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
     library = SolutionLibrary(settings.solutions_dir)
     error_monitor = _build_error_monitor(base, library)
-    tools = Tools(fleet=fleet, supervisor=supervisor, directory=base.directory, alerts=alerts, clock=clock)
+    auditor = Auditor(ledger, ledger.chain, clock, base.permissions, bus)
+    tools = Tools(
+        fleet=fleet,
+        supervisor=supervisor,
+        directory=base.directory,
+        alerts=alerts,
+        clock=clock,
+        auditor=auditor,
+        settings=lambda: reloading.settings,
+        launcher=launcher,
+        inspector=inspector,
+    )
     repair = Repair(library=library, tools=tools, ledger=ledger, bus=bus, settings=lambda: reloading.settings)
     error_monitor.follow(repair.take)
     overview = _build_overview(
@@ -280,7 +292,7 @@ def build_services(
         lifecycle=Lifecycle(),
         directory=base.directory,
         permissions=base.permissions,
-        auditor=Auditor(ledger, ledger.chain, clock, base.permissions, bus),
+        auditor=auditor,
         supervisor=supervisor,
         connectivity=connectivity,
         alerts=alerts,
@@ -380,6 +392,7 @@ def build_services(
         library=library,
         error_monitor=error_monitor,
         repair=repair,
+        tools=tools,
         reloading=reloading,
         discord=discord.port,
     )
