@@ -137,6 +137,7 @@ class Services(LedgerServices):
     error_monitor: ErrorMonitor
     sentry_addresses: SentryAddresses
     repair: Repair
+    tools: Tools
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -270,7 +271,18 @@ def build_services(
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
     library = SolutionLibrary(settings.solutions_dir)
     error_monitor = _build_error_monitor(base, library)
-    tools = Tools(fleet=fleet, supervisor=supervisor, directory=base.directory, alerts=alerts, clock=clock)
+    auditor = Auditor(ledger, ledger.chain, clock, base.permissions, bus)
+    tools = Tools(
+        fleet=fleet,
+        supervisor=supervisor,
+        directory=base.directory,
+        alerts=alerts,
+        clock=clock,
+        auditor=auditor,
+        settings=lambda: reloading.settings,
+        launcher=launcher,
+        inspector=inspector,
+    )
     repair = Repair(library=library, tools=tools, ledger=ledger, bus=bus, settings=lambda: reloading.settings)
     error_monitor.follow(repair.take)
     overview = _build_overview(
@@ -283,7 +295,7 @@ def build_services(
         lifecycle=Lifecycle(),
         directory=base.directory,
         permissions=base.permissions,
-        auditor=Auditor(ledger, ledger.chain, clock, base.permissions, bus),
+        auditor=auditor,
         supervisor=supervisor,
         connectivity=connectivity,
         alerts=alerts,
@@ -384,6 +396,7 @@ def build_services(
         error_monitor=error_monitor,
         sentry_addresses=base.sentry_addresses,
         repair=repair,
+        tools=tools,
         reloading=reloading,
         discord=discord.port,
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from handshake.boot import BootDocument, encode_boot
 from handshake.manifest import ManifestError, read_manifest
+from handshake.redaction import Secret
 from master.configuration.node_options import OptionsRefused, require_closed, settings_of
 from master.configuration.settings import NodeLimits, NodeSettings, Settings
 from master.ledger.database import Ledger
@@ -373,14 +374,24 @@ class Launcher:
             self.ledger_cache.keep_token(node.id, sealed)
         return sealed
 
+    async def token_of(self, node: Node) -> Secret[str]:
+        """Return a node's token out of the vault.
+
+        Raises
+        ------
+        TokenRefused, LedgerError
+            There is none, or it cannot be read.
+        """
+        return self.vault.unseal(node.id, await self._sealed_token(node))
+
     async def _boot_document(self, node: Node, token_variable: str) -> BootDocument:
-        sealed = await self._sealed_token(node)
+        token = await self.token_of(node)
         settings = self.settings
         key = self.secret.derive_node_key(node.id, node.key_epoch)
         return BootDocument(
             node_id=node.id,
             name=node.name,
-            token=self.vault.unseal(node.id, sealed).reveal(),
+            token=token.reveal(),
             token_variable=token_variable,
             key=key.secret.reveal(),
             key_epoch=node.key_epoch,
