@@ -210,6 +210,7 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("watching", partial(services.watching.run, _restart_as("watch", operations))),
                 ("repair", services.repair.run),
                 ("intake for sentry-sdk", partial(_take_from_sdks, services)),
+                ("solutions", services.solutions.run),
                 ("watchdog", partial(feed_watchdog, os.environ)),
             )
         ]
