@@ -119,6 +119,8 @@ def of_exception(error: BaseException, source: Source, where: str) -> list[Shown
         Shown(SeenIn.REPORT, f"{first}\n{report.traceback}"),
         # What is left of a report whose traceback was too long for its last line.
         Shown(SeenIn.REPORT, first),
+        # The intake for sentry-sdk says it alike.
+        Shown(SeenIn.REPORT, f"sentry {first.partition(' ')[2]}"),
     ]
 
 
@@ -1137,16 +1139,6 @@ def _pyodbc() -> Any:
 
 
 # Voice
-
-
-@logs("voice_libraries_missing")
-async def voice_libraries_missing(place: Place) -> None:
-    with (
-        patch.object(discord.VoiceClient, "warn_nacl", True),
-        patch.object(discord.VoiceClient, "warn_dave", True),
-        patch("discord.client.VoiceClient", discord.VoiceClient),
-    ):
-        discord.Client(intents=discord.Intents.none())
 
 
 @raises("pynacl_missing")
