@@ -34,6 +34,7 @@ _CODES = tuple(
     )
 )
 """Parts of a message that tell errors apart that are raised in one place, by the weight that they have."""
+_MAY_HAVE_CODE = re.compile(r"[('\[]|closed with")
 _STATES = re.compile(r"(?:Operational|Integrity|Programming|Database)Error$")
 _STATE_WORDS = re.compile(r"^(?:\([\w.]{1,60}\) )?([A-Za-z]+(?: [A-Za-z]+){0,2})")
 """SQLite's errors have no code in their messages: `database is locked`, `no such table: x`."""
@@ -54,6 +55,8 @@ class Place(NamedTuple):
 def code_in(message: str) -> str:
     """Return the part of a message that is the error's code; empty if it has none."""
     line = message.partition("\n")[0][:_CODE_CHARACTERS]
+    if not _MAY_HAVE_CODE.search(line):
+        return ""
     return next((found[0] for pattern in _CODES if (found := pattern.search(line))), "")
 
 

@@ -11,7 +11,7 @@ from handshake.messages import Body, ErrorReport, Heartbeat, LicenceCheck, Shutd
 from handshake.replay import Sessions
 from handshake.signing import LIFETIME_S
 from master.bus import EventBus
-from master.configuration.settings import ENV_NAME, Settings
+from master.configuration.settings import ENV_NAME, HealingSettings, Settings
 from master.ledger.database import Ledger
 from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
@@ -42,6 +42,7 @@ from master.services.healing.exit_output import ExitOutput
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.monitor import ErrorMonitor
 from master.services.healing.output_watch import OutputWatch
+from master.services.healing.sentry_addresses import SentryAddresses
 from master.services.healing.sources import ErrorSources
 from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
@@ -52,7 +53,11 @@ from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
 from master.services.repair.actions.tools import Tools
+from master.services.repair.drafting import Drafting
+from master.services.repair.manager import SolutionManager
+from master.services.repair.modes import Modes
 from master.services.repair.repair import Repair
+from master.services.repair.testing import SolutionTesting
 from master.services.trust.handover import Handover
 from master.services.trust.licensing import LicenceChecks, Licensing
 from master.services.trust.node_keys import NodeKeys
@@ -138,7 +143,10 @@ class Services(LedgerServices):
     folders: FolderWatch
     output_watch: OutputWatch
     error_monitor: ErrorMonitor
+    sentry_addresses: SentryAddresses
     repair: Repair
+    tools: Tools
+    solutions: SolutionManager
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -194,6 +202,7 @@ class _Base:
     licensing: Licensing
     logs: NodeLogs
     sessions: Sessions
+    sentry_addresses: SentryAddresses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,9 +290,21 @@ def build_services(
     library = SolutionLibrary(settings.solutions_dir)
     folders = FolderWatch()
     intake = _build_intake(base, library, folders)
-    tools = Tools(fleet=fleet, supervisor=supervisor, directory=base.directory, alerts=alerts, clock=clock)
+    auditor = Auditor(ledger, ledger.chain, clock, base.permissions, bus)
+    tools = Tools(
+        fleet=fleet,
+        supervisor=supervisor,
+        directory=base.directory,
+        alerts=alerts,
+        clock=clock,
+        auditor=auditor,
+        settings=lambda: reloading.settings,
+        launcher=launcher,
+        inspector=inspector,
+    )
     repair = Repair(library=library, tools=tools, ledger=ledger, bus=bus, settings=lambda: reloading.settings)
     intake.monitor.follow(repair.take)
+    modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
     )
@@ -294,7 +315,7 @@ def build_services(
         lifecycle=Lifecycle(),
         directory=base.directory,
         permissions=base.permissions,
-        auditor=Auditor(ledger, ledger.chain, clock, base.permissions, bus),
+        auditor=auditor,
         supervisor=supervisor,
         connectivity=connectivity,
         alerts=alerts,
@@ -395,7 +416,10 @@ def build_services(
         folders=folders,
         output_watch=intake.output_watch,
         error_monitor=intake.monitor,
+        sentry_addresses=base.sentry_addresses,
         repair=repair,
+        tools=tools,
+        solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),
         reloading=reloading,
         discord=discord.port,
     )
@@ -420,6 +444,7 @@ def _build_base(
         licensing=Licensing(LicenceCodes(secret), settings.licence_tiers, clock),
         logs=NodeLogs(settings.logs_dir, max_bytes=supervision.log_max_bytes, files=supervision.log_files),
         sessions=Sessions(clock.monotonic, tolerance_s=LIFETIME_S + settings.handshake.clock_skew_s),
+        sentry_addresses=SentryAddresses(secret, directory, settings.healing.sentry_port),
     )
 
 
@@ -434,6 +459,7 @@ def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) 
         master_user_id=discord.user_id,
         ledger_cache=base.ledger_cache,
         open_session=base.sessions.open,
+        sentry_address_of=base.sentry_addresses.address_of,
         cgroups=cgroups,
     )
 
@@ -541,7 +567,27 @@ def _build_overview(
         start_trouble=start_trouble,
         isolation=lambda: launcher.isolation(base.directory, supervisor.isolated_names()),
         is_revoked=base.ledger_cache.is_revoked,
-        troubles=state_watch.troubles,
+        troubles=lambda: (*state_watch.troubles(), *base.sentry_addresses.troubles()),
+        sentry=lambda: base.sentry_addresses.state,
+    )
+
+
+def _build_solutions(
+    base: _Base, library: SolutionLibrary, modes: Modes, healing: Callable[[], HealingSettings]
+) -> SolutionManager:
+    testing = SolutionTesting(
+        library=library, directory=base.directory, logs=base.logs, ledger=base.ledger, healing=healing
+    )
+    return SolutionManager(
+        own=base.settings.solutions_dir,
+        library=library,
+        modes=modes,
+        testing=testing,
+        drafting=Drafting(library, base.ledger),
+        directory=base.directory,
+        ledger=base.ledger,
+        clock=base.clock,
+        healing=healing,
     )
 
 
