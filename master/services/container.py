@@ -12,7 +12,6 @@ from handshake.replay import Sessions
 from handshake.signing import LIFETIME_S
 from master.bus import EventBus
 from master.configuration.settings import ENV_NAME, HealingSettings, Settings
-from master.events import ErrorReported
 from master.ledger.database import Ledger
 from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
@@ -38,11 +37,13 @@ from master.services.fleet.ready_signs import ReadySigns
 from master.services.fleet.scheduled_restarts import ScheduledRestarts
 from master.services.fleet.watching import Watching
 from master.services.healing.crash_watch import CrashWatch
-from master.services.healing.error_reports import ErrorReports, summary_of
+from master.services.healing.error_reports import ErrorReports
+from master.services.healing.exit_output import ExitOutput
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.monitor import ErrorMonitor
+from master.services.healing.output_watch import OutputWatch
 from master.services.healing.sentry_addresses import SentryAddresses
-from master.services.healing.sighting import SeenIn, Sighting
+from master.services.healing.sources import ErrorSources
 from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
 from master.services.onboarding.identity import TokenInspector
@@ -75,6 +76,7 @@ from master.services.upkeep.state_watch import StateWatch
 from master.services.upkeep.telling import MasterNodes, Telling
 from master.supervision.clock import Clock
 from master.supervision.connectivity import Connectivity, Probe
+from master.supervision.inotify import FolderWatch
 from master.supervision.last_output import LastOutput
 from master.supervision.limits import Cgroups, OomDetector
 from master.supervision.logs import NodeLogs
@@ -138,6 +140,8 @@ class Services(LedgerServices):
     reloading: Reloading
     state_watch: StateWatch
     library: SolutionLibrary
+    folders: FolderWatch
+    output_watch: OutputWatch
     error_monitor: ErrorMonitor
     sentry_addresses: SentryAddresses
     repair: Repair
@@ -210,6 +214,15 @@ class _Trust:
     reception: Reception
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Intake:
+    """What takes in all that is seen of errors."""
+
+    exit_output: ExitOutput
+    monitor: ErrorMonitor
+    output_watch: OutputWatch
+
+
 def build_services(
     settings: Settings,
     ledger: Ledger,
@@ -275,7 +288,8 @@ def build_services(
     reloading.follow(lambda _new: scheduled.look_again(), lambda _new: watching.look_again())
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
     library = SolutionLibrary(settings.solutions_dir)
-    error_monitor = _build_error_monitor(base, library)
+    folders = FolderWatch()
+    intake = _build_intake(base, library, folders)
     auditor = Auditor(ledger, ledger.chain, clock, base.permissions, bus)
     tools = Tools(
         fleet=fleet,
@@ -289,7 +303,7 @@ def build_services(
         inspector=inspector,
     )
     repair = Repair(library=library, tools=tools, ledger=ledger, bus=bus, settings=lambda: reloading.settings)
-    error_monitor.follow(repair.take)
+    intake.monitor.follow(repair.take)
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
@@ -317,7 +331,7 @@ def build_services(
             ledger=ledger,
             alerts=alerts,
             clock=clock,
-            last_output=LastOutput(base.logs),
+            exit_output=intake.exit_output,
         ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
@@ -399,7 +413,9 @@ def build_services(
         log_flushing=LogFlushing(base.logs),
         state_watch=state_watch,
         library=library,
-        error_monitor=error_monitor,
+        folders=folders,
+        output_watch=intake.output_watch,
+        error_monitor=intake.monitor,
         sentry_addresses=base.sentry_addresses,
         repair=repair,
         tools=tools,
@@ -496,15 +512,22 @@ def _handlers(
     }
 
 
-def _build_error_monitor(base: _Base, library: SolutionLibrary) -> ErrorMonitor:
-    monitor = ErrorMonitor(library)
-
-    def on_report(event: ErrorReported) -> None:
-        text = f"{event.report.source} {summary_of(event.report)}\n{event.report.traceback}"
-        monitor.take(Sighting(node_id=event.node_id, at=event.at, seen_in=SeenIn.REPORT, text=text))
-
-    base.bus.on(ErrorReported, on_report)
-    return monitor
+def _build_intake(base: _Base, library: SolutionLibrary, folders: FolderWatch) -> _Intake:
+    bus, clock, directory = base.bus, base.clock, base.directory
+    exit_output = ExitOutput(bus, directory, LastOutput(base.logs))
+    monitor = ErrorMonitor(library, clock=clock)
+    ErrorSources(bus, exit_output, monitor)
+    output_watch = OutputWatch(
+        bus=bus,
+        clock=clock,
+        logs=base.logs,
+        directory=directory,
+        folders=folders,
+        exit_output=exit_output,
+        library=library,
+        monitor=monitor,
+    )
+    return _Intake(exit_output=exit_output, monitor=monitor, output_watch=output_watch)
 
 
 def _build_opening(base: _Base, supervisor: Supervisor, fleet: Fleet) -> Opening:
