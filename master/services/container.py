@@ -51,6 +51,7 @@ from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
 from master.services.repair.actions.tools import Tools
+from master.services.repair.modes import Modes
 from master.services.repair.repair import Repair
 from master.services.trust.handover import Handover
 from master.services.trust.licensing import LicenceChecks, Licensing
@@ -134,6 +135,7 @@ class Services(LedgerServices):
     state_watch: StateWatch
     library: SolutionLibrary
     error_monitor: ErrorMonitor
+    modes: Modes
     repair: Repair
     discord: DiscordPort | None
     """None for a master without a token."""
@@ -268,7 +270,18 @@ def build_services(
     library = SolutionLibrary(settings.solutions_dir)
     error_monitor = _build_error_monitor(base, library)
     tools = Tools(fleet=fleet, supervisor=supervisor, directory=base.directory, alerts=alerts, clock=clock)
-    repair = Repair(library=library, tools=tools, ledger=ledger, bus=bus, settings=lambda: reloading.settings)
+    auditor = Auditor(ledger, ledger.chain, clock, base.permissions, bus)
+    modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
+    repair = Repair(
+        library=library,
+        modes=modes,
+        tools=tools,
+        ledger=ledger,
+        auditor=auditor,
+        connectivity=connectivity,
+        bus=bus,
+        settings=lambda: reloading.settings,
+    )
     error_monitor.follow(repair.take)
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
@@ -280,7 +293,7 @@ def build_services(
         lifecycle=Lifecycle(),
         directory=base.directory,
         permissions=base.permissions,
-        auditor=Auditor(ledger, ledger.chain, clock, base.permissions, bus),
+        auditor=auditor,
         supervisor=supervisor,
         connectivity=connectivity,
         alerts=alerts,
@@ -379,6 +392,7 @@ def build_services(
         state_watch=state_watch,
         library=library,
         error_monitor=error_monitor,
+        modes=modes,
         repair=repair,
         reloading=reloading,
         discord=discord.port,

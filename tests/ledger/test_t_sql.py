@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import sqlglot
+from msgspec import structs
 from sqlalchemy import ClauseElement, Connection, Engine, create_engine, event
 from sqlalchemy.dialects import mssql
 from sqlalchemy.pool import StaticPool
@@ -32,6 +33,7 @@ from master.ledger.rows import (
     process_events,
     pulse_snapshots,
     retention,
+    solution_runs,
     solutions,
     tokens,
 )
@@ -47,6 +49,7 @@ from master.ledger.rows.records import (
     Outcome,
     ProcessRecord,
     PulseSnapshot,
+    SolutionRun,
     SolutionState,
 )
 from master.ledger.schema.migrations import HEAD_REVISION
@@ -65,6 +68,7 @@ REPOSITORIES = (
     process_events,
     pulse_snapshots,
     retention,
+    solution_runs,
     solutions,
     tokens,
 )
@@ -139,6 +143,17 @@ def call_every_function(c: Connection) -> None:
     solutions.save(c, mode)
     solutions.save(c, mode)
     solutions.list_all(c)
+    repair = SolutionRun(
+        id="R1", at=NOW, node_id="01A", solution_id="missing_module", content_hash="0" * 16, seen_in="exit", line="x",
+        action="restart", outcome="running",
+    )  # fmt: skip
+    solution_runs.save(c, repair)
+    solution_runs.save(c, structs.replace(repair, outcome="helped", ready_ms=700, finished_at=NOW))
+    solution_runs.recent(c)
+    solution_runs.recent(c, node_id="01A", solution_id="missing_module", since=NOW)
+    solution_runs.unfinished(c)
+    solution_runs.find(c, "R")
+    solution_runs.last_acts_of_operators(c, NOW)
     pulse_snapshots.insert(
         c,
         PulseSnapshot(id="S1", at=NOW, node_id="01A", state="ready", latency_ms=4, guilds=2, memory_bytes=9),
