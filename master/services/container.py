@@ -11,7 +11,7 @@ from handshake.messages import Body, ErrorReport, Heartbeat, LicenceCheck, Shutd
 from handshake.replay import Sessions
 from handshake.signing import LIFETIME_S
 from master.bus import EventBus
-from master.configuration.settings import ENV_NAME, Settings
+from master.configuration.settings import ENV_NAME, HealingSettings, Settings
 from master.events import ErrorReported
 from master.ledger.database import Ledger
 from master.security.derivation import MasterSecret
@@ -41,6 +41,7 @@ from master.services.healing.crash_watch import CrashWatch
 from master.services.healing.error_reports import ErrorReports, summary_of
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.monitor import ErrorMonitor
+from master.services.healing.sentry_addresses import SentryAddresses
 from master.services.healing.sighting import SeenIn, Sighting
 from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
@@ -51,8 +52,11 @@ from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
 from master.services.repair.actions.tools import Tools
+from master.services.repair.drafting import Drafting
+from master.services.repair.manager import SolutionManager
 from master.services.repair.modes import Modes
 from master.services.repair.repair import Repair
+from master.services.repair.testing import SolutionTesting
 from master.services.trust.handover import Handover
 from master.services.trust.licensing import LicenceChecks, Licensing
 from master.services.trust.node_keys import NodeKeys
@@ -135,8 +139,11 @@ class Services(LedgerServices):
     state_watch: StateWatch
     library: SolutionLibrary
     error_monitor: ErrorMonitor
+    sentry_addresses: SentryAddresses
     modes: Modes
     repair: Repair
+    tools: Tools
+    solutions: SolutionManager
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -192,6 +199,7 @@ class _Base:
     licensing: Licensing
     logs: NodeLogs
     sessions: Sessions
+    sentry_addresses: SentryAddresses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,15 +277,24 @@ def build_services(
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
     library = SolutionLibrary(settings.solutions_dir)
     error_monitor = _build_error_monitor(base, library)
-    tools = Tools(fleet=fleet, supervisor=supervisor, directory=base.directory, alerts=alerts, clock=clock)
     auditor = Auditor(ledger, ledger.chain, clock, base.permissions, bus)
+    tools = Tools(
+        fleet=fleet,
+        supervisor=supervisor,
+        directory=base.directory,
+        alerts=alerts,
+        clock=clock,
+        auditor=auditor,
+        settings=lambda: reloading.settings,
+        launcher=launcher,
+        inspector=inspector,
+    )
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     repair = Repair(
         library=library,
         modes=modes,
         tools=tools,
         ledger=ledger,
-        auditor=auditor,
         connectivity=connectivity,
         bus=bus,
         settings=lambda: reloading.settings,
@@ -392,8 +409,11 @@ def build_services(
         state_watch=state_watch,
         library=library,
         error_monitor=error_monitor,
+        sentry_addresses=base.sentry_addresses,
         modes=modes,
         repair=repair,
+        tools=tools,
+        solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),
         reloading=reloading,
         discord=discord.port,
     )
@@ -418,6 +438,7 @@ def _build_base(
         licensing=Licensing(LicenceCodes(secret), settings.licence_tiers, clock),
         logs=NodeLogs(settings.logs_dir, max_bytes=supervision.log_max_bytes, files=supervision.log_files),
         sessions=Sessions(clock.monotonic, tolerance_s=LIFETIME_S + settings.handshake.clock_skew_s),
+        sentry_addresses=SentryAddresses(secret, directory, settings.healing.sentry_port),
     )
 
 
@@ -432,6 +453,7 @@ def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) 
         master_user_id=discord.user_id,
         ledger_cache=base.ledger_cache,
         open_session=base.sessions.open,
+        sentry_address_of=base.sentry_addresses.address_of,
         cgroups=cgroups,
     )
 
@@ -532,7 +554,27 @@ def _build_overview(
         start_trouble=start_trouble,
         isolation=lambda: launcher.isolation(base.directory, supervisor.isolated_names()),
         is_revoked=base.ledger_cache.is_revoked,
-        troubles=state_watch.troubles,
+        troubles=lambda: (*state_watch.troubles(), *base.sentry_addresses.troubles()),
+        sentry=lambda: base.sentry_addresses.state,
+    )
+
+
+def _build_solutions(
+    base: _Base, library: SolutionLibrary, modes: Modes, healing: Callable[[], HealingSettings]
+) -> SolutionManager:
+    testing = SolutionTesting(
+        library=library, directory=base.directory, logs=base.logs, ledger=base.ledger, healing=healing
+    )
+    return SolutionManager(
+        own=base.settings.solutions_dir,
+        library=library,
+        modes=modes,
+        testing=testing,
+        drafting=Drafting(library, base.ledger),
+        directory=base.directory,
+        ledger=base.ledger,
+        clock=base.clock,
+        healing=healing,
     )
 
 

@@ -33,7 +33,9 @@ from master.ledger.rows import (
     process_events,
     pulse_snapshots,
     retention,
+    solution_figures,
     solution_runs,
+    solution_versions,
     solutions,
     tokens,
 )
@@ -68,7 +70,9 @@ REPOSITORIES = (
     process_events,
     pulse_snapshots,
     retention,
+    solution_figures,
     solution_runs,
+    solution_versions,
     solutions,
     tokens,
 )
@@ -154,6 +158,17 @@ def call_every_function(c: Connection) -> None:
     solution_runs.unfinished(c)
     solution_runs.find(c, "R")
     solution_runs.last_acts_of_operators(c, NOW)
+    for content in ("one", "two", ""):
+        solution_versions.add(
+            c, id=f"V{content}", solution_id="missing_module", at=NOW, actor="cli:ada", why="", content=content
+        )
+    solution_versions.find(c, "missing_module", 1)
+    solution_versions.list_of(c, "missing_module")
+    solution_versions.newest(c)
+    solution_figures.figures(c)
+    solution_figures.recent(c, "missing_module")
+    solution_figures.error_group(c, "0" * 16)
+    solution_figures.error_groups_of(c, limit=5)
     pulse_snapshots.insert(
         c,
         PulseSnapshot(id="S1", at=NOW, node_id="01A", state="ready", latency_ms=4, guilds=2, memory_bytes=9),

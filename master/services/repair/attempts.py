@@ -18,7 +18,6 @@ from master.events import NodeSpawned
 from master.ledger.errors import LedgerError
 from master.ledger.rows.records import DesiredState, Node, SolutionRun
 from master.services.core.actors import Actor
-from master.services.core.auditing import Auditor
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.matching import Match
 from master.services.healing.monitor import Finding
@@ -81,12 +80,11 @@ class Attempts:
         runs: Runs,
         alerts: RepairAlerts,
         tools: Tools,
-        auditor: Auditor,
         bus: EventBus,
         ready_timeout_s: Callable[[], float],
     ) -> None:
         self._library, self._modes, self._runs, self._alerts = library, modes, runs, alerts
-        self._tools, self._auditor, self._clock = tools, auditor, tools.clock
+        self._tools, self._clock = tools, tools.clock
         self._verifying = Verifying(
             bus=bus,
             clock=tools.clock,
@@ -170,20 +168,6 @@ class Attempts:
             raise ActionSkipped("the node was stopped by an operator meanwhile")
 
     async def _act(self, attempt: Attempt) -> Done:
-        """Carry an action out as an audited one; a ledger that fails then does not undo it."""
-        done: Done | None = None
-        try:
-            async with self._auditor.action(attempt.actor, "repair", node_id=attempt.node.id) as entry:
-                entry.detail = f"{attempt.node.name}: {attempt.run.action} ({attempt.match.solution.id})"
-                done = await self._run_action(attempt)
-                entry.detail = f"{entry.detail}: {done.detail}"
-        except LedgerError as error:
-            if done is None:
-                raise
-            log.error("a repair could not be audited", extra={"run": attempt.run.id, "why": error.message})
-        return done
-
-    async def _run_action(self, attempt: Attempt) -> Done:
         solution, node = attempt.match.solution, attempt.node
         action = ACTIONS.get(solution.action_name)
         if action is None:

@@ -14,7 +14,6 @@ from master.ledger.database import Ledger
 from master.ledger.identifiers import new_ulid
 from master.ledger.rows.records import DesiredState, Node, SolutionRun
 from master.services.core.actors import Actor
-from master.services.core.auditing import Auditor
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.matching import Match
 from master.services.healing.monitor import Finding
@@ -93,7 +92,6 @@ class Repair:
         modes: Modes,
         tools: Tools,
         ledger: Ledger,
-        auditor: Auditor,
         connectivity: Connectivity,
         bus: EventBus,
         settings: Callable[[], Settings],
@@ -108,7 +106,6 @@ class Repair:
             runs=self.runs,
             alerts=self.alerts,
             tools=tools,
-            auditor=auditor,
             bus=bus,
             ready_timeout_s=lambda: settings().supervision.ready_timeout_s,
         )
@@ -124,8 +121,6 @@ class Repair:
         """By node: when the end of its process was told as a repair last, in monotonic seconds."""
         self._nodes_with_work = asyncio.Queue[str]()
         self._busy = set[str]()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        library.follow(self._on_library_loaded)
         bus.on(ActionAudited, self._on_audited)
         bus.on(SolutionChanged, self._on_solution_changed)
         bus.on(DirectoryChanged, self._on_directory_changed)
@@ -167,9 +162,8 @@ class Repair:
 
     async def run(self) -> None:
         """Repair until cancelled."""
-        self._loop = asyncio.get_running_loop()
         await self._modes.load()
-        self._meet_solutions()
+        self._modes.meet(self._library.entries.values())
         await self.runs.load()
         self._attempts.take_up()
         self._busy.clear()
@@ -359,14 +353,6 @@ class Repair:
         return run
 
     # Solutions
-
-    def _on_library_loaded(self) -> None:
-        # In whichever thread loaded it.
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._meet_solutions)
-
-    def _meet_solutions(self) -> None:
-        self._modes.meet(self._library.entries.values())
 
     def _captures_of(self, run: SolutionRun) -> Mapping[str, str]:
         match = self._match_again(run)

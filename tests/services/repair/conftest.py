@@ -19,6 +19,7 @@ from master.events import AlertRaised, Event, NodeReady, NodeSpawned, RepairStep
 from master.ledger.rows.records import SolutionRun
 from master.services.healing.sighting import SeenIn, Sighting
 from master.services.onboarding.saga import RegisterRequest
+from master.supervision.states import NodeState
 from sandbox import Sandbox
 from tests.services.conftest import OPERATOR, House, open_house
 
@@ -117,6 +118,18 @@ class Ward:
         sighting = Sighting(**{"node_id": node_id, "at": at, "seen_in": seen_in, "text": text, **more})
         self.house.services.error_monitor.take(sighting)
 
+    async def acts(self, node_id: str, *, count: int = 1) -> None:
+        """Wait until an action was carried out for that often, and the node is ready again."""
+        await self.step("watching", count=count)
+        await self.house.services.supervisor.wait_state(node_id, [NodeState.READY], timeout_s=20)
+
+    async def reload(self) -> None:
+        """Load solutions that were written meanwhile, and wait until they have their modes."""
+        services = self.house.services
+        await asyncio.to_thread(services.library.load)
+        while any(services.modes.state_of(one) is None for one in services.library.entries):  # noqa: ASYNC110 - as below
+            await asyncio.sleep(0.01)
+
     async def decided(self, node_id: str) -> None:
         """Wait until all that was seen on a node was decided."""
         repair = self.house.services.repair
@@ -143,12 +156,13 @@ async def open_ward(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Ward]
     async with open_house(settings, sandbox, spool_dir=settings.spool_dir) as house:
         ward = Ward(house)
         await asyncio.to_thread(house.services.library.load)
-        repairing = asyncio.create_task(house.services.repair.run())
+        tasks = [asyncio.create_task(work()) for work in (house.services.solutions.run, house.services.repair.run)]
         try:
             yield ward
         finally:
-            repairing.cancel()
-            await asyncio.gather(repairing, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.fixture

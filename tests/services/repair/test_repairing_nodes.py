@@ -58,7 +58,7 @@ async def test_an_error_that_comes_back_is_tried_again_and_then_left_to_people(w
     node_id = await ward.add()
     for attempt in range(1, 4):
         ward.show(node_id, in_s=AFTER)
-        await ward.step("watching", count=attempt)
+        await ward.acts(node_id, count=attempt)
     ward.show(node_id, in_s=AFTER)
     await ward.step("did_not_help", count=3)
     before = ward.spawns()
@@ -69,6 +69,7 @@ async def test_an_error_that_comes_back_is_tried_again_and_then_left_to_people(w
     assert "It is left to you now. Look at web." in ward.alerts()[-1].text
     # An operator's act is another chance.
     await ward.house.act(OPERATOR, restart, "web")
+    await ward.house.services.supervisor.wait_state(node_id, [NodeState.READY], timeout_s=20)
     ward.show(node_id, in_s=AFTER)
     await ward.step("watching", count=4)
 
@@ -136,7 +137,7 @@ async def test_two_that_fight_each_other_end_at_the_nodes_own_cap_and_that_is_to
         before = ward.spawns()
         for number in range(1, 5):
             ward.show(node_id, ("is right", "is left")[number % 2], in_s=AFTER)
-            await ward.step("watching", count=number)
+            await ward.acts(node_id, count=number)
         ward.show(node_id, "is right", in_s=AFTER)
         await ward.step("skipped")
         assert ward.spawns() == before + 4
@@ -155,7 +156,7 @@ async def test_an_action_that_raises_is_a_failed_run_and_the_next_node_is_repair
     broken = Action(name="broken", summary="Fail.", parameters=ActionParameters, run=fail)
     monkeypatch.setitem(ACTIONS, "broken", broken)
     write_solution(ward_settings, "divides", pattern="divide", action="broken")
-    await asyncio.to_thread(ward.house.services.library.load)
+    await ward.reload()
     node_id, other_id = await ward.add(), await ward.add("other")
     ward.show(node_id, "divide")
     await ward.step("failed")
@@ -163,11 +164,8 @@ async def test_an_action_that_raises_is_a_failed_run_and_the_next_node_is_repair
     await ward.step("watching")
     assert ward.runs()[0].detail == "a defect of the action: ZeroDivisionError: division by zero"
     assert ward.alerts()[0].text.startswith("Broken could not be carried out: a defect of the action: ZeroDivision")
-    rows = await ward.house.operations.run(ledger.audit, OPERATOR, AuditParams(action="repair"))
-    assert [(row.actor, row.outcome) for row in rows] == [
-        ("system:solution/stale_cache", "done"),
-        ("system:solution/divides", "failed"),
-    ]
+    (row,) = await ward.house.operations.run(ledger.audit, OPERATOR, AuditParams(action="restart"))
+    assert (row.actor, row.node, row.outcome) == ("system:solution/stale_cache", "other", "done")
 
 
 async def test_a_solution_that_cures_nowhere_is_suspended_until_it_is_enabled_again(
@@ -179,7 +177,7 @@ async def test_a_solution_that_cures_nowhere_is_suspended_until_it_is_enabled_ag
         for node_id in node_ids:
             for _ in range(2):
                 ward.show(node_id, in_s=AFTER)
-                await ward.step("watching", count=(count := count + 1))
+                await ward.acts(node_id, count=(count := count + 1))
             ward.show(node_id, in_s=AFTER)
             await ward.decided(node_id)
         modes = ward.house.services.modes
