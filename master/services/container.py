@@ -144,6 +144,7 @@ class Services(LedgerServices):
     output_watch: OutputWatch
     error_monitor: ErrorMonitor
     sentry_addresses: SentryAddresses
+    modes: Modes
     repair: Repair
     tools: Tools
     solutions: SolutionManager
@@ -302,9 +303,17 @@ def build_services(
         launcher=launcher,
         inspector=inspector,
     )
-    repair = Repair(library=library, tools=tools, ledger=ledger, bus=bus, settings=lambda: reloading.settings)
-    intake.monitor.follow(repair.take)
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
+    repair = Repair(
+        library=library,
+        modes=modes,
+        tools=tools,
+        ledger=ledger,
+        connectivity=connectivity,
+        bus=bus,
+        settings=lambda: reloading.settings,
+    )
+    intake.monitor.follow(repair.take)
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
     )
@@ -417,6 +426,7 @@ def build_services(
         output_watch=intake.output_watch,
         error_monitor=intake.monitor,
         sentry_addresses=base.sentry_addresses,
+        modes=modes,
         repair=repair,
         tools=tools,
         solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),

@@ -141,10 +141,12 @@ def settings_in(folder: Path, sandbox: Sandbox, empty_ledger: Path) -> Settings:
 
 
 @asynccontextmanager
-async def open_house(settings: Settings, sandbox: Sandbox, discord: DiscordView | None = None) -> AsyncIterator[House]:
+async def open_house(
+    settings: Settings, sandbox: Sandbox, discord: DiscordView | None = None, *, spool_dir: Path | None = None
+) -> AsyncIterator[House]:
     bus = EventBus()
     chain = audit_chain_of(settings)
-    ledger = await Ledger.open(settings.database, chain=chain, bus=bus)
+    ledger = await Ledger.open(settings.database, chain=chain, spool_dir=spool_dir, bus=bus)
     services = build_services(
         settings,
         ledger,
