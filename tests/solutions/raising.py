@@ -113,13 +113,17 @@ def of_exception(error: BaseException, source: Source, where: str) -> list[Shown
     report = describe_error(error, source=source, where=where)
     first = f"{report.source} {report.where}: {report.exception}: {report.message}"
     last_lines = printed.splitlines()[-20:]
-    return [
+    shown = [
         Shown(SeenIn.STDERR, printed),
         Shown(SeenIn.EXIT, "\n".join([str(ExitReport(exit_code=1)), *last_lines])),
         Shown(SeenIn.REPORT, f"{first}\n{report.traceback}"),
         # What is left of a report whose traceback was too long for its last line.
         Shown(SeenIn.REPORT, first),
     ]
+    if not where.startswith("cogs/"):
+        # The intake for sentry-sdk says the same, but for the file of a cog.
+        shown.append(Shown(SeenIn.REPORT, f"sentry {first.partition(' ')[2]}"))
+    return shown
 
 
 def _formatters() -> list[logging.Formatter]:
@@ -1137,16 +1141,6 @@ def _pyodbc() -> Any:
 
 
 # Voice
-
-
-@logs("voice_libraries_missing")
-async def voice_libraries_missing(place: Place) -> None:
-    with (
-        patch.object(discord.VoiceClient, "warn_nacl", True),
-        patch.object(discord.VoiceClient, "warn_dave", True),
-        patch("discord.client.VoiceClient", discord.VoiceClient),
-    ):
-        discord.Client(intents=discord.Intents.none())
 
 
 @raises("pynacl_missing")

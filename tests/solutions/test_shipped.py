@@ -103,6 +103,7 @@ ORDINARY = """\
 [2026-11-22 17:00:01] [INFO    ] discord.client: logging in using static token
 [2026-11-22 17:00:02] [INFO    ] discord.gateway: Shard ID None has connected to Gateway (Session ID: 6f1).
 [2026-11-22 17:00:02] [INFO    ] discord.gateway: Shard ID None has successfully RESUMED session 6f1.
+[2026-11-22 17:00:02] [WARNING ] discord.client: PyNaCl is not installed, voice will NOT be supported
 2026-11-22 17:00:03 INFO    node: logged in as Atlas#1234 (1103), in 7 guilds
 2026-11-22 17:00:04 INFO    nodekit.resumption: resumed after 0.4 s
 Traceback (most recent call last):
