@@ -113,7 +113,7 @@ def of_exception(error: BaseException, source: Source, where: str) -> list[Shown
     report = describe_error(error, source=source, where=where)
     first = f"{report.source} {report.where}: {report.exception}: {report.message}"
     last_lines = printed.splitlines()[-20:]
-    return [
+    shown = [
         Shown(SeenIn.STDERR, printed),
         Shown(SeenIn.EXIT, "\n".join([str(ExitReport(exit_code=1)), *last_lines])),
         Shown(SeenIn.REPORT, f"{first}\n{report.traceback}"),
@@ -122,6 +122,10 @@ def of_exception(error: BaseException, source: Source, where: str) -> list[Shown
         # The intake for sentry-sdk says it alike.
         Shown(SeenIn.REPORT, f"sentry {first.partition(' ')[2]}"),
     ]
+    if not where.startswith("cogs/"):
+        # The intake for sentry-sdk says the same, but for the file of a cog.
+        shown.append(Shown(SeenIn.REPORT, f"sentry {first.partition(' ')[2]}"))
+    return shown
 
 
 def _formatters() -> list[logging.Formatter]:
