@@ -11,7 +11,7 @@ from handshake.messages import Body, ErrorReport, Heartbeat, LicenceCheck, Shutd
 from handshake.replay import Sessions
 from handshake.signing import LIFETIME_S
 from master.bus import EventBus
-from master.configuration.settings import ENV_NAME, Settings
+from master.configuration.settings import ENV_NAME, HealingSettings, Settings
 from master.events import ErrorReported
 from master.ledger.database import Ledger
 from master.security.derivation import MasterSecret
@@ -51,7 +51,11 @@ from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
 from master.services.repair.actions.tools import Tools
+from master.services.repair.drafting import Drafting
+from master.services.repair.manager import SolutionManager
+from master.services.repair.modes import Modes
 from master.services.repair.repair import Repair
+from master.services.repair.testing import SolutionTesting
 from master.services.trust.handover import Handover
 from master.services.trust.licensing import LicenceChecks, Licensing
 from master.services.trust.node_keys import NodeKeys
@@ -135,6 +139,7 @@ class Services(LedgerServices):
     library: SolutionLibrary
     error_monitor: ErrorMonitor
     repair: Repair
+    solutions: SolutionManager
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -270,6 +275,7 @@ def build_services(
     tools = Tools(fleet=fleet, supervisor=supervisor, directory=base.directory, alerts=alerts, clock=clock)
     repair = Repair(library=library, tools=tools, ledger=ledger, bus=bus, settings=lambda: reloading.settings)
     error_monitor.follow(repair.take)
+    modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
     )
@@ -380,6 +386,7 @@ def build_services(
         library=library,
         error_monitor=error_monitor,
         repair=repair,
+        solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),
         reloading=reloading,
         discord=discord.port,
     )
@@ -519,6 +526,25 @@ def _build_overview(
         isolation=lambda: launcher.isolation(base.directory, supervisor.isolated_names()),
         is_revoked=base.ledger_cache.is_revoked,
         troubles=state_watch.troubles,
+    )
+
+
+def _build_solutions(
+    base: _Base, library: SolutionLibrary, modes: Modes, healing: Callable[[], HealingSettings]
+) -> SolutionManager:
+    testing = SolutionTesting(
+        library=library, directory=base.directory, logs=base.logs, ledger=base.ledger, healing=healing
+    )
+    return SolutionManager(
+        own=base.settings.solutions_dir,
+        library=library,
+        modes=modes,
+        testing=testing,
+        drafting=Drafting(library, base.ledger),
+        directory=base.directory,
+        ledger=base.ledger,
+        clock=base.clock,
+        healing=healing,
     )
 
 

@@ -32,6 +32,8 @@ from master.ledger.rows import (
     process_events,
     pulse_snapshots,
     retention,
+    solution_figures,
+    solution_versions,
     solutions,
     tokens,
 )
@@ -65,6 +67,8 @@ REPOSITORIES = (
     process_events,
     pulse_snapshots,
     retention,
+    solution_figures,
+    solution_versions,
     solutions,
     tokens,
 )
@@ -139,6 +143,17 @@ def call_every_function(c: Connection) -> None:
     solutions.save(c, mode)
     solutions.save(c, mode)
     solutions.list_all(c)
+    for content in ("one", "two", ""):
+        solution_versions.add(
+            c, id=f"V{content}", solution_id="missing_module", at=NOW, actor="cli:ada", why="", content=content
+        )
+    solution_versions.find(c, "missing_module", 1)
+    solution_versions.list_of(c, "missing_module")
+    solution_versions.newest(c)
+    solution_figures.figures(c)
+    solution_figures.recent(c, "missing_module")
+    solution_figures.error_group(c, "0" * 16)
+    solution_figures.error_groups_of(c, limit=5)
     pulse_snapshots.insert(
         c,
         PulseSnapshot(id="S1", at=NOW, node_id="01A", state="ready", latency_ms=4, guilds=2, memory_bytes=9),

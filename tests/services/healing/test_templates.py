@@ -43,7 +43,9 @@ def test_errors_that_differ_stay_apart(one: str, other: str) -> None:
 
 def test_a_word_that_varies_often_is_found_out() -> None:
     templates = Templates()
-    found = [templates.take(f"ERROR command of user {name} failed") for name in ("ada", "bob", "cyd", "dan", "eve", "fay")]
+    found = [
+        templates.take(f"ERROR command of user {name} failed") for name in ("ada", "bob", "cyd", "dan", "eve", "fay")
+    ]
     assert len(set(found)) == 3
     assert templates.title_of(found[-1]) == f"ERROR command of user {ANY} failed"
     assert templates.take("ERROR command of user bob failed") == found[1], "who was there before stays what it was"
@@ -77,7 +79,8 @@ def test_lines_that_tell_of_an_error(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["INFO 0 errors", "ErrorHandler loaded", "WARNING slow", "the terror", "", "no error was found", "ERROR_COUNT=0"]
+    "line",
+    ["INFO 0 errors", "ErrorHandler loaded", "WARNING slow", "the terror", "", "no error was found", "ERROR_COUNT=0"],
 )
 def test_lines_that_do_not(line: str) -> None:
     assert not looks_like_error(line)
