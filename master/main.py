@@ -209,6 +209,7 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("scheduled restarts", partial(services.scheduled_restarts.run, _restart_as("schedule", operations))),
                 ("watching", partial(services.watching.run, _restart_as("watch", operations))),
                 ("repair", services.repair.run),
+                ("intake for sentry-sdk", partial(_take_from_sdks, services)),
                 ("solutions", services.solutions.run),
                 ("watchdog", partial(feed_watchdog, os.environ)),
             )
@@ -241,6 +242,21 @@ def _restart_as(who: str, operations: Operations[Services]) -> Callable[[str], A
         return await operations.run(restart_nodes, actor, NamesParams(names=(name,)))
 
     return restart
+
+
+async def _take_from_sdks(services: Services) -> None:
+    """Take what sentry-sdk in the nodes sends, if there is a port for it."""
+    if not services.sentry_addresses.port:
+        return
+    from master.intake.sentry import SentryIntake
+
+    intake = SentryIntake(
+        addresses=services.sentry_addresses,
+        take=services.error_monitor.take,
+        alerts=services.alerts,
+        clock=services.clock,
+    )
+    await intake.run()
 
 
 async def _recover_when_back(services: Services) -> None:

@@ -41,6 +41,7 @@ from master.services.healing.crash_watch import CrashWatch
 from master.services.healing.error_reports import ErrorReports, summary_of
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.monitor import ErrorMonitor
+from master.services.healing.sentry_addresses import SentryAddresses
 from master.services.healing.sighting import SeenIn, Sighting
 from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
@@ -138,7 +139,9 @@ class Services(LedgerServices):
     state_watch: StateWatch
     library: SolutionLibrary
     error_monitor: ErrorMonitor
+    sentry_addresses: SentryAddresses
     repair: Repair
+    tools: Tools
     solutions: SolutionManager
     discord: DiscordPort | None
     """None for a master without a token."""
@@ -195,6 +198,7 @@ class _Base:
     licensing: Licensing
     logs: NodeLogs
     sessions: Sessions
+    sentry_addresses: SentryAddresses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,7 +276,18 @@ def build_services(
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
     library = SolutionLibrary(settings.solutions_dir)
     error_monitor = _build_error_monitor(base, library)
-    tools = Tools(fleet=fleet, supervisor=supervisor, directory=base.directory, alerts=alerts, clock=clock)
+    auditor = Auditor(ledger, ledger.chain, clock, base.permissions, bus)
+    tools = Tools(
+        fleet=fleet,
+        supervisor=supervisor,
+        directory=base.directory,
+        alerts=alerts,
+        clock=clock,
+        auditor=auditor,
+        settings=lambda: reloading.settings,
+        launcher=launcher,
+        inspector=inspector,
+    )
     repair = Repair(library=library, tools=tools, ledger=ledger, bus=bus, settings=lambda: reloading.settings)
     error_monitor.follow(repair.take)
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
@@ -286,7 +301,7 @@ def build_services(
         lifecycle=Lifecycle(),
         directory=base.directory,
         permissions=base.permissions,
-        auditor=Auditor(ledger, ledger.chain, clock, base.permissions, bus),
+        auditor=auditor,
         supervisor=supervisor,
         connectivity=connectivity,
         alerts=alerts,
@@ -385,7 +400,9 @@ def build_services(
         state_watch=state_watch,
         library=library,
         error_monitor=error_monitor,
+        sentry_addresses=base.sentry_addresses,
         repair=repair,
+        tools=tools,
         solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),
         reloading=reloading,
         discord=discord.port,
@@ -411,6 +428,7 @@ def _build_base(
         licensing=Licensing(LicenceCodes(secret), settings.licence_tiers, clock),
         logs=NodeLogs(settings.logs_dir, max_bytes=supervision.log_max_bytes, files=supervision.log_files),
         sessions=Sessions(clock.monotonic, tolerance_s=LIFETIME_S + settings.handshake.clock_skew_s),
+        sentry_addresses=SentryAddresses(secret, directory, settings.healing.sentry_port),
     )
 
 
@@ -425,6 +443,7 @@ def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) 
         master_user_id=discord.user_id,
         ledger_cache=base.ledger_cache,
         open_session=base.sessions.open,
+        sentry_address_of=base.sentry_addresses.address_of,
         cgroups=cgroups,
     )
 
@@ -525,7 +544,8 @@ def _build_overview(
         start_trouble=start_trouble,
         isolation=lambda: launcher.isolation(base.directory, supervisor.isolated_names()),
         is_revoked=base.ledger_cache.is_revoked,
-        troubles=state_watch.troubles,
+        troubles=lambda: (*state_watch.troubles(), *base.sentry_addresses.troubles()),
+        sentry=lambda: base.sentry_addresses.state,
     )
 
 

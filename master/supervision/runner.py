@@ -134,6 +134,8 @@ class Runner:
         """What the present process is held to, which may be another limit than the next one's."""
         self._replace = ""
         """Why the running process should be replaced; empty when it should not."""
+        self._quarantine: tuple[str, float] | None = None
+        """Why it is to be kept down, and for how many seconds; None once that is over, or an operator wants it up."""
         self._killed = False
         self._ready_at: float | None = None
         self._sign = ""
@@ -163,7 +165,7 @@ class Runner:
         FleetError
             It could not be started.
         """
-        self._wanted = True
+        self._wanted, self._quarantine = True, None
         if self.process is not None and self.state is not NodeState.STOPPING:
             return
         self._policy.release()
@@ -182,7 +184,7 @@ class Runner:
 
     async def stop(self) -> None:
         """Set the node to stopped, and wait until its process has ended."""
-        self._wanted = False
+        self._wanted, self._quarantine = False, None
         self._poke()
         await self.wait_for(lambda: self.state is NodeState.STOPPED or self._wanted)
 
@@ -190,7 +192,7 @@ class Runner:
         """Replace the node's process, and wait until the new one has started."""
         if self.process is not None:
             self._replace = _ASKED
-            self._wanted = True
+            self._wanted, self._quarantine = True, None
             spawns, failures = self.spawns, self._failures
             self._policy.release()
             self._poke()
@@ -200,7 +202,7 @@ class Runner:
 
     async def kill(self) -> None:
         """Send SIGKILL to the whole process group, set the node to stopped, and wait until it is."""
-        self._wanted = False
+        self._wanted, self._quarantine = False, None
         self._killed = self.process is not None
         if self.process is not None:
             self.process.kill_group(signal.SIGKILL)
@@ -213,6 +215,22 @@ class Runner:
             self._replace = reason
             self._poke()
 
+    def quarantine(self, reason: str, for_s: float) -> None:
+        """Request that its process ends, and that none is started for that long, without waiting for it."""
+        if not self._wanted:
+            return
+        self._quarantine = (reason, for_s)
+        if self.process is None:
+            self._enter_quarantine(reason, for_s)
+        else:
+            self._replace = _ASKED
+        self._sleeper.wake()
+
+    def _enter_quarantine(self, reason: str, for_s: float) -> None:
+        self.detail, self.next_start_at = reason, self._clock.monotonic() + for_s
+        self._enter(NodeState.QUARANTINED)
+        self._emit(NodeQuarantined, detail=reason)
+
     def retire(self) -> None:
         """Stop the node for good: :meth:`run` ends once its process has."""
         self._wanted, self._retired = False, True
@@ -221,7 +239,7 @@ class Runner:
     def release(self) -> None:
         """Forget past exits, and start at once if the node waits."""
         self._policy.release()
-        self.next_start_at = None
+        self._quarantine = self.next_start_at = None
         self._poke()
 
     def update_spec(self, spec: NodeSpec) -> None:
@@ -409,7 +427,7 @@ class Runner:
         if remaining > 0:
             await self._sleeper.sleep(remaining)
             return False
-        self.next_start_at = None
+        self._quarantine = self.next_start_at = None
         return True
 
     async def _wait_for_others(self) -> bool:
@@ -502,7 +520,8 @@ class Runner:
         self._silent, self._complaint, self._cut_off = False, None, False
         # The line of one that is adopted was written long ago.
         self._sign = self._sign_of_start(adopted=bool(detail))
-        self._replace, self._killed, self.detail = "", False, detail
+        # Quarantined while it was being started: it ends as it began.
+        self._replace, self._killed, self.detail = _ASKED if self._quarantine else "", False, detail
         self.offline_since = None
         self._urgent = self._held_up = self._held = False
         if not detail and self._context.connectivity.is_offline and self.spec.readiness == "handshake":
@@ -667,6 +686,9 @@ class Runner:
         if not self._wanted:
             self._enter(NodeState.STOPPED)
             return
+        if self._quarantine is not None:
+            self._enter_quarantine(*self._quarantine)
+            return
         if was_asked:
             self.next_start_at = None
             return
@@ -704,7 +726,8 @@ class Runner:
 
     @property
     def _is_waiting(self) -> bool:
-        return self._wanted and self.state in (NodeState.BACKOFF, NodeState.QUARANTINED)
+        waits = self.state in (NodeState.BACKOFF, NodeState.QUARANTINED)
+        return self._wanted and waits and self._quarantine is None
 
     def _hold(self) -> None:
         """Wait for Discord: that it is away is not the node's failure."""

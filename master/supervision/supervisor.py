@@ -322,6 +322,10 @@ class Supervisor:
         """End a node's backoff or quarantine."""
         self._runner(node_id).release()
 
+    def quarantine(self, node_id: str, reason: str, *, for_s: float) -> None:
+        """Request that a node's process ends, and that none is started for that long, or until an operator does."""
+        self._runner(node_id).quarantine(reason, for_s)
+
     def recorded(self, node_id: str) -> RunRecord | None:
         """Return the last recorded process of a node, whether it runs or not."""
         return self._records.read(node_id)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from handshake.boot import BootDocument, encode_boot
 from handshake.manifest import ManifestError, read_manifest
+from handshake.redaction import Secret
 from master.configuration.node_options import OptionsRefused, require_closed, settings_of
 from master.configuration.settings import NodeLimits, NodeSettings, Settings
 from master.ledger.database import Ledger
@@ -25,6 +26,7 @@ from master.services.core.ledger_cache import LedgerCache
 from master.services.fleet.environment_files import read_environment
 from master.services.fleet.program import Program, interpreter_of, program_of
 from master.services.fleet.watching import Watched, watched_of
+from master.services.healing.sentry_addresses import DSN_VARIABLE, has_address_of_its_own
 from master.supervision.errors import FolderMissing, SpawnFailed, StartDeferred
 from master.supervision.isolation import (
     Isolation,
@@ -120,6 +122,8 @@ class Launcher:
         Returns the master's Discord user id; 0 while it is not known.
     open_session
         Opens the session that the messages of the new process belong to.
+    sentry_address_of
+        Returns where a node's sentry-sdk sends to; empty for nowhere.
     cgroups
         None if the master has no delegated cgroup; rlimits and niceness are used instead.
     """
@@ -133,6 +137,7 @@ class Launcher:
     master_user_id: Callable[[], int]
     ledger_cache: LedgerCache
     open_session: Callable[[str], str]
+    sentry_address_of: Callable[[Node], str] = lambda _node: ""
     cgroups: Cgroups | None = None
     log_sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     """How long the logs of nodes that show readiness by a line were before their last start."""
@@ -292,6 +297,10 @@ class Launcher:
             )
         if own.watch:
             environment[WATCH_VARIABLE] = "1"
+        address = self.sentry_address_of(node)
+        # One of its own wins: it reports to somebody else.
+        if address and DSN_VARIABLE not in environment and not has_address_of_its_own(folder):
+            environment[DSN_VARIABLE] = address
         if own.ready_when and own.ready_when.startswith("log:"):
             self.log_sizes[node.id] = self.logs.sizes(node.name)
         isolation = self._isolate(node, folder, program, environment, given)
@@ -365,14 +374,24 @@ class Launcher:
             self.ledger_cache.keep_token(node.id, sealed)
         return sealed
 
+    async def token_of(self, node: Node) -> Secret[str]:
+        """Return a node's token out of the vault.
+
+        Raises
+        ------
+        TokenRefused, LedgerError
+            There is none, or it cannot be read.
+        """
+        return self.vault.unseal(node.id, await self._sealed_token(node))
+
     async def _boot_document(self, node: Node, token_variable: str) -> BootDocument:
-        sealed = await self._sealed_token(node)
+        token = await self.token_of(node)
         settings = self.settings
         key = self.secret.derive_node_key(node.id, node.key_epoch)
         return BootDocument(
             node_id=node.id,
             name=node.name,
-            token=self.vault.unseal(node.id, sealed).reveal(),
+            token=token.reveal(),
             token_variable=token_variable,
             key=key.secret.reveal(),
             key_epoch=node.key_epoch,

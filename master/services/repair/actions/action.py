@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
+from master.services.core.actors import Actor, Face
 from master.services.healing.solution import Risk
 
 if TYPE_CHECKING:
     from master.ledger.rows.records import Node
+    from master.services.core.auditing import AuditEntry
     from master.services.healing.sighting import Sighting
     from master.services.repair.actions.tools import Tools
 
@@ -59,6 +62,12 @@ class Acting:
     advice: str
     actor: str
     tools: Tools
+
+    def audited(self, what: str) -> AbstractAsyncContextManager[AuditEntry]:
+        """Return what runs a block as the actor, and writes one row of the audit log with its outcome."""
+        face, _, identity = self.actor.partition(":")
+        actor = Actor(face=msgspec.convert(face, Face), identity=identity, name=identity)
+        return self.tools.auditor.action(actor, what, node_id=self.node.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

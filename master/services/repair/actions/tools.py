@@ -6,19 +6,39 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from master.configuration.settings import Settings
     from master.services.core.alerts import Alerts
+    from master.services.core.auditing import Auditor
     from master.services.core.directory import NodeDirectory
     from master.services.fleet.fleet import Fleet
+    from master.services.fleet.launching import Launcher
+    from master.services.onboarding.identity import TokenInspector
     from master.supervision.clock import Clock
     from master.supervision.supervisor import Supervisor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """Services that actions call."""
+    """Services that actions call.
+
+    Parameters
+    ----------
+    settings
+        Returns the settings that are in effect.
+    launcher
+        Knows the nodes' folders and tokens.
+    inspector
+        Asks Discord whether a token is good.
+    """
 
     fleet: Fleet
     supervisor: Supervisor
     directory: NodeDirectory
     alerts: Alerts
     clock: Clock
+    auditor: Auditor
+    settings: Callable[[], Settings]
+    launcher: Launcher
+    inspector: TokenInspector
