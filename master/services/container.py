@@ -7,7 +7,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from handshake.messages import Body, ErrorReport, Heartbeat, LicenceCheck, ShutdownNotice, VerificationRequest
+from handshake.messages import (
+    Body,
+    ErrorReport,
+    Heartbeat,
+    LicenceCheck,
+    OrderResult,
+    ShutdownNotice,
+    VerificationRequest,
+)
 from handshake.replay import Sessions
 from handshake.signing import LIFETIME_S
 from master.bus import EventBus
@@ -62,6 +70,7 @@ from master.services.trust.handover import Handover
 from master.services.trust.licensing import LicenceChecks, Licensing
 from master.services.trust.node_keys import NodeKeys
 from master.services.trust.notices import Notices
+from master.services.trust.orders import NodeOrders
 from master.services.trust.pulses import Pulses
 from master.services.trust.reception import MessageHandler, Reception
 from master.services.trust.refusals import Refusals
@@ -144,6 +153,7 @@ class Services(LedgerServices):
     output_watch: OutputWatch
     error_monitor: ErrorMonitor
     sentry_addresses: SentryAddresses
+    modes: Modes
     repair: Repair
     tools: Tools
     solutions: SolutionManager
@@ -209,6 +219,7 @@ class _Base:
 class _Trust:
     """The services of the room ``trust`` that others need."""
 
+    orders: NodeOrders
     keys: NodeKeys
     verification: Verification
     reception: Reception
@@ -301,10 +312,19 @@ def build_services(
         settings=lambda: reloading.settings,
         launcher=launcher,
         inspector=inspector,
+        orders=trust.orders,
     )
-    repair = Repair(library=library, tools=tools, ledger=ledger, bus=bus, settings=lambda: reloading.settings)
-    intake.monitor.follow(repair.take)
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
+    repair = Repair(
+        library=library,
+        modes=modes,
+        tools=tools,
+        ledger=ledger,
+        connectivity=connectivity,
+        bus=bus,
+        settings=lambda: reloading.settings,
+    )
+    intake.monitor.follow(repair.take)
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
     )
@@ -417,6 +437,7 @@ def build_services(
         output_watch=intake.output_watch,
         error_monitor=intake.monitor,
         sentry_addresses=base.sentry_addresses,
+        modes=modes,
         repair=repair,
         tools=tools,
         solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),
@@ -486,22 +507,25 @@ def _build_trust(base: _Base, supervisor: Supervisor) -> _Trust:
         clock=base.clock,
         wall_clock=base.wall_clock,
     )
+    orders = NodeOrders(base.bus, lambda: supervisor.pulse_interval_s)
     reception = Reception(
-        _handlers(base, supervisor, keys, verification),
+        _handlers(base, supervisor, keys, verification, orders),
         keys=keys,
         directory=base.directory,
         refusals=refusals,
         wall_clock=base.wall_clock,
         sessions=base.sessions,
     )
-    return _Trust(keys=keys, verification=verification, reception=reception)
+    return _Trust(keys=keys, verification=verification, reception=reception, orders=orders)
 
 
 def _handlers(
-    base: _Base, supervisor: Supervisor, keys: NodeKeys, verification: Verification
+    base: _Base, supervisor: Supervisor, keys: NodeKeys, verification: Verification, orders: NodeOrders
 ) -> Mapping[type[Body], MessageHandler]:
     """Return who takes which message of a node."""
-    pulses = Pulses(verification=verification, supervisor=supervisor, keys=keys, wall_clock=base.wall_clock)
+    pulses = Pulses(
+        verification=verification, supervisor=supervisor, keys=keys, orders=orders, wall_clock=base.wall_clock
+    )
     notices = Notices(base.bus, base.clock)
     return {
         VerificationRequest: verification.handle,
@@ -509,6 +533,7 @@ def _handlers(
         ErrorReport: notices.handle_error,
         LicenceCheck: LicenceChecks(base.ledger, base.licensing).handle,
         ShutdownNotice: notices.handle_goodbye,
+        OrderResult: orders.handle_result,
     }
 
 
