@@ -39,6 +39,7 @@ from master.services.fleet.launching import Launcher
 from master.services.fleet.log_flushing import LogFlushing
 from master.services.fleet.opening import Opening
 from master.services.fleet.overview import Overview
+from master.services.fleet.packages import PackageInstaller
 from master.services.fleet.process_journal import ProcessJournal
 from master.services.fleet.pulse_snapshots import PulseSnapshots
 from master.services.fleet.ready_signs import ReadySigns
@@ -313,6 +314,7 @@ def build_services(
         launcher=launcher,
         inspector=inspector,
         orders=trust.orders,
+        installer=PackageInstaller(lambda: reloading.settings, os.environ),
     )
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     repair = Repair(

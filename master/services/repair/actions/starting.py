@@ -38,7 +38,7 @@ def require_startable(acting: Acting, *, cured: bool = False) -> Node:
     Parameters
     ----------
     cured
-        Why it was quarantined is no more: that does not keep it down.
+        The action removes why it failed: neither a quarantine nor a start that began without it is in the way.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def require_startable(acting: Acting, *, cured: bool = False) -> Node:
     node = require_wanted(acting)
     view = acting.tools.supervisor.view(node.id)
     match view.state:
-        case NodeState.STARTING | NodeState.STOPPING:
+        case NodeState.STARTING | NodeState.STOPPING if not cured:
             raise ActionSkipped(f"{node.name} is being restarted already")
         case NodeState.QUARANTINED if not cured:
             raise ActionSkipped(f"{node.name} is quarantined", hint=f"`fleet release {node.name}` starts it")
