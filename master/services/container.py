@@ -327,6 +327,7 @@ def build_services(
             alerts=alerts,
             clock=clock,
             last_output=LastOutput(base.logs),
+            told_otherwise=repair.tells,
         ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
