@@ -11,8 +11,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-
-import re2
+from typing import TYPE_CHECKING
 
 from master.configuration.settings import HealingSettings
 from master.ledger.database import Ledger
@@ -21,11 +20,14 @@ from master.services.core.directory import NodeDirectory
 from master.services.core.exit_meaning import without_stamp
 from master.services.core.solution_views import ReadingProgress, SolutionTest, TestedLine, TestedPattern
 from master.services.healing.library import SolutionLibrary
-from master.services.healing.matching import MAX_LINE_BYTES, Match, Matcher
+from master.services.healing.matching import MAX_LINE_BYTES, Match, Matcher, compile_pattern
 from master.services.healing.sighting import SeenIn
 from master.services.healing.solution import Solution
 from master.services.repair.stored import StoredFile, StoredText, stored_files, stored_texts, time_of_line, whole_lines
 from master.supervision.logs import NodeLogs
+
+if TYPE_CHECKING:
+    import re2
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +136,7 @@ class _Reading:
 
     def __post_init__(self) -> None:
         self._matcher = Matcher([self.solution])
-        self._patterns = {pattern: re2.compile(pattern) for pattern in self.solution.patterns}
+        self._patterns = {pattern: compile_pattern(pattern) for pattern in self.solution.patterns}
 
     def read(self, files: Sequence[StoredFile], texts: Sequence[StoredText]) -> None:
         """Read everything, until it was long enough or is to stop."""
