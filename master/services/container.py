@@ -370,6 +370,7 @@ def build_services(
             clock=clock,
             exit_output=intake.exit_output,
             groups=error_groups,
+            told_otherwise=repair.tells,
         ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
