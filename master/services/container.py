@@ -7,12 +7,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from handshake.messages import Body, ErrorReport, Heartbeat, LicenceCheck, ShutdownNotice, VerificationRequest
+from handshake.messages import (
+    Body,
+    ErrorReport,
+    Heartbeat,
+    LicenceCheck,
+    OrderResult,
+    ShutdownNotice,
+    VerificationRequest,
+)
 from handshake.replay import Sessions
 from handshake.signing import LIFETIME_S
 from master.bus import EventBus
 from master.configuration.settings import ENV_NAME, HealingSettings, Settings
-from master.events import ErrorReported
 from master.ledger.database import Ledger
 from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
@@ -38,11 +45,13 @@ from master.services.fleet.ready_signs import ReadySigns
 from master.services.fleet.scheduled_restarts import ScheduledRestarts
 from master.services.fleet.watching import Watching
 from master.services.healing.crash_watch import CrashWatch
-from master.services.healing.error_reports import ErrorReports, summary_of
+from master.services.healing.error_reports import ErrorReports
+from master.services.healing.exit_output import ExitOutput
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.monitor import ErrorMonitor
+from master.services.healing.output_watch import OutputWatch
 from master.services.healing.sentry_addresses import SentryAddresses
-from master.services.healing.sighting import SeenIn, Sighting
+from master.services.healing.sources import ErrorSources
 from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
 from master.services.onboarding.identity import TokenInspector
@@ -61,6 +70,7 @@ from master.services.trust.handover import Handover
 from master.services.trust.licensing import LicenceChecks, Licensing
 from master.services.trust.node_keys import NodeKeys
 from master.services.trust.notices import Notices
+from master.services.trust.orders import NodeOrders
 from master.services.trust.pulses import Pulses
 from master.services.trust.reception import MessageHandler, Reception
 from master.services.trust.refusals import Refusals
@@ -75,6 +85,7 @@ from master.services.upkeep.state_watch import StateWatch
 from master.services.upkeep.telling import MasterNodes, Telling
 from master.supervision.clock import Clock
 from master.supervision.connectivity import Connectivity, Probe
+from master.supervision.inotify import FolderWatch
 from master.supervision.last_output import LastOutput
 from master.supervision.limits import Cgroups, OomDetector
 from master.supervision.logs import NodeLogs
@@ -138,8 +149,11 @@ class Services(LedgerServices):
     reloading: Reloading
     state_watch: StateWatch
     library: SolutionLibrary
+    folders: FolderWatch
+    output_watch: OutputWatch
     error_monitor: ErrorMonitor
     sentry_addresses: SentryAddresses
+    modes: Modes
     repair: Repair
     tools: Tools
     solutions: SolutionManager
@@ -205,9 +219,19 @@ class _Base:
 class _Trust:
     """The services of the room ``trust`` that others need."""
 
+    orders: NodeOrders
     keys: NodeKeys
     verification: Verification
     reception: Reception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Intake:
+    """What takes in all that is seen of errors."""
+
+    exit_output: ExitOutput
+    monitor: ErrorMonitor
+    output_watch: OutputWatch
 
 
 def build_services(
@@ -275,7 +299,8 @@ def build_services(
     reloading.follow(lambda _new: scheduled.look_again(), lambda _new: watching.look_again())
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
     library = SolutionLibrary(settings.solutions_dir)
-    error_monitor = _build_error_monitor(base, library)
+    folders = FolderWatch()
+    intake = _build_intake(base, library, folders)
     auditor = Auditor(ledger, ledger.chain, clock, base.permissions, bus)
     tools = Tools(
         fleet=fleet,
@@ -287,10 +312,19 @@ def build_services(
         settings=lambda: reloading.settings,
         launcher=launcher,
         inspector=inspector,
+        orders=trust.orders,
     )
-    repair = Repair(library=library, tools=tools, ledger=ledger, bus=bus, settings=lambda: reloading.settings)
-    error_monitor.follow(repair.take)
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
+    repair = Repair(
+        library=library,
+        modes=modes,
+        tools=tools,
+        ledger=ledger,
+        connectivity=connectivity,
+        bus=bus,
+        settings=lambda: reloading.settings,
+    )
+    intake.monitor.follow(repair.take)
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
     )
@@ -317,7 +351,7 @@ def build_services(
             ledger=ledger,
             alerts=alerts,
             clock=clock,
-            last_output=LastOutput(base.logs),
+            exit_output=intake.exit_output,
         ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
@@ -399,8 +433,11 @@ def build_services(
         log_flushing=LogFlushing(base.logs),
         state_watch=state_watch,
         library=library,
-        error_monitor=error_monitor,
+        folders=folders,
+        output_watch=intake.output_watch,
+        error_monitor=intake.monitor,
         sentry_addresses=base.sentry_addresses,
+        modes=modes,
         repair=repair,
         tools=tools,
         solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),
@@ -470,22 +507,25 @@ def _build_trust(base: _Base, supervisor: Supervisor) -> _Trust:
         clock=base.clock,
         wall_clock=base.wall_clock,
     )
+    orders = NodeOrders(base.bus, lambda: supervisor.pulse_interval_s)
     reception = Reception(
-        _handlers(base, supervisor, keys, verification),
+        _handlers(base, supervisor, keys, verification, orders),
         keys=keys,
         directory=base.directory,
         refusals=refusals,
         wall_clock=base.wall_clock,
         sessions=base.sessions,
     )
-    return _Trust(keys=keys, verification=verification, reception=reception)
+    return _Trust(keys=keys, verification=verification, reception=reception, orders=orders)
 
 
 def _handlers(
-    base: _Base, supervisor: Supervisor, keys: NodeKeys, verification: Verification
+    base: _Base, supervisor: Supervisor, keys: NodeKeys, verification: Verification, orders: NodeOrders
 ) -> Mapping[type[Body], MessageHandler]:
     """Return who takes which message of a node."""
-    pulses = Pulses(verification=verification, supervisor=supervisor, keys=keys, wall_clock=base.wall_clock)
+    pulses = Pulses(
+        verification=verification, supervisor=supervisor, keys=keys, orders=orders, wall_clock=base.wall_clock
+    )
     notices = Notices(base.bus, base.clock)
     return {
         VerificationRequest: verification.handle,
@@ -493,18 +533,26 @@ def _handlers(
         ErrorReport: notices.handle_error,
         LicenceCheck: LicenceChecks(base.ledger, base.licensing).handle,
         ShutdownNotice: notices.handle_goodbye,
+        OrderResult: orders.handle_result,
     }
 
 
-def _build_error_monitor(base: _Base, library: SolutionLibrary) -> ErrorMonitor:
-    monitor = ErrorMonitor(library)
-
-    def on_report(event: ErrorReported) -> None:
-        text = f"{event.report.source} {summary_of(event.report)}\n{event.report.traceback}"
-        monitor.take(Sighting(node_id=event.node_id, at=event.at, seen_in=SeenIn.REPORT, text=text))
-
-    base.bus.on(ErrorReported, on_report)
-    return monitor
+def _build_intake(base: _Base, library: SolutionLibrary, folders: FolderWatch) -> _Intake:
+    bus, clock, directory = base.bus, base.clock, base.directory
+    exit_output = ExitOutput(bus, directory, LastOutput(base.logs))
+    monitor = ErrorMonitor(library, clock=clock)
+    ErrorSources(bus, exit_output, monitor)
+    output_watch = OutputWatch(
+        bus=bus,
+        clock=clock,
+        logs=base.logs,
+        directory=directory,
+        folders=folders,
+        exit_output=exit_output,
+        library=library,
+        monitor=monitor,
+    )
+    return _Intake(exit_output=exit_output, monitor=monitor, output_watch=output_watch)
 
 
 def _build_opening(base: _Base, supervisor: Supervisor, fleet: Fleet) -> Opening:

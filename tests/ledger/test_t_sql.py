@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import sqlglot
+from msgspec import structs
 from sqlalchemy import ClauseElement, Connection, Engine, create_engine, event
 from sqlalchemy.dialects import mssql
 from sqlalchemy.pool import StaticPool
@@ -33,6 +34,7 @@ from master.ledger.rows import (
     pulse_snapshots,
     retention,
     solution_figures,
+    solution_runs,
     solution_versions,
     solutions,
     tokens,
@@ -49,6 +51,7 @@ from master.ledger.rows.records import (
     Outcome,
     ProcessRecord,
     PulseSnapshot,
+    SolutionRun,
     SolutionState,
 )
 from master.ledger.schema.migrations import HEAD_REVISION
@@ -68,6 +71,7 @@ REPOSITORIES = (
     pulse_snapshots,
     retention,
     solution_figures,
+    solution_runs,
     solution_versions,
     solutions,
     tokens,
@@ -143,6 +147,17 @@ def call_every_function(c: Connection) -> None:
     solutions.save(c, mode)
     solutions.save(c, mode)
     solutions.list_all(c)
+    repair = SolutionRun(
+        id="R1", at=NOW, node_id="01A", solution_id="missing_module", content_hash="0" * 16, seen_in="exit", line="x",
+        action="restart", outcome="running",
+    )  # fmt: skip
+    solution_runs.save(c, repair)
+    solution_runs.save(c, structs.replace(repair, outcome="helped", ready_ms=700, finished_at=NOW))
+    solution_runs.recent(c)
+    solution_runs.recent(c, node_id="01A", solution_id="missing_module", since=NOW)
+    solution_runs.unfinished(c)
+    solution_runs.find(c, "R")
+    solution_runs.last_acts_of_operators(c, NOW)
     for content in ("one", "two", ""):
         solution_versions.add(
             c, id=f"V{content}", solution_id="missing_module", at=NOW, actor="cli:ada", why="", content=content

@@ -16,7 +16,15 @@ from typing import Any, ClassVar, Self
 import msgspec
 from sqlalchemy import Connection, Table
 
-from master.ledger.rows import error_events, handshake_events, nodes, process_events, pulse_snapshots, solutions
+from master.ledger.rows import (
+    error_events,
+    handshake_events,
+    nodes,
+    process_events,
+    pulse_snapshots,
+    solution_runs,
+    solutions,
+)
 from master.ledger.rows.audit import AuditChain
 from master.ledger.rows.records import (
     DesiredState,
@@ -25,6 +33,7 @@ from master.ledger.rows.records import (
     Outcome,
     ProcessRecord,
     PulseSnapshot,
+    SolutionRun,
     SolutionState,
 )
 from master.ledger.schema import tables
@@ -191,6 +200,20 @@ class SolutionModeSet(_Entry, frozen=True, tag="solution_mode"):
             solutions.save(connection, entry.state)
 
 
+class SolutionRunSaved(_Entry, frozen=True, tag="solution_run"):
+    """A run of a solution as it is now: the whole row, so that applying it twice is the same as once."""
+
+    priority: ClassVar[Priority] = Priority.HISTORY
+
+    run: SolutionRun
+
+    @classmethod
+    def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
+        """Write consecutive entries of this kind, in order."""
+        for entry in run:
+            solution_runs.save(connection, entry.run)
+
+
 class PulsesSampled(_Entry, frozen=True, tag="pulses"):
     """A snapshot of the nodes' pulses."""
 
@@ -213,6 +236,7 @@ Entry = (
     | Audited
     | ErrorCounted
     | SolutionModeSet
+    | SolutionRunSaved
     | PulsesSampled
 )
 

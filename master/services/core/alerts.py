@@ -7,6 +7,7 @@ from collections.abc import Callable
 from handshake.errors import Reason
 from master.bus import EventBus
 from master.events import (
+    AlertButton,
     AlertLevel,
     AlertRaised,
     AuditLogCut,
@@ -94,6 +95,7 @@ class Alerts:
         node: str = "",
         is_security: bool = False,
         fields: tuple[tuple[str, str], ...] = (),
+        buttons: tuple[AlertButton, ...] = (),
     ) -> None:
         """Publish one alert; :class:`~master.events.AlertRaised` describes the parameters."""
         at = self._clock.now()
@@ -108,6 +110,7 @@ class Alerts:
                 node=node,
                 is_security=is_security,
                 fields=fields,
+                buttons=buttons,
             )
         )
 

@@ -34,9 +34,9 @@ from master.ledger.writer.entries import ErrorCounted
 from master.services.core.alerts import Alerts
 from master.services.core.directory import NodeDirectory
 from master.services.core.exit_meaning import ExitMeaning, explain_exit, reason_in
+from master.services.healing.exit_output import ExitOutput
 from master.services.healing.incidents import Incident, Incidents
 from master.supervision.clock import Clock
-from master.supervision.last_output import LastOutput, OutputMark
 from master.supervision.process import ExitReport
 from master.wording import duration, encodable
 
@@ -52,13 +52,12 @@ _VARYING = re.compile(r"0x[0-9a-f]+|\d+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Crash:
-    """An exit that nobody asked for, and where its output is."""
+    """An exit that nobody asked for, and what reads its output."""
 
     event: NodeExited
     name: str
     at_s: float
-    begin: OutputMark | None
-    end: OutputMark
+    reading: asyncio.Task[list[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +81,8 @@ class CrashWatch:
 
     Parameters
     ----------
-    last_output
-        Reads what a process wrote last.
+    exit_output
+        Reads what a process wrote last; built before this.
     """
 
     def __init__(
@@ -94,15 +93,14 @@ class CrashWatch:
         ledger: Ledger,
         alerts: Alerts,
         clock: Clock,
-        last_output: LastOutput,
+        exit_output: ExitOutput,
     ) -> None:
         self._directory = directory
         self._ledger = ledger
         self._alerts = alerts
         self._clock = clock
-        self._last_output = last_output
+        self._exit_output = exit_output
         self._incidents = Incidents()
-        self._marks: dict[str, OutputMark] = {}
         self._crashes: list[_Crash] = []
         self._troubles: list[_Trouble] = []
         self._ended: set[str] = set()
@@ -126,21 +124,14 @@ class CrashWatch:
 
     def _on_exit(self, event: NodeExited) -> None:
         name = self._directory.name_of(event.node_id)
-        begin, end = self._note_end(event, name)
+        self._ended.add(event.node_id)
         now = self._clock.monotonic()
         self._incidents.of(event.node_id, name, now).note_down(now)
-        self._crashes.append(_Crash(event=event, name=name, at_s=now, begin=begin, end=end))
+        self._crashes.append(_Crash(event=event, name=name, at_s=now, reading=self._exit_output.reading_of(event)))
         self._news.set()
 
-    def _note_end(self, event: NodeEnded, name: str) -> tuple[OutputMark | None, OutputMark]:
-        """Return where the output of the process that ended begins and ends."""
-        begin, end = self._marks.get(event.node_id), self._last_output.mark(name)
-        self._marks[event.node_id] = end
-        self._ended.add(event.node_id)
-        return begin, end
-
     def _on_asked(self, event: NodeEnded) -> None:
-        self._note_end(event, self._directory.name_of(event.node_id))
+        self._ended.add(event.node_id)
         self._incidents.close(event.node_id)
 
     def _on_held(self, event: NodeHeld) -> None:
@@ -226,7 +217,7 @@ class CrashWatch:
         crashes, self._crashes = self._crashes, []
         troubles, self._troubles = self._troubles, []
         if crashes:
-            outputs = await asyncio.to_thread(self._read_outputs, crashes)
+            outputs = await asyncio.gather(*(crash.reading for crash in crashes))
             troubles = [*map(self._explain, crashes, outputs), *troubles]
         told = dict[tuple[str, str], _Trouble]()
         for trouble in troubles:
@@ -240,9 +231,6 @@ class CrashWatch:
             by_kind.setdefault(trouble.of_many, []).append(trouble)
         for found in by_kind.values():
             self._raise(found)
-
-    def _read_outputs(self, crashes: Sequence[_Crash]) -> list[list[str]]:
-        return [self._last_output.read(crash.name, crash.begin, crash.end) for crash in crashes]
 
     def _explain(self, crash: _Crash, lines: list[str]) -> _Trouble:
         event, node = crash.event, self._directory.get(crash.event.node_id)

@@ -6,8 +6,10 @@ understood here may be anything: then fewer literals are found, and never wrong 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 LEAST_BYTES = 3
 """A shorter literal is in nearly every line."""
@@ -19,6 +21,7 @@ _MOST_DEPTH = 100
 _KELVIN, _LONG_S = "\u212a", "\u017f"
 """What RE2 takes for k and s where case does not matter, beside K and S."""
 _ESCAPED = {"a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_PLAIN = re.compile(r"[^\\\[\](){}.*+?^$|\n\x80-\U0010ffff]{2,}")
 _EMPTY_WIDTH = frozenset("AbBz")
 _FLAGS = frozenset("imsU-")
 
@@ -43,6 +46,7 @@ _ANYTHING = _Known(None)
 _NOTHING = _Known(frozenset({""}))
 
 
+@lru_cache(maxsize=4_096)
 def required_literals(pattern: str) -> frozenset[bytes] | None:
     """Return literals of which every match contains one, as UTF-8 in ASCII's lower case; None if there are none.
 
@@ -102,8 +106,20 @@ class _Reader:
     def _sequence(self) -> _Known:
         parts = list[_Known]()
         while self._at < len(self._text) and self._text[self._at] not in "|)":
-            parts.append(self._repeated(self._atom()))
+            if run := self._plain_run():
+                parts.append(_Known(frozenset({run.lower()})))
+            else:
+                parts.append(self._repeated(self._atom()))
         return _one_after_another(parts)
+
+    def _plain_run(self) -> str:
+        """Take the characters of ASCII that stand for themselves, without one that is repeated."""
+        run = _PLAIN.match(self._text, self._at)
+        if run is None:
+            return ""
+        end = run.end() - self._text.startswith(("*", "+", "?", "{"), run.end())
+        begin, self._at = self._at, end
+        return self._text[begin:end]
 
     def _repeated(self, known: _Known) -> _Known:
         while True:

@@ -120,14 +120,14 @@ class _Prefilter:
             wanted, implementation=ahocorasick_rs.Implementation.ContiguousNFA
         )
 
-    def scan(self, chunk: bytes) -> list[Match]:
+    def scan(self, chunk: bytes, most_lines: int) -> list[Match]:
         """Return what is known in a chunk, line by line."""
         found, counts = list[Match](), [0] * len(self._known)
         for line in self._candidate_lines(chunk):
             candidates = self._candidates(line)
             text: str | None = None
             for index, numbers in candidates.items():
-                if counts[index] >= MOST_LINES_A_SCAN:
+                if counts[index] >= most_lines:
                     continue
                 if text is None:
                     text = _text_of(line)
@@ -176,14 +176,19 @@ class Matcher:
         self._prefilters: dict[SeenIn, _Prefilter | None] = {}
         self._lock = threading.Lock()
 
-    def scan(self, seen_in: SeenIn, chunk: bytes) -> list[Match]:
+    def scan(self, seen_in: SeenIn, chunk: bytes, *, most_lines: int = MOST_LINES_A_SCAN) -> list[Match]:
         """Return what is known in a chunk of whole lines: each solution once for each line that it knows.
 
-        A solution is looked for until ``MOST_LINES_A_SCAN`` lines of the chunk were its. The interpreter's lock is free
-        while literals are looked for, so that a thread may scan while the event loop runs.
+        The interpreter's lock is free while literals are looked for, so that a thread may scan while the event loop
+        runs.
+
+        Parameters
+        ----------
+        most_lines
+            A solution is looked for until so many lines of the chunk were its: a flood of one error is no news.
         """
         prefilter = self._prefilter(seen_in)
-        return prefilter.scan(chunk) if prefilter else []
+        return prefilter.scan(chunk, most_lines) if prefilter else []
 
     def applies_to(self, seen_in: SeenIn) -> bool:
         """Return whether there is anything to be known in what is seen there."""

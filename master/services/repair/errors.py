@@ -45,3 +45,17 @@ class ActionFailed(RepairError):
     """The action was tried and did not succeed."""
 
     code: ClassVar[str] = "action_failed"
+
+
+class NoSuchRun(RepairError):
+    """No repair has an id that begins so."""
+
+    code: ClassVar[str] = "no_such_repair"
+    exit_code: ClassVar[ExitCode] = ExitCode.NOT_FOUND
+
+
+class RunNotOpen(RepairError):
+    """The repair was decided already, or was asked about too long ago."""
+
+    code: ClassVar[str] = "repair_not_open"
+    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED

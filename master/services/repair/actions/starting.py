@@ -26,7 +26,8 @@ def require_wanted(acting: Acting) -> Node:
     node = acting.tools.directory.get(acting.node.id)
     if node is None:
         raise ActionSkipped(f"{acting.node.name} was removed")
-    if node.desired_state is not DesiredState.RUNNING:
+    # What an operator asks for holds in the supervisor before it is on record.
+    if node.desired_state is not DesiredState.RUNNING or not acting.tools.supervisor.is_wanted(node.id):
         raise ActionSkipped(f"{node.name} was stopped by an operator", hint=f"`fleet start {node.name}`")
     return node
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from master.services.fleet.fleet import Fleet
     from master.services.fleet.launching import Launcher
     from master.services.onboarding.identity import TokenInspector
+    from master.services.trust.orders import NodeOrders
     from master.supervision.clock import Clock
     from master.supervision.supervisor import Supervisor
 
@@ -31,6 +32,8 @@ class Tools:
         Knows the nodes' folders and tokens.
     inspector
         Asks Discord whether a token is good.
+    orders
+        Has running nodes do things themselves.
     """
 
     fleet: Fleet
@@ -42,3 +45,4 @@ class Tools:
     settings: Callable[[], Settings]
     launcher: Launcher
     inspector: TokenInspector
+    orders: NodeOrders
