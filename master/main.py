@@ -208,8 +208,13 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("ready signs", services.ready_signs.run),
                 ("scheduled restarts", partial(services.scheduled_restarts.run, _restart_as("schedule", operations))),
                 ("watching", partial(services.watching.run, _restart_as("watch", operations))),
+                ("files", services.folders.run),
+                ("error monitor", services.error_monitor.run),
+                ("output", services.output_watch.run),
+                ("error groups", services.error_groups.run),
                 ("repair", services.repair.run),
                 ("intake for sentry-sdk", partial(_take_from_sdks, services)),
+                ("solutions", services.solutions.run),
                 ("watchdog", partial(feed_watchdog, os.environ)),
             )
         ]

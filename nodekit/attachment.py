@@ -19,7 +19,7 @@ from typing import Any
 import discord
 
 from handshake.errors import HandshakeError, TransportError
-from handshake.messages import Heartbeat
+from handshake.messages import ErrorReport, Heartbeat, Order, OrderResult
 from nodekit.call_failures import ANY_FAILURE
 from nodekit.connection_keeper import ConnectionKeeper
 from nodekit.error_watch import (
@@ -31,6 +31,7 @@ from nodekit.error_watch import (
     watch_tasks,
 )
 from nodekit.exit_codes import NodeExit
+from nodekit.gateway_closes import GatewayCloses
 from nodekit.identify_budget import IdentifyBudgetSpent
 from nodekit.identity import NodeIdentity, inherited_identity
 from nodekit.link import NodeFacts, NodeLink
@@ -140,7 +141,9 @@ class Attachment:
         client = self._client
         if not self._joined:
             self._joined = True
-            self._login = functools.partial(ConnectionKeeper(client).log_in, self._login)
+            keeper = ConnectionKeeper(client)
+            keeper.on_close = GatewayCloses(self._send_report).note
+            self._login = functools.partial(keeper.log_in, self._login)
             if self._identity.session is not None and not is_sharded(client):
                 self._resumption = Resumption(self._identity.session)
                 # Passes each gateway payload to dispatch(), which records the data for RESUME.
@@ -270,7 +273,14 @@ class Attachment:
             describe=self._describe,
             post_to_channel=self._post_to_verify_channel,
             on_refused=self._on_refused,
+            obey=self._obey,
         )
+
+    async def _obey(self, order: Order) -> OrderResult:
+        # Imported when it is needed: most nodes never get an order.
+        from nodekit.orders import carry_out
+
+        return await carry_out(self._client, order)
 
     async def _run_link(self, link: NodeLink) -> None:
         # Readiness is reported after Discord's READY (or RESUMED), not when the process starts.
@@ -292,7 +302,7 @@ class Attachment:
             self._resumption.touch()
         client = self._client
         latency = client.latency * 1000
-        failed: list[str] = getattr(client, "failed_cogs", [])
+        failed: list[str] = [*getattr(client, "failed_cogs", ()), *getattr(client, "disabled_cogs", ())]
         return Heartbeat(
             uptime_s=round(time.monotonic() - self._began, 1),
             latency_ms=round(latency, 1) if 0 <= latency < 1e6 else None,
@@ -322,13 +332,17 @@ class Attachment:
         if source == "command" and is_expected is not None and is_expected(error):
             return
         try:
-            loop = asyncio.get_running_loop()
+            asyncio.get_running_loop()
         except RuntimeError:
             # Called in another thread of the program: the error is only in the log.
             return
-        task = loop.create_task(self.link.report(describe_error(error, source=source, where=where)))
-        self._reporting.add(task)
-        task.add_done_callback(self._reporting.discard)
+        self._send_report(describe_error(error, source=source, where=where))
+
+    def _send_report(self, report: ErrorReport) -> None:
+        if self.link is not None:
+            task = asyncio.get_running_loop().create_task(self.link.report(report))
+            self._reporting.add(task)
+            task.add_done_callback(self._reporting.discard)
 
     async def _end_link(self) -> None:
         """Say goodbye and end the link, with a time-out, so that the client always closes in time."""

@@ -21,6 +21,8 @@ from handshake.messages import (
     ErrorReport,
     Heartbeat,
     KeyReplacement,
+    Order,
+    OrderResult,
     ShutdownNotice,
     VerificationRequest,
     VerificationResponse,
@@ -38,9 +40,13 @@ RETRY_FIRST_S = 1.0
 RETRY_CAP_S = 60.0
 LOCAL_FAILURES_BORNE = 3
 MAX_REPORTS_PER_MINUTE = 10
+STALL_S = 5.0
+"""A pulse that is later than this is worth a line of the log."""
 NAMES_BYTES = 400
 """Of failed cogs in a verification request, which has to fit in one message of VERIFY_CHANNEL."""
 
+Obey = Callable[[Order], Awaitable[OrderResult]]
+"""Carries out an order of the master; never raises for what the order or the bot does."""
 PostToChannel = Callable[[str], Awaitable[None]]
 """Posts a message in VERIFY_CHANNEL; raises ``TransportError`` when it cannot."""
 
@@ -71,6 +77,8 @@ class NodeLink:
         None when the node has no VERIFY_CHANNEL.
     on_refused
         Called with the master's reason when it refuses the node.
+    obey
+        Carries out orders; None: there are none that this program could.
     """
 
     def __init__(
@@ -81,6 +89,7 @@ class NodeLink:
         describe: Callable[[], Heartbeat],
         post_to_channel: PostToChannel | None,
         on_refused: Callable[[str], None],
+        obey: Obey | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -89,6 +98,8 @@ class NodeLink:
         self._describe = describe
         self._post_to_channel = post_to_channel if boot.transport != "local" and boot.verify_channel_id else None
         self._on_refused = on_refused
+        self._obey = obey
+        self._obeying: asyncio.Task[None] | None = None
         self._clock = clock
         self._monotonic = monotonic
         self._keys = [NodeKey(boot.node_id, boot.key_epoch, Secret(boot.key))]
@@ -127,6 +138,8 @@ class NodeLink:
                 self.verified.set()
                 await self._pulse_until_asked()
         finally:
+            if self._obeying is not None:
+                self._obeying.cancel()
             if self._local is not None:
                 await self._local.close()
 
@@ -198,11 +211,13 @@ class NodeLink:
             if self._local is not None and not failures:
                 # Synchronised with all nodes of this box: the CPU wakes up once for the fleet, not once for each node.
                 interval -= time.monotonic() % interval
+            due = time.monotonic() + interval
             try:
                 # Not wait_for: in Python 3.11 it may swallow a cancellation at its end (gh-86296).
                 async with asyncio.timeout(interval):
                     await self._woken.wait()
             except TimeoutError:
+                _warn_of_stall(time.monotonic() - due)
                 continue
             self._woken.clear()
             if self._verify_again:
@@ -308,6 +323,22 @@ class NodeLink:
             self._keys = [key, self._keys[0]]
             self._signer = self._signer.with_key(key)
             log.info("the master has replaced this node's key", extra={"epoch": body.key_epoch})
+        elif isinstance(body, Order) and private and self._obey is not None and self._obeying is None:
+            # One at a time, as the master gives them.
+            self._obeying = asyncio.get_running_loop().create_task(self._carry_out(body, self._obey), name="order")
+            self._obeying.add_done_callback(self._obeyed)
+
+    async def _carry_out(self, order: Order, obey: Obey) -> None:
+        result = await obey(order)
+        try:
+            await self._send(self._signer.sign(result))
+        except TransportError as error:
+            log.warning("what became of an order is not told", extra={"order": order.kind, "why": str(error)})
+
+    def _obeyed(self, task: asyncio.Task[None]) -> None:
+        self._obeying = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("an order could not be carried out", exc_info=error)
 
     async def report(self, report: ErrorReport) -> None:
         """Send an error report. Beyond the rate limit, repeats are counted and sent with the next report of that error.
@@ -360,3 +391,9 @@ def _with_count(report: ErrorReport, count: int) -> ErrorReport:
 def _warn_of_skew(skew_s: float) -> None:
     if abs(skew_s) > 5:
         log.warning("this clock differs from the master's by %.0f s", skew_s)
+
+
+def _warn_of_stall(late_s: float) -> None:
+    """Log that a pulse was late: discord.py says something only of a loop that is blocked while a heartbeat is due."""
+    if late_s > STALL_S:
+        log.warning("the event loop stood still for %.1f s: something in it blocks", late_s)

@@ -7,12 +7,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from handshake.messages import Body, ErrorReport, Heartbeat, LicenceCheck, ShutdownNotice, VerificationRequest
+from handshake.messages import (
+    Body,
+    ErrorReport,
+    Heartbeat,
+    LicenceCheck,
+    OrderResult,
+    ShutdownNotice,
+    VerificationRequest,
+)
 from handshake.replay import Sessions
 from handshake.signing import LIFETIME_S
 from master.bus import EventBus
-from master.configuration.settings import ENV_NAME, Settings
-from master.events import ErrorReported
+from master.configuration.settings import ENV_NAME, HealingSettings, Settings
 from master.ledger.database import Ledger
 from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
@@ -32,17 +39,22 @@ from master.services.fleet.launching import Launcher
 from master.services.fleet.log_flushing import LogFlushing
 from master.services.fleet.opening import Opening
 from master.services.fleet.overview import Overview
+from master.services.fleet.packages import PackageInstaller
 from master.services.fleet.process_journal import ProcessJournal
 from master.services.fleet.pulse_snapshots import PulseSnapshots
 from master.services.fleet.ready_signs import ReadySigns
 from master.services.fleet.scheduled_restarts import ScheduledRestarts
 from master.services.fleet.watching import Watching
 from master.services.healing.crash_watch import CrashWatch
-from master.services.healing.error_reports import ErrorReports, summary_of
+from master.services.healing.error_book import ErrorBook
+from master.services.healing.exit_output import ExitOutput
+from master.services.healing.group_alerts import GroupAlerts
+from master.services.healing.groups import ErrorGroups
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.monitor import ErrorMonitor
+from master.services.healing.output_watch import OutputWatch
 from master.services.healing.sentry_addresses import SentryAddresses
-from master.services.healing.sighting import SeenIn, Sighting
+from master.services.healing.sources import ErrorSources
 from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
 from master.services.onboarding.identity import TokenInspector
@@ -52,11 +64,16 @@ from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
 from master.services.repair.actions.tools import Tools
+from master.services.repair.drafting import Drafting
+from master.services.repair.manager import SolutionManager
+from master.services.repair.modes import Modes
 from master.services.repair.repair import Repair
+from master.services.repair.testing import SolutionTesting
 from master.services.trust.handover import Handover
 from master.services.trust.licensing import LicenceChecks, Licensing
 from master.services.trust.node_keys import NodeKeys
 from master.services.trust.notices import Notices
+from master.services.trust.orders import NodeOrders
 from master.services.trust.pulses import Pulses
 from master.services.trust.reception import MessageHandler, Reception
 from master.services.trust.refusals import Refusals
@@ -71,6 +88,7 @@ from master.services.upkeep.state_watch import StateWatch
 from master.services.upkeep.telling import MasterNodes, Telling
 from master.supervision.clock import Clock
 from master.supervision.connectivity import Connectivity, Probe
+from master.supervision.inotify import FolderWatch
 from master.supervision.last_output import LastOutput
 from master.supervision.limits import Cgroups, OomDetector
 from master.supervision.logs import NodeLogs
@@ -93,6 +111,7 @@ class LedgerServices:
     ledger_admin: LedgerAdmin
     rotation: SecretRotation
     telling: Telling
+    error_groups: ErrorGroups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,10 +153,14 @@ class Services(LedgerServices):
     reloading: Reloading
     state_watch: StateWatch
     library: SolutionLibrary
+    folders: FolderWatch
+    output_watch: OutputWatch
     error_monitor: ErrorMonitor
     sentry_addresses: SentryAddresses
+    modes: Modes
     repair: Repair
     tools: Tools
+    solutions: SolutionManager
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -174,6 +197,12 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
         ledger_admin=LedgerAdmin(settings, ledger, master_secret_of(settings.identity), clock),
         rotation=SecretRotation(settings, ledger, clock),
         telling=Telling(lambda: settings, ledger, clock, None),
+        error_groups=ErrorGroups(
+            ledger=ledger,
+            clock=clock,
+            bus=EventBus(),
+            book=ErrorBook(ledger, clock, SolutionLibrary(settings.solutions_dir)),
+        ),
     )
 
 
@@ -200,9 +229,19 @@ class _Base:
 class _Trust:
     """The services of the room ``trust`` that others need."""
 
+    orders: NodeOrders
     keys: NodeKeys
     verification: Verification
     reception: Reception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Intake:
+    """What takes in all that is seen of errors."""
+
+    exit_output: ExitOutput
+    monitor: ErrorMonitor
+    output_watch: OutputWatch
 
 
 def build_services(
@@ -243,7 +282,6 @@ def build_services(
     # Subscription order matters: after an exit, a verification is void before any other subscriber reacts.
     trust = _build_trust(base, supervisor)
     ProcessJournal(ledger, base.directory, bus, clock)
-    ErrorReports(ledger, bus, clock)
     fleet = Fleet(
         settings=settings,
         ledger=ledger,
@@ -270,7 +308,15 @@ def build_services(
     reloading.follow(lambda _new: scheduled.look_again(), lambda _new: watching.look_again())
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
     library = SolutionLibrary(settings.solutions_dir)
-    error_monitor = _build_error_monitor(base, library)
+    folders = FolderWatch()
+    error_groups = ErrorGroups(
+        ledger=ledger,
+        clock=clock,
+        bus=bus,
+        book=ErrorBook(ledger, clock, library),
+        alerts=GroupAlerts(alerts, base.directory, clock),
+    )
+    intake = _build_intake(base, library, folders, error_groups)
     auditor = Auditor(ledger, ledger.chain, clock, base.permissions, bus)
     tools = Tools(
         fleet=fleet,
@@ -282,9 +328,20 @@ def build_services(
         settings=lambda: reloading.settings,
         launcher=launcher,
         inspector=inspector,
+        orders=trust.orders,
+        installer=PackageInstaller(lambda: reloading.settings, os.environ),
     )
-    repair = Repair(library=library, tools=tools, ledger=ledger, bus=bus, settings=lambda: reloading.settings)
-    error_monitor.follow(repair.take)
+    modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
+    repair = Repair(
+        library=library,
+        modes=modes,
+        tools=tools,
+        ledger=ledger,
+        connectivity=connectivity,
+        bus=bus,
+        settings=lambda: reloading.settings,
+    )
+    intake.monitor.follow(repair.take)
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
     )
@@ -311,7 +368,9 @@ def build_services(
             ledger=ledger,
             alerts=alerts,
             clock=clock,
-            last_output=LastOutput(base.logs),
+            exit_output=intake.exit_output,
+            groups=error_groups,
+            told_otherwise=repair.tells,
         ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
@@ -393,10 +452,15 @@ def build_services(
         log_flushing=LogFlushing(base.logs),
         state_watch=state_watch,
         library=library,
-        error_monitor=error_monitor,
+        folders=folders,
+        output_watch=intake.output_watch,
+        error_monitor=intake.monitor,
+        error_groups=error_groups,
         sentry_addresses=base.sentry_addresses,
+        modes=modes,
         repair=repair,
         tools=tools,
+        solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),
         reloading=reloading,
         discord=discord.port,
     )
@@ -463,22 +527,25 @@ def _build_trust(base: _Base, supervisor: Supervisor) -> _Trust:
         clock=base.clock,
         wall_clock=base.wall_clock,
     )
+    orders = NodeOrders(base.bus, lambda: supervisor.pulse_interval_s)
     reception = Reception(
-        _handlers(base, supervisor, keys, verification),
+        _handlers(base, supervisor, keys, verification, orders),
         keys=keys,
         directory=base.directory,
         refusals=refusals,
         wall_clock=base.wall_clock,
         sessions=base.sessions,
     )
-    return _Trust(keys=keys, verification=verification, reception=reception)
+    return _Trust(keys=keys, verification=verification, reception=reception, orders=orders)
 
 
 def _handlers(
-    base: _Base, supervisor: Supervisor, keys: NodeKeys, verification: Verification
+    base: _Base, supervisor: Supervisor, keys: NodeKeys, verification: Verification, orders: NodeOrders
 ) -> Mapping[type[Body], MessageHandler]:
     """Return who takes which message of a node."""
-    pulses = Pulses(verification=verification, supervisor=supervisor, keys=keys, wall_clock=base.wall_clock)
+    pulses = Pulses(
+        verification=verification, supervisor=supervisor, keys=keys, orders=orders, wall_clock=base.wall_clock
+    )
     notices = Notices(base.bus, base.clock)
     return {
         VerificationRequest: verification.handle,
@@ -486,18 +553,26 @@ def _handlers(
         ErrorReport: notices.handle_error,
         LicenceCheck: LicenceChecks(base.ledger, base.licensing).handle,
         ShutdownNotice: notices.handle_goodbye,
+        OrderResult: orders.handle_result,
     }
 
 
-def _build_error_monitor(base: _Base, library: SolutionLibrary) -> ErrorMonitor:
-    monitor = ErrorMonitor(library)
-
-    def on_report(event: ErrorReported) -> None:
-        text = f"{event.report.source} {summary_of(event.report)}\n{event.report.traceback}"
-        monitor.take(Sighting(node_id=event.node_id, at=event.at, seen_in=SeenIn.REPORT, text=text))
-
-    base.bus.on(ErrorReported, on_report)
-    return monitor
+def _build_intake(base: _Base, library: SolutionLibrary, folders: FolderWatch, groups: ErrorGroups) -> _Intake:
+    bus, clock, directory = base.bus, base.clock, base.directory
+    exit_output = ExitOutput(bus, directory, LastOutput(base.logs))
+    monitor = ErrorMonitor(library, groups, clock)
+    ErrorSources(bus, exit_output, monitor)
+    output_watch = OutputWatch(
+        bus=bus,
+        clock=clock,
+        logs=base.logs,
+        directory=directory,
+        folders=folders,
+        exit_output=exit_output,
+        library=library,
+        monitor=monitor,
+    )
+    return _Intake(exit_output=exit_output, monitor=monitor, output_watch=output_watch)
 
 
 def _build_opening(base: _Base, supervisor: Supervisor, fleet: Fleet) -> Opening:
@@ -539,6 +614,25 @@ def _build_overview(
         is_revoked=base.ledger_cache.is_revoked,
         troubles=lambda: (*state_watch.troubles(), *base.sentry_addresses.troubles()),
         sentry=lambda: base.sentry_addresses.state,
+    )
+
+
+def _build_solutions(
+    base: _Base, library: SolutionLibrary, modes: Modes, healing: Callable[[], HealingSettings]
+) -> SolutionManager:
+    testing = SolutionTesting(
+        library=library, directory=base.directory, logs=base.logs, ledger=base.ledger, healing=healing
+    )
+    return SolutionManager(
+        own=base.settings.solutions_dir,
+        library=library,
+        modes=modes,
+        testing=testing,
+        drafting=Drafting(library, base.ledger),
+        directory=base.directory,
+        ledger=base.ledger,
+        clock=base.clock,
+        healing=healing,
     )
 
 

@@ -66,7 +66,7 @@ class FolderWatch:
         self._inotify: _Inotify | None = None
         self._polled: dict[Path, _Seen] = {}
         self._gathering: asyncio.TimerHandle | None = None
-        self._told = False
+        self._told = self._has_run = False
         self._begin_polling = asyncio.Event()
         self.watching = asyncio.Event()
         """Set while it runs: what changes from now on is told."""
@@ -90,6 +90,11 @@ class FolderWatch:
             for folder in self._followers:
                 self._add(folder)
             self.watching.set()
+            if self._has_run:
+                # It failed, and was started again: nobody knows what changed meanwhile.
+                for folder in self._followers:
+                    self._tell(folder, frozenset())
+            self._has_run = True
             if self._inotify is not None:
                 loop.add_reader(self._inotify.descriptor, self._on_events)
             while True:

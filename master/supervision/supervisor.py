@@ -277,6 +277,11 @@ class Supervisor:
         for runner in self._runners.values():
             runner.take_settings()
 
+    @property
+    def pulse_interval_s(self) -> float:
+        """How often nodes pulse over the local socket."""
+        return self._context.settings.pulse_interval_s
+
     def set_deaf(self, is_deaf: bool) -> None:
         """Note that nodes cannot reach the master, or that they can again: nobody is replaced for being silent then."""
         hearing = self._context.hearing
@@ -389,6 +394,10 @@ class Supervisor:
         """Return the pid of a node's process."""
         process = self._runner(node_id).process
         return None if process is None else process.pid
+
+    def is_wanted(self, node_id: str) -> bool:
+        """Tell whether a node is to run: what an operator asks for holds here before it is on record."""
+        return self._runner(node_id).is_wanted
 
     def isolated_names(self) -> dict[str, bool]:
         """Return the names of the nodes that run, and of each whether its process is isolated."""

@@ -1,4 +1,4 @@
-"""Lines and tracebacks that a hostile program writes: whatever they are, grouping them stays bounded in time and memory."""
+"""Lines and tracebacks of a hostile program: whatever they are, grouping them stays bounded in time and memory."""
 
 from __future__ import annotations
 

@@ -147,7 +147,8 @@ async def test_nothing_ends_the_intake(
     assert [record.getMessage() for record in caplog.records] == []
     with capsys.disabled():
         print(
-            f"\n  intake: {fuzzer.kinds.total()} requests, answers {dict(sorted(statuses.items()))}, {intake.server.taken} taken"
+            f"\n  intake: {fuzzer.kinds.total()} requests, "
+            f"answers {dict(sorted(statuses.items()))}, {intake.server.taken} taken"
         )
 
 

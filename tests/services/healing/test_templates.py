@@ -43,9 +43,8 @@ def test_errors_that_differ_stay_apart(one: str, other: str) -> None:
 
 def test_a_word_that_varies_often_is_found_out() -> None:
     templates = Templates()
-    found = [
-        templates.take(f"ERROR command of user {name} failed") for name in ("ada", "bob", "cyd", "dan", "eve", "fay")
-    ]
+    names = ("ada", "bob", "cyd", "dan", "eve", "fay")
+    found = [templates.take(f"ERROR command of user {name} failed") for name in names]
     assert len(set(found)) == 3
     assert templates.title_of(found[-1]) == f"ERROR command of user {ANY} failed"
     assert templates.take("ERROR command of user bob failed") == found[1], "who was there before stays what it was"
