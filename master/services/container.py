@@ -53,6 +53,7 @@ from master.services.healing.groups import ErrorGroups
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.monitor import ErrorMonitor
 from master.services.healing.output_watch import OutputWatch
+from master.services.healing.recent_lines import recent_lines
 from master.services.healing.sentry_addresses import SentryAddresses
 from master.services.healing.sources import ErrorSources
 from master.services.onboarding.editing import Editing
@@ -63,6 +64,7 @@ from master.services.onboarding.removal import Removal
 from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
+from master.services.repair.actions.registry import check_action
 from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
 from master.services.repair.manager import SolutionManager
@@ -307,7 +309,11 @@ def build_services(
     watching = Watching(directory=base.directory, watched=launcher.watched, bus=bus, clock=clock)
     reloading.follow(lambda _new: scheduled.look_again(), lambda _new: watching.look_again())
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
-    library = SolutionLibrary(settings.solutions_dir)
+    library = SolutionLibrary(
+        settings.solutions_dir,
+        check_action=check_action,
+        recent_lines=lambda: recent_lines(base.logs, [node.name for node in base.directory]),
+    )
     folders = FolderWatch()
     error_groups = ErrorGroups(
         ledger=ledger,

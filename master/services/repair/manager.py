@@ -323,7 +323,7 @@ class SolutionManager:
         return await self._ledger.write(add)
 
     async def _load(self) -> None:
-        await asyncio.to_thread(self._library.load)
+        await self._library.reload()
         self._modes.meet(self._library.entries.values())
 
     def _path_of(self, solution_id: str) -> Path:
