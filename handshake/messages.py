@@ -39,6 +39,8 @@ class MessageType(StrEnum):
     LICENSE_CHECK = "license_check"
     LICENSE_STATUS = "license_status"
     SHUTDOWN_NOTICE = "shutdown_notice"
+    ORDER = "order"
+    ORDER_RESULT = "order_result"
 
 
 class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -164,6 +166,25 @@ class ShutdownNotice(_Body, frozen=True):
     reason: Line = ""
 
 
+OrderKind = Literal["reload_cog", "disable_cog", "sync_commands"]
+
+
+class Order(_Body, frozen=True):
+    """The master's answer to a pulse when the node has to do something; sent over the local socket only."""
+
+    id: Word
+    kind: OrderKind
+    argument: Word = ""
+
+
+class OrderResult(_Body, frozen=True):
+    """What a node did about an order."""
+
+    order_id: Word
+    done: bool
+    detail: Line = ""
+
+
 Body: TypeAlias = (
     VerificationRequest
     | VerificationResponse
@@ -177,6 +198,8 @@ Body: TypeAlias = (
     | LicenceCheck
     | LicenceStatus
     | ShutdownNotice
+    | Order
+    | OrderResult
 )
 
 BODIES: dict[MessageType, type[Body]] = {
@@ -192,5 +215,7 @@ BODIES: dict[MessageType, type[Body]] = {
     MessageType.LICENSE_CHECK: LicenceCheck,
     MessageType.LICENSE_STATUS: LicenceStatus,
     MessageType.SHUTDOWN_NOTICE: ShutdownNotice,
+    MessageType.ORDER: Order,
+    MessageType.ORDER_RESULT: OrderResult,
 }
 TYPES: dict[type[Body], MessageType] = {body: kind for kind, body in BODIES.items()}

@@ -19,7 +19,7 @@ from typing import Any
 import discord
 
 from handshake.errors import HandshakeError, TransportError
-from handshake.messages import ErrorReport, Heartbeat
+from handshake.messages import ErrorReport, Heartbeat, Order, OrderResult
 from nodekit.call_failures import ANY_FAILURE
 from nodekit.connection_keeper import ConnectionKeeper
 from nodekit.ending import watch_ending
@@ -274,7 +274,14 @@ class Attachment:
             describe=self._describe,
             post_to_channel=self._post_to_verify_channel,
             on_refused=self._on_refused,
+            obey=self._obey,
         )
+
+    async def _obey(self, order: Order) -> OrderResult:
+        # Imported when it is needed: most nodes never get an order.
+        from nodekit.orders import carry_out
+
+        return await carry_out(self._client, order)
 
     async def _run_link(self, link: NodeLink) -> None:
         # Readiness is reported after Discord's READY (or RESUMED), not when the process starts.
@@ -296,7 +303,7 @@ class Attachment:
             self._resumption.touch()
         client = self._client
         latency = client.latency * 1000
-        failed: list[str] = getattr(client, "failed_cogs", [])
+        failed: list[str] = [*getattr(client, "failed_cogs", ()), *getattr(client, "disabled_cogs", ())]
         return Heartbeat(
             uptime_s=round(time.monotonic() - self._began, 1),
             latency_ms=round(latency, 1) if 0 <= latency < 1e6 else None,

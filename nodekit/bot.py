@@ -127,6 +127,31 @@ class HandshakeBot(commands.Bot):
         if before != self.failed_cogs and attachment is not None and attachment.link is not None:
             attachment.link.pulse_soon()
 
+    @property
+    def disabled_cogs(self) -> list[str]:
+        """The cogs that are kept off, as they are told to the master."""
+        return [f"{name} (disabled)" for name in sorted(self.cog_files.disabled())]
+
+    async def disable_cog(self, name: str) -> str:
+        """Unload a cog and keep it off until its file changes; returns why only in this process, or nothing.
+
+        Raises
+        ------
+        KeyError
+            There is no such cog.
+        """
+        async with self._loading:
+            problem = await self.cog_files.disable(name)
+            log.warning("cog %s is disabled, until its file changes", name)
+            self._note_failed(CogChanges())
+            refused = await self.register_commands()
+            if refused is not None:
+                self.report(refused, "startup", "registering the slash commands")
+        attachment = attachment_of(self)
+        if attachment is not None and attachment.link is not None:
+            attachment.link.pulse_soon()
+        return problem
+
     async def register_commands(self, *, always: bool = False) -> Exception | None:
         """Register the slash commands with Discord if they changed; returns the error on failure."""
         return await sync_commands(self.tree, self.folder, always=always)

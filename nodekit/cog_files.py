@@ -10,12 +10,18 @@ from dataclasses import dataclass, field
 from importlib.machinery import FileFinder
 from pathlib import Path
 
+import msgspec
 from discord.ext import commands
+
+from handshake.files import read_regular
 
 log = logging.getLogger("node")
 
 _Stamp = tuple[int, int]
 """Size, and time of the last change in nanoseconds."""
+DISABLED_NAME = ".disabled_cogs"
+"""In the bot's folder: the cogs that are kept off, each with its file's stamp of then."""
+_MAX_DISABLED_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -44,6 +50,8 @@ class CogFiles:
         self._folder = folder
         self._stamps: dict[str, _Stamp] = {}
         """Of each file as it was when it was last loaded, or failed to."""
+        self._disabled_path = folder.parent / DISABLED_NAME
+        self._disabled = self._read_disabled()
 
     def find(self) -> dict[str, _Stamp]:
         """Return the cogs that are there now; names with an underscore in front are helpers."""
@@ -59,7 +67,59 @@ class CogFiles:
     def changed(self) -> set[str]:
         """Return the names of those that are new, changed or gone since they were loaded."""
         found = self.find()
-        return {name for name in found.keys() | self._stamps.keys() if found.get(name) != self._stamps.get(name)}
+        names = (found.keys() | self._stamps.keys()) - self.disabled()
+        return {name for name in names if found.get(name) != self._stamps.get(name)}
+
+    def disabled(self) -> set[str]:
+        """Return the names of those that are kept off: until their file changes, or somebody loads them by name."""
+        if not self._disabled:
+            return set()
+        found = self.find()
+        return {name for name, stamp in self._disabled.items() if found.get(name) == stamp}
+
+    async def disable(self, name: str) -> str:
+        """Unload a cog, and keep it off, also in the processes to come; returns why only in this one, or nothing.
+
+        Raises
+        ------
+        KeyError
+            There is no such cog.
+        """
+        self._disabled[name] = self.find()[name]
+        extension = f"cogs.{name}"
+        if extension in self._bot.extensions:
+            await self._bot.unload_extension(extension)
+        self._stamps.pop(name, None)
+        return self._write_disabled()
+
+    def _enable(self, name: str) -> None:
+        if self._disabled.pop(name, None) is not None:
+            problem = self._write_disabled()
+            if problem:
+                log.warning("cog %s is loaded, and will be off again in the next process: %s", name, problem)
+
+    def _read_disabled(self) -> dict[str, _Stamp]:
+        try:
+            content = read_regular(self._disabled_path, _MAX_DISABLED_BYTES)
+            return msgspec.json.decode(content, type=dict[str, _Stamp])
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.MsgspecError) as error:
+            log.warning("%s cannot be read, so no cog is kept off: %s", self._disabled_path, error)
+            return {}
+
+    def _write_disabled(self) -> str:
+        """Replace the note; returns what is wrong, or nothing."""
+        beside = self._disabled_path.with_name(f"{DISABLED_NAME}.new")
+        try:
+            if not self._disabled:
+                self._disabled_path.unlink(missing_ok=True)
+                return ""
+            beside.write_bytes(msgspec.json.encode(self._disabled))
+            beside.replace(self._disabled_path)
+        except OSError as error:
+            return f"{DISABLED_NAME} cannot be written: {error.strerror}"
+        return ""
 
     async def load(self, names: Iterable[str]) -> CogChanges:
         """Load cogs, again if they are loaded, and unload those whose file is gone.
@@ -76,6 +136,7 @@ class CogFiles:
                     changes.removed.append(name)
                 continue
             self._stamps[name] = found[name]
+            self._enable(name)
             try:
                 await self._load(name, extension, at_start=at_start)
             except Exception as error:

@@ -21,6 +21,8 @@ from handshake.messages import (
     ErrorReport,
     Heartbeat,
     KeyReplacement,
+    Order,
+    OrderResult,
     ShutdownNotice,
     VerificationRequest,
     VerificationResponse,
@@ -43,6 +45,8 @@ STALL_S = 5.0
 NAMES_BYTES = 400
 """Of failed cogs in a verification request, which has to fit in one message of VERIFY_CHANNEL."""
 
+Obey = Callable[[Order], Awaitable[OrderResult]]
+"""Carries out an order of the master; never raises for what the order or the bot does."""
 PostToChannel = Callable[[str], Awaitable[None]]
 """Posts a message in VERIFY_CHANNEL; raises ``TransportError`` when it cannot."""
 
@@ -73,6 +77,8 @@ class NodeLink:
         None when the node has no VERIFY_CHANNEL.
     on_refused
         Called with the master's reason when it refuses the node.
+    obey
+        Carries out orders; None: there are none that this program could.
     """
 
     def __init__(
@@ -83,6 +89,7 @@ class NodeLink:
         describe: Callable[[], Heartbeat],
         post_to_channel: PostToChannel | None,
         on_refused: Callable[[str], None],
+        obey: Obey | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -91,6 +98,8 @@ class NodeLink:
         self._describe = describe
         self._post_to_channel = post_to_channel if boot.transport != "local" and boot.verify_channel_id else None
         self._on_refused = on_refused
+        self._obey = obey
+        self._obeying: asyncio.Task[None] | None = None
         self._clock = clock
         self._monotonic = monotonic
         self._keys = [NodeKey(boot.node_id, boot.key_epoch, Secret(boot.key))]
@@ -129,6 +138,8 @@ class NodeLink:
                 self.verified.set()
                 await self._pulse_until_asked()
         finally:
+            if self._obeying is not None:
+                self._obeying.cancel()
             if self._local is not None:
                 await self._local.close()
 
@@ -312,6 +323,22 @@ class NodeLink:
             self._keys = [key, self._keys[0]]
             self._signer = self._signer.with_key(key)
             log.info("the master has replaced this node's key", extra={"epoch": body.key_epoch})
+        elif isinstance(body, Order) and private and self._obey is not None and self._obeying is None:
+            # One at a time, as the master gives them.
+            self._obeying = asyncio.get_running_loop().create_task(self._carry_out(body, self._obey), name="order")
+            self._obeying.add_done_callback(self._obeyed)
+
+    async def _carry_out(self, order: Order, obey: Obey) -> None:
+        result = await obey(order)
+        try:
+            await self._send(self._signer.sign(result))
+        except TransportError as error:
+            log.warning("what became of an order is not told", extra={"order": order.kind, "why": str(error)})
+
+    def _obeyed(self, task: asyncio.Task[None]) -> None:
+        self._obeying = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("an order could not be carried out", exc_info=error)
 
     async def report(self, report: ErrorReport) -> None:
         """Send an error report. Beyond the rate limit, repeats are counted and sent with the next report of that error.

@@ -277,6 +277,11 @@ class Supervisor:
         for runner in self._runners.values():
             runner.take_settings()
 
+    @property
+    def pulse_interval_s(self) -> float:
+        """How often nodes pulse over the local socket."""
+        return self._context.settings.pulse_interval_s
+
     def set_deaf(self, is_deaf: bool) -> None:
         """Note that nodes cannot reach the master, or that they can again: nobody is replaced for being silent then."""
         hearing = self._context.hearing

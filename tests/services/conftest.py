@@ -35,7 +35,7 @@ from master.services.core.auditing import audit_chain_of
 from master.services.core.views import ActionResult, FleetEvent, Registered
 from master.services.onboarding.saga import CloneRequest, RegisterRequest
 from master.supervision.clock import SystemClock
-from master.supervision.spawner import PlainSpawner
+from master.supervision.spawner import PlainSpawner, Spawner
 from sandbox import BotHandle, Sandbox
 
 OPERATOR = Actor(face="cli", identity="root", name="root", owns_box=True)
@@ -142,7 +142,12 @@ def settings_in(folder: Path, sandbox: Sandbox, empty_ledger: Path) -> Settings:
 
 @asynccontextmanager
 async def open_house(
-    settings: Settings, sandbox: Sandbox, discord: DiscordView | None = None, *, spool_dir: Path | None = None
+    settings: Settings,
+    sandbox: Sandbox,
+    discord: DiscordView | None = None,
+    spawner: Spawner | None = None,
+    *,
+    spool_dir: Path | None = None,
 ) -> AsyncIterator[House]:
     bus = EventBus()
     chain = audit_chain_of(settings)
@@ -151,12 +156,18 @@ async def open_house(
         settings,
         ledger,
         bus=bus,
-        spawner=PlainSpawner(),
+        spawner=spawner or PlainSpawner(),
         inspector=DiscordTokenInspector(settings.discord.api_base),
         discord=discord or DiscordView(user_id=lambda: MASTER_ID, state=lambda: "off"),
         clock=SystemClock(),
     )
-    tasks = [asyncio.create_task(services.supervisor.run()), asyncio.create_task(services.ready_signs.run())]
+    lasting = (
+        services.supervisor.run,
+        services.ready_signs.run,
+        services.error_monitor.run,
+        services.error_groups.run,
+    )
+    tasks = [asyncio.create_task(work()) for work in lasting]
     await asyncio.sleep(0)
     try:
         yield House(Operations(services), sandbox, settings.identity.bots_base_path, settings.identity.template_path)

@@ -40,6 +40,7 @@ _IGNORED = frozenset(
         ".pytest_cache",
         # What nodes of ours write into their folder.
         ".commands",
+        ".disabled_cogs",
         "data",
     }
 )

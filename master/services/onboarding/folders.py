@@ -20,7 +20,9 @@ MAX_FILES = 5_000
 MAX_BYTES = 256 * 1024 * 1024
 
 # Files of one node only, or created again when it runs.
-_NEVER_CLONED = frozenset({MANIFEST_NAME, ".env", ".git", ".venv", "venv", "__pycache__", "logs", ".commands"})
+_NEVER_CLONED = frozenset(
+    {MANIFEST_NAME, ".env", ".git", ".venv", "venv", "__pycache__", "logs", ".commands", ".disabled_cogs"}
+)
 
 
 _PROGRAMS = (".py", ".js", ".mjs", ".cjs", ".ts", ".sh")

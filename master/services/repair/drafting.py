@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import re2
-
 from master.ledger.database import Ledger
 from master.ledger.rows import solution_figures
 from master.ledger.rows.records import ErrorGroup
@@ -15,9 +13,10 @@ from master.security.tokens import hide_tokens
 from master.services.core.exit_meaning import without_stamp
 from master.services.core.solution_views import DraftView
 from master.services.healing.library import SolutionLibrary
+from master.services.healing.matching import compile_pattern
 from master.services.healing.sighting import SeenIn
+from master.services.healing.solution_writing import toml_string
 from master.services.repair.errors import NoSuchErrorGroup
-from master.services.repair.solution_text import toml_string
 
 _OTHER_GROUPS = 200
 _SHOWN_OTHERS = 4
@@ -178,7 +177,7 @@ def _required(group: ErrorGroup | None, fingerprint: str) -> ErrorGroup:
 
 def _others(groups: Sequence[ErrorGroup], group: ErrorGroup, pattern: str) -> list[str]:
     """Return what other errors look like, which the pattern does not match."""
-    compiled, found = re2.compile(pattern), list[str]()
+    compiled, found = compile_pattern(pattern), list[str]()
     for other in groups:
         line = hide_tokens(key_line(other.kind, other.sample or other.title))[:_LONGEST_LINE]
         if other.fingerprint != group.fingerprint and line and line not in found and not compiled.search(line):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
-import re2
 
+from master.services.healing.matching import compile_pattern
 from master.services.healing.solution import Solution
 from master.services.repair.actions.registry import check_action
 from master.services.repair.errors import SolutionRefused
 
+if TYPE_CHECKING:
+    import re2
+
 MAX_TEXT_BYTES = 64 * 1024
 _HINT = "docs/solutions.md explains the format"
-_SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def read_solution(text: str) -> Solution:
@@ -47,30 +50,11 @@ def _check_samples(solution: Solution) -> None:
 
 
 def _compiled(kind: str, patterns: Iterable[str]) -> Iterator[re2._Regexp[str]]:
-    options = re2.Options()
-    options.log_errors = False
+    import re2
+
     for number, pattern in enumerate(patterns, start=1):
         try:
-            yield re2.compile(pattern, options)
+            yield compile_pattern(pattern)
         except re2.error as error:
             why = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else str(error)
             raise ValueError(f"{kind} {number}: {why}") from error
-
-
-def toml_string(text: str) -> str:
-    """Return a text as a TOML string: as it is where that can be, and escaped where something would act or hide."""
-    if text.isprintable():
-        if "\\" not in text and '"' not in text:
-            return f'"{text}"'
-        if "'" not in text:
-            return f"'{text}'"
-        if "'''" not in text and not text.startswith("'") and not text.endswith("'"):
-            return f"'''{text}'''"
-    return '"' + "".join(_SHORT.get(one) or (one if one.isprintable() else _escape(one)) for one in text) + '"'
-
-
-def _escape(character: str) -> str:
-    number = ord(character)
-    if 0xD800 <= number <= 0xDFFF:
-        return "\\uFFFD"  # half of a character, which no file can hold
-    return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"

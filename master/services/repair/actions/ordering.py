@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from msgspec import Meta
 
+from handshake.messages import OrderKind
 from master.services.repair.actions.action import Acting, Action, ActionParameters, Done, NoParameters
+from master.services.repair.actions.starting import require_wanted, speaks
 from master.services.repair.errors import ActionSkipped
+from master.supervision.states import NodeState
+from master.wording import visible
+
+_COG = re.compile(r"[A-Za-z_]\w{0,63}(\.[A-Za-z_]\w{0,63}){0,4}", re.ASCII)
+"""A module's name; the node looks it up among the cogs that it has."""
+_ANSWERS = frozenset({NodeState.READY, NodeState.DEGRADED})
 
 
 class CogParameters(ActionParameters, frozen=True):
@@ -18,15 +27,35 @@ class CogParameters(ActionParameters, frozen=True):
 
 
 async def _reload(acting: Acting, parameters: CogParameters) -> Done:
-    raise ActionSkipped(f"{acting.node.name} takes no orders yet")
+    return await _order(acting, "reload_cog", _checked(parameters.cog))
 
 
 async def _disable(acting: Acting, parameters: CogParameters) -> Done:
-    raise ActionSkipped(f"{acting.node.name} takes no orders yet")
+    return await _order(acting, "disable_cog", _checked(parameters.cog))
 
 
 async def _sync(acting: Acting, parameters: NoParameters) -> Done:
-    raise ActionSkipped(f"{acting.node.name} takes no orders yet")
+    return await _order(acting, "sync_commands", "")
+
+
+def _checked(cog: str) -> str:
+    if _COG.fullmatch(cog) is None:
+        raise ActionSkipped(f"{visible(cog)[:100]!r} is no name of a cog")
+    return cog
+
+
+async def _order(acting: Acting, kind: OrderKind, argument: str) -> Done:
+    node = require_wanted(acting)
+    if not speaks(node):
+        raise ActionSkipped(f"{node.name} does not speak the protocol: it takes no orders")
+    if acting.tools.settings().handshake.transport == "channel":
+        raise ActionSkipped("orders go over the local socket, and TRANSPORT is 'channel': an answer would take minutes")
+    state = acting.tools.supervisor.view(node.id).state
+    if state not in _ANSWERS:
+        raise ActionSkipped(f"{node.name} is {state.value}: it takes orders while it runs")
+    async with acting.audited(kind) as entry:
+        entry.detail = argument
+        return Done(detail=await acting.tools.orders.send(node, kind, argument))
 
 
 reload_cog = Action(

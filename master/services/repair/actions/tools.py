@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from master.services.core.directory import NodeDirectory
     from master.services.fleet.fleet import Fleet
     from master.services.fleet.launching import Launcher
+    from master.services.fleet.packages import PackageInstaller
     from master.services.onboarding.identity import TokenInspector
+    from master.services.trust.orders import NodeOrders
     from master.supervision.clock import Clock
     from master.supervision.supervisor import Supervisor
 
@@ -31,6 +33,10 @@ class Tools:
         Knows the nodes' folders and tokens.
     inspector
         Asks Discord whether a token is good.
+    orders
+        Has running nodes do things themselves.
+    installer
+        Installs packages for nodes.
     """
 
     fleet: Fleet
@@ -42,3 +48,5 @@ class Tools:
     settings: Callable[[], Settings]
     launcher: Launcher
     inspector: TokenInspector
+    orders: NodeOrders
+    installer: PackageInstaller
