@@ -39,6 +39,7 @@ from master.services.fleet.launching import Launcher
 from master.services.fleet.log_flushing import LogFlushing
 from master.services.fleet.opening import Opening
 from master.services.fleet.overview import Overview
+from master.services.fleet.packages import PackageInstaller
 from master.services.fleet.process_journal import ProcessJournal
 from master.services.fleet.pulse_snapshots import PulseSnapshots
 from master.services.fleet.ready_signs import ReadySigns
@@ -328,6 +329,7 @@ def build_services(
         launcher=launcher,
         inspector=inspector,
         orders=trust.orders,
+        installer=PackageInstaller(lambda: reloading.settings, os.environ),
     )
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     repair = Repair(
@@ -339,7 +341,9 @@ def build_services(
         bus=bus,
         settings=lambda: reloading.settings,
     )
+    repair.alerts.is_muted, repair.alerts.told = error_groups.is_muted, error_groups.told
     intake.monitor.follow(repair.take)
+    intake.monitor.follow(lambda finding: error_groups.known_to_solution(finding.sighting.fingerprint))
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
     )
@@ -368,6 +372,7 @@ def build_services(
             clock=clock,
             exit_output=intake.exit_output,
             groups=error_groups,
+            told_otherwise=repair.tells,
         ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),

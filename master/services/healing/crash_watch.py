@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from master.bus import EventBus
@@ -83,6 +84,8 @@ class CrashWatch:
     ----------
     exit_output
         Reads what a process wrote last; built before this.
+    told_otherwise
+        Tells whether the end of a node's process at that time (monotonic) is told by somebody else.
     """
 
     def __init__(
@@ -95,7 +98,9 @@ class CrashWatch:
         clock: Clock,
         exit_output: ExitOutput,
         groups: ErrorGroups,
+        told_otherwise: Callable[[str, float], bool] = lambda _node_id, _at_s: False,
     ) -> None:
+        self._told_otherwise = told_otherwise
         self._directory = directory
         self._ledger = ledger
         self._alerts = alerts
@@ -220,7 +225,9 @@ class CrashWatch:
         troubles, self._troubles = self._troubles, []
         if crashes:
             outputs = await asyncio.gather(*(crash.reading for crash in crashes))
-            troubles = [*map(self._explain, crashes, outputs), *troubles]
+            explained = list(map(self._explain, crashes, outputs))
+            untold = (not self._told_otherwise(crash.event.node_id, crash.at_s) for crash in crashes)
+            troubles = [*itertools.compress(explained, untold), *troubles]
         told = dict[tuple[str, str], _Trouble]()
         for trouble in troubles:
             times = trouble.incident.count(trouble.cause, self._clock.monotonic())
