@@ -115,7 +115,7 @@ class ReadingProgress(msgspec.Struct, frozen=True, kw_only=True):
     matched: int
 
 
-class TestedLine(msgspec.Struct, frozen=True, kw_only=True):
+class MatchedLine(msgspec.Struct, frozen=True, kw_only=True):
     """A line that the solution knows."""
 
     node: str
@@ -127,7 +127,7 @@ class TestedLine(msgspec.Struct, frozen=True, kw_only=True):
     captures: dict[str, str] = {}
 
 
-class TestedPattern(msgspec.Struct, frozen=True, kw_only=True):
+class PatternCost(msgspec.Struct, frozen=True, kw_only=True):
     """One pattern, and what it costs."""
 
     pattern: str
@@ -149,9 +149,9 @@ class SolutionTest(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     matched: int
     matched_by_node: dict[str, int] = {}
-    lines: tuple[TestedLine, ...] = ()
+    lines: tuple[MatchedLine, ...] = ()
     """The first of them, newest first."""
-    patterns: tuple[TestedPattern, ...] = ()
+    patterns: tuple[PatternCost, ...] = ()
     would_run: int = 0
     """How often it would have acted, within its limits."""
     held_back: int = 0
@@ -180,3 +180,26 @@ class SolutionSaved(msgspec.Struct, frozen=True, kw_only=True):
     """0: its text was not changed."""
     path: str = ""
     notes: tuple[str, ...] = ()
+
+
+class RepairView(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of a solution, as ``fleet repairs`` lists it."""
+
+    id: str
+    at: float
+    """Unix time in seconds."""
+    node: str
+    """The node's name now, or the one that it had when it was removed."""
+    solution: str
+    action: str
+    outcome: str
+    """running, watching, helped, did_not_help, failed, skipped, interrupted, detected, asked, declined, told."""
+    detail: str = ""
+    seen_in: str = ""
+    line: str = ""
+    fingerprint: str = ""
+    """Of the group of errors; empty if it has none."""
+    actor: str = ""
+    ready_ms: int | None = None
+    """From the action to the node's being ready."""
+    finished_at: float | None = None
