@@ -209,6 +209,7 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("scheduled restarts", partial(services.scheduled_restarts.run, _restart_as("schedule", operations))),
                 ("watching", partial(services.watching.run, _restart_as("watch", operations))),
                 ("repair", services.repair.run),
+                ("own channels", services.tools.own_channels.run),
                 ("watchdog", partial(feed_watchdog, os.environ)),
             )
         ]

@@ -60,6 +60,7 @@ from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
 from master.services.repair.actions.tools import Tools
+from master.services.repair.own_channels import OwnChannels
 from master.services.repair.repair import Repair
 from master.services.trust.handover import Handover
 from master.services.trust.licensing import LicenceChecks, Licensing
@@ -292,6 +293,7 @@ def build_services(
         inspector=inspector,
         orders=trust.orders,
         installer=PackageInstaller(lambda: reloading.settings, os.environ),
+        own_channels=OwnChannels(discord.port, bus, lambda: reloading.settings, settings.own_channels_path),
     )
     repair = Repair(library=library, tools=tools, ledger=ledger, bus=bus, settings=lambda: reloading.settings)
     error_monitor.follow(repair.take)
