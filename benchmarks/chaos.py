@@ -362,9 +362,18 @@ class Ours:
 
 
 @asynccontextmanager
-async def ours(count: int) -> AsyncIterator[Contender]:
-    """Run a master with ``count`` connected nodes."""
-    async with Stage(pulse_s=2.0) as stage:
+async def ours(
+    count: int, *, pulse_s: float = 2.0, prepare: Callable[[Stage], None] = lambda _stage: None
+) -> AsyncIterator[Ours]:
+    """Run a master with ``count`` connected nodes.
+
+    Parameters
+    ----------
+    prepare
+        Called before the master starts, with config.py in place.
+    """
+    async with Stage(pulse_s=pulse_s) as stage:
+        prepare(stage)
         await stage.start_master()
         names = await start_fleet(stage, count)
         folders = {name: stage.home / "bots" / name for name in names}
@@ -375,6 +384,7 @@ async def ours(count: int) -> AsyncIterator[Contender]:
 class Theirs:
     """A peer with the same bots as plain processes."""
 
+    stage: Stage
     peer: Peer
     ending: str
     sandbox: Sandbox
@@ -414,17 +424,25 @@ class Theirs:
 
 
 @asynccontextmanager
-async def theirs(name: str, count: int) -> AsyncIterator[Contender]:
-    """Run a peer with ``count`` connected bots."""
+async def theirs(name: str, count: int, *, template: Path = TEMPLATE, **more: Any) -> AsyncIterator[Theirs]:
+    """Run a peer with ``count`` connected bots.
+
+    Parameters
+    ----------
+    template
+        What the bots are copied from.
+    more
+        Further options of the peer, as in :mod:`benchmarks.peers`.
+    """
     run: Callable[..., AbstractContextManager[Peer]] = PEERS[name]
-    options = {"endless": True} if name == "PM2" else {}
+    options = {"endless": True, **more} if name == "PM2" else more
     with tempfile.TemporaryDirectory(prefix="fleet-chaos-", ignore_cleanup_errors=True) as scratch:
         async with Stage() as stage:
             programs = []
             for number in range(count):
                 bot, folder = f"node-{number}", Path(scratch) / f"node-{number}"
                 stage.create_bot(bot)
-                await asyncio.to_thread(shutil.copytree, TEMPLATE, folder)
+                await asyncio.to_thread(shutil.copytree, template, folder)
                 write_env(stage, folder, bot)
                 programs.append(Program(bot, folder))
             folders = {program.name: program.folder for program in programs}
@@ -434,7 +452,7 @@ async def theirs(name: str, count: int) -> AsyncIterator[Contender]:
                 for account in accounts.values():
                     await stage.sandbox.gateway.wait_connected(account, timeout_s=120.0)
                 ending = "shutdown" if name == "supervisord" else "kill"
-                contender = Theirs(peer, ending, stage.sandbox, folders, accounts)
+                contender = Theirs(stage, peer, ending, stage.sandbox, folders, accounts)
                 try:
                     yield contender
                 finally:
@@ -450,7 +468,7 @@ def _kill_all_of(folder: str) -> None:
 
 
 def _entered(
-    run: Callable[..., AbstractContextManager[Peer]], folder: Path, programs: list[Program], options: dict[str, bool]
+    run: Callable[..., AbstractContextManager[Peer]], folder: Path, programs: list[Program], options: dict[str, Any]
 ) -> AbstractContextManager[Peer]:
     return run(folder, programs, **options)
 

@@ -154,13 +154,15 @@ def supervisord(folder: Path, programs: list[Program], *, start_seconds: int = 1
 
 
 @contextmanager
-def pm2(folder: Path, programs: list[Program], *, endless: bool = False) -> Iterator[Peer]:
+def pm2(folder: Path, programs: list[Program], *, endless: bool = False, memory: str = "") -> Iterator[Peer]:
     """Run PM2's daemon over ``programs``, none of them started.
 
     Parameters
     ----------
     endless
         No retry limit for programs that exit at once.
+    memory
+        Above it a program is restarted; empty: no limit.
     """
     npm = shutil.which("npm")
     if npm is None:
@@ -170,7 +172,9 @@ def pm2(folder: Path, programs: list[Program], *, endless: bool = False) -> Iter
     if not tool.exists():
         _run([npm, "install", "--silent", "--prefix", str(home), "pm2"])
     environment = {**os.environ, "PM2_HOME": str(folder / "pm2")}
-    limits = {"max_restarts": 10**6} if endless else {}
+    limits: dict[str, Any] = {"max_restarts": 10**6} if endless else {}
+    if memory:
+        limits["max_memory_restart"] = memory
     (folder / "ecosystem.json").write_text(
         json.dumps(
             {

@@ -113,7 +113,7 @@ class KeyReplacement(_Body, frozen=True):
 class ErrorReport(_Body, frozen=True):
     """An unhandled error of a node."""
 
-    source: Literal["command", "event", "startup", "task"]
+    source: Literal["command", "event", "startup", "task", "gateway"]
     where: Word
     exception: Word
     fingerprint: Fingerprint

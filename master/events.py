@@ -440,7 +440,7 @@ class ErrorGrouped(Event, frozen=True, kw_only=True):
 
 
 class RepairStep(NodeEvent, frozen=True, kw_only=True):
-    """A solution's run began, or came to its end; ``detail`` says what was done."""
+    """A solution's run began, or came to its end; ``detail`` says all of it in one line."""
 
     kind: ClassVar[str] = "repair"
     essential: ClassVar[bool] = True

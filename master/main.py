@@ -208,8 +208,14 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("ready signs", services.ready_signs.run),
                 ("scheduled restarts", partial(services.scheduled_restarts.run, _restart_as("schedule", operations))),
                 ("watching", partial(services.watching.run, _restart_as("watch", operations))),
+                ("files", services.folders.run),
+                ("error monitor", services.error_monitor.run),
+                ("output", services.output_watch.run),
+                ("error groups", services.error_groups.run),
                 ("repair", services.repair.run),
                 ("own channels", services.tools.own_channels.run),
+                ("intake for sentry-sdk", partial(_take_from_sdks, services)),
+                ("solutions", services.solutions.run),
                 ("watchdog", partial(feed_watchdog, os.environ)),
             )
         ]
@@ -241,6 +247,21 @@ def _restart_as(who: str, operations: Operations[Services]) -> Callable[[str], A
         return await operations.run(restart_nodes, actor, NamesParams(names=(name,)))
 
     return restart
+
+
+async def _take_from_sdks(services: Services) -> None:
+    """Take what sentry-sdk in the nodes sends, if there is a port for it."""
+    if not services.sentry_addresses.port:
+        return
+    from master.intake.sentry import SentryIntake
+
+    intake = SentryIntake(
+        addresses=services.sentry_addresses,
+        take=services.error_monitor.take,
+        alerts=services.alerts,
+        clock=services.clock,
+    )
+    await intake.run()
 
 
 async def _recover_when_back(services: Services) -> None:

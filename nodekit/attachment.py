@@ -19,7 +19,7 @@ from typing import Any
 import discord
 
 from handshake.errors import HandshakeError, TransportError
-from handshake.messages import Heartbeat, Order, OrderResult
+from handshake.messages import ErrorReport, Heartbeat, Order, OrderResult
 from nodekit.call_failures import ANY_FAILURE
 from nodekit.connection_keeper import ConnectionKeeper
 from nodekit.error_watch import (
@@ -31,6 +31,7 @@ from nodekit.error_watch import (
     watch_tasks,
 )
 from nodekit.exit_codes import NodeExit
+from nodekit.gateway_closes import GatewayCloses
 from nodekit.identify_budget import IdentifyBudgetSpent
 from nodekit.identity import NodeIdentity, inherited_identity
 from nodekit.link import NodeFacts, NodeLink
@@ -140,7 +141,9 @@ class Attachment:
         client = self._client
         if not self._joined:
             self._joined = True
-            self._login = functools.partial(ConnectionKeeper(client).log_in, self._login)
+            keeper = ConnectionKeeper(client)
+            keeper.on_close = GatewayCloses(self._send_report).note
+            self._login = functools.partial(keeper.log_in, self._login)
             if self._identity.session is not None and not is_sharded(client):
                 self._resumption = Resumption(self._identity.session)
                 # Passes each gateway payload to dispatch(), which records the data for RESUME.
@@ -329,13 +332,17 @@ class Attachment:
         if source == "command" and is_expected is not None and is_expected(error):
             return
         try:
-            loop = asyncio.get_running_loop()
+            asyncio.get_running_loop()
         except RuntimeError:
             # Called in another thread of the program: the error is only in the log.
             return
-        task = loop.create_task(self.link.report(describe_error(error, source=source, where=where)))
-        self._reporting.add(task)
-        task.add_done_callback(self._reporting.discard)
+        self._send_report(describe_error(error, source=source, where=where))
+
+    def _send_report(self, report: ErrorReport) -> None:
+        if self.link is not None:
+            task = asyncio.get_running_loop().create_task(self.link.report(report))
+            self._reporting.add(task)
+            task.add_done_callback(self._reporting.discard)
 
     async def _end_link(self) -> None:
         """Say goodbye and end the link, with a time-out, so that the client always closes in time."""

@@ -20,8 +20,8 @@ from nodekit.cog_files import CogChanges, CogFiles
 from nodekit.command_errors import cause_of, explain
 from nodekit.command_sync import sync_commands
 from nodekit.error_watch import Source
+from nodekit.fingerprints import fingerprint_of
 from nodekit.identity import program_folder, version_of
-from nodekit.reports import fingerprint_of
 
 log = logging.getLogger("node")
 

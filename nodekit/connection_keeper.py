@@ -98,6 +98,8 @@ class ConnectionKeeper:
     def __init__(self, client: discord.Client, on_trouble: Callable[[str], None] = lambda _: None) -> None:
         _bound_waits()
         self._client, self._on_trouble = client, on_trouble
+        self.on_close: Callable[[int], None] = lambda _code: None
+        """Called with the code of each connection that Discord closed, or a proxy before it; not of a shard's."""
         self._connect, self._close, self._dial = client.connect, client.close, client.http.ws_connect
         self._closed = asyncio.Event()
         self._is_sharded = isinstance(client, discord.AutoShardedClient)
@@ -110,6 +112,8 @@ class ConnectionKeeper:
         self._longest_pause_s: float | None = None
         self._attempts = self._failed_dials = self._fruitless = self._identifies = self._troubles = 0
         self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._told_of: aiohttp.ClientWebSocketResponse | None = None
+        """The connection whose end was told, or needs not to be."""
         self._background: set[asyncio.Future[Any]] = set()
         client.connect, client.close = self.connect, self.close  # type: ignore[method-assign]
         if not self._is_sharded:
@@ -185,7 +189,8 @@ class ConnectionKeeper:
             try:
                 await self._until_closed(self._connect(reconnect=True))
                 return
-            except _FINAL:
+            except _FINAL as error:
+                self._tell_close(error)
                 raise
             except _TooSoon as error:
                 wait_s = error.wait_s
@@ -204,6 +209,7 @@ class ConnectionKeeper:
 
     async def _dial_in_time(self, url: str, **options: Any) -> aiohttp.ClientWebSocketResponse:
         """Open a WebSocket, after a pause when those before were in vain."""
+        self._tell_close()
         await asyncio.sleep(self._next_pause())
         self._dialled_at = time.monotonic()
         try:
@@ -219,10 +225,26 @@ class ConnectionKeeper:
         asyncio.get_running_loop().call_later(READY_TIMEOUT_S, self._check_ready, self._socket)
         return self._socket
 
+    def _tell_close(self, error: Exception | None = None) -> None:
+        """Tell of the connection that was there, if the other side closed it."""
+        socket, websocket = self._socket, self._client.ws
+        if isinstance(error, discord.PrivilegedIntentsRequired):
+            code: int | None = 4014
+        elif isinstance(error, discord.ConnectionClosed):
+            code = error.code
+        elif socket is None or socket is self._told_of or (websocket and websocket._close_code is not None):
+            return  # It was told, or closed from here.
+        else:
+            code = socket.close_code
+        self._told_of = socket
+        if code is not None:
+            self.on_close(code)
+
     def _check_ready(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         """Close a connection on which the session did not begin; discord.py then makes another."""
         if self._socket is socket and self._proven_at is None and not self._client.is_closed():
             log.warning("Discord: the session did not begin within %.0f s", READY_TIMEOUT_S)
+            self._told_of = socket
             self._let_run(socket.close(code=4000))
 
     def _next_pause(self) -> float:

@@ -40,6 +40,8 @@ RETRY_FIRST_S = 1.0
 RETRY_CAP_S = 60.0
 LOCAL_FAILURES_BORNE = 3
 MAX_REPORTS_PER_MINUTE = 10
+STALL_S = 5.0
+"""A pulse that is later than this is worth a line of the log."""
 NAMES_BYTES = 400
 """Of failed cogs in a verification request, which has to fit in one message of VERIFY_CHANNEL."""
 
@@ -209,11 +211,13 @@ class NodeLink:
             if self._local is not None and not failures:
                 # Synchronised with all nodes of this box: the CPU wakes up once for the fleet, not once for each node.
                 interval -= time.monotonic() % interval
+            due = time.monotonic() + interval
             try:
                 # Not wait_for: in Python 3.11 it may swallow a cancellation at its end (gh-86296).
                 async with asyncio.timeout(interval):
                     await self._woken.wait()
             except TimeoutError:
+                _warn_of_stall(time.monotonic() - due)
                 continue
             self._woken.clear()
             if self._verify_again:
@@ -387,3 +391,9 @@ def _with_count(report: ErrorReport, count: int) -> ErrorReport:
 def _warn_of_skew(skew_s: float) -> None:
     if abs(skew_s) > 5:
         log.warning("this clock differs from the master's by %.0f s", skew_s)
+
+
+def _warn_of_stall(late_s: float) -> None:
+    """Log that a pulse was late: discord.py says something only of a loop that is blocked while a heartbeat is due."""
+    if late_s > STALL_S:
+        log.warning("the event loop stood still for %.1f s: something in it blocks", late_s)

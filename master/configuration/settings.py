@@ -213,8 +213,8 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
     pulse_snapshots: Days = 30
 
     def days_of(self, table: str) -> int:
-        """Return the retention of a table."""
-        return int(getattr(self, table))
+        """Return the retention of a table; groups of errors stay as long as the errors."""
+        return int(getattr(self, "error_events" if table == "error_groups" else table))
 
 
 ModuleName = Annotated[

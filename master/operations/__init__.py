@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from master.operations import changing, kernel, ledger, nodes, onboarding, telling
+from master.operations import changing, kernel, ledger, nodes, onboarding, repairs, solutions, telling
 from master.operations.operation import Operation
 
 _ALL: tuple[Operation[Any, Any, Any], ...] = (
@@ -32,6 +32,18 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     changing.options,
     changing.edit,
     changing.rename,
+    solutions.listing,
+    solutions.show,
+    solutions.history,
+    solutions.test,
+    solutions.draft,
+    solutions.enable,
+    solutions.disable,
+    solutions.save,
+    solutions.take_back,
+    solutions.remove,
+    repairs.listing,
+    repairs.decide,
     ledger.audit,
     ledger.verify_audit,
     ledger.acknowledge_audit,

@@ -189,3 +189,74 @@ class MigrateParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     to: str = ""
     """A revision; empty: the newest."""
+
+
+Why = Annotated[str, msgspec.Meta(max_length=400)]
+
+
+class SolutionParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One solution."""
+
+    id: str
+
+
+class SolutionTestParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A solution to test: one that there is, or a text."""
+
+    id: str = ""
+    text: Annotated[str, msgspec.Meta(max_length=65_536)] = ""
+
+
+class SolutionEnableParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A solution to switch on."""
+
+    id: str
+    now: bool = False
+    """It acts at once, and does not only detect at first."""
+    why: Why = ""
+
+
+class SolutionChangeParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A change of a solution, and why it is made."""
+
+    id: str
+    why: Why = ""
+
+
+class SolutionDraftParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A group of errors to draft a solution for."""
+
+    fingerprint: str
+
+
+class SolutionSaveParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A text to save under the id that it has."""
+
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=65_536)]
+    why: Why = ""
+
+
+class SolutionVersionParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An earlier text of a solution."""
+
+    id: str
+    version: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+    why: Why = ""
+
+
+class RepairsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which repairs are listed."""
+
+    node: str = ""
+    solution: str = ""
+    since: Annotated[float, msgspec.Meta(ge=0, le=1e11)] = 0.0
+    """Unix time in seconds; 0: all that are on record."""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 30
+
+
+class RepairDecideParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An operator's answer to a repair that asks."""
+
+    run: Annotated[str, msgspec.Meta(min_length=1, max_length=26)]
+    """The run's id, or how it begins."""
+    do: bool

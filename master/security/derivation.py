@@ -6,6 +6,7 @@ import base64
 import binascii
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -77,6 +78,16 @@ def decode_kept_keys(text: str) -> dict[str, Secret[bytes]]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class IntakeKey:
+    """What a node shows to the intake of error reports, and to nothing else."""
+
+    project: int
+    """Stands for the node; says nothing of it."""
+    text: Secret[str]
+    """32 hex digits."""
+
+
 class MasterSecret:
     """Derives keys from the secret (HKDF-SHA256, RFC 5869).
 
@@ -95,6 +106,12 @@ class MasterSecret:
     def derive_node_key(self, node_id: str, epoch: int) -> NodeKey:
         """Derive a node's signing key; raising the epoch invalidates every earlier key."""
         return NodeKey(node_id, epoch, Secret(self._derive(f"node|{node_id}|{epoch}")))
+
+    def derive_intake_key(self, node_id: str, epoch: int) -> IntakeKey:
+        """Derive what a node shows to the intake; it says nothing of its signing key, or of another node's."""
+        derived = self._derive(f"intake|{node_id}|{epoch}")
+        # 48 bits: what a number in JavaScript holds.
+        return IntakeKey(int.from_bytes(derived[16:22]), Secret(derived[:16].hex()))
 
     def derive(self, purpose: str) -> bytes:
         """Derive the master's 32-byte key for one purpose, such as ``vault``."""

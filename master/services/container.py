@@ -19,8 +19,7 @@ from handshake.messages import (
 from handshake.replay import Sessions
 from handshake.signing import LIFETIME_S
 from master.bus import EventBus
-from master.configuration.settings import ENV_NAME, Settings
-from master.events import ErrorReported
+from master.configuration.settings import ENV_NAME, HealingSettings, Settings
 from master.ledger.database import Ledger
 from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
@@ -47,10 +46,15 @@ from master.services.fleet.ready_signs import ReadySigns
 from master.services.fleet.scheduled_restarts import ScheduledRestarts
 from master.services.fleet.watching import Watching
 from master.services.healing.crash_watch import CrashWatch
-from master.services.healing.error_reports import ErrorReports, summary_of
+from master.services.healing.error_book import ErrorBook
+from master.services.healing.exit_output import ExitOutput
+from master.services.healing.group_alerts import GroupAlerts
+from master.services.healing.groups import ErrorGroups
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.monitor import ErrorMonitor
-from master.services.healing.sighting import SeenIn, Sighting
+from master.services.healing.output_watch import OutputWatch
+from master.services.healing.sentry_addresses import SentryAddresses
+from master.services.healing.sources import ErrorSources
 from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
 from master.services.onboarding.identity import TokenInspector
@@ -60,8 +64,12 @@ from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
 from master.services.repair.actions.tools import Tools
+from master.services.repair.drafting import Drafting
+from master.services.repair.manager import SolutionManager
+from master.services.repair.modes import Modes
 from master.services.repair.own_channels import OwnChannels
 from master.services.repair.repair import Repair
+from master.services.repair.testing import SolutionTesting
 from master.services.trust.handover import Handover
 from master.services.trust.licensing import LicenceChecks, Licensing
 from master.services.trust.node_keys import NodeKeys
@@ -81,6 +89,7 @@ from master.services.upkeep.state_watch import StateWatch
 from master.services.upkeep.telling import MasterNodes, Telling
 from master.supervision.clock import Clock
 from master.supervision.connectivity import Connectivity, Probe
+from master.supervision.inotify import FolderWatch
 from master.supervision.last_output import LastOutput
 from master.supervision.limits import Cgroups, OomDetector
 from master.supervision.logs import NodeLogs
@@ -103,6 +112,7 @@ class LedgerServices:
     ledger_admin: LedgerAdmin
     rotation: SecretRotation
     telling: Telling
+    error_groups: ErrorGroups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +154,14 @@ class Services(LedgerServices):
     reloading: Reloading
     state_watch: StateWatch
     library: SolutionLibrary
+    folders: FolderWatch
+    output_watch: OutputWatch
     error_monitor: ErrorMonitor
+    sentry_addresses: SentryAddresses
+    modes: Modes
     repair: Repair
     tools: Tools
+    solutions: SolutionManager
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -183,6 +198,12 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
         ledger_admin=LedgerAdmin(settings, ledger, master_secret_of(settings.identity), clock),
         rotation=SecretRotation(settings, ledger, clock),
         telling=Telling(lambda: settings, ledger, clock, None),
+        error_groups=ErrorGroups(
+            ledger=ledger,
+            clock=clock,
+            bus=EventBus(),
+            book=ErrorBook(ledger, clock, SolutionLibrary(settings.solutions_dir)),
+        ),
     )
 
 
@@ -202,6 +223,7 @@ class _Base:
     licensing: Licensing
     logs: NodeLogs
     sessions: Sessions
+    sentry_addresses: SentryAddresses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +234,15 @@ class _Trust:
     keys: NodeKeys
     verification: Verification
     reception: Reception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Intake:
+    """What takes in all that is seen of errors."""
+
+    exit_output: ExitOutput
+    monitor: ErrorMonitor
+    output_watch: OutputWatch
 
 
 def build_services(
@@ -252,7 +283,6 @@ def build_services(
     # Subscription order matters: after an exit, a verification is void before any other subscriber reacts.
     trust = _build_trust(base, supervisor)
     ProcessJournal(ledger, base.directory, bus, clock)
-    ErrorReports(ledger, bus, clock)
     fleet = Fleet(
         settings=settings,
         ledger=ledger,
@@ -279,7 +309,15 @@ def build_services(
     reloading.follow(lambda _new: scheduled.look_again(), lambda _new: watching.look_again())
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
     library = SolutionLibrary(settings.solutions_dir)
-    error_monitor = _build_error_monitor(base, library)
+    folders = FolderWatch()
+    error_groups = ErrorGroups(
+        ledger=ledger,
+        clock=clock,
+        bus=bus,
+        book=ErrorBook(ledger, clock, library),
+        alerts=GroupAlerts(alerts, base.directory, clock),
+    )
+    intake = _build_intake(base, library, folders, error_groups)
     auditor = Auditor(ledger, ledger.chain, clock, base.permissions, bus)
     tools = Tools(
         fleet=fleet,
@@ -295,8 +333,17 @@ def build_services(
         installer=PackageInstaller(lambda: reloading.settings, os.environ),
         own_channels=OwnChannels(discord.port, bus, lambda: reloading.settings, settings.own_channels_path),
     )
-    repair = Repair(library=library, tools=tools, ledger=ledger, bus=bus, settings=lambda: reloading.settings)
-    error_monitor.follow(repair.take)
+    modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
+    repair = Repair(
+        library=library,
+        modes=modes,
+        tools=tools,
+        ledger=ledger,
+        connectivity=connectivity,
+        bus=bus,
+        settings=lambda: reloading.settings,
+    )
+    intake.monitor.follow(repair.take)
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
     )
@@ -323,7 +370,9 @@ def build_services(
             ledger=ledger,
             alerts=alerts,
             clock=clock,
-            last_output=LastOutput(base.logs),
+            exit_output=intake.exit_output,
+            groups=error_groups,
+            told_otherwise=repair.tells,
         ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
@@ -405,9 +454,15 @@ def build_services(
         log_flushing=LogFlushing(base.logs),
         state_watch=state_watch,
         library=library,
-        error_monitor=error_monitor,
+        folders=folders,
+        output_watch=intake.output_watch,
+        error_monitor=intake.monitor,
+        error_groups=error_groups,
+        sentry_addresses=base.sentry_addresses,
+        modes=modes,
         repair=repair,
         tools=tools,
+        solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),
         reloading=reloading,
         discord=discord.port,
     )
@@ -432,6 +487,7 @@ def _build_base(
         licensing=Licensing(LicenceCodes(secret), settings.licence_tiers, clock),
         logs=NodeLogs(settings.logs_dir, max_bytes=supervision.log_max_bytes, files=supervision.log_files),
         sessions=Sessions(clock.monotonic, tolerance_s=LIFETIME_S + settings.handshake.clock_skew_s),
+        sentry_addresses=SentryAddresses(secret, directory, settings.healing.sentry_port),
     )
 
 
@@ -446,6 +502,7 @@ def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) 
         master_user_id=discord.user_id,
         ledger_cache=base.ledger_cache,
         open_session=base.sessions.open,
+        sentry_address_of=base.sentry_addresses.address_of,
         cgroups=cgroups,
     )
 
@@ -502,15 +559,22 @@ def _handlers(
     }
 
 
-def _build_error_monitor(base: _Base, library: SolutionLibrary) -> ErrorMonitor:
-    monitor = ErrorMonitor(library)
-
-    def on_report(event: ErrorReported) -> None:
-        text = f"{event.report.source} {summary_of(event.report)}\n{event.report.traceback}"
-        monitor.take(Sighting(node_id=event.node_id, at=event.at, seen_in=SeenIn.REPORT, text=text))
-
-    base.bus.on(ErrorReported, on_report)
-    return monitor
+def _build_intake(base: _Base, library: SolutionLibrary, folders: FolderWatch, groups: ErrorGroups) -> _Intake:
+    bus, clock, directory = base.bus, base.clock, base.directory
+    exit_output = ExitOutput(bus, directory, LastOutput(base.logs))
+    monitor = ErrorMonitor(library, groups, clock)
+    ErrorSources(bus, exit_output, monitor)
+    output_watch = OutputWatch(
+        bus=bus,
+        clock=clock,
+        logs=base.logs,
+        directory=directory,
+        folders=folders,
+        exit_output=exit_output,
+        library=library,
+        monitor=monitor,
+    )
+    return _Intake(exit_output=exit_output, monitor=monitor, output_watch=output_watch)
 
 
 def _build_opening(base: _Base, supervisor: Supervisor, fleet: Fleet) -> Opening:
@@ -550,7 +614,27 @@ def _build_overview(
         start_trouble=start_trouble,
         isolation=lambda: launcher.isolation(base.directory, supervisor.isolated_names()),
         is_revoked=base.ledger_cache.is_revoked,
-        troubles=state_watch.troubles,
+        troubles=lambda: (*state_watch.troubles(), *base.sentry_addresses.troubles()),
+        sentry=lambda: base.sentry_addresses.state,
+    )
+
+
+def _build_solutions(
+    base: _Base, library: SolutionLibrary, modes: Modes, healing: Callable[[], HealingSettings]
+) -> SolutionManager:
+    testing = SolutionTesting(
+        library=library, directory=base.directory, logs=base.logs, ledger=base.ledger, healing=healing
+    )
+    return SolutionManager(
+        own=base.settings.solutions_dir,
+        library=library,
+        modes=modes,
+        testing=testing,
+        drafting=Drafting(library, base.ledger),
+        directory=base.directory,
+        ledger=base.ledger,
+        clock=base.clock,
+        healing=healing,
     )
 
 

@@ -351,6 +351,11 @@ class Runner:
         self._emit(NodeDegraded, detail=detail)
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether it is to run; what an operator asks for holds before it is on record."""
+        return self._wanted
+
+    @property
     def holds_up(self) -> bool:
         """Whether nodes that start after this one should wait for it."""
         return self._wanted and self.state in _HOLDS_UP

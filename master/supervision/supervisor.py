@@ -395,6 +395,10 @@ class Supervisor:
         process = self._runner(node_id).process
         return None if process is None else process.pid
 
+    def is_wanted(self, node_id: str) -> bool:
+        """Tell whether a node is to run: what an operator asks for holds here before it is on record."""
+        return self._runner(node_id).is_wanted
+
     def isolated_names(self) -> dict[str, bool]:
         """Return the names of the nodes that run, and of each whether its process is isolated."""
         running = ((runner.spec.name, runner.process) for runner in self._runners.values())

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import sqlglot
+from msgspec import structs
 from sqlalchemy import ClauseElement, Connection, Engine, create_engine, event
 from sqlalchemy.dialects import mssql
 from sqlalchemy.pool import StaticPool
@@ -25,6 +26,7 @@ from master.ledger.rows import (
     audit,
     duplications,
     error_events,
+    error_groups,
     handshake_events,
     inspection,
     licences,
@@ -32,6 +34,10 @@ from master.ledger.rows import (
     process_events,
     pulse_snapshots,
     retention,
+    solution_figures,
+    solution_runs,
+    solution_versions,
+    solutions,
     tokens,
 )
 from master.ledger.rows.audit import AuditChain
@@ -40,12 +46,15 @@ from master.ledger.rows.records import (
     DesiredState,
     Duplication,
     ErrorEvent,
+    ErrorGroup,
     HandshakeEvent,
     Licence,
     LicenceState,
     Outcome,
     ProcessRecord,
     PulseSnapshot,
+    SolutionRun,
+    SolutionState,
 )
 from master.ledger.schema.migrations import HEAD_REVISION
 from master.ledger.schema.tables import audit_log, metadata
@@ -56,6 +65,7 @@ REPOSITORIES = (
     audit,
     duplications,
     error_events,
+    error_groups,
     handshake_events,
     inspection,
     licences,
@@ -63,6 +73,10 @@ REPOSITORIES = (
     process_events,
     pulse_snapshots,
     retention,
+    solution_figures,
+    solution_runs,
+    solution_versions,
+    solutions,
     tokens,
 )
 
@@ -132,6 +146,40 @@ def call_every_function(c: Connection) -> None:
     error_events.record(c, seen)
     error_events.recent(c)
     error_events.recent(c, node_id="01A")
+    error_events.by_node(c, ["f", "g"])
+    group = ErrorGroup(fingerprint="f", kind="line", title="t", first_at=NOW, last_at=NOW, sample="s")
+    error_groups.add(c, group, sets_state=False)
+    error_groups.add(c, group, sets_state=True)
+    error_groups.set_state(c, "f", "muted", muted_until=NOW, at=NOW, by="cli:ada")
+    error_groups.recent(c, limit=10)
+    error_groups.some(c, ["f", "g"])
+    error_groups.beginning_with(c, "f", limit=2)
+    mode = SolutionState(solution_id="missing_module", mode="off", since=NOW, first_at=NOW, content_hash="0" * 16)
+    solutions.save(c, mode)
+    solutions.save(c, mode)
+    solutions.list_all(c)
+    repair = SolutionRun(
+        id="R1", at=NOW, node_id="01A", solution_id="missing_module", content_hash="0" * 16, seen_in="exit", line="x",
+        action="restart", outcome="running",
+    )  # fmt: skip
+    solution_runs.save(c, repair)
+    solution_runs.save(c, structs.replace(repair, outcome="helped", ready_ms=700, finished_at=NOW))
+    solution_runs.recent(c)
+    solution_runs.recent(c, node_id="01A", solution_id="missing_module", since=NOW)
+    solution_runs.unfinished(c)
+    solution_runs.find(c, "R")
+    solution_runs.last_acts_of_operators(c, NOW)
+    for content in ("one", "two", ""):
+        solution_versions.add(
+            c, id=f"V{content}", solution_id="missing_module", at=NOW, actor="cli:ada", why="", content=content
+        )
+    solution_versions.find(c, "missing_module", 1)
+    solution_versions.list_of(c, "missing_module")
+    solution_versions.newest(c)
+    solution_figures.figures(c)
+    solution_figures.recent(c, "missing_module")
+    solution_figures.error_group(c, "0" * 16)
+    solution_figures.error_groups_of(c, limit=5)
     pulse_snapshots.insert(
         c,
         PulseSnapshot(id="S1", at=NOW, node_id="01A", state="ready", latency_ms=4, guilds=2, memory_bytes=9),

@@ -376,10 +376,25 @@ async def test_identifies_in_vain_are_spaced_before_discord_resets_the_token(
 
 @pytest.mark.parametrize("code", [4004, 4010, 4011, 4012, 4013])
 async def test_a_close_code_that_is_final_ends_the_client(scene: Scene, code: int) -> None:
+    told: list[int] = []
+    scene.keeper.on_close = told.append
     scene.sandbox.faults.refuse_identify(scene.bot.account, code)
     with pytest.raises(discord.ConnectionClosed) as closed:
         await scene.start()
     assert closed.value.code == code
+    assert told == [code]
+
+
+async def test_what_discord_closes_is_told_with_its_code_and_what_the_client_closes_is_not(scene: Scene) -> None:
+    told: list[int] = []
+    scene.keeper.on_close = told.append
+    await scene.started()
+    for number, code in enumerate((4008, 4000, 4009), 1):
+        await scene.sandbox.faults.drop_connections(code=code)
+        await scene.client.hears("resumed", times=number)
+    await scene.sandbox.faults.ask_reconnect(scene.bot.account)
+    await scene.client.hears("resumed", times=4)
+    assert told == [4008, 4000, 4009]
 
 
 async def test_refused_intents_are_final(scene: Scene) -> None:

@@ -142,11 +142,16 @@ def settings_in(folder: Path, sandbox: Sandbox, empty_ledger: Path) -> Settings:
 
 @asynccontextmanager
 async def open_house(
-    settings: Settings, sandbox: Sandbox, discord: DiscordView | None = None, spawner: Spawner | None = None
+    settings: Settings,
+    sandbox: Sandbox,
+    discord: DiscordView | None = None,
+    spawner: Spawner | None = None,
+    *,
+    spool_dir: Path | None = None,
 ) -> AsyncIterator[House]:
     bus = EventBus()
     chain = audit_chain_of(settings)
-    ledger = await Ledger.open(settings.database, chain=chain, bus=bus)
+    ledger = await Ledger.open(settings.database, chain=chain, spool_dir=spool_dir, bus=bus)
     services = build_services(
         settings,
         ledger,
@@ -156,7 +161,13 @@ async def open_house(
         discord=discord or DiscordView(user_id=lambda: MASTER_ID, state=lambda: "off"),
         clock=SystemClock(),
     )
-    tasks = [asyncio.create_task(services.supervisor.run()), asyncio.create_task(services.ready_signs.run())]
+    lasting = (
+        services.supervisor.run,
+        services.ready_signs.run,
+        services.error_monitor.run,
+        services.error_groups.run,
+    )
+    tasks = [asyncio.create_task(work()) for work in lasting]
     await asyncio.sleep(0)
     try:
         yield House(Operations(services), sandbox, settings.identity.bots_base_path, settings.identity.template_path)

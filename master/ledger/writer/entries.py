@@ -11,14 +11,33 @@ import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import IntEnum
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 from sqlalchemy import Connection, Table
 
-from master.ledger.rows import error_events, handshake_events, nodes, process_events, pulse_snapshots
+from master.ledger.rows import (
+    error_events,
+    error_groups,
+    handshake_events,
+    nodes,
+    process_events,
+    pulse_snapshots,
+    solution_runs,
+    solutions,
+)
 from master.ledger.rows.audit import AuditChain
-from master.ledger.rows.records import DesiredState, ErrorEvent, HandshakeEvent, Outcome, ProcessRecord, PulseSnapshot
+from master.ledger.rows.records import (
+    DesiredState,
+    ErrorEvent,
+    ErrorGroup,
+    HandshakeEvent,
+    Outcome,
+    ProcessRecord,
+    PulseSnapshot,
+    SolutionRun,
+    SolutionState,
+)
 from master.ledger.schema import tables
 
 log = logging.getLogger(__name__)
@@ -169,6 +188,70 @@ class ErrorCounted(_Entry, frozen=True, tag="error"):
             error_events.record(connection, entry.event)
 
 
+class SolutionModeSet(_Entry, frozen=True, tag="solution_mode"):
+    """A solution was switched on or off, by an operator or by the master."""
+
+    priority: ClassVar[Priority] = Priority.SECURITY
+
+    state: SolutionState
+
+    @classmethod
+    def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
+        """Write consecutive entries of this kind, in order."""
+        for entry in run:
+            solutions.save(connection, entry.state)
+
+
+class SolutionRunSaved(_Entry, frozen=True, tag="solution_run"):
+    """A run of a solution as it is now: the whole row, so that applying it twice is the same as once."""
+
+    priority: ClassVar[Priority] = Priority.HISTORY
+
+    run: SolutionRun
+
+    @classmethod
+    def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
+        """Write consecutive entries of this kind, in order."""
+        for entry in run:
+            solution_runs.save(connection, entry.run)
+
+
+class GroupSeen(_Entry, frozen=True, tag="error_group"):
+    """Errors of a group were seen: as many as its ``count``."""
+
+    priority: ClassVar[Priority] = Priority.HISTORY
+
+    group: ErrorGroup
+    sets_state: bool = False
+    """Whether its state changed: it came back, or its mute is over."""
+
+    @classmethod
+    def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
+        """Write consecutive entries of this kind, in order."""
+        for entry in run:
+            error_groups.add(connection, entry.group, sets_state=entry.sets_state)
+
+
+class GroupStateSet(_Entry, frozen=True, tag="error_group_state"):
+    """An operator muted or resolved a group of errors."""
+
+    priority: ClassVar[Priority] = Priority.SECURITY
+
+    fingerprint: str
+    state: Literal["known", "resolved", "muted"]
+    at: datetime
+    by: str
+    muted_until: datetime | None = None
+
+    @classmethod
+    def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
+        """Write consecutive entries of this kind, in order."""
+        for entry in run:
+            error_groups.set_state(
+                connection, entry.fingerprint, entry.state, muted_until=entry.muted_until, at=entry.at, by=entry.by
+            )
+
+
 class PulsesSampled(_Entry, frozen=True, tag="pulses"):
     """A snapshot of the nodes' pulses."""
 
@@ -183,7 +266,19 @@ class PulsesSampled(_Entry, frozen=True, tag="pulses"):
             pulse_snapshots.insert(connection, *entry.snapshots)
 
 
-Entry = ProcessStep | HandshakeOutcome | FlagCleared | DesiredStateSet | Audited | ErrorCounted | PulsesSampled
+Entry = (
+    ProcessStep
+    | HandshakeOutcome
+    | FlagCleared
+    | DesiredStateSet
+    | Audited
+    | ErrorCounted
+    | GroupSeen
+    | GroupStateSet
+    | SolutionModeSet
+    | SolutionRunSaved
+    | PulsesSampled
+)
 
 
 def priority_of(entries: tuple[Entry, ...]) -> Priority:

@@ -27,6 +27,7 @@ from master.services.fleet.environment_files import read_environment
 from master.services.fleet.packages import installed_packages
 from master.services.fleet.program import Program, interpreter_of, program_of
 from master.services.fleet.watching import Watched, watched_of
+from master.services.healing.sentry_addresses import DSN_VARIABLE, has_address_of_its_own
 from master.supervision.errors import FolderMissing, SpawnFailed, StartDeferred
 from master.supervision.isolation import (
     Isolation,
@@ -123,6 +124,8 @@ class Launcher:
         Returns the master's Discord user id; 0 while it is not known.
     open_session
         Opens the session that the messages of the new process belong to.
+    sentry_address_of
+        Returns where a node's sentry-sdk sends to; empty for nowhere.
     cgroups
         None if the master has no delegated cgroup; rlimits and niceness are used instead.
     """
@@ -136,6 +139,7 @@ class Launcher:
     master_user_id: Callable[[], int]
     ledger_cache: LedgerCache
     open_session: Callable[[str], str]
+    sentry_address_of: Callable[[Node], str] = lambda _node: ""
     cgroups: Cgroups | None = None
     log_sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     """How long the logs of nodes that show readiness by a line were before their last start."""
@@ -301,6 +305,10 @@ class Launcher:
             environment["PYTHONPATH"] = os.pathsep.join([*before, *packages])
         if own.watch:
             environment[WATCH_VARIABLE] = "1"
+        address = self.sentry_address_of(node)
+        # One of its own wins: it reports to somebody else.
+        if address and DSN_VARIABLE not in environment and not has_address_of_its_own(folder):
+            environment[DSN_VARIABLE] = address
         if own.ready_when and own.ready_when.startswith("log:"):
             self.log_sizes[node.id] = self.logs.sizes(node.name)
         isolation = self._isolate(node, folder, program, environment, given)

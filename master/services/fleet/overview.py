@@ -58,7 +58,9 @@ class Overview:
     is_revoked
         Tells of a node's id whether its licence is revoked; asked for each node of each status.
     troubles
-        Returns what is wrong with the master's own files.
+        Returns what is wrong with the master's own files and ports.
+    sentry
+        Returns whether the intake for sentry-sdk listens; empty if it is not wanted.
     start_trouble
         Returns why nodes start in another way than they should; empty when they do not.
     box_states
@@ -81,6 +83,7 @@ class Overview:
         isolation: Callable[[], str],
         is_revoked: Callable[[str], bool],
         troubles: Callable[[], tuple[str, ...]] = lambda: (),
+        sentry: Callable[[], str] = str,
         start_trouble: Callable[[], str],
         box_states: Callable[[], tuple[str, ...]],
     ) -> None:
@@ -97,6 +100,7 @@ class Overview:
         self._isolation = isolation
         self._is_revoked = is_revoked
         self._troubles = troubles
+        self._sentry = sentry
         self._start_trouble = start_trouble
         self._box_states = box_states
         self._began = clock.monotonic()
@@ -195,6 +199,7 @@ class Overview:
             old_keys=self._old_keys(),
             isolation=self._isolation(),
             troubles=self._troubles(),
+            sentry=self._sentry(),
             start_trouble=self._start_trouble(),
             box=self._box_states(),
             home=str(self._settings.home),

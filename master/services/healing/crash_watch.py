@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
+import itertools
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from master.bus import EventBus
@@ -34,9 +34,10 @@ from master.ledger.writer.entries import ErrorCounted
 from master.services.core.alerts import Alerts
 from master.services.core.directory import NodeDirectory
 from master.services.core.exit_meaning import ExitMeaning, explain_exit, reason_in
+from master.services.healing.exit_output import ExitOutput
+from master.services.healing.groups import ErrorGroups
 from master.services.healing.incidents import Incident, Incidents
 from master.supervision.clock import Clock
-from master.supervision.last_output import LastOutput, OutputMark
 from master.supervision.process import ExitReport
 from master.wording import duration, encodable
 
@@ -52,13 +53,12 @@ _VARYING = re.compile(r"0x[0-9a-f]+|\d+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Crash:
-    """An exit that nobody asked for, and where its output is."""
+    """An exit that nobody asked for, and what reads its output."""
 
     event: NodeExited
     name: str
     at_s: float
-    begin: OutputMark | None
-    end: OutputMark
+    reading: asyncio.Task[list[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +82,10 @@ class CrashWatch:
 
     Parameters
     ----------
-    last_output
-        Reads what a process wrote last.
+    exit_output
+        Reads what a process wrote last; built before this.
+    told_otherwise
+        Tells whether the end of a node's process at that time (monotonic) is told by somebody else.
     """
 
     def __init__(
@@ -94,15 +96,18 @@ class CrashWatch:
         ledger: Ledger,
         alerts: Alerts,
         clock: Clock,
-        last_output: LastOutput,
+        exit_output: ExitOutput,
+        groups: ErrorGroups,
+        told_otherwise: Callable[[str, float], bool] = lambda _node_id, _at_s: False,
     ) -> None:
+        self._told_otherwise = told_otherwise
         self._directory = directory
         self._ledger = ledger
         self._alerts = alerts
         self._clock = clock
-        self._last_output = last_output
+        self._exit_output = exit_output
+        self._groups = groups
         self._incidents = Incidents()
-        self._marks: dict[str, OutputMark] = {}
         self._crashes: list[_Crash] = []
         self._troubles: list[_Trouble] = []
         self._ended: set[str] = set()
@@ -126,21 +131,14 @@ class CrashWatch:
 
     def _on_exit(self, event: NodeExited) -> None:
         name = self._directory.name_of(event.node_id)
-        begin, end = self._note_end(event, name)
+        self._ended.add(event.node_id)
         now = self._clock.monotonic()
         self._incidents.of(event.node_id, name, now).note_down(now)
-        self._crashes.append(_Crash(event=event, name=name, at_s=now, begin=begin, end=end))
+        self._crashes.append(_Crash(event=event, name=name, at_s=now, reading=self._exit_output.reading_of(event)))
         self._news.set()
 
-    def _note_end(self, event: NodeEnded, name: str) -> tuple[OutputMark | None, OutputMark]:
-        """Return where the output of the process that ended begins and ends."""
-        begin, end = self._marks.get(event.node_id), self._last_output.mark(name)
-        self._marks[event.node_id] = end
-        self._ended.add(event.node_id)
-        return begin, end
-
     def _on_asked(self, event: NodeEnded) -> None:
-        self._note_end(event, self._directory.name_of(event.node_id))
+        self._ended.add(event.node_id)
         self._incidents.close(event.node_id)
 
     def _on_held(self, event: NodeHeld) -> None:
@@ -226,8 +224,10 @@ class CrashWatch:
         crashes, self._crashes = self._crashes, []
         troubles, self._troubles = self._troubles, []
         if crashes:
-            outputs = await asyncio.to_thread(self._read_outputs, crashes)
-            troubles = [*map(self._explain, crashes, outputs), *troubles]
+            outputs = await asyncio.gather(*(crash.reading for crash in crashes))
+            explained = list(map(self._explain, crashes, outputs))
+            untold = (not self._told_otherwise(crash.event.node_id, crash.at_s) for crash in crashes)
+            troubles = [*itertools.compress(explained, untold), *troubles]
         told = dict[tuple[str, str], _Trouble]()
         for trouble in troubles:
             times = trouble.incident.count(trouble.cause, self._clock.monotonic())
@@ -241,27 +241,26 @@ class CrashWatch:
         for found in by_kind.values():
             self._raise(found)
 
-    def _read_outputs(self, crashes: Sequence[_Crash]) -> list[list[str]]:
-        return [self._last_output.read(crash.name, crash.begin, crash.end) for crash in crashes]
-
     def _explain(self, crash: _Crash, lines: list[str]) -> _Trouble:
         event, node = crash.event, self._directory.get(crash.event.node_id)
         report = ExitReport(exit_code=event.exit_code, signal=event.signal)
         speaks = node is not None and node.readiness is ReadinessKind.HANDSHAKE
         meaning = explain_exit(crash.name, report, detail=event.detail, lines=lines, speaks=speaks)
         incident = self._incidents.of(event.node_id, crash.name, crash.at_s)
+        fingerprint = self._groups.fingerprint_of_exit(event.node_id, "\n".join([event.detail, *lines]))
+        self._groups.told(fingerprint)
         if meaning.words and event.signal != signal.SIGKILL and not reason_in(event.detail, report):
-            self._record(event, meaning, lines)
+            self._record(event, meaning, lines, fingerprint)
         return _Trouble(incident=incident, text=meaning.text, cause=_cause(meaning.text), todo=meaning.todo)
 
-    def _record(self, event: NodeExited, meaning: ExitMeaning, lines: Sequence[str]) -> None:
+    def _record(self, event: NodeExited, meaning: ExitMeaning, lines: Sequence[str], fingerprint: str) -> None:
         """Count the crash among the node's errors: its last lines are there after the logs were rotated."""
         row = ErrorEvent(
             id=new_ulid(self._clock),
             at=event.at,
             node_id=event.node_id,
             source="exit",
-            fingerprint=hashlib.sha256(_cause(meaning.text).encode("utf-8", "replace")).hexdigest()[:16],
+            fingerprint=fingerprint,
             summary=encodable(meaning.text)[:400],
             detail=encodable("\n".join(lines)),
         )

@@ -2,51 +2,227 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+import re
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
+from master.services.core.exit_meaning import last_words
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.matching import Match
-from master.services.healing.sighting import Sighting
+from master.services.healing.sighting import SeenIn, Sighting
+from master.supervision.clock import Clock, SystemClock
 
 log = logging.getLogger(__name__)
+
+MAX_QUEUED = 100
+"""Of one node; a storm's surplus is dropped and counted, and takes nobody else's room."""
+TURN = 10
+"""Sightings that are taken in a row, before others have the event loop."""
+SEEN_TWICE_S = 10.0
+"""The end of a process and its output tell of the same error within this time."""
+REPORT_COVERS_S = 900.0
+"""Of repeats a node reports some later, counted; its output shows each at once."""
+MAX_REMEMBERED = 2_000
+MAX_TEXT_CHARACTERS = 32_768
+_KEY_CHARACTERS = 150
+_MAX_KEYS = 5
+_EXCEPTION_LINE = re.compile(r"([A-Za-z_][\w.]*\.)?([A-Za-z_]\w*)(: .*)?")
+_FOLLOWS_FROM_EXIT = ("backoff: ", "quarantined: ", "replaced: ")
+"""States that tell of an exit once more."""
+_OF_THE_BOX = re.compile(
+    r"Cannot connect to host|ClientConnect|ClientOSError|ServerDisconnected|ConnectionReset|ConnectionRefused|gaierror"
+    r"|getaddrinfo|name resolution|Network is unreachable|No route to host|TimeoutError|ConnectionClosed"
+    r"|WebSocket closed|connection to Discord|could not (?:reach|connect|log in|stay)"
+)
+
+
+class Groups(Protocol):
+    """What groups errors."""
+
+    def take(self, sighting: Sighting) -> str:
+        """Return the fingerprint of the group that an error belongs to; empty if it belongs to none."""
+        ...
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """Solutions that know what was seen."""
 
     sighting: Sighting
+    """Its fingerprint is its group's."""
     matches: tuple[Match, ...]
     """In no order; one solution may be there for several lines."""
 
 
+@dataclass(slots=True)
+class _Known:
+    """An error of a node, which may show in several places.
+
+    It happened as often as it showed where it showed most.
+    """
+
+    at_s: float
+    fingerprint: str = ""
+    counted: int = 0
+    shown: Counter[SeenIn] = field(default_factory=Counter)
+    solutions: set[str] = field(default_factory=set)
+    """Those that were told of it as it happened last."""
+
+    def is_over(self, now_s: float) -> bool:
+        """Tell whether what is seen now is another occurrence, wherever it shows."""
+        return now_s - self.at_s > (REPORT_COVERS_S if SeenIn.REPORT in self.shown else SEEN_TWICE_S)
+
+    def add(self, sighting: Sighting, now_s: float) -> int:
+        """Return how many of the times that were seen are new."""
+        self.at_s = now_s
+        self.shown[sighting.seen_in] += sighting.count
+        new = max(self.shown[sighting.seen_in] - self.counted, 0)
+        self.counted += new
+        return new
+
+
 class ErrorMonitor:
-    """Match what is seen.
+    """Group and match what is seen, in the order of its coming.
 
     Parameters
     ----------
     library
         The solutions.
+    groups
+        None: nothing is grouped.
     """
 
-    def __init__(self, library: SolutionLibrary) -> None:
+    def __init__(self, library: SolutionLibrary, groups: Groups | None = None, clock: Clock | None = None) -> None:
         self._library = library
+        self._groups = groups
+        self._clock = clock or SystemClock()
         self._followers = list[Callable[[Finding], None]]()
+        self._queue: deque[tuple[Sighting, Sequence[Match] | None]] = deque()
+        self._queued = Counter[str]()
+        self._arrived = asyncio.Event()
+        self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
+        self.is_box_offline = False
+        """While it is, no node is to blame for what the network does."""
+        self.dropped = Counter[str]()
+        """Sightings that found no room, by node."""
 
     def follow(self, found: Callable[[Finding], None]) -> None:
         """Call ``found``, which must not block, with each finding."""
         self._followers.append(found)
 
     def take(self, sighting: Sighting) -> None:
-        """Match something small that was seen."""
-        matches = self._library.matcher.scan(sighting.seen_in, sighting.text.encode("utf-8", "replace"))
-        self.take_matched(sighting, matches)
+        """Take something that was seen; never blocks."""
+        self._put(sighting, None)
 
-    def take_matched(self, sighting: Sighting, matches: list[Match]) -> None:
+    def take_matched(self, sighting: Sighting, matches: Sequence[Match]) -> None:
         """Take something whose lines were matched already, in another thread."""
-        if matches:
-            finding = Finding(sighting=sighting, matches=tuple(matches))
-            for found in self._followers:
+        self._put(sighting, matches)
+
+    def _put(self, sighting: Sighting, matches: Sequence[Match] | None) -> None:
+        node_id = sighting.node_id
+        if self._queued[node_id] >= MAX_QUEUED and sighting.seen_in is not SeenIn.EXIT:
+            self.dropped[node_id] += sighting.count
+            return
+        if len(sighting.text) > MAX_TEXT_CHARACTERS:
+            sighting = replace(sighting, text=sighting.text[:MAX_TEXT_CHARACTERS])
+        self._queued[node_id] += 1
+        self._queue.append((sighting, matches))
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Work off what was taken, until cancelled."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._queue:
+                for _ in range(min(TURN, len(self._queue))):
+                    sighting, matches = self._queue.popleft()
+                    self._queued[sighting.node_id] -= 1
+                    if not self._queued[sighting.node_id]:
+                        del self._queued[sighting.node_id]
+                    self._look_at(sighting, matches)
+                await asyncio.sleep(0)
+
+    def _look_at(self, sighting: Sighting, matches: Sequence[Match] | None) -> None:
+        if self.is_box_offline and _is_of_the_box(sighting):
+            return
+        if matches is None:
+            matches = self._library.matcher.scan(sighting.seen_in, sighting.text.encode("utf-8", "replace"))
+        sighting, matches = self._recognise(sighting, matches)
+        if not matches:
+            return
+        finding = Finding(sighting=sighting, matches=tuple(matches))
+        for found in self._followers:
+            try:
                 found(finding)
+            except Exception:
+                log.exception("a follower of the error monitor failed", extra={"node": sighting.node_id})
+
+    def _recognise(self, sighting: Sighting, matches: Sequence[Match]) -> tuple[Sighting, Sequence[Match]]:
+        """Group what is new; what was seen elsewhere a moment ago is counted once, and acted on once."""
+        now, places = self._clock.monotonic(), [(sighting.node_id, key) for key in _keys(sighting)]
+        known = next((self._known[place] for place in places if place in self._known), None)
+        if known is None or known.is_over(now):
+            known = _Known(now)
+        new = known.add(sighting, now)
+        if new:
+            known.solutions.clear()
+            known.fingerprint = self._group(replace(sighting, count=new)) or known.fingerprint
+        matches = [match for match in matches if match.solution.id not in known.solutions]
+        known.solutions |= {match.solution.id for match in matches}
+        for place in places:
+            self._known[place] = known
+            self._known.move_to_end(place)
+        while len(self._known) > MAX_REMEMBERED:
+            self._known.popitem(last=False)
+        return replace(sighting, fingerprint=known.fingerprint or sighting.fingerprint), matches
+
+    def _group(self, sighting: Sighting) -> str:
+        if self._groups is None:
+            return ""
+        if sighting.seen_in is SeenIn.STATE and sighting.text.startswith(_FOLLOWS_FROM_EXIT):
+            return ""
+        return self._groups.take(sighting)
+
+
+def _keys(sighting: Sighting) -> list[str]:
+    """Return what tells an error of a node from its others, wherever it shows: exception and message."""
+    lines = sighting.text.splitlines()
+    if sighting.seen_in is SeenIn.REPORT and sighting.exception and lines:
+        message = lines[0].partition(f"{sighting.exception}: ")[2]
+        found = [f"{sighting.exception.rpartition('.')[2]}: {message}"]
+    else:
+        own = lines
+        if sighting.seen_in is SeenIn.EXIT:
+            # Its first line says how it ended; one that was killed did not end by what it wrote last.
+            own = lines[1:] if lines and lines[0].startswith("exit code") else []
+        found = [_plain(last_words(own))] if own else []
+    if "Traceback (most recent call last)" in sighting.text:
+        # Of chained ones a node reports the first, where its output ends with the last.
+        chain = [line for line in lines[1:] if line[:1].isalpha() and "Error" in line.partition(":")[0]]
+        found += map(_plain, chain[-_MAX_KEYS:])
+    return [key[:_KEY_CHARACTERS].strip() for key in found if len(key) > 3]
+
+
+def _plain(line: str) -> str:
+    """Return an exception's line without the name of its module."""
+    found = _EXCEPTION_LINE.fullmatch(line)
+    return line if found is None else f"{found[2]}{found[3] or ': '}"
+
+
+def _is_of_the_box(sighting: Sighting) -> bool:
+    """Tell whether what was seen comes of the box being offline."""
+    match sighting.seen_in:
+        case SeenIn.STATE | SeenIn.GATEWAY_CLOSE:
+            return True
+        case SeenIn.EXIT:
+            # Who was killed was not waiting for Discord.
+            return "SIGKILL" not in sighting.text.partition("\n")[0]
+        case _:
+            return _OF_THE_BOX.search(sighting.text) is not None

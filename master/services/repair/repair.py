@@ -1,25 +1,77 @@
-"""The engine: decides which solution acts on an error that was seen, has it act, and records it."""
+"""The engine: decides which solution acts on an error that was seen, or why none does."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable
-
-import msgspec
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from master.bus import EventBus
 from master.configuration.settings import Settings
-from master.errors import FleetError
+from master.events import ActionAudited, DirectoryChanged, SolutionChanged
 from master.ledger.database import Ledger
+from master.ledger.identifiers import new_ulid
+from master.ledger.rows.records import DesiredState, Node, SolutionRun
+from master.services.core.actors import Actor
 from master.services.healing.library import SolutionLibrary
+from master.services.healing.matching import Match
 from master.services.healing.monitor import Finding
-from master.services.healing.solution import Risk
-from master.services.repair.actions.action import Acting, parameters_of
+from master.services.healing.sighting import SeenIn, Sighting
+from master.services.healing.solution import Risk, Solution, SolutionMode
 from master.services.repair.actions.registry import ACTIONS
 from master.services.repair.actions.tools import Tools
+from master.services.repair.alerts import RepairAlerts
+from master.services.repair.attempts import Attempt, Attempts
+from master.services.repair.choosing import key_of, more_cautious, ranked
+from master.services.repair.errors import ActionSkipped, NoSuchRun, RunNotOpen
+from master.services.repair.limits import Refusal, refusal_of
+from master.services.repair.modes import Modes
+from master.services.repair.runs import Runs, fitting
+from master.supervision.connectivity import Connectivity
+from master.wording import duration
 
-log = logging.getLogger(__name__)
+GATHER_S = 0.3
+"""An error shows in several places at once, such as the output and the end of a process: they are decided together."""
+STALE_S = 600.0
+"""An error that was seen longer ago than this, and could not be decided until now, is left alone."""
+ASKED_FOR_S = 86_400.0
+"""How long a question waits for an operator; and for how long the same thing is not told again."""
+_PEOPLE = ("cli", "discord", "web")
+_OF_PEOPLE = ("asked", "declined", "told")
+_DECIDED = {
+    "running": "is being carried out",
+    "watching": "was carried out, and it is watched whether it helped",
+    "helped": "was carried out, and helped",
+    "did_not_help": "was carried out, and did not help",
+    "failed": "was tried, and failed",
+    "skipped": "was not carried out",
+    "interrupted": "was cut off",
+    "declined": "was declined",
+    "detected": "was only noted: its solution did not act yet",
+    "told": "is nothing that a program can do",
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Case:
+    """Something to decide for a node.
+
+    Parameters
+    ----------
+    key
+        What cases that are decided alike have in common.
+    has_exit
+        Whether the end of a process is a part of it, which is otherwise told as a crash.
+    seen_s
+        When it was seen last, in monotonic seconds.
+    """
+
+    key: str
+    sighting: Sighting
+    matches: tuple[Match, ...]
+    has_exit: bool
+    seen_s: float
 
 
 class Repair:
@@ -37,42 +89,323 @@ class Repair:
         self,
         *,
         library: SolutionLibrary,
+        modes: Modes,
         tools: Tools,
         ledger: Ledger,
+        connectivity: Connectivity,
         bus: EventBus,
         settings: Callable[[], Settings],
     ) -> None:
-        self._library, self._tools = library, tools
-        self._ledger, self._bus, self._settings = ledger, bus, settings
-        self._findings = asyncio.Queue[Finding]()
+        self._library, self._modes, self._connectivity, self._settings = library, modes, connectivity, settings
+        self._clock, self._directory = tools.clock, tools.directory
+        self.runs = Runs(ledger, bus, self._clock)
+        self.alerts = RepairAlerts(tools.alerts, self._directory, self.runs, self._clock, self._captures_of)
+        self._attempts = Attempts(
+            library=library,
+            modes=modes,
+            runs=self.runs,
+            alerts=self.alerts,
+            tools=tools,
+            bus=bus,
+            ready_timeout_s=lambda: settings().supervision.ready_timeout_s,
+        )
+        self._attempts.given_up = self._note_given_up
+        self._waiting: dict[str, dict[str, _Case]] = {}
+        """By node, by key: one of each, however often it is seen."""
+        self._deferred: dict[tuple[str, str], _Case] = {}
+        self._quiet_until_s: dict[tuple[str, str], float] = {}
+        """By node and key: until when there is nothing to decide."""
+        self._refused_until_s: dict[tuple[str, str, str], float] = {}
+        """By node, solution and limit: until when it need not be said again."""
+        self._told_s: dict[str, float] = {}
+        """By node: when the end of its process was told as a repair last, in monotonic seconds."""
+        self._nodes_with_work = asyncio.Queue[str]()
+        self._busy = set[str]()
+        bus.on(ActionAudited, self._on_audited)
+        bus.on(SolutionChanged, self._on_solution_changed)
+        bus.on(DirectoryChanged, self._on_directory_changed)
+
+    # What is seen
 
     def take(self, finding: Finding) -> None:
-        """Take an error that solutions know; never blocks."""
-        if self._settings().healing.enabled:
-            self._findings.put_nowait(finding)
+        """Take an error that solutions know; never blocks, and costs little if it is seen again and again."""
+        self._attempts.see(finding)
+        seen, now_s = finding.sighting, self._clock.monotonic()
+        if not self._settings().healing.enabled or not self._is_to_run(seen.node_id):
+            return
+        key, is_exit = key_of(finding), seen.seen_in is SeenIn.EXIT
+        deferred = self._deferred.get((seen.node_id, key))
+        if deferred is not None:
+            deferred.sighting, deferred.matches, deferred.seen_s = seen, finding.matches, now_s
+            return
+        if self._quiet_until_s.get((seen.node_id, key), now_s) > now_s:
+            return
+        waiting = self._waiting.setdefault(seen.node_id, {})
+        known = waiting.get(key)
+        if known is None:
+            waiting[key] = _Case(key=key, sighting=seen, matches=finding.matches, has_exit=is_exit, seen_s=now_s)
+            self._nodes_with_work.put_nowait(seen.node_id)
+        else:
+            known.has_exit |= is_exit
+
+    def tells(self, node_id: str, at_s: float) -> bool:
+        """Tell whether the end of a node's process, at that time (monotonic), is told as a repair."""
+        return self._told_s.get(node_id, -math.inf) >= at_s
+
+    def _is_to_run(self, node_id: str) -> bool:
+        """Tell whether a node is one that is to run, on a box that is online: of others no error is repaired."""
+        node = self._directory.get(node_id)
+        is_wanted = node is not None and node.desired_state is DesiredState.RUNNING
+        return is_wanted and not self._connectivity.is_offline
+
+    # The task
 
     async def run(self) -> None:
         """Repair until cancelled."""
-        while True:
-            await self._repair(await self._findings.get())
+        await self._modes.load()
+        self._modes.meet(self._library.entries.values())
+        await self.runs.load()
+        self._attempts.take_up()
+        self._busy.clear()
+        for node_id in tuple(self._waiting):
+            self._nodes_with_work.put_nowait(node_id)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                node_id = await self._nodes_with_work.get()
+                if node_id not in self._busy and self._waiting.get(node_id):
+                    self._busy.add(node_id)
+                    group.create_task(self._work_off(node_id), name=f"repair {node_id}")
 
-    async def _repair(self, finding: Finding) -> None:
-        node = self._tools.directory.get(finding.sighting.node_id)
-        match = max(finding.matches, key=lambda found: found.solution.priority)
-        solution, action = match.solution, ACTIONS.get(match.solution.action_name)
-        if node is None or action is None or solution.risk is not Risk.AUTO:
-            return
-        acting = Acting(
-            node=node,
-            sighting=finding.sighting,
-            title=solution.title,
-            advice=solution.advice,
-            actor=f"system:solution/{solution.id}",
-            tools=self._tools,
-        )
+    async def _work_off(self, node_id: str) -> None:
+        """Decide what was seen on a node, one thing after the other."""
         try:
-            done = await action.run(acting, parameters_of(action, solution.parameters, match.captures))
-        except (FleetError, msgspec.ValidationError) as error:
-            log.warning("a repair failed", extra={"node": node.name, "solution": solution.id, "why": str(error)})
+            await asyncio.sleep(GATHER_S)
+            for case in _joined(self._waiting.pop(node_id, {}).values()):
+                await self._decide(node_id, case)
+        finally:
+            self._busy.discard(node_id)
+            if self._waiting.get(node_id):
+                self._nodes_with_work.put_nowait(node_id)
+
+    # Deciding
+
+    async def _decide(self, node_id: str, case: _Case) -> None:
+        """Have the best solution act that may; what keeps the best from it for a while keeps the others too."""
+        node, now_s = self._directory.get(node_id), self._clock.monotonic()
+        if node is None or not self._is_to_run(node_id) or now_s - case.seen_s > STALE_S:
+            return
+        replaced_at = self._attempts.replaced_at(node_id)
+        if replaced_at is not None and case.sighting.at <= replaced_at:
+            return  # of a process that a repair has replaced since
+        most = self._settings().healing.most_repairs_an_hour
+        for match in ranked(case.matches, self.runs.cure_rate):
+            solution, mode = match.solution, self._modes.mode_of(match.solution.id)
+            if solution.id not in self._library.entries or mode in (SolutionMode.OFF, SolutionMode.SUSPENDED):
+                continue
+            limit = refusal_of(solution, node_id, self.runs, now_s=now_s, most_on_node=most, name=node.name)
+            if mode is SolutionMode.DETECTING:
+                self._detect(node, match, case, limit)
+            elif risk_of(solution) is not Risk.AUTO:
+                self._leave_to_people(node, match, case)
+                return
+            elif limit is None:
+                await self._act(node, match, case)
+                return
+            elif limit.kind == "cooldown":
+                self._defer(node_id, case, limit.for_s)
+                return
+            else:
+                self._refuse(node, match, case, limit)
+                if limit.kind != "given_up":
+                    self._quiet_until_s[node_id, case.key] = now_s + limit.for_s
+                    return
+
+    async def _act(self, node: Node, match: Match, case: _Case) -> None:
+        if case.has_exit:
+            self._told_s[node.id] = self._clock.monotonic()
+        solution = match.solution
+        actor = Actor(face="system", identity=f"solution/{solution.id}", name=solution.id)
+        run = self._new_run(node, match, case.sighting, "running")
+        done = await self._attempts.carry_out(
+            Attempt(node=node, match=match, sighting=case.sighting, run=run, actor=actor)
+        )
+        if done.outcome == "skipped":
+            self._told_s.pop(node.id, None)
+
+    def _defer(self, node_id: str, case: _Case, for_s: float) -> None:
+        """Decide again after the cooldown, unless the node has become ready by itself since the error was seen."""
+        key = node_id, case.key
+        self._deferred[key] = case
+
+        def decide_again() -> None:
+            self._deferred.pop(key, None)
+            if not self._attempts.ready_since(node_id, case.seen_s):
+                self._waiting.setdefault(node_id, {}).setdefault(case.key, case)
+                self._nodes_with_work.put_nowait(node_id)
+
+        asyncio.get_running_loop().call_later(for_s, decide_again)
+
+    def _detect(self, node: Node, match: Match, case: _Case, limit: Refusal | None) -> None:
+        if limit is None:
+            run = self._new_run(node, match, case.sighting, "detected")
+            self.runs.add(run)
+            self.alerts.tell_detected(run, match.solution, why=self._modes.why_of(match.solution.id))
+
+    def _leave_to_people(self, node: Node, match: Match, case: _Case) -> None:
+        """Ask an operator, or tell what there is to do; the same thing not again for a day."""
+        now_s, solution = self._clock.monotonic(), match.solution
+        if self.runs.newest(node.id, solution.id, _OF_PEOPLE, ASKED_FOR_S) is not None:
+            return
+        if self.runs.newest(node.id, solution.id, ("running", "watching"), math.inf) is not None:
+            return
+        if case.has_exit:
+            self._told_s[node.id] = now_s
+        if risk_of(solution) is Risk.ASK:
+            run = self._new_run(node, match, case.sighting, "asked")
+            self.runs.add(run)
+            self.alerts.tell_asked(run, solution)
         else:
-            log.info("repaired", extra={"node": node.name, "solution": solution.id, "what": done.detail})
+            run = self._new_run(node, match, case.sighting, "told")
+            self.runs.add(run)
+            self.alerts.tell_manual(run, solution)
+
+    def _refuse(self, node: Node, match: Match, case: _Case, limit: Refusal) -> None:
+        """Put on record, and tell, why a solution does not act; once while it stays so."""
+        now_s, key = self._clock.monotonic(), (node.id, match.solution.id, limit.kind)
+        if self._refused_until_s.get(key, now_s) > now_s:
+            return
+        self._refused_until_s[key] = now_s + limit.for_s
+        run = self._new_run(node, match, case.sighting, "skipped", detail=limit.reason)
+        self.runs.add(run)
+        self.alerts.tell_refused(run, match.solution)
+
+    def _note_given_up(self, node_id: str, solution_id: str) -> None:
+        self._refused_until_s[node_id, solution_id, "given_up"] = math.inf
+
+    def _new_run(self, node: Node, match: Match, sighting: Sighting, outcome: str, *, detail: str = "") -> SolutionRun:
+        now = self._clock.now()
+        entry = self._library.entries.get(match.solution.id)
+        return SolutionRun(
+            id=new_ulid(self._clock),
+            at=now,
+            node_id=node.id,
+            solution_id=match.solution.id,
+            content_hash="" if entry is None else entry.content_hash,
+            fingerprint=sighting.fingerprint[:16],
+            seen_in=sighting.seen_in.value,
+            line=fitting(match.line),
+            action=match.solution.action_name[:40],
+            outcome=outcome,
+            detail=fitting(detail),
+            finished_at=None if outcome in ("running", "asked") else now,
+        )
+
+    # Operators
+
+    async def decide(self, beginning: str, *, do: bool, actor: Actor) -> SolutionRun:
+        """Carry out, or decline, what an operator was asked; returns the run with what came of it until now.
+
+        Raises
+        ------
+        NoSuchRun
+        RunNotOpen
+            It was decided before, or is too old.
+        ActionSkipped
+            The node is not to run now, or the solution is not there any more.
+        """
+        run = self._asked(beginning)
+        if not do:
+            return self.runs.end(run, "declined", f"by {actor.label}")
+        node, match = self._directory.get(run.node_id), self._match_again(run)
+        if node is None or match is None:
+            raise ActionSkipped("its node is gone" if node is None else f"{run.solution_id} does not know it any more")
+        if not self._is_to_run(node.id):
+            raise ActionSkipped(f"{node.name} is stopped, or this box is offline: nothing was done")
+        sighting = Sighting(
+            node_id=node.id,
+            at=run.at,
+            seen_in=SeenIn(run.seen_in),
+            text=run.line,
+            fingerprint=run.fingerprint,
+        )
+        # Not written yet: who presses at the same time is told that it was decided.
+        self.runs.claim(run)
+        return await self._attempts.carry_out(Attempt(node=node, match=match, sighting=sighting, run=run, actor=actor))
+
+    def _asked(self, beginning: str) -> SolutionRun:
+        found = self.runs.beginning_with(beginning.strip().upper())
+        if not found or not beginning.strip():
+            raise NoSuchRun(f"there is no repair {beginning[:26]!r}", hint="`fleet repairs` lists them")
+        asked = [run for run in found if run.outcome == "asked"]
+        if len(found) > 1 and len(asked) != 1:
+            raise NoSuchRun(f"{len(found)} repairs begin with {beginning[:26]!r}", hint="type more of the id")
+        run = asked[0] if asked else found[0]
+        name = self._directory.name_of(run.node_id)
+        if not asked:
+            words = _DECIDED.get(run.outcome, run.outcome)
+            raise RunNotOpen(f"nothing is open here: {run.action} on {name} {words}", hint=_hint(run))
+        age_s = (self._clock.now() - run.at).total_seconds()
+        if age_s > ASKED_FOR_S:
+            raise RunNotOpen(
+                f"this question is {duration(age_s)} old: nothing was done",
+                hint="if the error is still there, it is asked again",
+            )
+        return run
+
+    # Solutions
+
+    def _captures_of(self, run: SolutionRun) -> Mapping[str, str]:
+        match = self._match_again(run)
+        return {} if match is None else match.captures
+
+    def _match_again(self, run: SolutionRun) -> Match | None:
+        matches = self._library.matcher.scan(SeenIn(run.seen_in), run.line.encode("utf-8", "replace"))
+        return next((match for match in matches if match.solution.id == run.solution_id), None)
+
+    # What gives a solution another chance
+
+    def _on_audited(self, event: ActionAudited) -> None:
+        if event.node_id and event.outcome == "done" and event.actor.partition(":")[0] in _PEOPLE:
+            self.runs.forgive(node_id=event.node_id)
+            self._forget_limits(lambda node_id, _key: node_id == event.node_id)
+
+    def _on_solution_changed(self, event: SolutionChanged) -> None:
+        if event.mode in ("on", "detecting"):
+            self.runs.forgive(solution_id=event.solution)
+            self._forget_limits(lambda _node_id, _key: True)
+
+    def _on_directory_changed(self, event: DirectoryChanged) -> None:
+        if self._directory.get(event.node_id) is None:
+            self._waiting.pop(event.node_id, None)
+            self._told_s.pop(event.node_id, None)
+            self._forget_limits(lambda node_id, _key: node_id == event.node_id)
+
+    def _forget_limits(self, concerns: Callable[[str, str], bool]) -> None:
+        for key in [key for key in self._quiet_until_s if concerns(*key)]:
+            del self._quiet_until_s[key]
+        for refused in [refused for refused in self._refused_until_s if concerns(refused[0], refused[1])]:
+            del self._refused_until_s[refused]
+
+
+def risk_of(solution: Solution) -> Risk:
+    """Return who decides that a solution acts: its own word, unless its action is more cautious."""
+    action = ACTIONS.get(solution.action_name)
+    return solution.risk if action is None else more_cautious(solution.risk, action.least_risk)
+
+
+def _joined(cases: Iterable[_Case]) -> list[_Case]:
+    """Return cases with those of one group of errors as one, the highest priority first."""
+    joined, by_group = list[_Case](), dict[str, _Case]()
+    for case in cases:
+        known = by_group.get(case.sighting.fingerprint) if case.sighting.fingerprint else None
+        if known is None:
+            joined.append(case)
+            by_group[case.sighting.fingerprint] = case
+        else:
+            known.matches += case.matches
+            known.has_exit |= case.has_exit
+    return sorted(joined, key=lambda case: -max(match.solution.priority for match in case.matches))
+
+
+def _hint(run: SolutionRun) -> str:
+    return run.detail if run.outcome in ("failed", "did_not_help", "skipped") else ""

@@ -14,7 +14,7 @@ from master.services.trust.orders import OrderFailed
 from master.supervision.states import NodeState
 from tests.services.conftest import OPERATOR
 from tests.services.repair.acting import act
-from tests.services.repair.conftest import LivingHouse
+from tests.services.repair.actions.conftest import LivingHouse
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -22,7 +22,7 @@ from master.services.repair.errors import ActionSkipped
 from master.supervision.states import NodeState
 from tests.services.conftest import OPERATOR, House
 from tests.services.repair.acting import act
-from tests.services.repair.conftest import LivingHouse
+from tests.services.repair.actions.conftest import LivingHouse
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -1,0 +1,244 @@
+"""The engine on real programs: it acts once, within its limits, and finds out whether it helped."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from msgspec.structs import replace
+
+from master.configuration.settings import HealingSettings, Settings
+from master.events import AlertLevel, AlertRaised, SolutionChanged
+from master.ledger.rows import solution_runs
+from master.operations import changing, ledger
+from master.operations.nodes import restart, stop
+from master.operations.parameters import AuditParams, RemoveParams
+from master.services.healing.sighting import SeenIn
+from master.services.healing.solution import SolutionMode
+from master.services.repair.actions.action import Acting, Action, ActionParameters, Done
+from master.services.repair.actions.registry import ACTIONS
+from master.supervision.states import NodeState
+from sandbox import Sandbox
+from tests.hostile.effort import rounds
+from tests.ledger.writer.test_spool import locked
+from tests.services.conftest import OPERATOR
+from tests.services.repair.conftest import Ward, open_ward, write_solution
+
+pytestmark = pytest.mark.timeout(60)
+
+AFTER = 2.0
+"""Seconds from now; output that is read within a second of a repair may be from before it."""
+
+
+async def test_it_acts_and_it_is_proven_that_it_helped(ward: Ward) -> None:
+    node_id = await ward.add()
+    ward.show(node_id)
+    await ward.step("watching")
+    helped = await ward.step("helped")
+    (run,) = ward.runs()
+    assert (run.outcome, run.action, run.line, run.actor) == (
+        "helped",
+        "restart",
+        "stale cache",
+        "system:solution/stale_cache",
+    )
+    assert run.ready_ms is not None
+    assert run.finished_at is not None
+    assert helped.detail == "stale_cache (restart): helped: the error stayed away for 5s"
+    done, cured = ward.alerts()
+    assert (done.title, done.quote, done.level) == ("web: Its cache is stale", "stale cache", AlertLevel.WARNING)
+    assert done.text.startswith("Done: restarted; ready again after ")
+    assert cured.text == "It helped: the error stayed away for 5s."
+    assert cured.level is AlertLevel.SUCCESS
+    assert ward.house.services.repair.runs.cure_rate("stale_cache") == 1.0
+
+
+async def test_an_error_that_comes_back_is_tried_again_and_then_left_to_people(ward: Ward) -> None:
+    node_id = await ward.add()
+    for attempt in range(1, 4):
+        ward.show(node_id, in_s=AFTER)
+        await ward.acts(node_id, count=attempt)
+    ward.show(node_id, in_s=AFTER)
+    await ward.step("did_not_help", count=3)
+    before = ward.spawns()
+    ward.show(node_id, in_s=AFTER)
+    await ward.decided(node_id)
+    assert ward.spawns() == before
+    assert ward.outcomes() == ["did_not_help"] * 3
+    assert "It is left to you now. Look at web." in ward.alerts()[-1].text
+    # An operator's act is another chance.
+    await ward.house.act(OPERATOR, restart, "web")
+    await ward.house.services.supervisor.wait_state(node_id, [NodeState.READY], timeout_s=20)
+    ward.show(node_id, in_s=AFTER)
+    await ward.step("watching", count=4)
+
+
+async def test_lines_of_before_the_repair_are_neither_a_relapse_nor_repaired(ward: Ward) -> None:
+    node_id = await ward.add()
+    ward.show(node_id)
+    await ward.step("watching")
+    ward.show(node_id, in_s=-5)
+    ward.show(node_id)
+    await ward.decided(node_id)
+    assert ward.outcomes() == ["watching"]
+
+
+async def test_of_ten_that_know_an_error_the_one_with_the_highest_priority_acts(
+    ward_settings: Settings, sandbox: Sandbox
+) -> None:
+    for number in range(10):
+        write_solution(ward_settings, f"number_{number}", priority=number % 7)
+    async with open_ward(ward_settings, sandbox) as ward:
+        node_id = await ward.add()
+        before = ward.spawns()
+        ward.show(node_id)
+        # The same error, where it shows as well.
+        ward.show(node_id, "exit code 1\nstale cache", SeenIn.EXIT)
+        step = await ward.step("watching")
+        await ward.decided(node_id)
+        assert (step.solution, ward.outcomes(), ward.spawns()) == ("number_6", ["watching"], before + 1)
+
+
+async def test_who_writes_trigger_lines_as_fast_as_he_can_does_not_get_more_restarts(
+    ward_settings: Settings, sandbox: Sandbox
+) -> None:
+    write_solution(ward_settings, "stale_cache", most_an_hour=2, most_attempts=20)
+    async with open_ward(ward_settings, sandbox) as ward:
+        node_id = await ward.add()
+        before, count = ward.spawns(), 0
+        while not [run for run in ward.runs() if run.outcome == "skipped"]:
+            for _ in range(rounds(200)):
+                ward.show(node_id, in_s=AFTER)
+                count += 1
+            await asyncio.sleep(0)
+        began = time.perf_counter()
+        for _ in range(rounds(5_000)):
+            ward.show(node_id, in_s=AFTER)
+        spent = time.perf_counter() - began
+        await ward.decided(node_id)
+        print(f"{count + rounds(5_000)} trigger lines, 2 restarts, {rounds(5_000) / spent:,.0f} lines/s when refused")
+        assert ward.spawns() == before + 2
+        assert ward.outcomes() == ["did_not_help", "did_not_help", "skipped"]
+        assert ward.alerts()[-1].text.startswith(
+            "Nothing is done: it acted 2 times within an hour, as often as it may (most_an_hour)."
+        )
+        assert len(ward.alerts()) <= 5
+
+
+async def test_two_that_fight_each_other_end_at_the_nodes_own_cap_and_that_is_told(
+    ward_settings: Settings, sandbox: Sandbox
+) -> None:
+    settings = replace(ward_settings, healing=HealingSettings(detect_only_s=0, most_repairs_an_hour=4))
+    write_solution(settings, "to_left", pattern="is right", most_attempts=20)
+    write_solution(settings, "to_right", pattern="is left", most_attempts=20)
+    async with open_ward(settings, sandbox) as ward:
+        node_id = await ward.add()
+        before = ward.spawns()
+        for number in range(1, 5):
+            ward.show(node_id, ("is right", "is left")[number % 2], in_s=AFTER)
+            await ward.acts(node_id, count=number)
+        ward.show(node_id, "is right", in_s=AFTER)
+        await ward.step("skipped")
+        assert ward.spawns() == before + 4
+        assert ward.alerts()[-1].text.startswith(
+            "Nothing is done: several solutions acted, which may undo each other's work (to_left 2, to_right 2), "
+            "on web within an hour, as often as may be (MOST_REPAIRS_AN_HOUR)."
+        )
+
+
+async def test_an_action_that_raises_is_a_failed_run_and_the_next_node_is_repaired(
+    ward: Ward, ward_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(acting: Acting, parameters: ActionParameters) -> Done:
+        raise ZeroDivisionError("division by zero")
+
+    broken = Action(name="broken", summary="Fail.", parameters=ActionParameters, run=fail)
+    monkeypatch.setitem(ACTIONS, "broken", broken)
+    write_solution(ward_settings, "divides", pattern="divide", action="broken")
+    await ward.reload()
+    node_id, other_id = await ward.add(), await ward.add("other")
+    ward.show(node_id, "divide")
+    await ward.step("failed")
+    ward.show(other_id)
+    await ward.step("watching")
+    assert ward.runs()[0].detail == "a defect of the action: ZeroDivisionError: division by zero"
+    assert ward.alerts()[0].text.startswith("Broken could not be carried out: a defect of the action: ZeroDivision")
+    (row,) = await ward.house.operations.run(ledger.audit, OPERATOR, AuditParams(action="restart"))
+    assert (row.actor, row.node, row.outcome) == ("system:solution/stale_cache", "other", "done")
+
+
+async def test_a_solution_that_cures_nowhere_is_suspended_until_it_is_enabled_again(
+    ward_settings: Settings, sandbox: Sandbox
+) -> None:
+    write_solution(ward_settings, "stale_cache", most_attempts=2)
+    async with open_ward(ward_settings, sandbox) as ward:
+        node_ids, count = [await ward.add(name) for name in ("web", "other")], 0
+        for node_id in node_ids:
+            for _ in range(2):
+                ward.show(node_id, in_s=AFTER)
+                await ward.acts(node_id, count=(count := count + 1))
+            ward.show(node_id, in_s=AFTER)
+            await ward.decided(node_id)
+        modes = ward.house.services.modes
+        await ward.wait(lambda event: isinstance(event, SolutionChanged) and event.mode == "suspended")
+        assert modes.mode_of("stale_cache") is SolutionMode.SUSPENDED
+        assert modes.why_of("stale_cache") == "it helped in 0 of 4 runs"
+        await ward.wait(lambda event: isinstance(event, AlertRaised) and "suspended" in event.title)
+        ward.show(node_ids[0], in_s=AFTER)
+        await ward.decided(node_ids[0])
+        assert len(ward.runs()) == 4
+        await modes.set("stale_cache", SolutionMode.ON, "mended", "cli:ada")
+        ward.show(node_ids[0], in_s=AFTER)
+        await ward.step("watching", count=5)
+
+
+async def test_a_new_one_only_detects_and_says_so_once(ward_settings: Settings, sandbox: Sandbox) -> None:
+    write_solution(ward_settings, "stale_cache")
+    async with open_ward(replace(ward_settings, healing=HealingSettings()), sandbox) as ward:
+        node_id = await ward.add()
+        before = ward.spawns()
+        for number in range(1, 4):
+            ward.show(node_id)
+            await ward.step("detected", count=number)
+        assert ward.spawns() == before
+        (told,) = ward.alerts()
+        assert told.text.startswith(
+            "It would have acted now: restart. The solution stale_cache only detects: it is new"
+        )
+        assert "`fleet solutions enable stale_cache`" in told.text
+
+
+async def test_a_node_that_an_operator_stops_while_it_is_repaired_stays_stopped(ward: Ward) -> None:
+    node_id = await ward.add()
+    ward.show(node_id)
+    await ward.step("running")
+    await ward.house.act(OPERATOR, stop, "web")
+    await ward.step("skipped")
+    assert ward.house.services.supervisor.view(node_id).state is NodeState.STOPPED
+    ward.show(node_id, in_s=AFTER)
+    assert not ward.house.services.repair._waiting.get(node_id)
+    assert ward.runs()[0].detail == "the node was stopped by an operator meanwhile"
+
+
+async def test_a_node_that_is_removed_while_it_is_watched_is_not_missed(ward: Ward) -> None:
+    node_id = await ward.add()
+    ward.show(node_id)
+    await ward.step("watching")
+    await ward.house.operations.run(changing.remove, OPERATOR, RemoveParams(names=("web",)))
+    await ward.step("skipped")
+    assert ward.runs()[0].detail in ("the node was removed meanwhile", "the node was stopped by an operator meanwhile")
+
+
+async def test_a_ledger_that_is_away_does_not_keep_it_from_acting(ward_settings: Settings, sandbox: Sandbox) -> None:
+    write_solution(ward_settings, "stale_cache")
+    slow = replace(ward_settings, database=replace(ward_settings.database, statement_timeout_s=0.05))
+    async with open_ward(slow, sandbox) as ward:
+        node_id = await ward.add()
+        with locked(slow.database):
+            ward.show(node_id)
+            await ward.step("watching")
+            assert ward.house.services.ledger.away is not None
+        await ward.house.services.ledger.wait_available()
+        (row,) = await ward.house.services.ledger.read(solution_runs.recent)
+        assert (row.outcome, row.node_id) == ("watching", node_id)
