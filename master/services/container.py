@@ -63,6 +63,7 @@ from master.services.onboarding.removal import Removal
 from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
+from master.services.repair.actions.registry import check_action
 from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
 from master.services.repair.manager import SolutionManager
@@ -308,7 +309,7 @@ def build_services(
     watching = Watching(directory=base.directory, watched=launcher.watched, bus=bus, clock=clock)
     reloading.follow(lambda _new: scheduled.look_again(), lambda _new: watching.look_again())
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
-    library = SolutionLibrary(settings.solutions_dir)
+    library = SolutionLibrary(settings.solutions_dir, check_action=check_action)
     folders = FolderWatch()
     error_groups = ErrorGroups(
         ledger=ledger,
