@@ -63,10 +63,12 @@ from master.services.onboarding.removal import Removal
 from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
+from master.services.repair.actions.registry import check_action
 from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
 from master.services.repair.manager import SolutionManager
 from master.services.repair.modes import Modes
+from master.services.repair.own_channels import OwnChannels
 from master.services.repair.repair import Repair
 from master.services.repair.testing import SolutionTesting
 from master.services.trust.handover import Handover
@@ -307,7 +309,7 @@ def build_services(
     watching = Watching(directory=base.directory, watched=launcher.watched, bus=bus, clock=clock)
     reloading.follow(lambda _new: scheduled.look_again(), lambda _new: watching.look_again())
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
-    library = SolutionLibrary(settings.solutions_dir)
+    library = SolutionLibrary(settings.solutions_dir, check_action=check_action)
     folders = FolderWatch()
     error_groups = ErrorGroups(
         ledger=ledger,
@@ -330,6 +332,7 @@ def build_services(
         inspector=inspector,
         orders=trust.orders,
         installer=PackageInstaller(lambda: reloading.settings, os.environ),
+        own_channels=OwnChannels(discord.port, bus, lambda: reloading.settings, settings.own_channels_path),
     )
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     repair = Repair(
