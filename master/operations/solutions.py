@@ -92,7 +92,6 @@ async def enable(call: Call[Services], parameters: SolutionEnableParams) -> Solu
     result=SolutionSaved,
     permission=Permission.OPERATE,
     audit=Audit.ONE_ROW,
-    destructive=True,
 )
 async def disable(call: Call[Services], parameters: SolutionChangeParams) -> SolutionSaved:
     """Switch a solution off, until it is enabled again."""

@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import random
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,18 @@ COMMANDS = (
     Typed("backup --file {folder}/backup.zip"),
     Typed("doctor --offline --json", shows=False),  # it finds no config here
     Typed("import {folder}/ecosystem.json --no-start --yes"),
+    Typed("solutions save {folder}/away.toml --why tests"),
+    Typed("solutions list"),
+    Typed("solutions show away --json"),
+    Typed("solutions test {folder}/away.toml"),
+    Typed("solutions test away --json"),
+    Typed("solutions enable away --now"),
+    Typed("solutions disable away"),
+    Typed("solutions edit away"),
+    Typed("solutions history away"),
+    Typed("solutions draft ffff", shows=False),  # there is no error here
+    Typed("solutions take-back away 1 --yes"),
+    Typed("solutions remove away --yes"),
     Typed("rotate-secret --yes"),
     Typed("shutdown --yes"),
 )
@@ -121,6 +134,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rotating, "LOOK_EVERY_S", 0.01)
 
 
+SOLUTION = """\
+id = "away"
+title = "The database is away"
+applies_to = ["stderr"]
+patterns = ["^database away$"]
+action = { name = "restart" }
+samples = { match = ["database away"] }
+"""
+
 CONFIG = """\
 import os
 IDENTITY = {{"TEMPLATE_PATH": "template", "MASTER_SECRET": os.environ["MASTER_SECRET"]}}
@@ -137,6 +159,7 @@ async def record(folder: Path, sandbox: Sandbox, empty_ledger: Path) -> dict[Typ
     (home / "config.py").write_text(CONFIG.format(api_base=sandbox.api_base, gateway_url=sandbox.gateway_url))
     (folder / "site").mkdir()
     (folder / "ecosystem.json").write_text('[{"name": "site", "cwd": "site", "script": "sleep 600"}]')
+    (folder / "away.toml").write_text(SOLUTION)
     (home / ".env").touch(mode=0o600)
     (home / ".env").write_text(f"MASTER_SECRET={new_master_secret()}\n")
     recorded: dict[Typed, Conversation] = {}
@@ -202,9 +225,14 @@ async def recorded(
     """Return the conversations, recorded once: that takes some seconds."""
     if not _ONCE:
         folder = tmp_path_factory.mktemp("conversations")
+        # What edits a text, for `solutions edit`.
+        monkeypatch.setenv("EDITOR", "sed -i s/The/That/")
         (folder / "state").mkdir()
         monkeypatch.setenv("FLEET_HOME", str(folder))
         _ONCE.append(Recorded(folder, await record(folder, sandbox, empty_ledger)))
+    monkeypatch.setenv("EDITOR", "sed -i s/The/That/")
+    # There it keeps what could not be saved.
+    monkeypatch.setattr(tempfile, "tempdir", str(_ONCE[0].folder))
     monkeypatch.setenv("FLEET_HOME", str(_ONCE[0].folder))
     return _ONCE[0]
 

@@ -115,7 +115,7 @@ class ReadingProgress(msgspec.Struct, frozen=True, kw_only=True):
     matched: int
 
 
-class TestedLine(msgspec.Struct, frozen=True, kw_only=True):
+class MatchedLine(msgspec.Struct, frozen=True, kw_only=True):
     """A line that the solution knows."""
 
     node: str
@@ -127,7 +127,7 @@ class TestedLine(msgspec.Struct, frozen=True, kw_only=True):
     captures: dict[str, str] = {}
 
 
-class TestedPattern(msgspec.Struct, frozen=True, kw_only=True):
+class PatternCost(msgspec.Struct, frozen=True, kw_only=True):
     """One pattern, and what it costs."""
 
     pattern: str
@@ -149,9 +149,9 @@ class SolutionTest(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     matched: int
     matched_by_node: dict[str, int] = {}
-    lines: tuple[TestedLine, ...] = ()
+    lines: tuple[MatchedLine, ...] = ()
     """The first of them, newest first."""
-    patterns: tuple[TestedPattern, ...] = ()
+    patterns: tuple[PatternCost, ...] = ()
     would_run: int = 0
     """How often it would have acted, within its limits."""
     held_back: int = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import itertools
 import re
 import signal
@@ -36,6 +35,7 @@ from master.services.core.alerts import Alerts
 from master.services.core.directory import NodeDirectory
 from master.services.core.exit_meaning import ExitMeaning, explain_exit, reason_in
 from master.services.healing.exit_output import ExitOutput
+from master.services.healing.groups import ErrorGroups
 from master.services.healing.incidents import Incident, Incidents
 from master.supervision.clock import Clock
 from master.supervision.process import ExitReport
@@ -97,6 +97,7 @@ class CrashWatch:
         alerts: Alerts,
         clock: Clock,
         exit_output: ExitOutput,
+        groups: ErrorGroups,
         told_otherwise: Callable[[str, float], bool] = lambda _node_id, _at_s: False,
     ) -> None:
         self._told_otherwise = told_otherwise
@@ -105,6 +106,7 @@ class CrashWatch:
         self._alerts = alerts
         self._clock = clock
         self._exit_output = exit_output
+        self._groups = groups
         self._incidents = Incidents()
         self._crashes: list[_Crash] = []
         self._troubles: list[_Trouble] = []
@@ -245,18 +247,20 @@ class CrashWatch:
         speaks = node is not None and node.readiness is ReadinessKind.HANDSHAKE
         meaning = explain_exit(crash.name, report, detail=event.detail, lines=lines, speaks=speaks)
         incident = self._incidents.of(event.node_id, crash.name, crash.at_s)
+        fingerprint = self._groups.fingerprint_of_exit(event.node_id, "\n".join([event.detail, *lines]))
+        self._groups.told(fingerprint)
         if meaning.words and event.signal != signal.SIGKILL and not reason_in(event.detail, report):
-            self._record(event, meaning, lines)
+            self._record(event, meaning, lines, fingerprint)
         return _Trouble(incident=incident, text=meaning.text, cause=_cause(meaning.text), todo=meaning.todo)
 
-    def _record(self, event: NodeExited, meaning: ExitMeaning, lines: Sequence[str]) -> None:
+    def _record(self, event: NodeExited, meaning: ExitMeaning, lines: Sequence[str], fingerprint: str) -> None:
         """Count the crash among the node's errors: its last lines are there after the logs were rotated."""
         row = ErrorEvent(
             id=new_ulid(self._clock),
             at=event.at,
             node_id=event.node_id,
             source="exit",
-            fingerprint=hashlib.sha256(_cause(meaning.text).encode("utf-8", "replace")).hexdigest()[:16],
+            fingerprint=fingerprint,
             summary=encodable(meaning.text)[:400],
             detail=encodable("\n".join(lines)),
         )

@@ -18,7 +18,7 @@ from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
 from master.services.core.directory import NodeDirectory
 from master.services.core.exit_meaning import without_stamp
-from master.services.core.solution_views import ReadingProgress, SolutionTest, TestedLine, TestedPattern
+from master.services.core.solution_views import MatchedLine, PatternCost, ReadingProgress, SolutionTest
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.matching import MAX_LINE_BYTES, Match, Matcher, compile_pattern
 from master.services.healing.sighting import SeenIn
@@ -38,6 +38,8 @@ MOST_TIMES = 100_000
 """Matches whose times are kept, to say how often it would have acted."""
 SHOWN_LINES = 20
 _TIMED_BYTES = 512 << 10
+_LEAST_TIMED_BYTES = 64 << 10
+"""Of less text a pattern's time would say little: it is read several times."""
 _ASKED_OTHERS = 2_000
 """Matching lines that all other solutions are asked about."""
 _REST = 0.25
@@ -129,7 +131,7 @@ class _Reading:
     others: collections.Counter[str] = field(default_factory=collections.Counter)
     costs: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    _newest: list[tuple[float, int, TestedLine]] = field(default_factory=list)
+    _newest: list[tuple[float, int, MatchedLine]] = field(default_factory=list)
     _matcher: Matcher = field(init=False)
     _patterns: dict[str, re2._Regexp[str]] = field(init=False)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
@@ -196,7 +198,7 @@ class _Reading:
             known = {other.solution.id for other in self.all_matcher.scan(seen_in, raw)}
             self.others.update(known - {self.solution.id})
         if len(self._newest) < SHOWN_LINES or order > self._newest[0][0]:
-            line = TestedLine(node=node, seen_in=seen_in, at=at, line=match.line, captures=dict(match.captures))
+            line = MatchedLine(node=node, seen_in=seen_in, at=at, line=match.line, captures=dict(match.captures))
             heapq.heappush(self._newest, (order, next(self._numbers), line))
             if len(self._newest) > SHOWN_LINES:
                 heapq.heappop(self._newest)
@@ -228,7 +230,7 @@ class _Reading:
             matched_by_node=dict(self.by_node.most_common(100)),
             lines=tuple(line for _, _, line in lines),
             patterns=tuple(
-                TestedPattern(pattern=pattern, matched=self.by_pattern[pattern], ms_per_mb=cost)
+                PatternCost(pattern=pattern, matched=self.by_pattern[pattern], ms_per_mb=cost)
                 for pattern, cost in self.costs.items()
             ),
             would_run=would_run,
@@ -265,7 +267,8 @@ def _ms_per_mb(pattern: re2._Regexp[str], text: bytes) -> float:
     lines = [without_stamp(line[:MAX_LINE_BYTES].decode("utf-8", "replace")) for line in text.split(b"\n")]
     if not text:
         return 0.0
+    rounds = -(-_LEAST_TIMED_BYTES // len(text))
     began = time.thread_time()
-    for line in lines:
+    for line in lines * rounds:
         pattern.search(line)
-    return round((time.thread_time() - began) * 1_000 / (len(text) / 1e6), 3)
+    return round((time.thread_time() - began) * 1_000 / (rounds * len(text) / 1e6), 3)

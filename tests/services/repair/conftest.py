@@ -158,7 +158,9 @@ async def open_ward(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Ward]
     async with open_house(settings, sandbox, spool_dir=settings.spool_dir) as house:
         ward = Ward(house)
         await asyncio.to_thread(house.services.library.load)
-        tasks = [asyncio.create_task(work()) for work in (house.services.solutions.run, house.services.repair.run)]
+        services = house.services
+        works = (services.error_monitor.run, services.solutions.run, services.repair.run)
+        tasks = [asyncio.create_task(work()) for work in works]
         try:
             yield ward
         finally:
