@@ -341,6 +341,7 @@ def build_services(
         bus=bus,
         settings=lambda: reloading.settings,
     )
+    repair.alerts.is_muted, repair.alerts.told = error_groups.is_muted, error_groups.told
     intake.monitor.follow(repair.take)
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
