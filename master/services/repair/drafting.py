@@ -91,7 +91,7 @@ class Drafting:
             match.solution.id for seen in _APPLIES_TO[group.kind] for match in self._library.matcher.scan(seen, line)
         }
         if known:
-            yield f"{', '.join(sorted(known))} knows this line already"
+            yield f"this line is known already: by {', '.join(sorted(known))}"
 
 
 def propose(kind: str, sample: str) -> Proposal:

@@ -150,6 +150,15 @@ class SolutionManager:
             if typed in name or typed in entry.solution.title.casefold():
                 yield self._view(entry, Figures())
 
+    def text_of(self, solution_id: str) -> str:
+        """Return the text of a solution.
+
+        Raises
+        ------
+        NoSuchSolution
+        """
+        return self._find(solution_id).content
+
     async def test(self, solution_id: str, text: str, tell: Tell) -> SolutionTest:
         """Test a solution, or a text that is not saved, on all that the fleet has stored.
 
@@ -417,15 +426,12 @@ def _version_view(version: SolutionVersion) -> VersionView:
     )
 
 
-def _urgency(view: SolutionView) -> tuple[int, float, str]:
+def _urgency(view: SolutionView) -> tuple[int, float, bool, str]:
     """Return what sorts troubled solutions first: suspended ones, then those whose runs do not help."""
     rate = view.cure_rate
     fails = rate is not None and rate < 0.5 and view.mode != "off"
-    return (
-        0 if view.mode == "suspended" else 1 if fails else 1 + _TROUBLED_FIRST[view.mode],
-        -(view.last_run or 0),
-        view.id,
-    )
+    rank = 0 if view.mode == "suspended" else 1 if fails else 1 + _TROUBLED_FIRST[view.mode]
+    return rank, -(view.last_run or 0), view.origin == "shipped", view.id
 
 
 def _write(path: Path, text: str) -> None:

