@@ -13,6 +13,7 @@ from handshake.errors import HandshakeError
 from nodekit.attachment import attachment_of
 from nodekit.call_failures import CALL_FAILURES
 from nodekit.connection_keeper import keep_connected
+from nodekit.ending import watch_ending
 from nodekit.endpoints import apply_endpoints
 from nodekit.exit_codes import NodeExit
 from nodekit.identity import inherited_identity, program_folder
@@ -106,8 +107,13 @@ async def _run(make_bot: Callable[[], discord.Client], token: str) -> int:
         if attachment_of(bot) is None:
             keep_connected(bot)
         closing: set[asyncio.Task[None]] = set()
+
+        def close() -> None:
+            watch_ending(loop)
+            closing.add(loop.create_task(bot.close()))
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, lambda: closing.add(loop.create_task(bot.close())))
+            loop.add_signal_handler(number, close)
         try:
             await bot.start(token)
         except discord.LoginFailure:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct, field
 
 from master.services.core.discord_port import (
+    Button,
     Channel,
     ChannelChanges,
     ChannelKind,
@@ -191,9 +192,25 @@ def message_payload(notice: Notice) -> dict[str, Any]:
         "embeds": [_embed(embed) for embed in notice.embeds],
         "allowed_mentions": {"parse": [], "users": [str(user_id) for user_id in notice.mention_users]},
     }
+    if notice.buttons:
+        payload["components"] = [{"type": _ACTION_ROW, "components": [_button(one) for one in notice.buttons]}]
     if notice.reply_to is not None:
         payload["message_reference"] = {"message_id": str(notice.reply_to), "fail_if_not_exists": False}
     return payload
+
+
+_ACTION_ROW, _BUTTON = 1, 2
+_BUTTON_STYLES = {"primary": 1, "secondary": 2, "danger": 4}
+"""https://discord.com/developers/docs/components/reference"""
+
+
+def _button(button: Button) -> dict[str, Any]:
+    return {
+        "type": _BUTTON,
+        "style": _BUTTON_STYLES[button.style],
+        "label": button.label,
+        "custom_id": button.custom_id,
+    }
 
 
 def _embed(embed: Embed) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import re
 from discord.ext import commands
 
 from master.bot.client import MasterBot
+from master.cogs._repair_presses import PREFIX, on_press
 from master.configuration.settings import ColourSettings, EmojiSettings
 from master.events import AlertLevel, AlertRaised
 from master.services.core.alert_outbox import Due, WaitingAlert
-from master.services.core.discord_port import Embed, EmbedField, Notice
+from master.services.core.discord_port import Button, Embed, EmbedField, Notice
 from master.services.core.errors import DiscordPortError, DiscordUnavailable
 from master.services.core.lasting import keep_running
 from master.wording import as_code, as_markdown
@@ -34,13 +35,15 @@ class ErrorMonitor(commands.Cog):
         self._posting: asyncio.Task[None] | None = None
 
     async def cog_load(self) -> None:
-        """Start posting."""
+        """Start posting, and take presses on alerts, also on those of an earlier master."""
+        self._bot.press_handlers[PREFIX] = on_press
         services = self._bot.services
         posting = keep_running("log channel", self._post_forever, services.bus, services.clock)
         self._posting = asyncio.create_task(posting, name="log channel")
 
     async def cog_unload(self) -> None:
-        """Stop posting."""
+        """Stop posting, and take no more presses."""
+        self._bot.press_handlers.pop(PREFIX, None)
         if self._posting is not None:
             self._posting.cancel()
             await asyncio.gather(self._posting, return_exceptions=True)
@@ -70,7 +73,11 @@ class ErrorMonitor(commands.Cog):
         settings = self._bot.services.settings
         if due.grouped:
             return Notice(embeds=(group_embed(settings.colours, settings.emojis, due),))
-        return Notice(embeds=(alert_embed(settings.colours, due.alerts[0]),))
+        alert = due.alerts[0].alert
+        buttons = tuple(
+            Button(label=one.label[:80], custom_id=one.custom_id[:100], style=one.style) for one in alert.buttons[:5]
+        )
+        return Notice(embeds=(alert_embed(settings.colours, due.alerts[0]),), buttons=buttons)
 
 
 def alert_embed(colours: ColourSettings, waiting: WaitingAlert) -> Embed:

@@ -162,7 +162,14 @@ class Reader:
         right = isinstance(value, dict) and all(isinstance(name, str) and name for name in value)
         if not right or any(isinstance(one, bool) or not isinstance(one, str | int | float) for one in value.values()):
             return self._wrong(Shape(kind=dict), {} if right else value, key, "a dict of texts by name")
-        return {name: str(one) for name, one in value.items()}
+        texts = {name: str(one) for name, one in value.items()}
+        name_shape, text_shape = map(shape_of, get_args(shape.kind))
+        for name, text in texts.items():
+            if name_shape.pattern is not None and re.search(name_shape.pattern, name) is None:
+                self._wrong(name_shape, name, key, "")
+            if text_shape.pattern is not None and re.search(text_shape.pattern, text) is None:
+                self._wrong(text_shape, text, f"{key}[{name!r}]", "")
+        return texts
 
     def _read_sections(self, shape: Shape, value: Any, key: str) -> Any:
         struct_type = section_by_name(shape)

@@ -213,8 +213,25 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
     pulse_snapshots: Days = 30
 
     def days_of(self, table: str) -> int:
-        """Return the retention of a table."""
-        return int(getattr(self, table))
+        """Return the retention of a table; groups of errors stay as long as the errors."""
+        return int(getattr(self, "error_events" if table == "error_groups" else table))
+
+
+ModuleName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z",
+        description="the name of a module, as in import",
+    ),
+]
+PinnedPackage = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?=="
+        r"[A-Za-z0-9][A-Za-z0-9._!+-]*( --hash=sha256:[0-9a-f]{64})*\Z",
+        description="one exact version, such as 'aiosqlite==0.21.0', with ' --hash=sha256:...' if you have it",
+    ),
+]
 
 
 class HealingSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -226,10 +243,8 @@ class HealingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a new solution of the operator's says what it would do before it acts."""
     most_repairs_an_hour: Annotated[int, Meta(ge=1, le=1_000)] = 12
     """On one node, by all solutions together."""
-    packages: Mapping[str, Annotated[str, Meta(description="a pinned version, such as 'aiosqlite==0.21.0'")]] = field(
-        default_factory=dict
-    )
-    """What may be installed into a node's own environment, by the name of the module that is missing."""
+    packages: Mapping[ModuleName, PinnedPackage] = field(default_factory=dict)
+    """What may be installed for a node, by the name of the module that is missing."""
     sentry_port: Annotated[int, Meta(ge=0, le=65_535), AT_RESTART] = 0
     """Port on the loopback address that takes what sentry-sdk sends; 0: none."""
 
@@ -382,6 +397,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def homes_dir(self) -> Path:
         """What isolated nodes have for a home, a folder for each: caches and settings of libraries and programs."""
         return self.state_dir / "homes"
+
+    @property
+    def packages_dir(self) -> Path:
+        """Packages that were installed for nodes, a folder for each."""
+        return self.state_dir / "packages"
 
     @property
     def identifies_dir(self) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from master.operations import changing, kernel, ledger, nodes, onboarding, solutions, telling
+from master.operations import changing, kernel, ledger, nodes, onboarding, repairs, solutions, telling
 from master.operations.operation import Operation
 
 _ALL: tuple[Operation[Any, Any, Any], ...] = (
@@ -42,6 +42,8 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     solutions.save,
     solutions.take_back,
     solutions.remove,
+    repairs.listing,
+    repairs.decide,
     ledger.audit,
     ledger.verify_audit,
     ledger.acknowledge_audit,

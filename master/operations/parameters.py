@@ -242,3 +242,21 @@ class SolutionVersionParams(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     id: str
     version: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
     why: Why = ""
+
+
+class RepairsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which repairs are listed."""
+
+    node: str = ""
+    solution: str = ""
+    since: Annotated[float, msgspec.Meta(ge=0, le=1e11)] = 0.0
+    """Unix time in seconds; 0: all that are on record."""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 30
+
+
+class RepairDecideParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An operator's answer to a repair that asks."""
+
+    run: Annotated[str, msgspec.Meta(min_length=1, max_length=26)]
+    """The run's id, or how it begins."""
+    do: bool

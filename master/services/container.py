@@ -39,14 +39,17 @@ from master.services.fleet.launching import Launcher
 from master.services.fleet.log_flushing import LogFlushing
 from master.services.fleet.opening import Opening
 from master.services.fleet.overview import Overview
+from master.services.fleet.packages import PackageInstaller
 from master.services.fleet.process_journal import ProcessJournal
 from master.services.fleet.pulse_snapshots import PulseSnapshots
 from master.services.fleet.ready_signs import ReadySigns
 from master.services.fleet.scheduled_restarts import ScheduledRestarts
 from master.services.fleet.watching import Watching
 from master.services.healing.crash_watch import CrashWatch
-from master.services.healing.error_reports import ErrorReports
+from master.services.healing.error_book import ErrorBook
 from master.services.healing.exit_output import ExitOutput
+from master.services.healing.group_alerts import GroupAlerts
+from master.services.healing.groups import ErrorGroups
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.monitor import ErrorMonitor
 from master.services.healing.output_watch import OutputWatch
@@ -108,6 +111,7 @@ class LedgerServices:
     ledger_admin: LedgerAdmin
     rotation: SecretRotation
     telling: Telling
+    error_groups: ErrorGroups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +197,12 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
         ledger_admin=LedgerAdmin(settings, ledger, master_secret_of(settings.identity), clock),
         rotation=SecretRotation(settings, ledger, clock),
         telling=Telling(lambda: settings, ledger, clock, None),
+        error_groups=ErrorGroups(
+            ledger=ledger,
+            clock=clock,
+            bus=EventBus(),
+            book=ErrorBook(ledger, clock, SolutionLibrary(settings.solutions_dir)),
+        ),
     )
 
 
@@ -272,7 +282,6 @@ def build_services(
     # Subscription order matters: after an exit, a verification is void before any other subscriber reacts.
     trust = _build_trust(base, supervisor)
     ProcessJournal(ledger, base.directory, bus, clock)
-    ErrorReports(ledger, bus, clock)
     fleet = Fleet(
         settings=settings,
         ledger=ledger,
@@ -300,7 +309,14 @@ def build_services(
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
     library = SolutionLibrary(settings.solutions_dir)
     folders = FolderWatch()
-    intake = _build_intake(base, library, folders)
+    error_groups = ErrorGroups(
+        ledger=ledger,
+        clock=clock,
+        bus=bus,
+        book=ErrorBook(ledger, clock, library),
+        alerts=GroupAlerts(alerts, base.directory, clock),
+    )
+    intake = _build_intake(base, library, folders, error_groups)
     auditor = Auditor(ledger, ledger.chain, clock, base.permissions, bus)
     tools = Tools(
         fleet=fleet,
@@ -313,6 +329,7 @@ def build_services(
         launcher=launcher,
         inspector=inspector,
         orders=trust.orders,
+        installer=PackageInstaller(lambda: reloading.settings, os.environ),
     )
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     repair = Repair(
@@ -352,6 +369,8 @@ def build_services(
             alerts=alerts,
             clock=clock,
             exit_output=intake.exit_output,
+            groups=error_groups,
+            told_otherwise=repair.tells,
         ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
@@ -436,6 +455,7 @@ def build_services(
         folders=folders,
         output_watch=intake.output_watch,
         error_monitor=intake.monitor,
+        error_groups=error_groups,
         sentry_addresses=base.sentry_addresses,
         modes=modes,
         repair=repair,
@@ -537,10 +557,10 @@ def _handlers(
     }
 
 
-def _build_intake(base: _Base, library: SolutionLibrary, folders: FolderWatch) -> _Intake:
+def _build_intake(base: _Base, library: SolutionLibrary, folders: FolderWatch, groups: ErrorGroups) -> _Intake:
     bus, clock, directory = base.bus, base.clock, base.directory
     exit_output = ExitOutput(bus, directory, LastOutput(base.logs))
-    monitor = ErrorMonitor(library, clock=clock)
+    monitor = ErrorMonitor(library, groups, clock)
     ErrorSources(bus, exit_output, monitor)
     output_watch = OutputWatch(
         bus=bus,

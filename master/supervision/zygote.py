@@ -38,6 +38,8 @@ from master.supervision.pages import allow_merging, collapse
 from nodekit.output import LineStream, OutputLimit, StreamOrder
 
 MERGE_MEMORY = "--merge-memory"
+PACKAGES_VARIABLE = "FLEET_PACKAGES"
+"""Folders of packages that were installed for a node, as on a search path."""
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_DESCRIPTORS = 8
 _WARMUP_ROUNDS = 3
@@ -304,6 +306,8 @@ def _run_node(request: ForkRequest, descriptors: list[int]) -> NoReturn:
         _apply_limits(request)
         sys.argv = [request.entry]
         sys.path.insert(0, request.folder)
+        # Behind all others: they are there for what the libraries do not have.
+        sys.path += filter(None, os.environ.pop(PACKAGES_VARIABLE, "").split(os.pathsep))
         # The state copied by the fork is the same in every node.
         random.seed()
         gc.enable()

@@ -61,6 +61,9 @@ COMMANDS = (
     Typed("why atlas --since 2h"),
     Typed("logs atlas"),
     Typed("flush atlas --yes"),
+    Typed("repairs --node atlas"),
+    Typed("repairs do 01", shows=False),  # nothing asks here
+    Typed("repairs decline 01 --json", shows=False),
     Typed("start atlas"),
     Typed("restart atlas --json"),
     Typed("restart --all"),

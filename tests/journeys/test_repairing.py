@@ -1,68 +1,92 @@
-"""An error that a solution knows is repaired, and it is proved that it helped."""
+"""An error that a solution knows is repaired, and it is proved that it helped; also over the death of the master."""
 
 from __future__ import annotations
 
-import os
-import signal
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from master.demonstration.stage import EventTap, Stage
+from master.operations import repairs
+from master.operations.parameters import RepairsParams
+from master.services.core.solution_views import RepairView
+from tests.journeys.nudging import SOLUTION, add_node, kill_master, nudge, set_up, step
 
 pytestmark = pytest.mark.timeout(120)
-
-FAILS_WHEN_NUDGED = """\
-import asyncio
-import signal
-
-from discord.ext import commands
-
-class Nudged(commands.Cog):
-    @commands.Cog.listener()
-    async def on_nudge(self):
-        raise RuntimeError("the cache is stale")
-
-async def setup(bot):
-    await bot.add_cog(Nudged())
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, bot.dispatch, "nudge")
-"""
-SOLUTION = """\
-id = "stale_cache"
-title = "Its cache is stale"
-risk = "auto"
-applies_to = ["report"]
-patterns = ['''RuntimeError: the cache is stale$''']
-cooldown_s = 0
-stays_away_s = 5
-action = {name = "restart"}
-[samples]
-match = ["event on_nudge: RuntimeError: the cache is stale"]
-"""
 
 
 @pytest.fixture
 async def stage(empty_ledger: Path) -> AsyncIterator[Stage]:
     """Yield a master with a solution of the operator's own, which acts from the start."""
     async with Stage(pulse_s=0.5, ledger=empty_ledger) as up:
-        (up.home / "solutions").mkdir()
-        (up.home / "solutions" / "stale_cache.toml").write_text(SOLUTION)
-        with (up.home / "config.py").open("a") as config:
-            config.write('HEALING = {"DETECT_ONLY_S": 0}\n')
+        set_up(up)
         await up.start_master()
         yield up
 
 
+async def rows(stage: Stage) -> list[RepairView]:
+    return await asyncio.to_thread(stage.client.run, repairs.listing, RepairsParams())
+
+
 async def test_a_node_that_reports_a_known_error_is_restarted(stage: Stage, tap: EventTap) -> None:
-    await stage.register("atlas")
-    await tap.wait_for("ready", "atlas")
-    (stage.home / "bots" / "atlas" / "cogs" / "nudged.py").write_text(FAILS_WHEN_NUDGED)
-    since = len(tap.events)
-    await stage.act("restart", ["atlas"])
+    await add_node(stage, tap)
+    since, pid = len(tap.events), await nudge(stage)
+    await step(tap, "watching", since=since)
     await tap.wait_for("ready", "atlas", since=since)
-    since, pid = len(tap.events), (await stage.node("atlas")).pid or 0
-    os.kill(pid, signal.SIGUSR1)
-    await tap.wait_for("stopped", "atlas", since=since)
-    ready = await tap.wait_for("ready", "atlas", since=since)
-    assert ready.pid != pid
+    assert (await stage.node("atlas")).pid != pid
+    told = await stage.log.wait_for_message(
+        lambda m: any(e["title"] == "atlas: Its cache is stale" for e in m.embeds), timeout_s=30
+    )
+    words = told.embeds[0]["description"]
+    assert words.startswith("Done: restarted; ready again after ")
+    assert "RuntimeError: the cache is stale" in words
+
+
+@pytest.mark.slow
+async def test_the_next_master_goes_on_watching_whether_it_helped(stage: Stage, tap: EventTap) -> None:
+    patient = SOLUTION.replace("stays_away_s = 6", "stays_away_s = 25")
+    (stage.home / "solutions" / "stale_cache.toml").write_text(patient)
+    await kill_master(stage)
+    await stage.start_master()
+    async with stage.listen() as second:
+        await add_node(stage, second)
+        await nudge(stage)
+        await step(second, "watching")
+        while (await rows(stage))[0].ready_ms is None:  # noqa: ASYNC110 - of the ledger nothing tells
+            await asyncio.sleep(0.02)
+    await kill_master(stage)
+    await stage.start_master()
+    async with stage.listen() as third:
+        await step(third, "helped")
+    # What is told is written soon.
+    while (await rows(stage))[0].outcome == "watching":  # noqa: ASYNC110 - of the ledger nothing tells
+        await asyncio.sleep(0.02)
+    (row,) = await rows(stage)
+    assert (row.outcome, row.detail) == ("helped", "the error stayed away for 25s")
+    assert row.ready_ms is not None
+
+
+@pytest.mark.slow
+async def test_an_action_that_the_death_of_the_master_cut_off_counts_as_tried(stage: Stage, tap: EventTap) -> None:
+    slow = SOLUTION.replace('{name = "restart"}', '{name = "restart", delay_s = 30}')
+    (stage.home / "solutions" / "stale_cache.toml").write_text(slow)
+    await kill_master(stage)
+    await stage.start_master()
+    async with stage.listen() as second:
+        await add_node(stage, second)
+        pid = await nudge(stage)
+        await step(second, "running")
+        while not await rows(stage):  # noqa: ASYNC110 - of the ledger nothing tells
+            await asyncio.sleep(0.02)
+        await kill_master(stage)
+    await stage.start_master()
+    async with stage.listen() as third:
+        while (await rows(stage))[0].outcome == "running":  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.05)
+        (row,) = await rows(stage)
+        assert (row.outcome, row.detail) == ("interrupted", "the master ended while it was carried out")
+        assert (await stage.node("atlas")).pid == pid
+        await nudge(stage)
+        await step(third, "running")

@@ -26,6 +26,7 @@ from master.ledger.rows import (
     audit,
     duplications,
     error_events,
+    error_groups,
     handshake_events,
     inspection,
     licences,
@@ -45,6 +46,7 @@ from master.ledger.rows.records import (
     DesiredState,
     Duplication,
     ErrorEvent,
+    ErrorGroup,
     HandshakeEvent,
     Licence,
     LicenceState,
@@ -63,6 +65,7 @@ REPOSITORIES = (
     audit,
     duplications,
     error_events,
+    error_groups,
     handshake_events,
     inspection,
     licences,
@@ -143,6 +146,14 @@ def call_every_function(c: Connection) -> None:
     error_events.record(c, seen)
     error_events.recent(c)
     error_events.recent(c, node_id="01A")
+    error_events.by_node(c, ["f", "g"])
+    group = ErrorGroup(fingerprint="f", kind="line", title="t", first_at=NOW, last_at=NOW, sample="s")
+    error_groups.add(c, group, sets_state=False)
+    error_groups.add(c, group, sets_state=True)
+    error_groups.set_state(c, "f", "muted", muted_until=NOW, at=NOW, by="cli:ada")
+    error_groups.recent(c, limit=10)
+    error_groups.some(c, ["f", "g"])
+    error_groups.beginning_with(c, "f", limit=2)
     mode = SolutionState(solution_id="missing_module", mode="off", since=NOW, first_at=NOW, content_hash="0" * 16)
     solutions.save(c, mode)
     solutions.save(c, mode)

@@ -161,7 +161,13 @@ async def open_house(
         discord=discord or DiscordView(user_id=lambda: MASTER_ID, state=lambda: "off"),
         clock=SystemClock(),
     )
-    tasks = [asyncio.create_task(services.supervisor.run()), asyncio.create_task(services.ready_signs.run())]
+    lasting = (
+        services.supervisor.run,
+        services.ready_signs.run,
+        services.error_monitor.run,
+        services.error_groups.run,
+    )
+    tasks = [asyncio.create_task(work()) for work in lasting]
     await asyncio.sleep(0)
     try:
         yield House(Operations(services), sandbox, settings.identity.bots_base_path, settings.identity.template_path)

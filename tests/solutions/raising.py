@@ -119,8 +119,6 @@ def of_exception(error: BaseException, source: Source, where: str) -> list[Shown
         Shown(SeenIn.REPORT, f"{first}\n{report.traceback}"),
         # What is left of a report whose traceback was too long for its last line.
         Shown(SeenIn.REPORT, first),
-        # The intake for sentry-sdk says it alike.
-        Shown(SeenIn.REPORT, f"sentry {first.partition(' ')[2]}"),
     ]
     if not where.startswith("cogs/"):
         # The intake for sentry-sdk says the same, but for the file of a cog.
@@ -1206,7 +1204,6 @@ _ends("over_its_limit", "out_of_memory", f"{OVER_MEMORY_LIMIT} (120 of 100 MB): 
 _ends("no_pulse", "no_pulse", f"no pulse for 27 s: {_KILLED}")
 _ends("no_pulse_stopped", "no_pulse", f"no pulse for 27 s; it is stopped by a signal: {_KILLED}")
 _ends("not_ready", "not_ready_in_time", f"not ready within 60 s: {_ENDED}")
-_ends("shutdown_stuck", "shutdown_stuck", f"asked to restart: {_KILLED}")
 
 
 # What nodekit says before it ends
@@ -1234,6 +1231,31 @@ async def node_closed_for_its_token(place: Place) -> None:
     sandbox, bot = await place.discord()
     sandbox.faults.refuse_identify(bot.account, 4004)
     await _run_node(place, bot.token)
+
+
+@logs("shutdown_stuck")
+async def shutdown_stuck(place: Place) -> None:
+    """A bot whose close() does not end is asked to end, by a signal as the master sends it."""
+    _, bot = await place.discord()
+    asked, released = asyncio.Event(), asyncio.Event()
+
+    class Stuck(discord.Client):
+        async def setup_hook(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+        async def close(self) -> None:
+            asked.set()
+            await released.wait()
+            await super().close()
+
+    with patch("nodekit.ending.STUCK_AFTER_S", 0.05), patch("nodekit.running.keep_connected"):
+        running = asyncio.create_task(nodekit.running._run(lambda: Stuck(intents=discord.Intents.none()), bot.token))
+        await asked.wait()
+        for watch in threading.enumerate():
+            if watch.name == "ending":
+                await asyncio.to_thread(watch.join)
+        released.set()
+        await running
 
 
 @logs("token_missing")

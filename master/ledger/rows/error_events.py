@@ -1,10 +1,12 @@
-"""Rows of ``error_events``: the same error of one node within a day is one row with a count."""
+"""Rows of ``error_events``: the same error of one node within a day, seen in one way, is one row with a count."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Collection
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, select
+import msgspec
+from sqlalchemy import Connection, func, select
 
 from master.ledger.rows.records import ErrorEvent
 from master.ledger.schema.tables import error_events
@@ -20,6 +22,7 @@ def record(connection: Connection, event: ErrorEvent) -> None:
         .where(
             table.c.node_id == event.node_id,
             table.c.fingerprint == event.fingerprint,
+            table.c.source == event.source,
             table.c.at > event.at - WINDOW,
         )
         .values(count=table.c.count + event.count, last_at=event.at)
@@ -39,6 +42,36 @@ def record(connection: Connection, event: ErrorEvent) -> None:
             count=event.count,
         )
     )
+
+
+class OnNode(msgspec.Struct, frozen=True, kw_only=True):
+    """How often an error was seen on a node."""
+
+    fingerprint: str
+    node_id: str
+    count: int
+    last_at: datetime
+
+
+def by_node(connection: Connection, fingerprints: Collection[str]) -> list[OnNode]:
+    """Return how often errors were seen on each node; one that was seen in several ways counts as often as in one."""
+    table = error_events
+    total, last_at = func.sum(table.c.count).label("total"), func.max(table.c.last_at).label("last_at")
+    query = (
+        select(table.c.fingerprint, table.c.node_id, table.c.source, total, last_at)
+        .where(table.c.fingerprint.in_(fingerprints))
+        .group_by(table.c.fingerprint, table.c.node_id, table.c.source)
+    )
+    found = dict[tuple[str, str], OnNode]()
+    for row in connection.execute(query):
+        known = found.get((row.fingerprint, row.node_id))
+        found[row.fingerprint, row.node_id] = OnNode(
+            fingerprint=row.fingerprint,
+            node_id=row.node_id,
+            count=int(row.total) if known is None else max(known.count, int(row.total)),
+            last_at=row.last_at if known is None else max(known.last_at, row.last_at),
+        )
+    return list(found.values())
 
 
 def recent(connection: Connection, *, node_id: str | None = None, limit: int = 50) -> list[ErrorEvent]:

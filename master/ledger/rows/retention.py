@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Table, select
 from master.ledger.identifiers import first_ulid_of
 from master.ledger.schema.tables import (
     error_events,
+    error_groups,
     handshake_events,
     patch_tracking,
     process_events,
@@ -21,6 +22,7 @@ PRUNABLE: dict[str, Table] = {
     "solution_runs": solution_runs,
     "patch_tracking": patch_tracking,
     "error_events": error_events,
+    "error_groups": error_groups,
     "process_events": process_events,
     "handshake_events": handshake_events,
     "pulse_snapshots": pulse_snapshots,
@@ -34,6 +36,8 @@ def prune(connection: Connection, name: str, before: datetime, *, limit: int = B
     Ids are ULIDs, which sort by time, so this is a range of the primary key on every table and both databases.
     """
     table = PRUNABLE[name]
+    if table is error_groups:
+        return _prune_groups(connection, before, limit)
     old = select(table.c.id).where(table.c.id < first_ulid_of(before))
     if table is error_events:
         # A row counts repeats of one error: its last time decides.
@@ -42,3 +46,13 @@ def prune(connection: Connection, name: str, before: datetime, *, limit: int = B
     if ids:
         connection.execute(table.delete().where(table.c.id.in_(ids)))
     return len(ids)
+
+
+def _prune_groups(connection: Connection, before: datetime, limit: int) -> int:
+    """Remove groups of errors that were not seen since; what an operator muted stays muted."""
+    table = error_groups
+    old = select(table.c.fingerprint).where(table.c.last_at < before, table.c.state != "muted")
+    found = connection.execute(old.order_by(table.c.last_at).limit(limit)).scalars().all()
+    if found:
+        connection.execute(table.delete().where(table.c.fingerprint.in_(found)))
+    return len(found)

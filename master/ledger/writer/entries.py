@@ -11,13 +11,14 @@ import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import IntEnum
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 from sqlalchemy import Connection, Table
 
 from master.ledger.rows import (
     error_events,
+    error_groups,
     handshake_events,
     nodes,
     process_events,
@@ -29,6 +30,7 @@ from master.ledger.rows.audit import AuditChain
 from master.ledger.rows.records import (
     DesiredState,
     ErrorEvent,
+    ErrorGroup,
     HandshakeEvent,
     Outcome,
     ProcessRecord,
@@ -214,6 +216,42 @@ class SolutionRunSaved(_Entry, frozen=True, tag="solution_run"):
             solution_runs.save(connection, entry.run)
 
 
+class GroupSeen(_Entry, frozen=True, tag="error_group"):
+    """Errors of a group were seen: as many as its ``count``."""
+
+    priority: ClassVar[Priority] = Priority.HISTORY
+
+    group: ErrorGroup
+    sets_state: bool = False
+    """Whether its state changed: it came back, or its mute is over."""
+
+    @classmethod
+    def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
+        """Write consecutive entries of this kind, in order."""
+        for entry in run:
+            error_groups.add(connection, entry.group, sets_state=entry.sets_state)
+
+
+class GroupStateSet(_Entry, frozen=True, tag="error_group_state"):
+    """An operator muted or resolved a group of errors."""
+
+    priority: ClassVar[Priority] = Priority.SECURITY
+
+    fingerprint: str
+    state: Literal["known", "resolved", "muted"]
+    at: datetime
+    by: str
+    muted_until: datetime | None = None
+
+    @classmethod
+    def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
+        """Write consecutive entries of this kind, in order."""
+        for entry in run:
+            error_groups.set_state(
+                connection, entry.fingerprint, entry.state, muted_until=entry.muted_until, at=entry.at, by=entry.by
+            )
+
+
 class PulsesSampled(_Entry, frozen=True, tag="pulses"):
     """A snapshot of the nodes' pulses."""
 
@@ -235,6 +273,8 @@ Entry = (
     | DesiredStateSet
     | Audited
     | ErrorCounted
+    | GroupSeen
+    | GroupStateSet
     | SolutionModeSet
     | SolutionRunSaved
     | PulsesSampled

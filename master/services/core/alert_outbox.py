@@ -114,8 +114,9 @@ class AlertOutbox:
             self._arrived.clear()
             await self._wait_for_arrival(self._limiter.left_out_due_s())
         waiting = tuple(self._waiting.values())
-        if self._away and len(waiting) >= GROUP_FROM:
-            return Due(alerts=waiting, grouped=True, dropped=self._dropped)
+        plain = tuple(one for one in waiting if not _asks(one.alert))
+        if self._away and len(plain) >= GROUP_FROM:
+            return Due(alerts=plain, grouped=True, dropped=self._dropped)
         # Discord takes about one a second: what is about security does not queue behind the rest.
         return Due(alerts=(next((one for one in waiting if one.alert.is_security), waiting[0]),))
 
@@ -194,6 +195,11 @@ class AlertOutbox:
         self._waiting = {one.alert.key: one for one in found.waiting[-CAPACITY:]}
         self._dropped, self._on_disk = found.dropped, True
         self._away = bool(self._waiting)
+
+
+def _asks(alert: AlertRaised) -> bool:
+    """Tell whether an alert asks for a decision: it is never one of many lines, which have no buttons."""
+    return any(button.style == "primary" for button in alert.buttons)
 
 
 def _digest(left_out: LeftOut, clock: Clock) -> AlertRaised:

@@ -16,7 +16,6 @@ from master.events import (
     ClockStepped,
     DiskFilled,
     DiskFreed,
-    ErrorReported,
     LedgerAway,
     LedgerReturned,
     LedgerRewritten,
@@ -34,8 +33,6 @@ from master.events import (
 from master.services.core.directory import NodeDirectory
 from master.supervision.clock import Clock
 from master.wording import duration, step_text
-
-_SHOWN_TRACEBACK_CHARACTERS = 900
 
 _NODE_ALERTS: tuple[tuple[type[NodeEvent], AlertLevel, str, str], ...] = (
     (NodeMissing, AlertLevel.ERROR, "{name} has lost its folder", ""),
@@ -55,7 +52,10 @@ _ADVICE = {
 
 
 class Alerts:
-    """Turn events into alerts, which a face displays; crashes are told by ``healing.crash_watch``."""
+    """Turn events into alerts, which a face displays.
+
+    Crashes are told by ``healing.crash_watch``, errors by ``healing.group_alerts``.
+    """
 
     def __init__(self, bus: EventBus, directory: NodeDirectory, clock: Clock) -> None:
         self._bus = bus
@@ -71,7 +71,6 @@ class Alerts:
         bus.on(NodeReady, self._on_well)
         bus.on(NodeRecovered, self._on_well)
         bus.on(MessageRefused, self._on_refused)
-        bus.on(ErrorReported, self._on_error)
         bus.on(SupervisionFailed, self._on_supervision_failed)
         bus.on(LedgerAway, self._on_ledger_away)
         bus.on(LedgerReturned, self._on_ledger_returned)
@@ -166,18 +165,6 @@ class Alerts:
             node=name,
             is_security=True,
             fields=tuple(fields),
-        )
-
-    def _on_error(self, event: ErrorReported) -> None:
-        report, name = event.report, self._directory.name_of(event.node_id)
-        self.raise_alert(
-            AlertLevel.ERROR,
-            f"{name}: {report.exception} in {report.where}",
-            key=f"error:{event.node_id}:{report.fingerprint}",
-            text=report.message[:300],
-            quote=report.traceback[-_SHOWN_TRACEBACK_CHARACTERS:],
-            node=name,
-            fields=(("Fingerprint", report.fingerprint), ("Times", str(report.count))),
         )
 
     def _on_supervision_failed(self, event: SupervisionFailed) -> None:

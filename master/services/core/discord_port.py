@@ -47,12 +47,22 @@ class OutgoingFile(Struct, frozen=True):
         return f"OutgoingFile({self.name!r}, {len(self.content)} bytes)"
 
 
+class Button(Struct, frozen=True, kw_only=True):
+    """A button below a message; who presses it is answered by ``MasterBot.press_handlers``."""
+
+    label: Annotated[str, Meta(max_length=80)]
+    custom_id: Annotated[str, Meta(max_length=100)]
+    style: Literal["primary", "secondary", "danger"] = "secondary"
+
+
 class Notice(Struct, frozen=True, kw_only=True):
     """A message to post; only ``mention_users`` are mentioned."""
 
     text: str = ""
     embeds: tuple[Embed, ...] = ()
     files: tuple[OutgoingFile, ...] = ()
+    buttons: tuple[Button, ...] = ()
+    """At most five."""
     mention_users: tuple[int, ...] = ()
     """Users that ``<@id>`` in the text notifies."""
     reply_to: int | None = None

@@ -180,3 +180,26 @@ class SolutionSaved(msgspec.Struct, frozen=True, kw_only=True):
     """0: its text was not changed."""
     path: str = ""
     notes: tuple[str, ...] = ()
+
+
+class RepairView(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of a solution, as ``fleet repairs`` lists it."""
+
+    id: str
+    at: float
+    """Unix time in seconds."""
+    node: str
+    """The node's name now, or the one that it had when it was removed."""
+    solution: str
+    action: str
+    outcome: str
+    """running, watching, helped, did_not_help, failed, skipped, interrupted, detected, asked, declined, told."""
+    detail: str = ""
+    seen_in: str = ""
+    line: str = ""
+    fingerprint: str = ""
+    """Of the group of errors; empty if it has none."""
+    actor: str = ""
+    ready_ms: int | None = None
+    """From the action to the node's being ready."""
+    finished_at: float | None = None

@@ -24,6 +24,7 @@ from master.security.vault import TokenVault
 from master.services.core.errors import TokenRefused
 from master.services.core.ledger_cache import LedgerCache
 from master.services.fleet.environment_files import read_environment
+from master.services.fleet.packages import installed_packages
 from master.services.fleet.program import Program, interpreter_of, program_of
 from master.services.fleet.watching import Watched, watched_of
 from master.services.healing.sentry_addresses import DSN_VARIABLE, has_address_of_its_own
@@ -42,6 +43,7 @@ from master.supervision.logs import NodeLogs
 from master.supervision.process import NODE_ID_VARIABLE
 from master.supervision.spawner import Limits, SpawnRequest
 from master.supervision.specification import NodeSpec
+from master.supervision.zygote import PACKAGES_VARIABLE
 from nodekit.gateway_session import SESSION_FD_VARIABLE, expect_successor
 from nodekit.identify_budget import IDENTIFY_FD_VARIABLE, IdentifyBudgetSpent, open_budget
 
@@ -295,6 +297,12 @@ class Launcher:
                 f"{node.name} is linked, and has a COMMAND: what links it starts an entry file",
                 hint=f"take COMMAND out of NODES[{node.name!r}]; INTERPRETER and ARGS may stay",
             )
+        packages = installed_packages(self.settings.packages_dir, node.id)
+        if packages:
+            # A fork reads the first, an interpreter of its own the second.
+            environment[PACKAGES_VARIABLE] = os.pathsep.join(packages)
+            before = [environment["PYTHONPATH"]] if environment.get("PYTHONPATH") else []
+            environment["PYTHONPATH"] = os.pathsep.join([*before, *packages])
         if own.watch:
             environment[WATCH_VARIABLE] = "1"
         address = self.sentry_address_of(node)
@@ -343,7 +351,10 @@ class Launcher:
             private=private,
             helpers=program.helpers,
             # As they were checked: what is a link is not followed a second time.
-            readable=[Path(os.path.realpath(path)) for path in own.readable],
+            readable=[
+                *(Path(os.path.realpath(path)) for path in own.readable),
+                *map(Path, installed_packages(self.settings.packages_dir, node.id)),
+            ],
             writable=[Path(os.path.realpath(path)) for path in writable],
         )
 

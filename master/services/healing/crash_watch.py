@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
+import itertools
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from master.bus import EventBus
@@ -35,6 +35,7 @@ from master.services.core.alerts import Alerts
 from master.services.core.directory import NodeDirectory
 from master.services.core.exit_meaning import ExitMeaning, explain_exit, reason_in
 from master.services.healing.exit_output import ExitOutput
+from master.services.healing.groups import ErrorGroups
 from master.services.healing.incidents import Incident, Incidents
 from master.supervision.clock import Clock
 from master.supervision.process import ExitReport
@@ -83,6 +84,8 @@ class CrashWatch:
     ----------
     exit_output
         Reads what a process wrote last; built before this.
+    told_otherwise
+        Tells whether the end of a node's process at that time (monotonic) is told by somebody else.
     """
 
     def __init__(
@@ -94,12 +97,16 @@ class CrashWatch:
         alerts: Alerts,
         clock: Clock,
         exit_output: ExitOutput,
+        groups: ErrorGroups,
+        told_otherwise: Callable[[str, float], bool] = lambda _node_id, _at_s: False,
     ) -> None:
+        self._told_otherwise = told_otherwise
         self._directory = directory
         self._ledger = ledger
         self._alerts = alerts
         self._clock = clock
         self._exit_output = exit_output
+        self._groups = groups
         self._incidents = Incidents()
         self._crashes: list[_Crash] = []
         self._troubles: list[_Trouble] = []
@@ -218,7 +225,9 @@ class CrashWatch:
         troubles, self._troubles = self._troubles, []
         if crashes:
             outputs = await asyncio.gather(*(crash.reading for crash in crashes))
-            troubles = [*map(self._explain, crashes, outputs), *troubles]
+            explained = list(map(self._explain, crashes, outputs))
+            untold = (not self._told_otherwise(crash.event.node_id, crash.at_s) for crash in crashes)
+            troubles = [*itertools.compress(explained, untold), *troubles]
         told = dict[tuple[str, str], _Trouble]()
         for trouble in troubles:
             times = trouble.incident.count(trouble.cause, self._clock.monotonic())
@@ -238,18 +247,20 @@ class CrashWatch:
         speaks = node is not None and node.readiness is ReadinessKind.HANDSHAKE
         meaning = explain_exit(crash.name, report, detail=event.detail, lines=lines, speaks=speaks)
         incident = self._incidents.of(event.node_id, crash.name, crash.at_s)
+        fingerprint = self._groups.fingerprint_of_exit(event.node_id, "\n".join([event.detail, *lines]))
+        self._groups.told(fingerprint)
         if meaning.words and event.signal != signal.SIGKILL and not reason_in(event.detail, report):
-            self._record(event, meaning, lines)
+            self._record(event, meaning, lines, fingerprint)
         return _Trouble(incident=incident, text=meaning.text, cause=_cause(meaning.text), todo=meaning.todo)
 
-    def _record(self, event: NodeExited, meaning: ExitMeaning, lines: Sequence[str]) -> None:
+    def _record(self, event: NodeExited, meaning: ExitMeaning, lines: Sequence[str], fingerprint: str) -> None:
         """Count the crash among the node's errors: its last lines are there after the logs were rotated."""
         row = ErrorEvent(
             id=new_ulid(self._clock),
             at=event.at,
             node_id=event.node_id,
             source="exit",
-            fingerprint=hashlib.sha256(_cause(meaning.text).encode("utf-8", "replace")).hexdigest()[:16],
+            fingerprint=fingerprint,
             summary=encodable(meaning.text)[:400],
             detail=encodable("\n".join(lines)),
         )

@@ -235,7 +235,7 @@ class OutputWatch:
         if now - self._told_at.get(node_id, float("-inf")) > TOLD_EVERY_S:
             self._told_at[node_id] = now
             log.warning(
-                "a node writes more than is looked through for errors: of what it writes now, samples are",
+                "a node floods its log: only samples of it are searched for errors",
                 extra={"node": self._directory.name_of(node_id), "skipped_bytes": skipped},
             )
 

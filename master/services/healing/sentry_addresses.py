@@ -54,7 +54,9 @@ class SentryAddresses:
         """Return whether it listens, in words; empty if it is not wanted."""
         if not self.port:
             return ""
-        return f"listening on {LOOPBACK}:{self.port}" if self.is_listening else self.trouble or "starting"
+        if self.is_listening:
+            return f"listening on {LOOPBACK}:{self.port}"
+        return self.trouble.removeprefix("the intake for sentry-sdk ") or "starting"
 
     def troubles(self) -> tuple[str, ...]:
         """Return what is wrong now, in sentences."""

@@ -198,7 +198,8 @@ class Removal:
             home=settings.homes_dir / node.id,
             env_file=path if is_ours and not is_shared else None,
             transient=tuple(
-                folder / node.id for folder in (settings.sessions_dir, settings.runs_dir, settings.temporary_dir)
+                folder / node.id
+                for folder in (settings.sessions_dir, settings.runs_dir, settings.temporary_dir, settings.packages_dir)
             ),
         )
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from master.errors import ExitCode
 from master.services.core.errors import ServiceError
+from master.services.healing.errors import NoSuchErrorGroup as NoSuchErrorGroup
 
 
 class RepairError(ServiceError):
@@ -18,13 +19,6 @@ class NoSuchSolution(RepairError):
     """No solution has that id."""
 
     code: ClassVar[str] = "no_such_solution"
-    exit_code: ClassVar[ExitCode] = ExitCode.NOT_FOUND
-
-
-class NoSuchErrorGroup(RepairError):
-    """No group of errors has that fingerprint."""
-
-    code: ClassVar[str] = "no_such_error_group"
     exit_code: ClassVar[ExitCode] = ExitCode.NOT_FOUND
 
 

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from master.configuration.settings import HealingSettings, Settings
 from master.events import AlertRaised, Event, NodeReady, NodeSpawned, RepairStep, SolutionChanged
 from master.ledger.rows.records import SolutionRun
+from master.services.healing.monitor import Finding
 from master.services.healing.sighting import SeenIn, Sighting
 from master.services.onboarding.saga import RegisterRequest
 from master.supervision.states import NodeState
@@ -38,7 +39,7 @@ most_attempts = {most_attempts}
 stays_away_s = {stays_away_s}
 action = {{name = "{action}"}}
 [samples]
-match = ["stale cache"]
+match = ["{pattern}"]
 """
 _USUAL = {
     "risk": "auto",
@@ -113,10 +114,11 @@ class Ward:
         in_s: float = 0.0,
         **more: Any,
     ) -> None:
-        """Have the error monitor see an error."""
+        """Have the engine take an error as the error monitor finds it, once it is sure that it is another one."""
         at = self.house.services.clock.now() + timedelta(seconds=in_s)
         sighting = Sighting(**{"node_id": node_id, "at": at, "seen_in": seen_in, "text": text, **more})
-        self.house.services.error_monitor.take(sighting)
+        matches = self.house.services.library.matcher.scan(seen_in, text.encode())
+        self.house.services.repair.take(Finding(sighting=sighting, matches=tuple(matches)))
 
     async def acts(self, node_id: str, *, count: int = 1) -> None:
         """Wait until an action was carried out for that often, and the node is ready again."""
@@ -156,7 +158,9 @@ async def open_ward(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Ward]
     async with open_house(settings, sandbox, spool_dir=settings.spool_dir) as house:
         ward = Ward(house)
         await asyncio.to_thread(house.services.library.load)
-        tasks = [asyncio.create_task(work()) for work in (house.services.solutions.run, house.services.repair.run)]
+        services = house.services
+        works = (services.error_monitor.run, services.solutions.run, services.repair.run)
+        tasks = [asyncio.create_task(work()) for work in works]
         try:
             yield ward
         finally:

@@ -28,6 +28,7 @@ from master.ledger.schema.tables import licenses
 from master.operations import nodes as nodes_
 from master.services.core.keys import master_secret_of
 from master.services.core.views import Registered
+from master.services.healing import group_alerts
 from master.services.onboarding.saga import CloneRequest
 from master.services.trust.source import Source
 from sandbox import Sandbox
@@ -277,7 +278,8 @@ async def test_nothing_recorded_before_a_restart_of_the_master_counts_after_it(
             assert len(goodbyes) == 0
 
 
-async def test_an_error_report_is_kept_counted_and_announced(caller: Caller) -> None:
+async def test_an_error_report_is_kept_counted_and_announced(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_alerts, "WAIT_S", 0.1)
     report = ErrorReport(
         source="command",
         where="/roll",
@@ -291,8 +293,9 @@ async def test_an_error_report_is_kept_counted_and_announced(caller: Caller) -> 
         await caller.says(report)
         await caller.says(report)
         alert = await alerts.get()
-    assert alert.title == "atlas: ZeroDivisionError in /roll"
-    assert (alert.text, alert.quote) == ("division by zero", "```\nTraceback")
-    await caller.house.services.ledger.flush()
+    assert alert.title == "atlas: ZeroDivisionError in /roll: division by zero"
+    assert alert.quote.endswith("```\nTraceback")
+    (group,) = await caller.house.services.error_groups.list_groups()
+    assert (group.fingerprint, group.count, group.nodes[0].node) == (report.fingerprint, 4, "atlas")
     (row,) = await caller.house.services.ledger.read(error_events.recent)
     assert (row.count, row.summary) == (4, "/roll: ZeroDivisionError: division by zero")

@@ -14,7 +14,7 @@ from master.services.upkeep.diagnosis import diagnose
     ("said", "verdict"),
     [
         ("listening on 127.0.0.1:9000", "ok"),
-        ("the intake for sentry-sdk cannot listen on 127.0.0.1:9000: another process listens at the port", "fail"),
+        ("cannot listen on 127.0.0.1:9000: another process listens at the port", "fail"),
     ],
 )
 async def test_doctor_says_whether_the_intake_listens(tmp_path: Path, said: str, verdict: str) -> None:

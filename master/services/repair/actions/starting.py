@@ -23,13 +23,24 @@ def require_wanted(acting: Acting) -> Node:
     ActionSkipped
         It was removed, or stopped.
     """
+    node = _require_desired(acting)
+    # What an operator asks for holds in the supervisor before it is on record.
+    if not acting.tools.supervisor.is_wanted(node.id):
+        raise _stopped(node)
+    return node
+
+
+def _require_desired(acting: Acting) -> Node:
     node = acting.tools.directory.get(acting.node.id)
     if node is None:
         raise ActionSkipped(f"{acting.node.name} was removed")
-    # What an operator asks for holds in the supervisor before it is on record.
-    if node.desired_state is not DesiredState.RUNNING or not acting.tools.supervisor.is_wanted(node.id):
-        raise ActionSkipped(f"{node.name} was stopped by an operator", hint=f"`fleet start {node.name}`")
+    if node.desired_state is not DesiredState.RUNNING:
+        raise _stopped(node)
     return node
+
+
+def _stopped(node: Node) -> ActionSkipped:
+    return ActionSkipped(f"{node.name} was stopped by an operator", hint=f"`fleet start {node.name}`")
 
 
 def require_startable(acting: Acting, *, cured: bool = False) -> Node:
@@ -38,7 +49,7 @@ def require_startable(acting: Acting, *, cured: bool = False) -> Node:
     Parameters
     ----------
     cured
-        Why it was quarantined is no more: that does not keep it down.
+        The action removes why it failed: neither a quarantine nor a start that began without it is in the way.
 
     Raises
     ------
@@ -48,7 +59,7 @@ def require_startable(acting: Acting, *, cured: bool = False) -> Node:
     node = require_wanted(acting)
     view = acting.tools.supervisor.view(node.id)
     match view.state:
-        case NodeState.STARTING | NodeState.STOPPING:
+        case NodeState.STARTING | NodeState.STOPPING if not cured:
             raise ActionSkipped(f"{node.name} is being restarted already")
         case NodeState.QUARANTINED if not cured:
             raise ActionSkipped(f"{node.name} is quarantined", hint=f"`fleet release {node.name}` starts it")
@@ -73,7 +84,8 @@ async def start_anew(acting: Acting, node: Node) -> None:
     tools = acting.tools
     await tools.supervisor.stop(node.id)
     await asyncio.to_thread((tools.settings().sessions_dir / node.id).unlink, missing_ok=True)
-    require_wanted(acting)
+    # In the supervisor it is stopped now, by this; what an operator asked for is on record.
+    _require_desired(acting)
     await tools.supervisor.start(node.id)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from master.services.core.directory import NodeDirectory
     from master.services.fleet.fleet import Fleet
     from master.services.fleet.launching import Launcher
+    from master.services.fleet.packages import PackageInstaller
     from master.services.onboarding.identity import TokenInspector
     from master.services.trust.orders import NodeOrders
     from master.supervision.clock import Clock
@@ -34,6 +35,8 @@ class Tools:
         Asks Discord whether a token is good.
     orders
         Has running nodes do things themselves.
+    installer
+        Installs packages for nodes.
     """
 
     fleet: Fleet
@@ -46,3 +49,4 @@ class Tools:
     launcher: Launcher
     inspector: TokenInspector
     orders: NodeOrders
+    installer: PackageInstaller

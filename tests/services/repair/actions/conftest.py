@@ -34,13 +34,13 @@ class LivingHouse:
     house: House
     settings: Settings
 
-    async def clone(self, name: str = "atlas") -> Node:
-        """Return a node that is ready."""
+    async def clone(self, name: str = "atlas", *, until: NodeState = NodeState.READY) -> Node:
+        """Return a node that runs."""
         bot = self.house.bot(name)
         self.guild.add_bot(bot, bits=EVERYONE_DEFAULT)
         await self.house.clone(OPERATOR, CloneRequest(name=name, token=Secret(bot.token), start=True))
         node = self.house.services.directory.find(name)
-        await self.reach(node, NodeState.READY)
+        await self.reach(node, until)
         return node
 
     async def reach(self, node: Node, state: NodeState) -> None:
