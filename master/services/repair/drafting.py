@@ -203,7 +203,7 @@ def _text(solution_id: str, group: ErrorGroup, proposal: Proposal, others: Seque
     title = re.sub(r"\s+", " ", hide_tokens(group.title)).strip()[:120]
     applies_to = ", ".join(f'"{seen}"' for seen in _APPLIES_TO[group.kind])
     lines = [
-        f"# A draft from the group of errors {group.fingerprint}: it was seen {group.count} times.",
+        f"# A draft from the group of errors {group.fingerprint}: it was seen {_times(group.count)}.",
         "# Finish it: title and advice are what people read; the pattern should match this error, and nothing else.",
         f"id = {toml_string(solution_id)}",
         f"title = {toml_string(title if len(title) >= 3 else solution_id)}",
@@ -223,3 +223,7 @@ def _text(solution_id: str, group: ErrorGroup, proposal: Proposal, others: Seque
         "]",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

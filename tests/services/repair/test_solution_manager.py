@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from sqlalchemy import Connection
 
 from master.ledger.identifiers import new_ulid
@@ -26,8 +28,12 @@ from master.operations.parameters import (
     SolutionVersionParams,
 )
 from master.services.core.solution_views import ReadingProgress, SolutionTest, SolutionView
+from master.services.healing.sighting import SeenIn
+from master.services.healing.solution import Risk, Solution, SolutionMode
 from master.services.onboarding.saga import CloneRequest
+from master.services.repair.actions.registry import ACTIONS
 from master.services.repair.errors import NoSuchErrorGroup, NoSuchSolution, SolutionRefused
+from master.services.repair.solution_text import read_solution
 from tests.services.conftest import OPERATOR, House
 
 TEXT = """\
@@ -345,3 +351,14 @@ async def test_no_draft_for_an_error_that_nobody_saw(manned: House) -> None:
     for fingerprint in ("0" * 16, "fff", "ffff"):
         with pytest.raises(NoSuchErrorGroup):
             await manned.operations.run(solutions.draft, OPERATOR, SolutionDraftParams(fingerprint=fingerprint))
+
+
+def test_the_page_about_solutions_teaches_what_there_is() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "solutions.md").read_text("utf-8")
+    example = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    assert read_solution(example[1]).id == "music_server_away"
+    named = set(re.findall(r"`\[?(\w+)\]?`", page))
+    assert set(ACTIONS) <= named
+    assert {field.name for field in structs.fields(Solution)} <= named
+    assert {kind.value for kind in (*SeenIn, *SolutionMode, *Risk)} <= named
