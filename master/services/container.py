@@ -345,7 +345,9 @@ def build_services(
         bus=bus,
         settings=lambda: reloading.settings,
     )
+    repair.alerts.is_muted, repair.alerts.told = error_groups.is_muted, error_groups.told
     intake.monitor.follow(repair.take)
+    intake.monitor.follow(lambda finding: error_groups.known_to_solution(finding.sighting.fingerprint))
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
     )
