@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from handshake.messages import (
     Body,
@@ -70,6 +71,7 @@ from master.services.repair.manager import SolutionManager
 from master.services.repair.modes import Modes
 from master.services.repair.own_channels import OwnChannels
 from master.services.repair.repair import Repair
+from master.services.repair.stored import recent_lines
 from master.services.repair.testing import SolutionTesting
 from master.services.trust.handover import Handover
 from master.services.trust.licensing import LicenceChecks, Licensing
@@ -309,7 +311,8 @@ def build_services(
     watching = Watching(directory=base.directory, watched=launcher.watched, bus=bus, clock=clock)
     reloading.follow(lambda _new: scheduled.look_again(), lambda _new: watching.look_again())
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
-    library = SolutionLibrary(settings.solutions_dir, check_action=check_action)
+    read_lines = partial(_recent_lines, base)
+    library = SolutionLibrary(settings.solutions_dir, check_action=check_action, recent_lines=read_lines)
     folders = FolderWatch()
     error_groups = ErrorGroups(
         ledger=ledger,
@@ -344,7 +347,9 @@ def build_services(
         bus=bus,
         settings=lambda: reloading.settings,
     )
+    repair.alerts.is_muted, repair.alerts.told = error_groups.is_muted, error_groups.told
     intake.monitor.follow(repair.take)
+    intake.monitor.follow(lambda finding: error_groups.known_to_solution(finding.sighting.fingerprint))
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
     )
@@ -636,7 +641,13 @@ def _build_solutions(
         ledger=base.ledger,
         clock=base.clock,
         healing=healing,
+        recent_lines=partial(_recent_lines, base),
     )
+
+
+def _recent_lines(base: _Base) -> list[str]:
+    """Return lines that nodes wrote lately, on which patterns are timed; called in a thread."""
+    return recent_lines(base.logs, [node.name for node in base.directory])
 
 
 def _build_onboarding(

@@ -23,6 +23,7 @@ from master.ledger.rows.records import ErrorEvent, ErrorGroup
 from master.ledger.writer.entries import ErrorCounted, GroupSeen, GroupStateSet
 from master.services.core.actors import Actor
 from master.services.core.error_views import ErrorDetail, ErrorGroupView
+from master.services.core.exit_meaning import without_stamp
 from master.services.healing.error_book import SEPARATOR, ErrorBook
 from master.services.healing.fingerprints import Identifier, Identity, parts_of_report
 from master.services.healing.group_alerts import GroupAlerts, News, Novelty
@@ -145,6 +146,11 @@ class ErrorGroups:
         if self._alerts is not None:
             self._alerts.told(fingerprint)
 
+    def known_to_solution(self, fingerprint: str) -> None:
+        """Note that a solution knows an error: its alert waits longer for somebody else to tell of it."""
+        if self._alerts is not None:
+            self._alerts.known_to_solution(fingerprint)
+
     def is_muted(self, fingerprint: str) -> bool:
         """Tell whether an operator wants to hear nothing of a group now."""
         group = self._groups.get(fingerprint)
@@ -242,6 +248,9 @@ class ErrorGroups:
             first, _, detail = sighting.text.partition("\n")
             source = parts_of_report(first, sighting.exception)[0][:16]
             summary = first.partition(" ")[2]
+        elif group.record.kind == "line":
+            summary = without_stamp(detail.rstrip().rpartition("\n")[2])
+            detail = detail if "\n" in detail.strip() else ""
         known = group.rows.get((sighting.node_id, source))
         if known is not None:
             group.rows[sighting.node_id, source] = structs.replace(

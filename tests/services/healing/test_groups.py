@@ -169,6 +169,13 @@ async def test_what_a_repair_or_the_crash_watch_tells_is_not_told_twice(room: Ro
     assert await room.tell() == []
 
 
+async def test_an_error_that_a_solution_knows_waits_for_its_alert(room: Room) -> None:
+    room.groups.known_to_solution(room.take(ACCESS))
+    assert await room.tell() == []
+    room.clock.turn(group_alerts.REPAIR_TOLD_IN_S)
+    assert len(await room.tell()) == 1, "nobody told of it"
+
+
 async def test_an_error_just_before_an_exit_waits_for_the_crash_watch(room: Room) -> None:
     fingerprint = room.take(ACCESS)
     room.take(PERMISSIONS)
@@ -185,6 +192,7 @@ async def test_an_exit_is_a_group_that_others_tell_of(room: Room) -> None:
     assert room.take("exit code 3\nbye, 4 users were here", seen_in=SeenIn.EXIT) == one
     assert room.take("exit code 4\nbye, 4 users were here", seen_in=SeenIn.EXIT) != one
     killed = room.take("out of memory: over 64 MB: signal SIGKILL\nlast line", seen_in=SeenIn.EXIT)
+    assert room.take("signal SIGKILL\nlast line", seen_in=SeenIn.EXIT) == "", "somebody outside killed it"
     assert await room.tell() == []
     assert [event.title for event in room.events] == [
         "exit code 3: bye, <N> users were here",
