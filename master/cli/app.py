@@ -83,6 +83,7 @@ _COMMANDS = (
     _Command("logs", "logs:logs", _DAILY),
     _Command("flush", "logs:flush", _DAILY),
     _Command("events", "logs:events", _DAILY),
+    _Command("errors", "errors:errors", _DAILY, is_group=True),
     _Command("repairs", "repairs:repairs", _DAILY, is_group=True),
     _Command("solutions", "solutions:solutions", _DAILY, is_group=True),
     _Command("start", "steering:start", _DAILY),

@@ -20,6 +20,8 @@ from master.wording import duration, moment, visible
 NodeArgument = Annotated[str, typer.Argument(help="Name of a node.", autocompletion=complete_nodes, show_default=False)]
 TIMEOUT_S = 20.0
 _LABEL = 11
+_FINGERPRINT = 8
+"""As many digits of an error's fingerprint: `fleet errors show` takes them."""
 _NARROWEST = 40
 _SHOWN_SETTINGS = ("default",)
 """Settings from there are shown with --json alone."""
@@ -96,7 +98,8 @@ def _facts(found: NodeDescription) -> Iterator[tuple[str, str, str]]:
         yield "cogs", f"{_counted(len(status.cogs_failed), 'cog')} failed: {', '.join(status.cogs_failed)}", "red"
     for number, error in enumerate(found.errors):
         times = f"{error.count}x " if error.count > 1 else ""
-        yield "" if number else "errors", f"{moment(error.last_at)}  {times}{error.summary}", ""
+        group = f" (error {error.fingerprint[:_FINGERPRINT]})" if error.fingerprint else ""
+        yield "" if number else "errors", f"{moment(error.last_at)}  {times}{error.summary}{group}", ""
     yield from _process_facts(found)
     yield from _identity_facts(found)
     yield from _path_facts(found)
@@ -207,7 +210,8 @@ def _entry_lines(entry: TimelineEntry, now: float, width: int) -> Iterator[Text]
     outcome = f" -> {entry.outcome}" if entry.outcome else ""
     room = max(width - len(margin), _NARROWEST)
     style = _STYLES.get(entry.kind, "yellow" if entry.kind in _WARNING else "")
-    wrapped = textwrap.wrap(visible(f"{times}{entry.text}{actor}{outcome}"), room, break_on_hyphens=False)
+    group = f" (error {entry.fingerprint[:_FINGERPRINT]})" if entry.fingerprint else ""
+    wrapped = textwrap.wrap(visible(f"{times}{entry.text}{group}{actor}{outcome}"), room, break_on_hyphens=False)
     for number, line in enumerate(wrapped):
         yield one_line((" " * len(margin) if number else margin, "bright_black"), (line, style))
     for line in entry.lines:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from master.operations import changing, kernel, ledger, nodes, onboarding, repairs, solutions, telling
+from master.operations import changing, errors, kernel, ledger, nodes, onboarding, repairs, solutions, telling
 from master.operations.operation import Operation
 
 _ALL: tuple[Operation[Any, Any, Any], ...] = (
@@ -32,6 +32,11 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     changing.options,
     changing.edit,
     changing.rename,
+    errors.listing,
+    errors.show,
+    errors.mute,
+    errors.unmute,
+    errors.resolve,
     solutions.listing,
     solutions.show,
     solutions.history,

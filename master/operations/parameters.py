@@ -57,6 +57,31 @@ class WhyParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Unix time in seconds; 0: a day ago."""
 
 
+class ErrorsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Filter for groups of errors."""
+
+    node: str = ""
+    state: Literal["", "new", "known", "regressed", "resolved", "muted"] = ""
+    since: Annotated[float, msgspec.Meta(ge=0, le=1e11)] = 0.0
+    """Only what was seen since then; Unix time in seconds."""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=5_000)] = 100
+
+
+class ErrorParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One group of errors."""
+
+    fingerprint: Annotated[str, msgspec.Meta(max_length=100)]
+    """As much of it as no other begins with."""
+
+
+class ErrorMuteParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One group of errors that is to be silent."""
+
+    fingerprint: Annotated[str, msgspec.Meta(max_length=100)]
+    for_s: Annotated[float, msgspec.Meta(ge=0, le=315_360_000)] = 0.0
+    """0: for good."""
+
+
 class AuditParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Filter for rows of the audit log."""
 

@@ -81,6 +81,8 @@ COMMANDS = (
     Typed("restart --all --rolling"),
     Typed("reload"),
     Typed("events", shows=False),
+    Typed("errors list --state new --json"),
+    *(Typed(f"errors {verb} 0123", shows=False) for verb in ("show", "mute --for 1h", "unmute", "resolve")),
     Typed("audit show"),
     Typed("audit verify"),
     Typed("audit acknowledge --yes", shows=False),  # there is no alarm here

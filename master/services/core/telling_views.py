@@ -50,6 +50,8 @@ class ErrorView(msgspec.Struct, frozen=True, kw_only=True):
     """Unix time in seconds."""
     summary: str
     count: int
+    fingerprint: str = ""
+    """Of its group: `fleet errors show` takes it."""
 
 
 class PathsView(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +116,8 @@ class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[str, ...] = ()
     """What the node wrote last before."""
     todo: str = ""
+    fingerprint: str = ""
+    """Of the error's group: `fleet errors show` takes it."""
 
 
 class NodeTimeline(msgspec.Struct, frozen=True, kw_only=True):

@@ -60,7 +60,9 @@ class Identifier:
             case SeenIn.REPORT:
                 return self._of_report(sighting)
             case SeenIn.EXIT:
-                return self.of_exit(sighting.node_id, sighting.text)
+                # Killed from outside of the fleet: no error of the node's.
+                killed = sighting.text.partition("\n")[0].startswith("signal SIGKILL")
+                return None if killed else self.of_exit(sighting.node_id, sighting.text)
             case SeenIn.STDERR | SeenIn.STDOUT:
                 return self._of_output(sighting)
             case SeenIn.GATEWAY_CLOSE | SeenIn.STATE:

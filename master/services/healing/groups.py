@@ -23,6 +23,7 @@ from master.ledger.rows.records import ErrorEvent, ErrorGroup
 from master.ledger.writer.entries import ErrorCounted, GroupSeen, GroupStateSet
 from master.services.core.actors import Actor
 from master.services.core.error_views import ErrorDetail, ErrorGroupView
+from master.services.core.exit_meaning import without_stamp
 from master.services.healing.error_book import SEPARATOR, ErrorBook
 from master.services.healing.fingerprints import Identifier, Identity, parts_of_report
 from master.services.healing.group_alerts import GroupAlerts, News, Novelty
@@ -242,6 +243,9 @@ class ErrorGroups:
             first, _, detail = sighting.text.partition("\n")
             source = parts_of_report(first, sighting.exception)[0][:16]
             summary = first.partition(" ")[2]
+        elif group.record.kind == "line":
+            summary = without_stamp(detail.rstrip().rpartition("\n")[2])
+            detail = detail if "\n" in detail.strip() else ""
         known = group.rows.get((sighting.node_id, source))
         if known is not None:
             group.rows[sighting.node_id, source] = structs.replace(

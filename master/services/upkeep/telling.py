@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +19,7 @@ from master.configuration.settings import NodeSettings, Settings
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
 from master.ledger.rows import audit, error_events, handshake_events, licences, nodes, process_events
-from master.ledger.rows.records import Licence, Node, ReadinessKind
+from master.ledger.rows.records import ErrorEvent, Licence, Node, ReadinessKind
 from master.services.core.directory import NodeDirectory
 from master.services.core.discord_port import DiscordPort
 from master.services.core.errors import DiscordPortError, NoSuchNode
@@ -40,7 +40,7 @@ from master.services.fleet.program import program_of
 from master.services.onboarding.identity import invite_url
 from master.services.upkeep.conclusion import conclude
 from master.services.upkeep.settings_in_force import settings_in_force
-from master.services.upkeep.timeline import NodeRows, build_timeline, report_of, words_of
+from master.services.upkeep.timeline import EXIT_SOURCE, NodeRows, build_timeline, errors_to_show, report_of, words_of
 from master.supervision.clock import Clock
 from master.supervision.errors import FileMissing
 from master.supervision.logs import NodeLogs
@@ -132,10 +132,7 @@ class Telling:
             registered_at=node.created_at.timestamp(),
             command=command,
             last_exit=_last_exit(node, rows),
-            errors=tuple(
-                ErrorView(last_at=(row.last_at or row.at).timestamp(), summary=row.summary, count=row.count)
-                for row in rows.errors[:_ERRORS]
-            ),
+            errors=tuple(_error_view(row) for row in _newest_of_each(rows.errors)[:_ERRORS]),
             memory_limit_bytes=limits.memory_limit_bytes,
             memory_hard_limit_bytes=limits.memory_hard_limit_bytes,
             open_files_limit=limits.open_files_limit,
@@ -270,6 +267,21 @@ def _last_exit(node: Node, rows: NodeRows) -> ExitView | None:
         speaks=node.readiness is ReadinessKind.HANDSHAKE,
     )
     return ExitView(at=ended.at.timestamp(), text=meaning.text, todo=meaning.todo)
+
+
+def _newest_of_each(errors: Sequence[ErrorEvent]) -> list[ErrorEvent]:
+    """Return the newest row of each error, those of exits for what was seen in the log too."""
+    found = dict[str, ErrorEvent]()
+    for row in [*errors_to_show(errors), *(row for row in errors if row.source == EXIT_SOURCE)]:
+        known = found.get(row.fingerprint)
+        if known is None or (known.last_at or known.at) < (row.last_at or row.at):
+            found[row.fingerprint] = row
+    return sorted(found.values(), key=lambda row: row.last_at or row.at, reverse=True)
+
+
+def _error_view(row: ErrorEvent) -> ErrorView:
+    last_at = (row.last_at or row.at).timestamp()
+    return ErrorView(last_at=last_at, summary=row.summary, count=row.count, fingerprint=row.fingerprint)
 
 
 def _licence_view(licence: Licence | None) -> LicenceView | None:

@@ -17,6 +17,13 @@ from master.wording import duration
 
 EXIT_SOURCE = "exit"
 """The source of the error events that the crash watch writes."""
+_TOLD_OTHERWISE = frozenset({EXIT_SOURCE, "ended", "state"})
+"""Sources of errors that events of the process tell of."""
+_SAID = {
+    "stderr": "wrote an error",
+    "stdout": "wrote an error",
+    "gateway_close": "lost its connection to Discord's gateway",
+}
 _OF_AN_ACTION_S = 60.0
 """An action is written down when it has ended: what it did came up to this long before."""
 _SHOWN_LINES = 8
@@ -62,8 +69,20 @@ def report_of(record: ProcessRecord) -> ExitReport:
     return ExitReport(exit_code=record.exit_code, signal=record.signal)
 
 
+def errors_to_show(errors: Sequence[ErrorEvent]) -> list[ErrorEvent]:
+    """Return errors but those that an exit tells of: its traceback was in the log too."""
+    of_exits = {row.fingerprint for row in errors if row.source == EXIT_SOURCE}
+    return [row for row in errors if row.source not in _TOLD_OTHERWISE and row.fingerprint not in of_exits]
+
+
 def words_of(record: ProcessRecord, errors: Iterable[ErrorEvent]) -> list[str]:
     """Return the lines that a process wrote before its end, if they are on record."""
+    found = _error_of(record, errors)
+    return found.detail.splitlines() if found is not None and record.kind == "exited" and record.signal != 9 else []
+
+
+def _error_of(record: ProcessRecord, errors: Iterable[ErrorEvent]) -> ErrorEvent | None:
+    """Return the row of the error that ended a process."""
     plain = explain_exit("", report_of(record), detail=record.detail, kind=record.kind).text
     found = [
         error
@@ -71,7 +90,7 @@ def words_of(record: ProcessRecord, errors: Iterable[ErrorEvent]) -> list[str]:
         if error.source == EXIT_SOURCE and error.at <= record.at <= max(error.last_at or error.at, error.at)
     ]
     fitting = [error for error in found if error.summary.startswith(plain)] or found[:1]
-    return fitting[0].detail.splitlines() if fitting and record.kind == "exited" and record.signal != 9 else []
+    return fitting[0] if fitting else None
 
 
 def build_timeline(name: str, rows: NodeRows, *, speaks: bool) -> list[TimelineEntry]:
@@ -86,7 +105,7 @@ def build_timeline(name: str, rows: NodeRows, *, speaks: bool) -> list[TimelineE
     told: list[tuple[datetime, int, object]] = [(row.at, 0, row) for row in reversed(rows.processes)]
     told += [(row.at, 1, row) for row in reversed(rows.actions)]
     told += [(row.at, 2, row) for row in reversed(rows.messages) if row.outcome != "accepted"]
-    told += [(row.last_at or row.at, 3, row) for row in reversed(rows.errors) if row.source != EXIT_SOURCE]
+    told += [(row.last_at or row.at, 3, row) for row in reversed(errors_to_show(rows.errors))]
     for _, _, row in sorted(told, key=lambda one: one[:2]):
         match row:
             case ProcessRecord():
@@ -115,7 +134,7 @@ class _Folding:
         self.entries.append(TimelineEntry(at=seconds, first_at=seconds, kind=kind, text=text, **more))  # type: ignore[arg-type]
 
     def take_error(self, row: ErrorEvent) -> None:
-        """Add an error that the node reported."""
+        """Add an error that the node reported or wrote."""
         at = (row.last_at or row.at).timestamp()
         lines = tuple(row.detail.splitlines()[-_SHOWN_LINES:])
         self.entries.append(
@@ -124,8 +143,9 @@ class _Folding:
                 first_at=row.at.timestamp(),
                 count=row.count,
                 kind="error",
-                text=f"reported an error: {row.summary}",
+                text=f"{_SAID.get(row.source, 'reported an error')}: {row.summary}",
                 lines=lines,
+                fingerprint=row.fingerprint,
             )
         )
 
@@ -174,7 +194,9 @@ class _Folding:
             self.entries.pop()  # That it was silent first is the reason.
         text = "was stopped with its master" if row.kind == "stopped" and meaning.text.startswith("ended") else ""
         shown = tuple(map(without_stamp, lines[-_SHOWN_LINES:])) if len(lines) > 1 else ()
-        self.add(row.at, row.kind, text or meaning.text, lines=shown, todo=meaning.todo)
+        error = _error_of(row, self._errors) if lines else None
+        fingerprint = "" if error is None else error.fingerprint
+        self.add(row.at, row.kind, text or meaning.text, lines=shown, todo=meaning.todo, fingerprint=fingerprint)
 
     def _follow(self, row: ProcessRecord, kind: str, text: str, outcome: str, *, after: Iterable[str]) -> None:
         last = self.entries[-1] if self.entries else None

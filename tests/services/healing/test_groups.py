@@ -185,6 +185,7 @@ async def test_an_exit_is_a_group_that_others_tell_of(room: Room) -> None:
     assert room.take("exit code 3\nbye, 4 users were here", seen_in=SeenIn.EXIT) == one
     assert room.take("exit code 4\nbye, 4 users were here", seen_in=SeenIn.EXIT) != one
     killed = room.take("out of memory: over 64 MB: signal SIGKILL\nlast line", seen_in=SeenIn.EXIT)
+    assert room.take("signal SIGKILL\nlast line", seen_in=SeenIn.EXIT) == "", "somebody outside killed it"
     assert await room.tell() == []
     assert [event.title for event in room.events] == [
         "exit code 3: bye, <N> users were here",
