@@ -22,6 +22,7 @@ from handshake.errors import HandshakeError, TransportError
 from handshake.messages import ErrorReport, Heartbeat, Order, OrderResult
 from nodekit.call_failures import ANY_FAILURE
 from nodekit.connection_keeper import ConnectionKeeper
+from nodekit.ending import watch_ending
 from nodekit.error_watch import (
     Source,
     report_text_command,
@@ -378,4 +379,9 @@ def _exit_gracefully_on_sigterm() -> None:
     """Handle SIGTERM like Ctrl-C, unless the program has its own handler: it then closes its client and cleans up."""
     main = threading.current_thread() is threading.main_thread()
     if main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+        signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    watch_ending()
+    signal.raise_signal(signal.SIGINT)

@@ -259,7 +259,9 @@ def _show_saved(done: SolutionSaved, *, as_json: bool) -> None:
         return
     version = f", version {done.version}" if done.version else ""
     if done.mode == "removed":
-        console.print(one_line(("✓ ", "green"), f"{done.id} is removed; `fleet solutions take-back` has it again"))
+        back = f"fleet solutions take-back {done.id} {done.version - 1}"
+        console.print(one_line(("✓ ", "green"), f"{done.id} is removed"))
+        console.print(one_line("  ", (f"back again: {back}", "bright_black")), soft_wrap=True)
         return
     why = f"  ({done.why})" if done.why else ""
     line = one_line(("✓ ", "green"), f"{done.id}{version}  ", mode_text(done.mode), (why, "bright_black"))

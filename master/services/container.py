@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from handshake.messages import (
     Body,
@@ -63,11 +64,14 @@ from master.services.onboarding.removal import Removal
 from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
+from master.services.repair.actions.registry import check_action
 from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
 from master.services.repair.manager import SolutionManager
 from master.services.repair.modes import Modes
+from master.services.repair.own_channels import OwnChannels
 from master.services.repair.repair import Repair
+from master.services.repair.stored import recent_lines
 from master.services.repair.testing import SolutionTesting
 from master.services.trust.handover import Handover
 from master.services.trust.licensing import LicenceChecks, Licensing
@@ -307,7 +311,8 @@ def build_services(
     watching = Watching(directory=base.directory, watched=launcher.watched, bus=bus, clock=clock)
     reloading.follow(lambda _new: scheduled.look_again(), lambda _new: watching.look_again())
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
-    library = SolutionLibrary(settings.solutions_dir)
+    read_lines = partial(_recent_lines, base)
+    library = SolutionLibrary(settings.solutions_dir, check_action=check_action, recent_lines=read_lines)
     folders = FolderWatch()
     error_groups = ErrorGroups(
         ledger=ledger,
@@ -330,6 +335,7 @@ def build_services(
         inspector=inspector,
         orders=trust.orders,
         installer=PackageInstaller(lambda: reloading.settings, os.environ),
+        own_channels=OwnChannels(discord.port, bus, lambda: reloading.settings, settings.own_channels_path),
     )
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     repair = Repair(
@@ -343,6 +349,7 @@ def build_services(
     )
     repair.alerts.is_muted, repair.alerts.told = error_groups.is_muted, error_groups.told
     intake.monitor.follow(repair.take)
+    intake.monitor.follow(lambda finding: error_groups.known_to_solution(finding.sighting.fingerprint))
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
     )
@@ -634,7 +641,13 @@ def _build_solutions(
         ledger=base.ledger,
         clock=base.clock,
         healing=healing,
+        recent_lines=partial(_recent_lines, base),
     )
+
+
+def _recent_lines(base: _Base) -> list[str]:
+    """Return lines that nodes wrote lately, on which patterns are timed; called in a thread."""
+    return recent_lines(base.logs, [node.name for node in base.directory])
 
 
 def _build_onboarding(

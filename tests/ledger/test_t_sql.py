@@ -178,8 +178,7 @@ def call_every_function(c: Connection) -> None:
     solution_versions.newest(c)
     solution_figures.figures(c)
     solution_figures.recent(c, "missing_module")
-    solution_figures.error_group(c, "0" * 16)
-    solution_figures.error_groups_of(c, limit=5)
+    solution_figures.latest_errors(c, limit=5)
     pulse_snapshots.insert(
         c,
         PulseSnapshot(id="S1", at=NOW, node_id="01A", state="ready", latency_ms=4, guilds=2, memory_bytes=9),

@@ -72,14 +72,8 @@ def recent(connection: Connection, solution_id: str, *, limit: int = 20) -> list
     ]
 
 
-def error_group(connection: Connection, fingerprint: str) -> ErrorGroup | None:
-    """Return the group of errors with this fingerprint."""
-    row = connection.execute(select(error_groups).where(error_groups.c.fingerprint == fingerprint)).one_or_none()
-    return None if row is None else _group(row)
-
-
-def error_groups_of(connection: Connection, *, limit: int) -> list[ErrorGroup]:
-    """Return the groups of errors that were seen last, newest first."""
+def latest_errors(connection: Connection, *, limit: int) -> list[ErrorGroup]:
+    """Return the groups of errors that were seen last, newest first, with their samples."""
     query = select(error_groups).order_by(error_groups.c.last_at.desc()).limit(limit)
     return [_group(row) for row in connection.execute(query)]
 

@@ -21,6 +21,8 @@ WAIT_S = 2.0
 TOLD_FOR_S = 60.0
 CRASH_TOLD_IN_S = 15.0
 """The crash watch gathers what ends, and waits for what starts, before it tells."""
+REPAIR_TOLD_IN_S = 30.0
+"""A repair is told when the node is ready again, or when that takes too long."""
 _JUST_S = 5.0
 _CAPACITY = 500
 _SHOWN_NODES = 3
@@ -82,6 +84,12 @@ class GroupAlerts:
         for waiting in self._waiting.values():
             if waiting.news.node_id == node_id:
                 waiting.due_s = now_s + CRASH_TOLD_IN_S
+
+    def known_to_solution(self, fingerprint: str) -> None:
+        """Note that a solution knows a group that waits: what becomes of it is told instead, or else this later."""
+        waiting = self._waiting.get(fingerprint)
+        if waiting is not None:
+            waiting.due_s = self._clock.monotonic() + REPAIR_TOLD_IN_S
 
     def count(self, fingerprint: str, sighting: Sighting) -> None:
         """Note where a group was seen while its alert waits."""

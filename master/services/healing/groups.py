@@ -146,6 +146,11 @@ class ErrorGroups:
         if self._alerts is not None:
             self._alerts.told(fingerprint)
 
+    def known_to_solution(self, fingerprint: str) -> None:
+        """Note that a solution knows an error: its alert waits longer for somebody else to tell of it."""
+        if self._alerts is not None:
+            self._alerts.known_to_solution(fingerprint)
+
     def is_muted(self, fingerprint: str) -> bool:
         """Tell whether an operator wants to hear nothing of a group now."""
         group = self._groups.get(fingerprint)

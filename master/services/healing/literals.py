@@ -16,6 +16,7 @@ LEAST_BYTES = 3
 MOST_LITERALS = 32
 """Of one pattern, of which a line must contain one."""
 _MOST_EXACT = 16
+_MOST_SETS = 4
 _MOST_CHARACTERS = 64
 _MOST_DEPTH = 100
 _KELVIN, _LONG_S = "\u212a", "\u017f"
@@ -35,11 +36,16 @@ class _Known:
     exact
         All of them, lower-case; None if there are too many.
     required
-        Each of them contains one of these, lower-case; None if nothing is known.
+        Each of them contains one of each of these sets, lower-case.
     """
 
     exact: frozenset[str] | None
-    required: frozenset[str] | None = None
+    required: tuple[frozenset[str], ...] = ()
+
+    @property
+    def best(self) -> frozenset[str] | None:
+        """The set that fewest lines contain one of; None if nothing is known."""
+        return max((*self.required, *([self.exact] if self.exact else [])), key=_worth, default=None)
 
 
 _ANYTHING = _Known(None)
@@ -47,26 +53,29 @@ _NOTHING = _Known(frozenset({""}))
 
 
 @lru_cache(maxsize=4_096)
-def required_literals(pattern: str) -> frozenset[bytes] | None:
-    """Return literals of which every match contains one, as UTF-8 in ASCII's lower case; None if there are none.
+def required_literals(pattern: str) -> tuple[frozenset[bytes], ...]:
+    """Return sets of literals: every match contains one of each set, as UTF-8 in ASCII's lower case.
 
-    A line is to be lowered likewise (``bytes.lower``) before they are looked for.
+    The set that fewest lines contain one of is the first; there are none if nothing is known. A line is to be lowered
+    likewise (``bytes.lower``) before they are looked for.
 
     Parameters
     ----------
     pattern
         RE2 has compiled it.
     """
+    reader = _Reader(pattern)
     try:
-        reader = _Reader(pattern)
         known = reader.read()
     except (_NotUnderstood, RecursionError):
-        return None
-    best = _better(known.required, known.exact)
-    if best is None or _shortest(best) < LEAST_BYTES:
-        return None
-    found = {literal[:_MOST_CHARACTERS] for literal in best}
-    if reader.ignores_case:
+        return ()
+    chosen = _most_worth((*known.required, *([known.exact] if known.exact else [])))
+    return tuple(_encoded(one, ignores_case=reader.ignores_case) for one in chosen)
+
+
+def _encoded(literals: frozenset[str], *, ignores_case: bool) -> frozenset[bytes]:
+    found = {literal[:_MOST_CHARACTERS] for literal in literals}
+    if ignores_case:
         found |= {other for plain, other in (("k", _KELVIN), ("s", _LONG_S)) if any(plain in one for one in found)}
     return frozenset(literal.encode() for literal in found)
 
@@ -262,35 +271,40 @@ class _Reader:
 
 
 def _one_after_another(parts: Iterable[_Known]) -> _Known:
-    exact, best, is_exact = frozenset({""}), None, True
+    exact, is_exact = frozenset({""}), True
+    required = list[frozenset[str]]()
     for part in parts:
+        required += part.required
         if part.exact is not None and len(exact) * len(part.exact) <= _MOST_EXACT:
             exact = frozenset(before + after for before in exact for after in part.exact)
             continue
         is_exact = False
-        best = _better(_better(best, exact), part.required)
+        required.append(exact)
         exact = part.exact or frozenset({""})
-    return _Known(exact) if is_exact else _Known(None, _better(best, exact))
+    return _Known(exact) if is_exact else _Known(None, _most_worth((*required, exact)))
 
 
 def _either(branches: Iterable[_Known]) -> _Known:
     exact, required = frozenset[str](), frozenset[str]()
     is_exact = True
     for branch in branches:
-        best = _better(branch.required, branch.exact)
+        best = branch.best
         if best is None or len(required | best) > MOST_LITERALS:
             return _ANYTHING
         required |= best
         is_exact = is_exact and branch.exact is not None
         exact |= branch.exact or frozenset()
-    return _Known(exact) if is_exact and len(exact) <= _MOST_EXACT else _Known(None, required)
+    return _Known(exact) if is_exact and len(exact) <= _MOST_EXACT else _Known(None, _most_worth((required,)))
 
 
-def _better(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
-    """Return the set of literals that fewer lines contain one of: that with the longer shortest literal."""
-    if one is None or other is None:
-        return other if one is None else one
-    return max(one, other, key=lambda literals: (_shortest(literals), -len(literals)))
+def _most_worth(sets: Iterable[frozenset[str]]) -> tuple[frozenset[str], ...]:
+    usable = {one for one in sets if _shortest(one) >= LEAST_BYTES}
+    return tuple(sorted(usable, key=lambda one: (_worth(one), sorted(one)), reverse=True)[:_MOST_SETS])
+
+
+def _worth(literals: frozenset[str]) -> tuple[int, int]:
+    """Return what grows as fewer lines contain one of some literals: the shortest's length, then how few there are."""
+    return _shortest(literals), -len(literals)
 
 
 def _shortest(literals: frozenset[str]) -> int:

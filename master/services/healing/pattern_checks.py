@@ -90,7 +90,7 @@ def _check_pattern(key: str, number: int, pattern: str) -> frozenset[str]:
         raise PatternRefused(f"{what} has the group `{twice[0]}` twice", key=key, text=pattern)
     if _NODE in groups:
         raise PatternRefused(f"{what}: a group cannot be called `node`, the node's name", key=key, text=pattern)
-    if key == "patterns" and required_literals(pattern) is None:
+    if key == "patterns" and not required_literals(pattern):
         reason = f"{what} has no fixed text of {LEAST_BYTES} characters or more that each match contains"
         raise PatternRefused(f"{reason}; patterns are looked for by it", key=key, text=pattern)
     return groups

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
+from sqlalchemy import Connection
+
 from master.ledger.database import Ledger
-from master.ledger.rows import solution_figures
+from master.ledger.rows import error_groups, solution_figures
 from master.ledger.rows.records import ErrorGroup
 from master.security.tokens import hide_tokens
 from master.services.core.exit_meaning import without_stamp
 from master.services.core.solution_views import DraftView
+from master.services.healing.error_book import SEPARATOR
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.matching import compile_pattern
 from master.services.healing.sighting import SeenIn
 from master.services.healing.solution_writing import toml_string
 from master.services.repair.errors import NoSuchErrorGroup
 
-_OTHER_GROUPS = 200
+_OTHER_GROUPS = 50
 _SHOWN_OTHERS = 4
 _LONGEST_LINE = 300
 """Of a longer one the pattern names only the beginning."""
@@ -68,13 +72,8 @@ class Drafting:
             There is none, or several begin like that.
         LedgerError
         """
-        groups = await self._ledger.read(
-            lambda connection: solution_figures.error_groups_of(connection, limit=_OTHER_GROUPS)
-        )
-        group = _chosen(groups, fingerprint)
-        if group is None:
-            found = await self._ledger.read(lambda connection: solution_figures.error_group(connection, fingerprint))
-            group = _required(found, fingerprint)
+        group = _required(await self._ledger.read(partial(_matching, fingerprint=fingerprint)), fingerprint)
+        groups = await self._ledger.read(partial(solution_figures.latest_errors, limit=_OTHER_GROUPS))
         proposal = propose(group.kind, group.sample or group.title)
         others = _others(groups, group, proposal.pattern)
         solution_id = _free_id(proposal.line or group.title, self._library.entries)
@@ -91,7 +90,7 @@ class Drafting:
             match.solution.id for seen in _APPLIES_TO[group.kind] for match in self._library.matcher.scan(seen, line)
         }
         if known:
-            yield f"{', '.join(sorted(known))} knows this line already"
+            yield f"this line is known already: by {', '.join(sorted(known))}"
 
 
 def propose(kind: str, sample: str) -> Proposal:
@@ -102,7 +101,9 @@ def propose(kind: str, sample: str) -> Proposal:
 
 def key_line(kind: str, sample: str) -> str:
     """Return the line that says what is wrong: an exception's; or else the first of an end, and the last of others."""
-    lines = [stripped for line in sample.splitlines() if (stripped := without_stamp(line).rstrip())]
+    # The lines before the error are for people.
+    shown = sample.rpartition(f"\n{SEPARATOR}\n")[2]
+    lines = [stripped for line in shown.splitlines() if (stripped := without_stamp(line).rstrip())]
     if not lines:
         return ""
     traceback = next((at for at, line in enumerate(lines) if line.startswith("Traceback (most recent call")), None)
@@ -155,24 +156,19 @@ def _quoted(text: str) -> str:
     return _SPECIAL.sub(lambda found: f"\\{found[0]}", text)
 
 
-def _chosen(groups: Sequence[ErrorGroup], fingerprint: str) -> ErrorGroup | None:
-    exact = [group for group in groups if group.fingerprint == fingerprint]
-    if exact:
-        return exact[0]
+def _matching(connection: Connection, fingerprint: str) -> list[ErrorGroup]:
     if len(fingerprint) < _SHORTEST_FINGERPRINT:
-        return None
-    begun = [group for group in groups if group.fingerprint.startswith(fingerprint)]
-    if len(begun) > 1:
-        raise NoSuchErrorGroup(f"{len(begun)} groups of errors begin with {fingerprint!r}", hint="give more of it")
-    return begun[0] if begun else None
+        return []
+    return error_groups.beginning_with(connection, fingerprint.casefold(), limit=2)
 
 
-def _required(group: ErrorGroup | None, fingerprint: str) -> ErrorGroup:
-    if group is None:
-        raise NoSuchErrorGroup(
-            f"no group of errors has the fingerprint {fingerprint[:40]!r}", hint="`fleet errors list` shows them"
-        )
-    return group
+def _required(groups: Sequence[ErrorGroup], fingerprint: str) -> ErrorGroup:
+    if len(groups) > 1:
+        raise NoSuchErrorGroup(f"several errors begin with {fingerprint[:40]!r}", hint="give more of it")
+    if not groups:
+        hint = "`fleet errors list` shows them; give four characters or more"
+        raise NoSuchErrorGroup(f"no error has the fingerprint {fingerprint[:40]!r}", hint=hint)
+    return groups[0]
 
 
 def _others(groups: Sequence[ErrorGroup], group: ErrorGroup, pattern: str) -> list[str]:
@@ -207,7 +203,7 @@ def _text(solution_id: str, group: ErrorGroup, proposal: Proposal, others: Seque
     title = re.sub(r"\s+", " ", hide_tokens(group.title)).strip()[:120]
     applies_to = ", ".join(f'"{seen}"' for seen in _APPLIES_TO[group.kind])
     lines = [
-        f"# A draft from the group of errors {group.fingerprint}: it was seen {group.count} times.",
+        f"# A draft from the group of errors {group.fingerprint}: it was seen {_times(group.count)}.",
         "# Finish it: title and advice are what people read; the pattern should match this error, and nothing else.",
         f"id = {toml_string(solution_id)}",
         f"title = {toml_string(title if len(title) >= 3 else solution_id)}",
@@ -227,3 +223,7 @@ def _text(solution_id: str, group: ErrorGroup, proposal: Proposal, others: Seque
         "]",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -58,6 +58,8 @@ class SolutionManager:
         The operator's folder, which need not exist.
     healing
         Returns the settings that are in effect.
+    recent_lines
+        Returns lines that nodes wrote lately, on which a new text's patterns are timed. It may block.
     """
 
     def __init__(
@@ -72,8 +74,10 @@ class SolutionManager:
         ledger: Ledger,
         clock: Clock,
         healing: Callable[[], HealingSettings],
+        recent_lines: Callable[[], Sequence[str]],
         shipped: Path = SHIPPED,
     ) -> None:
+        self._recent_lines = recent_lines
         self._own, self._shipped = own, shipped
         self._library = library
         self._modes = modes
@@ -150,6 +154,15 @@ class SolutionManager:
             if typed in name or typed in entry.solution.title.casefold():
                 yield self._view(entry, Figures())
 
+    def text_of(self, solution_id: str) -> str:
+        """Return the text of a solution.
+
+        Raises
+        ------
+        NoSuchSolution
+        """
+        return self._find(solution_id).content
+
     async def test(self, solution_id: str, text: str, tell: Tell) -> SolutionTest:
         """Test a solution, or a text that is not saved, on all that the fleet has stored.
 
@@ -215,7 +228,7 @@ class SolutionManager:
             The file could not be written.
         """
         text = encodable(text) if text.endswith("\n") else f"{encodable(text)}\n"
-        solution = await asyncio.to_thread(read_solution, text)
+        solution = await asyncio.to_thread(self._read, text)
         async with self._changing:
             before = self._library.entries.get(solution.id)
             if before is not None and before.content == text:
@@ -322,8 +335,11 @@ class SolutionManager:
         )
         return await self._ledger.write(add)
 
+    def _read(self, text: str) -> Solution:
+        return read_solution(text, self._recent_lines())
+
     async def _load(self) -> None:
-        await asyncio.to_thread(self._library.load)
+        await self._library.reload()
         self._modes.meet(self._library.entries.values())
 
     def _path_of(self, solution_id: str) -> Path:
@@ -336,7 +352,7 @@ class SolutionManager:
         entry = self._library.entries.get(solution.id)
         if entry is not None and entry.content == text:
             return
-        path = self._own / f"{solution.id}.toml"
+        path = self._path_of(solution.id)
         reasons = [refused.reason for refused in self._library.refused if Path(refused.path).name == path.name]
         raise SolutionRefused(
             f"it is saved, and not in force: {'; '.join(reasons) or 'another file has the same id'}",
@@ -417,15 +433,12 @@ def _version_view(version: SolutionVersion) -> VersionView:
     )
 
 
-def _urgency(view: SolutionView) -> tuple[int, float, str]:
+def _urgency(view: SolutionView) -> tuple[int, float, bool, str]:
     """Return what sorts troubled solutions first: suspended ones, then those whose runs do not help."""
     rate = view.cure_rate
     fails = rate is not None and rate < 0.5 and view.mode != "off"
-    return (
-        0 if view.mode == "suspended" else 1 if fails else 1 + _TROUBLED_FIRST[view.mode],
-        -(view.last_run or 0),
-        view.id,
-    )
+    rank = 0 if view.mode == "suspended" else 1 if fails else 1 + _TROUBLED_FIRST[view.mode]
+    return rank, -(view.last_run or 0), view.origin == "shipped", view.id
 
 
 def _write(path: Path, text: str) -> None:

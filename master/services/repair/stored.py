@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from sqlalchemy import Connection
 from handshake.files import open_regular
 from master.ledger.rows import error_events, process_events
 from master.ledger.rows.records import Node
+from master.services.core.exit_meaning import without_stamp
 from master.services.healing.matching import MAX_LINE_BYTES
 from master.services.healing.sighting import SeenIn
 from master.supervision.log_reading import stamp_of
@@ -21,6 +23,7 @@ BLOCK_BYTES = 1 << 16
 _ROWS = 500
 """Error reports that are read from the ledger."""
 _ROWS_OF_NODE = 100
+_RECENT_LINES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,19 @@ def whole_lines(file: StoredFile, *, most_bytes: int) -> Iterator[tuple[int, byt
             rest = rest[:MAX_LINE_BYTES] if len(rest) > BLOCK_BYTES else rest
         if rest:
             yield 0, rest
+
+
+def recent_lines(logs: NodeLogs, names: Iterable[str]) -> list[str]:
+    """Return up to a thousand lines that nodes wrote last, without the times before them. Blocks."""
+    found = list[str]()
+    for file in stored_files(logs, names, (SeenIn.STDERR, SeenIn.STDOUT)):
+        with contextlib.suppress(OSError):
+            for _, chunk in whole_lines(file, most_bytes=BLOCK_BYTES):
+                lines = chunk.decode("utf-8", "replace").split("\n")
+                found += [without_stamp(line[:MAX_LINE_BYTES]) for line in lines]
+        if len(found) >= _RECENT_LINES:
+            break
+    return found[:_RECENT_LINES]
 
 
 def time_of_line(line: bytes) -> float | None:

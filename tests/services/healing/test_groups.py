@@ -169,6 +169,13 @@ async def test_what_a_repair_or_the_crash_watch_tells_is_not_told_twice(room: Ro
     assert await room.tell() == []
 
 
+async def test_an_error_that_a_solution_knows_waits_for_its_alert(room: Room) -> None:
+    room.groups.known_to_solution(room.take(ACCESS))
+    assert await room.tell() == []
+    room.clock.turn(group_alerts.REPAIR_TOLD_IN_S)
+    assert len(await room.tell()) == 1, "nobody told of it"
+
+
 async def test_an_error_just_before_an_exit_waits_for_the_crash_watch(room: Room) -> None:
     fingerprint = room.take(ACCESS)
     room.take(PERMISSIONS)
