@@ -179,7 +179,7 @@ async def _prepare(services: Services) -> None:
         services.onboarding.hold()
     if ledger.audit_cut:
         services.bus.publish(AuditLogCut(at=services.clock.now(), detail=ledger.audit_cut))
-    await asyncio.to_thread(services.library.load)
+    await services.library.reload()
     await services.opening.load()
     services.reloading.warn_of_unknown_names()
     services.handover.begin()
@@ -209,10 +209,12 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("scheduled restarts", partial(services.scheduled_restarts.run, _restart_as("schedule", operations))),
                 ("watching", partial(services.watching.run, _restart_as("watch", operations))),
                 ("files", services.folders.run),
+                ("solution files", partial(services.library.run, services.folders)),
                 ("error monitor", services.error_monitor.run),
                 ("output", services.output_watch.run),
                 ("error groups", services.error_groups.run),
                 ("repair", services.repair.run),
+                ("own channels", services.tools.own_channels.run),
                 ("intake for sentry-sdk", partial(_take_from_sdks, services)),
                 ("solutions", services.solutions.run),
                 ("watchdog", partial(feed_watchdog, os.environ)),

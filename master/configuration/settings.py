@@ -424,6 +424,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.state_dir / "commands.json"
 
     @property
+    def own_channels_path(self) -> Path:
+        """What the fleet's channels look like."""
+        return self.state_dir / "channels.json"
+
+    @property
     def merging_path(self) -> Path:
         """Marks that the master turned the kernel's memory merging on."""
         return self.state_dir / "merging"

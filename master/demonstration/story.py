@@ -26,6 +26,7 @@ from handshake.redaction import Secret
 from handshake.signing import NodeKey, Signer
 from handshake.transports import channel
 from master.demonstration.owner import remove_abandoned
+from master.demonstration.repairing import break_and_repair
 from master.demonstration.stage import NAMES, EventTap, Stage, StageError
 from master.errors import FleetError
 from master.services.core.views import FleetStatus
@@ -70,6 +71,7 @@ class Story:
             ("/dupbot, run by a person", self._duplicate),
             ("SIGKILL, and back again", self._kill),
             ("a forged pulse, flagged", self._forge),
+            ("a cog that no restart mends", self._repair),
             ("what it costs", self._measure),
         ]
         for name, run_step in steps:
@@ -170,6 +172,10 @@ class Story:
         self.figures["forgery_flagged_ms"] = round(seconds * 1000, 1)
         return f"{name} flagged as bad_signature after {seconds * 1000:.0f} ms; the log channel shows it"
 
+    async def _repair(self) -> str:
+        """Break a cog, see that a restart does not mend it, and save a solution that knows the error."""
+        return await break_and_repair(self._stage, self._tap, self._names[0], self.figures)
+
     async def _measure(self) -> str:
         status = await self._stage.status()
         master = status.master
@@ -259,7 +265,7 @@ async def _run_story(stage: Stage, tap: EventTap, nodes: int, console: Console, 
     finally:
         playing.cancel()
         await asyncio.gather(playing, return_exceptions=True)
-    ok = len(story.steps) == 6 and all(step.ok for step in story.steps)
+    ok = len(story.steps) == 7 and all(step.ok for step in story.steps)
     return Outcome(ok=ok, steps=story.steps, figures=story.figures)
 
 
@@ -353,6 +359,7 @@ _FIGURES = {
     "kill_to_spawned_ms": ("SIGKILL to new process", "ms"),
     "kill_to_ready_ms": ("SIGKILL to ready", "ms"),
     "forgery_flagged_ms": ("forgery to flag", "ms"),
+    "error_to_repaired_ms": ("error to repaired", "ms"),
     "master_cpu_s": ("master's CPU so far", "s"),
     "master_rss_mb": ("master's memory (RSS)", "MB"),
     "node_pss_mb": ("a node's memory (PSS)", "MB"),

@@ -69,6 +69,7 @@ from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
 from master.services.repair.manager import SolutionManager
 from master.services.repair.modes import Modes
+from master.services.repair.own_channels import OwnChannels
 from master.services.repair.repair import Repair
 from master.services.repair.stored import recent_lines
 from master.services.repair.testing import SolutionTesting
@@ -334,6 +335,7 @@ def build_services(
         inspector=inspector,
         orders=trust.orders,
         installer=PackageInstaller(lambda: reloading.settings, os.environ),
+        own_channels=OwnChannels(discord.port, bus, lambda: reloading.settings, settings.own_channels_path),
     )
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     repair = Repair(

@@ -144,6 +144,12 @@ async def test_other_requests_are_refused(intake: Intake) -> None:
     assert intake.taken.empty()
 
 
+async def test_a_large_body_within_the_bounds_is_taken(intake: Intake) -> None:
+    body = an_envelope(("attachment", b"x" * 900_000), ("event", an_error()))
+    assert (await send(intake.port, a_request(intake.dsn(), body))).status == 200
+    assert (await intake.next()).exception == "OperationalError"
+
+
 async def test_large_bodies_are_refused_before_and_after_they_are_unpacked(intake: Intake) -> None:
     body = b"x" * (MAX_BODY_BYTES + 1)
     assert refusal(await send(intake.port, a_request(intake.dsn(), body)))[0] == 413

@@ -49,7 +49,7 @@ async def stage(empty_ledger: Path) -> AsyncIterator[Stage]:
         (up.home / "solutions").mkdir()
         for name, seen_in, pattern, sample in (
             ("pool", "stderr", "^the pool is exhausted$", "the pool is exhausted"),
-            ("limited", "gateway_close", "^gateway closed with 4008$", "gateway closed with 4008"),
+            ("limited", "gateway_close", "^gateway closed with 4020$", "gateway closed with 4020"),
         ):
             text = SOLUTION.format(id=name, seen_in=seen_in, pattern=pattern, sample=sample)
             (up.home / "solutions" / f"{name}.toml").write_text(text)
@@ -72,10 +72,10 @@ async def test_what_a_plain_program_prints_and_what_discord_closes_reach_their_s
         await tap.wait_for("ready", name)
     since, pid = len(tap.events), (await stage.node("plain")).pid or 0
     os.kill(pid, signal.SIGUSR1)
-    await stage.sandbox.faults.drop_connections(stage.bots["atlas"].account, code=4008)
+    await stage.sandbox.faults.drop_connections(stage.bots["atlas"].account, code=4020)
     for name in ("plain", "atlas"):
         await tap.wait_for("stopped", name, since=since)
         await tap.wait_for("ready", name, since=since)
     reported = next(event for event in tap.events[since:] if event.kind == "error")
     assert reported.node == "atlas"
-    assert reported.detail == "close 4008: ConnectionClosed: rate limited: too many payloads"
+    assert reported.detail == "close 4020: ConnectionClosed: unknown error"

@@ -37,6 +37,15 @@ def _text_of(raw: bytes) -> str:
     return without_stamp(line) if line[:1] in _BEGINS_STAMP else line
 
 
+def _matches_of(line: str, known: dict[str, list[Match]], *, is_cut: bool) -> list[Match]:
+    """Return the matches of a line, which has its tokens hidden there, and may have been cut sooner."""
+    shown = hide_tokens(line).rstrip()
+    found = known.get(shown)
+    if found is None and is_cut:
+        found = next((matches for start, matches in known.items() if shown.startswith(start)), None)
+    return found or []
+
+
 def _is_header(line: str) -> bool:
     return "Traceback (most" in line and _HEADER.match(line) is not None
 
@@ -102,7 +111,7 @@ class ErrorBlocks:
             known.setdefault(match.line.rstrip(), []).append(match)
         for raw in chunk.removesuffix(b"\n").split(b"\n"):
             line = _text_of(raw)
-            found = known.get(hide_tokens(line).rstrip(), []) if known else []
+            found = _matches_of(line, known, is_cut=len(raw) >= MAX_LINE_BYTES) if known else []
             yield from self._take(line, found)
 
     def flush(self) -> Iterator[Block]:

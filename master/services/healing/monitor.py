@@ -71,6 +71,8 @@ class _Known:
     fingerprint: str = ""
     counted: int = 0
     shown: Counter[SeenIn] = field(default_factory=Counter)
+    passed_on: Counter[SeenIn] = field(default_factory=Counter)
+    """What the groups have heard of it; they take the most of any place, too."""
     solutions: set[str] = field(default_factory=set)
     """Those that were told of it as it happened last."""
 
@@ -79,12 +81,16 @@ class _Known:
         return now_s - self.at_s > (REPORT_COVERS_S if SeenIn.REPORT in self.shown else SEEN_TWICE_S)
 
     def add(self, sighting: Sighting, now_s: float) -> int:
-        """Return how many of the times that were seen are new."""
-        self.at_s = now_s
-        self.shown[sighting.seen_in] += sighting.count
-        new = max(self.shown[sighting.seen_in] - self.counted, 0)
-        self.counted += new
-        return new
+        """Return how many times it showed in this place, unless all of them are known from others; then 0."""
+        if now_s - self.at_s > SEEN_TWICE_S:
+            self.passed_on = self.shown.copy()
+        self.at_s, place = now_s, sighting.seen_in
+        self.shown[place] += sighting.count
+        if self.shown[place] <= self.counted:
+            return 0
+        self.counted = self.shown[place]
+        times, self.passed_on[place] = self.shown[place] - self.passed_on[place], self.shown[place]
+        return times
 
 
 class ErrorMonitor:
@@ -115,6 +121,11 @@ class ErrorMonitor:
     def follow(self, found: Callable[[Finding], None]) -> None:
         """Call ``found``, which must not block, with each finding."""
         self._followers.append(found)
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether something waits to be looked at."""
+        return bool(self._queue)
 
     def take(self, sighting: Sighting) -> None:
         """Take something that was seen; never blocks."""
@@ -170,10 +181,10 @@ class ErrorMonitor:
         known = next((self._known[place] for place in places if place in self._known), None)
         if known is None or known.is_over(now):
             known = _Known(now)
-        new = known.add(sighting, now)
-        if new:
+        times = known.add(sighting, now)
+        if times:
             known.solutions.clear()
-            known.fingerprint = self._group(replace(sighting, count=new)) or known.fingerprint
+            known.fingerprint = self._group(replace(sighting, count=times)) or known.fingerprint
         matches = [match for match in matches if match.solution.id not in known.solutions]
         known.solutions |= {match.solution.id for match in matches}
         for place in places:

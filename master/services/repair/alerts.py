@@ -116,7 +116,7 @@ class RepairAlerts:
         times = f"{count + 1} times since it was told last" if count else "now"
         text = (
             f"It would have acted {times}: {_verb(run.action).lower()}. The solution {solution.id} only detects: {why}."
-            f"\n`fleet solutions enable {solution.id}` lets it act from now on."
+            f"\n`fleet solutions enable {solution.id} --now` lets it act from now on."
         )
         self._tell(run, solution, AlertLevel.INFORMATION, text)
 

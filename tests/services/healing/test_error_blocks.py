@@ -141,6 +141,11 @@ def test_an_endless_traceback_stays_bounded() -> None:
     assert "lines left out" in block.text
 
 
+def test_a_line_that_is_cut_is_known_too() -> None:
+    (block,) = cut(b"gateway is slow " + b"x." * 5_000 + b"\n", pattern="^gateway is slow")
+    assert len(block.matches) == 1
+
+
 def test_tokens_are_hidden_in_what_leaves() -> None:
     token = "MTIzNDU2Nzg5MDEyMzQ1Njc4.GabcDe.abcdefghijklmnopqrstuvwxyz0123456789AB"
     (block,) = cut(f"token {token}\nRuntimeError: refused {token}\n".encode())

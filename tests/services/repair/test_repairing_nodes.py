@@ -206,7 +206,7 @@ async def test_a_new_one_only_detects_and_says_so_once(ward_settings: Settings, 
         assert told.text.startswith(
             "It would have acted now: restart. The solution stale_cache only detects: it is new"
         )
-        assert "`fleet solutions enable stale_cache`" in told.text
+        assert "`fleet solutions enable stale_cache --now`" in told.text
 
 
 async def test_a_node_that_an_operator_stops_while_it_is_repaired_stays_stopped(ward: Ward) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from master.services.healing.solution import Risk
 from master.services.repair.actions.action import Acting, Action, Done, NoParameters
-from master.services.repair.errors import ActionSkipped
 
 
 async def _recreate(acting: Acting, parameters: NoParameters) -> Done:
-    raise ActionSkipped("no channel is created yet")
+    async with acting.audited("recreate_channels") as entry:
+        entry.detail = said = await acting.tools.own_channels.recreate()
+    return Done(detail=said)
 
 
 recreate_channels = Action(

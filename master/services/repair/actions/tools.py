@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from master.services.fleet.launching import Launcher
     from master.services.fleet.packages import PackageInstaller
     from master.services.onboarding.identity import TokenInspector
+    from master.services.repair.own_channels import OwnChannels
     from master.services.trust.orders import NodeOrders
     from master.supervision.clock import Clock
     from master.supervision.supervisor import Supervisor
@@ -37,6 +38,8 @@ class Tools:
         Has running nodes do things themselves.
     installer
         Installs packages for nodes.
+    own_channels
+        Creates the fleet's channels again.
     """
 
     fleet: Fleet
@@ -50,3 +53,4 @@ class Tools:
     inspector: TokenInspector
     orders: NodeOrders
     installer: PackageInstaller
+    own_channels: OwnChannels

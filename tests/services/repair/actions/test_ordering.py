@@ -120,8 +120,8 @@ async def test_what_a_node_does_not_do(living: LivingHouse) -> None:
     await asyncio.sleep(0)
     with pytest.raises(OrderFailed, match="another order under way"):
         await act(house, node, "sync_commands")
-    await house.services.supervisor.kill(node.id)
+    await house.act(OPERATOR, operations_on_nodes.kill, "atlas")
     with pytest.raises(OrderFailed, match="ended before it had answered"):
         await first
-    with pytest.raises(ActionSkipped, match="it takes orders while it runs"):
+    with pytest.raises(ActionSkipped, match="stopped by an operator"):
         await act(house, node, "sync_commands")
