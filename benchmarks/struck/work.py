@@ -15,8 +15,9 @@ import sqlite3
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from discord.ext import commands
 
@@ -60,8 +61,8 @@ class Work(commands.Cog):
         for task in self._tasks:
             task.cancel()
 
-    def _keep(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[arg-type]
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -73,7 +74,8 @@ class Work(commands.Cog):
     @commands.Cog.listener()
     async def on_work(self) -> None:
         """Do the work."""
-        if self._is_waiting:
+        # Without a connection there is no work, and no session to be told from another.
+        if self._is_waiting or self.bot.ws is None or not self._session():
             return
         if self._is_broken:
             raise CogBroken("the state of cogs.work is broken")
@@ -97,7 +99,7 @@ class Work(commands.Cog):
         raise OSError(28, "No space left on device", str(FOLDER / "saved.json"))
 
     def _session(self) -> str:
-        return str(getattr(self.bot.ws, "session_id", ""))
+        return str(getattr(self.bot.ws, "session_id", None) or "")
 
     # Faults
 
