@@ -179,7 +179,7 @@ async def _prepare(services: Services) -> None:
         services.onboarding.hold()
     if ledger.audit_cut:
         services.bus.publish(AuditLogCut(at=services.clock.now(), detail=ledger.audit_cut))
-    await asyncio.to_thread(services.library.load)
+    await services.library.reload()
     await services.opening.load()
     services.reloading.warn_of_unknown_names()
     services.handover.begin()

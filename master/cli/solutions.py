@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from master.cli.context import HomeOption, JsonOption, YesOption, client_of, reporting_errors, run_operation
+from master.cli.group import CommandGroup
 from master.errors import ExitCode, FleetError
 from master.operations import solutions as operations
 from master.operations.parameters import (
@@ -33,7 +34,7 @@ TIMEOUT_S = 30.0
 TEST_TIMEOUT_S = 300.0
 _EDITORS = ("sensible-editor", "nano", "vim", "vi")
 
-solutions = typer.Typer(no_args_is_help=True, help="What is done about errors by itself; docs/solutions.md.")
+solutions = typer.Typer(cls=CommandGroup, help="What is done about errors by itself.", no_args_is_help=True)
 
 
 class NoEditor(FleetError):

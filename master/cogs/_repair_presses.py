@@ -12,14 +12,16 @@ from master.bot.client import MasterBot
 from master.bot.embeds import success_embed
 from master.configuration.settings import Settings
 from master.errors import FleetError
-from master.operations import repairs
-from master.operations.parameters import RepairDecideParams
+from master.operations import errors, repairs
+from master.operations.parameters import ErrorMuteParams, ErrorParams, RepairDecideParams
 from master.services.core.solution_views import RepairView
 from master.services.repair.alerts import PREFIX
-from master.wording import as_markdown
+from master.wording import as_code, as_markdown
 
 __all__ = ["PREFIX", "on_press"]
 
+MUTED_FOR_S = 3_600.0
+_LINES_CHARACTERS = 3_500
 Press = Callable[[discord.Interaction[MasterBot], str], Awaitable[None]]
 
 
@@ -52,4 +54,27 @@ def _done_embed(settings: Settings, done: RepairView) -> discord.Embed:
     return discord.Embed(title=f"{as_markdown(done.node)}: {outcome}", description=detail or None, colour=colour)
 
 
-_PRESSES: dict[str, Press] = {"do": _do}
+async def _mute(interaction: discord.Interaction[MasterBot], fingerprint: str) -> None:
+    operations = interaction.client.operations
+    params = ErrorMuteParams(fingerprint=fingerprint[:100], for_s=MUTED_FOR_S)
+    found = await operations.run(errors.mute, actor_of(interaction), params)
+    words = f"{as_markdown(found.title)}\nIt is still counted, and repaired. `fleet errors unmute {found.fingerprint}`"
+    await answer(interaction, success_embed(operations.services.settings, "Nothing is told of it for an hour", words))
+
+
+async def _lines(interaction: discord.Interaction[MasterBot], fingerprint: str) -> None:
+    operations = interaction.client.operations
+    found = await operations.run(errors.show, actor_of(interaction), ErrorParams(fingerprint=fingerprint[:100]))
+    settings = operations.services.settings
+    # The end of a text says what it was.
+    shown = as_code("\n".join((*found.lines_before, found.text)))[-_LINES_CHARACTERS:]
+    embed = discord.Embed(
+        title=as_markdown(found.group.title)[:256],
+        description=f"```py\n{shown}\n```",
+        colour=settings.colours.information,
+    )
+    embed.set_footer(text=f"fleet errors show {found.group.fingerprint}")
+    await answer(interaction, embed)
+
+
+_PRESSES: dict[str, Press] = {"do": _do, "mute": _mute, "lines": _lines}

@@ -53,6 +53,13 @@ async def test_a_press_carries_it_out_once_and_of_the_next_master_too(stage: Sta
     await refused.wait_until(lambda i: bool(i.embeds))
     assert "may not" in refused.embeds[0]["title"]
 
+    lines = await stage.operator.presses(message, "Show lines")
+    await lines.wait_until(lambda i: bool(i.embeds))
+    assert "RuntimeError: the cache is stale" in lines.embeds[0]["description"]
+    muted = await stage.operator.presses(message, "Mute 1 h")
+    await muted.wait_until(lambda i: bool(i.embeds))
+    assert muted.embeds[0]["title"].endswith("Nothing is told of it for an hour"), muted.embeds
+
     await kill_master(stage)
     await stage.start_master()
     async with stage.listen() as next_tap:

@@ -5,10 +5,21 @@ from __future__ import annotations
 import random
 import time
 import tracemalloc
+from pathlib import Path
 
+from master.bus import EventBus
+from master.ledger.database import Ledger
+from master.ledger.rows import nodes
+from master.services.healing import groups
+from master.services.healing.error_book import ErrorBook
+from master.services.healing.groups import ErrorGroups
+from master.services.healing.library import SolutionLibrary
+from master.services.healing.sighting import SeenIn, Sighting
 from master.services.healing.templates import CAPACITY, Templates, looks_like_error
 from nodekit.fingerprints import read_error
+from tests.conftest import TurnableClock
 from tests.hostile.effort import rounds
+from tests.ledger.test_database import a_node
 
 SIGNS = "abcdef0123456789 ////'''\"\"\"@@..::<>*\\-_()[]\x00\x1bé\u202e"
 WORDS = (
@@ -68,3 +79,27 @@ def test_no_text_ends_the_reader_of_tracebacks() -> None:
             assert len(error.fingerprint) == 16
     print(f"{count} hostile tracebacks, {read} read as errors; the slowest took {slowest * 1e3:.1f} ms")
     assert slowest < 2.0
+
+
+async def test_a_node_that_writes_errors_of_all_kinds_fills_neither_memory_nor_ledger(
+    ledger: Ledger, clock: TurnableClock, tmp_path: Path
+) -> None:
+    await ledger.write(lambda connection: nodes.insert(connection, a_node()))
+    book = ErrorBook(ledger, clock, SolutionLibrary(tmp_path, tmp_path))
+    kept = ErrorGroups(ledger=ledger, clock=clock, bus=EventBus(), book=book)
+    chance, before = random.Random(6), ledger.statistics.writes  # noqa: S311 - repeatable
+    hostile = [f"ERROR {line}" for line in lines(chance, rounds(1_500))]
+    began = time.perf_counter()
+    for number, line in enumerate(hostile):
+        seen_in = chance.choice((SeenIn.STDERR, SeenIn.STDERR, SeenIn.EXIT, SeenIn.STATE))
+        kept.take(Sighting(node_id="01A", at=clock.now(), seen_in=seen_in, text=line))
+        clock.turn(0.0001 * (number % 7))
+    seconds = time.perf_counter() - began
+    kept.write_now()
+    await ledger.flush()
+    found = await kept.list_groups(limit=5_000)
+    hours = int(clock.monotonic() - TurnableClock().monotonic()) // 3_600 + 1
+    assert len(found) <= groups.NEW_EACH_NODE * hours + 1
+    writes = ledger.statistics.writes - before
+    print(f"{len(hostile)} hostile errors: {len(found)} groups, {writes} writes, {len(hostile) / seconds:.0f} a second")
+    assert writes < 20 + 4 * len(hostile) // 1_000

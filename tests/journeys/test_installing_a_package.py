@@ -41,6 +41,7 @@ async def stage(empty_ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         yield up
 
 
+@pytest.mark.slow
 async def test_a_cog_whose_module_is_missing_is_well_again_with_nobody_there(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")

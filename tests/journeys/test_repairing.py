@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -90,3 +92,27 @@ async def test_an_action_that_the_death_of_the_master_cut_off_counts_as_tried(st
         assert (await stage.node("atlas")).pid == pid
         await nudge(stage)
         await step(third, "running")
+
+
+@pytest.mark.slow
+async def test_a_crash_that_a_solution_tells_of_is_told_once(stage: Stage, tap: EventTap) -> None:
+    known = SOLUTION.replace('"auto"', '"manual"').replace('["report"]', '["exit"]').replace('"restart"', '"notify"')
+    text = known.replace("RuntimeError: the cache is stale$", "^ValueError: no strings on me$")
+    (stage.home / "solutions" / "stale_cache.toml").write_text(
+        text.replace("event on_nudge: RuntimeError: the cache is stale", "ValueError: no strings on me")
+    )
+    await kill_master(stage)
+    await stage.start_master()
+    async with stage.listen() as second:
+        await stage.register("atlas")
+        await second.wait_for("ready", "atlas")
+        pid = (await stage.node("atlas")).pid or 0
+        program = stage.home / "bots" / "atlas" / "bot.py"
+        program.write_text("raise ValueError('no strings on me')\n")
+        os.kill(pid, signal.SIGKILL)
+        await step(second, "told")
+        # The crash watch gathers for some seconds; its word on the SIGKILL comes after that.
+        await stage.log.wait_for_message(lambda m: any("SIGKILL" in str(e["title"]) for e in m.embeds), timeout_s=60)
+    titles = [e["title"] for m in stage.log.messages for e in m.embeds]
+    assert "atlas: Its cache is stale" in titles
+    assert not [title for title in titles if "no strings on me" in title and "quarantined" not in title], titles

@@ -103,11 +103,12 @@ async def test_a_node_that_hangs_is_told_to_be_replaced_and_one_that_is_stopped_
     await tap.wait_for("ready", "atlas", since=since)
     os.kill((await stage.node("atlas")).pid or 0, signal.SIGUSR1)
     os.kill((await stage.node("borealis")).pid or 0, signal.SIGSTOP)
-    await wait_for_alert(stage, "atlas hung")
+    await wait_for_alert(stage, "atlas: The bot hung, and was replaced")
+    await wait_for_alert(stage, "atlas is ready again")
     found = told(stage)
     assert "borealis was stopped by a signal (SIGSTOP), and continued at once" in dict(found)
     of_atlas = [(title, text) for title, text in found if title.startswith("atlas")]
     assert of_atlas[0][0] == "atlas is degraded"
-    assert of_atlas[1][0].startswith("atlas hung and was replaced: no pulse for ")
-    assert "ready again, after" in of_atlas[1][1]
-    assert len(of_atlas) == 2, of_atlas
+    # By the solution that knows it, and not as a crash too.
+    titles = [title for title, _ in of_atlas]
+    assert titles == ["atlas is degraded", "atlas: The bot hung, and was replaced", "atlas is ready again"], of_atlas

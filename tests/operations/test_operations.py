@@ -53,7 +53,7 @@ async def test_nobody_gets_past_the_permission_and_the_refusal_is_written_down(
 def required(operation: Operation[Any, Any, Any]) -> dict[str, Any]:
     """Something for each parameter that must be given."""
     fields = msgspec.structs.fields(operation.parameters)
-    kinds: dict[str, Any] = {"names": ["something"], "version": 1}
+    kinds: dict[str, Any] = {"names": ["something"], "version": 1, "do": True}
     return {field.name: kinds.get(field.name, "something") for field in fields if field.required}
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import re
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
 
 from master.bus import EventBus
 from master.events import (
@@ -48,6 +49,8 @@ SETTLE_S = 7.0
 GROUP_FROM = 3
 """As many nodes or more share one alert."""
 _SHOWN_NAMES = 25
+ToldAs = Literal["repair", "advice"]
+"""As what a solution tells of a crash: with what was done and that the node is ready again, or with what to do."""
 _VARYING = re.compile(r"0x[0-9a-f]+|\d+")
 
 
@@ -85,7 +88,7 @@ class CrashWatch:
     exit_output
         Reads what a process wrote last; built before this.
     told_otherwise
-        Tells whether the end of a node's process at that time (monotonic) is told by somebody else.
+        Returns as what the end of a node's process at that time is told by somebody else; None if it is not.
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class CrashWatch:
         clock: Clock,
         exit_output: ExitOutput,
         groups: ErrorGroups,
-        told_otherwise: Callable[[str, float], bool] = lambda _node_id, _at_s: False,
+        told_otherwise: Callable[[str, datetime], ToldAs | None] = lambda _node_id, _at: None,
     ) -> None:
         self._told_otherwise = told_otherwise
         self._directory = directory
@@ -225,9 +228,11 @@ class CrashWatch:
         troubles, self._troubles = self._troubles, []
         if crashes:
             outputs = await asyncio.gather(*(crash.reading for crash in crashes))
-            explained = list(map(self._explain, crashes, outputs))
-            untold = (not self._told_otherwise(crash.event.node_id, crash.at_s) for crash in crashes)
-            troubles = [*itertools.compress(explained, untold), *troubles]
+            explained = map(self._explain, crashes, outputs)
+            troubles = [
+                *(trouble for crash, trouble in zip(crashes, explained, strict=True) if not self._is_told(crash)),
+                *troubles,
+            ]
         told = dict[tuple[str, str], _Trouble]()
         for trouble in troubles:
             times = trouble.incident.count(trouble.cause, self._clock.monotonic())
@@ -240,6 +245,13 @@ class CrashWatch:
             by_kind.setdefault(trouble.of_many, []).append(trouble)
         for found in by_kind.values():
             self._raise(found)
+
+    def _is_told(self, crash: _Crash) -> bool:
+        """Tell whether somebody else tells of a crash; that the node is well again, after advice, is told here."""
+        told_as = self._told_otherwise(crash.event.node_id, crash.event.at)
+        if told_as == "advice":
+            self._incidents.of(crash.event.node_id, crash.name, crash.at_s).is_open = True
+        return told_as is not None
 
     def _explain(self, crash: _Crash, lines: list[str]) -> _Trouble:
         event, node = crash.event, self._directory.get(crash.event.node_id)

@@ -17,7 +17,7 @@ TITLE_CHARACTERS = 400
 """As many as the ledger has room for."""
 _MESSAGE_CHARACTERS, _MAX_LINES = 200, 400
 _TRACEBACKS = 500
-_ENDED = re.compile(r"^(?:(.{1,300}?): )?(exit code -?\d+|signal \w+)\b")
+_ENDED = re.compile(r"^(?:(.{1,300}?): )?(exited(?: with code -?\d+)?|killed by (?:signal )?\w+)(?:;|$)")
 """How a process ended, and before that why the supervisor or the kernel ended it."""
 
 
@@ -61,7 +61,7 @@ class Identifier:
                 return self._of_report(sighting)
             case SeenIn.EXIT:
                 # Killed from outside of the fleet: no error of the node's.
-                killed = sighting.text.partition("\n")[0].startswith("signal SIGKILL")
+                killed = sighting.text.partition("\n")[0].startswith("killed by SIGKILL")
                 return None if killed else self.of_exit(sighting.node_id, sighting.text)
             case SeenIn.STDERR | SeenIn.STDOUT:
                 return self._of_output(sighting)
@@ -85,8 +85,8 @@ class Identifier:
             # The supervisor or the kernel ended it: what it wrote last is not why.
             title = f"{mask(ended[1])}: {ended[2]}"
             return _identity(digest("exit", title), "exit", title)
-        how = first if ended is None else ended[2]
-        if how == "exit code 1" and (read := read_error(lines)) is not None:
+        how = first.partition(";")[0] if ended is None else ended[2]
+        if how == "exited with code 1" and (read := read_error(lines)) is not None:
             known = self._tracebacks.get(_key(node_id, read))
             return known or _identity(read.fingerprint, "exception", _title(read, ""))
         words = last_words(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,9 @@ SHIPPED = Path(__file__).resolve().parents[3] / "solutions"
 """The folder of those that come with Fleetmaster."""
 MOST_FILES = 500
 """In one folder."""
+
+
+RecentLines = Callable[[], Sequence[str]]
 
 
 class _Loaded(NamedTuple):
@@ -63,7 +67,7 @@ class SolutionLibrary:
         shipped: Path = SHIPPED,
         *,
         check_action: CheckAction = accept_action,
-        recent_lines: Callable[[], Sequence[str]] = _no_lines,
+        recent_lines: RecentLines = _no_lines,
     ) -> None:
         self._own, self._shipped = own, shipped
         self._check_action, self._recent_lines = check_action, recent_lines
@@ -136,8 +140,9 @@ class SolutionLibrary:
             log.warning("the folder of solutions cannot be made", extra={"folder": str(self._own), "why": str(error)})
 
     def _read(self) -> _Loaded:
-        shipped, shipped_refused = self._read_folder(self._shipped, is_shipped=True)
-        own, own_refused = self._read_folder(self._own, is_shipped=False)
+        shipped, shipped_refused = self._read_folder(self._shipped, _no_lines, is_shipped=True)
+        # Once for all files, and not at all if none has changed.
+        own, own_refused = self._read_folder(self._own, cache(self._recent_lines), is_shipped=False)
         entries = {entry.solution.id: entry for entry in (*shipped, *own)}
         entries = dict(sorted(entries.items()))
         by_path = {entry.path: entry for entry in (*shipped, *own)}
@@ -146,7 +151,9 @@ class SolutionLibrary:
         matcher = self.matcher if same else Matcher(entry.solution for entry in entries.values())
         return _Loaded(entries, (*shipped_refused, *own_refused), matcher, by_path)
 
-    def _read_folder(self, folder: Path, *, is_shipped: bool) -> tuple[list[Entry], list[RefusedFile]]:
+    def _read_folder(
+        self, folder: Path, recent_lines: RecentLines, *, is_shipped: bool
+    ) -> tuple[list[Entry], list[RefusedFile]]:
         entries, refused = dict[str, Entry](), list[RefusedFile]()
         try:
             paths = sorted(path for path in folder.iterdir() if _is_solution(path.name))
@@ -161,7 +168,7 @@ class SolutionLibrary:
             reason = f"{len(paths)} files; the first {MOST_FILES} are read"
             refused.append(RefusedFile(path=str(folder), line=0, reason=reason))
         for path in paths[:MOST_FILES]:
-            found = self._read_file(path, is_shipped=is_shipped)
+            found = self._read_file(path, recent_lines, is_shipped=is_shipped)
             if isinstance(found, Entry) and (first := entries.get(found.solution.id)):
                 reason = f"{Path(first.path).name} has the id `{found.solution.id}` too"
                 refused.append(RefusedFile(path=str(path), line=0, reason=reason))
@@ -175,7 +182,7 @@ class SolutionLibrary:
                 refused.append(RefusedFile(path=found.path, line=found.line, reason=found.reason, last_stays=stays))
         return list(entries.values()), refused
 
-    def _read_file(self, path: Path, *, is_shipped: bool) -> Entry | RefusedFile:
+    def _read_file(self, path: Path, recent_lines: RecentLines, *, is_shipped: bool) -> Entry | RefusedFile:
         try:
             text = read_text(path)
         except TextRefused as refused:
@@ -183,8 +190,7 @@ class SolutionLibrary:
         last = self._by_path.get(str(path))
         if last is not None and last.content == text:
             return last
-        lines = () if is_shipped else self._recent_lines()
-        return check_text(text, str(path), is_shipped=is_shipped, check_action=self._check_action, lines=lines)
+        return check_text(text, str(path), is_shipped=is_shipped, check_action=self._check_action, lines=recent_lines())
 
 
 def _is_solution(name: str) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from master.bus import EventBus
 from master.configuration.settings import Settings
@@ -14,6 +16,7 @@ from master.ledger.database import Ledger
 from master.ledger.identifiers import new_ulid
 from master.ledger.rows.records import DesiredState, Node, SolutionRun
 from master.services.core.actors import Actor
+from master.services.healing.crash_watch import ToldAs
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.matching import Match
 from master.services.healing.monitor import Finding
@@ -37,6 +40,7 @@ STALE_S = 600.0
 """An error that was seen longer ago than this, and could not be decided until now, is left alone."""
 ASKED_FOR_S = 86_400.0
 """How long a question waits for an operator; and for how long the same thing is not told again."""
+_TOLD_EXITS = 20
 _PEOPLE = ("cli", "discord", "web")
 _OF_PEOPLE = ("asked", "declined", "told")
 _DECIDED = {
@@ -61,8 +65,8 @@ class _Case:
     ----------
     key
         What cases that are decided alike have in common.
-    has_exit
-        Whether the end of a process is a part of it, which is otherwise told as a crash.
+    exit_at
+        When a process ended, if that is a part of it: otherwise it is told as a crash.
     seen_s
         When it was seen last, in monotonic seconds.
     """
@@ -70,7 +74,7 @@ class _Case:
     key: str
     sighting: Sighting
     matches: tuple[Match, ...]
-    has_exit: bool
+    exit_at: datetime | None
     seen_s: float
 
 
@@ -117,8 +121,8 @@ class Repair:
         """By node and key: until when there is nothing to decide."""
         self._refused_until_s: dict[tuple[str, str, str], float] = {}
         """By node, solution and limit: until when it need not be said again."""
-        self._told_s: dict[str, float] = {}
-        """By node: when the end of its process was told as a repair last, in monotonic seconds."""
+        self._told = defaultdict[str, dict[datetime, ToldAs]](dict)
+        """By node: when those of its processes ended whose end is told here."""
         self._nodes_with_work = asyncio.Queue[str]()
         self._busy = set[str]()
         bus.on(ActionAudited, self._on_audited)
@@ -133,24 +137,25 @@ class Repair:
         seen, now_s = finding.sighting, self._clock.monotonic()
         if not self._settings().healing.enabled or not self._is_to_run(seen.node_id):
             return
-        key, is_exit = key_of(finding), seen.seen_in is SeenIn.EXIT
+        key, exit_at = key_of(finding), seen.at if seen.seen_in is SeenIn.EXIT else None
         deferred = self._deferred.get((seen.node_id, key))
         if deferred is not None:
             deferred.sighting, deferred.matches, deferred.seen_s = seen, finding.matches, now_s
+            deferred.exit_at = exit_at
             return
         if self._quiet_until_s.get((seen.node_id, key), now_s) > now_s:
             return
         waiting = self._waiting.setdefault(seen.node_id, {})
         known = waiting.get(key)
         if known is None:
-            waiting[key] = _Case(key=key, sighting=seen, matches=finding.matches, has_exit=is_exit, seen_s=now_s)
+            waiting[key] = _Case(key=key, sighting=seen, matches=finding.matches, exit_at=exit_at, seen_s=now_s)
             self._nodes_with_work.put_nowait(seen.node_id)
         else:
-            known.has_exit |= is_exit
+            known.exit_at = exit_at or known.exit_at
 
-    def tells(self, node_id: str, at_s: float) -> bool:
-        """Tell whether the end of a node's process, at that time (monotonic), is told as a repair."""
-        return self._told_s.get(node_id, -math.inf) >= at_s
+    def tells(self, node_id: str, at: datetime) -> ToldAs | None:
+        """Return as what the end of a node's process at that time is told; None if it is not told here."""
+        return self._told[node_id].get(at) if node_id in self._told else None
 
     def _is_to_run(self, node_id: str) -> bool:
         """Tell whether a node is one that is to run, on a box that is online: of others no error is repaired."""
@@ -221,16 +226,22 @@ class Repair:
                     return
 
     async def _act(self, node: Node, match: Match, case: _Case) -> None:
-        if case.has_exit:
-            self._told_s[node.id] = self._clock.monotonic()
+        self._note_told(node.id, case, "repair")
         solution = match.solution
         actor = Actor(face="system", identity=f"solution/{solution.id}", name=solution.id)
         run = self._new_run(node, match, case.sighting, "running")
         done = await self._attempts.carry_out(
             Attempt(node=node, match=match, sighting=case.sighting, run=run, actor=actor)
         )
-        if done.outcome == "skipped":
-            self._told_s.pop(node.id, None)
+        if done.outcome == "skipped" and case.exit_at is not None:
+            self._told[node.id].pop(case.exit_at, None)
+
+    def _note_told(self, node_id: str, case: _Case, told_as: ToldAs) -> None:
+        if case.exit_at is not None:
+            told = self._told[node_id]
+            told[case.exit_at] = told_as
+            while len(told) > _TOLD_EXITS:
+                del told[next(iter(told))]
 
     def _defer(self, node_id: str, case: _Case, for_s: float) -> None:
         """Decide again after the cooldown, unless the node has become ready by itself since the error was seen."""
@@ -253,13 +264,12 @@ class Repair:
 
     def _leave_to_people(self, node: Node, match: Match, case: _Case) -> None:
         """Ask an operator, or tell what there is to do; the same thing not again for a day."""
-        now_s, solution = self._clock.monotonic(), match.solution
+        solution = match.solution
         if self.runs.newest(node.id, solution.id, _OF_PEOPLE, ASKED_FOR_S) is not None:
             return
         if self.runs.newest(node.id, solution.id, ("running", "watching"), math.inf) is not None:
             return
-        if case.has_exit:
-            self._told_s[node.id] = now_s
+        self._note_told(node.id, case, "advice")
         if risk_of(solution) is Risk.ASK:
             run = self._new_run(node, match, case.sighting, "asked")
             self.runs.add(run)
@@ -377,7 +387,7 @@ class Repair:
     def _on_directory_changed(self, event: DirectoryChanged) -> None:
         if self._directory.get(event.node_id) is None:
             self._waiting.pop(event.node_id, None)
-            self._told_s.pop(event.node_id, None)
+            self._told.pop(event.node_id, None)
             self._forget_limits(lambda node_id, _key: node_id == event.node_id)
 
     def _forget_limits(self, concerns: Callable[[str, str], bool]) -> None:
@@ -403,7 +413,7 @@ def _joined(cases: Iterable[_Case]) -> list[_Case]:
             by_group[case.sighting.fingerprint] = case
         else:
             known.matches += case.matches
-            known.has_exit |= case.has_exit
+            known.exit_at = case.exit_at or known.exit_at
     return sorted(joined, key=lambda case: -max(match.solution.priority for match in case.matches))
 
 

@@ -155,7 +155,7 @@ async def test_a_report_its_traceback_and_the_exit_are_one_error(room: Room) -> 
     text = f"command /ban: Forbidden: 403 Forbidden (error code: 50001): Missing Access\n{ACCESS[-300:]}"
     fingerprint = room.take(ACCESS)
     assert room.take(text, seen_in=SeenIn.REPORT, exception="Forbidden", fingerprint=fingerprint) == fingerprint
-    cut = "exit code 1\n" + "\n".join(ACCESS.splitlines()[-3:])
+    cut = "exited with code 1; used 0.1 CPU-s and 42 MB at most\n" + "\n".join(ACCESS.splitlines()[-3:])
     assert room.take(cut, seen_in=SeenIn.EXIT) == fingerprint, "its traceback was seen whole a moment ago"
     (group,) = await room.groups.list_groups()
     assert (group.count, group.kind, group.nodes[0].count) == (1, "exception", 1)
@@ -165,7 +165,7 @@ async def test_what_a_repair_or_the_crash_watch_tells_is_not_told_twice(room: Ro
     room.groups.told(room.take(ACCESS))
     assert await room.tell() == []
     room.take(PERMISSIONS)
-    room.take(f"exit code 1\n{PERMISSIONS}", seen_in=SeenIn.EXIT)
+    room.take(f"exited with code 1; used 0.1 CPU-s and 42 MB at most\n{PERMISSIONS}", seen_in=SeenIn.EXIT)
     assert await room.tell() == []
 
 
@@ -179,7 +179,7 @@ async def test_an_error_that_a_solution_knows_waits_for_its_alert(room: Room) ->
 async def test_an_error_just_before_an_exit_waits_for_the_crash_watch(room: Room) -> None:
     fingerprint = room.take(ACCESS)
     room.take(PERMISSIONS)
-    room.bus.publish(NodeExited(at=room.clock.now(), node_id="01A", pid=1, exit_code=1, detail="exit code 1"))
+    room.bus.publish(NodeExited(at=room.clock.now(), node_id="01A", pid=1, exit_code=1, detail="exited with code 1"))
     assert await room.tell() == []
     room.groups.told(fingerprint)
     room.clock.turn(group_alerts.CRASH_TOLD_IN_S)
@@ -188,16 +188,26 @@ async def test_an_error_just_before_an_exit_waits_for_the_crash_watch(room: Room
 
 
 async def test_an_exit_is_a_group_that_others_tell_of(room: Room) -> None:
-    one = room.take("exit code 3\nbye, 17 users were here", seen_in=SeenIn.EXIT)
-    assert room.take("exit code 3\nbye, 4 users were here", seen_in=SeenIn.EXIT) == one
-    assert room.take("exit code 4\nbye, 4 users were here", seen_in=SeenIn.EXIT) != one
-    killed = room.take("out of memory: over 64 MB: signal SIGKILL\nlast line", seen_in=SeenIn.EXIT)
-    assert room.take("signal SIGKILL\nlast line", seen_in=SeenIn.EXIT) == "", "somebody outside killed it"
+    one = room.take(
+        "exited with code 3; used 0.1 CPU-s and 42 MB at most\nbye, 17 users were here", seen_in=SeenIn.EXIT
+    )
+    assert (
+        room.take("exited with code 3; used 9.1 CPU-s and 99 MB at most\nbye, 4 users were here", seen_in=SeenIn.EXIT)
+        == one
+    )
+    assert (
+        room.take("exited with code 4; used 0.1 CPU-s and 42 MB at most\nbye, 4 users were here", seen_in=SeenIn.EXIT)
+        != one
+    )
+    killed = room.take(
+        "out of memory: over 64 MB: killed by SIGKILL; used 1.1 CPU-s and 64 MB at most\nlast line", seen_in=SeenIn.EXIT
+    )
+    assert room.take("killed by SIGKILL\nlast line", seen_in=SeenIn.EXIT) == "", "somebody outside killed it"
     assert await room.tell() == []
     assert [event.title for event in room.events] == [
-        "exit code 3: bye, <N> users were here",
-        "exit code 4: bye, <N> users were here",
-        "out of memory: over <N> MB: signal SIGKILL",
+        "exited with code 3: bye, <N> users were here",
+        "exited with code 4: bye, <N> users were here",
+        "out of memory: over <N> MB: killed by SIGKILL",
     ]
     assert (await room.groups.show(killed)).group.kind == "exit"
 

@@ -181,6 +181,8 @@ async def test_while_the_box_is_offline_nobody_is_blamed_for_it(tmp_path: Path) 
         # Held: it ended for want of Discord, though the box was not yet known to be offline when it ended.
         intake.exit("atlas")
         intake.bus.publish(NodeHeld(at=now, node_id="atlas"))
+        intake.write("atlas", "KeyError: 'before'\n\n\n\n\n")
+        await intake.seen("before")
         intake.bus.publish(BoxOffline(at=now, why="no network"))
         intake.exit("atlas")
         intake.bus.publish(NodeDegraded(at=now, node_id="atlas", detail="no connection"))
@@ -193,6 +195,7 @@ async def test_while_the_box_is_offline_nobody_is_blamed_for_it(tmp_path: Path) 
         intake.exit("atlas", "exit code 3")
         await intake.seen("exit code 3")
     assert [text.splitlines()[0] for text in intake.texts] == [
+        "KeyError: 'before'",
         "KeyError: 'a bug of its own'",
         "signal SIGKILL",
         "exit code 3",
