@@ -23,7 +23,7 @@ MAX_BYTES = 65_536
 _MAX_DOTS = 64
 """Of one key. tomllib's time grows with their square."""
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)")
-_AT_PATH = re.compile(r" - at `\$((?:[^`]|`(?!$))*)`$")
+_AT_PATH = re.compile(r" - at `\$((?:[^`]|`(?!\Z))*)`\Z")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
