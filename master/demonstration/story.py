@@ -348,7 +348,8 @@ async def _keep_running(stage: Stage, console: Console, *, rows: int) -> None:
         while not left.is_set():
             live.update(_fitting(await stage.status(), hint, console, rows=console.height - rows - 1))
             with suppress(TimeoutError):
-                await asyncio.wait_for(left.wait(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await left.wait()
     console.print("stopping the fleet ...", style="bright_black")
 
 
