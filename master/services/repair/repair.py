@@ -207,7 +207,16 @@ class Repair:
             solution, mode = match.solution, self._modes.mode_of(match.solution.id)
             if solution.id not in self._library.entries or mode in (SolutionMode.OFF, SolutionMode.SUSPENDED):
                 continue
-            limit = refusal_of(solution, node_id, self.runs, now_s=now_s, most_on_node=most, name=node.name)
+            limit = refusal_of(
+                solution,
+                node_id,
+                self.runs,
+                now_s=now_s,
+                most_on_node=most,
+                name=node.name,
+                detects=mode is SolutionMode.DETECTING,
+                is_alone=len(self._directory) == 1,
+            )
             if mode is SolutionMode.DETECTING:
                 self._detect(node, match, case, limit)
             elif risk_of(solution) is not Risk.AUTO:
