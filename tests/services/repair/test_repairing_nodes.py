@@ -18,6 +18,7 @@ from master.services.healing.sighting import SeenIn
 from master.services.healing.solution import SolutionMode
 from master.services.repair.actions.action import Acting, Action, ActionParameters, Done
 from master.services.repair.actions.registry import ACTIONS
+from master.services.repair.errors import ActionSkipped
 from master.supervision.states import NodeState
 from sandbox import Sandbox
 from tests.hostile.effort import rounds
@@ -284,3 +285,45 @@ async def test_what_a_new_one_would_have_done_uses_up_nobody_elses_limit(
         await modes.set("new_one", SolutionMode.ON, "tested", "cli:ada")
         ward.show(node_id, "anything", in_s=AFTER)
         await ward.acts(node_id, count=2)
+
+
+LONG = """\
+id = "long_line"
+title = "A long line"
+advice = "Ask {who}."
+risk = "ask"
+applies_to = ["stderr"]
+patterns = ['''^stale x{1,900} (?P<who>[a-z]{1,20})$''']
+stays_away_s = 5
+action = {name = "restart_bot_by_path", path = "{who}"}
+[samples]
+match = ["stale xxx bob"]
+"""
+
+
+@pytest.mark.parametrize("action", ["restart", "restart_bot_by_path"])
+async def test_what_was_captured_at_the_end_of_a_long_line_is_there_when_an_operator_decides(
+    ward: Ward, ward_settings: Settings, action: str
+) -> None:
+    text = (
+        LONG
+        if action != "restart"
+        else LONG.replace('name = "restart_bot_by_path", path = "{who}"', 'name = "restart"')
+    )
+    (ward_settings.solutions_dir / "long_line.toml").write_text(text)
+    await ward.reload()
+    node_id, repair = await ward.add(), ward.house.services.repair
+    ward.show(node_id, f"stale {'x' * 800} bob")
+    asked = await ward.step("asked")
+    assert "Ask bob." in ward.alerts()[0].text
+    # The next master has what is on record alone.
+    repair._cut.clear()
+    if action == "restart":
+        assert (await repair.decide(asked.run_id, do=True, actor=OPERATOR)).outcome == "watching"
+        return
+    with pytest.raises(ActionSkipped, match="long_line does not know it any more"):
+        await repair.decide(asked.run_id, do=True, actor=OPERATOR)
+    ward.show(node_id, f"stale {'x' * 800} bob")
+    again = await ward.step("asked", count=2)
+    done = await repair.decide(again.run_id, do=True, actor=OPERATOR)
+    assert (done.outcome, done.detail) == ("skipped", "'bob' names no node: the path is not absolute")
