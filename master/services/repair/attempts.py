@@ -273,7 +273,7 @@ class Attempts:
         if state is None or self._modes.mode_of(solution.id) is not SolutionMode.ON:
             return
         runs = [known.run for known in self._runs.latest(solution_id=solution.id) if known.run.at >= state.since]
-        if is_fruitless(runs):
+        if is_fruitless(runs, nodes=len(self._tools.directory)):
             task = asyncio.get_running_loop().create_task(self._suspend(solution, runs))
             self._suspending.add(task)
             task.add_done_callback(self._suspending.discard)
