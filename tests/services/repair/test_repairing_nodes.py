@@ -16,6 +16,7 @@ from master.operations.nodes import restart, stop
 from master.operations.parameters import AuditParams, RemoveParams
 from master.services.healing.sighting import SeenIn
 from master.services.healing.solution import SolutionMode
+from master.services.repair import attempts
 from master.services.repair.actions.action import Acting, Action, ActionParameters, Done
 from master.services.repair.actions.registry import ACTIONS
 from master.services.repair.errors import ActionSkipped
@@ -167,6 +168,27 @@ async def test_an_action_that_raises_is_a_failed_run_and_the_next_node_is_repair
     assert ward.alerts()[0].text.startswith("Broken could not be carried out: a defect of the action: ZeroDivision")
     (row,) = await ward.house.operations.run(ledger.audit, OPERATOR, AuditParams(action="restart"))
     assert (row.actor, row.node, row.outcome) == ("system:solution/stale_cache", "other", "done")
+
+
+@pytest.mark.slow
+async def test_who_waits_before_a_restart_keeps_nobody_else_from_being_repaired(
+    ward: Ward, ward_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "ACTION_TIMEOUT_S", 5.0)
+    write_solution(ward_settings, "patient", pattern="try later")
+    path = ward_settings.solutions_dir / "patient.toml"
+    path.write_text(path.read_text().replace('{name = "restart"}', '{name = "restart", delay_s = 6}'))
+    await ward.reload()
+    waiting = [await ward.add(f"waiting{number}") for number in range(attempts.AT_ONCE)]
+    other = await ward.add("other")
+    for node_id in waiting:
+        ward.show(node_id, "try later")
+    await ward.step("running", count=attempts.AT_ONCE, solution="patient")
+    ward.show(other)
+    await ward.step("watching", solution="stale_cache")
+    assert {run.outcome for run in ward.runs() if run.solution_id == "patient"} == {"running"}
+    # Nor does its own wait count as time that it took.
+    await ward.step("watching", count=attempts.AT_ONCE, solution="patient")
 
 
 async def test_a_solution_that_cures_nowhere_is_suspended_until_it_is_enabled_again(
