@@ -164,6 +164,8 @@ def test_the_zone_is_the_boxs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_fleet_that_uses_none_of_this_loads_nothing_for_it() -> None:
-    loads = "import sys, master.main; print([m for m in ('zoneinfo', 'cronsim', 'watchfiles') if m in sys.modules])"
+    loads = (
+        "import sys, master.main; print([m for m in ('zoneinfo', 'cronsim', 're2', 'watchfiles') if m in sys.modules])"
+    )
     found = subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True, check=True)  # noqa: S603 - a constant
     assert found.stdout.strip() == "[]"
