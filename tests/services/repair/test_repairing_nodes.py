@@ -242,3 +242,22 @@ async def test_a_ledger_that_is_away_does_not_keep_it_from_acting(ward_settings:
         await ward.house.services.ledger.wait_available()
         (row,) = await ward.house.services.ledger.read(solution_runs.recent)
         assert (row.outcome, row.node_id) == ("watching", node_id)
+
+
+async def test_nobody_is_asked_for_what_the_config_does_not_allow(ward_settings: Settings, sandbox: Sandbox) -> None:
+    line = "ModuleNotFoundError: No module named 'aiosqlite'"
+    healing = HealingSettings(detect_only_s=0)
+    async with open_ward(replace(ward_settings, healing=healing), sandbox) as ward:
+        node_id = await ward.add()
+        ward.show(node_id, line)
+        await ward.step("told", solution="missing_module")
+        (told,) = ward.alerts()
+        assert told.text.startswith("Install aiosqlite for the Python that runs web")
+        assert "Do it" not in [button.label for button in told.buttons]
+        # The operator allows it: a question is no repetition of the advice.
+        ward.house.services.repair._tools.installer._settings = lambda: replace(
+            ward_settings, healing=replace(healing, packages={"aiosqlite": "aiosqlite==0.21.0"})
+        )
+        ward.show(node_id, line, in_s=AFTER)
+        await ward.step("asked", solution="missing_module")
+        assert ward.alerts()[-1].buttons[0].label == "Do it"
