@@ -20,7 +20,10 @@ MAX_FOLLOWING = 30
 JOINED_WITHIN = 3
 """A line that logs an exception stands right before its traceback: they are one error."""
 _TAIL_BYTES = 4_096
-_MARKS = (b"Error", b"Exception", b"ERROR", b"Traceback (most", b"CRITICAL", b"FATAL", b"Fatal", b"panic:")
+_MARKS = (
+    *(b"Error", b"Exception", b"ERROR", b"Traceback (most", b"CRITICAL", b"FATAL", b"Fatal", b"panic:"),
+    *(b"fatal", b"error:", b"PANIC", b"SEVERE"),  # of programs in other languages
+)
 _TEXT_MARKS = tuple(mark.decode() for mark in _MARKS)
 _HEADER = re.compile(r"[ |+]*(Exception Group )?Traceback \(most recent call last\):\s*\Z")
 _CHAINED = (

@@ -16,6 +16,7 @@ from master.services.healing.errors import NoSuchErrorGroup
 from master.services.healing.group_state import state_now
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.sighting import SeenIn
+from master.services.healing.templates import readable
 from master.supervision.clock import Clock
 
 MOST_READ = 5_000
@@ -138,7 +139,7 @@ class ErrorBook:
             fingerprint=group.fingerprint,
             state=state,
             kind=group.kind,
-            title=group.title,
+            title=readable(group.title),
             count=group.count,
             first_at=group.first_at.timestamp(),
             last_at=group.last_at.timestamp(),

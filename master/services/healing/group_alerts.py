@@ -12,6 +12,7 @@ from master.ledger.rows.records import ErrorGroup
 from master.services.core.alerts import Alerts
 from master.services.core.directory import NodeDirectory
 from master.services.healing.sighting import Sighting
+from master.services.healing.templates import readable
 from master.supervision.clock import Clock
 
 Novelty: TypeAlias = Literal["new", "regressed", "unmuted"]
@@ -137,7 +138,7 @@ class GroupAlerts:
             fields.append(("Nodes", ", ".join(sorted(names))[:1_000]))
         self._alerts.raise_alert(
             AlertLevel.ERROR,
-            f"{shown}: {group.title}",
+            f"{shown}: {readable(group.title)}",
             key=f"error:{group.fingerprint}",
             text=f"{_SAID[waiting.news.what]} `fleet errors show {short}` shows all of it.",
             quote=waiting.quote[-_QUOTE_CHARACTERS:],

@@ -29,7 +29,7 @@ from master.services.healing.fingerprints import Identifier, Identity, parts_of_
 from master.services.healing.group_alerts import GroupAlerts, News, Novelty
 from master.services.healing.group_state import state_now
 from master.services.healing.sighting import SeenIn, Sighting
-from master.services.healing.templates import Templates
+from master.services.healing.templates import Templates, readable
 from master.supervision.clock import Clock
 from master.wording import encodable
 from nodekit.fingerprints import digest
@@ -217,7 +217,11 @@ class ErrorGroups:
     def _publish(self, record: ErrorGroup, node_id: str, what: Literal["new", "regressed"]) -> None:
         self._bus.publish(
             ErrorGrouped(
-                at=self._clock.now(), node_id=node_id, fingerprint=record.fingerprint, title=record.title, state=what
+                at=self._clock.now(),
+                node_id=node_id,
+                fingerprint=record.fingerprint,
+                title=readable(record.title),
+                state=what,
             )
         )
 

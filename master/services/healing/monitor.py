@@ -34,8 +34,8 @@ MAX_TEXT_CHARACTERS = 32_768
 _KEY_CHARACTERS = 150
 _MAX_KEYS = 5
 _EXCEPTION_LINE = re.compile(r"([A-Za-z_][\w.]*\.)?([A-Za-z_]\w*)(: .*)?")
-_FOLLOWS_FROM_EXIT = ("backoff: ", "quarantined: ", "replaced: ")
-"""States that tell of an exit once more."""
+_TOLD_ELSEWHERE = re.compile(r"(?:backoff|quarantined|replaced): |degraded: \d+ cogs? failed: ")
+"""States that tell of an exit once more, or of cogs: each reports its own error, and who switched one off said so."""
 _OF_THE_BOX = re.compile(
     r"Cannot connect to host|ClientConnect|ClientOSError|ServerDisconnected|ConnectionReset|ConnectionRefused|gaierror"
     r"|getaddrinfo|name resolution|Network is unreachable|No route to host|TimeoutError|ConnectionClosed"
@@ -197,7 +197,7 @@ class ErrorMonitor:
     def _group(self, sighting: Sighting) -> str:
         if self._groups is None:
             return ""
-        if sighting.seen_in is SeenIn.STATE and sighting.text.startswith(_FOLLOWS_FROM_EXIT):
+        if sighting.seen_in is SeenIn.STATE and _TOLD_ELSEWHERE.match(sighting.text):
             return ""
         return self._groups.take(sighting)
 

@@ -47,6 +47,11 @@ def looks_like_error(line: str) -> bool:
     return _ERROR.search(line[:_LINE_CHARACTERS]) is not None
 
 
+def readable(title: str) -> str:
+    """Return a title as people read it: what varies is left out."""
+    return title.replace("<N>", "…").replace(ANY, "…")
+
+
 def mask(text: str) -> str:
     """Return a text with a sign in the place of each part that varies; an error's code stays."""
     text = text[:_LINE_CHARACTERS]

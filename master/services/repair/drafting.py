@@ -20,6 +20,7 @@ from master.services.healing.library import SolutionLibrary
 from master.services.healing.matching import compile_pattern
 from master.services.healing.sighting import SeenIn
 from master.services.healing.solution_writing import toml_string
+from master.services.healing.templates import readable
 from master.services.repair.errors import NoSuchErrorGroup
 
 _OTHER_GROUPS = 50
@@ -200,7 +201,7 @@ def _free_id(line: str, taken: Iterable[str]) -> str:
 
 def _text(solution_id: str, group: ErrorGroup, proposal: Proposal, others: Sequence[str]) -> str:
     """Return the draft as TOML, with what is to be decided in comments."""
-    title = re.sub(r"\s+", " ", hide_tokens(group.title)).strip()[:120]
+    title = re.sub(r"\s+", " ", hide_tokens(readable(group.title))).strip()[:120]
     applies_to = ", ".join(f'"{seen}"' for seen in _APPLIES_TO[group.kind])
     lines = [
         f"# A draft from the group of errors {group.fingerprint}: it was seen {_times(group.count)}.",

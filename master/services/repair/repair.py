@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
+
 from master.bus import EventBus
 from master.configuration.settings import Settings
 from master.events import ActionAudited, DirectoryChanged, SolutionChanged
@@ -22,7 +24,7 @@ from master.services.healing.matching import Match
 from master.services.healing.monitor import Finding
 from master.services.healing.sighting import SeenIn, Sighting
 from master.services.healing.solution import Risk, Solution, SolutionMode
-from master.services.repair.actions.action import placeholders_of
+from master.services.repair.actions.action import parameters_of, placeholders_of
 from master.services.repair.actions.registry import ACTIONS
 from master.services.repair.actions.tools import Tools
 from master.services.repair.alerts import RepairAlerts
@@ -44,7 +46,8 @@ ASKED_FOR_S = 86_400.0
 _TOLD_EXITS = 20
 _CUT_LINES = 200
 _PEOPLE = ("cli", "discord", "web")
-_OF_PEOPLE = ("asked", "declined", "told")
+_ANSWERS = ("asked", "declined")
+_OF_PEOPLE = (*_ANSWERS, "told")
 _DECIDED = {
     "running": "is being carried out",
     "watching": "was carried out, and it is watched whether it helped",
@@ -103,7 +106,7 @@ class Repair:
         settings: Callable[[], Settings],
     ) -> None:
         self._library, self._modes, self._connectivity, self._settings = library, modes, connectivity, settings
-        self._clock, self._directory = tools.clock, tools.directory
+        self._tools, self._clock, self._directory = tools, tools.clock, tools.directory
         self.runs = Runs(ledger, bus, self._clock)
         self.alerts = RepairAlerts(tools.alerts, self._directory, self.runs, self._clock, self._captures_of)
         self._attempts = Attempts(
@@ -278,12 +281,15 @@ class Repair:
     def _leave_to_people(self, node: Node, match: Match, case: _Case) -> None:
         """Ask an operator, or tell what there is to do; the same thing not again for a day."""
         solution = match.solution
-        if self.runs.newest(node.id, solution.id, _OF_PEOPLE, ASKED_FOR_S) is not None:
+        asks = risk_of(solution) is Risk.ASK and self._is_allowed(match)
+        # Advice is no answer to a question that could not be asked then.
+        before = self.runs.newest(node.id, solution.id, _ANSWERS if asks else _OF_PEOPLE, ASKED_FOR_S)
+        if before is not None:
             return
         if self.runs.newest(node.id, solution.id, ("running", "watching"), math.inf) is not None:
             return
         self._note_told(node.id, case, "advice")
-        if risk_of(solution) is Risk.ASK:
+        if asks:
             run = self._new_run(node, match, case.sighting, "asked")
             self.runs.add(run)
             self.alerts.tell_asked(run, solution)
@@ -291,6 +297,17 @@ class Repair:
             run = self._new_run(node, match, case.sighting, "told")
             self.runs.add(run)
             self.alerts.tell_manual(run, solution)
+
+    def _is_allowed(self, match: Match) -> bool:
+        """Tell whether the config lets a solution's action be carried out; what else is wrong, the action says."""
+        action = ACTIONS.get(match.solution.action_name)
+        if action is None:
+            return False
+        try:
+            parameters = parameters_of(action, match.solution.parameters, match.captures)
+        except msgspec.ValidationError:
+            return True
+        return action.is_allowed(self._tools, parameters)
 
     def _refuse(self, node: Node, match: Match, case: _Case, limit: Refusal) -> None:
         """Put on record, and tell, why a solution does not act; once while it stays so."""

@@ -12,6 +12,7 @@ from master.services.healing.error_blocks import Block, ErrorBlocks
 from master.services.healing.matching import Matcher
 from master.services.healing.sighting import SeenIn
 from master.services.healing.solution import Samples, Solution
+from master.services.healing.templates import looks_like_error
 
 _CHAINED = """
 def fail():
@@ -103,6 +104,15 @@ def test_the_line_that_logs_an_exception_belongs_to_its_traceback() -> None:
     assert [match.solution.id for match in block.matches] == ["known"]
     before = [line.partition("] root: ")[2] for line in block.before]
     assert before == ["before", "Ignoring exception in on_message"]
+
+
+@pytest.mark.parametrize(
+    "line", ["fatal: connect ECONNREFUSED 10.0.0.7:5432", "error: no such table", "PANIC disk gone"]
+)
+def test_lines_of_programs_in_other_languages_are_errors_too(line: str) -> None:
+    (block,) = cut(f"all well\n{line}\nall well again\n".encode())
+    assert block.text == line
+    assert looks_like_error(line)
 
 
 def test_a_line_that_a_solution_knows_is_an_error_though_it_looks_like_none() -> None:

@@ -85,6 +85,14 @@ async def test_it_happened_as_often_as_it_showed_where_it_showed_most(monitored:
     assert {finding.sighting.fingerprint for finding in monitored.findings} == {"group1", "group2", "group3"}
 
 
+async def test_cogs_that_failed_or_were_switched_off_are_no_error_besides_their_own(monitored: Monitored) -> None:
+    for text in ("degraded: 1 cog failed: db", "degraded: 2 cogs failed: db, music (disabled)", "backoff: exit code 1"):
+        monitored.take(SeenIn.STATE, text)
+    monitored.take(SeenIn.STATE, "degraded: no pulse for 27 s")
+    await monitored.work()
+    assert [sighting.text for sighting in monitored.groups.sightings] == ["degraded: no pulse for 27 s"]
+
+
 async def test_after_a_while_it_is_another_one(monitored: Monitored) -> None:
     monitored.take(SeenIn.STDERR)
     await monitored.work()

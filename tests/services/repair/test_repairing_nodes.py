@@ -349,3 +349,22 @@ async def test_what_was_captured_at_the_end_of_a_long_line_is_there_when_an_oper
     again = await ward.step("asked", count=2)
     done = await repair.decide(again.run_id, do=True, actor=OPERATOR)
     assert (done.outcome, done.detail) == ("skipped", "'bob' names no node: the path is not absolute")
+
+
+async def test_nobody_is_asked_for_what_the_config_does_not_allow(ward_settings: Settings, sandbox: Sandbox) -> None:
+    line = "ModuleNotFoundError: No module named 'aiosqlite'"
+    healing = HealingSettings(detect_only_s=0)
+    async with open_ward(replace(ward_settings, healing=healing), sandbox) as ward:
+        node_id = await ward.add()
+        ward.show(node_id, line)
+        await ward.step("told", solution="missing_module")
+        (told,) = ward.alerts()
+        assert told.text.startswith("Install aiosqlite for the Python that runs web")
+        assert "Do it" not in [button.label for button in told.buttons]
+        # The operator allows it: a question is no repetition of the advice.
+        ward.house.services.repair._tools.installer._settings = lambda: replace(
+            ward_settings, healing=replace(healing, packages={"aiosqlite": "aiosqlite==0.21.0"})
+        )
+        ward.show(node_id, line, in_s=AFTER)
+        await ward.step("asked", solution="missing_module")
+        assert ward.alerts()[-1].buttons[0].label == "Do it"

@@ -81,6 +81,8 @@ class Action(Generic[P]):
         and the allow-list permit it.
     run
         Raises ``ActionSkipped`` or ``ActionFailed``, and ``FleetError`` of what it calls.
+    is_allowed
+        Tells whether the config lets it be carried out at all; nobody is asked for what would be skipped.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Action(Generic[P]):
     parameters: type[P]
     run: Callable[[Acting, P], Awaitable[Done]]
     least_risk: Risk = Risk.AUTO
+    is_allowed: Callable[[Tools, P], bool] = lambda _tools, _parameters: True
 
 
 def parameters_of(action: Action[P], raw: Mapping[str, Any], captures: Mapping[str, str]) -> P:

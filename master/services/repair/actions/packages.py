@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
@@ -12,6 +12,9 @@ from master.services.repair.actions.restarting import restart_now
 from master.services.repair.actions.starting import require_startable
 from master.services.repair.errors import ActionSkipped
 from master.wording import visible
+
+if TYPE_CHECKING:
+    from master.services.repair.actions.tools import Tools
 
 _MODULE = re.compile(r"[A-Za-z_]\w{0,63}(\.[A-Za-z_]\w{0,63}){0,9}", re.ASCII)
 
@@ -41,6 +44,10 @@ async def _install(acting: Acting, parameters: ModuleParameters) -> Done:
     return Done(detail=f"installed {installed}, and restarted", awaits_ready=True)
 
 
+def _is_allowed(tools: Tools, parameters: ModuleParameters) -> bool:
+    return bool(tools.installer.requirement_of(parameters.module))
+
+
 # Not Risk.ASK: nothing is ever installed that HEALING["PACKAGES"] does not name in this very version, and that is the
 # operator's word already.
 install_package = Action(
@@ -48,4 +55,5 @@ install_package = Action(
     summary='Install the package that HEALING["PACKAGES"] names for a module, for this node alone, and restart it.',
     parameters=ModuleParameters,
     run=_install,
+    is_allowed=_is_allowed,
 )
