@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -36,6 +37,8 @@ from master.services.repair.modes import Modes
 from master.services.repair.runs import TEXT_CHARACTERS, Runs, fitting
 from master.supervision.connectivity import Connectivity
 from master.wording import duration
+
+log = logging.getLogger(__name__)
 
 GATHER_S = 0.3
 """An error shows in several places at once, such as the output and the end of a process: they are decided together."""
@@ -193,7 +196,11 @@ class Repair:
         try:
             await asyncio.sleep(GATHER_S)
             for case in _joined(self._waiting.pop(node_id, {}).values()):
-                await self._decide(node_id, case)
+                try:
+                    await self._decide(node_id, case)
+                except Exception:
+                    # A defect in what concerns one error must not cut off what is being done to other nodes.
+                    log.exception("an error could not be decided", extra={"node": node_id, "error": case.key})
         finally:
             self._busy.discard(node_id)
             if self._waiting.get(node_id):

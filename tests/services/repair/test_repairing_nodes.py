@@ -170,6 +170,34 @@ async def test_an_action_that_raises_is_a_failed_run_and_the_next_node_is_repair
     assert (row.actor, row.node, row.outcome) == ("system:solution/stale_cache", "other", "done")
 
 
+async def test_an_error_that_cannot_be_decided_cuts_off_nothing_on_other_nodes(
+    ward: Ward, ward_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = asyncio.Event()
+
+    async def dawdle(acting: Acting, parameters: ActionParameters) -> Done:
+        await let_go.wait()
+        return Done(detail="done at last")
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a defect of ours")
+
+    monkeypatch.setitem(ACTIONS, "dawdle", Action(name="dawdle", summary="W.", parameters=ActionParameters, run=dawdle))
+    write_solution(ward_settings, "slow_one", pattern="slowly", action="dawdle")
+    write_solution(ward_settings, "asks", pattern="ask me", risk="ask")
+    await ward.reload()
+    node_id, other_id = await ward.add(), await ward.add("other")
+    ward.show(node_id, "slowly")
+    await ward.step("running")
+    monkeypatch.setattr(ward.house.services.repair.alerts, "tell_asked", fail)
+    ward.show(other_id, "ask me")
+    await ward.step("asked")
+    await ward.decided(other_id)
+    let_go.set()
+    await ward.step("watching")
+    assert ward.outcomes() == ["watching", "asked"]
+
+
 @pytest.mark.slow
 async def test_who_waits_before_a_restart_keeps_nobody_else_from_being_repaired(
     ward: Ward, ward_settings: Settings, monkeypatch: pytest.MonkeyPatch
