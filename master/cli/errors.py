@@ -138,6 +138,8 @@ def detail_lines(found: ErrorDetail, *, width: int) -> Iterator[Text]:
     nodes = ", ".join(f"{one.node} ({one.count})" for one in group.nodes)
     yield from _fact("nodes", nodes or "none that is on record", width=width)
     known = ", ".join(found.solutions)
+    if known:
+        known += f"; `fleet solutions show {found.solutions[0]}` has advice"
     draft = f"none; `fleet solutions draft {group.fingerprint[:SHORT]}` proposes one"
     yield from _fact("solutions", known or draft, width=width, style="" if known else "bright_black")
     for line in found.lines_before:

@@ -66,7 +66,8 @@ def listing(
         if as_json:
             print_json(rows)
             return
-        print_lines(repair_lines(rows, width=terminal_width()) if rows else [Text("nothing was repaired yet")])
+        nothing = "nothing was repaired that is like this" if node or solution or since else "nothing was repaired yet"
+        print_lines(repair_lines(rows, width=terminal_width()) if rows else [Text(nothing)])
 
 
 @repairs.command("do")
@@ -134,5 +135,5 @@ def repair_lines(rows: list[RepairView], *, width: int | None) -> list[Text]:
 
 
 def _note(row: RepairView) -> str:
-    ready = f"ready after {row.ready_ms:,} ms" if row.ready_ms is not None else ""
-    return "; ".join(filter(None, (ready, row.detail or row.line)))
+    ready = f"ready after {row.ready_ms / 1000:.1f} s" if row.ready_ms is not None else ""
+    return "; ".join(filter(None, (row.detail or row.line, ready)))

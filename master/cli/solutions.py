@@ -79,7 +79,9 @@ def show_all(home: HomeOption = None, as_json: JsonOption = False) -> None:
 @solutions.command()
 def show(
     solution: IdArgument,
-    version: Annotated[int, typer.Option("--version", min=0, help="Print the text of that version alone.")] = 0,
+    version: Annotated[
+        int, typer.Option("--version", min=0, help="Print the text of that version alone.", show_default=False)
+    ] = 0,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -160,7 +162,8 @@ def disable(solution: IdArgument, why: WhyOption = "", home: HomeOption = None, 
 @solutions.command()
 def draft(
     fingerprint: Annotated[
-        str, typer.Argument(help="Fingerprint of an error in `fleet errors list`, or its beginning.")
+        str,
+        typer.Argument(help="Fingerprint of an error in `fleet errors list`, or its beginning.", metavar="FINGERPRINT"),
     ],
     edit: Annotated[bool, typer.Option("--edit", "-e", help="Finish it in your editor, then save it.")] = False,
     why: WhyOption = "",

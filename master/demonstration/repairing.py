@@ -85,8 +85,9 @@ async def break_and_repair(stage: Stage, tap: EventTap, name: str, figures: dict
         raise StageError(f"{name} was restarted; its cog was to be switched off alone")
     figures["error_to_repaired_ms"] = round((done.at - began.at) * 1000, 1)
     return (
-        f"{name} restarted in vain; its cog alone switched off after {figures['error_to_repaired_ms']:.0f} ms, "
-        f"proven after {helped.at - done.at:.0f} s"
+        f"{name} restarted twice, and its cog weather still raises; a solution that is saved knows the error, and "
+        f"switched the cog off after {figures['error_to_repaired_ms'] / 1000:.1f} s; no such error for "
+        f"{helped.at - done.at:.0f} s: it helped (`fleet repairs`)"
     )
 
 

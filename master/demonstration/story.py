@@ -293,7 +293,7 @@ async def _show(
 def _print_new_steps(story: Story, shown: int, console: Console, *, quiet: bool) -> int:
     for step in story.steps[shown:]:
         if not quiet:
-            console.print(_step_line(step), soft_wrap=True)
+            console.print(_step_line(step), soft_wrap=not console.is_terminal)
     return len(story.steps)
 
 

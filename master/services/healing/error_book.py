@@ -12,6 +12,7 @@ from master.ledger.database import Ledger
 from master.ledger.rows import error_events, error_groups, nodes
 from master.ledger.rows.records import ErrorGroup
 from master.services.core.error_views import ErrorDetail, ErrorGroupView, ErrorOnNode
+from master.services.core.errors import NoSuchNode
 from master.services.healing.errors import NoSuchErrorGroup
 from master.services.healing.group_state import state_now
 from master.services.healing.library import SolutionLibrary
@@ -52,6 +53,7 @@ class ErrorBook:
 
         Raises
         ------
+        NoSuchNode
         LedgerError
         """
         now = self._clock.now()
@@ -63,6 +65,8 @@ class ErrorBook:
             groups = [group for group in groups if not state or state_now(group, now) == state]
             views = self._views(connection, groups)
             if node:
+                if node.casefold() not in (name.casefold() for name in nodes.names(connection).values()):
+                    raise NoSuchNode(f"there is no node called {node[:60]!r}", hint="`fleet status` lists them")
                 views = [view for view in views if any(one.node.casefold() == node.casefold() for one in view.nodes)]
             return views[:limit]
 
@@ -81,7 +85,7 @@ class ErrorBook:
             raise NoSuchErrorGroup(f"{prefix[:60]!r} is no fingerprint: it has up to 16 hex digits", hint=_HINT)
         found = await self._ledger.read(lambda connection: error_groups.beginning_with(connection, wanted, limit=4))
         if not found:
-            raise NoSuchErrorGroup(f"no group of errors has a fingerprint that begins with {wanted}", hint=_HINT)
+            raise NoSuchErrorGroup(f"no error has a fingerprint that begins with {wanted}", hint=_HINT)
         if len(found) > 1:
             which = ", ".join(group.fingerprint for group in found[:3])
             more = " and others" if len(found) > 3 else ""

@@ -98,6 +98,8 @@ class Attempts:
         )
         self._spawned_at: dict[str, datetime] = {}
         self._replaced_at: dict[str, datetime] = {}
+        self._done_at: dict[tuple[str, str], datetime] = {}
+        """By node and solution: of actions that leave the process as it is."""
         self._untold: dict[str, asyncio.TimerHandle] = {}
         """By run: repairs that are told once the node is ready, or takes long."""
         self._suspending = set[asyncio.Task[None]]()
@@ -114,6 +116,10 @@ class Attempts:
     def replaced_at(self, node_id: str) -> datetime | None:
         """Return when a repair replaced a node's process last."""
         return self._replaced_at.get(node_id)
+
+    def done_at(self, node_id: str, solution_id: str) -> datetime | None:
+        """Return when a solution's action was carried out last in a node's running process."""
+        return self._done_at.get((node_id, solution_id))
 
     def ready_since(self, node_id: str, at_s: float) -> bool:
         """Tell whether a node has become ready since that time (monotonic)."""
@@ -213,6 +219,7 @@ class Attempts:
             tell = self._tell_slow
             self._untold[run.id] = asyncio.get_running_loop().call_later(TELL_AFTER_S, tell, run)
         else:
+            self._done_at[node_id, run.solution_id] = now
             self._alerts.tell_done(run, attempt.match.solution, ready_ms=None, waits=False)
         self._verifying.begin(
             Watch(

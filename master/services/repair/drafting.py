@@ -168,7 +168,7 @@ def _required(groups: Sequence[ErrorGroup], fingerprint: str) -> ErrorGroup:
         raise NoSuchErrorGroup(f"several errors begin with {fingerprint[:40]!r}", hint="give more of it")
     if not groups:
         hint = "`fleet errors list` shows them; give four characters or more"
-        raise NoSuchErrorGroup(f"no error has the fingerprint {fingerprint[:40]!r}", hint=hint)
+        raise NoSuchErrorGroup(f"no error has a fingerprint that begins with {fingerprint[:40]}", hint=hint)
     return groups[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -170,7 +171,11 @@ class SolutionManager:
         ------
         NoSuchSolution, SolutionRefused
         """
-        solution = await asyncio.to_thread(read_solution, text) if text else self._find(solution_id).solution
+        solution = (
+            await asyncio.to_thread(read_solution, text)
+            if text or not solution_id
+            else self._find(solution_id).solution
+        )
         return await self._testing.test(solution, tell)
 
     async def draft(self, fingerprint: str) -> DraftView:
@@ -378,7 +383,9 @@ class SolutionManager:
                 raise NoSuchSolution(
                     f"the file of {solution_id} is refused: {refused.reason}", hint=f"it is {refused.path}"
                 )
-            raise NoSuchSolution(f"there is no solution {solution_id[:64]!r}", hint="`fleet solutions list` shows them")
+            near = difflib.get_close_matches(solution_id[:64], self._library.entries, n=1)
+            hint = f"did you mean {near[0]}?" if near else "`fleet solutions list` shows them"
+            raise NoSuchSolution(f"there is no solution {solution_id[:64]!r}", hint=hint)
         return entry
 
     def _refused(self) -> Iterable[RefusedFileView]:

@@ -236,6 +236,8 @@ class Repair:
             elif risk_of(solution) is not Risk.AUTO:
                 self._leave_to_people(node, match, case)
                 return
+            elif (done_at := self._attempts.done_at(node_id, solution.id)) and case.sighting.at <= done_at:
+                return  # seen while the action was carried out; whether it helped is being watched
             elif limit is None:
                 await self._act(node, match, case)
                 return

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from master.ledger.rows.records import SolutionRun
 from master.services.core.telling_views import UNWATCHED, TimelineEntry
 from master.services.core.views import NodeStatus
 from master.wording import duration
 
 RECENT_S = 3600.0
 """What happened longer ago is not the matter with a node that is ready."""
+OPEN_S = 86_400.0
+"""How long a repair that asks waits for an answer."""
+_LEFT_TO_PEOPLE = frozenset({"told", "did_not_help", "failed", "skipped"})
 _DOWN = frozenset({"exited", "backoff", "quarantined"})
 
 
@@ -44,7 +48,8 @@ def conclude(
     if status.state == "offline":
         return f"{name} has no connection to Discord", "nothing: it comes back with Discord; `fleet status` says more"
     if status.state == "degraded" and status.cogs_failed:
-        return f"{name} runs without {', '.join(status.cogs_failed)}", f"mend them, then `fleet restart {name}`"
+        them = "it" if len(status.cogs_failed) == 1 else "them"
+        return f"{name} runs without {', '.join(status.cogs_failed)}", f"mend {them}, then `fleet restart {name}`"
     if status.state == "degraded":
         return (
             f"{name} is degraded: {status.detail or 'its pulses are missing'}",
@@ -56,6 +61,28 @@ def conclude(
             f"find out who wrote in its name, then `fleet clear {name}`",
         )
     return _running(status, trouble, _reported(status, entries, now), now)
+
+
+def with_repairs(todo: str, runs: Sequence[SolutionRun], now: float) -> str:
+    """Return what to do with what solutions leave to people: a question that is open, or advice.
+
+    Parameters
+    ----------
+    todo
+        Empty if nothing is to be done: then nothing is added.
+    runs
+        The node's, newest first.
+    now
+        Unix time in seconds.
+    """
+    of_now = [run for run in runs if now - run.at.timestamp() <= (OPEN_S if run.outcome == "asked" else RECENT_S)]
+    asked = next((run for run in of_now if run.outcome == "asked"), None)
+    left = next((run for run in of_now if run.outcome in _LEFT_TO_PEOPLE), None)
+    if not todo or (asked is None and left is None):
+        return todo
+    if asked is not None:
+        return f"`fleet repairs do {asked.id[:10]}` has {asked.solution_id} do it ({asked.action}); or {todo}"
+    return f"{todo}; `fleet solutions show {left.solution_id}` has advice" if left is not None else todo
 
 
 def _without_master(status: NodeStatus) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from master.configuration.node_options import OptionsRefused, settings_of
 from master.configuration.settings import NodeSettings, Settings
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
-from master.ledger.rows import audit, error_events, handshake_events, licences, nodes, process_events
+from master.ledger.rows import audit, error_events, handshake_events, licences, nodes, process_events, solution_runs
 from master.ledger.rows.records import ErrorEvent, Licence, Node, ReadinessKind
 from master.services.core.directory import NodeDirectory
 from master.services.core.discord_port import DiscordPort
@@ -38,7 +38,7 @@ from master.services.fleet.launching import node_environment
 from master.services.fleet.overview import Overview
 from master.services.fleet.program import program_of
 from master.services.onboarding.identity import invite_url
-from master.services.upkeep.conclusion import conclude
+from master.services.upkeep.conclusion import conclude, with_repairs
 from master.services.upkeep.settings_in_force import settings_in_force
 from master.services.upkeep.timeline import EXIT_SOURCE, NodeRows, build_timeline, errors_to_show, report_of, words_of
 from master.supervision.clock import Clock
@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 MOST_ROWS = 2_000
 """Rows of one kind that are read of a node."""
 MOST_ENTRIES = 200
-_ERRORS, _LINES = 3, 10
+_ERRORS, _LINES, _REPAIRS = 3, 10, 20
 _NAME_TIMEOUT_S = 2.0
 
 
@@ -162,6 +162,7 @@ class Telling:
         entries = build_timeline(node.name, rows, speaks=node.readiness is ReadinessKind.HANDSHAKE)
         status, now = self._status(node), self._clock.now().timestamp()
         matter, todo = conclude(status, entries, now, has_master=self._live is not None)
+        todo = with_repairs(todo, rows.repairs, now)
         shown = [entry for entry in entries if entry.at >= since]
         return NodeTimeline(
             node=node.name,
@@ -245,6 +246,7 @@ def _rows(connection: Connection, *, node_id: str) -> NodeRows:
         errors=error_events.recent(connection, node_id=node_id, limit=MOST_ROWS),
         messages=handshake_events.recent(connection, node_id=node_id, limit=MOST_ROWS),
         actions=audit.search(connection, limit=MOST_ROWS, node_ids=(node_id,)),
+        repairs=solution_runs.recent(connection, node_id=node_id, limit=_REPAIRS),
     )
 
 

@@ -9,7 +9,15 @@ from datetime import datetime
 import msgspec
 from msgspec import structs
 
-from master.ledger.rows.records import AuditRow, ErrorEvent, HandshakeEvent, Licence, Outcome, ProcessRecord
+from master.ledger.rows.records import (
+    AuditRow,
+    ErrorEvent,
+    HandshakeEvent,
+    Licence,
+    Outcome,
+    ProcessRecord,
+    SolutionRun,
+)
 from master.services.core.exit_meaning import explain_exit, reason_in, without_stamp
 from master.services.core.telling_views import TimelineEntry
 from master.supervision.process import ExitReport
@@ -62,6 +70,7 @@ class NodeRows(msgspec.Struct, frozen=True, kw_only=True):
     messages: Sequence[HandshakeEvent] = ()
     actions: Sequence[AuditRow] = ()
     licence: Licence | None = None
+    repairs: Sequence[SolutionRun] = ()
 
 
 def report_of(record: ProcessRecord) -> ExitReport:

@@ -379,6 +379,23 @@ async def test_what_was_captured_at_the_end_of_a_long_line_is_there_when_an_oper
     assert (done.outcome, done.detail) == ("skipped", "'bob' names no node: the path is not absolute")
 
 
+async def test_what_is_seen_while_an_action_runs_calls_for_no_second_one(
+    ward: Ward, ward_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def mend(acting: Acting, parameters: ActionParameters) -> Done:
+        ward.show(acting.node.id, "divide")
+        return Done(detail="mended")
+
+    monkeypatch.setitem(ACTIONS, "mend", Action(name="mend", summary="Mend.", parameters=ActionParameters, run=mend))
+    write_solution(ward_settings, "divides", pattern="divide", action="mend")
+    await ward.reload()
+    node_id = await ward.add()
+    ward.show(node_id, "divide")
+    await ward.step("watching")
+    await ward.decided(node_id)
+    assert ward.outcomes() == ["watching"]
+
+
 async def test_nobody_is_asked_for_what_the_config_does_not_allow(ward_settings: Settings, sandbox: Sandbox) -> None:
     line = "ModuleNotFoundError: No module named 'aiosqlite'"
     healing = HealingSettings(detect_only_s=0)

@@ -128,6 +128,11 @@ async def test_enabling_disabling_and_why(manned: House) -> None:
     assert done.mode == "on"
     with pytest.raises(NoSuchSolution):
         await manned.operations.run(solutions.enable, OPERATOR, SolutionEnableParams(id="nothing"))
+    with pytest.raises(NoSuchSolution) as raised:
+        await manned.operations.run(solutions.show, OPERATOR, SolutionParams(id="lost_databas"))
+    assert raised.value.hint == "did you mean lost_database?"
+    with pytest.raises(SolutionRefused):
+        await manned.operations.run(solutions.test, OPERATOR, SolutionTestParams(text=""))
 
 
 async def listed(house: House) -> list[SolutionView]:

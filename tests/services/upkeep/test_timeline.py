@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from master.ledger.rows.records import AuditRow, ErrorEvent, HandshakeEvent, Outcome, ProcessRecord
+from master.ledger.rows.records import AuditRow, ErrorEvent, HandshakeEvent, Outcome, ProcessRecord, SolutionRun
 from master.services.core.telling_views import TimelineEntry
 from master.services.core.views import NodeStatus
-from master.services.upkeep.conclusion import conclude
+from master.services.upkeep.conclusion import conclude, with_repairs
 from master.services.upkeep.timeline import NodeRows, build_timeline
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -206,3 +206,27 @@ def test_of_a_node_that_is_well_nothing_is_the_matter() -> None:
     old = build_timeline("atlas", NodeRows(processes=crash(0)[::-1]), speaks=True)
     assert conclude(status("ready"), old, at(7_200).timestamp())[1] == ""
     assert "nobody watches it" in conclude(status("unwatched"), [], 0.0, has_master=False)[0]
+
+
+def test_what_solutions_leave_to_people_is_said_where_there_is_something_to_do() -> None:
+    def run(outcome: str, seconds: float) -> SolutionRun:
+        return SolutionRun(
+            id="01M828834H0000000000000000",
+            at=at(seconds),
+            node_id="n",
+            solution_id="missing_module",
+            content_hash="",
+            seen_in="report",
+            line="",
+            action="install_package",
+            outcome=outcome,
+        )
+
+    now = at(4000).timestamp()
+    asked = "`fleet repairs do 01M828834H` has missing_module do it (install_package); or mend it"
+    assert with_repairs("mend it", [run("helped", 3990), run("asked", 0)], now) == asked
+    assert (
+        with_repairs("mend it", [run("told", 3000)], now) == "mend it; `fleet solutions show missing_module` has advice"
+    )
+    assert with_repairs("mend it", [run("told", 0), run("helped", 3990)], now) == "mend it"  # of over an hour ago
+    assert with_repairs("", [run("asked", 3000)], now) == ""

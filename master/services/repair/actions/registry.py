@@ -63,7 +63,8 @@ def _check_parameters(action: Action[Any], solution: Solution) -> str:
         try:
             parameters_of(action, solution.parameters, captures)
         except msgspec.ValidationError as error:
-            return f"a parameter of {action.name} is wrong: {visible(str(error))[:300]}"
+            takes = ", ".join(action.parameters.__struct_fields__) or "none"
+            return f"a parameter of {action.name} is wrong: {visible(str(error))[:300]}; it takes {takes}"
     return ""
 
 
