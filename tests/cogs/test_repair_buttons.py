@@ -40,6 +40,7 @@ async def rows(stage: Stage) -> list[RepairView]:
     return await asyncio.to_thread(client.run, repairs.listing, RepairsParams())
 
 
+@pytest.mark.slow
 async def test_a_press_carries_it_out_once_and_of_the_next_master_too(stage: Stage, tap: EventTap) -> None:
     await add_node(stage, tap)
     pid = await nudge(stage)

@@ -119,6 +119,7 @@ async def vanish(port: int, request: bytes, at: int) -> None:
     writer.close()
 
 
+@pytest.mark.slow
 async def test_nothing_ends_the_intake(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

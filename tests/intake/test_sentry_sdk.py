@@ -79,6 +79,7 @@ async def test_an_exception_that_ends_a_bot(intake: Intake) -> None:
     assert seen.lines_before == ("warning discord.gateway: Shard ID None heartbeat blocked for more than 10 seconds.",)
 
 
+@pytest.mark.slow
 async def test_a_logged_error_is_taken_and_what_is_none_is_not(intake: Intake) -> None:
     await run(SAYS, intake.dsn("borea"))
     seen = await intake.next()
@@ -88,6 +89,7 @@ async def test_a_logged_error_is_taken_and_what_is_none_is_not(intake: Intake) -
     assert intake.server.refused == 0
 
 
+@pytest.mark.slow
 async def test_a_logged_exception_has_its_type(intake: Intake) -> None:
     await run(LOGS_IT, intake.dsn())
     seen = await intake.next()
@@ -96,6 +98,7 @@ async def test_a_logged_exception_has_its_type(intake: Intake) -> None:
     )
 
 
+@pytest.mark.slow
 async def test_an_sdk_that_is_refused_does_not_harm_its_bot(intake: Intake) -> None:
     said = await run(RAISES, intake.dsn().replace("http://", "http://0"))
     assert "QuotaGone" in said

@@ -59,6 +59,7 @@ async def stage(empty_ledger: Path) -> AsyncIterator[Stage]:
         yield up
 
 
+@pytest.mark.slow
 async def test_what_a_plain_program_prints_and_what_discord_closes_reach_their_solutions(
     stage: Stage, tap: EventTap
 ) -> None:

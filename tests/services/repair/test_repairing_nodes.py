@@ -56,6 +56,7 @@ async def test_it_acts_and_it_is_proven_that_it_helped(ward: Ward) -> None:
     assert ward.house.services.repair.runs.cure_rate("stale_cache") == 1.0
 
 
+@pytest.mark.slow
 async def test_an_error_that_comes_back_is_tried_again_and_then_left_to_people(ward: Ward) -> None:
     node_id = await ward.add()
     for attempt in range(1, 4):
@@ -102,6 +103,7 @@ async def test_of_ten_that_know_an_error_the_one_with_the_highest_priority_acts(
         assert (step.solution, ward.outcomes(), ward.spawns()) == ("number_6", ["watching"], before + 1)
 
 
+@pytest.mark.slow
 async def test_who_writes_trigger_lines_as_fast_as_he_can_does_not_get_more_restarts(
     ward_settings: Settings, sandbox: Sandbox
 ) -> None:
@@ -128,6 +130,7 @@ async def test_who_writes_trigger_lines_as_fast_as_he_can_does_not_get_more_rest
         assert len(ward.alerts()) <= 5
 
 
+@pytest.mark.slow
 async def test_two_that_fight_each_other_end_at_the_nodes_own_cap_and_that_is_told(
     ward_settings: Settings, sandbox: Sandbox
 ) -> None:
@@ -219,6 +222,7 @@ async def test_who_waits_before_a_restart_keeps_nobody_else_from_being_repaired(
     await ward.step("watching", count=attempts.AT_ONCE, solution="patient")
 
 
+@pytest.mark.slow
 async def test_a_solution_that_cures_nowhere_is_suspended_until_it_is_enabled_again(
     ward_settings: Settings, sandbox: Sandbox
 ) -> None:
@@ -281,6 +285,7 @@ async def test_a_node_that_is_removed_while_it_is_watched_is_not_missed(ward: Wa
     assert ward.runs()[0].detail in ("the node was removed meanwhile", "the node was stopped by an operator meanwhile")
 
 
+@pytest.mark.slow
 async def test_a_ledger_that_is_away_does_not_keep_it_from_acting(ward_settings: Settings, sandbox: Sandbox) -> None:
     write_solution(ward_settings, "stale_cache")
     slow = replace(ward_settings, database=replace(ward_settings.database, statement_timeout_s=0.05))
@@ -295,6 +300,7 @@ async def test_a_ledger_that_is_away_does_not_keep_it_from_acting(ward_settings:
         assert (row.outcome, row.node_id) == ("watching", node_id)
 
 
+@pytest.mark.slow
 async def test_one_node_does_not_use_up_what_a_solution_may_do_for_all(
     ward_settings: Settings, sandbox: Sandbox
 ) -> None:
@@ -314,6 +320,7 @@ async def test_one_node_does_not_use_up_what_a_solution_may_do_for_all(
         await ward.acts(other, count=3)
 
 
+@pytest.mark.slow
 async def test_what_a_new_one_would_have_done_uses_up_nobody_elses_limit(
     ward_settings: Settings, sandbox: Sandbox
 ) -> None:

@@ -81,6 +81,7 @@ async def setup(bot):
 """
 
 
+@pytest.mark.slow
 async def test_what_a_node_does_not_do(living: LivingHouse) -> None:
     node = await living.clone()
     house, folder = living.house, living.folder(node)

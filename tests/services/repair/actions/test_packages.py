@@ -64,6 +64,7 @@ def living_settings(living_settings: Settings, wheels: Path) -> Settings:
     return replace(living_settings, healing=healing)
 
 
+@pytest.mark.slow
 async def test_a_missing_module_is_installed_for_a_forked_node_and_it_is_ready(living: LivingHouse) -> None:
     house, supervisor = living.house, living.house.services.supervisor
     node = await living.clone(until=NodeState.DEGRADED)
@@ -151,6 +152,7 @@ async def test_what_goes_wrong_leaves_nothing(house: House, house_settings: Sett
     assert installed_packages(house_settings.packages_dir, node.id) == [str(root / "tinymod==1.2")]
 
 
+@pytest.mark.slow
 async def test_pip_is_ended_in_time_and_with_its_caller(
     house: House, house_settings: Settings, wheels: Path, tmp_path: Path
 ) -> None:
