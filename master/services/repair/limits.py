@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from master.ledger.rows.records import SolutionRun
 from master.services.healing.solution import Solution
-from master.services.repair.runs import ATTEMPTED, PROVEN, Known, Runs
+from master.services.repair.runs import ATTEMPTED, PROVEN, Known, Runs, rate_of
 from master.wording import duration
 
 HOUR_S = 3_600.0
@@ -130,12 +129,10 @@ def is_fruitless(runs: Iterable[SolutionRun], *, nodes: int, gap_s: float = HOUR
         Runs on one node that are nearer to each other are one occasion: one bot that cannot be cured is no verdict.
     """
     proven = [run for run in runs if run.outcome in PROVEN][:20]
-    by_node = defaultdict[str, list[bool]](list)
-    for run in proven:
-        by_node[run.node_id].append(run.outcome == "helped")
-    if len(proven) < SUSPENDED_FROM_RUNS or len(by_node) < min(nodes, SUSPENDED_FROM_NODES):
+    agreeing, rate = {run.node_id for run in proven}, rate_of(proven)
+    if len(proven) < SUSPENDED_FROM_RUNS or len(agreeing) < min(nodes, SUSPENDED_FROM_NODES):
         return False
-    if sum(sum(helped) / len(helped) for helped in by_node.values()) / len(by_node) >= SUSPENDED_BELOW:
+    if rate is None or rate >= SUSPENDED_BELOW:
         return False
     return _occasions(proven, gap_s) >= SUSPENDED_FROM_OCCASIONS
 

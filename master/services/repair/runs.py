@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -128,8 +129,8 @@ class Runs:
         return count
 
     def cure_rate(self, solution_id: str) -> float | None:
-        """Return which share of the last runs helped; None if none is finished."""
-        return rate_of([known.run for known in self.latest(solution_id=solution_id)])
+        """Return which share of the last runs helped, as :func:`rate_of` does."""
+        return rate_of(known.run for known in self.latest(solution_id=solution_id))
 
     # Writing
 
@@ -189,10 +190,17 @@ class Runs:
         self._forgiven_s[node_id, solution_id] = self._clock.monotonic()
 
 
-def rate_of(runs: list[SolutionRun]) -> float | None:
-    """Return which share of the newest runs helped, from runs newest first; None if none is finished."""
-    proven = [run.outcome == "helped" for run in runs if run.outcome in PROVEN][:RATED_RUNS]
-    return sum(proven) / len(proven) if proven else None
+def rate_of(runs: Iterable[SolutionRun]) -> float | None:
+    """Return which share of the newest runs helped, from runs newest first; None if none is finished.
+
+    Each node has one vote: a node that writes what it likes does not outvote all others.
+    """
+    by_node = defaultdict[str, list[bool]](list)
+    for run in runs:
+        if run.outcome in PROVEN and len(by_node[run.node_id]) < RATED_RUNS:
+            by_node[run.node_id].append(run.outcome == "helped")
+    rates = [sum(helped) / len(helped) for helped in by_node.values() if helped]
+    return sum(rates) / len(rates) if rates else None
 
 
 def fitting(text: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from master.ledger.rows.records import SolutionRun
 from master.services.repair.limits import is_fruitless
+from master.services.repair.runs import rate_of
 
 _OUTCOMES = {"+": "helped", "-": "did_not_help", "?": "interrupted"}
 
@@ -54,3 +55,9 @@ def test_a_solution_is_suspended_if_it_cures_on_no_node(
     nodes: tuple[str, ...], in_fleet: int, is_suspended: bool
 ) -> None:
     assert is_fruitless(runs_of(*nodes), nodes=in_fleet) is is_suspended
+
+
+def test_each_node_has_one_vote_in_the_cure_rate() -> None:
+    assert rate_of(runs_of("+", "-" * 100)) == 0.5
+    assert rate_of(runs_of("+-", "?")) == 0.5
+    assert rate_of(runs_of("?")) is None
