@@ -17,7 +17,7 @@ WRAPPERS = frozenset({"CommandInvokeError", "HybridCommandError", "ConversionErr
 PLACES = 4
 """Innermost functions of the program's own that count: what a few lines of a log still show."""
 _CODE_CHARACTERS = 500
-_LIBRARY = re.compile(r"[/\\](?:site|dist)-packages[/\\]|[/\\]lib(?:64)?[/\\]python\d|[/\\]nodekit[/\\]\w+\.py$|^<")
+_LIBRARY = re.compile(r"[/\\](?:site|dist)-packages[/\\]|[/\\]lib(?:64)?[/\\]python\d|[/\\]nodekit[/\\]\w+\.py\Z|^<")
 _CODES = tuple(
     re.compile(pattern)
     for pattern in (
@@ -35,7 +35,7 @@ _CODES = tuple(
 )
 """Parts of a message that tell errors apart that are raised in one place, by the weight that they have."""
 _MAY_HAVE_CODE = re.compile(r"[('\[]|closed with")
-_STATES = re.compile(r"(?:Operational|Integrity|Programming|Database)Error$")
+_STATES = re.compile(r"(?:Operational|Integrity|Programming|Database)Error\Z")
 _STATE_WORDS = re.compile(r"^(?:\([\w.]{1,60}\) )?([A-Za-z]+(?: [A-Za-z]+){0,2})")
 """SQLite's errors have no code in their messages: `database is locked`, `no such table: x`."""
 
@@ -138,11 +138,11 @@ class ReadError(NamedTuple):
 
 
 _BEGINS = "Traceback (most recent call last):"
-_FRAME = re.compile(r'^\s+File "([^"]+)", line \d+(?:, in (.+))?$')
-_ENDING = re.compile(r"^([A-Za-z_][\w.]{0,150}(?:<locals>\.\w{1,100})?)(?:: (.*))?$")
+_FRAME = re.compile(r'^\s+File "([^"]+)", line \d+(?:, in (.+))?\Z')
+_ENDING = re.compile(r"^([A-Za-z_][\w.]{0,150}(?:<locals>\.\w{1,100})?)(?:: (.*))?\Z")
 _GROUP_RULE = re.compile(r"^ *(?:\| ?|\+[-+ \d.]*)")
 _NODE_FRAME = re.compile(r"^\s+at ")
-_NODE_ENDING = re.compile(r"^(?:Uncaught )?(\w{0,80}(?:Error|Exception))(?: \[\w{1,60}\])?(?:: (.*))?$")
+_NODE_ENDING = re.compile(r"^(?:Uncaught )?(\w{0,80}(?:Error|Exception))(?: \[\w{1,60}\])?(?:: (.*))?\Z")
 _MAX_LINES, _MAX_CHARACTERS = 1_000, 1_000
 
 

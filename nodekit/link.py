@@ -184,7 +184,8 @@ class NodeLink:
         answer = self._answers[token_id] = asyncio.get_running_loop().create_future()
         try:
             await self._send(text)
-            message = await asyncio.wait_for(answer, ANSWER_TIMEOUT_S)
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                message = await answer
         finally:
             del self._answers[token_id]
         if isinstance(message.body, Acknowledgement) and not again:
@@ -365,7 +366,8 @@ class NodeLink:
         """Tell the master that the node stops on purpose; stops trying after two seconds."""
         body: Body = ShutdownNotice(reason=reason[:400])
         try:
-            await asyncio.wait_for(self._send(self._signer.sign(body)), GOODBYE_TIMEOUT_S)
+            async with asyncio.timeout(GOODBYE_TIMEOUT_S):
+                await self._send(self._signer.sign(body))
         except (TransportError, TimeoutError):
             log.debug("goodbye not sent")
 

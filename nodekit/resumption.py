@@ -156,7 +156,8 @@ class Resumption:
             # Listeners learn that the bot is ready before they hear what was missed. Bounded: a bot that asks for
             # members at its start needs the very events that wait here.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(client.wait_until_ready(), READY_TIMEOUT_S)
+                async with asyncio.timeout(READY_TIMEOUT_S):
+                    await client.wait_until_ready()
             return websocket
 
         DiscordWebSocket.from_client = from_client  # type: ignore[method-assign]

@@ -107,7 +107,8 @@ class LiveMessage(Generic[C]):
         """Wait until there is something to show; False when the time is over."""
         while (left_s := self._until - self._loop.time()) > 0:
             try:
-                await asyncio.wait_for(self._stale.wait(), left_s)
+                async with asyncio.timeout(left_s):
+                    await self._stale.wait()
             except TimeoutError:
                 continue  # A press may have prolonged it meanwhile.
             return True

@@ -106,7 +106,8 @@ class UnixListener:
             await self._converse(reader, writer, peer, lambda: None if task is None else self._crowd.prove(task))
             writer.close()
             # Until what was said is read: a connection that nobody counts would still hold its descriptor.
-            await asyncio.wait_for(writer.wait_closed(), CLOSE_TIMEOUT_S)
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await writer.wait_closed()
         except (ConnectionError, TimeoutError, ValueError) as error:
             log.debug("connection ended", extra={"why": type(error).__name__})
         finally:

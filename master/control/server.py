@@ -99,7 +99,8 @@ class ControlServer:
     ) -> None:
         caller = _Caller(reader, writer, unix_actor(peer.user_id), peer.pid, prove)
         try:
-            line = await asyncio.wait_for(reader.readline(), REQUEST_TIMEOUT_S)
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                line = await reader.readline()
             answer = await self._answer(line, caller)
         except ValueError:
             answer = _error("bad_request", "the request line is too long", ExitCode.USAGE)
@@ -191,7 +192,8 @@ class _Caller:
             The caller is gone, or does not read.
         """
         self._writer.write(_line(answer))
-        await asyncio.wait_for(self._writer.drain(), SEND_TIMEOUT_S)
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            await self._writer.drain()
 
     async def tell(self, data: Any) -> None:
         """Send an event, however long that takes; who follows may be paused.

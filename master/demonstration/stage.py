@@ -308,7 +308,8 @@ class Stage:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
             try:
-                await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await process.wait()
             except TimeoutError:
                 process.kill()
                 await process.wait()
@@ -357,7 +358,8 @@ class EventTap:
                 await self._changed.wait()
 
         try:
-            return await asyncio.wait_for(wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                return await wait()
         except TimeoutError:
             raise StageError(f"{node}: no event {kind!r} within {timeout_s:g} s") from None
 

@@ -308,20 +308,23 @@ async def _frame(stage: Stage, current: str, console: Console) -> Group:
         status = await stage.status()
     except FleetError:
         return Group(now)
-    return Group(now, Text(), _fitting(status, Text(), console, rows=console.height - 3))
+    above = Group(now, Text())
+    taken = len(console.render_lines(above, pad=False)) + 1
+    return Group(above, _fitting(status, Text(), console, rows=console.height - taken))
 
 
 def _fitting(status: FleetStatus, closing: Text, console: Console, *, rows: int) -> Group:
     """Return the fleet in that many rows at most: what there is no room for are nodes, never the lines below them."""
     below = Group(Text(), summary_line(status), closing)
-    room = rows - len(console.render_lines(below, pad=False)) - 1  # the table's header
-    nodes = status.nodes
-    if len(nodes) <= room:
-        return Group(fleet_table(nodes, width=console.width), below)
-    if room < 2:
-        return Group(summary_line(status), closing)
-    more = Text(f"and {len(nodes) - room + 1} more", style="bright_black")
-    return Group(fleet_table(nodes[: room - 1], width=console.width), more, below)
+    room, nodes = rows - len(console.render_lines(below, pad=False)), status.nodes
+    for shown in range(len(nodes), 0, -1):
+        left = len(nodes) - shown
+        more = [Text(f"and {left} more", style="bright_black")] if left else []
+        # A node in trouble may have a second line for its note.
+        whole = Group(fleet_table(nodes[:shown], width=console.width), *more)
+        if len(console.render_lines(whole, pad=False)) <= room:
+            return Group(whole, below)
+    return Group(summary_line(status), closing)
 
 
 async def _keep_running(stage: Stage, console: Console, *, rows: int) -> None:
@@ -348,7 +351,8 @@ async def _keep_running(stage: Stage, console: Console, *, rows: int) -> None:
         while not left.is_set():
             live.update(_fitting(await stage.status(), hint, console, rows=console.height - rows - 1))
             with suppress(TimeoutError):
-                await asyncio.wait_for(left.wait(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await left.wait()
     console.print("stopping the fleet ...", style="bright_black")
 
 

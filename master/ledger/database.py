@@ -256,7 +256,9 @@ class Ledger:
             raise LedgerUnavailable(f"the ledger is away: {self.away.why}", hint=self.away.hint)
         call = self._reader.submit(partial(self._read, query))
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(call.done), timeout_s)
+            # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes together with the answer.
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.wrap_future(call.done)
         except TimeoutError:
             # The reads after it get another thread and connection.
             self._reader.abandon(call)

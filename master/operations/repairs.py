@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from master.ledger.rows import nodes, solution_runs
 from master.operations.operation import Audit, Call, Needs, operation
 from master.operations.parameters import RepairDecideParams, RepairsParams
 from master.services.core.errors import NoSuchNode
@@ -44,6 +43,9 @@ async def decide(call: Call[Services], parameters: RepairDecideParams) -> Repair
 
 
 def _read(parameters: RepairsParams, connection: Connection) -> list[RepairView]:
+    # Imported here: the command line loads this table, and no SQLAlchemy with it.
+    from master.ledger.rows import nodes, solution_runs
+
     names = dict(nodes.names(connection))
     node_ids: list[str | None] = [None]
     if parameters.node:

@@ -123,7 +123,8 @@ class PageMerging:
     async def _wait(self, pause_s: float) -> bool:
         """Wait for a request and the settle time, or for the end of the pause; True for a request."""
         try:
-            await asyncio.wait_for(self._requested.wait(), pause_s)
+            async with asyncio.timeout(pause_s):
+                await self._requested.wait()
         except TimeoutError:
             return False
         # Each further request restarts the delay.

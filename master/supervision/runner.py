@@ -647,7 +647,8 @@ class Runner:
         # A stopped process would not see SIGTERM before it continues.
         process.send_signal(signal.SIGCONT)
         try:
-            report = await asyncio.wait_for(asyncio.shield(process.exited), self._settings.grace_s)
+            async with asyncio.timeout(self._settings.grace_s):
+                report = await asyncio.shield(process.exited)
         except TimeoutError:
             log.warning("node ignored SIGTERM", extra={"node": self.spec.name, "grace_s": self._settings.grace_s})
             process.kill_group(signal.SIGKILL)

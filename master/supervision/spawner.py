@@ -133,7 +133,8 @@ class PlainSpawner:
         # lost when the caller is cancelled.
         starting = asyncio.ensure_future(asyncio.to_thread(self._start, request, boot))
         try:
-            popen = await asyncio.wait_for(asyncio.shield(starting), SPAWN_TIMEOUT_S)
+            async with asyncio.timeout(SPAWN_TIMEOUT_S):
+                popen = await asyncio.shield(starting)
         except TimeoutError:
             starting.add_done_callback(_kill_abandoned)
             raise SpawnFailed(f"{request.name} could not be started within {SPAWN_TIMEOUT_S:g} s") from None

@@ -354,7 +354,8 @@ class Supervisor:
         """
         runner, wanted = self._runner(node_id), frozenset(states)
         try:
-            await asyncio.wait_for(runner.wait_for(lambda: runner.state in wanted), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await runner.wait_for(lambda: runner.state in wanted)
         except TimeoutError:
             names = " or ".join(sorted(wanted))
             raise StateTimedOut(

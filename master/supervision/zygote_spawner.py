@@ -414,7 +414,8 @@ class ZygoteSpawner:
             )
         connection = _Connection(process, ours, libraries)
         try:
-            await asyncio.wait_for(asyncio.shield(connection.ready), WARM_TIMEOUT_S)
+            async with asyncio.timeout(WARM_TIMEOUT_S):
+                await asyncio.shield(connection.ready)
         except BaseException:
             connection.close()
             process.kill()

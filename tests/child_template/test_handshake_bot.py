@@ -94,8 +94,9 @@ async def test_an_error_in_a_command_is_told_to_the_user_and_reported_to_the_log
     answer = await stage.operator.runs_command(stage.office, stage.bots["atlas"], "explode")
     assert answer.ephemeral
     assert "Something went wrong" in answer.embeds[0]["description"]
+    # Its process has just ended: the alert of the error waits until the crash was told.
     shown = await stage.log.wait_for_message(
-        lambda m: any("atlas: ZeroDivisionError in /explode" in e.get("title", "") for e in m.embeds)
+        lambda m: any("atlas: ZeroDivisionError" in e.get("title", "") for e in m.embeds), timeout_s=40.0
     )
     assert "as it must" in shown.embeds[0]["description"]
 
@@ -109,7 +110,7 @@ async def test_a_broken_cog_does_not_take_the_bot_down(stage: Stage, tap: EventT
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     await tap.wait_for("degraded", "atlas", since=since)
-    await stage.log.wait_for_message(lambda m: any("cogs/broken.py" in e.get("title", "") for e in m.embeds))
+    await stage.log.wait_for_message(lambda m: any("A module is not installed" in e.get("title", "") for e in m.embeds))
     about = await stage.operator.runs_command(stage.office, stage.bots["atlas"], "about")
     assert about.embeds[0]["fields"][-1]["value"] == "broken"
 

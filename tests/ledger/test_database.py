@@ -7,6 +7,8 @@ import contextlib
 import os
 import sqlite3
 import stat
+import threading
+import time
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -357,3 +359,23 @@ async def test_a_removed_node_keeps_its_history_and_loses_its_licence(ledger: Le
     node = await ledger.read(lambda c: nodes.get(c, "01A"))
     assert node is not None
     assert node.lifecycle is Lifecycle.REMOVED
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_read_that_is_cancelled_as_its_answer_comes_is_cancelled(ledger: Ledger, turns: int) -> None:
+    answered = threading.Event()
+
+    def query(_connection: object) -> str:
+        answered.set()
+        return "answer"
+
+    reading = asyncio.create_task(ledger.read(query))
+    await asyncio.sleep(0)
+    # The loop stands still until the answer is on its way, so that the cancellation meets it at each of its stages.
+    assert answered.wait(10)
+    time.sleep(0.05)  # noqa: ASYNC251 - as said
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    was_waiting = reading.cancel()
+    await asyncio.wait([reading])
+    assert reading.cancelled() == was_waiting

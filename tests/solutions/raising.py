@@ -180,6 +180,8 @@ def raises(
         async def happen(place: Place) -> list[Shown]:
             try:
                 await work(place)
+            except Unavailable:
+                raise
             except Exception as error:
                 # The frames of this module are not the bot's.
                 return of_exception(error, source, where)
@@ -457,8 +459,9 @@ class _Blocked:
 
 
 class _Socket:
-    """What discord.py's heartbeat needs of a connection."""
+    """What discord.py's heartbeat, and nodekit's bounds on it, need of a connection."""
 
+    socket = threading.Event()
     thread_id = threading.get_ident()
     _max_heartbeat_timeout = 60.0
     sequence = 1

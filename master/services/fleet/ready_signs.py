@@ -165,7 +165,8 @@ def _has_line(start: _Start) -> bool:
 async def _is_open(port: int) -> bool:
     for host in ("127.0.0.1", "::1"):
         try:
-            _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), ANSWER_TIMEOUT_S)
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                _, writer = await asyncio.open_connection(host, port)
         except (OSError, TimeoutError):
             continue
         await _close(writer)

@@ -59,7 +59,8 @@ class ScheduledRestarts:
             self._changed.clear()
             left_s = await self.step(restart)
             try:
-                await asyncio.wait_for(self._changed.wait(), left_s)
+                async with asyncio.timeout(left_s):
+                    await self._changed.wait()
             except TimeoutError:
                 continue
 

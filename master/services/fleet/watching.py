@@ -168,7 +168,8 @@ class Watching:
 
     async def _pause(self) -> None:
         try:
-            await asyncio.wait_for(self._changed.wait(), MISSING_RECHECK_S)
+            async with asyncio.timeout(MISSING_RECHECK_S):
+                await self._changed.wait()
         except TimeoutError:
             return
 

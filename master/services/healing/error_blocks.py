@@ -25,13 +25,13 @@ _MARKS = (
     *(b"fatal", b"error:", b"PANIC", b"SEVERE"),  # of programs in other languages
 )
 _TEXT_MARKS = tuple(mark.decode() for mark in _MARKS)
-_HEADER = re.compile(r"[ |+]*(Exception Group )?Traceback \(most recent call last\):\s*$")
+_HEADER = re.compile(r"[ |+]*(Exception Group )?Traceback \(most recent call last\):\s*\Z")
 _CHAINED = (
     "During handling of the above exception, another exception occurred:",
     "The above exception was the direct cause of the following exception:",
 )
 _BEGINS_STAMP = frozenset("[0123456789")
-_EXCEPTION = re.compile(r"[ |]*([A-Za-z_][\w.]*)(?::|\s*$)")
+_EXCEPTION = re.compile(r"[ |]*([A-Za-z_][\w.]*)(?::|\s*\Z)")
 
 
 def _text_of(raw: bytes) -> str:

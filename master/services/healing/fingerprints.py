@@ -17,7 +17,7 @@ TITLE_CHARACTERS = 400
 """As many as the ledger has room for."""
 _MESSAGE_CHARACTERS, _MAX_LINES = 200, 400
 _TRACEBACKS = 500
-_ENDED = re.compile(r"^(?:(.{1,300}?): )?(exited(?: with code -?\d+)?|killed by (?:signal )?\w+)(?:;|$)")
+_ENDED = re.compile(r"^(?:(.{1,300}?): )?(exited(?: with code -?\d+)?|killed by (?:signal )?\w+)(?:;|\Z)")
 """How a process ended, and before that why the supervisor or the kernel ended it."""
 
 

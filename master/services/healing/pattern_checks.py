@@ -45,15 +45,13 @@ class PatternRefused(ValueError):
         self.reason, self.key, self.text = reason, key, text
 
 
-def check_patterns(solution: Solution, lines: Sequence[str] = (), *, is_shipped: bool = False) -> None:
+def check_patterns(solution: Solution, lines: Sequence[str] = ()) -> None:
     """Check the patterns of a solution, and what its advice and its action take from them.
 
     Parameters
     ----------
     lines
         That nodes wrote lately.
-    is_shipped
-        The tests have timed its patterns; a master that starts has no time for it.
 
     Raises
     ------
@@ -66,8 +64,7 @@ def check_patterns(solution: Solution, lines: Sequence[str] = (), *, is_shipped:
     matcher = Matcher([solution])
     _check_samples(solution, matcher)
     _check_width(solution, matcher)
-    if not is_shipped:
-        _check_time(solution, lines)
+    _check_time(solution, lines)
 
 
 def time_patterns(solution: Solution, lines: Sequence[str]) -> list[tuple[str, float]]:

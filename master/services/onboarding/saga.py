@@ -365,7 +365,8 @@ class Onboarding:
         """Wait, while onboarding is suspended and the ledger is back: it is recovered within moments."""
         if self.held and self._ledger.away is None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._recovered.wait(), RECOVERY_PATIENCE_S)
+                async with asyncio.timeout(RECOVERY_PATIENCE_S):
+                    await self._recovered.wait()
         if self.held:
             raise LedgerUnavailable(
                 "the ledger has been away since the master started", hint="bring the database back first"

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -36,8 +37,9 @@ from master.services.repair.verifying import Verifying, Watch
 log = logging.getLogger(__name__)
 
 AT_ONCE = 4
-"""Actions that are carried out at the same time, each on another node."""
+"""Actions that are carried out at the same time, each on another node; those that wait first do not count."""
 ACTION_TIMEOUT_S = 900.0
+"""Beside the delay that a solution names."""
 TELL_AFTER_S = 10.0
 """A node that takes longer to be ready is told of before it is."""
 _STAYS_AWAY_S = 300.0
@@ -145,7 +147,9 @@ class Attempts:
 
     async def carry_out(self, attempt: Attempt) -> SolutionRun:
         """Carry out an action: one at a time on a node. Returns the run with what came of it until now."""
-        async with self._locks[attempt.node.id], self._slots:
+        # Who only waits keeps nobody else from being repaired.
+        slot = nullcontext() if _delay_s(attempt.match.solution) else self._slots
+        async with self._locks[attempt.node.id], slot:
             run = structs.replace(attempt.run, outcome="running", actor=fitting(attempt.actor.label)[:120])
             # Durable before anything is done: what a master that dies leaves behind counts as tried.
             await self._runs.add_durably(run)
@@ -191,7 +195,7 @@ class Attempts:
             tools=self._tools,
         )
         try:
-            async with asyncio.timeout(ACTION_TIMEOUT_S) as limit:
+            async with asyncio.timeout(ACTION_TIMEOUT_S + _delay_s(solution)) as limit:
                 return await action.run(acting, parameters)
         except TimeoutError as error:
             if not limit.expired():
@@ -280,7 +284,7 @@ class Attempts:
         if state is None or self._modes.mode_of(solution.id) is not SolutionMode.ON:
             return
         runs = [known.run for known in self._runs.latest(solution_id=solution.id) if known.run.at >= state.since]
-        if is_fruitless(runs):
+        if is_fruitless(runs, nodes=len(self._tools.directory)):
             task = asyncio.get_running_loop().create_task(self._suspend(solution, runs))
             self._suspending.add(task)
             task.add_done_callback(self._suspending.discard)
@@ -295,6 +299,12 @@ class Attempts:
         except LedgerError as error:
             log.error("a suspension is not on record", extra={"solution": solution.id, "why": error.message})
         self._alerts.tell_suspended(solution, why)
+
+
+def _delay_s(solution: Solution) -> float:
+    """Return for how long a solution's action waits before it does anything."""
+    delay = solution.parameters.get("delay_s", 0.0)
+    return float(delay) if isinstance(delay, int | float) else 0.0
 
 
 _HELPED_AND_TRIED = (("helped",), ("helped", "did_not_help", "failed"))

@@ -235,8 +235,9 @@ class SolutionManager:
         text = encodable(text) if text.endswith("\n") else f"{encodable(text)}\n"
         solution = await asyncio.to_thread(self._read, text)
         async with self._changing:
+            await self._take_in_edited()
             before = self._library.entries.get(solution.id)
-            if before is not None and before.content == text:
+            if before is not None and before.content == text and not self._is_refused(before):
                 return self._saved(solution.id, notes=("nothing to change",))
             version = await self._keep(solution.id, text, why=why, actor=actor)
             path = self._path_of(solution.id)
@@ -280,6 +281,7 @@ class SolutionManager:
                 hint=f"`fleet solutions disable {solution_id}` switches it off",
             )
         async with self._changing:
+            await self._take_in_edited()
             version = await self._keep(solution_id, "", why=why or "removed", actor=actor)
             await asyncio.to_thread(_remove, Path(entry.path))
             await self._load()
@@ -308,6 +310,15 @@ class SolutionManager:
             self.settled.set()
             await self._news.wait()
             self.settled.clear()
+
+    async def _take_in_edited(self) -> None:
+        """Keep what an editor wrote a moment ago, before it is replaced."""
+        await self._load()
+        await self._keep_edited()
+
+    def _is_refused(self, entry: Entry) -> bool:
+        """Tell whether a solution's file is wrong by now, so that an earlier text of it is in force."""
+        return any(refused.path == entry.path for refused in self._library.refused)
 
     def _on_loaded(self) -> None:
         # The library may be loaded in another thread.

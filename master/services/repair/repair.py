@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +25,7 @@ from master.services.healing.matching import Match
 from master.services.healing.monitor import Finding
 from master.services.healing.sighting import SeenIn, Sighting
 from master.services.healing.solution import Risk, Solution, SolutionMode
-from master.services.repair.actions.action import parameters_of
+from master.services.repair.actions.action import parameters_of, placeholders_of
 from master.services.repair.actions.registry import ACTIONS
 from master.services.repair.actions.tools import Tools
 from master.services.repair.alerts import RepairAlerts
@@ -33,9 +34,11 @@ from master.services.repair.choosing import key_of, more_cautious, ranked
 from master.services.repair.errors import ActionSkipped, NoSuchRun, RunNotOpen
 from master.services.repair.limits import Refusal, refusal_of
 from master.services.repair.modes import Modes
-from master.services.repair.runs import Runs, fitting
+from master.services.repair.runs import TEXT_CHARACTERS, Runs, fitting
 from master.supervision.connectivity import Connectivity
 from master.wording import duration
+
+log = logging.getLogger(__name__)
 
 GATHER_S = 0.3
 """An error shows in several places at once, such as the output and the end of a process: they are decided together."""
@@ -46,6 +49,7 @@ ASKED_FOR_S = 86_400.0
 SAME_CRASH_S = 120.0
 """Crashes with what was told so lately are not told one by one: if they go on, the quarantine is."""
 _TOLD_EXITS = 20
+_CUT_LINES = 200
 _PEOPLE = ("cli", "discord", "web")
 _ANSWERS = ("asked", "declined")
 _OF_PEOPLE = (*_ANSWERS, "told")
@@ -129,6 +133,8 @@ class Repair:
         """By node, solution and limit: until when it need not be said again."""
         self._told = defaultdict[str, dict[datetime, ToldAs]](dict)
         """By node: when those of its processes ended whose end is told here."""
+        self._cut: dict[str, Match] = {}
+        """By run: of lines that are longer than what is kept of them, from which nothing can be captured again."""
         self._nodes_with_work = asyncio.Queue[str]()
         self._busy = set[str]()
         bus.on(ActionAudited, self._on_audited)
@@ -192,7 +198,11 @@ class Repair:
         try:
             await asyncio.sleep(GATHER_S)
             for case in _joined(self._waiting.pop(node_id, {}).values()):
-                await self._decide(node_id, case)
+                try:
+                    await self._decide(node_id, case)
+                except Exception:
+                    # A defect in what concerns one error must not cut off what is being done to other nodes.
+                    log.exception("an error could not be decided", extra={"node": node_id, "error": case.key})
         finally:
             self._busy.discard(node_id)
             if self._waiting.get(node_id):
@@ -213,7 +223,16 @@ class Repair:
             solution, mode = match.solution, self._modes.mode_of(match.solution.id)
             if solution.id not in self._library.entries or mode in (SolutionMode.OFF, SolutionMode.SUSPENDED):
                 continue
-            limit = refusal_of(solution, node_id, self.runs, now_s=now_s, most_on_node=most, name=node.name)
+            limit = refusal_of(
+                solution,
+                node_id,
+                self.runs,
+                now_s=now_s,
+                most_on_node=most,
+                name=node.name,
+                detects=mode is SolutionMode.DETECTING,
+                is_alone=len(self._directory) == 1,
+            )
             if mode is SolutionMode.DETECTING:
                 self._detect(node, match, case, limit)
             elif risk_of(solution) is not Risk.AUTO:
@@ -319,8 +338,13 @@ class Repair:
     def _new_run(self, node: Node, match: Match, sighting: Sighting, outcome: str, *, detail: str = "") -> SolutionRun:
         now = self._clock.now()
         entry = self._library.entries.get(match.solution.id)
+        run_id = new_ulid(self._clock)
+        if len(match.line) > TEXT_CHARACTERS:
+            self._cut[run_id] = match
+            if len(self._cut) > _CUT_LINES:
+                del self._cut[next(iter(self._cut))]
         return SolutionRun(
-            id=new_ulid(self._clock),
+            id=run_id,
             at=now,
             node_id=node.id,
             solution_id=match.solution.id,
@@ -352,7 +376,10 @@ class Repair:
             return self.runs.end(run, "declined", f"by {actor.label}")
         node, match = self._directory.get(run.node_id), self._match_again(run)
         if node is None or match is None:
-            raise ActionSkipped("its node is gone" if node is None else f"{run.solution_id} does not know it any more")
+            why = "its node is gone" if node is None else f"{run.solution_id} does not know it any more"
+            # Not open for a day: the error may be seen again, and asked about anew.
+            self.runs.end(run, "skipped", why)
+            raise ActionSkipped(why)
         if not self._is_to_run(node.id):
             raise ActionSkipped(f"{node.name} is stopped, or this box is offline: nothing was done")
         sighting = Sighting(
@@ -393,6 +420,11 @@ class Repair:
         return {} if match is None else match.captures
 
     def _match_again(self, run: SolutionRun) -> Match | None:
+        entry = self._library.entries.get(run.solution_id)
+        if entry is not None and len(run.line) >= TEXT_CHARACTERS and entry.content_hash == run.content_hash:
+            known = self._cut.get(run.id)
+            if known is not None or not placeholders_of(entry.solution.parameters):
+                return known or Match(entry.solution, run.line, {})
         matches = self._library.matcher.scan(SeenIn(run.seen_in), run.line.encode("utf-8", "replace"))
         return next((match for match in matches if match.solution.id == run.solution_id), None)
 

@@ -32,7 +32,8 @@ KEPT = 2_000
 """Runs in memory; older ones are in the ledger alone."""
 _KEPT_FOR = timedelta(days=30)
 _RETRY_S = 5.0
-_TEXT_CHARACTERS = 400
+TEXT_CHARACTERS = 400
+"""Of a line, or a reason, that the ledger has room for."""
 
 
 @dataclass(slots=True)
@@ -196,4 +197,4 @@ def rate_of(runs: list[SolutionRun]) -> float | None:
 
 def fitting(text: str) -> str:
     """Return a text as the ledger has room for it."""
-    return encodable(text)[:_TEXT_CHARACTERS]
+    return encodable(text)[:TEXT_CHARACTERS]

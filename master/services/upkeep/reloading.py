@@ -113,7 +113,8 @@ class Reloading:
             raise self._refusal("still runs since the last reload", "wait for its end, or restart the master")
         self._reading = _read_apart(self._settings.home, self._environment)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(self._reading), READ_TIMEOUT_S)
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                return await asyncio.wrap_future(self._reading)
         except TimeoutError:
             raise self._refusal(
                 f"did not end within {READ_TIMEOUT_S:g} s", "it must not wait for anything; nothing was changed"

@@ -139,6 +139,11 @@ class Ward:
             while node_id in repair._busy or repair._waiting.get(node_id):  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.01)
 
+    def forgive_all(self) -> None:
+        """Give the solution another chance on each node, as a cure does, without the wait for one."""
+        for node in self.house.services.directory:
+            self.house.services.repair.runs.forgive(node_id=node.id)
+
     def spawns(self) -> int:
         return sum(isinstance(event, NodeSpawned) for event in self.events)
 

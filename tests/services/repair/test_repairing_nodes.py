@@ -16,8 +16,10 @@ from master.operations.nodes import restart, stop
 from master.operations.parameters import AuditParams, RemoveParams
 from master.services.healing.sighting import SeenIn
 from master.services.healing.solution import SolutionMode
+from master.services.repair import attempts
 from master.services.repair.actions.action import Acting, Action, ActionParameters, Done
 from master.services.repair.actions.registry import ACTIONS
+from master.services.repair.errors import ActionSkipped
 from master.supervision.states import NodeState
 from sandbox import Sandbox
 from tests.hostile.effort import rounds
@@ -168,6 +170,55 @@ async def test_an_action_that_raises_is_a_failed_run_and_the_next_node_is_repair
     assert (row.actor, row.node, row.outcome) == ("system:solution/stale_cache", "other", "done")
 
 
+async def test_an_error_that_cannot_be_decided_cuts_off_nothing_on_other_nodes(
+    ward: Ward, ward_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = asyncio.Event()
+
+    async def dawdle(acting: Acting, parameters: ActionParameters) -> Done:
+        await let_go.wait()
+        return Done(detail="done at last")
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a defect of ours")
+
+    monkeypatch.setitem(ACTIONS, "dawdle", Action(name="dawdle", summary="W.", parameters=ActionParameters, run=dawdle))
+    write_solution(ward_settings, "slow_one", pattern="slowly", action="dawdle")
+    write_solution(ward_settings, "asks", pattern="ask me", risk="ask")
+    await ward.reload()
+    node_id, other_id = await ward.add(), await ward.add("other")
+    ward.show(node_id, "slowly")
+    await ward.step("running")
+    monkeypatch.setattr(ward.house.services.repair.alerts, "tell_asked", fail)
+    ward.show(other_id, "ask me")
+    await ward.step("asked")
+    await ward.decided(other_id)
+    let_go.set()
+    await ward.step("watching")
+    assert ward.outcomes() == ["watching", "asked"]
+
+
+@pytest.mark.slow
+async def test_who_waits_before_a_restart_keeps_nobody_else_from_being_repaired(
+    ward: Ward, ward_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "ACTION_TIMEOUT_S", 5.0)
+    write_solution(ward_settings, "patient", pattern="try later")
+    path = ward_settings.solutions_dir / "patient.toml"
+    path.write_text(path.read_text().replace('{name = "restart"}', '{name = "restart", delay_s = 6}'))
+    await ward.reload()
+    waiting = [await ward.add(f"waiting{number}") for number in range(attempts.AT_ONCE)]
+    other = await ward.add("other")
+    for node_id in waiting:
+        ward.show(node_id, "try later")
+    await ward.step("running", count=attempts.AT_ONCE, solution="patient")
+    ward.show(other)
+    await ward.step("watching", solution="stale_cache")
+    assert {run.outcome for run in ward.runs() if run.solution_id == "patient"} == {"running"}
+    # Nor does its own wait count as time that it took.
+    await ward.step("watching", count=attempts.AT_ONCE, solution="patient")
+
+
 async def test_a_solution_that_cures_nowhere_is_suspended_until_it_is_enabled_again(
     ward_settings: Settings, sandbox: Sandbox
 ) -> None:
@@ -242,6 +293,90 @@ async def test_a_ledger_that_is_away_does_not_keep_it_from_acting(ward_settings:
         await ward.house.services.ledger.wait_available()
         (row,) = await ward.house.services.ledger.read(solution_runs.recent)
         assert (row.outcome, row.node_id) == ("watching", node_id)
+
+
+async def test_one_node_does_not_use_up_what_a_solution_may_do_for_all(
+    ward_settings: Settings, sandbox: Sandbox
+) -> None:
+    write_solution(ward_settings, "stale_cache", most_an_hour=4, most_attempts=2)
+    async with open_ward(ward_settings, sandbox) as ward:
+        greedy, other = await ward.add("greedy"), await ward.add("other")
+        for attempt in (1, 2):
+            ward.show(greedy, in_s=AFTER)
+            await ward.acts(greedy, count=attempt)
+        ward.forgive_all()
+        ward.show(greedy, in_s=AFTER)
+        await ward.step("skipped")
+        assert ward.runs()[-1].detail == (
+            "it acted on greedy 2 times within an hour; the rest of most_an_hour is for other nodes"
+        )
+        ward.show(other)
+        await ward.acts(other, count=3)
+
+
+async def test_what_a_new_one_would_have_done_uses_up_nobody_elses_limit(
+    ward_settings: Settings, sandbox: Sandbox
+) -> None:
+    settings = replace(ward_settings, healing=HealingSettings(most_repairs_an_hour=2))
+    write_solution(settings, "stale_cache")
+    write_solution(settings, "new_one", pattern="anything", most_an_hour=2)
+    async with open_ward(settings, sandbox) as ward:
+        modes, node_id = ward.house.services.modes, await ward.add()
+        await modes.set("stale_cache", SolutionMode.ON, "tested", "cli:ada")
+        for number in (1, 2):
+            ward.show(node_id, "anything")
+            await ward.step("detected", count=number)
+        ward.show(node_id, "anything")
+        await ward.decided(node_id)
+        assert ward.outcomes() == ["detected", "detected"]
+        ward.show(node_id)
+        await ward.acts(node_id)
+        # Nor its own, once it acts.
+        await modes.set("new_one", SolutionMode.ON, "tested", "cli:ada")
+        ward.show(node_id, "anything", in_s=AFTER)
+        await ward.acts(node_id, count=2)
+
+
+LONG = """\
+id = "long_line"
+title = "A long line"
+advice = "Ask {who}."
+risk = "ask"
+applies_to = ["stderr"]
+patterns = ['''^stale x{1,900} (?P<who>[a-z]{1,20})$''']
+stays_away_s = 5
+action = {name = "restart_bot_by_path", path = "{who}"}
+[samples]
+match = ["stale xxx bob"]
+"""
+
+
+@pytest.mark.parametrize("action", ["restart", "restart_bot_by_path"])
+async def test_what_was_captured_at_the_end_of_a_long_line_is_there_when_an_operator_decides(
+    ward: Ward, ward_settings: Settings, action: str
+) -> None:
+    text = (
+        LONG
+        if action != "restart"
+        else LONG.replace('name = "restart_bot_by_path", path = "{who}"', 'name = "restart"')
+    )
+    (ward_settings.solutions_dir / "long_line.toml").write_text(text)
+    await ward.reload()
+    node_id, repair = await ward.add(), ward.house.services.repair
+    ward.show(node_id, f"stale {'x' * 800} bob")
+    asked = await ward.step("asked")
+    assert "Ask bob." in ward.alerts()[0].text
+    # The next master has what is on record alone.
+    repair._cut.clear()
+    if action == "restart":
+        assert (await repair.decide(asked.run_id, do=True, actor=OPERATOR)).outcome == "watching"
+        return
+    with pytest.raises(ActionSkipped, match="long_line does not know it any more"):
+        await repair.decide(asked.run_id, do=True, actor=OPERATOR)
+    ward.show(node_id, f"stale {'x' * 800} bob")
+    again = await ward.step("asked", count=2)
+    done = await repair.decide(again.run_id, do=True, actor=OPERATOR)
+    assert (done.outcome, done.detail) == ("skipped", "'bob' names no node: the path is not absolute")
 
 
 async def test_what_is_seen_while_an_action_runs_calls_for_no_second_one(

@@ -160,6 +160,29 @@ async def newest(house: House, version: int) -> tuple[int, str, str]:
             await asyncio.sleep(0.02)
 
 
+async def test_saving_mends_a_file_that_was_broken_by_hand(manned: House) -> None:
+    await save(manned)
+    path = own_folder(manned) / "lost_database.toml"
+    path.write_text("id = ")
+    await manned.services.library.reload()
+    # The text that is in force, which the next master would not find.
+    assert await save(manned) == "lost_database 1 detecting"
+    assert path.read_text() == TEXT
+
+
+async def test_what_an_editor_wrote_a_moment_ago_is_not_lost_by_saving_or_removing(manned: House) -> None:
+    await save(manned)
+    path = own_folder(manned) / "lost_database.toml"
+    # Nobody watches the folder here: the library does not know of it yet.
+    path.write_text(TEXT.replace("cooldown_s = 60", "cooldown_s = 75"))
+    assert await save(manned, TEXT.replace("cooldown_s = 60", "cooldown_s = 90")) == "lost_database 3 detecting"
+    path.write_text(TEXT.replace("cooldown_s = 60", "cooldown_s = 80"))
+    await manned.operations.run(solutions.remove, OPERATOR, SolutionChangeParams(id="lost_database"))
+    found = await manned.operations.run(solutions.history, OPERATOR, SolutionParams(id="lost_database"))
+    written = [re.findall(r"cooldown_s = ([0-9]+)", one.content) for one in found.versions]
+    assert written == [[], ["80"], ["90"], ["75"], ["60"]]
+
+
 async def test_removing_leaves_what_was(manned: House) -> None:
     await save(manned)
     done = await manned.operations.run(solutions.remove, OPERATOR, SolutionChangeParams(id="lost_database"))

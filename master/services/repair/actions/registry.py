@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import re2
 
+from master.services.healing.matching import compile_pattern
 from master.services.healing.solution import Risk, Solution
 from master.services.repair.actions import channels, ordering, packages, quarantining, restarting, telling, tokens
 from master.services.repair.actions.action import Action, parameters_of, placeholders_of
@@ -52,7 +52,7 @@ def check_action(solution: Solution) -> str:
 def _check_placeholders(solution: Solution) -> str:
     wanted = placeholders_of(solution.parameters)
     for number, pattern in enumerate(solution.patterns, start=1):
-        missing = sorted(wanted - re2.compile(pattern).groupindex.keys())
+        missing = sorted(wanted - compile_pattern(pattern).groupindex.keys())
         if missing:
             return f"the action uses {{{missing[0]}}}, which pattern {number} does not capture: (?P<{missing[0]}>...)"
     return ""
@@ -72,6 +72,6 @@ def _captures_of(solution: Solution) -> list[dict[str, str]]:
     """Return what the patterns capture of the samples: real values, for the parameters' types to judge."""
     if not placeholders_of(solution.parameters):
         return [{}]
-    patterns = [re2.compile(pattern) for pattern in solution.patterns]
+    patterns = [compile_pattern(pattern) for pattern in solution.patterns]
     hits = (pattern.search(line) for line in solution.samples.match for pattern in patterns)
     return [{name: value for name, value in hit.groupdict().items() if value is not None} for hit in hits if hit]
