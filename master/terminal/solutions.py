@@ -181,10 +181,10 @@ def _run_lines(runs: Sequence[RunView], *, width: int | None) -> list[Text]:
 
 
 def _run_row(run: RunView) -> Row:
-    ready = "" if run.ready_ms is None else f"ready after {run.ready_ms / 1000:.1f} s; "
+    ready = "" if run.ready_ms is None else f"; ready after {run.ready_ms / 1000:.1f} s"
     outcome = one_line((run.outcome.replace("_", " "), _OUTCOMES.get(run.outcome, "")))
     return Row(
-        [moment(run.at), visible(run.node), outcome, visible(run.action)], one_line(f"{ready}{run.detail or run.line}")
+        [moment(run.at), visible(run.node), outcome, visible(run.action)], one_line(f"{run.detail or run.line}{ready}")
     )
 
 

@@ -156,7 +156,8 @@ class RepairAlerts:
             f"{name}: {solution.title}",
             key=f"repair:{run.id}:{run.outcome}",
             text=f"{text}{times}",
-            quote="" if is_end else run.line,
+            # A log message of several lines is one line of the log: what it begins with says it.
+            quote="" if is_end else run.line.partition(r"\n")[0],
             node=name,
             fields=() if is_end else (("Solution", solution.id),),
             buttons=buttons,

@@ -46,6 +46,8 @@ STALE_S = 600.0
 """An error that was seen longer ago than this, and could not be decided until now, is left alone."""
 ASKED_FOR_S = 86_400.0
 """How long a question waits for an operator; and for how long the same thing is not told again."""
+SAME_CRASH_S = 120.0
+"""Crashes with what was told so lately are not told one by one: if they go on, the quarantine is."""
 _TOLD_EXITS = 20
 _CUT_LINES = 200
 _PEOPLE = ("cli", "discord", "web")
@@ -294,6 +296,8 @@ class Repair:
         # Advice is no answer to a question that could not be asked then.
         before = self.runs.newest(node.id, solution.id, _ANSWERS if asks else _OF_PEOPLE, ASKED_FOR_S)
         if before is not None:
+            if (self._clock.now() - before.at).total_seconds() <= SAME_CRASH_S:
+                self._note_told(node.id, case, "advice")
             return
         if self.runs.newest(node.id, solution.id, ("running", "watching"), math.inf) is not None:
             return

@@ -403,6 +403,20 @@ async def test_what_is_seen_while_an_action_runs_calls_for_no_second_one(
     assert ward.outcomes() == ["watching"]
 
 
+async def test_a_crash_that_comes_again_right_after_the_advice_is_told_by_nobody_else(
+    ward: Ward, ward_settings: Settings
+) -> None:
+    write_solution(ward_settings, "typo", pattern="typo", risk="manual", action="notify")
+    await ward.reload()
+    node_id, repair = await ward.add(), ward.house.services.repair
+    for _ in range(2):
+        at = ward.house.services.clock.now()
+        ward.show(node_id, "exit code 1\ntypo", SeenIn.EXIT, at=at)
+        await ward.decided(node_id)
+        assert repair.tells(node_id, at) == "advice"
+    assert len(ward.alerts()) == 1
+
+
 async def test_nobody_is_asked_for_what_the_config_does_not_allow(ward_settings: Settings, sandbox: Sandbox) -> None:
     line = "ModuleNotFoundError: No module named 'aiosqlite'"
     healing = HealingSettings(detect_only_s=0)
