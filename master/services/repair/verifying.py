@@ -180,4 +180,4 @@ class Verifying:
 def _lateness(watch: Watch, seen_in: SeenIn) -> timedelta:
     """Return how late after the action what is from before it may be seen; all but output has its own time."""
     is_output = seen_in in (SeenIn.STDERR, SeenIn.STDOUT)
-    return LATE_OUTPUT if is_output and watch.awaits_ready else timedelta(0)
+    return LATE_OUTPUT if is_output else timedelta(0)
