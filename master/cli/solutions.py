@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import typer
+from msgspec import structs
 
 from master.cli.context import HomeOption, JsonOption, YesOption, client_of, reporting_errors, run_operation
 from master.cli.group import CommandGroup
@@ -26,7 +27,7 @@ from master.operations.parameters import (
     SolutionTestParams,
     SolutionVersionParams,
 )
-from master.services.core.solution_views import ReadingProgress, SolutionSaved, SolutionTest, VersionView
+from master.services.core.solution_views import ReadingProgress, SolutionSaved, SolutionsView, SolutionTest, VersionView
 from master.terminal import confirm, console, errors, is_terminal, one_line, print_json, print_lines, terminal_width
 from master.terminal.solutions import details_lines, found_lines, history_lines, mode_text, solutions_lines
 
@@ -66,14 +67,30 @@ WhyOption = Annotated[str, typer.Option("--why", "-m", help="Why, for its histor
 
 
 @solutions.command("list")
-def show_all(home: HomeOption = None, as_json: JsonOption = False) -> None:
+def show_all(
+    own: Annotated[bool, typer.Option("--own", help="Only yours.")] = False,
+    used: Annotated[bool, typer.Option("--used", help="Only those that acted, or would have.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show all solutions, what they did, and whether it helped; those in trouble first."""
     with reporting_errors(as_json=as_json):
         found = run_operation(home, operations.listing, NoParams(), timeout_s=TIMEOUT_S)
+        found = chosen_of(found, own=own, used=used)
         if as_json:
             print_json(found)
         else:
             print_lines(solutions_lines(found, width=terminal_width()))
+
+
+def chosen_of(found: SolutionsView, *, own: bool, used: bool) -> SolutionsView:
+    """Return a list with what was asked for; files that are refused stay in it."""
+    wanted = [
+        view
+        for view in found.solutions
+        if (not own or view.origin != "shipped") and (not used or view.runs or view.detected)
+    ]
+    return structs.replace(found, solutions=tuple(wanted))
 
 
 @solutions.command()

@@ -11,6 +11,7 @@ import pytest
 from rich.cells import cell_len
 from rich.text import Text
 
+from master.cli.solutions import chosen_of
 from master.services.core.solution_views import (
     MatchedLine,
     PatternCost,
@@ -134,3 +135,14 @@ def test_what_a_test_found_is_said_first() -> None:
     assert "also known by missing_module (3)" in text
     nothing = SolutionTest(id="x", title="x", nodes=1, files=1, read_bytes=9, unread_bytes=0, seconds=0.0, matched=0)
     assert "nothing matched" in "\n".join(line.plain for line in found_lines(nothing, width=80))
+
+
+def test_the_list_is_shortened_to_ones_own_and_to_what_was_used() -> None:
+    for own, used, expected in (
+        (False, False, [view.id for view in FOUND.solutions]),
+        (True, False, ["lost_database"]),
+        (False, True, ["gateway_storm", "lost_database", "missing_module"]),
+    ):
+        found = chosen_of(FOUND, own=own, used=used)
+        assert [view.id for view in found.solutions] == expected
+        assert found.refused == FOUND.refused
