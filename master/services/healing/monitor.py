@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import msgspec
@@ -29,6 +31,8 @@ SEEN_TWICE_S = 10.0
 """The end of a process and its output tell of the same error within this time."""
 REPORT_COVERS_S = 900.0
 """Of repeats a node reports some later, counted; its output shows each at once."""
+NETWORK_WAIT_S = 5.0
+"""What looks like the network's fault waits for so long: the box may be found to be offline meanwhile."""
 MAX_REMEMBERED = 2_000
 MAX_TEXT_CHARACTERS = 32_768
 _KEY_CHARACTERS = 150
@@ -111,12 +115,26 @@ class ErrorMonitor:
         self._followers = list[Callable[[Finding], None]]()
         self._queue: deque[tuple[Sighting, Sequence[Match] | None]] = deque()
         self._queued = Counter[str]()
+        self._held: deque[tuple[float, Sighting, Sequence[Match] | None]] = deque(maxlen=MAX_REMEMBERED)
+        """What may be the network's fault, and when it is looked at."""
         self._arrived = asyncio.Event()
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
-        self.is_box_offline = False
-        """While it is, no node is to blame for what the network does."""
+        self._is_box_offline = False
+        self._last_offline: datetime | None = None
         self.dropped = Counter[str]()
         """Sightings that found no room, by node."""
+
+    def note_offline(self, is_offline: bool) -> None:
+        """Note whether the box is offline: while it is, no node is to blame for what the network does."""
+        if self._is_box_offline:
+            self._last_offline = self._clock.now()
+        self._is_box_offline = is_offline
+
+    def _was_offline(self, at: datetime) -> bool:
+        """Tell whether the box was offline at a time, or a moment before it."""
+        if self._is_box_offline:
+            return True
+        return self._last_offline is not None and at <= self._last_offline + timedelta(seconds=NETWORK_WAIT_S)
 
     def follow(self, found: Callable[[Finding], None]) -> None:
         """Call ``found``, which must not block, with each finding."""
@@ -125,7 +143,7 @@ class ErrorMonitor:
     @property
     def is_busy(self) -> bool:
         """Tell whether something waits to be looked at."""
-        return bool(self._queue)
+        return bool(self._queue or self._held)
 
     def take(self, sighting: Sighting) -> None:
         """Take something that was seen; never blocks."""
@@ -149,19 +167,31 @@ class ErrorMonitor:
     async def run(self) -> None:
         """Work off what was taken, until cancelled."""
         while True:
-            await self._arrived.wait()
-            self._arrived.clear()
+            await self._wait()
+            while self._held and self._held[0][0] <= self._clock.monotonic():
+                self._look_at(*self._held.popleft()[1:])
             while self._queue:
                 for _ in range(min(TURN, len(self._queue))):
                     sighting, matches = self._queue.popleft()
                     self._queued[sighting.node_id] -= 1
                     if not self._queued[sighting.node_id]:
                         del self._queued[sighting.node_id]
-                    self._look_at(sighting, matches)
+                    if _is_of_the_network(sighting):
+                        self._held.append((self._clock.monotonic() + NETWORK_WAIT_S, sighting, matches))
+                    else:
+                        self._look_at(sighting, matches)
                 await asyncio.sleep(0)
 
+    async def _wait(self) -> None:
+        """Wait for something that was seen, or for what is held to be due."""
+        left_s = max(self._held[0][0] - self._clock.monotonic(), 0.0) if self._held else None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left_s):
+                await self._arrived.wait()
+        self._arrived.clear()
+
     def _look_at(self, sighting: Sighting, matches: Sequence[Match] | None) -> None:
-        if self.is_box_offline and _is_of_the_box(sighting):
+        if self._was_offline(sighting.at) and _is_of_the_box(sighting):
             return
         if matches is None:
             matches = self._library.matcher.scan(sighting.seen_in, sighting.text.encode("utf-8", "replace"))
@@ -225,6 +255,13 @@ def _plain(line: str) -> str:
     """Return an exception's line without the name of its module."""
     found = _EXCEPTION_LINE.fullmatch(line)
     return line if found is None else f"{found[2]}{found[3] or ': '}"
+
+
+def _is_of_the_network(sighting: Sighting) -> bool:
+    """Tell whether what was seen may come of the box being offline, which is found out a moment later."""
+    if sighting.seen_in in (SeenIn.STATE, SeenIn.GATEWAY_CLOSE):
+        return False
+    return _is_of_the_box(sighting) and _OF_THE_BOX.search(sighting.text) is not None
 
 
 def _is_of_the_box(sighting: Sighting) -> bool:

@@ -63,7 +63,7 @@ class ErrorSources:
             bus.on(kind, self._on_state)
 
     def _set_offline(self, is_offline: bool) -> None:
-        self._monitor.is_box_offline = is_offline
+        self._monitor.note_offline(is_offline)
 
     def _forget(self, node_id: str) -> None:
         # It ended for want of Discord.
