@@ -167,6 +167,8 @@ class Runner:
         """
         self._wanted, self._quarantine = True, None
         if self.process is not None and self.state is not NodeState.STOPPING:
+            # Who waits for its stop has been overruled, and nothing else would tell.
+            self._notify()
             return
         self._policy.release()
         failures = self._failures

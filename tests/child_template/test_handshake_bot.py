@@ -71,6 +71,7 @@ async def test_commands_are_registered_once_and_again_when_they_change(stage: St
     assert stage.sandbox.requests[route] == 2
 
 
+@pytest.mark.slow
 async def test_an_error_in_a_command_is_told_to_the_user_and_reported_to_the_log_channel(
     stage: Stage, tap: EventTap
 ) -> None:

@@ -233,6 +233,16 @@ async def test_a_missing_folder_is_reported_and_the_node_recovers_when_it_is_bac
     await rig.wait_event(node, NodeSpawned)
 
 
+async def test_a_stop_that_a_start_overrules_at_once_is_over(rig: Rig) -> None:
+    node = rig.add("atlas", SLEEPS)
+    await rig.supervisor.start(node)
+    stopping = asyncio.create_task(rig.supervisor.stop(node))
+    await asyncio.sleep(0)  # it has asked, and the runner has not looked yet
+    await rig.supervisor.start(node)
+    async with asyncio.timeout(5):
+        await stopping
+
+
 async def test_a_node_that_is_forgotten_in_the_middle_of_its_start_leaves_no_process(rig: Rig) -> None:
     node = rig.add("atlas", SLEEPS)
     starting = asyncio.create_task(rig.supervisor.start(node))
