@@ -115,7 +115,10 @@ async def test_a_sharded_bot_is_a_node_and_begins_anew(stage: Stage, tap: EventT
         lambda m: any("shards: KeyError in chores" in e.get("title", "") for e in m.embeds)
     )
     await kill(stage, tap, "shards")
-    assert sessions(stage, "shards") == (2, 0)
+    # A solution restarts it too, for the loop that ended.
+    begun, resumed = sessions(stage, "shards")
+    assert begun >= 2
+    assert resumed == 0
 
 
 @pytest.mark.slow
