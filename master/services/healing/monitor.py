@@ -130,11 +130,13 @@ class ErrorMonitor:
             self._last_offline = self._clock.now()
         self._is_box_offline = is_offline
 
-    def _was_offline(self, at: datetime) -> bool:
-        """Tell whether the box was offline at a time, or a moment before it."""
+    def _is_the_boxs_fault(self, sighting: Sighting) -> bool:
+        """Tell whether what was seen comes of the box being offline, now or a moment before it was seen."""
         if self._is_box_offline:
-            return True
-        return self._last_offline is not None and at <= self._last_offline + timedelta(seconds=NETWORK_WAIT_S)
+            return _is_of_the_box(sighting)
+        if self._last_offline is None or sighting.at > self._last_offline + timedelta(seconds=NETWORK_WAIT_S):
+            return False
+        return _is_of_the_network(sighting)
 
     def follow(self, found: Callable[[Finding], None]) -> None:
         """Call ``found``, which must not block, with each finding."""
@@ -191,7 +193,7 @@ class ErrorMonitor:
         self._arrived.clear()
 
     def _look_at(self, sighting: Sighting, matches: Sequence[Match] | None) -> None:
-        if self._was_offline(sighting.at) and _is_of_the_box(sighting):
+        if self._is_the_boxs_fault(sighting):
             return
         if matches is None:
             matches = self._library.matcher.scan(sighting.seen_in, sighting.text.encode("utf-8", "replace"))
@@ -258,7 +260,7 @@ def _plain(line: str) -> str:
 
 
 def _is_of_the_network(sighting: Sighting) -> bool:
-    """Tell whether what was seen may come of the box being offline, which is found out a moment later."""
+    """Tell whether what was seen looks like the network's fault: the box may be found to be offline a moment later."""
     if sighting.seen_in in (SeenIn.STATE, SeenIn.GATEWAY_CLOSE):
         return False
     return _is_of_the_box(sighting) and _OF_THE_BOX.search(sighting.text) is not None
