@@ -47,6 +47,7 @@ async def test_nodes_prove_themselves_and_pulse_through_the_channel() -> None:
             await tap.wait_for("ready", "atlas", since=since)
 
 
+@pytest.mark.slow
 async def test_a_signed_message_posted_by_another_account_is_flagged() -> None:
     async with Stage(transport="channel") as stage:
         await stage.start_master()

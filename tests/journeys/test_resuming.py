@@ -138,6 +138,7 @@ async def test_changed_intents_begin_anew_and_take_effect(stage: Stage, tap: Eve
     assert counts(stage) == (identified + 2, resumed + 1)
 
 
+@pytest.mark.slow
 async def test_a_session_that_discord_forgot_is_begun_anew(stage: Stage, tap: EventTap, folder: Path) -> None:
     identified, resumed = counts(stage)
     stage.sandbox.faults.forget_sessions(stage.bots["atlas"].account)

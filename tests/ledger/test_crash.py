@@ -11,6 +11,7 @@ from benchmarks.crash import crash, prepare
 pytestmark = pytest.mark.timeout(120)
 
 
+@pytest.mark.slow
 def test_no_acknowledged_write_is_lost_and_none_is_made_twice(tmp_path: Path) -> None:
     prepare(tmp_path)
     found = crash(tmp_path, 12, seed=20261121)

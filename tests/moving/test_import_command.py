@@ -65,6 +65,7 @@ async def elsewhere() -> AsyncIterator[list[asyncio.subprocess.Process]]:
         await process.wait()
 
 
+@pytest.mark.slow
 async def test_a_bot_and_a_program_of_pm2_become_nodes(stage: Stage, tap: EventTap, tmp_path: Path) -> None:
     bot = stage.create_bot("atlas")
     token = bot.token

@@ -222,6 +222,7 @@ async def test_a_killed_node_stays_down(rig: Rig) -> None:
     assert rig.supervisor.view(node).state is NodeState.STOPPED
 
 
+@pytest.mark.slow
 async def test_a_missing_folder_is_reported_and_the_node_recovers_when_it_is_back(rig: Rig) -> None:
     node = rig.add("gone", SLEEPS)
     (rig.folder / "gone").rename(rig.folder / "away")
