@@ -49,6 +49,7 @@ async def test_one_line_brings_readiness_error_reports_and_resume(stage: Stage, 
     assert sessions(stage, "oldbot") == (1, 1)
 
 
+@pytest.mark.slow
 async def test_a_stop_lets_the_program_clean_up_and_shows_it_offline(stage: Stage, tap: EventTap) -> None:
     stage.create_bot("oldbot")
     folder = place(stage, "oldbot", attached(stage, "oldbot"))
@@ -136,6 +137,7 @@ async def test_the_fleets_own_channel_is_not_the_programs_business() -> None:
             assert "heard verify" not in notes_of(folder)
 
 
+@pytest.mark.slow
 async def test_a_node_whose_licence_is_not_its_own_ends_with_its_own_code(stage: Stage, tap: EventTap) -> None:
     stage.create_bot("oldbot")
     folder = place(stage, "oldbot", attached(stage, "oldbot"))

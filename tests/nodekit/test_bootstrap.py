@@ -59,6 +59,7 @@ def identifies_counted(stage: Stage, name: str) -> int:
     return (stage.home / "state" / "identifies" / str(stage.bots[name].id)).stat().st_size // 8
 
 
+@pytest.mark.slow
 async def test_with_discord_py_alone_it_gets_everything(stage: Stage, tap: EventTap) -> None:
     looks = (
         "import importlib.util, msgspec, sys\n"
