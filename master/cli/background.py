@@ -15,7 +15,7 @@ import typer
 
 from master.cli import service
 from master.cli.context import HomeOption, JsonOption, YesOption, client_of, home_of, reporting_errors, state_dir
-from master.control.client import ControlClient, NoMaster
+from master.control.client import ControlBroken, ControlClient, NoMaster
 from master.durable import open_private
 from master.errors import ExitCode, FleetError
 from master.instance import AlreadyRunning, InstanceLock
@@ -105,9 +105,20 @@ def up(
 
 def _ping(client: ControlClient) -> MasterStatus | None:
     try:
-        return client.run(nodes.ping, NoParams(), timeout_s=10.0)
+        return _asked(client)
     except NoMaster:
         return None
+    except ControlBroken:
+        # A master that ends cuts off who just connected: then none runs a moment later, and else this is told.
+        time.sleep(_LOOK_EVERY_S)
+    try:
+        return _asked(client)
+    except NoMaster:
+        return None
+
+
+def _asked(client: ControlClient) -> MasterStatus:
+    return client.run(nodes.ping, NoParams(), timeout_s=10.0)
 
 
 def _wait_for_end(client: ControlClient) -> MasterStatus | None:

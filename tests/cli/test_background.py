@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +86,27 @@ def test_up_while_it_is_brought_down_waits_and_begins_a_new_one(home: Path) -> N
     assert second["pid"] != first
     assert second["changed"]
     assert not is_alive(first)
+
+
+def test_up_takes_a_master_that_cut_it_off_as_one_that_is_ending(home: Path) -> None:
+    path = home / "state" / "control.sock"
+    path.parent.mkdir(exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+
+        def cut_off_one() -> None:
+            connection, _ = listening.accept()
+            select.select([connection], [], [])
+            connection.close()  # with its request unread: the caller's connection is reset
+            path.unlink()
+
+        ending = threading.Thread(target=cut_off_one)
+        ending.start()
+        told = fleet("up", "--json")
+        ending.join()
+    assert told.code == 0, told.out
+    assert json.loads(told.out)["changed"]
 
 
 @pytest.mark.slow

@@ -303,7 +303,7 @@ class _Session:
             )
         if cursor.description is None:
             return tds.done(cursor.rowcount, kind=kind, more=kind == 0xFF)
-        rows = cursor.fetchall()
+        rows = [tuple(_with_type(value) for value in row) for row in cursor]
         reply = tds.rows_reply([column[0] for column in cursor.description], rows)
         return reply + tds.done(len(rows), kind=kind, more=kind == 0xFF)
 
@@ -326,6 +326,13 @@ def _for_storage(parameter: tds.Parameter) -> Any:
         return value.strftime("%Y-%m-%d %H:%M:%S.%f")
     if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+", value):
         return value.replace("T", " ") + "000"
+    return value
+
+
+def _with_type(value: Any) -> Any:
+    """Return a moment as one: SQLite knows the type of a column, and not that of the latest of its values."""
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}", value):
+        return datetime.fromisoformat(value)
     return value
 
 
