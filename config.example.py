@@ -154,6 +154,20 @@ HEALING = {
     "SENTRY_PORT": 0,  # on the loopback address, for what sentry-sdk in nodes sends; 0: none
 }
 
+# How patches are rolled out (docs/patches.md), where they do not say it themselves.
+PATCHES = {
+    "CANARY": 1,  # nodes that get a patch first; 0: none
+    "WAVES": (25, 100),  # percent of the nodes that have it after each wave that follows
+    "SOAK_S": 300.0,  # how long a wave is watched before the next one begins
+    "MOST_SOAK_S": 3_600.0,  # the same while nothing happens that says anything; then an operator is asked
+    "MOST_FAILED": 0,  # nodes that may fail before the patch is bad, and goes back
+    "ANSWER_WITHIN_S": 60.0,  # a node that says nothing for so long has failed
+    "AT_ONCE": 25,  # nodes that take it at the same time without a restart
+    "BACK_AT_ONCE": 5,  # nodes that go back at the same time
+    "APPROVALS": 1,  # operators who have to approve a patch; 2: the two-person rule
+    "MEMORY_SLOPE_MB_H": 50.0,  # a patched node that grows this much faster than before has a leak
+}
+
 HANDSHAKE = {
     # "auto": the local socket on the same box, VERIFY_CHANNEL when that fails; or "local", or "channel".
     "TRANSPORT": "auto",

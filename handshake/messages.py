@@ -142,8 +142,11 @@ class PatchStatus(_Body, frozen=True):
     """The progress of a patch on a node."""
 
     patch_id: Word
-    status: Literal["received", "staged", "applied", "healthy", "failed", "rolled_back"]
-    detail: Line = ""
+    status: Literal["received", "staged", "applied", "healthy", "good", "failed", "rolled_back", "rollback_failed"]
+    detail: Text = ""
+    """Of a failure the reason, with the end of its traceback."""
+    release: Count = 0
+    """The number of the release that the node now runs; 0 for the one that it had before any patch."""
 
 
 class LicenceCheck(_Body, frozen=True):
@@ -166,7 +169,20 @@ class ShutdownNotice(_Body, frozen=True):
     reason: Line = ""
 
 
-OrderKind = Literal["reload_cog", "disable_cog", "sync_commands"]
+OrderKind = Literal["reload_cog", "disable_cog", "sync_commands", "patch", "patch_good", "patch_back"]
+
+
+class PatchOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which patch an order is about, and where it is found."""
+
+    patch_id: Word
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")] = ""
+    """Of the bundle, which is in the folder of bundles under this name."""
+    good_after_s: Seconds = 0.0
+    """How long the node has to work with it before it calls it good by itself; 0: when it is told to."""
+    channel_id: Snowflake = 0
+    message_id: Snowflake = 0
+    """The message of PATCH_CHANNEL that the node reacts to; 0: none."""
 
 
 class Order(_Body, frozen=True):
@@ -175,6 +191,7 @@ class Order(_Body, frozen=True):
     id: Word
     kind: OrderKind
     argument: Word = ""
+    patch: PatchOrder | None = None
 
 
 class OrderResult(_Body, frozen=True):

@@ -469,6 +469,37 @@ class SolutionChanged(Event, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class PatchChanged(Event, frozen=True, kw_only=True):
+    """A patch was received, approved, rolled out further, paused, finished or rolled back."""
+
+    kind: ClassVar[str] = "patch"
+    essential: ClassVar[bool] = True
+
+    patch_id: str
+    name: str
+    """Name and version, as in ``ranks 4``."""
+    state: str
+    actor: str = ""
+    detail: str = ""
+
+    @property
+    def fold_key(self) -> tuple[str, ...]:
+        """One of each patch."""
+        return (type(self).__name__, self.patch_id)
+
+
+class NodePatched(Event, frozen=True, kw_only=True):
+    """A node is a step further with a patch; ``state`` as in the ledger's ``patch_nodes``."""
+
+    kind: ClassVar[str] = "patched"
+
+    node_id: str
+    patch_id: str
+    name: str
+    state: str
+    detail: str = ""
+
+
 class AlertButton(msgspec.Struct, frozen=True, kw_only=True):
     """A button under an alert; whoever may not do what it asks for is told so."""
 

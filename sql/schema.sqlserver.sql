@@ -1,4 +1,4 @@
--- The ledger of Fleetmaster on SQL Server 2017 or later, at revision 0006.
+-- The ledger of Fleetmaster on SQL Server 2017 or later, at revision 0007.
 -- Rendered from the migrations by `python -m master.ledger.schema.rendering`; do not edit.
 -- It may be run again: a revision that is there already is passed over.
 -- Filtered indexes want these two on; sqlcmd has the first one off.
@@ -371,5 +371,115 @@ BEGIN
     CREATE INDEX ix_error_groups_last_at ON error_groups (last_at);
     CREATE INDEX ix_error_events_fingerprint ON error_events (fingerprint, last_at);
     UPDATE alembic_version SET version_num='0006' WHERE alembic_version.version_num = '0005';
+    COMMIT TRANSACTION;
+END;
+
+IF NOT EXISTS (SELECT 1 FROM alembic_version WHERE version_num >= N'0007')
+BEGIN
+    BEGIN TRANSACTION;
+    DROP TABLE patch_tracking;
+    DROP TABLE patches;
+    CREATE TABLE patches (
+        id NVARCHAR(26) NOT NULL,
+        name NVARCHAR(40) NOT NULL,
+        channel NVARCHAR(40) NOT NULL,
+        version BIGINT NOT NULL,
+        key_id NVARCHAR(64) NOT NULL,
+        author NVARCHAR(120) NOT NULL,
+        received_at DATETIME2(3) NOT NULL,
+        received_from NVARCHAR(120) NOT NULL,
+        bundle_hash VARBINARY(32) NOT NULL,
+        bundle_bytes BIGINT NOT NULL,
+        document NVARCHAR(max) NOT NULL,
+        state NVARCHAR(16) NOT NULL,
+        rollout_plan NVARCHAR(4000) NOT NULL,
+        wave INTEGER NOT NULL,
+        changed_at DATETIME2(3) NOT NULL,
+        changed_by NVARCHAR(120) NOT NULL,
+        reason NVARCHAR(400) NOT NULL,
+        message_channel_id BIGINT NULL,
+        message_id BIGINT NULL,
+        finished_at DATETIME2(3) NULL,
+        CONSTRAINT pk_patches PRIMARY KEY (id),
+        CONSTRAINT ck_patches_state CHECK (state IN ('received', 'approved', 'rolling', 'soaking', 'asking', 'paused', 'done', 'rolling_back', 'rolled_back', 'aborted', 'failed')),
+        CONSTRAINT uq_patches_bundle_hash UNIQUE (bundle_hash)
+    );
+    CREATE INDEX ix_patches_received_at ON patches (received_at);
+    CREATE INDEX ix_patches_state ON patches (state);
+    CREATE TABLE patch_nodes (
+        patch_id NVARCHAR(26) NOT NULL,
+        node_id NVARCHAR(26) NOT NULL,
+        wave INTEGER NOT NULL,
+        state NVARCHAR(16) NOT NULL,
+        changed_at DATETIME2(3) NOT NULL,
+        release_after INTEGER NULL,
+        release_before INTEGER NULL,
+        baseline NVARCHAR(max) NOT NULL,
+        detail NVARCHAR(max) NOT NULL,
+        CONSTRAINT pk_patch_nodes PRIMARY KEY (patch_id, node_id),
+        CONSTRAINT ck_patch_nodes_state CHECK (state IN ('waiting', 'ordered', 'received', 'staged', 'applied', 'healthy', 'good', 'failed', 'rolling_back', 'rolled_back', 'rollback_failed', 'skipped', 'absent')),
+        CONSTRAINT fk_patch_nodes_patch_id FOREIGN KEY(patch_id) REFERENCES patches (id),
+        CONSTRAINT fk_patch_nodes_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
+    );
+    CREATE INDEX ix_patch_nodes_node_id ON patch_nodes (node_id);
+    CREATE TABLE patch_keys (
+        id NVARCHAR(64) NOT NULL,
+        name NVARCHAR(80) NOT NULL,
+        kind NVARCHAR(40) NOT NULL,
+        [public] NVARCHAR(1000) NOT NULL,
+        added_at DATETIME2(3) NOT NULL,
+        added_by NVARCHAR(120) NOT NULL,
+        revoked_at DATETIME2(3) NULL,
+        revoked_by NVARCHAR(120) NOT NULL,
+        why NVARCHAR(400) NOT NULL,
+        CONSTRAINT pk_patch_keys PRIMARY KEY (id)
+    );
+    CREATE TABLE patch_versions (
+        key_id NVARCHAR(64) NOT NULL,
+        channel NVARCHAR(40) NOT NULL,
+        version BIGINT NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        CONSTRAINT pk_patch_versions PRIMARY KEY (key_id, channel)
+    );
+    CREATE TABLE patch_tracking (
+        id NVARCHAR(26) NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        patch_id NVARCHAR(26) NOT NULL,
+        node_id NVARCHAR(26) NULL,
+        kind NVARCHAR(16) NOT NULL,
+        user_id BIGINT NULL,
+        emoji NVARCHAR(64) NOT NULL,
+        status NVARCHAR(16) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        CONSTRAINT pk_patch_tracking PRIMARY KEY (id),
+        CONSTRAINT ck_patch_tracking_kind CHECK (kind IN ('reaction', 'unreaction', 'status')),
+        CONSTRAINT fk_patch_tracking_node_id FOREIGN KEY(node_id) REFERENCES nodes (id),
+        CONSTRAINT fk_patch_tracking_patch_id FOREIGN KEY(patch_id) REFERENCES patches (id)
+    );
+    CREATE INDEX ix_patch_tracking_node_id_at ON patch_tracking (node_id, at);
+    CREATE INDEX ix_patch_tracking_patch_id_at ON patch_tracking (patch_id, at);
+    CREATE TABLE generations (
+        id NVARCHAR(26) NOT NULL,
+        kind NVARCHAR(16) NOT NULL,
+        subject NVARCHAR(80) NOT NULL,
+        generation INTEGER NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        cause NVARCHAR(16) NOT NULL,
+        parent NVARCHAR(26) NOT NULL,
+        actor NVARCHAR(120) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        manifest NVARCHAR(max) NOT NULL,
+        signature VARBINARY(32) NOT NULL,
+        CONSTRAINT pk_generations PRIMARY KEY (id),
+        CONSTRAINT ck_generations_generation CHECK (generation >= 1),
+        CONSTRAINT ck_generations_kind CHECK (kind IN ('node', 'template', 'patch', 'solution'))
+    );
+    CREATE UNIQUE INDEX ux_generations_kind_subject_generation ON generations (kind, subject, generation);
+    CREATE TABLE facts (
+        name NVARCHAR(40) NOT NULL,
+        value NVARCHAR(400) NOT NULL,
+        CONSTRAINT pk_facts PRIMARY KEY (name)
+    );
+    UPDATE alembic_version SET version_num='0007' WHERE alembic_version.version_num = '0006';
     COMMIT TRANSACTION;
 END;

@@ -249,6 +249,31 @@ class HealingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Port on the loopback address that takes what sentry-sdk sends; 0: none."""
 
 
+class PatchSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How patches are rolled out where they do not say it themselves."""
+
+    canary: Annotated[int, Meta(ge=0, le=100)] = 1
+    """Nodes that get a patch first; 0: none."""
+    waves: tuple[Annotated[int, Meta(ge=1, le=100)], ...] = (25, 100)
+    """Percent of the nodes that have it after each wave that follows the canary; the last is 100."""
+    soak_s: Annotated[float, Meta(ge=0, le=604_800)] = 300.0
+    """How long a wave is watched before the next one begins."""
+    most_soak_s: Annotated[float, Meta(ge=0, le=604_800)] = 3_600.0
+    """How long it is watched at most while nothing happens that says anything; then an operator is asked."""
+    most_failed: Annotated[int, Meta(ge=0, le=1_000)] = 0
+    """How many nodes may fail before the patch is bad."""
+    answer_within_s: Annotated[float, Meta(ge=1, le=3_600)] = 60.0
+    """A node that says nothing for so long has failed."""
+    at_once: Annotated[int, Meta(ge=1, le=1_000)] = 25
+    """How many nodes of a wave take it at the same time where it needs no restart; a restart takes turns as always."""
+    back_at_once: Annotated[int, Meta(ge=1, le=1_000)] = 5
+    """How many nodes go back at the same time."""
+    approvals: Annotated[int, Meta(ge=1, le=5)] = 1
+    """Operators who have to approve a patch; 2: the two-person rule."""
+    memory_slope_mb_h: Annotated[float, Meta(ge=1, le=100_000)] = 50.0
+    """A patched node whose memory grows this much faster than before has a leak."""
+
+
 class DiscordSettings(msgspec.Struct, frozen=True, kw_only=True):
     """API endpoints: both None for Discord itself; otherwise the sandbox or another compatible server."""
 
@@ -297,6 +322,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = (LicenceTier(name="standard"),)
     retention: Annotated[RetentionSettings, NOW] = field(default_factory=RetentionSettings)
     healing: Annotated[HealingSettings, NOW] = field(default_factory=HealingSettings)
+    patches: Annotated[PatchSettings, NOW] = field(default_factory=PatchSettings)
     nodes: Annotated[Mapping[str, NodeSettings], AT_NODE_START] = field(default_factory=dict)
     """By the node's name in lower case."""
 
@@ -332,6 +358,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def solutions_dir(self) -> Path:
         """The operator's own solutions, a file each."""
         return self.home / "solutions"
+
+    @property
+    def patches_dir(self) -> Path:
+        """The bundles of patches that were accepted, by their digest."""
+        return self.state_dir / "patches"
 
     @property
     def environments_dir(self) -> Path:

@@ -258,3 +258,133 @@ class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     detail: str
     chain: bytes
+
+
+PatchState = Literal[
+    "received",
+    "approved",
+    "rolling",
+    "soaking",
+    "asking",
+    "paused",
+    "done",
+    "rolling_back",
+    "rolled_back",
+    "aborted",
+    "failed",
+]
+"""received: accepted, nothing done; approved: by those who must; rolling: nodes are ordered to take it; soaking: the
+wave has it, and is watched; asking: nothing happened that says anything, an operator decides; paused: by an operator;
+done: all that it is for have it; rolling_back; rolled_back: quarantined; aborted: no further node gets it, those that
+have it keep it; failed: it was bad, and some node could not go back."""
+
+PatchNodeState = Literal[
+    "waiting",
+    "ordered",
+    "received",
+    "staged",
+    "applied",
+    "healthy",
+    "good",
+    "failed",
+    "rolling_back",
+    "rolled_back",
+    "rollback_failed",
+    "skipped",
+    "absent",
+]
+"""waiting: for its wave; ordered: the node has not said anything yet; received to healthy: as it says itself, signed;
+good: watched for the soak, and marked so by itself; absent: it does not run, and is patched when it starts; skipped:
+it is as the patch would make it, or what it is based on differs."""
+
+
+class Patch(msgspec.Struct, frozen=True, kw_only=True):
+    """A patch that was accepted, and how far its roll-out is."""
+
+    id: str
+    name: str
+    channel: str
+    version: int
+    key_id: str
+    author: str
+    received_at: datetime
+    received_from: str
+    bundle_hash: bytes
+    bundle_bytes: int
+    document: str
+    """As it was signed: the JSON of :class:`handshake.patch_document.PatchDocument`."""
+    state: PatchState
+    rollout_plan: str
+    """The JSON of a roll-out's plan."""
+    wave: int = 0
+    changed_at: datetime
+    changed_by: str
+    reason: str = ""
+    message_channel_id: int | None = None
+    message_id: int | None = None
+    finished_at: datetime | None = None
+
+
+class PatchNode(msgspec.Struct, frozen=True, kw_only=True):
+    """A patch on one node."""
+
+    patch_id: str
+    node_id: str
+    wave: int
+    state: PatchNodeState
+    changed_at: datetime
+    release_after: int | None = None
+    release_before: int | None = None
+    baseline: str = ""
+    """What was true of the node before it was patched, as JSON."""
+    detail: str = ""
+
+
+class PatchKey(msgspec.Struct, frozen=True, kw_only=True):
+    """The key of an author whose patches are accepted."""
+
+    id: str
+    """As ``ssh-keygen -l`` prints it: ``SHA256:...``."""
+    name: str
+    kind: str
+    """``ssh-ed25519``, ``sk-ssh-ed25519@openssh.com``, ..."""
+    public: str
+    """A line as in authorized_keys, without its comment."""
+    added_at: datetime
+    added_by: str
+    revoked_at: datetime | None = None
+    revoked_by: str = ""
+    why: str = ""
+
+
+class PatchTrack(msgspec.Struct, frozen=True, kw_only=True):
+    """A reaction to a patch that came or went, or a signed status of a node."""
+
+    id: str
+    at: datetime
+    patch_id: str
+    node_id: str | None = None
+    kind: Literal["reaction", "unreaction", "status"]
+    user_id: int | None = None
+    emoji: str = ""
+    status: str = ""
+    detail: str = ""
+
+
+class Generation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node, the template, a patch or a solution was at one time."""
+
+    id: str
+    kind: Literal["node", "template", "patch", "solution"]
+    subject: str
+    """A node's id; the name of anything else."""
+    generation: int
+    at: datetime
+    cause: str
+    """registered, cloned, patched, rolled_back, edited, restored, released."""
+    parent: str = ""
+    """The id of the generation that it was made of; of a clone, the template's."""
+    actor: str = ""
+    detail: str = ""
+    manifest: str = ""
+    signature: bytes = b""

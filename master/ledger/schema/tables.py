@@ -244,20 +244,84 @@ patches = Table(
     "patches",
     metadata,
     Column("id", _ulid, primary_key=True),
-    Column("name", Unicode(80), nullable=False),
-    Column("version", Unicode(32), nullable=False),
-    Column("at", UtcDateTime, nullable=False),
+    Column("name", Unicode(40), nullable=False),
+    # The patch channel within which versions rise; not a channel of Discord.
+    Column("channel", Unicode(40), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("key_id", Unicode(64), nullable=False),
     Column("author", Unicode(120), nullable=False),
-    Column("archive_hash", LargeBinary(32), nullable=False, unique=True),
-    Column("manifest", UnicodeText, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("received_from", Unicode(120), nullable=False),
+    Column("bundle_hash", LargeBinary(32), nullable=False, unique=True),
+    Column("bundle_bytes", BigInteger, nullable=False),
+    Column("document", UnicodeText, nullable=False),
     Column("state", Unicode(16), nullable=False),
-    Column("channel_id", BigInteger),
+    # The plan that its roll-out follows, as JSON: waves, soak, thresholds.
+    Column("rollout_plan", Unicode(4000), nullable=False),
+    Column("wave", Integer, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("changed_by", Unicode(120), nullable=False),
+    Column("reason", Unicode(400), nullable=False),
+    Column("message_channel_id", BigInteger),
     Column("message_id", BigInteger),
     Column("finished_at", UtcDateTime),
-    Index("ux_patches_name_version", "name", "version", unique=True),
+    Index("ix_patches_state", "state"),
+    Index("ix_patches_received_at", "received_at"),
     CheckConstraint(
-        "state IN ('announced', 'canary', 'rolling', 'paused', 'done', 'rolled_back', 'failed')", name="state"
+        "state IN ('received', 'approved', 'rolling', 'soaking', 'asking', 'paused', 'done', 'rolling_back', "
+        "'rolled_back', 'aborted', 'failed')",
+        name="state",
     ),
+)
+
+patch_nodes = Table(
+    "patch_nodes",
+    metadata,
+    Column("patch_id", _ulid, ForeignKey("patches.id"), primary_key=True),
+    Column("node_id", _ulid, ForeignKey("nodes.id"), primary_key=True),
+    Column("wave", Integer, nullable=False),
+    Column("state", Unicode(16), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    # The release that it made of the node, and the one before.
+    Column("release_after", Integer),
+    Column("release_before", Integer),
+    # What was true of the node before it was patched, as JSON.
+    Column("baseline", UnicodeText, nullable=False),
+    Column("detail", UnicodeText, nullable=False),
+    Index("ix_patch_nodes_node_id", "node_id"),
+    CheckConstraint(
+        "state IN ('waiting', 'ordered', 'received', 'staged', 'applied', 'healthy', 'good', 'failed', "
+        "'rolling_back', 'rolled_back', 'rollback_failed', 'skipped', 'absent')",
+        name="state",
+    ),
+    info={SINCE: "0007"},
+)
+
+patch_keys = Table(
+    "patch_keys",
+    metadata,
+    # As ssh-keygen -l prints it: SHA256:...
+    Column("id", Unicode(64), primary_key=True),
+    Column("name", Unicode(80), nullable=False),
+    Column("kind", Unicode(40), nullable=False),
+    Column("public", Unicode(1000), nullable=False),
+    Column("added_at", UtcDateTime, nullable=False),
+    Column("added_by", Unicode(120), nullable=False),
+    Column("revoked_at", UtcDateTime),
+    Column("revoked_by", Unicode(120), nullable=False),
+    Column("why", Unicode(400), nullable=False),
+    info={SINCE: "0007"},
+)
+
+patch_versions = Table(
+    "patch_versions",
+    metadata,
+    # The highest version that was accepted of a key; what is not above it is a rollback, or a replay.
+    Column("key_id", Unicode(64), primary_key=True),
+    Column("channel", Unicode(40), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    info={SINCE: "0007"},
 )
 
 patch_tracking = Table(
@@ -267,7 +331,7 @@ patch_tracking = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("patch_id", _ulid, ForeignKey("patches.id"), nullable=False),
     Column("node_id", _ulid, ForeignKey("nodes.id")),
-    # A reaction of a person or bot, or a signed status of a node.
+    # A reaction of a person or bot that came or went, or a signed status of a node.
     Column("kind", Unicode(16), nullable=False),
     Column("user_id", BigInteger),
     Column("emoji", Unicode(64), nullable=False),
@@ -275,7 +339,38 @@ patch_tracking = Table(
     Column("detail", Unicode(400), nullable=False),
     Index("ix_patch_tracking_patch_id_at", "patch_id", "at"),
     Index("ix_patch_tracking_node_id_at", "node_id", "at"),
-    CheckConstraint("kind IN ('reaction', 'status')", name="kind"),
+    CheckConstraint("kind IN ('reaction', 'unreaction', 'status')", name="kind"),
+)
+
+generations = Table(
+    "generations",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    # 'node', 'template', 'patch' or 'solution', and which one: a node's id, a name.
+    Column("kind", Unicode(16), nullable=False),
+    Column("subject", Unicode(80), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("cause", Unicode(16), nullable=False),
+    Column("parent", Unicode(26), nullable=False),
+    Column("actor", Unicode(120), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    # What it was: the signed manifest, as JSON.
+    Column("manifest", UnicodeText, nullable=False),
+    Column("signature", LargeBinary(32), nullable=False),
+    Index("ux_generations_kind_subject_generation", "kind", "subject", "generation", unique=True),
+    CheckConstraint("kind IN ('node', 'template', 'patch', 'solution')", name="kind"),
+    CheckConstraint("generation >= 1", name="generation"),
+    info={SINCE: "0007"},
+)
+
+facts = Table(
+    "facts",
+    metadata,
+    # What there is one of in a fleet, such as its id.
+    Column("name", Unicode(40), primary_key=True),
+    Column("value", Unicode(400), nullable=False),
+    info={SINCE: "0007"},
 )
 
 solution_runs = Table(

@@ -1,1 +1,1 @@
-"""New code for running nodes. Not implemented yet."""
+"""New code for running nodes: what is accepted, who gets it when, and how it goes back."""
