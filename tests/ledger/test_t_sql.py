@@ -31,6 +31,7 @@ from master.ledger.rows import (
     inspection,
     licences,
     nodes,
+    patch_tracking,
     process_events,
     pulse_snapshots,
     retention,
@@ -51,6 +52,7 @@ from master.ledger.rows.records import (
     Licence,
     LicenceState,
     Outcome,
+    PatchTrack,
     ProcessRecord,
     PulseSnapshot,
     SolutionRun,
@@ -70,6 +72,7 @@ REPOSITORIES = (
     inspection,
     licences,
     nodes,
+    patch_tracking,
     process_events,
     pulse_snapshots,
     retention,
@@ -179,6 +182,12 @@ def call_every_function(c: Connection) -> None:
     solution_figures.figures(c)
     solution_figures.recent(c, "missing_module")
     solution_figures.latest_errors(c, limit=5)
+    patch_tracking.add_all(c, [])
+    patch_tracking.add_all(
+        c, [PatchTrack(id="T1", at=NOW, patch_id="PA", node_id="01A", kind="reaction", user_id=7, emoji="x")]
+    )
+    patch_tracking.of_patch(c, "PA")
+    patch_tracking.standing(c, "PA")
     pulse_snapshots.insert(
         c,
         PulseSnapshot(id="S1", at=NOW, node_id="01A", state="ready", latency_ms=4, guilds=2, memory_bytes=9),
