@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, select
 
@@ -19,7 +19,8 @@ def add_all(connection: Connection, tracks: Sequence[PatchTrack]) -> None:
 def of_patch(connection: Connection, patch_id: str, *, limit: int = 1_000) -> list[PatchTrack]:
     """Return the latest rows of a patch, oldest first."""
     table = patch_tracking
-    query = select(table).where(table.c.patch_id == patch_id).order_by(table.c.id.desc()).limit(limit)
+    query = select(table).where(table.c.patch_id == patch_id).order_by(table.c.at.desc(), table.c.id.desc())
+    query = query.limit(limit)
     return [PatchTrack(**row._mapping) for row in reversed(connection.execute(query).all())]
 
 
@@ -28,17 +29,11 @@ def standing(connection: Connection, patch_id: str) -> set[tuple[int, str]]:
     table = patch_tracking
     query = (
         select(table.c.user_id, table.c.emoji, table.c.kind)
-        .where(table.c.patch_id == patch_id, table.c.kind.in_(("reaction", "unreaction")))
-        .order_by(table.c.id)
+        .where(table.c.patch_id == patch_id, table.c.user_id.is_not(None))
+        .order_by(table.c.at, table.c.id)
     )
-    return _left_of((user_id, emoji, kind) for user_id, emoji, kind in connection.execute(query))
-
-
-def _left_of(changes: Iterable[tuple[int | None, str, str]]) -> set[tuple[int, str]]:
     found = set[tuple[int, str]]()
-    for user_id, emoji, kind in changes:
-        if user_id is None:
-            continue
+    for user_id, emoji, kind in connection.execute(query):
         if kind == "reaction":
             found.add((user_id, emoji))
         else:
