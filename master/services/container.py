@@ -535,7 +535,7 @@ def _build_trust(base: _Base, supervisor: Supervisor) -> _Trust:
         clock=base.clock,
         wall_clock=base.wall_clock,
     )
-    orders = NodeOrders(base.bus, lambda: supervisor.pulse_interval_s)
+    orders = NodeOrders(base.bus, lambda: supervisor.pulse_interval_s, pid_of=supervisor.pid_of)
     reception = Reception(
         _handlers(base, supervisor, keys, verification, orders),
         keys=keys,
