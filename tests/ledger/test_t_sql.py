@@ -33,7 +33,9 @@ from master.ledger.rows import (
     licences,
     nodes,
     patch_keys,
+    patch_nodes,
     patch_versions,
+    patches,
     process_events,
     pulse_snapshots,
     retention,
@@ -54,7 +56,9 @@ from master.ledger.rows.records import (
     Licence,
     LicenceState,
     Outcome,
+    Patch,
     PatchKey,
+    PatchNode,
     ProcessRecord,
     PulseSnapshot,
     SolutionRun,
@@ -77,6 +81,8 @@ REPOSITORIES = (
     nodes,
     patch_keys,
     patch_versions,
+    patch_nodes,
+    patches,
     process_events,
     pulse_snapshots,
     retention,
@@ -186,6 +192,23 @@ def call_every_function(c: Connection) -> None:
     solution_figures.figures(c)
     solution_figures.recent(c, "missing_module")
     solution_figures.latest_errors(c, limit=5)
+    patch = Patch(
+        id="T1", name="ranks", channel="main", version=4, key_id="SHA256:x", author="ada", received_at=NOW,
+        received_from="cli:ada", bundle_hash=b"h" * 32, bundle_bytes=9, document="{}", state="received",
+        rollout_plan="{}", changed_at=NOW, changed_by="cli:ada",
+    )  # fmt: skip
+    patches.insert(c, patch)
+    patches.update(c, structs.replace(patch, state="rolling"))
+    patches.get(c, "T1")
+    patches.find_by_hash(c, b"h" * 32)
+    patches.recent(c, limit=5)
+    patches.in_states(c, patches.UNFINISHED)
+    on_node = PatchNode(patch_id="T1", node_id="01A", wave=0, state="waiting", changed_at=NOW)
+    patch_nodes.save(c, [on_node])
+    patch_nodes.save(c, [structs.replace(on_node, state="ordered")])
+    patch_nodes.of_patch(c, "T1")
+    patch_nodes.of_node(c, "01A")
+    patch_nodes.at_a_glance(c, ["T1"])
     pulse_snapshots.insert(
         c,
         PulseSnapshot(id="S1", at=NOW, node_id="01A", state="ready", latency_ms=4, guilds=2, memory_bytes=9),
