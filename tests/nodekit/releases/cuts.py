@@ -25,7 +25,7 @@ class Scene:
     """A change of a folder that is cut off."""
 
     prepare: Callable[[Releases], None]
-    act: Callable[[Releases], None]
+    act: Callable[[Releases], object]
     may_end_in: tuple[str, ...] = ("before", "after")
 
 
@@ -68,16 +68,16 @@ SCENES = {
     "switch, reloading": Scene(
         lambda releases: _staged(releases, reload=True), lambda releases: releases.switch(1), ("before",)
     ),
-    "back": Scene(_on_trial, lambda releases: releases.back() and None, ("after",)),
-    "back over edits": Scene(_edited, lambda releases: releases.back() and None, ("after",)),
-    "settle": Scene(_on_trial, lambda releases: releases.settle() and None, ("after",)),
+    "back": Scene(_on_trial, lambda releases: releases.back(), ("after",)),
+    "back over edits": Scene(_edited, lambda releases: releases.back(), ("after",)),
+    "settle": Scene(_on_trial, lambda releases: releases.settle(), ("after",)),
     "good": Scene(_four, lambda releases: releases.mark_good()),
-    "restore": Scene(_four_good, lambda releases: releases.restore(0) and None, ("before", "after", "between")),
+    "restore": Scene(_four_good, lambda releases: releases.restore(0), ("before", "after", "between")),
 }
 """``may_end_in`` says how the folder may be once it is settled: a trial that had begun goes back."""
 
 
-def kill_at(folder: Path, act: Callable[[Releases], None], step: int) -> bool:
+def kill_at(folder: Path, act: Callable[[Releases], object], step: int) -> bool:
     """Kill a child at a step of what it does; returns whether it came that far."""
     pid = os.fork()
     if not pid:
@@ -144,7 +144,7 @@ class Cuts:
         folder = self.copy("cut")
         if not kill_at(folder, self._scene.act, step):
             return False
-        if inner and not kill_at(folder, lambda releases: releases.settle() and None, inner):
+        if inner and not kill_at(folder, lambda releases: releases.settle(), inner):
             return False
         self.kills += 1 + bool(inner)
         self._check(folder, f"{self._name}, killed at {step}" + (f", settling at {inner}" if inner else ""))
