@@ -27,10 +27,16 @@ from master.ledger.rows import (
     duplications,
     error_events,
     error_groups,
+    facts,
     handshake_events,
     inspection,
     licences,
     nodes,
+    patch_keys,
+    patch_nodes,
+    patch_tracking,
+    patch_versions,
+    patches,
     process_events,
     pulse_snapshots,
     retention,
@@ -51,6 +57,10 @@ from master.ledger.rows.records import (
     Licence,
     LicenceState,
     Outcome,
+    Patch,
+    PatchKey,
+    PatchNode,
+    PatchTrack,
     ProcessRecord,
     PulseSnapshot,
     SolutionRun,
@@ -66,10 +76,16 @@ REPOSITORIES = (
     duplications,
     error_events,
     error_groups,
+    facts,
     handshake_events,
     inspection,
     licences,
     nodes,
+    patch_tracking,
+    patch_keys,
+    patch_versions,
+    patch_nodes,
+    patches,
     process_events,
     pulse_snapshots,
     retention,
@@ -179,6 +195,29 @@ def call_every_function(c: Connection) -> None:
     solution_figures.figures(c)
     solution_figures.recent(c, "missing_module")
     solution_figures.latest_errors(c, limit=5)
+    patch_tracking.add_all(c, [])
+    patch_tracking.add_all(
+        c, [PatchTrack(id="T1", at=NOW, patch_id="PA", node_id="01A", kind="reaction", user_id=7, emoji="x")]
+    )
+    patch_tracking.of_patch(c, "PA")
+    patch_tracking.standing(c, "PA")
+    patch = Patch(
+        id="T1", name="ranks", channel="main", version=4, key_id="SHA256:x", author="ada", received_at=NOW,
+        received_from="cli:ada", bundle_hash=b"h" * 32, bundle_bytes=9, document="{}", state="received",
+        rollout_plan="{}", changed_at=NOW, changed_by="cli:ada",
+    )  # fmt: skip
+    patches.insert(c, patch)
+    patches.update(c, structs.replace(patch, state="rolling"))
+    patches.get(c, "T1")
+    patches.find_by_hash(c, b"h" * 32)
+    patches.recent(c, limit=5)
+    patches.in_states(c, patches.UNFINISHED)
+    on_node = PatchNode(patch_id="T1", node_id="01A", wave=0, state="waiting", changed_at=NOW)
+    patch_nodes.save(c, [on_node])
+    patch_nodes.save(c, [structs.replace(on_node, state="ordered")])
+    patch_nodes.of_patch(c, "T1")
+    patch_nodes.of_node(c, "01A")
+    patch_nodes.at_a_glance(c, ["T1"])
     pulse_snapshots.insert(
         c,
         PulseSnapshot(id="S1", at=NOW, node_id="01A", state="ready", latency_ms=4, guilds=2, memory_bytes=9),
@@ -190,6 +229,17 @@ def call_every_function(c: Connection) -> None:
     applied_writes.last_applied(c, "01S")
     applied_writes.delete_session(c, "01S")
     applied_writes.delete_older_than(c, NOW)
+    author = PatchKey(id="SHA256:x", name="ada", kind="ssh-ed25519", public="ssh-ed25519 x", added_at=NOW, added_by="a")
+    patch_keys.insert(c, author)
+    patch_keys.list_all(c)
+    patch_keys.revoke(c, author.id, at=NOW, by="cli:ada", why="")
+    patch_keys.deployed(c)
+    patch_versions.advance(c, author.id, "main", 1, at=NOW)
+    patch_versions.advance(c, author.id, "main", 2, at=NOW)
+    patch_versions.highest(c, author.id, "main")
+    patch_versions.list_all(c)
+    facts.get_or_add(c, "fleet_id", "fleet-x")
+    facts.get(c, "fleet_id")
     with tempfile.TemporaryDirectory() as folder:
         append_to_the_log(c, AuditChain(b"k" * 32, HeadFile(Path(folder) / "head", b"k" * 32)))
     AuditChain(b"k" * 32).began_here(c)
