@@ -161,7 +161,7 @@ class _Overlay:
     def _spec_of(self, name: str, inner: str) -> importlib.machinery.ModuleSpec | None:
         for path in (os.path.join(inner, "__init__.py"), f"{inner}.py"):
             if path in self._files:
-                loader = _StagedLoader(name, path, self._files[path])
+                loader: importlib.machinery.SourceFileLoader = _StagedLoader(name, path, self._files[path])
             elif path not in self._removed and os.path.isfile(path):
                 loader = importlib.machinery.SourceFileLoader(name, path)
             else:

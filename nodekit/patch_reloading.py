@@ -16,7 +16,7 @@ import discord
 from discord.ext import commands
 
 from nodekit.bot import HandshakeBot
-from nodekit.patch_checking import own_modules
+from nodekit.patch_checking import has_main_guard, own_modules
 
 log = logging.getLogger("node")
 
@@ -184,16 +184,12 @@ def _tail(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))[-2_500:]
 
 
-def modules_to_try(
-    client: discord.Client, folder: Path, reloading: Reloading, files: Mapping[str, bytes], entry_imports: Iterable[str]
-) -> list[str]:
+def modules_to_try(client: discord.Client, folder: Path, reloading: Reloading, files: Mapping[str, bytes]) -> list[str]:
     """Return the modules that an import check imports: cogs that change or are loaded anew, and what is loaded now.
 
-    Parameters
-    ----------
-    entry_imports
-        Names under which the program's entry file can be imported, if it can.
+    The entry file too, where it does its work below ``if __name__ == "__main__"``.
     """
+    entry = os.path.relpath(os.path.realpath(getattr(sys.modules["__main__"], "__file__", None) or ""), folder)
     loaded = {path: name for name, path in own_modules(str(folder)).items()}
     changed = [path for path in files if path.endswith(".py")]
     found = [name for name in reloading.extensions if _is_there(name, folder, files)]
@@ -201,7 +197,9 @@ def modules_to_try(
     if isinstance(client, HandshakeBot):
         inner = (Path(path) for path in changed)
         found += [f"cogs.{path.stem}" for path in inner if path.parts[:-1] == ("cogs",) and path.stem[0] != "_"]
-    return list(dict.fromkeys([*found, *entry_imports]))
+    if entry in files and has_main_guard(files[entry]):
+        found.append(_module_name(entry))
+    return list(dict.fromkeys(found))
 
 
 def _is_there(name: str, folder: Path, files: Mapping[str, bytes]) -> bool:
