@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from master.operations import changing, errors, kernel, ledger, nodes, onboarding, repairs, solutions, telling
+from master.operations import changing, errors, kernel, ledger, nodes, onboarding, patches, repairs, solutions, telling
 from master.operations.operation import Operation
 
 _ALL: tuple[Operation[Any, Any, Any], ...] = (
@@ -49,6 +49,16 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     solutions.remove,
     repairs.listing,
     repairs.decide,
+    patches.listing,
+    patches.show,
+    patches.receive,
+    patches.deploy,
+    patches.approve,
+    patches.pause,
+    patches.resume,
+    patches.abort,
+    patches.retry,
+    patches.rollback,
     ledger.audit,
     ledger.verify_audit,
     ledger.acknowledge_audit,

@@ -285,3 +285,50 @@ class RepairDecideParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     run: Annotated[str, msgspec.Meta(min_length=1, max_length=26)]
     """The run's id, or how it begins."""
     do: bool
+
+
+PatchWord = Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
+"""A patch's id or how it begins, ``ranks 4``, or ``ranks`` for the newest of that name."""
+
+
+class PatchParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One patch."""
+
+    patch: PatchWord
+
+
+class PatchesParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many patches are listed."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 30
+
+
+class PatchReceiveParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A bundle to accept, and to roll out at once if that is wanted."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=4_096)]
+    """Absolute; of a file that the master can read."""
+    deploy: bool = False
+    canary: Annotated[int, msgspec.Meta(ge=0, le=1_000)] | None = None
+    soak_s: Annotated[float, msgspec.Meta(ge=0, le=604_800)] | None = None
+    urgent: bool = False
+    nodes: tuple[str, ...] = ()
+    """Only these; empty: all that it is for."""
+
+
+class PatchDeployParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A patch to roll out."""
+
+    patch: PatchWord
+    canary: Annotated[int, msgspec.Meta(ge=0, le=1_000)] | None = None
+    soak_s: Annotated[float, msgspec.Meta(ge=0, le=604_800)] | None = None
+    urgent: bool = False
+    nodes: tuple[str, ...] = ()
+    """Only these; empty: all that it is for."""
+
+
+class PatchStopParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A roll-out to pause, abort or roll back, and why."""
+
+    patch: PatchWord
+    why: Why = ""
