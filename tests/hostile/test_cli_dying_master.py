@@ -104,6 +104,15 @@ COMMANDS = (
     Typed("solutions draft ffff", shows=False),  # there is no error here
     Typed("solutions take-back away 1 --yes"),
     Typed("solutions remove away --yes"),
+    Typed("patch status"),
+    Typed("patch history --json"),
+    Typed("patch status nobody", shows=False),  # no author's key is known here, so there is no patch
+    Typed("patch deploy {folder}/away.toml --canary 0", shows=False),
+    *(
+        Typed(f"patch {verb} nobody", shows=False)
+        for verb in ("approve", "pause --why tests", "resume --json", "retry")
+    ),
+    *(Typed(f"patch {verb} nobody --yes", shows=False) for verb in ("abort", "rollback")),
     Typed("rotate-secret --yes"),
     Typed("shutdown --yes"),
 )
