@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from master.cli import patch_authoring, patch_building
+from master.cli import patch_authoring, patch_building, patch_signing
 from master.cli.group import CommandGroup
 
 AUTHORS = "For authors: no fleet is needed"
@@ -12,3 +12,6 @@ AUTHORS = "For authors: no fleet is needed"
 patch = typer.Typer(cls=CommandGroup, help="New code for bots: made, signed, tried, rolled out.", no_args_is_help=True)
 patch.command("build", rich_help_panel=AUTHORS)(patch_building.build)
 patch.command("show", rich_help_panel=AUTHORS)(patch_authoring.show)
+patch.command("diff", rich_help_panel=AUTHORS)(patch_authoring.diff)
+patch.command("sign", rich_help_panel=AUTHORS)(patch_signing.sign)
+patch.command("verify", rich_help_panel=AUTHORS)(patch_signing.verify)
