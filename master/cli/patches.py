@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from master.cli import patch_authoring, patch_building, patch_signing
+from master.cli import patch_authoring, patch_building, patch_keys, patch_rollouts, patch_signing
 from master.cli.group import CommandGroup
 
 AUTHORS = "For authors: no fleet is needed"
@@ -15,3 +15,5 @@ patch.command("show", rich_help_panel=AUTHORS)(patch_authoring.show)
 patch.command("diff", rich_help_panel=AUTHORS)(patch_authoring.diff)
 patch.command("sign", rich_help_panel=AUTHORS)(patch_signing.sign)
 patch.command("verify", rich_help_panel=AUTHORS)(patch_signing.verify)
+patch_rollouts.mount(patch)
+patch.add_typer(patch_keys.keys, name="keys")

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from master.operations import changing, errors, kernel, ledger, nodes, onboarding, repairs, solutions, telling
+from master.operations import (
+    changing,
+    errors,
+    kernel,
+    ledger,
+    nodes,
+    onboarding,
+    patch_keys,
+    patches,
+    repairs,
+    solutions,
+    telling,
+)
 from master.operations.operation import Operation
 
 _ALL: tuple[Operation[Any, Any, Any], ...] = (
@@ -49,6 +61,19 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     solutions.remove,
     repairs.listing,
     repairs.decide,
+    patch_keys.listing,
+    patch_keys.add,
+    patch_keys.revoke,
+    patches.listing,
+    patches.show,
+    patches.receive,
+    patches.deploy,
+    patches.approve,
+    patches.pause,
+    patches.resume,
+    patches.abort,
+    patches.retry,
+    patches.rollback,
     ledger.audit,
     ledger.verify_audit,
     ledger.acknowledge_audit,

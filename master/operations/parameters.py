@@ -269,6 +269,23 @@ class SolutionVersionParams(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     why: Why = ""
 
 
+class PatchKeyAddParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A public key of an author."""
+
+    line: Annotated[str, msgspec.Meta(min_length=1, max_length=16_384)]
+    """As in a ``.pub`` file, authorized_keys or allowed_signers."""
+    name: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    """Whose it is; empty: as the line says."""
+
+
+class PatchKeyRevokeParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A key that is not to be trusted any more."""
+
+    key: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    """Its name, its id, or how that begins."""
+    why: Why = ""
+
+
 class RepairsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which repairs are listed."""
 
@@ -285,3 +302,50 @@ class RepairDecideParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     run: Annotated[str, msgspec.Meta(min_length=1, max_length=26)]
     """The run's id, or how it begins."""
     do: bool
+
+
+PatchWord = Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
+"""A patch's id or how it begins, ``ranks 4``, or ``ranks`` for the newest of that name."""
+
+
+class PatchParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One patch."""
+
+    patch: PatchWord
+
+
+class PatchesParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many patches are listed."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 30
+
+
+class PatchReceiveParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A bundle to accept, and to roll out at once if that is wanted."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=4_096)]
+    """Absolute; of a file that the master can read."""
+    deploy: bool = False
+    canary: Annotated[int, msgspec.Meta(ge=0, le=1_000)] | None = None
+    soak_s: Annotated[float, msgspec.Meta(ge=0, le=604_800)] | None = None
+    urgent: bool = False
+    nodes: tuple[str, ...] = ()
+    """Only these; empty: all that it is for."""
+
+
+class PatchDeployParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A patch to roll out."""
+
+    patch: PatchWord
+    canary: Annotated[int, msgspec.Meta(ge=0, le=1_000)] | None = None
+    soak_s: Annotated[float, msgspec.Meta(ge=0, le=604_800)] | None = None
+    urgent: bool = False
+    nodes: tuple[str, ...] = ()
+    """Only these; empty: all that it is for."""
+
+
+class PatchStopParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A roll-out to pause, abort or roll back, and why."""
+
+    patch: PatchWord
+    why: Why = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +14,7 @@ from handshake.messages import (
     Heartbeat,
     LicenceCheck,
     OrderResult,
+    PatchStatus,
     ShutdownNotice,
     VerificationRequest,
 )
@@ -64,6 +65,14 @@ from master.services.onboarding.removal import Removal
 from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
+from master.services.patches.book import PatchBook
+from master.services.patches.keys import PatchKeys
+from master.services.patches.patches import Patches
+from master.services.patches.receiving import Receiving
+from master.services.patches.rollout import RollOuts
+from master.services.patches.statuses import PatchStatuses
+from master.services.patches.tracking import PatchTracking
+from master.services.patches.trusting import LedgerAcceptance, key_names
 from master.services.repair.actions.registry import check_action
 from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
@@ -116,6 +125,7 @@ class LedgerServices:
     rotation: SecretRotation
     telling: Telling
     error_groups: ErrorGroups
+    patch_keys: PatchKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +175,8 @@ class Services(LedgerServices):
     repair: Repair
     tools: Tools
     solutions: SolutionManager
+    patches: Patches
+    patch_tracking: PatchTracking
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -207,6 +219,7 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
             bus=EventBus(),
             book=ErrorBook(ledger, clock, SolutionLibrary(settings.solutions_dir)),
         ),
+        patch_keys=PatchKeys(ledger, clock),
     )
 
 
@@ -284,7 +297,8 @@ def build_services(
         connectivity=connectivity,
     )
     # Subscription order matters: after an exit, a verification is void before any other subscriber reacts.
-    trust = _build_trust(base, supervisor)
+    book = PatchBook(ledger, bus, clock)
+    trust = _build_trust(base, supervisor, PatchStatuses(book))
     ProcessJournal(ledger, base.directory, bus, clock)
     fleet = Fleet(
         settings=settings,
@@ -464,11 +478,14 @@ def build_services(
         output_watch=intake.output_watch,
         error_monitor=intake.monitor,
         error_groups=error_groups,
+        patch_keys=PatchKeys(ledger, clock),
         sentry_addresses=base.sentry_addresses,
         modes=modes,
         repair=repair,
         tools=tools,
         solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),
+        patches=_build_patches(base, book, lambda: reloading.settings),
+        patch_tracking=PatchTracking(ledger, base.directory, clock),
         reloading=reloading,
         discord=discord.port,
     )
@@ -513,7 +530,7 @@ def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) 
     )
 
 
-def _build_trust(base: _Base, supervisor: Supervisor) -> _Trust:
+def _build_trust(base: _Base, supervisor: Supervisor, statuses: PatchStatuses) -> _Trust:
     settings, previous = base.settings, base.settings.identity.previous_secret
     keys = NodeKeys(
         base.secret,
@@ -537,7 +554,7 @@ def _build_trust(base: _Base, supervisor: Supervisor) -> _Trust:
     )
     orders = NodeOrders(base.bus, lambda: supervisor.pulse_interval_s, pid_of=supervisor.pid_of)
     reception = Reception(
-        _handlers(base, supervisor, keys, verification, orders),
+        _handlers(base, supervisor, keys, verification, orders) | {PatchStatus: statuses.handle},
         keys=keys,
         directory=base.directory,
         refusals=refusals,
@@ -549,7 +566,7 @@ def _build_trust(base: _Base, supervisor: Supervisor) -> _Trust:
 
 def _handlers(
     base: _Base, supervisor: Supervisor, keys: NodeKeys, verification: Verification, orders: NodeOrders
-) -> Mapping[type[Body], MessageHandler]:
+) -> dict[type[Body], MessageHandler]:
     """Return who takes which message of a node."""
     pulses = Pulses(
         verification=verification, supervisor=supervisor, keys=keys, orders=orders, wall_clock=base.wall_clock
@@ -642,6 +659,17 @@ def _build_solutions(
         clock=base.clock,
         healing=healing,
         recent_lines=partial(_recent_lines, base),
+    )
+
+
+def _build_patches(base: _Base, book: PatchBook, settings: Callable[[], Settings]) -> Patches:
+    return Patches(
+        ledger=base.ledger,
+        directory=base.directory,
+        book=book,
+        receiving=Receiving(base.ledger, base.clock, settings, LedgerAcceptance()),
+        rollouts=RollOuts(book=book, clock=base.clock),
+        key_names=key_names,
     )
 
 

@@ -33,7 +33,10 @@ from master.ledger.rows import (
     licences,
     nodes,
     patch_keys,
+    patch_nodes,
+    patch_tracking,
     patch_versions,
+    patches,
     process_events,
     pulse_snapshots,
     retention,
@@ -54,7 +57,10 @@ from master.ledger.rows.records import (
     Licence,
     LicenceState,
     Outcome,
+    Patch,
     PatchKey,
+    PatchNode,
+    PatchTrack,
     ProcessRecord,
     PulseSnapshot,
     SolutionRun,
@@ -75,8 +81,11 @@ REPOSITORIES = (
     inspection,
     licences,
     nodes,
+    patch_tracking,
     patch_keys,
     patch_versions,
+    patch_nodes,
+    patches,
     process_events,
     pulse_snapshots,
     retention,
@@ -154,6 +163,8 @@ def call_every_function(c: Connection) -> None:
     error_events.recent(c)
     error_events.recent(c, node_id="01A")
     error_events.by_node(c, ["f", "g"])
+    error_events.sums(c, since=NOW)
+    error_events.sums(c, since=NOW, node_id="01A")
     group = ErrorGroup(fingerprint="f", kind="line", title="t", first_at=NOW, last_at=NOW, sample="s")
     error_groups.add(c, group, sets_state=False)
     error_groups.add(c, group, sets_state=True)
@@ -186,6 +197,29 @@ def call_every_function(c: Connection) -> None:
     solution_figures.figures(c)
     solution_figures.recent(c, "missing_module")
     solution_figures.latest_errors(c, limit=5)
+    patch_tracking.add_all(c, [])
+    patch_tracking.add_all(
+        c, [PatchTrack(id="T1", at=NOW, patch_id="PA", node_id="01A", kind="reaction", user_id=7, emoji="x")]
+    )
+    patch_tracking.of_patch(c, "PA")
+    patch_tracking.standing(c, "PA")
+    patch = Patch(
+        id="T1", name="ranks", channel="main", version=4, key_id="SHA256:x", author="ada", received_at=NOW,
+        received_from="cli:ada", bundle_hash=b"h" * 32, bundle_bytes=9, document="{}", state="received",
+        rollout_plan="{}", changed_at=NOW, changed_by="cli:ada",
+    )  # fmt: skip
+    patches.insert(c, patch)
+    patches.update(c, structs.replace(patch, state="rolling"))
+    patches.get(c, "T1")
+    patches.find_by_hash(c, b"h" * 32)
+    patches.recent(c, limit=5)
+    patches.in_states(c, patches.UNFINISHED)
+    on_node = PatchNode(patch_id="T1", node_id="01A", wave=0, state="waiting", changed_at=NOW)
+    patch_nodes.save(c, [on_node])
+    patch_nodes.save(c, [structs.replace(on_node, state="ordered")])
+    patch_nodes.of_patch(c, "T1")
+    patch_nodes.of_node(c, "01A")
+    patch_nodes.at_a_glance(c, ["T1"])
     pulse_snapshots.insert(
         c,
         PulseSnapshot(id="S1", at=NOW, node_id="01A", state="ready", latency_ms=4, guilds=2, memory_bytes=9),
