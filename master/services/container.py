@@ -66,10 +66,12 @@ from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
 from master.services.patches.book import PatchBook
+from master.services.patches.keys import PatchKeys
 from master.services.patches.patches import Patches
 from master.services.patches.receiving import Receiving
 from master.services.patches.rollout import RollOuts
 from master.services.patches.statuses import PatchStatuses
+from master.services.patches.tracking import PatchTracking
 from master.services.patches.trusting import LedgerAcceptance, key_names
 from master.services.repair.actions.registry import check_action
 from master.services.repair.actions.tools import Tools
@@ -123,6 +125,7 @@ class LedgerServices:
     rotation: SecretRotation
     telling: Telling
     error_groups: ErrorGroups
+    patch_keys: PatchKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +176,7 @@ class Services(LedgerServices):
     tools: Tools
     solutions: SolutionManager
     patches: Patches
+    patch_tracking: PatchTracking
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -215,6 +219,7 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
             bus=EventBus(),
             book=ErrorBook(ledger, clock, SolutionLibrary(settings.solutions_dir)),
         ),
+        patch_keys=PatchKeys(ledger, clock),
     )
 
 
@@ -473,12 +478,14 @@ def build_services(
         output_watch=intake.output_watch,
         error_monitor=intake.monitor,
         error_groups=error_groups,
+        patch_keys=PatchKeys(ledger, clock),
         sentry_addresses=base.sentry_addresses,
         modes=modes,
         repair=repair,
         tools=tools,
         solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),
         patches=_build_patches(base, book, lambda: reloading.settings),
+        patch_tracking=PatchTracking(ledger, base.directory, clock),
         reloading=reloading,
         discord=discord.port,
     )
