@@ -85,7 +85,7 @@ def read_document(document: bytes) -> PatchDocument:
     """
     try:
         read = msgspec.json.decode(document, type=PatchDocument)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # the latter for text that is not UTF-8
         raise BundleError(f"the patch's document is invalid: {error}") from error
     _check_paths(read)
     return read

@@ -148,6 +148,7 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
     operations = Operations(services)
     shares = share_descriptors()
     nodes = LocalServer(settings.node_socket_path, _local_handler(services), max_connections=shares.nodes)
+    services.tools.orders.nudge = nodes.nudge
     key = ControlKey(settings.state_dir)
     control = ControlServer(settings.control_socket_path, operations, key, max_connections=shares.control)
     _listen_to_signals(services.lifecycle)

@@ -30,7 +30,7 @@ from handshake.messages import (
 from handshake.redaction import Secret
 from handshake.signing import Message, NodeKey, Signer, Verifier
 from handshake.transports import channel
-from handshake.transports.local import LocalClient
+from handshake.transports.local import NUDGE, LocalClient
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ RETRY_FIRST_S = 1.0
 RETRY_CAP_S = 60.0
 LOCAL_FAILURES_BORNE = 3
 MAX_REPORTS_PER_MINUTE = 10
+NUDGE_EVERY_S = 0.25
+"""The master may nudge a node to fetch an order at once; anybody may, and gets no more than four pulses a second."""
 STALL_S = 5.0
 """A pulse that is later than this is worth a line of the log."""
 NAMES_BYTES = 400
@@ -117,6 +119,9 @@ class NodeLink:
         self._resending: set[asyncio.Task[None]] = set()
         self._verify_again = False
         self._woken = asyncio.Event()
+        self._nudged_at = float("-inf")
+        self.on_pulse: Callable[[Heartbeat], None] | None = None
+        """Called with each pulse that was sent over the local socket."""
         self._reports: dict[str, int] = {}
         self._report_times: list[float] = []
         self._intervals: dict[str, float] = {
@@ -179,21 +184,48 @@ class NodeLink:
             offline_s=state.offline_s,
             reloads_cogs=facts.reloads_cogs,
         )
-        text = self._signer.sign(request)
-        token_id = self._signer.last_token_id
-        answer = self._answers[token_id] = asyncio.get_running_loop().create_future()
-        try:
-            await self._send(text)
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                message = await answer
-        finally:
-            del self._answers[token_id]
+        message = await self._ask(request, self._send)
         if isinstance(message.body, Acknowledgement) and not again:
             # It was of a session that the master does not know, and the answer named the one to use.
             return await self._request_verification(again=True)
         if not isinstance(message.body, VerificationResponse):
             raise TransportError(f"the master answered with a {message.type}")
         return message.body
+
+    async def _ask(self, body: Body, send: Callable[[str], Awaitable[None]]) -> Message:
+        """Send a message, and return the answer to it.
+
+        Raises
+        ------
+        TransportError, TimeoutError
+            It could not be sent, or is not answered.
+        """
+        text = self._signer.sign(body)
+        token_id = self._signer.last_token_id
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._answers[token_id] = answer
+        try:
+            await send(text)
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                return await answer
+        finally:
+            del self._answers[token_id]
+
+    async def tell(self, body: Body) -> None:
+        """Send a message over the local socket, and return once the master has taken it.
+
+        Raises
+        ------
+        TransportError, TimeoutError
+            It has not, or nobody knows. In a new session the node proves itself first: :attr:`verified` tells when.
+        """
+        if self._local is None:
+            raise TransportError("there is no local socket")
+        answer = (await self._ask(body, self._local.send)).body
+        if isinstance(answer, Acknowledgement) and answer.order == "verify_again":
+            self.verified.clear()
+            self._take_answer_to_pulse(answer, private=True)
+            raise TransportError("the master asks for verification first")
 
     async def _pulse_until_asked(self) -> None:
         failures, channel_due = 0, float("-inf")
@@ -228,8 +260,14 @@ class NodeLink:
         """Pulse now instead of at the next interval: there is something to say."""
         self._woken.set()
 
-    def _next_pulse(self) -> str:
-        return self._sign_answerable(self._describe())
+    def _take_nudge(self) -> None:
+        """Pulse at once, or as soon as that may be again."""
+        now = self._monotonic()
+        if now < self._nudged_at:
+            return  # One waits already, which does for this one too.
+        wait_s = max(0.0, self._nudged_at + NUDGE_EVERY_S - now)
+        self._nudged_at = now + wait_s
+        asyncio.get_running_loop().call_later(wait_s, self._woken.set)
 
     def _sign_answerable(self, body: Heartbeat | ErrorReport) -> str:
         text = self._signer.sign(body)
@@ -239,16 +277,19 @@ class NodeLink:
         return text
 
     async def _pulse_locally(self, local: LocalClient) -> bool:
+        pulse = self._describe()
         try:
-            await local.send(self._next_pulse())
+            await local.send(self._sign_answerable(pulse))
         except TransportError as error:
             log.debug("pulse dropped", extra={"why": str(error)})
             return False
+        if self.on_pulse is not None:
+            self.on_pulse(pulse)
         return True
 
     async def _pulse_by_channel(self, post: PostToChannel) -> None:
         try:
-            await post(channel.wrap(self._next_pulse()))
+            await post(channel.wrap(self._sign_answerable(self._describe())))
         except TransportError as error:
             log.debug("pulse dropped", extra={"why": str(error)})
 
@@ -278,7 +319,10 @@ class NodeLink:
             self._take(text, private=False)
 
     def _take_from_socket(self, text: str) -> None:
-        self._take(text, private=True)
+        if text == NUDGE:
+            self._take_nudge()
+        else:
+            self._take(text, private=True)
 
     def _find_key(self, node_id: str, epoch: int) -> NodeKey:
         for key in self._keys:

@@ -37,6 +37,11 @@ PENALTY_S = 1.0
 PROVE_TIMEOUT_S = 20.0
 """How long a connection may stay without one genuine message."""
 CONNECT_TIMEOUT_S = 5.0
+NUDGE = "nudge"
+"""A line of the master that makes a node pulse at once: an order waits for it, which is the answer to a pulse.
+
+It is not signed, for it says nothing: whoever forges one gets a pulse. A node heeds four a second.
+"""
 
 
 class LocalServer:
@@ -85,6 +90,11 @@ class LocalServer:
         if self._gathering is not None:
             self._gathering.close()
             self._gathering = None
+
+    def nudge(self, pid: int) -> bool:
+        """Have a process pulse at once, if it has a connection on which it has proven itself; tells whether it has."""
+        nudged = [connection.nudge() for connection in self._connections if connection.peer.pid == pid]
+        return any(nudged)
 
     def _take(self, accepted: socket.socket) -> None:
         """Serve a connection, if it is from a process of our own user."""
@@ -319,6 +329,15 @@ class _Connection(asyncio.BufferedProtocol):
     def _send(self, answer: str) -> None:
         if self._transport is not None:
             self._transport.write(answer.encode() + b"\n")
+
+    def nudge(self) -> bool:
+        """Make the other end send something, and read that at once; tells whether it is one to be heard."""
+        if not self._proven or not self._writable or self._transport is None or self._transport.is_closing():
+            return False
+        self._hurried = True
+        self.leave_gathering()
+        self._send(NUDGE)
+        return True
 
     def _update_reading(self) -> None:
         """Pause or resume reading, so that what waits stays bounded; close when done."""

@@ -86,6 +86,7 @@ _COMMANDS = (
     _Command("errors", "errors:errors", _DAILY, is_group=True),
     _Command("repairs", "repairs:repairs", _DAILY, is_group=True),
     _Command("solutions", "solutions:solutions", _DAILY, is_group=True),
+    _Command("patch", "patches:patch", _DAILY, is_group=True),
     _Command("start", "steering:start", _DAILY),
     _Command("stop", "steering:stop", _DAILY),
     _Command("restart", "steering:restart", _DAILY),

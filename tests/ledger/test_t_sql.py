@@ -27,11 +27,14 @@ from master.ledger.rows import (
     duplications,
     error_events,
     error_groups,
+    facts,
     handshake_events,
     inspection,
     licences,
     nodes,
+    patch_keys,
     patch_nodes,
+    patch_versions,
     patches,
     process_events,
     pulse_snapshots,
@@ -54,6 +57,7 @@ from master.ledger.rows.records import (
     LicenceState,
     Outcome,
     Patch,
+    PatchKey,
     PatchNode,
     ProcessRecord,
     PulseSnapshot,
@@ -70,12 +74,15 @@ REPOSITORIES = (
     duplications,
     error_events,
     error_groups,
+    facts,
     handshake_events,
     inspection,
     licences,
     nodes,
     patch_nodes,
     patches,
+    patch_keys,
+    patch_versions,
     process_events,
     pulse_snapshots,
     retention,
@@ -196,6 +203,7 @@ def call_every_function(c: Connection) -> None:
     patches.find_by_hash(c, b"h" * 32)
     patches.recent(c, limit=5)
     patches.in_states(c, patches.UNFINISHED)
+    patches.with_absent_nodes(c)
     on_node = PatchNode(patch_id="T1", node_id="01A", wave=0, state="waiting", changed_at=NOW)
     patch_nodes.save(c, [on_node])
     patch_nodes.save(c, [structs.replace(on_node, state="ordered")])
@@ -213,6 +221,17 @@ def call_every_function(c: Connection) -> None:
     applied_writes.last_applied(c, "01S")
     applied_writes.delete_session(c, "01S")
     applied_writes.delete_older_than(c, NOW)
+    author = PatchKey(id="SHA256:x", name="ada", kind="ssh-ed25519", public="ssh-ed25519 x", added_at=NOW, added_by="a")
+    patch_keys.insert(c, author)
+    patch_keys.list_all(c)
+    patch_keys.revoke(c, author.id, at=NOW, by="cli:ada", why="")
+    patch_keys.deployed(c)
+    patch_versions.advance(c, author.id, "main", 1, at=NOW)
+    patch_versions.advance(c, author.id, "main", 2, at=NOW)
+    patch_versions.highest(c, author.id, "main")
+    patch_versions.list_all(c)
+    facts.get_or_add(c, "fleet_id", "fleet-x")
+    facts.get(c, "fleet_id")
     with tempfile.TemporaryDirectory() as folder:
         append_to_the_log(c, AuditChain(b"k" * 32, HeadFile(Path(folder) / "head", b"k" * 32)))
     AuditChain(b"k" * 32).began_here(c)

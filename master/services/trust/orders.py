@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from handshake.messages import Order, OrderKind, OrderResult
+from handshake.messages import Order, OrderKind, OrderResult, PatchOrder
 from handshake.signing import Message
 from master.bus import EventBus
 from master.events import NodeEnded
@@ -49,18 +49,32 @@ class NodeOrders:
     ----------
     pulse_interval_s
         Returns how often nodes pulse over the local socket.
+    pid_of
+        Returns the process of a node, which is nudged to fetch its order at once.
     timeout_s
         See :data:`TIMEOUT_S`.
     """
 
-    def __init__(self, bus: EventBus, pulse_interval_s: Callable[[], float], *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        bus: EventBus,
+        pulse_interval_s: Callable[[], float],
+        *,
+        pid_of: Callable[[str], int | None] = lambda _node_id: None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self.nudge: Callable[[int], bool] = lambda _pid: False
+        """Makes a process pulse at once, where it can; set by who listens at the local socket."""
         self._pulse_interval_s = pulse_interval_s
+        self._pid_of = pid_of
         self._timeout_s = timeout_s
         self._pending: dict[str, _Pending] = {}
         bus.on(NodeEnded, self._on_ended)
 
-    async def send(self, node: Node, kind: OrderKind, argument: str = "") -> str:
+    async def send(self, node: Node, kind: OrderKind, argument: str = "", *, patch: PatchOrder | None = None) -> str:
         """Have a node carry out an order; returns what it did, in one line.
+
+        Of one about a patch the answer says only that the node has begun: the rest are its statuses.
 
         Raises
         ------
@@ -69,8 +83,11 @@ class NodeOrders:
         """
         if node.id in self._pending:
             raise OrderFailed(f"{node.name} has another order under way")
-        loop, order = asyncio.get_running_loop(), Order(secrets.token_hex(8), kind, argument)
+        loop, order = asyncio.get_running_loop(), Order(secrets.token_hex(8), kind, argument, patch)
         pending = self._pending[node.id] = _Pending(order, loop.create_future(), loop.create_future())
+        pid = self._pid_of(node.id)
+        if pid is not None:
+            self.nudge(pid)
         try:
             answer = await self._wait(node, pending)
         finally:

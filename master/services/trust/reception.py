@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from handshake.errors import Reason, Refused
-from handshake.messages import Acknowledgement, Body
+from handshake.messages import Acknowledgement, Body, PatchStatus
 from handshake.replay import Sessions, Verdict
 from handshake.signing import Message, Verifier
 from master.ledger.rows.records import Node
@@ -94,11 +94,9 @@ class Reception:
             if recording is None:
                 raise
             return _refuse_once(recording, refused)
-        if answer is None:
-            return None
         if isinstance(answer, Awaitable):
             return self._answer_later(answer, message, source)
-        return self._sign(answer, message)
+        return self._sign_if_any(answer, message)
 
     async def _answer_later(self, coming: Awaitable[Body | None], message: Message, source: Source) -> str | None:
         try:
@@ -108,7 +106,7 @@ class Reception:
             if recording is not None:
                 await recording
             raise
-        return None if answer is None else self._sign(answer, message)
+        return self._sign_if_any(answer, message)
 
     def _ask_to_verify(self, message: Message) -> str:
         """Answer a message of another session: whoever holds the node's key can prove it again, in a new one.
@@ -122,8 +120,11 @@ class Reception:
         """Record the refusals that are only counted so far; for the end of the master."""
         self._refusals.flush()
 
-    def _sign(self, answer: Body, message: Message) -> str:
-        return self._keys.signer_of(message).sign(answer, in_reply_to=message.token_id)
+    def _sign_if_any(self, answer: Body | None, message: Message) -> str | None:
+        if answer is None and isinstance(message.body, PatchStatus):
+            # A node repeats it until it hears that it was taken.
+            answer = Acknowledgement()
+        return None if answer is None else self._keys.signer_of(message).sign(answer, in_reply_to=message.token_id)
 
     def _node_of(self, message: Message, source: Source) -> Node:
         """Return the node of a message; in the channel, its author must be the node's registered bot."""

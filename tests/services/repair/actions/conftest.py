@@ -72,6 +72,7 @@ async def living(living_settings: Settings, sandbox: Sandbox) -> AsyncIterator[L
             living_settings.node_socket_path,
             lambda text, peer: reception.take(text, Source(transport="local", pid=peer.pid)),
         )
+        house.services.tools.orders.nudge = server.nudge
         await server.start()
         try:
             yield LivingHouse(house, living_settings)

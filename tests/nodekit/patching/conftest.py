@@ -1,0 +1,20 @@
+"""A house with real nodes, whose pulses come as seldom as in a fleet; what they say of a patch is collected."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from master.configuration.settings import Settings
+from tests.services.conftest import house_settings  # noqa: F401 - a fixture
+from tests.services.repair.actions.conftest import (
+    living,  # noqa: F401 - a fixture
+)
+from tests.services.repair.actions.conftest import (
+    living_settings as quick_settings,  # noqa: F401 - a fixture
+)
+
+
+@pytest.fixture
+def living_settings(quick_settings: Settings) -> Settings:  # noqa: F811
+    return replace(quick_settings, supervision=replace(quick_settings.supervision, pulse_interval_s=9.0))
