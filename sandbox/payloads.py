@@ -239,7 +239,16 @@ def emoji_key(data: dict[str, Any]) -> str:
 
 def attachment(what: Attachment, base: str, channel_id: int) -> dict[str, Any]:
     """MessageAttachmentResponse."""
-    url = f"{base}/attachments/{channel_id}/{what.id}/{quote(what.filename)}"
+    return _attachment(what, f"{base}/attachments/{channel_id}/{what.id}/{quote(what.filename)}")
+
+
+def upload(what: Attachment, base: str, application_id: int) -> dict[str, Any]:
+    """AttachmentResponse of a file that a person gave to a command."""
+    url = f"{base}/ephemeral-attachments/{application_id}/{what.id}/{quote(what.filename)}"
+    return {**_attachment(what, url), "ephemeral": True}
+
+
+def _attachment(what: Attachment, url: str) -> dict[str, Any]:
     data: dict[str, Any] = {
         "id": str(what.id),
         "filename": what.filename,

@@ -9,7 +9,7 @@ from typing import Any
 from sandbox import composing, payloads, permissions
 from sandbox.bodies import Upload
 from sandbox.command_store import CommandStore
-from sandbox.errors import SandboxError
+from sandbox.errors import DiscordError, SandboxError
 from sandbox.events import Event
 from sandbox.interactions import (
     AUTOCOMPLETE,
@@ -20,10 +20,10 @@ from sandbox.interactions import (
     Interaction,
     Interactions,
 )
-from sandbox.records import BotAccount, Channel, Guild, Message, Role, User
+from sandbox.records import Attachment, BotAccount, Channel, Guild, Message, Role, User
 from sandbox.world import World
 
-_STRING, _INTEGER, _BOOLEAN, _USER, _CHANNEL, _ROLE, _NUMBER = 3, 4, 5, 6, 7, 8, 10
+_STRING, _INTEGER, _BOOLEAN, _USER, _CHANNEL, _ROLE, _NUMBER, _ATTACHMENT = 3, 4, 5, 6, 7, 8, 10, 11
 _BOT_DM = 1
 """The context of a direct message with the bot."""
 MAX_VALUE_CHARACTERS = 6_000
@@ -189,8 +189,11 @@ class Person:
         composing.edit(self._world, message, {"content": content}, [])
 
     async def deletes(self, message: Message) -> None:
-        """Delete one's own message."""
-        self._world.delete_message(self._world.channels[message.channel_id], message)
+        """Delete one's own message; another's with the permission for it."""
+        channel = self._world.channels[message.channel_id]
+        if message.author is not self.user:
+            self._require(channel, permissions.MANAGE_MESSAGES, "delete messages of others")
+        self._world.delete_message(channel, message)
 
     async def deletes_channel(self, channel: ChannelHandle) -> None:
         """Delete a channel."""
@@ -198,8 +201,21 @@ class Person:
         self._world.delete_channel(channel.channel)
 
     async def reacts(self, message: Message, emoji: str) -> None:
-        """Add a reaction."""
-        self._world.react(self._world.channels[message.channel_id], message, self.user, emoji, add=True)
+        """Add a reaction.
+
+        Raises
+        ------
+        SandboxError
+            The person may not, the message is gone, or has reactions of twenty kinds.
+        """
+        channel = self._world.channels[message.channel_id]
+        self._require(channel, permissions.VIEW_CHANNEL | permissions.READ_MESSAGE_HISTORY, "read")
+        try:
+            self._world.message_in(channel, message.id)
+            self._world.check_reaction(channel, message, self.user, emoji)
+        except DiscordError as error:
+            raise SandboxError(f"{self.name} cannot react: {error}") from error
+        self._world.react(channel, message, self.user, emoji, add=True)
 
     async def unreacts(self, message: Message, emoji: str) -> None:
         """Remove one's own reaction."""
@@ -217,6 +233,8 @@ class Person:
         timeout_s: float = FIRST_ANSWER_S + 2,
     ) -> Interaction:
         """Run a slash command, such as ``"fleet status"``, and wait for the initial response.
+
+        A file is given as a pair of its name and its content.
 
         Raises
         ------
@@ -357,7 +375,7 @@ class Person:
             wrap.append(inner)
             offered = inner.get("options", [])
         resolved: dict[str, Any] = {}
-        filled = self._fill(offered, options, resolved, focused)
+        filled = self._fill(offered, self._upload(bot, options, resolved), resolved, focused)
         self._resolve_members(channel, resolved)
         for inner in reversed(wrap):
             filled = [{"name": inner["name"], "type": inner["type"], "options": filled}]
@@ -367,6 +385,22 @@ class Person:
         if resolved:
             data["resolved"] = resolved
         return data
+
+    def _upload(self, bot: BotHandle, options: dict[str, Any], resolved: dict[str, Any]) -> dict[str, Any]:
+        """Return options in which files, pairs of name and content, are uploaded: their values are ids."""
+        given = dict(options)
+        for name, value in options.items():
+            if not isinstance(value, tuple):
+                continue
+            filename, content = value
+            if len(content) > composing.MAX_FILE_BYTES:
+                raise SandboxError(f"{filename} is too large to be uploaded")
+            upload = Attachment(self._world.new_id(), filename, content)
+            self._world.keep_upload(upload)
+            data = payloads.upload(upload, self._world.attachments_base, bot.id)
+            resolved.setdefault("attachments", {})[str(upload.id)] = data
+            given[name] = upload
+        return given
 
     def _sees_command(self, command: dict[str, Any], channel: Channel) -> bool:
         """Tell whether this person's client lists a command.
@@ -423,6 +457,8 @@ class Person:
                 **payloads.channel(value.channel),
                 "permissions": str(self._world.permissions_in(self.user, value.channel)),
             }
+            return str(value.id)
+        if isinstance(value, Attachment) and option["type"] == _ATTACHMENT:
             return str(value.id)
         if isinstance(value, Role) and option["type"] == _ROLE:
             resolved.setdefault("roles", {})[str(value.id)] = payloads.role(value)

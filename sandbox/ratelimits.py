@@ -26,11 +26,14 @@ class Verdict:
     is_global: bool = False
 
 
+_REACTION = "/channels/{channel_id}/messages/{message_id}/reactions/{emoji_name}"
 # Method and path -> requests and seconds. Discord does not publish its limits; these were observed.
 _LIMITS: dict[tuple[str, str], tuple[int, float]] = {
     ("POST", "/channels/{channel_id}/messages"): (5, 5.0),
     ("PATCH", "/channels/{channel_id}/messages/{message_id}"): (5, 5.0),
-    ("PUT", "/channels/{channel_id}/messages/{message_id}/reactions/{emoji_name}/@me"): (1, 0.25),
+    ("PUT", _REACTION + "/@me"): (1, 0.25),
+    ("DELETE", _REACTION + "/@me"): (1, 0.25),
+    ("DELETE", _REACTION + "/{user_id}"): (1, 0.25),
     ("POST", "/guilds/{guild_id}/channels"): (50, 10.0),
     ("POST", "/webhooks/{webhook_id}/{webhook_token}"): (5, 2.0),
     ("PUT", "/applications/{application_id}/commands"): (20, 60.0),

@@ -95,6 +95,7 @@ class Sandbox:
         app.router.add_get("/gateway", self.gateway.handle)
         app.router.add_get("/gateway/", self.gateway.handle)
         app.router.add_get("/attachments/{channel_id}/{attachment_id}/{filename}", self._attachment)
+        app.router.add_get("/ephemeral-attachments/{application_id}/{attachment_id}/{filename}", self._upload)
         for module in (users, guilds, channels, messages, applications):
             for method, route, function in module.ROUTES:
                 self._add(app, method, route, function, needs_token=True)
@@ -222,6 +223,13 @@ class Sandbox:
                 if str(attachment.id) == request.match_info["attachment_id"]:
                     return web.Response(body=attachment.content, content_type="application/octet-stream")
         return await self._unknown(request)
+
+    async def _upload(self, request: web.Request) -> web.StreamResponse:
+        wanted = request.match_info["attachment_id"]
+        upload = self.world.uploads.get(int(wanted)) if wanted.isdecimal() else None
+        if upload is None:
+            return await self._unknown(request)
+        return web.Response(body=upload.content, content_type="application/octet-stream")
 
 
 def _anonymous() -> BotAccount:

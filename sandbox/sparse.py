@@ -25,7 +25,12 @@ _OPTIONAL: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
     ),
     (
         frozenset({"proxy_url", "size"}),
-        frozenset({"content_type", "description"}),
+        frozenset({"content_type", "description", "ephemeral"}),
+    ),
+    (
+        # Of a reaction; one that is taken off has no author either.
+        frozenset({"message_id", "emoji", "burst"}),
+        frozenset({"message_author_id"}),
     ),
     (
         frozenset({"default_member_permissions"}),

@@ -10,14 +10,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sandbox import payloads, permissions
-from sandbox.errors import missing_access, missing_permissions, unknown
+from sandbox.errors import DiscordError, missing_access, missing_permissions, unknown
 from sandbox.events import Event, Listener
 from sandbox.intents import MESSAGE_CONTENT
-from sandbox.records import BotAccount, Channel, Guild, Member, Message, Role, User
+from sandbox.records import Attachment, BotAccount, Channel, Guild, Member, Message, Role, User
 
 DISCORD_EPOCH_MS = 1_420_070_400_000
 MAX_MESSAGES_KEPT = 5_000
 """Messages kept in each channel; older ones are dropped, so that memory stays bounded."""
+
+
+MAX_REACTION_KINDS = 20
+MAX_UPLOADS_KEPT = 50
+"""Files given to commands: Discord drops them too, after a day."""
 
 
 class World:
@@ -38,6 +43,8 @@ class World:
         self.guilds: dict[int, Guild] = {}
         self.channels: dict[int, Channel] = {}
         self.attachments_base = ""
+        self.uploads: dict[int, Attachment] = {}
+        """Files that people gave to commands, by their ids."""
         self._tokens: dict[str, BotAccount] = {}
         self._direct: dict[tuple[int, int], int] = {}
         self._random = random.Random(seed)  # noqa: S311 - made-up tokens of a local stand-in
@@ -326,16 +333,36 @@ class World:
                 data["guild_id"] = str(channel.guild_id)
             self.emit(Event("MESSAGE_DELETE", data, channel.guild_id, channel.id))
 
+    def check_reaction(self, channel: Channel, message: Message, user: User, emoji: str) -> None:
+        """Check that ``user`` may add a reaction.
+
+        Raises
+        ------
+        DiscordError
+            50013 without ADD_REACTIONS for an emoji that nobody has reacted with, 30010 for the 21st of a message.
+        """
+        if emoji in message.reactions:
+            return
+        if not self.permissions_in(user, channel) & permissions.ADD_REACTIONS:
+            raise missing_permissions()
+        if len(message.reactions) >= MAX_REACTION_KINDS:
+            raise DiscordError(400, 30010, f"Maximum number of reactions reached ({MAX_REACTION_KINDS})")
+
+    def keep_upload(self, upload: Attachment) -> None:
+        """Keep a file that a person gives to a command, so that the bot can download it."""
+        self.uploads[upload.id] = upload
+        if len(self.uploads) > MAX_UPLOADS_KEPT:
+            del self.uploads[next(iter(self.uploads))]
+
     def react(self, channel: Channel, message: Message, user: User, emoji: str, *, add: bool) -> None:
         """Add or remove a reaction; ``emoji`` is unicode, or ``name:id``."""
-        users = message.reactions.setdefault(emoji, [])
+        users = message.reactions.get(emoji, [])
         if add == (user.id in users):
             return
-        if add:
-            users.append(user.id)
+        left = [*users, user.id] if add else [one for one in users if one != user.id]
+        if left:
+            message.reactions[emoji] = left
         else:
-            users.remove(user.id)
-        if not users:
             del message.reactions[emoji]
         data: dict[str, Any] = {
             "user_id": str(user.id),

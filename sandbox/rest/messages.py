@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,6 +15,8 @@ from sandbox.records import Channel, Message
 from sandbox.rest.call import NO_CONTENT, Call, Routes
 
 TWO_WEEKS_MS = 14 * 24 * 3600 * 1000
+_SYMBOLS = ("So", "Sm", "Sk", "Po", "Pd")
+_KEYCAP = "\u20e3"
 _CUSTOM_EMOJI = re.compile(r"\w{2,32}:\d{15,20}")
 
 
@@ -151,17 +154,23 @@ def _emoji(call: Call) -> str:
     key = unquote(call.text("emoji_name"))
     if _CUSTOM_EMOJI.fullmatch(key):
         return key
-    if not key or len(key) > 16 or (key.isalnum() and key.isascii()):
+    if len(key) > 16 or not _is_emoji(key):
         raise DiscordError(400, 10014, "Unknown Emoji")
     return key
+
+
+def _is_emoji(key: str) -> bool:
+    """Tell whether a text may be an emoji of Unicode: it has a symbol, and no letter that a word is made of."""
+    if _KEYCAP in key:
+        return True
+    return not key.isascii() and any(unicodedata.category(one) in _SYMBOLS for one in key)
 
 
 async def add_reaction(call: Call) -> Any:
     """PUT /channels/{channel_id}/messages/{message_id}/reactions/{emoji_name}/@me."""
     channel = _channel(call, permissions.READ_MESSAGE_HISTORY)
     message, emoji = _message(call, channel), _emoji(call)
-    if emoji not in message.reactions:
-        _channel(call, permissions.ADD_REACTIONS)
+    call.world.check_reaction(channel, message, call.account, emoji)
     call.world.react(channel, message, call.account, emoji, add=True)
     return NO_CONTENT
 
@@ -185,7 +194,10 @@ async def remove_reaction(call: Call) -> Any:
 
 async def list_reactions(call: Call) -> Any:
     """GET .../reactions/{emoji_name}."""
-    channel = _channel(call)
+    channel = _channel(call, permissions.READ_MESSAGE_HISTORY)
+    if call.query("type", default=0, least=0, most=1):
+        # Super reactions, which nobody gives here.
+        return []
     limit = call.query("limit", default=25, least=1, most=100)
     after = call.query("after", default=0, least=0, most=2**63)
     users = sorted(i for i in _message(call, channel).reactions.get(_emoji(call), []) if i > after)
@@ -201,6 +213,23 @@ async def clear_reactions(call: Call) -> Any:
     if channel.guild_id is not None:
         data["guild_id"] = str(channel.guild_id)
     call.world.emit(Event("MESSAGE_REACTION_REMOVE_ALL", data, channel.guild_id, channel.id))
+    return NO_CONTENT
+
+
+async def clear_one_reaction(call: Call) -> Any:
+    """DELETE .../reactions/{emoji_name}."""
+    channel = _channel(call, permissions.MANAGE_MESSAGES)
+    message, emoji = _message(call, channel), _emoji(call)
+    if message.reactions.pop(emoji, None) is None:
+        raise DiscordError(400, 10014, "Unknown Emoji")
+    data: dict[str, Any] = {
+        "channel_id": str(channel.id),
+        "message_id": str(message.id),
+        "emoji": payloads.emoji(emoji),
+    }
+    if channel.guild_id is not None:
+        data["guild_id"] = str(channel.guild_id)
+    call.world.emit(Event("MESSAGE_REACTION_REMOVE_EMOJI", data, channel.guild_id, channel.id))
     return NO_CONTENT
 
 
@@ -222,6 +251,7 @@ ROUTES: Routes = [
     ("DELETE", _MESSAGE, delete_message),
     ("DELETE", _MESSAGE + "/reactions", clear_reactions),
     ("GET", _REACTION, list_reactions),
+    ("DELETE", _REACTION, clear_one_reaction),
     ("PUT", _REACTION + "/@me", add_reaction),
     ("DELETE", _REACTION + "/@me", remove_own_reaction),
     ("DELETE", _REACTION + "/{user_id}", remove_reaction),

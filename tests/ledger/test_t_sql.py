@@ -34,6 +34,7 @@ from master.ledger.rows import (
     nodes,
     patch_keys,
     patch_nodes,
+    patch_tracking,
     patch_versions,
     patches,
     process_events,
@@ -59,6 +60,7 @@ from master.ledger.rows.records import (
     Patch,
     PatchKey,
     PatchNode,
+    PatchTrack,
     ProcessRecord,
     PulseSnapshot,
     SolutionRun,
@@ -79,10 +81,11 @@ REPOSITORIES = (
     inspection,
     licences,
     nodes,
-    patch_nodes,
-    patches,
     patch_keys,
+    patch_nodes,
+    patch_tracking,
     patch_versions,
+    patches,
     process_events,
     pulse_snapshots,
     retention,
@@ -192,6 +195,12 @@ def call_every_function(c: Connection) -> None:
     solution_figures.figures(c)
     solution_figures.recent(c, "missing_module")
     solution_figures.latest_errors(c, limit=5)
+    patch_tracking.add_all(c, [])
+    patch_tracking.add_all(
+        c, [PatchTrack(id="T1", at=NOW, patch_id="PA", node_id="01A", kind="reaction", user_id=7, emoji="x")]
+    )
+    patch_tracking.of_patch(c, "PA")
+    patch_tracking.standing(c, "PA")
     patch = Patch(
         id="T1", name="ranks", channel="main", version=4, key_id="SHA256:x", author="ada", received_at=NOW,
         received_from="cli:ada", bundle_hash=b"h" * 32, bundle_bytes=9, document="{}", state="received",

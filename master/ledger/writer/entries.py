@@ -21,6 +21,7 @@ from master.ledger.rows import (
     error_groups,
     handshake_events,
     nodes,
+    patch_tracking,
     process_events,
     pulse_snapshots,
     solution_runs,
@@ -33,6 +34,7 @@ from master.ledger.rows.records import (
     ErrorGroup,
     HandshakeEvent,
     Outcome,
+    PatchTrack,
     ProcessRecord,
     PulseSnapshot,
     SolutionRun,
@@ -252,6 +254,19 @@ class GroupStateSet(_Entry, frozen=True, tag="error_group_state"):
             )
 
 
+class PatchTracked(_Entry, frozen=True, tag="patch_track"):
+    """A reaction to a patch came or went, or a node said how far it is with it."""
+
+    priority: ClassVar[Priority] = Priority.HISTORY
+
+    track: PatchTrack
+
+    @classmethod
+    def apply_run(cls, connection: Connection, run: Sequence[Self], chain: AuditChain) -> None:
+        """Write consecutive entries of this kind, in order."""
+        patch_tracking.add_all(connection, [entry.track for entry in run])
+
+
 class PulsesSampled(_Entry, frozen=True, tag="pulses"):
     """A snapshot of the nodes' pulses."""
 
@@ -277,6 +292,7 @@ Entry = (
     | GroupStateSet
     | SolutionModeSet
     | SolutionRunSaved
+    | PatchTracked
     | PulsesSampled
 )
 
@@ -306,6 +322,8 @@ def remove_leftovers(connection: Connection, entries: Iterable[Entry]) -> None:
                 ids.setdefault(tables.handshake_events, []).append(event.id)
             case ErrorCounted(event=counted):
                 ids.setdefault(tables.error_events, []).append(counted.id)
+            case PatchTracked(track=track):
+                ids.setdefault(tables.patch_tracking, []).append(track.id)
             case PulsesSampled(snapshots=snapshots):
                 ids.setdefault(tables.pulse_snapshots, []).extend(snapshot.id for snapshot in snapshots)
     for table, found in ids.items():

@@ -45,6 +45,7 @@ _MAY_HAVE_IT = (*_UNDER_WAY, "healthy", "good", "failed", "rolling_back")
 RESTART = "restart"
 """What a node says with `applied` when it has to be restarted for it."""
 _RESTARTING = "restarting"
+Deed = Callable[[Node, PatchNode], Coroutine[Any, Any, None]]
 _REASON_CHARACTERS = 400
 
 
@@ -246,7 +247,7 @@ class Drive:
         task = self._asked.get(node_id)
         return task is not None and not task.done()
 
-    def _ask(self, node_id: str, deed: Callable[[Node, PatchNode], Coroutine[Any, Any, None]]) -> None:
+    def _ask(self, node_id: str, deed: Deed) -> None:
         """Have a node asked once; until it is on with it, again and again."""
         if node_id not in self._asked:
             self._since.setdefault(node_id, self._clock.monotonic())
@@ -254,7 +255,7 @@ class Drive:
                 self._until_it_goes_on(node_id, deed), name=f"patch {self.patch_id} {node_id}"
             )
 
-    async def _until_it_goes_on(self, node_id: str, deed: Callable[[Node, PatchNode], Coroutine[Any, Any, None]]) -> None:
+    async def _until_it_goes_on(self, node_id: str, deed: Deed) -> None:
         while True:
             node, row = self._tools.directory.get(node_id), self._book.node(self.patch_id, node_id)
             if row is None:

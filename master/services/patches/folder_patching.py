@@ -27,9 +27,7 @@ from master.wording import visible
 
 TIMEOUT_S = 60.0
 _MOST_OUTPUT = 1 << 20
-_CODE = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1)); from nodekit.releases.__main__ import main; sys.exit(main())"
-)
+_CODE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from nodekit.releases.__main__ import main; sys.exit(main())"
 
 
 class FolderNotPatched(ServiceError):
@@ -149,9 +147,7 @@ class FolderPatching:
         helper = (sys.executable, "-I", "-c", _CODE, root, command, str(folder))
         if landlock_problem():
             return helper
-        allowed = isolation_of(
-            folder, sys.executable, private=settings.private_paths, readable=[settings.patches_dir]
-        )
+        allowed = isolation_of(folder, sys.executable, private=settings.private_paths, readable=[settings.patches_dir])
         rules = msgspec.json.encode((allowed.readable, allowed.writable)).decode()
         return (sys.executable, "-I", "-S", landlock.__file__, rules, *helper)
 

@@ -82,7 +82,10 @@ class RollOuts:
         going_on = await self._ledger.read(
             lambda connection: [
                 patch.id
-                for patch in (*patches.in_states(connection, patches.UNFINISHED), *patches.with_absent_nodes(connection))
+                for patch in (
+                    *patches.in_states(connection, patches.UNFINISHED),
+                    *patches.with_absent_nodes(connection),
+                )
             ]
         )
         try:
@@ -90,7 +93,8 @@ class RollOuts:
                 self._group = group
                 for patch_id in dict.fromkeys(going_on):
                     await self._book.load(patch_id)
-                for patch_id in dict.fromkeys(going_on):
+                # And what operators began meanwhile.
+                for patch_id in dict.fromkeys((*going_on, *self._drives)):
                     self._go_on(patch_id)
                 await asyncio.Event().wait()
         finally:
@@ -171,7 +175,8 @@ class RollOuts:
             AlertLevel.WARNING,
             f"{label} did not hold on {name}",
             key=f"patch:{patch.id}:{row.node_id}",
-            text=f"It went back to what it ran before. The others keep it: `fleet patch rollback {label!r}` takes it back.",
+            text="It went back to what it ran before. The others keep it: "
+            f"`fleet patch rollback {label!r}` takes it back.",
             quote=row.detail[-1_500:],
             node=name,
         )
@@ -252,9 +257,7 @@ class RollOuts:
                 raise PatchNotNow(nobody(choice.skipped), hint=f"`fleet patch show '{patch.name} {patch.version}'`")
             plan = plan_for(document, self._settings().patches, canary=canary, soak_s=soak_s, urgent=urgent)
             known = progress_of(patch)
-            progress = msgspec.convert(
-                {**msgspec.structs.asdict(known), **msgspec.structs.asdict(plan)}, Progress
-            )
+            progress = msgspec.convert({**msgspec.structs.asdict(known), **msgspec.structs.asdict(plan)}, Progress)
             progress = replace(progress, wanted_by=actor, chosen=chosen)
             await self._approve(patch, progress, actor)
         self._go_on(patch_id)
@@ -274,7 +277,9 @@ class RollOuts:
                 raise PatchNotNow(
                     f"you approved {patch.name} {patch.version} before: "
                     f"{len(progress.approved_by)} of {progress.approvals} have",
-                    hint="another operator has to" if len(progress.approved_by) < progress.approvals else _COULD["received"],
+                    hint="another operator has to"
+                    if len(progress.approved_by) < progress.approvals
+                    else _COULD["received"],
                 )
             await self._approve(patch, progress, actor)
         self._go_on(patch_id)
@@ -300,7 +305,9 @@ class RollOuts:
         async with self._steered(patch_id):
             patch = await self._load(patch_id)
             _require(patch, ACTIVE, "paused")
-            self._put(patch, "paused", progress=replace(progress_of(patch), paused_in=patch.state), reason=why, actor=actor)
+            self._put(
+                patch, "paused", progress=replace(progress_of(patch), paused_in=patch.state), reason=why, actor=actor
+            )
             await self._book.flush()
         self._wake(patch_id)
 
@@ -317,9 +324,8 @@ class RollOuts:
             progress = progress_of(patch)
             drive = self._drive(patch_id)
             drive.renew()
-            if patch.state == "paused" and progress.paused_in not in (None, "asking"):
-                back_to = progress.paused_in or "rolling"
-                self._put(patch, back_to, progress=replace(progress, paused_in=None), actor=actor)
+            if progress.paused_in is not None and progress.paused_in != "asking":
+                self._put(patch, progress.paused_in, progress=replace(progress, paused_in=None), actor=actor)
                 await self._book.flush()
             else:
                 self._put(patch, "soaking", progress=replace(progress, paused_in=None), actor=actor)
@@ -365,7 +371,9 @@ class RollOuts:
             else:
                 for row in rows:
                     if row.state in ("failed", "rolled_back"):
-                        self._book.put_node(replace(row, state="waiting", detail="", changed_at=now, release_after=None))
+                        self._book.put_node(
+                            replace(row, state="waiting", detail="", changed_at=now, release_after=None)
+                        )
                 begun = progress_of(patch).waves_in_all > 0
                 approved = progress_of(patch).wanted_by != ""
                 self._put(patch, "rolling" if begun else "approved" if approved else "received", actor=actor)

@@ -24,7 +24,16 @@ log = logging.getLogger(__name__)
 ON_RECORD_WITHIN_S = 2.0
 """How long a node waits for the answer to a status while the ledger is away; then it is told that it was taken."""
 DETAIL_CHARACTERS = 4_000
-_STEPS: tuple[PatchNodeState, ...] = ("absent", "waiting", "ordered", "received", "staged", "applied", "healthy", "good")
+_STEPS: tuple[PatchNodeState, ...] = (
+    "absent",
+    "waiting",
+    "ordered",
+    "received",
+    "staged",
+    "applied",
+    "healthy",
+    "good",
+)
 _UNDER_WAY = ("ordered", "received", "staged", "applied", "healthy")
 
 

@@ -68,9 +68,7 @@ class Targets:
             else:
                 wanted.append(node)
         without = await self._without(document.depends_on, wanted)
-        found = await asyncio.to_thread(
-            lambda: [difference(self._folder_of(node), document) for node in wanted]
-        )
+        found = await asyncio.to_thread(lambda: [difference(self._folder_of(node), document) for node in wanted])
         kept = []
         for node, differs in zip(wanted, found, strict=True):
             if node.id in without:
@@ -121,7 +119,8 @@ def difference(folder: Path, document: PatchDocument) -> str:
     """Return why a patch does not fit a folder, in one line; empty when it does. Blocks."""
     if not folder.is_dir():
         return "its folder is gone"
-    before = {file.path: file.base for file in (*document.files, *document.removed)}
+    before = {file.path: file.base for file in document.files}
+    before |= {file.path: file.base for file in document.removed}
     after: dict[str, str | None] = {file.path: file.sha256 for file in document.files}
     found = {path: _digest(folder / path) for path in before}
     if all(found[path] == after.get(path) for path in found):

@@ -1,4 +1,4 @@
-"""The template is patched as nodes are, so that new clones are current. Its folder is the operator's: never by force."""
+"""The template is patched as nodes are, so that new clones are current; its folder is the operator's."""
 
 from __future__ import annotations
 
