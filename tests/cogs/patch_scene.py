@@ -7,26 +7,27 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 from msgspec import json, structs
 
 from handshake.patch_bundle import unpack
 from handshake.patch_document import PatchDocument
-from handshake.redaction import Secret
 from master.bot.connection import DiscordConnection
 from master.cogs.patch_tracker import PatchTracker
 from master.configuration.settings import PatchSettings, Settings
 from master.events import AlertRaised, PatchChanged
 from master.ledger.identifiers import new_ulid
 from master.ledger.rows import audit, patches
+from master.ledger.rows.nodes import insert as insert_node
 from master.ledger.rows.records import Patch, PatchNode, PatchNodeState, PatchState, PatchTrack
 from master.services.container import DiscordView, Services
-from master.services.onboarding.saga import RegisterRequest
 from master.services.patches.plan import plan_for
 from master.services.patches.progress import begin, progress_text
-from sandbox import BotHandle, ChannelHandle, GuildHandle, Message, Person, Sandbox
-from tests.services.conftest import OPERATOR, QUIET_BOT, House, open_house
+from sandbox import BotHandle, ChannelHandle, GuildHandle, Interaction, Message, Person, Sandbox
+from tests.ledger.test_database import a_node
+from tests.services.conftest import House, open_house
 from tests.services.patches.authors import Author
 
 WAIT_S = 15.0
@@ -72,6 +73,10 @@ class PatchScene:
         # discord.py loads the module anew, so the class is another one.
         return cast(PatchTracker, bot.get_cog("PatchTracker"))
 
+    async def runs(self, name: str, options: dict[str, Any] | None = None) -> Interaction:
+        """Run a command as ada, and wait until it is answered."""
+        return await answered(await self.ada.runs_command(self.channel, self.account, name, options))
+
     async def receive(self, *, state: PatchState = "received", announce: bool = True, **fields: Any) -> str:
         """Put a signed patch on record, as if it had been accepted; returns its id."""
         self.versions += 1
@@ -99,6 +104,7 @@ class PatchScene:
             rollout_plan=progress_text(begin(plan_for(document, PatchSettings()))),
             changed_at=now,
             changed_by="cli:root",
+            finished_at=now if state in ("done", "aborted", "failed", "rolled_back") else None,
         )
         await self.services.ledger.write(lambda connection: patches.insert(connection, patch))
         if announce:
@@ -115,11 +121,9 @@ class PatchScene:
             bot = self.sandbox.create_bot(name)
             self.guild.add_bot(bot)
             self.bots[name] = bot
-            folder = self.house.base / name
-            folder.mkdir(parents=True)
-            (folder / "bot.py").write_text(QUIET_BOT)
-            request = RegisterRequest(name=name, token=Secret(bot.token), folder=name, readiness="process", start=False)
-            await self.house.register(OPERATOR, request)
+            node = structs.replace(a_node(), id=new_ulid(self.services.clock), name=name, bot_user_id=bot.id)
+            await self.services.ledger.write(partial(insert_node, node=node))
+            self.services.directory.put(node)
         return [self.services.directory.find(name).id for name in names]
 
     def as_bot(self, name: str) -> Person:
@@ -211,3 +215,8 @@ def settings_for(settings: Settings, guild: GuildHandle, channel: ChannelHandle,
         channels=structs.replace(settings.channels, verify=0, patch=channel.id),
         operators=structs.replace(settings.operators, user_ids=operators, role_ids=frozenset()),
     )
+
+
+async def answered(interaction: Interaction) -> Interaction:
+    """Wait until a command or a press is answered."""
+    return await interaction.wait_until(lambda i: bool(i.embeds))
