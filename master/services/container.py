@@ -66,6 +66,7 @@ from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
 from master.services.patches.book import PatchBook
+from master.services.patches.keys import PatchKeys
 from master.services.patches.patches import Patches
 from master.services.patches.receiving import Receiving
 from master.services.patches.rollout import RollOuts
@@ -123,6 +124,7 @@ class LedgerServices:
     rotation: SecretRotation
     telling: Telling
     error_groups: ErrorGroups
+    patch_keys: PatchKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +217,7 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
             bus=EventBus(),
             book=ErrorBook(ledger, clock, SolutionLibrary(settings.solutions_dir)),
         ),
+        patch_keys=PatchKeys(ledger, clock),
     )
 
 
@@ -473,6 +476,7 @@ def build_services(
         output_watch=intake.output_watch,
         error_monitor=intake.monitor,
         error_groups=error_groups,
+        patch_keys=PatchKeys(ledger, clock),
         sentry_addresses=base.sentry_addresses,
         modes=modes,
         repair=repair,
