@@ -71,6 +71,7 @@ from master.services.patches.patches import Patches
 from master.services.patches.receiving import Receiving
 from master.services.patches.rollout import RollOuts
 from master.services.patches.statuses import PatchStatuses
+from master.services.patches.tracking import PatchTracking
 from master.services.patches.trusting import LedgerAcceptance, key_names
 from master.services.repair.actions.registry import check_action
 from master.services.repair.actions.tools import Tools
@@ -175,6 +176,7 @@ class Services(LedgerServices):
     tools: Tools
     solutions: SolutionManager
     patches: Patches
+    patch_tracking: PatchTracking
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -483,6 +485,7 @@ def build_services(
         tools=tools,
         solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),
         patches=_build_patches(base, book, lambda: reloading.settings),
+        patch_tracking=PatchTracking(ledger, base.directory, clock),
         reloading=reloading,
         discord=discord.port,
     )

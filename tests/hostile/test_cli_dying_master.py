@@ -106,6 +106,9 @@ COMMANDS = (
     Typed("solutions draft ffff", shows=False),  # there is no error here
     Typed("solutions take-back away 1 --yes"),
     Typed("solutions remove away --yes"),
+    Typed("patch keys add {folder}/ada.pub"),
+    Typed("patch keys list --json"),
+    Typed("patch keys revoke ada --yes"),
     Typed("patch status"),
     Typed("patch history --json"),
     Typed("patch status nobody", shows=False),  # no author's key is known here, so there is no patch
@@ -115,9 +118,6 @@ COMMANDS = (
         for verb in ("approve", "pause --why tests", "resume --json", "retry")
     ),
     *(Typed(f"patch {verb} nobody --yes", shows=False) for verb in ("abort", "rollback")),
-    Typed("patch keys add {folder}/ada.pub"),
-    Typed("patch keys list --json"),
-    Typed("patch keys revoke ada --yes"),
     Typed("rotate-secret --yes"),
     Typed("shutdown --yes"),
 )
