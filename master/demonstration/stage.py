@@ -17,6 +17,7 @@ from typing import Any, Self
 import msgspec
 
 from handshake.sockets import short_path
+from master.configuration.settings import TEMPLATE_PATH
 from master.control.client import ControlClient
 from master.control.key import known_key
 from master.control.protocol import Request
