@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,7 +13,6 @@ import pytest
 
 from handshake.patch_bundle import RawBundle, pack, unpack
 from handshake.patch_document import NAMESPACE
-from master.services.patches import signing
 from tests.cli.patch_author import RANKS, Author
 from tests.cli.window import Window
 
@@ -99,7 +99,7 @@ def test_without_a_terminal_an_encrypted_key_fails_with_what_ssh_keygen_said(aut
     before = file.read_bytes()
     # Without a controlling terminal, as in CI.
     done = subprocess.run(  # noqa: S603
-        [signing.sys.executable, "-m", "master.cli", "patch", "sign", str(file), "--key", str(key)],
+        [sys.executable, "-m", "master.cli", "patch", "sign", str(file), "--key", str(key)],
         input=b"open sesame\n",
         capture_output=True,
         timeout=60,
