@@ -109,6 +109,15 @@ COMMANDS = (
     Typed("patch keys add {folder}/ada.pub"),
     Typed("patch keys list --json"),
     Typed("patch keys revoke ada --yes"),
+    Typed("patch status"),
+    Typed("patch history --json"),
+    Typed("patch status nobody", shows=False),  # no author's key is known here, so there is no patch
+    Typed("patch deploy {folder}/away.toml --canary 0", shows=False),
+    *(
+        Typed(f"patch {verb} nobody", shows=False)
+        for verb in ("approve", "pause --why tests", "resume --json", "retry")
+    ),
+    *(Typed(f"patch {verb} nobody --yes", shows=False) for verb in ("abort", "rollback")),
     Typed("rotate-secret --yes"),
     Typed("shutdown --yes"),
 )
@@ -116,7 +125,7 @@ WITHOUT_A_MASTER = {
     *("demo", "init", "run", "up", "home", "install-command", "install-service", "check", "test", "lock", "sandbox"),
     *("down", "uninstall"),  # a master that is gone is what it wants (tests/cli/test_background.py)
     *("restore", "ledger import", "ledger migrate"),  # these need that none runs
-    *("patch show",),  # of an author, who has no master
+    *("patch build", "patch diff", "patch show", "patch sign", "patch verify"),  # of an author, who has no master
 }
 
 
