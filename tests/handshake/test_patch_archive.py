@@ -108,6 +108,7 @@ def test_encryption_other_packings_comments_and_extra_fields_are_refused() -> No
     refused(zipped(method=zipfile.ZIP_BZIP2), "packed in a way")
     refused(zipped(method=zipfile.ZIP_LZMA), "packed in a way|is encrypted")
     refused(zipped(comment=b"hello"), "no zip, or one with a comment")
+    refused(zipped()[:-2] + b"\5\0", "no zip, or one with a comment")  # announced, and not there
 
     def with_comment(entry: zipfile.ZipInfo) -> None:
         entry.comment = b"x"
