@@ -127,7 +127,7 @@ def _start_interpreter(check: Check, writing: int, token_variable: str) -> int:
     )
     request = (
         *(check.folder, dict(check.files), list(check.removed), list(check.modules)),
-        *(list(sys.path), kit, writing),
+        *(list(check.packages), list(sys.path), kit, writing),
     )
     if process.stdin is not None:
         with contextlib.suppress(BrokenPipeError), process.stdin:

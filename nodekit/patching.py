@@ -137,7 +137,7 @@ class Patching:
         reloading = Reloading(self._client, self._folder, document.reload, paths)
         if not document.restarts and (missing := reloading.missing()):
             raise PatchFailed(f"there is no cog {', '.join(missing)} to load anew: name it as its file is named")
-        await self._try_imports(document, files, reloading)
+        await self._try_imports(document, files, packages, reloading)
         self._memory.remember(Remembered(order=patch, reload=document.reload, failed_before=self._failed_cogs()))
         await asyncio.to_thread(self._releases.switch, number)
         sys.path += [path for path in packages if path not in sys.path]
@@ -148,12 +148,15 @@ class Patching:
         self._tell(patch, "applied", f"loaded anew: {', '.join(reloading.extensions)}", release=number)
         self._await_health(number)
 
-    async def _try_imports(self, document: PatchDocument, files: dict[str, bytes], reloading: Reloading) -> None:
+    async def _try_imports(
+        self, document: PatchDocument, files: dict[str, bytes], packages: list[str], reloading: Reloading
+    ) -> None:
         check = Check(
             folder=str(self._folder),
             files=files,
             removed=[file.path for file in document.removed],
             modules=modules_to_try(self._client, self._folder, reloading, files),
+            packages=packages,
         )
         problem = await try_imports(check, token_variable=self._token_variable)
         if problem:

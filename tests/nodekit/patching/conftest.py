@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from master.configuration.settings import Settings
+from master.configuration.settings import NodeSettings, Settings
 from tests.nodekit.patching.patched_nodes import FILES, PatchedNode
 from tests.services.conftest import house_settings  # noqa: F401 - a fixture
 from tests.services.repair.actions.conftest import (
@@ -18,8 +18,15 @@ from tests.services.repair.actions.conftest import (
 
 
 @pytest.fixture
-def living_settings(quick_settings: Settings) -> Settings:  # noqa: F811
-    return replace(quick_settings, supervision=replace(quick_settings.supervision, pulse_interval_s=9.0))
+def node_settings() -> NodeSettings:
+    """Settings of the node, for a test to replace."""
+    return NodeSettings()
+
+
+@pytest.fixture
+def living_settings(quick_settings: Settings, node_settings: NodeSettings) -> Settings:  # noqa: F811
+    supervision = replace(quick_settings.supervision, pulse_interval_s=9.0)
+    return replace(quick_settings, supervision=supervision, nodes={"atlas": node_settings})
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import msgspec
 from handshake.messages import PatchOrder, PatchStatus
 from handshake.patch_bundle import RawBundle, pack
 from handshake.patch_document import PatchDocument, PatchedFile, RemovedFile
+from handshake.redaction import Secret
 from handshake.signing import Message
 from master.ledger.rows.records import Node
 from master.services.trust.source import Source
@@ -123,6 +124,9 @@ class PatchedNode:
         """Ids of the messages that the cog was told of, in their order."""
         path = self.folder / "heard.txt"
         return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    async def token(self) -> Secret[str]:
+        return await self.living.house.services.tools.launcher.token_of(self.node)
 
     def publish(self, bundle: bytes) -> str:
         """Put a bundle where nodes find it; returns its digest."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from master.supervision.states import NodeState
 from tests.nodekit.patching.patched_nodes import COG, FILES, PatchedNode, bundle_of
 
 pytestmark = pytest.mark.timeout(60)
@@ -102,3 +103,22 @@ async def test_what_is_not_as_the_patch_expects_is_left_alone(patched: PatchedNo
     assert "the bundle cannot be read: No such file" in (await patched.until("failed", count=2)).detail
     await patched.order(patched.publish(bundle_of(patched.folder, GOOD, reload=["fun"])), patch_id="P3")
     assert "there is no cog cogs.fun to load anew" in (await patched.until("failed", count=3)).detail
+
+
+async def test_a_package_that_came_since_the_node_began_can_be_imported_by_its_cogs(patched: PatchedNode) -> None:
+    text = "import new_words\n" + COG.format(version="new_words.VERSION")
+    bundle = bundle_of(patched.folder, {"cogs/ranks.py": text}, reload=["ranks"], requirements=["new-words==1.2.0"])
+    await patched.order(patched.publish(bundle))
+    assert (await patched.until("failed")).detail == "new-words==1.2.0 is not installed for this node"
+    package = patched.living.settings.packages_dir / patched.node.id / "new-words==1.2.0"
+    package.mkdir(parents=True)
+    (package / "new_words.py").write_text("VERSION = 12\n")
+    await patched.order(patched.publish(bundle))
+    await patched.until("healthy")
+    assert patched.log[-1] == "cog 12 with level 1"
+    # The next process has it too.
+    await patched.order(patched.publish(bundle), kind="patch_good")
+    await patched.until("good")
+    await patched.living.house.services.supervisor.restart(patched.node.id)
+    await patched.living.reach(patched.node, NodeState.READY)
+    assert patched.log == ["cog 1 with level 1", "cog 12 with level 1", "cog 12 with level 1"]
