@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from master.configuration.settings import NodeSettings, Settings
-from tests.nodekit.patching.patched_nodes import FILES, PatchedNode
+from tests.nodekit.patching.patched_nodes import BETWEEN, FILES, PatchedNode
 from tests.services.conftest import house_settings  # noqa: F401 - a fixture
 from tests.services.repair.actions.conftest import (
     LivingHouse,
@@ -34,6 +34,6 @@ async def patched(living: LivingHouse) -> PatchedNode:  # noqa: F811
     """A node with a cog that notes its version, and the version of a module that it uses."""
     template = living.settings.identity.template_path
     (template / "helpers").mkdir()
-    for path, text in FILES.items():
+    for path, text in {**FILES, **BETWEEN}.items():
         (template / path).write_text(text)
     return PatchedNode(living, await living.clone())

@@ -25,7 +25,7 @@ from tests.services.repair.actions.conftest import LivingHouse
 COG = """\
 from discord.ext import commands
 
-from helpers.levels import LEVEL
+from helpers import between
 
 class Ranks(commands.Cog):
     @commands.Cog.listener()
@@ -35,12 +35,14 @@ class Ranks(commands.Cog):
 
 async def setup(bot):
     with open("log.txt", "a") as log:
-        log.write(f"cog {{VERSION}} with level {{LEVEL}}\\n")
+        log.write(f"cog {{VERSION}} with level {{between.LEVEL}}\\n")
     await bot.add_cog(Ranks())
 
 VERSION = {version}
 """
 FILES = {"cogs/ranks.py": COG.format(version=1), "helpers/levels.py": "LEVEL = 1\n"}
+BETWEEN = {"helpers/between.py": "from helpers.levels import LEVEL\n"}
+"""What no patch changes, and has to be loaded anew with what it imports."""
 
 
 def bundle_of(

@@ -13,7 +13,7 @@ from master.services.onboarding.saga import RegisterRequest
 from master.supervision.states import NodeState
 from nodekit.patch_reactions import EMOJIS
 from sandbox.permissions import EVERYONE_DEFAULT
-from tests.nodekit.patching.patched_nodes import COG, FILES, PatchedNode, bundle_of
+from tests.nodekit.patching.patched_nodes import BETWEEN, COG, FILES, PatchedNode, bundle_of
 from tests.services.conftest import OPERATOR
 from tests.services.repair.actions.conftest import LivingHouse
 
@@ -43,7 +43,7 @@ NEW = {
 async def program(living: LivingHouse) -> PatchedNode:
     """A linked program that knows nothing of us."""
     folder = living.settings.identity.bots_base_path / "oldbot"
-    for path, text in {**FILES, "main.py": PROGRAM}.items():
+    for path, text in {**FILES, **BETWEEN, "main.py": PROGRAM}.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
     bot = living.house.bot("oldbot")
@@ -63,6 +63,7 @@ async def program(living: LivingHouse) -> PatchedNode:
     return PatchedNode(living, node)
 
 
+@pytest.mark.slow
 async def test_a_program_that_knows_nothing_of_us_is_patched_and_goes_back(program: PatchedNode) -> None:
     services, token = program.living.house.services, (await program.token()).reveal()
     await program.order(program.publish(bundle_of(program.folder, NEW, reload=["ranks"])), good_after_s=0.1)
@@ -92,6 +93,7 @@ async def test_a_program_that_knows_nothing_of_us_is_patched_and_goes_back(progr
 OF_ITS_OWN = NodeSettings(plain=True, isolated=False, env={"PYTHONPATH": str(Path(nodekit.__path__[0]).parent)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("node_settings", [OF_ITS_OWN])
 async def test_a_process_of_its_own_is_settled_before_its_code_is_read(patched: PatchedNode) -> None:
     services = patched.living.house.services
