@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from master.services.trust.orders import OrderFailed
 from master.supervision.states import NodeState
 from tests.nodekit.patching.patched_nodes import COG, FILES, PatchedNode, bundle_of
 
@@ -122,3 +123,20 @@ async def test_a_package_that_came_since_the_node_began_can_be_imported_by_its_c
     await patched.living.house.services.supervisor.restart(patched.node.id)
     await patched.living.reach(patched.node, NodeState.READY)
     assert patched.log == ["cog 1 with level 1", "cog 12 with level 1", "cog 12 with level 1"]
+
+
+async def test_a_cog_that_is_taken_away_is_gone_and_comes_back(patched: PatchedNode) -> None:
+    supervisor = patched.living.house.services.supervisor
+    bundle = bundle_of(
+        patched.folder, {"helpers/levels.py": "LEVEL = 2\n"}, removed=["cogs/ranks.py"], reload=["ranks"]
+    )
+    digest = patched.publish(bundle)
+    await patched.order(digest)
+    await patched.until("healthy")
+    assert not (patched.folder / "cogs/ranks.py").exists()
+    with pytest.raises(OrderFailed, match="there is no cog 'ranks'"):
+        await patched.living.house.services.tools.orders.send(patched.node, "reload_cog", "ranks")
+    await patched.order(digest, kind="patch_back")
+    await patched.until("rolled_back")
+    assert patched.log == ["cog 1 with level 1", "cog 1 with level 1"]
+    assert supervisor.view(patched.node.id).cogs_failed == ()
