@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import functools
 import logging
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import discord
 
@@ -39,12 +40,17 @@ from nodekit.link import NodeFacts, NodeLink
 from nodekit.reports import describe_error
 from nodekit.resumption import Resumption
 
+if TYPE_CHECKING:
+    from nodekit.patching import Patching
+
 log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 2.0
 OFFLINE_TOLD_AFTER_S = 2.1
 """The master counts a node as offline after two seconds; Discord asks for a reconnect now and then."""
 LINK_AGAIN_S = 1.0
+SETTLED_VARIABLE = "FLEET_SETTLED"
+"""As in ``nodekit.settling``, which only a node with releases imports."""
 _ATTRIBUTE = "_nodekit_attachment"
 
 _node: Attachment | None = None
@@ -109,6 +115,7 @@ class Attachment:
         """Since when there is no connection to Discord, in monotonic seconds; None while there is one."""
         self._telling: asyncio.TimerHandle | None = None
         self._linking: asyncio.Task[None] | None = None
+        self._patching: Patching | None = None
         self._reporting: set[asyncio.Task[None]] = set()
         self._refused: asyncio.Task[None] | None = None
         self._exit_code: NodeExit | None = None
@@ -279,14 +286,36 @@ class Attachment:
 
     async def _obey(self, order: Order) -> OrderResult:
         # Imported when it is needed: most nodes never get an order.
+        if order.kind.startswith("patch"):
+            patching = self._patching or self._make_patching()
+            return patching.take(order)
         from nodekit.orders import carry_out
 
         return await carry_out(self._client, order)
+
+    def _make_patching(self) -> Patching:
+        from nodekit.patching import Patching
+
+        if self.link is None:
+            raise RuntimeError("patches come over the link")
+        variable = self._boot.token_variable
+        self._patching = Patching(self._client, self.link, self._identity.folder, token_variable=variable)
+        return self._patching
+
+    def _tell_settled(self) -> None:
+        """Have the master told of a release that began, or was rolled back, before this process ran its program."""
+        if SETTLED_VARIABLE in os.environ:
+            from nodekit.settling import take_settled
+
+            settled = take_settled()
+            if settled is not None:
+                self._make_patching().take_settled(settled)
 
     async def _run_link(self, link: NodeLink) -> None:
         # Readiness is reported after Discord's READY (or RESUMED), not when the process starts.
         await self._connected.wait()
         await self._client.wait_until_ready()
+        self._tell_settled()
         while True:
             try:
                 await link.run()
@@ -349,6 +378,8 @@ class Attachment:
         """Say goodbye and end the link, with a time-out, so that the client always closes in time."""
         linking, self._linking = self._linking, None
         ending = set(self._reporting)
+        if self._patching is not None:
+            self._patching.end()
         if linking is not None:
             if self.link is not None:
                 await self.link.say_goodbye("asked to stop")

@@ -77,6 +77,18 @@ def join() -> None:
     tell(f"linked, with discord.py {discord.__version__}")
 
 
+def settle() -> None:
+    """Settle the folder before any of its code is read, where it was patched."""
+    if not os.path.isdir(".releases"):
+        return
+    try:
+        settling = importlib.import_module("nodekit.settling")
+    except (ImportError, SyntaxError, AttributeError, TypeError) as error:
+        tell(f"its releases are not settled, nodekit does not work here: {error}")
+        return
+    settling.settle_here()
+
+
 def tell(text: str) -> None:
     """Write a line to the node's log."""
     print("[fleet]", text, file=sys.stderr)
@@ -98,6 +110,7 @@ def main() -> None:
     entry, *arguments = sys.argv[1:]
     sys.path[0] = os.path.dirname(os.path.realpath(entry))
     sys.meta_path.append(KitFinder(json.loads(os.environ.pop(KIT_VARIABLE, "[]"))))
+    settle()
     if os.environ.pop(LENT_VARIABLE, None) is None:
         join()
     run(entry, *arguments)

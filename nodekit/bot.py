@@ -97,7 +97,7 @@ class HandshakeBot(commands.Bot):
 
             self._watching = asyncio.create_task(watch_cogs(self), name="cogs")
 
-    async def load_cogs(self, names: Iterable[str] | None = None) -> CogChanges:
+    async def load_cogs(self, names: Iterable[str] | None = None, *, reporting: bool = True) -> CogChanges:
         """Load cogs, again if they are loaded, and register the slash commands if they changed.
 
         What cannot be loaded is reported. The bot goes on with the other cogs, and with the old code of one it had.
@@ -106,13 +106,16 @@ class HandshakeBot(commands.Bot):
         ----------
         names
             Files in ``cogs/``, without ``.py``; None: those that are new or changed.
+        reporting
+            Whether an error of one is reported; it is logged in any case.
         """
         async with self._loading:
             changes = await self.cog_files.load(self.cog_files.changed() if names is None else names)
             for name, error in changes.failed.items():
                 kept = ", the old code stays" if f"cogs.{name}" in self.extensions else ""
                 log.error("cog %s could not be loaded%s", name, kept, exc_info=error)
-                self.report(error, "startup", f"cogs/{name}.py")
+                if reporting:
+                    self.report(error, "startup", f"cogs/{name}.py")
             self._note_failed(changes)
             refused = await self.register_commands()
             if refused is not None:

@@ -36,7 +36,12 @@ _MAGIC = b"FLEETGS3"
 _LENGTH = struct.Struct("<I")
 _PAGE = 4096
 _SUCCESSOR_AT = 32
+_USES = struct.Struct("<Q")
+_USES_AT = 256
+"""Behind the header, whose form an older kit wrote: how often somebody used the bot, in all processes of the node."""
 
+_USED = frozenset({"INTERACTION_CREATE", "MESSAGE_CREATE", "GUILD_MEMBER_ADD", "GUILD_MEMBER_REMOVE"})
+"""What people do that bots act upon. Not presences, typing, or reactions, which nodes themselves add to a patch."""
 _CACHED = ("GUILD_", "CHANNEL_CREATE", "CHANNEL_UPDATE", "CHANNEL_DELETE", "THREAD_", "STAGE_INSTANCE_", "USER_UPDATE")
 _NOT_CACHED = ("GUILD_MEMBER_", "GUILD_MEMBERS_", "GUILD_BAN_", "GUILD_AUDIT_LOG_", "GUILD_SCHEDULED_EVENT_USER_")
 
@@ -115,6 +120,7 @@ class GatewaySession:
         os.posix_fallocate(descriptor, 0, _PAGE)
         self._header = mmap.mmap(descriptor, _PAGE)
         self._header[_SUCCESSOR_AT] = 0
+        (self._uses,) = _USES.unpack_from(self._header, _USES_AT)
         self._decode = msgspec.json.Decoder(_Frame).decode
         self._sequence = 0
         self._log_bytes = 0
@@ -181,7 +187,16 @@ class GatewaySession:
             self._append(raw)
         self._sequence = frame.s
         self._note()
+        if frame.t in _USED:
+            self._count_use(raw)
         return began
+
+    def _count_use(self, raw: str | bytes) -> None:
+        text = raw if isinstance(raw, str) else raw.decode("utf-8", "replace")
+        if '"bot":true' in text or '"bot": true' in text:
+            return  # Messages of bots, this one's included, are no use of it.
+        self._uses = (self._uses + 1) % 2**63
+        _USES.pack_into(self._header, _USES_AT, self._uses)
 
     def keep_answer(self, path: str, answer: Any) -> None:
         """Cache a REST response that the successor would request again."""
@@ -261,6 +276,24 @@ def expect_successor(path: Path, expected: bool) -> None:
                 os.pwrite(shared, bytes([expected]), _SUCCESSOR_AT)
         finally:
             os.close(shared)
+
+
+def read_uses(path: Path) -> int | None:
+    """Return how often people used a bot, as its node counts it; None where no node has counted."""
+    try:
+        shared = open_regular(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        content = os.pread(shared, _USES_AT + _USES.size, 0)
+    except OSError:
+        return None
+    finally:
+        os.close(shared)
+    if len(content) < _USES_AT + _USES.size:
+        return None
+    (uses,) = _USES.unpack_from(content, _USES_AT)
+    return int(uses)
 
 
 def inherited_session(environment: MutableMapping[str, str]) -> GatewaySession | None:

@@ -189,7 +189,7 @@ def message_payload(notice: Notice) -> dict[str, Any]:
     """Return the body of a new message or an edit, without its files."""
     payload: dict[str, Any] = {
         "content": notice.text,
-        "embeds": [_embed(embed) for embed in notice.embeds],
+        "embeds": [embed_payload(embed) for embed in notice.embeds],
         "allowed_mentions": {"parse": [], "users": [str(user_id) for user_id in notice.mention_users]},
     }
     if notice.buttons:
@@ -213,7 +213,8 @@ def _button(button: Button) -> dict[str, Any]:
     }
 
 
-def _embed(embed: Embed) -> dict[str, Any]:
+def embed_payload(embed: Embed) -> dict[str, Any]:
+    """Return an embed as Discord takes it."""
     data = {
         "title": embed.title,
         "description": embed.description,

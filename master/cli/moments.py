@@ -34,3 +34,17 @@ def moment_of(text: str) -> float:
     except (ValueError, OverflowError, OSError):
         hint = f"{text!r} is no time: type 90s, 10m, 2h or 3d, or 2026-11-22T10:00, or 10:00 for today"
         raise typer.BadParameter(hint, param_hint="--since") from None
+
+
+def duration_of(text: str, option: str) -> float:
+    """Return the seconds of ``90s``, ``10m``, ``2h``, ``30d``; ``0`` is none.
+
+    Raises
+    ------
+    typer.BadParameter
+    """
+    typed = text.strip().lower()
+    found = _AGO.fullmatch("0s" if typed == "0" else typed)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no duration: type 90s, 10m, 2h, 30d or 2w", param_hint=option)
+    return timedelta(**{_UNITS[found[2]]: float(found[1])}).total_seconds()

@@ -342,8 +342,10 @@ class EventTap:
                 self._changed.set()
                 self._changed = asyncio.Event()
 
-    async def wait_for(self, kind: str, node: str, *, since: int = 0, timeout_s: float = 30.0) -> FleetEvent:
-        """Wait for an event of that kind and node, from index ``since`` on.
+    async def wait_for(
+        self, kind: str, node: str, *, detail: str = "", since: int = 0, timeout_s: float = 30.0
+    ) -> FleetEvent:
+        """Wait for an event of that kind and node whose detail contains ``detail``, from index ``since`` on.
 
         Raises
         ------
@@ -353,7 +355,7 @@ class EventTap:
         async def wait() -> FleetEvent:
             while True:
                 for event in self.events[since:]:
-                    if event.kind == kind and event.node == node:
+                    if event.kind == kind and event.node == node and detail in event.detail:
                         return event
                 await self._changed.wait()
 
@@ -361,7 +363,7 @@ class EventTap:
             async with asyncio.timeout(timeout_s):
                 return await wait()
         except TimeoutError:
-            raise StageError(f"{node}: no event {kind!r} within {timeout_s:g} s") from None
+            raise StageError(f"{node or detail}: no event {kind!r} within {timeout_s:g} s") from None
 
     async def __aexit__(self, *_: object) -> None:
         if self._reading is not None:

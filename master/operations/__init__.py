@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from master.operations import changing, errors, kernel, ledger, nodes, onboarding, patches, repairs, solutions, telling
+from master.operations import (
+    changing,
+    errors,
+    kernel,
+    ledger,
+    nodes,
+    onboarding,
+    patch_keys,
+    patches,
+    repairs,
+    solutions,
+    telling,
+)
 from master.operations.operation import Operation
 
 _ALL: tuple[Operation[Any, Any, Any], ...] = (
@@ -49,6 +61,9 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     solutions.remove,
     repairs.listing,
     repairs.decide,
+    patch_keys.listing,
+    patch_keys.add,
+    patch_keys.revoke,
     patches.listing,
     patches.show,
     patches.receive,

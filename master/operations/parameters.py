@@ -269,6 +269,23 @@ class SolutionVersionParams(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     why: Why = ""
 
 
+class PatchKeyAddParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A public key of an author."""
+
+    line: Annotated[str, msgspec.Meta(min_length=1, max_length=16_384)]
+    """As in a ``.pub`` file, authorized_keys or allowed_signers."""
+    name: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    """Whose it is; empty: as the line says."""
+
+
+class PatchKeyRevokeParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A key that is not to be trusted any more."""
+
+    key: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    """Its name, its id, or how that begins."""
+    why: Why = ""
+
+
 class RepairsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which repairs are listed."""
 

@@ -69,13 +69,15 @@ from master.services.patches.book import PatchBook
 from master.services.patches.catching_up import CatchingUp
 from master.services.patches.driving import DriveTools
 from master.services.patches.folder_patching import FolderPatching
+from master.services.patches.health import HealthJudge
+from master.services.patches.keys import PatchKeys
 from master.services.patches.patches import Patches
 from master.services.patches.receiving import Receiving
 from master.services.patches.rollout import RollOuts
-from master.services.patches.standing_judge import StandingJudge
 from master.services.patches.statuses import PatchStatuses
 from master.services.patches.targets import Targets
 from master.services.patches.template import TemplatePatching
+from master.services.patches.tracking import PatchTracking
 from master.services.patches.trusting import LedgerAcceptance, key_names
 from master.services.patches.ways import Ways
 from master.services.repair.actions.registry import check_action
@@ -130,6 +132,7 @@ class LedgerServices:
     rotation: SecretRotation
     telling: Telling
     error_groups: ErrorGroups
+    patch_keys: PatchKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +183,7 @@ class Services(LedgerServices):
     tools: Tools
     solutions: SolutionManager
     patches: Patches
+    patch_tracking: PatchTracking
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -222,6 +226,7 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
             bus=EventBus(),
             book=ErrorBook(ledger, clock, SolutionLibrary(settings.solutions_dir)),
         ),
+        patch_keys=PatchKeys(ledger, clock),
     )
 
 
@@ -370,6 +375,14 @@ def build_services(
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
     )
+    judge = HealthJudge(
+        ledger=ledger,
+        groups=error_groups,
+        supervisor=supervisor,
+        connectivity=connectivity,
+        clock=clock,
+        sessions_dir=settings.sessions_dir,
+    )
     return Services(
         clock=clock,
         ledger=ledger,
@@ -481,14 +494,16 @@ def build_services(
         output_watch=intake.output_watch,
         error_monitor=intake.monitor,
         error_groups=error_groups,
+        patch_keys=PatchKeys(ledger, clock),
         sentry_addresses=base.sentry_addresses,
         modes=modes,
         repair=repair,
         tools=tools,
         solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),
         patches=_build_patches(
-            base, supervisor, launcher, alerts, trust.orders, book, statuses, lambda: reloading.settings
+            base, supervisor, launcher, alerts, trust.orders, judge, book, statuses, lambda: reloading.settings
         ),
+        patch_tracking=PatchTracking(ledger, base.directory, clock),
         reloading=reloading,
         discord=discord.port,
     )
@@ -671,6 +686,7 @@ def _build_patches(
     launcher: Launcher,
     alerts: Alerts,
     orders: NodeOrders,
+    judge: HealthJudge,
     book: PatchBook,
     statuses: PatchStatuses,
     settings: Callable[[], Settings],
@@ -690,7 +706,7 @@ def _build_patches(
         targets=Targets(ledger, base.directory, launcher.folder_of),
         ways=ways,
         template=TemplatePatching(folders, settings),
-        judge=StandingJudge(supervisor),
+        judge=judge,
         alerts=alerts,
         clock=clock,
         ready_timeout_s=lambda: settings().supervision.ready_timeout_s,

@@ -40,6 +40,8 @@ from nodekit.output import LineStream, OutputLimit, StreamOrder
 MERGE_MEMORY = "--merge-memory"
 PACKAGES_VARIABLE = "FLEET_PACKAGES"
 """Folders of packages that were installed for a node, as on a search path."""
+RELEASES = ".releases"
+"""The folder, in a node's, of what patches changed."""
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_DESCRIPTORS = 8
 _WARMUP_ROUNDS = 3
@@ -362,6 +364,9 @@ def _run(entry: str, *, linked: bool) -> int:
     """Run the node's entry file as ``python entry`` would, with its cached bytecode; returns its exit code."""
     path = os.path.abspath(entry)
     try:
+        if os.path.isdir(RELEASES):
+            # Before any of its code is read: it may be half new.
+            importlib.import_module("nodekit.settling").settle_here()
         if linked:
             # Loaded before the fork where there is a fleet; the zygote itself needs no discord.py.
             importlib.import_module("nodekit.linking").link_program()

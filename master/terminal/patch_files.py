@@ -13,7 +13,7 @@ from master.terminal.output import local_time, one_line
 from master.wording import duration, visible_lines
 
 _LABEL = 13
-_SIGNS = {"A": "green", "M": "yellow", "D": "red"}
+SIGNS = {"A": "green", "M": "yellow", "D": "red"}
 
 
 def patch_file_lines(found: PatchFile) -> Iterator[Text]:
@@ -21,39 +21,40 @@ def patch_file_lines(found: PatchFile) -> Iterator[Text]:
     document = found.document
     yield one_line((f"{document.name} {document.version}", "bold"), f"  channel {document.channel}  {found.path.name}")
     if found.is_signed:
-        yield _line("signature", ("signed; `fleet patch verify` says by whom", "cyan"))
+        yield fact_line("signature", ("signed; `fleet patch verify` says by whom", "cyan"))
     else:
-        yield _line("signature", ("not signed yet: `fleet patch sign`", "yellow"))
+        yield fact_line("signature", ("not signed yet: `fleet patch sign`", "yellow"))
     yield from _facts(document)
     yield from file_lines(document)
 
 
-def _line(label: str, *parts: str | tuple[str, str]) -> Text:
+def fact_line(label: str, *parts: str | tuple[str, str]) -> Text:
+    """Return a line with what it is about in front."""
     return one_line((f"{label:<{_LABEL}}", "bright_black"), *parts)
 
 
 def _facts(document: PatchDocument) -> Iterator[Text]:
     if document.author:
-        yield _line("author", document.author)
-    yield _line("created", local_time(document.created, "%Y-%m-%d %H:%M"))
+        yield fact_line("author", document.author)
+    yield fact_line("created", local_time(document.created, "%Y-%m-%d %H:%M"))
     left = document.expires - time.time()
     if left > 0:
-        yield _line("expires", f"{local_time(document.expires, '%Y-%m-%d %H:%M')} (in {duration(left)})")
+        yield fact_line("expires", f"{local_time(document.expires, '%Y-%m-%d %H:%M')} (in {duration(left)})")
     else:
-        yield _line("expires", (f"{local_time(document.expires, '%Y-%m-%d %H:%M')}: it has expired", "red"))
-    yield _line("fleets", ", ".join(document.fleets) or "each that trusts its key")
-    yield _line("targets", targets_text(document.targets))
+        yield fact_line("expires", (f"{local_time(document.expires, '%Y-%m-%d %H:%M')}: it has expired", "red"))
+    yield fact_line("fleets", ", ".join(document.fleets) or "each that trusts its key")
+    yield fact_line("targets", targets_text(document.targets))
     if document.depends_on:
-        yield _line("needs", ", ".join(document.depends_on))
-    yield _line("takes effect", effect_text(document))
+        yield fact_line("needs", ", ".join(document.depends_on))
+    yield fact_line("takes effect", effect_text(document))
     if document.requirements:
-        yield _line("packages", ", ".join(document.requirements))
+        yield fact_line("packages", ", ".join(document.requirements))
     plan = _plan_text(document)
     if plan:
-        yield _line("roll-out", plan)
+        yield fact_line("roll-out", plan)
     note = visible_lines(document.note).split("\n") if document.note else []
     for at, line in enumerate(note):
-        yield _line("note" if at == 0 else "", line)
+        yield fact_line("note" if at == 0 else "", line)
 
 
 def targets_text(targets: Targets) -> str:
@@ -85,9 +86,9 @@ def file_lines(document: PatchDocument) -> Iterator[Text]:
     for file in document.files:
         sign = "A" if file.base is None else "M"
         run = "  executable" if file.executable else ""
-        yield one_line((f"  {sign} ", _SIGNS[sign]), file.path, (f"  {size_text(file.length)}{run}", "bright_black"))
+        yield one_line((f"  {sign} ", SIGNS[sign]), file.path, (f"  {size_text(file.length)}{run}", "bright_black"))
     for removed in document.removed:
-        yield one_line(("  D ", _SIGNS["D"]), removed.path)
+        yield one_line(("  D ", SIGNS["D"]), removed.path)
 
 
 def size_text(size: int) -> str:

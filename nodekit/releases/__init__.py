@@ -6,6 +6,7 @@ do not speak the protocol. docs/releases.md has the layout.
 
 from nodekit.releases.errors import (
     BaseDiffers,
+    HalfChanged,
     NoRoom,
     NoSuchRelease,
     NotNow,
@@ -18,6 +19,7 @@ from nodekit.releases.releases import Releases
 
 __all__ = [
     "BaseDiffers",
+    "HalfChanged",
     "NoRoom",
     "NoSuchRelease",
     "NotNow",

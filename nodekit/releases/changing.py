@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Mapping
 
 from nodekit.releases.beneath import Beneath
-from nodekit.releases.errors import BaseDiffers, NoSuchRelease, NotNow, ReleaseError
+from nodekit.releases.errors import BaseDiffers, HalfChanged, NoSuchRelease, NotNow, ReleaseError, reason_of
 from nodekit.releases.placing import Placing
 from nodekit.releases.pruning import line_of
 from nodekit.releases.records import Index, Journal, Manifest, Outcome, ReleaseState, Settled, Side, Standing
@@ -117,7 +117,7 @@ class Changing:
 
         Raises
         ------
-        ReleaseError
+        HalfChanged
             That failed too: the journal stays.
         """
         try:
@@ -126,9 +126,13 @@ class Changing:
             if self._shelf.index() != index:
                 self._shelf.with_room(lambda: self._shelf.write_index(index))
             self._shelf.with_room(lambda: placing.put(side))
+            placing.put_edited_back()
             self._shelf.remove_journal()
         except (OSError, ReleaseError) as error:
-            raise ReleaseError(f"{why}; files are half changed, which {later} before the next start: {error}") from why
+            raise HalfChanged(
+                f"{reason_of(why)}; the files are half changed, which {later} before the next start "
+                f"(now it cannot be: {reason_of(error)})"
+            ) from why
 
     def recover(self) -> Settled | None:
         """Finish or undo what was cut off; returns what was done, None for nothing."""

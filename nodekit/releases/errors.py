@@ -63,6 +63,12 @@ class NoRoom(ReleaseError):
     code: ClassVar[str] = "no_room"
 
 
+class HalfChanged(ReleaseError):
+    """A change failed, and so did taking it back. The next call, or the next start, ends it one way or the other."""
+
+    code: ClassVar[str] = "half_changed"
+
+
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -80,6 +86,15 @@ def is_for_want_of_room(error: BaseException) -> bool:
     return isinstance(error, NoRoom) or (isinstance(error, OSError) and error.errno in _NO_ROOM)
 
 
+def reason_of(error: Exception) -> str:
+    """Return what is wrong, in words: of the system's errors with the file that it is about."""
+    if not isinstance(error, OSError):
+        return str(error)
+    number = error.errno or 0
+    reason = _REASONS.get(number, os.strerror(number) if number else str(error))
+    return f"{os.fsdecode(error.filename)}: {reason}" if isinstance(error.filename, str | bytes) else reason
+
+
 def as_release_error(doing: str, error: OSError) -> ReleaseError:
     """Return the system's error as one of ours.
 
@@ -88,8 +103,5 @@ def as_release_error(doing: str, error: OSError) -> ReleaseError:
     doing
         What was tried, as the beginning of a sentence: ``"release 3 cannot be staged"``.
     """
-    number = error.errno or 0
-    reason = _REASONS.get(number, os.strerror(number) if number else str(error))
-    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
     kind = NoRoom if is_for_want_of_room(error) else ReleaseError
-    return kind(f"{doing}: {where}{reason}")
+    return kind(f"{doing}: {reason_of(error)}")

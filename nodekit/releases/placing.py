@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from handshake.patch_document import MAX_UNPACKED_BYTES
 from nodekit.releases.beneath import Beneath, beside, parents_of
 from nodekit.releases.errors import UnsafeFolder
-from nodekit.releases.records import Change, Manifest, Side
+from nodekit.releases.records import FOLDER, Change, Manifest, Side
 from nodekit.releases.shelf import EDITED, Shelf, folder_of
 
 _CACHE = "__pycache__"
@@ -28,7 +28,8 @@ class Placing:
         self._beneath = beneath
         self._shelf = shelf
         self._manifest = manifest
-        self._edited = list[str]()
+        self._edited = dict[str, str]()
+        """Where what was at a file's place is kept, by its path, if neither side has it; empty: nothing was there."""
 
     def differing(self, side: Side) -> list[str]:
         """Return the files that are not as one side has them.
@@ -51,17 +52,14 @@ class Placing:
             if version is not None:
                 self._shelf.content(self._manifest.number, side, version, change.path)
 
-    def put(self, side: Side) -> list[str]:
-        """Put a side in place, durably; returns the files that were as neither side has them.
-
-        What these held is kept beside the release.
+    def put(self, side: Side) -> None:
+        """Put a side in place, durably. What files held that were as neither side has them is kept.
 
         Raises
         ------
         ReleaseError, OSError
             A part of the files may be in place.
         """
-        self._edited = []
         for change in self._manifest.changes:
             if change.on(side) is None:
                 self._take_away(change)
@@ -73,7 +71,25 @@ class Placing:
                 self._bring(change, side)
         for folder_path in self._touched():
             self._beneath.sync(folder_path)
-        return self._edited
+
+    def put_edited_back(self) -> None:
+        """Put back what files held that were as neither side has them.
+
+        Raises
+        ------
+        ReleaseError, OSError
+        """
+        for path, kept in self._edited.items():
+            folder = str(PurePosixPath(path).parent)
+            if kept.startswith(FOLDER):
+                version = self._beneath.version(path, MAX_UNPACKED_BYTES)
+                content = self._beneath.read(kept, MAX_UNPACKED_BYTES)
+                self._beneath.write(path, content, version.mode if version else _PRIVATE_FILE)
+            else:
+                self._beneath.remove(path)
+                if kept:
+                    self._beneath.move_aside(kept, PurePosixPath(path).name)
+            self._beneath.sync("" if folder == "." else folder)
 
     def _is_on(self, change: Change, side: Side) -> bool:
         found = self._beneath.version(change.path, MAX_UNPACKED_BYTES)
@@ -112,10 +128,15 @@ class Placing:
             if self._beneath.look(path) is None:
                 raise
             # No plain file, or a very large one: it stays where it is, under another name.
-            self._beneath.move_aside(path, f"{PurePosixPath(path).name}.{EDITED}-{number}")
-            self._edited.append(path)
+            aside = PurePosixPath(path).with_name(f"{PurePosixPath(path).name}.{EDITED}-{number}")
+            self._beneath.move_aside(path, aside.name)
+            self._edited.setdefault(path, str(aside))
             return
-        if found is None or found.sha256 in {version.sha256 for version in (change.old, change.new) if version}:
+        if found is None:
+            if change.old and change.new:
+                self._edited.setdefault(path, "")
+            return
+        if found.sha256 in {version.sha256 for version in (change.old, change.new) if version}:
             return
         kept = f"{folder_of(number)}/{EDITED}/{path}"
         while (before := self._beneath.version(kept, MAX_UNPACKED_BYTES)) and before.sha256 != found.sha256:
@@ -126,7 +147,7 @@ class Placing:
         self._beneath.write(kept, self._beneath.read(path, MAX_UNPACKED_BYTES), _PRIVATE_FILE)
         for parent in parents_of(kept):
             self._beneath.sync(parent)
-        self._edited.append(path)
+        self._edited.setdefault(path, kept)
 
     def _clear_folders(self, side: Side) -> None:
         """Remove the folders that only ``side`` has; whatever else somebody put there stays, with its folder."""

@@ -37,10 +37,15 @@ class Releases:
         Returns the Unix time.
     on_step
         Called before each change of the disk; for tests.
+
+    Attributes
+    ----------
+    folder
+        The node's folder.
     """
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time, on_step: OnStep | None = None) -> None:
-        self._folder = folder
+        self.folder = folder
         self._clock = clock
         self._on_step = on_step
 
@@ -239,7 +244,7 @@ class Releases:
     @contextlib.contextmanager
     def _reading(self, doing: str) -> Iterator[tuple[Beneath, Shelf]]:
         try:
-            beneath = Beneath(self._folder, self._on_step)
+            beneath = Beneath(self.folder, self._on_step)
         except OSError as error:
             raise as_release_error(doing, error) from error
         try:

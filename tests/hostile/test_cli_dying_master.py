@@ -18,12 +18,14 @@ from typing import Any
 
 import pytest
 import typer.main
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from master.cli import secrets as rotating
 from master.cli.app import build_app
 from master.configuration.loading import load_settings
 from master.control.server import ControlServer
 from master.security.derivation import new_master_secret
+from master.services.patches.ssh_public_keys import public_half
 from sandbox import Sandbox
 from tests.hostile.conversations import Conversation, Death, dying_master, recorder, typed
 from tests.hostile.effort import rounds
@@ -104,6 +106,18 @@ COMMANDS = (
     Typed("solutions draft ffff", shows=False),  # there is no error here
     Typed("solutions take-back away 1 --yes"),
     Typed("solutions remove away --yes"),
+    Typed("patch keys add {folder}/ada.pub"),
+    Typed("patch keys list --json"),
+    Typed("patch keys revoke ada --yes"),
+    Typed("patch status"),
+    Typed("patch history --json"),
+    Typed("patch status nobody", shows=False),  # no author's key is known here, so there is no patch
+    Typed("patch deploy {folder}/away.toml --canary 0", shows=False),
+    *(
+        Typed(f"patch {verb} nobody", shows=False)
+        for verb in ("approve", "pause --why tests", "resume --json", "retry")
+    ),
+    *(Typed(f"patch {verb} nobody --yes", shows=False) for verb in ("abort", "rollback")),
     Typed("rotate-secret --yes"),
     Typed("shutdown --yes"),
 )
@@ -111,7 +125,7 @@ WITHOUT_A_MASTER = {
     *("demo", "init", "run", "up", "home", "install-command", "install-service", "check", "test", "lock", "sandbox"),
     *("down", "uninstall"),  # a master that is gone is what it wants (tests/cli/test_background.py)
     *("restore", "ledger import", "ledger migrate"),  # these need that none runs
-    *("patch show",),  # of an author, who has no master
+    *("patch build", "patch show"),  # of an author, who has no master
 }
 
 
@@ -163,6 +177,7 @@ async def record(folder: Path, sandbox: Sandbox, empty_ledger: Path) -> dict[Typ
     (folder / "site").mkdir()
     (folder / "ecosystem.json").write_text('[{"name": "site", "cwd": "site", "script": "sleep 600"}]')
     (folder / "away.toml").write_text(SOLUTION)
+    (folder / "ada.pub").write_text(f"{public_half(Ed25519PrivateKey.generate()).line} ada\n")
     (home / ".env").touch(mode=0o600)
     (home / ".env").write_text(f"MASTER_SECRET={new_master_secret()}\n")
     recorded: dict[Typed, Conversation] = {}

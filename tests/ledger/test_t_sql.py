@@ -163,6 +163,8 @@ def call_every_function(c: Connection) -> None:
     error_events.recent(c)
     error_events.recent(c, node_id="01A")
     error_events.by_node(c, ["f", "g"])
+    error_events.sums(c, since=NOW)
+    error_events.sums(c, since=NOW, node_id="01A")
     group = ErrorGroup(fingerprint="f", kind="line", title="t", first_at=NOW, last_at=NOW, sample="s")
     error_groups.add(c, group, sets_state=False)
     error_groups.add(c, group, sets_state=True)

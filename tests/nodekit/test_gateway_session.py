@@ -18,6 +18,7 @@ from nodekit.gateway_session import (
     Identification,
     expect_successor,
     inherited_session,
+    read_uses,
 )
 from tests.conftest import TurnableClock
 
@@ -168,3 +169,27 @@ def test_a_node_inherits_it_by_descriptor(session: GatewaySession, path: Path) -
     inherited.close()
     assert environment == {}
     assert inherited_session(environment) is None
+
+
+def test_what_people_do_is_counted_over_all_processes_of_a_node(
+    session: GatewaySession, path: Path, clock: TurnableClock
+) -> None:
+    assert read_uses(path) == 1
+    session.take(frame("INTERACTION_CREATE", {"id": "1"}, 4))
+    session.take(frame("MESSAGE_CREATE", {"author": {"bot": True}, "content": "pulse"}, 5))
+    session.take(frame("TYPING_START", {}, 6))
+    session.take(frame("MESSAGE_REACTION_ADD", {}, 7))
+    assert read_uses(path) == 2
+    session.close()
+    successor = session_at(path, clock)
+    assert read_uses(path) == 2
+    successor.take(frame("READY", READY, 1))
+    successor.take(frame("MESSAGE_CREATE", {"author": {}, "content": "!help"}, 2))
+    successor.forget()
+    assert read_uses(path) == 3
+
+
+def test_nothing_is_known_of_the_use_of_a_program_without_a_session(tmp_path: Path) -> None:
+    assert read_uses(tmp_path / "none") is None
+    (tmp_path / "empty").touch()
+    assert read_uses(tmp_path / "empty") is None

@@ -10,7 +10,7 @@ import pytest
 
 from master.ledger.rows import audit
 from master.ledger.rows.records import AuditRow, Outcome
-from master.operations import OPERATIONS, changing, kernel, ledger, nodes, onboarding, solutions, telling
+from master.operations import OPERATIONS, changing, kernel, ledger, nodes, onboarding, patch_keys, solutions, telling
 from master.operations.operation import Audit, Needs, Operation
 from master.operations.parameters import AuditParams, NamesParams, RegisterParams, StatusParams
 from master.services.core.actors import Actor
@@ -58,7 +58,9 @@ def required(operation: Operation[Any, Any, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "module", [nodes, onboarding, changing, telling, solutions, ledger, kernel], ids=lambda module: module.__name__
+    "module",
+    [nodes, onboarding, changing, telling, solutions, patch_keys, ledger, kernel],
+    ids=lambda module: module.__name__,
 )
 def test_no_operation_is_missing_from_the_table(module: ModuleType) -> None:
     defined = [value for value in vars(module).values() if isinstance(value, Operation)]

@@ -74,6 +74,40 @@ def by_node(connection: Connection, fingerprints: Collection[str]) -> list[OnNod
     return list(found.values())
 
 
+class Sum(msgspec.Struct, frozen=True, kw_only=True):
+    """What the rows of an error on a node come to."""
+
+    node_id: str
+    fingerprint: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
+def sums(connection: Connection, *, since: datetime, node_id: str | None = None) -> list[Sum]:
+    """Return what was seen on each node, or on one, since then; seen in several ways it counts as often as in one."""
+    table = error_events
+    total, first_at = func.sum(table.c.count).label("total"), func.min(table.c.at).label("first_at")
+    last_at = func.max(table.c.last_at).label("last_at")
+    query = (
+        select(table.c.node_id, table.c.fingerprint, table.c.source, total, first_at, last_at)
+        .where(table.c.last_at >= since)
+        .group_by(table.c.node_id, table.c.fingerprint, table.c.source)
+    )
+    if node_id is not None:
+        query = query.where(table.c.node_id == node_id)
+    found = dict[tuple[str, str], Sum]()
+    for row in connection.execute(query):
+        known = found.get((row.node_id, row.fingerprint))
+        count, began, last = int(row.total), row.first_at, row.last_at
+        if known is not None:
+            count, began, last = max(count, known.count), min(began, known.first_at), max(last, known.last_at)
+        found[row.node_id, row.fingerprint] = Sum(
+            node_id=row.node_id, fingerprint=row.fingerprint, count=count, first_at=began, last_at=last
+        )
+    return list(found.values())
+
+
 def recent(connection: Connection, *, node_id: str | None = None, limit: int = 50) -> list[ErrorEvent]:
     """Return the latest errors, newest first, of one node or of all."""
     table = error_events

@@ -24,9 +24,11 @@ from master.events import (
     NodeAdded,
     NodeEvent,
     NodeFlagged,
+    NodePatched,
     NodeSaidGoodbye,
     NodeVerified,
     OnboardingStep,
+    PatchChanged,
     StderrLine,
     SupervisionFailed,
     TaskFailed,
@@ -58,6 +60,8 @@ _DETAILS: dict[type[Event], Callable[..., str]] = {
     TaskFailed: lambda event: f"{event.task}: {event.error}",
     MemoryMerged: lambda event: f"{event.gained_bytes >> 20} MB gained, {event.saved_bytes >> 20} MB saved",
     AlertRaised: lambda event: event.title,
+    PatchChanged: lambda event: ": ".join(filter(None, (event.name, event.state.replace("_", " "), event.detail))),
+    NodePatched: lambda event: f"{event.name}: {event.state.replace('_', ' ')}",
     StderrLine: lambda event: event.line,
 }
 

@@ -43,12 +43,14 @@ from master.supervision.logs import NodeLogs
 from master.supervision.process import NODE_ID_VARIABLE
 from master.supervision.spawner import Limits, SpawnRequest
 from master.supervision.specification import NodeSpec
-from master.supervision.zygote import PACKAGES_VARIABLE
+from master.supervision.zygote import PACKAGES_VARIABLE, RELEASES
 from nodekit.gateway_session import SESSION_FD_VARIABLE, expect_successor
 from nodekit.identify_budget import IDENTIFY_FD_VARIABLE, IdentifyBudgetSpent, open_budget
 
 log = logging.getLogger(__name__)
 
+BUNDLES_VARIABLE, PATCH_PACKAGES_VARIABLE = "FLEET_PATCHES", "FLEET_PATCH_PACKAGES"
+"""Where a node finds the bundles of patches, and the packages that they need; as ``nodekit.patching`` reads them."""
 WATCH_VARIABLE = "FLEET_WATCH"
 """Set for a node with WATCH, as ``nodekit.bot`` reads it, which would import discord.py."""
 _MOST_NAMES = 5
@@ -88,6 +90,15 @@ def _has_python_of_its_own(program: Program, folder: Path, entry: str) -> bool:
     """Tell whether a node's entry file is run by the Python of its own virtual environment."""
     interpreter = interpreter_of(folder)
     return program.command[:2] == (interpreter, entry) and interpreter != sys.executable
+
+
+def _is_run_by_bootstrap(program: Program, folder: Path, entry: str) -> bool:
+    """Tell whether a node that uses nodekit is run by nodekit's bootstrap where it is not forked.
+
+    It lends packages, and settles the releases of a folder that was patched before any of its code is read.
+    """
+    patched = program.command[:2] == (sys.executable, entry) and (folder / RELEASES).is_dir()
+    return patched or _has_python_of_its_own(program, folder, entry)
 
 
 def _given_environment(own: NodeSettings, folder: Path) -> tuple[dict[str, str], list[str]]:
@@ -295,7 +306,8 @@ class Launcher:
         program = program_of(folder, node.entry, own, environment)
         if program.path:
             environment["PATH"] = program.path
-        token_variable = token_variable_of(folder) if node.readiness is ReadinessKind.HANDSHAKE else ""
+        speaks = node.readiness is ReadinessKind.HANDSHAKE
+        token_variable = token_variable_of(folder) if speaks else ""
         if token_variable and own.command:
             raise SpawnFailed(
                 f"{node.name} is linked, and has a COMMAND: what links it starts an entry file",
@@ -307,6 +319,9 @@ class Launcher:
             environment[PACKAGES_VARIABLE] = os.pathsep.join(packages)
             before = [environment["PYTHONPATH"]] if environment.get("PYTHONPATH") else []
             environment["PYTHONPATH"] = os.pathsep.join([*before, *packages])
+        if speaks:
+            environment[BUNDLES_VARIABLE] = str(self.settings.patches_dir)
+            environment[PATCH_PACKAGES_VARIABLE] = str(self.settings.packages_dir / node.id)
         if own.watch:
             environment[WATCH_VARIABLE] = "1"
         address = self.sentry_address_of(node)
@@ -324,7 +339,7 @@ class Launcher:
             cgroup=self._create_cgroup(node.id, self.settings.limits_of(own)),
             # A fork of the zygote does not read the variables that Python reads when it begins.
             plain=own.plain or bool(own.command or own.interpreter) or any(name.startswith("PYTHON") for name in given),
-            lent=not token_variable and _has_python_of_its_own(program, folder, node.entry),
+            lent=not token_variable and _is_run_by_bootstrap(program, folder, node.entry),
         )
 
     def _isolate(
@@ -334,8 +349,13 @@ class Launcher:
         own = self.own_settings(node)
         if not self.settings.is_isolated(own) or landlock_problem():
             return None
-        writable = [*self.logs.paths(node.name), *own.writable]
+        writable, patched = [*self.logs.paths(node.name), *own.writable], []
+        if node.readiness is ReadinessKind.HANDSHAKE:
+            patched = [self.settings.patches_dir, self.settings.packages_dir / node.id]
         try:
+            for path in patched:
+                # There from now on: a running process can be given nothing more.
+                private_folder(path)
             folders = {
                 "TMPDIR": temporary_folder(self.settings.temporary_dir / node.id),
                 # Not the user's: git, for one, fails for a home whose files it sees and may not open.
@@ -358,6 +378,7 @@ class Launcher:
             readable=[
                 *(Path(os.path.realpath(path)) for path in own.readable),
                 *map(Path, installed_packages(self.settings.packages_dir, node.id)),
+                *(path for path in patched if path.is_dir()),
             ],
             writable=[Path(os.path.realpath(path)) for path in writable],
         )

@@ -391,7 +391,7 @@ class ErrorGroups:
         self, *, node: str = "", state: str = "", since: float = 0.0, limit: int = 100
     ) -> list[ErrorGroupView]:
         """Return the groups, the latest first; :meth:`ErrorBook.list_groups` describes the parameters."""
-        await self._settle()
+        await self.settle()
         return await self._book.list_groups(node=node, state=state, since=since, limit=limit)
 
     async def show(self, prefix: str) -> ErrorDetail:
@@ -402,7 +402,7 @@ class ErrorGroups:
         NoSuchErrorGroup
         LedgerError
         """
-        await self._settle()
+        await self.settle()
         return await self._book.show(prefix)
 
     async def mute(self, prefix: str, until: datetime | None, actor: Actor) -> ErrorGroupView:
@@ -444,7 +444,7 @@ class ErrorGroups:
         until: datetime | None = None,
         only: str = "",
     ) -> ErrorGroupView:
-        await self._settle()
+        await self.settle()
         found = await self._book.find(prefix)
         if only and state_now(found, self._clock.now()) != only:
             return await self._book.view_of(found)
@@ -458,7 +458,7 @@ class ErrorGroups:
             group.is_certain, group.sets_state = True, False
         return await self._book.view_of(changed)
 
-    async def _settle(self) -> None:
+    async def settle(self) -> None:
         """Have what was counted written, so that it is read."""
         self.write_now()
         with contextlib.suppress(LedgerUnavailable):

@@ -22,6 +22,13 @@ class PatchFileMissing(PatchError):
     exit_code: ClassVar[ExitCode] = ExitCode.NOT_FOUND
 
 
+class PatchFileExists(PatchError):
+    """A file of that name is there already."""
+
+    code: ClassVar[str] = "patch_file_exists"
+    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
+
+
 @dataclass(frozen=True, slots=True)
 class PatchFile:
     """A patch as its author has it: read, and not believed by anybody yet.

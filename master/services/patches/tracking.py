@@ -21,6 +21,7 @@ MOST_PATCHES = 64
 READ_BACK = "read back"
 """The detail of what came or went while the master was away: when it did is not known."""
 MESSAGE_GONE = "message deleted"
+"""The detail of reactions that went with their message."""
 
 Reaction = tuple[int, str]
 """Of whom, and with which emoji."""
@@ -95,11 +96,6 @@ class PatchTracking:
         LedgerError
         """
         return await self._ledger.read(lambda connection: patch_tracking.of_patch(connection, patch_id, limit=limit))
-
-    async def message_gone(self, patch_id: str) -> None:
-        """Write down that the reactions to a patch went with its message."""
-        for user_id, emoji in sorted(await self.standing(patch_id)):
-            await self.note(patch_id, user_id, emoji, came=False, detail=MESSAGE_GONE)
 
     async def standing(self, patch_id: str) -> set[Reaction]:
         """Return the reactions that are there, by what was written down; while the ledger is away none is known."""

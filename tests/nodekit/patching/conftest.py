@@ -6,8 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from master.configuration.settings import Settings
+from tests.nodekit.patching.patched_nodes import FILES, PatchedNode
 from tests.services.conftest import house_settings  # noqa: F401 - a fixture
 from tests.services.repair.actions.conftest import (
+    LivingHouse,
     living,  # noqa: F401 - a fixture
 )
 from tests.services.repair.actions.conftest import (
@@ -18,3 +20,13 @@ from tests.services.repair.actions.conftest import (
 @pytest.fixture
 def living_settings(quick_settings: Settings) -> Settings:  # noqa: F811
     return replace(quick_settings, supervision=replace(quick_settings.supervision, pulse_interval_s=9.0))
+
+
+@pytest.fixture
+async def patched(living: LivingHouse) -> PatchedNode:  # noqa: F811
+    """A node with a cog that notes its version, and the version of a module that it uses."""
+    template = living.settings.identity.template_path
+    (template / "helpers").mkdir()
+    for path, text in FILES.items():
+        (template / path).write_text(text)
+    return PatchedNode(living, await living.clone())

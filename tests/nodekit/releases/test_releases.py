@@ -22,8 +22,8 @@ PATCH = "01PATCH"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return make_bot(tmp_path / "atlas")
+def folder(memory: Path) -> Path:
+    return make_bot(memory / "atlas")
 
 
 @pytest.fixture

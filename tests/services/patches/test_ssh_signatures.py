@@ -32,9 +32,9 @@ def ssh_keygen(*arguments: str | Path, stdin: bytes = b"") -> str:
     return done.stdout.decode()
 
 
-@pytest.fixture(params=KINDS)
-def key_path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    path = tmp_path / "key"
+@pytest.fixture(scope="module", params=KINDS)
+def key_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("keys") / "key"
     ssh_keygen("-q", "-t", request.param, "-b", str(KINDS[request.param]), "-N", "", "-C", "ada@desk", "-f", path)
     return path
 
@@ -48,7 +48,7 @@ def test_what_ssh_keygen_signs_is_verified(key_path: Path, tmp_path: Path, hash_
     signed = (tmp_path / "message.sig").read_bytes()
     key = sshsig.verify(signed, MESSAGE, NAMESPACE)
     assert key.id in ssh_keygen("-l", "-f", key_path)
-    assert key.line == (tmp_path / "key.pub").read_text().rpartition(" ")[0]
+    assert key.line == Path(f"{key_path}.pub").read_text().rpartition(" ")[0]
     assert sshsig.canonical(signed) == signed
 
 
@@ -193,7 +193,8 @@ def test_a_signature_of_rsa_with_sha1_or_sha256_is_refused() -> None:
             sshsig.verify(sshsig.armour(changed + signature), MESSAGE, NAMESPACE)
 
 
-POINT = ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(
+# The same in each process of pytest-xdist: it is in the names of tests.
+POINT = ec.derive_private_key(7, ec.SECP256R1()).public_key().public_bytes(
     Encoding.X962, PublicFormat.UncompressedPoint
 )  # fmt: skip
 

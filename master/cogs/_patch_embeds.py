@@ -1,0 +1,255 @@
+"""How patches are shown on Discord: in PATCH_CHANNEL, and in the answers of /patch. Foreign text is no markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from master.bot.embeds import shortened
+from master.configuration.settings import Settings
+from master.services.core.discord_port import Embed, EmbedField
+from master.services.core.patch_views import NodeReleaseView, PatchDetails, PatchesView, PatchNodeView, PatchView
+from master.wording import as_code, as_markdown, duration
+
+APPROVE, PAUSE, RESUME, ROLL_BACK = "✅", "⏸️", "▶️", "⏪"
+"""Reactions by which operators steer."""
+
+_NOTE, _NAMES, _TRACEBACK, _REASON = 900, 500, 850, 300
+_FILES = 8
+_BAD = ("failed", "rollback_failed", "rolled_back")
+_ORDER = (
+    "rollback_failed",
+    "failed",
+    "rolled_back",
+    "rolling_back",
+    "good",
+    "healthy",
+    "applied",
+    "staged",
+    "received",
+    "ordered",
+    "waiting",
+    "absent",
+    "skipped",
+)
+_NODE_MARKS = {
+    "rollback_failed": "❌",
+    "failed": "❌",
+    "rolled_back": "⏪",
+    "rolling_back": "⏪",
+    "good": "✅",
+    "healthy": "🟢",
+    "applied": "🟡",
+    "staged": "📦",
+    "received": "📥",
+    "ordered": "📨",
+    "waiting": "⏳",
+    "absent": "💤",
+    "skipped": "⏭️",
+}
+_NODE_WORDS = {
+    "rollback_failed": "could not go back",
+    "rolled_back": "went back",
+    "rolling_back": "going back",
+    "absent": "not running, gets it at its start",
+}
+_STATE_WORDS = {
+    "received": "received",
+    "approved": "approved",
+    "rolling": "rolling out",
+    "soaking": "being watched",
+    "asking": "asks whether to go on",
+    "paused": "paused",
+    "done": "done",
+    "rolling_back": "rolling back",
+    "rolled_back": "rolled back",
+    "aborted": "aborted",
+    "failed": "failed",
+}
+_STATE_MARKS = {
+    "received": "📥",
+    "approved": "👍",
+    "rolling": "🚀",
+    "soaking": "👀",
+    "asking": "❓",
+    "paused": "⏸️",
+    "done": "✅",
+    "rolling_back": "⏪",
+    "rolled_back": "⏪",
+    "aborted": "⏹️",
+    "failed": "❌",
+}
+
+
+def patch_embed(settings: Settings, found: PatchDetails) -> Embed:
+    """Return what is shown of one patch: what it is, how it is rolled out, how far it is, and what went wrong."""
+    patch = found.patch
+    fields = [
+        EmbedField("By", _author(patch)),
+        EmbedField("Changes", _changes(found)),
+        EmbedField("Plan", _plan(found)),
+        *_approvals(patch),
+        *_progress(found.nodes),
+        *_trouble(patch, found.nodes),
+    ]
+    return Embed(
+        title=title_of(patch),
+        description=_text(found.note, _NOTE),
+        colour=_colour(settings, patch.state),
+        fields=tuple(fields),
+        footer=f"{patch.id} · {_what_reactions_do(patch)}",
+    )
+
+
+def title_of(patch: PatchView) -> str:
+    """Return a patch with its state, in one line."""
+    wave = f" ({patch.wave})" if patch.wave and patch.finished_at is None else ""
+    urgent = " · urgent" if patch.urgent else ""
+    return f"{_STATE_MARKS.get(patch.state, '')} {as_markdown(patch.label)}: {state_words(patch.state)}{wave}{urgent}"
+
+
+def state_words(state: str) -> str:
+    """Return a patch's state in words."""
+    return _STATE_WORDS.get(state, state.replace("_", " "))
+
+
+def _what_reactions_do(patch: PatchView) -> str:
+    if patch.finished_at is not None:
+        return f"{ROLL_BACK} roll back" if patch.state in ("done", "aborted") else "/patch show has more"
+    return f"operators: {APPROVE} approve {PAUSE} pause {RESUME} go on {ROLL_BACK} roll back"
+
+
+def _author(patch: PatchView) -> str:
+    author = as_markdown(patch.author) or "somebody"
+    return shortened(f"{author}\nkey: {as_markdown(patch.key)}\nthrough {person(patch.received_from)}", 300)
+
+
+def _changes(found: PatchDetails) -> str:
+    lines = [f"`{as_code(path)}`" for path in found.files]
+    lines += [f"`{as_code(path)}` goes" for path in found.removed]
+    left = len(lines) - _FILES
+    shown = [*lines[:_FILES], *([f"and {left} more"] if left > 0 else [])]
+    shown += [f"needs `{as_code(package)}`" for package in found.requirements[:4]]
+    shown.append(_how(found))
+    return _lines(shown, 700)
+
+
+def _how(found: PatchDetails) -> str:
+    if found.patch.restarts:
+        return "restarts the bot, which resumes its session"
+    return f"reloads {', '.join(as_markdown(name) for name in found.reload[:6])}"
+
+
+def _plan(found: PatchDetails) -> str:
+    plan = found.plan
+    waves = ", ".join(f"{percent} %" for percent in plan.waves)
+    first = f"canary {plan.canary}, then " if plan.canary else ""
+    lines = [f"{first}{waves or '100 %'}", f"watched for {duration(plan.soak_s)} each"]
+    if plan.most_failed:
+        lines.append(f"{plan.most_failed} may fail")
+    lines.append(f"for {', '.join(map(as_markdown, found.targets))}" if found.targets else "for every node")
+    if found.depends_on:
+        lines.append(f"after {', '.join(map(as_markdown, found.depends_on))}")
+    return _lines(lines, 500)
+
+
+def _approvals(patch: PatchView) -> list[EmbedField]:
+    if not patch.approved_by and patch.approvals < 2:
+        return []
+    people = ", ".join(person(label) for label in patch.approved_by[:5])
+    return [EmbedField("Approved", f"{len(patch.approved_by)} of {patch.approvals}{f': {people}' if people else ''}")]
+
+
+def _progress(nodes: Sequence[PatchNodeView]) -> list[EmbedField]:
+    if not nodes:
+        return []
+    ordered = sorted(nodes, key=lambda node: (_rank(node.state), node.node.casefold()))
+    lines = []
+    for state, group in groupby(ordered, key=lambda node: node.state):
+        names = [as_markdown(node.node) for node in group]
+        words = _NODE_WORDS.get(state, state.replace("_", " "))
+        lines.append(f"{_NODE_MARKS.get(state, '•')} **{len(names)}** {words}: {_names(names)}")
+    return [EmbedField(f"Nodes: {len(nodes)}", _lines(lines), inline=False)]
+
+
+def _rank(state: str) -> int:
+    return _ORDER.index(state) if state in _ORDER else len(_ORDER)
+
+
+def _names(names: Sequence[str], most: int = _NAMES) -> str:
+    """Return as many names as fit, and how many are left out."""
+    shown, room = list[str](), most
+    for name in names:
+        room -= len(name) + 2
+        if room < 0:
+            break
+        shown.append(name)
+    left = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {left} more" if left else "")
+
+
+def _trouble(patch: PatchView, nodes: Iterable[PatchNodeView]) -> list[EmbedField]:
+    fields = [EmbedField("Why", _text(patch.reason, _REASON), inline=False)] if patch.reason else []
+    for node in nodes:
+        if node.state in _BAD and node.detail.strip():
+            # The end of a traceback says what it was.
+            quote = as_code(node.detail.strip())[-_TRACEBACK:]
+            name = shortened(as_markdown(node.node), 100)
+            return [*fields, EmbedField(f"On {name}", f"```py\n{quote}\n```", inline=False)]
+    return fields
+
+
+def _colour(settings: Settings, state: str) -> int:
+    colours = settings.colours
+    if state == "done":
+        return colours.success
+    if state in ("failed", "rolled_back", "rolling_back"):
+        return colours.error
+    return colours.warning if state in ("asking", "paused", "aborted") else colours.information
+
+
+def person(label: str) -> str:
+    """Return an actor's label: a person on Discord as a mention, which notifies nobody in an embed."""
+    face, _, identity = label.partition(":")
+    return f"<@{identity}>" if face == "discord" and identity.isdecimal() else as_markdown(label)
+
+
+def _text(text: str, most: int) -> str:
+    return shortened("\n".join(map(as_markdown, text.strip().split("\n"))), most)
+
+
+def _lines(lines: Sequence[str], most: int = 1_000) -> str:
+    """Return lines as the value of a field; those that do not fit are left out whole."""
+    kept, room = list[str](), most
+    for line in lines:
+        room -= len(line) + 1
+        if room < 0:
+            kept.append("…")
+            break
+        kept.append(line)
+    return "\n".join(kept) or "-"
+
+
+def status_lines(found: PatchesView) -> list[str]:
+    """Return the roll-outs that go on, and which patch each node has."""
+    lines = [patch_line(patch) for patch in found.patches if patch.finished_at is None]
+    if not lines:
+        lines = ["No roll-out is under way."]
+    lines.append("")
+    by_version: dict[tuple[str, str], list[NodeReleaseView]] = {}
+    for node in found.nodes:
+        by_version.setdefault((node.patch, node.state), []).append(node)
+    for (patch, state), nodes in sorted(by_version.items(), key=lambda item: (item[0][1] not in _BAD, item[0])):
+        names = _names([as_markdown(node.node) for node in nodes])
+        mark = _NODE_MARKS.get(state, "▫️")
+        lines.append(f"{mark} **{as_markdown(patch) or 'never patched'}** {state.replace('_', ' ')} {names}".strip())
+    return lines
+
+
+def patch_line(patch: PatchView) -> str:
+    """Return one patch in a list."""
+    counts = ", ".join(f"{patch.counts[state]} {state.replace('_', ' ')}" for state in _ORDER if state in patch.counts)
+    author = as_markdown(patch.author or patch.key)
+    line = f"**{title_of(patch)}** by {author}, <t:{int(patch.since)}:R>"
+    line += f"\n{counts}" if counts else ""
+    return line + (f"\n{_text(patch.reason, _REASON)}" if patch.reason else "")
