@@ -69,11 +69,11 @@ from master.services.patches.book import PatchBook
 from master.services.patches.catching_up import CatchingUp
 from master.services.patches.driving import DriveTools
 from master.services.patches.folder_patching import FolderPatching
+from master.services.patches.health import HealthJudge
 from master.services.patches.keys import PatchKeys
 from master.services.patches.patches import Patches
 from master.services.patches.receiving import Receiving
 from master.services.patches.rollout import RollOuts
-from master.services.patches.standing_judge import StandingJudge
 from master.services.patches.statuses import PatchStatuses
 from master.services.patches.targets import Targets
 from master.services.patches.template import TemplatePatching
@@ -375,6 +375,14 @@ def build_services(
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
     )
+    judge = HealthJudge(
+        ledger=ledger,
+        groups=error_groups,
+        supervisor=supervisor,
+        connectivity=connectivity,
+        clock=clock,
+        sessions_dir=settings.sessions_dir,
+    )
     return Services(
         clock=clock,
         ledger=ledger,
@@ -493,7 +501,7 @@ def build_services(
         tools=tools,
         solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),
         patches=_build_patches(
-            base, supervisor, launcher, alerts, trust.orders, book, statuses, lambda: reloading.settings
+            base, supervisor, launcher, alerts, trust.orders, judge, book, statuses, lambda: reloading.settings
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         reloading=reloading,
@@ -678,6 +686,7 @@ def _build_patches(
     launcher: Launcher,
     alerts: Alerts,
     orders: NodeOrders,
+    judge: HealthJudge,
     book: PatchBook,
     statuses: PatchStatuses,
     settings: Callable[[], Settings],
@@ -697,7 +706,7 @@ def _build_patches(
         targets=Targets(ledger, base.directory, launcher.folder_of),
         ways=ways,
         template=TemplatePatching(folders, settings),
-        judge=StandingJudge(supervisor),
+        judge=judge,
         alerts=alerts,
         clock=clock,
         ready_timeout_s=lambda: settings().supervision.ready_timeout_s,
