@@ -66,9 +66,15 @@ from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
 from master.services.patches.book import PatchBook
+from master.services.patches.folder_restoring import FolderRestoring
 from master.services.patches.keys import PatchKeys
+from master.services.patches.lineage import Lineage
+from master.services.patches.lineage_keeping import LineageKeeper
+from master.services.patches.manifest import ManifestSigner
+from master.services.patches.node_permissions import permissions_of
 from master.services.patches.patches import Patches
 from master.services.patches.receiving import Receiving
+from master.services.patches.restoring import Restoring
 from master.services.patches.rollout import RollOuts
 from master.services.patches.statuses import PatchStatuses
 from master.services.patches.tracking import PatchTracking
@@ -125,6 +131,7 @@ class LedgerServices:
     rotation: SecretRotation
     telling: Telling
     error_groups: ErrorGroups
+    lineage: Lineage
     patch_keys: PatchKeys
 
 
@@ -176,6 +183,8 @@ class Services(LedgerServices):
     tools: Tools
     solutions: SolutionManager
     patches: Patches
+    lineage_keeper: LineageKeeper
+    restoring: Restoring
     patch_tracking: PatchTracking
     discord: DiscordPort | None
     """None for a master without a token."""
@@ -220,6 +229,7 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
             book=ErrorBook(ledger, clock, SolutionLibrary(settings.solutions_dir)),
         ),
         patch_keys=PatchKeys(ledger, clock),
+        lineage=Lineage(ledger, ManifestSigner(master_secret_of(settings.identity))),
     )
 
 
@@ -351,6 +361,8 @@ def build_services(
         installer=PackageInstaller(lambda: reloading.settings, os.environ),
         own_channels=OwnChannels(discord.port, bus, lambda: reloading.settings, settings.own_channels_path),
     )
+    signer = ManifestSigner(base.secret)
+    lineage, keeper = Lineage(ledger, signer), _build_lineage_keeper(base, launcher, signer)
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     repair = Repair(
         library=library,
@@ -485,6 +497,17 @@ def build_services(
         tools=tools,
         solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),
         patches=_build_patches(base, book, lambda: reloading.settings),
+        lineage=lineage,
+        lineage_keeper=keeper,
+        restoring=Restoring(
+            ledger=ledger,
+            directory=base.directory,
+            supervisor=supervisor,
+            launcher=launcher,
+            lineage=lineage,
+            keeper=keeper,
+            folders=FolderRestoring(lambda: reloading.settings),
+        ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         reloading=reloading,
         discord=discord.port,
@@ -670,6 +693,18 @@ def _build_patches(base: _Base, book: PatchBook, settings: Callable[[], Settings
         receiving=Receiving(base.ledger, base.clock, settings, LedgerAcceptance()),
         rollouts=RollOuts(book=book, clock=base.clock),
         key_names=key_names,
+    )
+
+
+def _build_lineage_keeper(base: _Base, launcher: Launcher, signer: ManifestSigner) -> LineageKeeper:
+    return LineageKeeper(
+        ledger=base.ledger,
+        bus=base.bus,
+        clock=base.clock,
+        signer=signer,
+        template=base.settings.identity.template_path,
+        folder_of=launcher.folder_of,
+        permissions_of=lambda node: permissions_of(node, launcher),
     )
 
 
