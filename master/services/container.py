@@ -66,7 +66,10 @@ from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
 from master.services.patches.book import PatchBook
-from master.services.patches.folder_restoring import FolderRestoring
+from master.services.patches.catching_up import CatchingUp
+from master.services.patches.driving import DriveTools
+from master.services.patches.folder_patching import FolderPatching
+from master.services.patches.health import HealthJudge
 from master.services.patches.keys import PatchKeys
 from master.services.patches.lineage import Lineage
 from master.services.patches.lineage_keeping import LineageKeeper
@@ -77,8 +80,11 @@ from master.services.patches.receiving import Receiving
 from master.services.patches.restoring import Restoring
 from master.services.patches.rollout import RollOuts
 from master.services.patches.statuses import PatchStatuses
+from master.services.patches.targets import Targets
+from master.services.patches.template import TemplatePatching
 from master.services.patches.tracking import PatchTracking
 from master.services.patches.trusting import LedgerAcceptance, key_names
+from master.services.patches.ways import Ways
 from master.services.repair.actions.registry import check_action
 from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
@@ -308,7 +314,8 @@ def build_services(
     )
     # Subscription order matters: after an exit, a verification is void before any other subscriber reacts.
     book = PatchBook(ledger, bus, clock)
-    trust = _build_trust(base, supervisor, PatchStatuses(book))
+    statuses = PatchStatuses(book, clock)
+    trust = _build_trust(base, supervisor, statuses)
     ProcessJournal(ledger, base.directory, bus, clock)
     fleet = Fleet(
         settings=settings,
@@ -362,6 +369,14 @@ def build_services(
         own_channels=OwnChannels(discord.port, bus, lambda: reloading.settings, settings.own_channels_path),
     )
     signer = ManifestSigner(base.secret)
+    judge = HealthJudge(
+        ledger=ledger,
+        groups=error_groups,
+        supervisor=supervisor,
+        connectivity=connectivity,
+        clock=clock,
+        sessions_dir=settings.sessions_dir,
+    )
     lineage, keeper = Lineage(ledger, signer), _build_lineage_keeper(base, launcher, signer)
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     repair = Repair(
@@ -496,7 +511,6 @@ def build_services(
         repair=repair,
         tools=tools,
         solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),
-        patches=_build_patches(base, book, lambda: reloading.settings),
         lineage=lineage,
         lineage_keeper=keeper,
         restoring=Restoring(
@@ -506,7 +520,10 @@ def build_services(
             launcher=launcher,
             lineage=lineage,
             keeper=keeper,
-            folders=FolderRestoring(lambda: reloading.settings),
+            folders=FolderPatching(lambda: reloading.settings),
+        ),
+        patches=_build_patches(
+            base, supervisor, launcher, alerts, trust.orders, book, statuses, judge, lambda: reloading.settings
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         reloading=reloading,
@@ -685,13 +702,43 @@ def _build_solutions(
     )
 
 
-def _build_patches(base: _Base, book: PatchBook, settings: Callable[[], Settings]) -> Patches:
+def _build_patches(
+    base: _Base,
+    supervisor: Supervisor,
+    launcher: Launcher,
+    alerts: Alerts,
+    orders: NodeOrders,
+    book: PatchBook,
+    statuses: PatchStatuses,
+    judge: HealthJudge,
+    settings: Callable[[], Settings],
+) -> Patches:
+    ledger, clock = base.ledger, base.clock
+    folders = FolderPatching(settings)
+    ways = Ways(supervisor=supervisor, launcher=launcher, orders=orders, folders=folders)
+    catching_up = CatchingUp(
+        ledger=ledger, book=book, statuses=statuses, ways=ways, folder_of=launcher.folder_of, clock=clock
+    )
+    launcher.before_start = catching_up.before_start
+    acceptance = LedgerAcceptance(ledger, clock)
+    tools = DriveTools(
+        book=book,
+        statuses=statuses,
+        directory=base.directory,
+        targets=Targets(ledger, base.directory, launcher.folder_of),
+        ways=ways,
+        template=TemplatePatching(folders, settings),
+        judge=judge,
+        alerts=alerts,
+        clock=clock,
+        ready_timeout_s=lambda: settings().supervision.ready_timeout_s,
+    )
     return Patches(
-        ledger=base.ledger,
+        ledger=ledger,
         directory=base.directory,
         book=book,
-        receiving=Receiving(base.ledger, base.clock, settings, LedgerAcceptance()),
-        rollouts=RollOuts(book=book, clock=base.clock),
+        receiving=Receiving(ledger, clock, settings, acceptance),
+        rollouts=RollOuts(tools, ledger=ledger, bus=base.bus, settings=settings, acceptance=acceptance),
         key_names=key_names,
     )
 

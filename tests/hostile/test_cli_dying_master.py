@@ -127,7 +127,7 @@ WITHOUT_A_MASTER = {
     *("demo", "init", "run", "up", "home", "install-command", "install-service", "check", "test", "lock", "sandbox"),
     *("down", "uninstall"),  # a master that is gone is what it wants (tests/cli/test_background.py)
     *("restore", "ledger import", "ledger migrate"),  # these need that none runs
-    *("patch build", "patch show"),  # of an author, who has no master
+    *("patch build", "patch diff", "patch show", "patch sign", "patch verify"),  # of an author, who has no master
 }
 
 

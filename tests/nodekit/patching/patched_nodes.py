@@ -27,7 +27,10 @@ from discord.ext import commands
 from helpers.levels import LEVEL
 
 class Ranks(commands.Cog):
-    pass
+    @commands.Cog.listener()
+    async def on_message(self, message):
+        with open("heard.txt", "a") as heard:
+            heard.write(f"{{message.id}}\\n")
 
 async def setup(bot):
     with open("log.txt", "a") as log:
@@ -114,6 +117,12 @@ class PatchedNode:
     def log(self) -> list[str]:
         path = self.folder / "log.txt"
         return path.read_text().splitlines() if path.exists() else []
+
+    @property
+    def heard(self) -> list[int]:
+        """Ids of the messages that the cog was told of, in their order."""
+        path = self.folder / "heard.txt"
+        return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def publish(self, bundle: bytes) -> str:
         """Put a bundle where nodes find it; returns its digest."""

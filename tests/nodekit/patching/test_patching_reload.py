@@ -22,6 +22,9 @@ async def test_a_cog_and_the_module_that_it_uses_are_new_and_the_process_is_the_
     assert healthy.release == 1
     assert patched.log == ["cog 1 with level 1", "cog 2 with level 2"]
     assert supervisor.pid_of(patched.node.id) == pid
+    logged = patched.living.house.services.tools.launcher.logs.paths(patched.node.name)[1].read_text()
+    assert "in a fork" in logged
+    print(*(line for line in logged.splitlines() if "import check" in line), sep="\n")
     print("staged, applied, healthy after ms:", [round(1000 * (one - patched.times[0])) for one in patched.times[1:]])
 
     # Good when it is told to, once; the order may come again.

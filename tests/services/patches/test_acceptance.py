@@ -90,6 +90,15 @@ def test_a_key_that_is_kept_under_the_id_of_another_is_not_believed() -> None:
         (lambda document: document.replace(b'"version":1', b'"version":true'), "Expected `int`"),
         (lambda document: document.replace(b"cogs/ranks.py", b"../etc/passwd"), "not a plain path"),
         (lambda document: document.replace(b"cogs/ranks.py", b"cogs/.env"), "secrets or the node's identity"),
+        (lambda document: document.replace(b'["ranks"]', b'["../ranks"]'), "matching regex"),
+        (
+            lambda document: document.replace(b'"reload"', b'"requirements":["--index-url=x"],"reload"'),
+            "matching regex",
+        ),
+        (lambda document: document.replace(b'"reload"', b'"requirements":["a==1 b==2"],"reload"'), "matching regex"),
+        (lambda document: document.replace(b'"reload"', b'"requirements":["a @ file:x"],"reload"'), "matching regex"),
+        (lambda document: b"[" * 200_000, "the patch's document is invalid"),
+        (lambda document: document.replace(b'"ranks",', b"[" * 200_000), "the patch's document is invalid"),
         (lambda document: document.replace(b"cogs/ranks.py", b"\xff\xfe"), "the patch's document is invalid"),
     ],
 )
@@ -180,4 +189,4 @@ def test_content_that_is_not_what_was_signed_for_is_refused() -> None:
     assert error.message.startswith("'ranks', signed by ada,")
     more = zipped({**files, "cogs/extra.py": b""})
     refused(ADA.bundle(files, archive=more), Refusal.INVALID, "not hold exactly the files")
-    refused(ADA.bundle(files, archive=b"no zip"), Refusal.INVALID, "cannot be read")
+    refused(ADA.bundle(files, archive=b"no zip"), Refusal.INVALID, "the archive is no zip")
