@@ -66,13 +66,20 @@ from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
 from master.services.patches.book import PatchBook
+from master.services.patches.catching_up import CatchingUp
+from master.services.patches.driving import DriveTools
+from master.services.patches.folder_patching import FolderPatching
 from master.services.patches.keys import PatchKeys
 from master.services.patches.patches import Patches
 from master.services.patches.receiving import Receiving
 from master.services.patches.rollout import RollOuts
+from master.services.patches.standing_judge import StandingJudge
 from master.services.patches.statuses import PatchStatuses
+from master.services.patches.targets import Targets
+from master.services.patches.template import TemplatePatching
 from master.services.patches.tracking import PatchTracking
 from master.services.patches.trusting import LedgerAcceptance, key_names
+from master.services.patches.ways import Ways
 from master.services.repair.actions.registry import check_action
 from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
@@ -298,7 +305,8 @@ def build_services(
     )
     # Subscription order matters: after an exit, a verification is void before any other subscriber reacts.
     book = PatchBook(ledger, bus, clock)
-    trust = _build_trust(base, supervisor, PatchStatuses(book))
+    statuses = PatchStatuses(book, clock)
+    trust = _build_trust(base, supervisor, statuses)
     ProcessJournal(ledger, base.directory, bus, clock)
     fleet = Fleet(
         settings=settings,
@@ -484,7 +492,9 @@ def build_services(
         repair=repair,
         tools=tools,
         solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),
-        patches=_build_patches(base, book, lambda: reloading.settings),
+        patches=_build_patches(
+            base, supervisor, launcher, alerts, trust.orders, book, statuses, lambda: reloading.settings
+        ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         reloading=reloading,
         discord=discord.port,
@@ -662,13 +672,42 @@ def _build_solutions(
     )
 
 
-def _build_patches(base: _Base, book: PatchBook, settings: Callable[[], Settings]) -> Patches:
+def _build_patches(
+    base: _Base,
+    supervisor: Supervisor,
+    launcher: Launcher,
+    alerts: Alerts,
+    orders: NodeOrders,
+    book: PatchBook,
+    statuses: PatchStatuses,
+    settings: Callable[[], Settings],
+) -> Patches:
+    ledger, clock = base.ledger, base.clock
+    folders = FolderPatching(settings)
+    ways = Ways(supervisor=supervisor, launcher=launcher, orders=orders, folders=folders)
+    catching_up = CatchingUp(
+        ledger=ledger, book=book, statuses=statuses, ways=ways, folder_of=launcher.folder_of, clock=clock
+    )
+    launcher.before_start = catching_up.before_start
+    acceptance = LedgerAcceptance(ledger, clock)
+    tools = DriveTools(
+        book=book,
+        statuses=statuses,
+        directory=base.directory,
+        targets=Targets(ledger, base.directory, launcher.folder_of),
+        ways=ways,
+        template=TemplatePatching(folders, settings),
+        judge=StandingJudge(supervisor),
+        alerts=alerts,
+        clock=clock,
+        ready_timeout_s=lambda: settings().supervision.ready_timeout_s,
+    )
     return Patches(
-        ledger=base.ledger,
+        ledger=ledger,
         directory=base.directory,
         book=book,
-        receiving=Receiving(base.ledger, base.clock, settings, LedgerAcceptance()),
-        rollouts=RollOuts(book=book, clock=base.clock),
+        receiving=Receiving(ledger, clock, settings, acceptance),
+        rollouts=RollOuts(tools, ledger=ledger, bus=base.bus, settings=settings, acceptance=acceptance),
         key_names=key_names,
     )
 

@@ -81,10 +81,10 @@ REPOSITORIES = (
     inspection,
     licences,
     nodes,
-    patch_tracking,
     patch_keys,
-    patch_versions,
     patch_nodes,
+    patch_tracking,
+    patch_versions,
     patches,
     process_events,
     pulse_snapshots,
@@ -214,6 +214,7 @@ def call_every_function(c: Connection) -> None:
     patches.find_by_hash(c, b"h" * 32)
     patches.recent(c, limit=5)
     patches.in_states(c, patches.UNFINISHED)
+    patches.with_absent_nodes(c)
     on_node = PatchNode(patch_id="T1", node_id="01A", wave=0, state="waiting", changed_at=NOW)
     patch_nodes.save(c, [on_node])
     patch_nodes.save(c, [structs.replace(on_node, state="ordered")])
