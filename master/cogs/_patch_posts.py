@@ -224,7 +224,7 @@ class PatchPosts:
             return
         # What changes from here on is shown next time.
         shown.stale = False
-        embed = patch_embed(self._services.settings, details)
+        embed = patch_embed(self._services.settings.colours, details)
         try:
             if shown.message is None:
                 await self._post(details, embed, channel_id, shown)
@@ -280,12 +280,12 @@ class PatchPosts:
     def _failed(self, patch_id: str, shown: _Shown, error: DiscordPortError) -> None:
         """Try again later, and tell what an operator has to do something about, once."""
         shown.stale = True
+        if isinstance(error, DiscordNotFound) and error.json_code == _UNKNOWN_MESSAGE and shown.message is not None:
+            self.deleted(shown.message.id)
+            return
         shown.due = self._loop.time() + RETRY_S
         if isinstance(error, DiscordUnavailable):
             log.info("a patch is shown once Discord is back", extra={"patch": patch_id, "why": error.message})
-            return
-        if isinstance(error, DiscordNotFound) and error.json_code == _UNKNOWN_MESSAGE and shown.message is not None:
-            self.deleted(shown.message.id)
             return
         self._blocked_until = self._loop.time() + BLOCKED_S
         if isinstance(error, DiscordNotFound) and shown.message is not None:
