@@ -105,7 +105,7 @@ def _lines(tried: Tried) -> Iterator[Text]:
     for error in tried.errors:
         times = f" ({error.count} times)" if error.count > 1 else ""
         yield one_line(("✗ ", "red"), f"new: {error.title}{times}")
-        lines = visible_lines(error.text).split("\n")
+        lines = visible_lines(error.text.rstrip()).split("\n")
         if len(lines) > _MOST_LINES:
             yield one_line(("    ...", "bright_black"))
         for line in lines[-_MOST_LINES:]:
