@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import typer
 
-from master.cli import patch_authoring, patch_building, patch_keys, patch_rollouts, patch_signing
+from master.cli import (
+    patch_authoring,
+    patch_building,
+    patch_interview,
+    patch_keys,
+    patch_rollouts,
+    patch_signing,
+    patch_trying,
+)
 from master.cli.group import CommandGroup
 
 AUTHORS = "For authors: no fleet is needed"
 
 patch = typer.Typer(cls=CommandGroup, help="New code for bots: made, signed, tried, rolled out.", no_args_is_help=True)
+patch.command("new", rich_help_panel=AUTHORS)(patch_interview.new)
 patch.command("build", rich_help_panel=AUTHORS)(patch_building.build)
 patch.command("show", rich_help_panel=AUTHORS)(patch_authoring.show)
 patch.command("diff", rich_help_panel=AUTHORS)(patch_authoring.diff)
 patch.command("sign", rich_help_panel=AUTHORS)(patch_signing.sign)
 patch.command("verify", rich_help_panel=AUTHORS)(patch_signing.verify)
+patch.command("try", rich_help_panel=AUTHORS)(patch_trying.try_patch)
 patch_rollouts.mount(patch)
 patch.add_typer(patch_keys.keys, name="keys", rich_help_panel=patch_rollouts.ROLLOUTS)

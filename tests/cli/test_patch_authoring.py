@@ -200,7 +200,7 @@ def test_diff_shows_lines_sizes_and_another_base_and_nothing_foreign_acts(author
     assert " 3 files, +2 -" in author.patch("diff", str(file), "--base", "old", "--stat").out
 
 
-@pytest.mark.parametrize("columns", [60, 80])
+@pytest.mark.parametrize("columns", [80])
 def test_show_reads_foreign_files_without_believing_them(author: Author, columns: int) -> None:
     file = author.build("-m", "One\n\x1b[2J[red]two", "--author", "Ada\x07", "--requirement", "aiosqlite==0.21.0")
     with Window(["patch", "show", str(file)], author.folder, columns=columns) as window:
@@ -220,3 +220,23 @@ def test_show_reads_foreign_files_without_believing_them(author: Author, columns
         said = author.patch("show", str(bad))
         assert (said.code, why in said.err) == (code, True)
     assert author.patch("show", "nothing.fleetpatch").code == 3
+
+
+def test_new_asks_builds_shows_and_signs(author: Author) -> None:
+    (author.folder / ".ssh").mkdir()
+    new_key(author, ".ssh/id_ed25519")
+    with Window(["patch", "new", "ranks"], author.folder, columns=120) as window:
+        for question, answer in (
+            ("The folder with the changed bot", str(author.new)),
+            ("What it is compared with", "nonsense"),
+            ("neither a folder nor a range", str(author.old)),
+            ("What is it good for", "Levels"),
+            ("Sign it now?", "y"),
+        ):
+            window.wait_until(lambda screen, asked=question: any(asked in line for line in screen))  # type: ignore[misc]
+            window.type(f"{answer}\n")
+        assert window.wait() == 0
+    said = author.patch("show", "ranks-1.fleetpatch", "--json").json
+    assert (said["signed"], said["document"]["note"], said["document"]["reload"]) == (True, "Levels", ["ranks"])
+    assert author.patch("verify", "ranks-1.fleetpatch").code == 0
+    assert author.patch("new", "ranks").code == 2  # nobody to ask

@@ -127,7 +127,8 @@ WITHOUT_A_MASTER = {
     *("demo", "init", "run", "up", "home", "install-command", "install-service", "check", "test", "lock", "sandbox"),
     *("down", "uninstall"),  # a master that is gone is what it wants (tests/cli/test_background.py)
     *("restore", "ledger import", "ledger migrate"),  # these need that none runs
-    *("patch build", "patch diff", "patch show", "patch sign", "patch verify"),  # of an author, who has no master
+    # Of an author, who has no master.
+    *(f"patch {verb}" for verb in ("build", "diff", "new", "show", "sign", "try", "verify")),
 }
 
 
