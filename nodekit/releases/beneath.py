@@ -258,7 +258,7 @@ class Beneath:
             os.rename(old, name, src_dir_fd=folder, dst_dir_fd=folder)
 
     def make_folder(self, path: str, mode: int) -> None:
-        """Make a folder; one that is there already stays.
+        """Make a folder with these permissions; one that is there already stays.
 
         Raises
         ------
@@ -268,13 +268,12 @@ class Beneath:
         """
         with self._beside(path) as (folder, name):
             self._on_step("mkdir", path)
-            try:
+            with contextlib.suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=folder)
-            except FileExistsError:
-                os.close(self._enter(folder, name, path))
-                return
             descriptor = self._enter(folder, name, path)
             try:
+                # Also of one that is there: whoever made it may have been cut off here.
+                self._on_step("chmod", path)
                 os.fchmod(descriptor, mode)
                 _leave_to_owner(descriptor, os.fstat(folder))
             finally:
