@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ from sandbox.world import World
 _STRING, _INTEGER, _BOOLEAN, _USER, _CHANNEL, _ROLE, _NUMBER, _ATTACHMENT = 3, 4, 5, 6, 7, 8, 10, 11
 _BOT_DM = 1
 """The context of a direct message with the bot."""
+_NOT_IN_FILENAMES = re.compile(r"[^\w.-]")
+"""Characters that Discord replaces in the name of an uploaded file."""
 MAX_VALUE_CHARACTERS = 6_000
 """Of a text that a person types into an option."""
 _PYTHON_TYPES: dict[int, tuple[type, ...]] = {
@@ -395,7 +398,7 @@ class Person:
             filename, content = value
             if len(content) > composing.MAX_FILE_BYTES:
                 raise SandboxError(f"{filename} is too large to be uploaded")
-            upload = Attachment(self._world.new_id(), filename, content)
+            upload = Attachment(self._world.new_id(), _NOT_IN_FILENAMES.sub("_", filename), content)
             self._world.keep_upload(upload)
             data = payloads.upload(upload, self._world.attachments_base, bot.id)
             resolved.setdefault("attachments", {})[str(upload.id)] = data

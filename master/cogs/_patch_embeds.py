@@ -242,7 +242,8 @@ def status_lines(found: PatchesView) -> list[str]:
     for (patch, state), nodes in sorted(by_version.items(), key=lambda item: (item[0][1] not in _BAD, item[0])):
         names = _names([as_markdown(node.node) for node in nodes])
         mark = _NODE_MARKS.get(state, "▫️")
-        lines.append(f"{mark} **{as_markdown(patch) or 'never patched'}** {state.replace('_', ' ')} {names}".strip())
+        version = f"**{as_markdown(patch)}** {state.replace('_', ' ')}" if patch else "**never patched**"
+        lines.append(f"{mark} {version}: {names}")
     return lines
 
 

@@ -280,12 +280,12 @@ class PatchPosts:
     def _failed(self, patch_id: str, shown: _Shown, error: DiscordPortError) -> None:
         """Try again later, and tell what an operator has to do something about, once."""
         shown.stale = True
+        if isinstance(error, DiscordNotFound) and error.json_code == _UNKNOWN_MESSAGE and shown.message is not None:
+            self.deleted(shown.message.id)
+            return
         shown.due = self._loop.time() + RETRY_S
         if isinstance(error, DiscordUnavailable):
             log.info("a patch is shown once Discord is back", extra={"patch": patch_id, "why": error.message})
-            return
-        if isinstance(error, DiscordNotFound) and error.json_code == _UNKNOWN_MESSAGE and shown.message is not None:
-            self.deleted(shown.message.id)
             return
         self._blocked_until = self._loop.time() + BLOCKED_S
         if isinstance(error, DiscordNotFound) and shown.message is not None:

@@ -1,4 +1,4 @@
-"""/registerbot and /forcekill."""
+"""/registerbot, /forcekill and /patch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from master.bot.answering import actor_of, answer, ask, defer
 from master.bot.client import MasterBot
 from master.bot.embeds import registered_embed, success_embed
 from master.bot.operation_commands import carries_out
+from master.cogs._patch_commands import PatchCommands
 from master.cogs._views import Confirm, OperationModal, node_choices
 from master.errors import FleetError
 from master.operations import nodes, onboarding
@@ -122,5 +123,6 @@ class Commands(commands.Cog):
 
 
 async def setup(bot: MasterBot) -> None:
-    """Load the cog."""
+    """Load the cogs."""
     await bot.add_cog(Commands())
+    await bot.add_cog(PatchCommands())

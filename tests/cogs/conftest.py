@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from master.bot import connection as connection_module
 from master.bot.client import MasterBot
+from master.cogs import _patch_posts
 from master.configuration.settings import PeopleSettings
 from master.events import NodeReady
 from master.services.onboarding.saga import RegisterRequest
 from nodekit.endpoints import apply_endpoints
-from sandbox import BotHandle, ChannelHandle, GuildHandle, Interaction, Message, Person, Sandbox
+from sandbox import BotHandle, ChannelHandle, GuildHandle, Interaction, Message, Person, Sandbox, permissions
+from tests.cogs.patch_scene import PatchScene, open_scene, settings_for
 from tests.services.conftest import OPERATOR, QUIET_BOT, House, open_house, settings_in
 
 
@@ -100,3 +103,24 @@ async def scene(tmp_path: Path, sandbox: Sandbox, empty_ledger: Path) -> AsyncIt
         await made.connect()
         yield made
         await made.disconnect()
+
+
+@pytest.fixture
+async def office(
+    tmp_path: Path, sandbox: Sandbox, empty_ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[PatchScene]:
+    """Yield a master with a PATCH_CHANNEL, whose operators are ada and ben; eve is a member."""
+    monkeypatch.setattr(connection_module, "RETRY_FIRST_S", 0.05)
+    monkeypatch.setattr(_patch_posts, "MIN_EDIT_INTERVAL_S", 0.3)
+    ada, ben, eve = (sandbox.create_human(name) for name in ("ada", "ben", "eve"))
+    guild = sandbox.create_guild("HQ", ada)
+    for person in (ben, eve):
+        guild.add_member(person)
+    account = sandbox.create_bot("Fleetmaster")
+    guild.add_bot(account, bits=permissions.EVERYONE_DEFAULT | permissions.MANAGE_MESSAGES)
+    apply_endpoints(sandbox.api_base, sandbox.gateway_url)
+    channel = guild.create_channel("patches")
+    base = settings_in(tmp_path, sandbox, empty_ledger)
+    settings = settings_for(base, guild, channel, frozenset({ada.id, ben.id}))
+    async with open_scene(settings, sandbox, (ada, ben, eve), guild, account) as opened:
+        yield opened

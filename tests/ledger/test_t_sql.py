@@ -28,6 +28,7 @@ from master.ledger.rows import (
     error_events,
     error_groups,
     facts,
+    generations,
     handshake_events,
     inspection,
     licences,
@@ -53,6 +54,7 @@ from master.ledger.rows.records import (
     Duplication,
     ErrorEvent,
     ErrorGroup,
+    Generation,
     HandshakeEvent,
     Licence,
     LicenceState,
@@ -77,14 +79,15 @@ REPOSITORIES = (
     error_events,
     error_groups,
     facts,
+    generations,
     handshake_events,
     inspection,
     licences,
     nodes,
-    patch_tracking,
     patch_keys,
-    patch_versions,
     patch_nodes,
+    patch_tracking,
+    patch_versions,
     patches,
     process_events,
     pulse_snapshots,
@@ -163,6 +166,13 @@ def call_every_function(c: Connection) -> None:
     error_events.recent(c)
     error_events.recent(c, node_id="01A")
     error_events.by_node(c, ["f", "g"])
+    generations.insert(
+        c, Generation(id="G1", kind="node", subject="01A", generation=1, at=NOW, cause="cloned", signature=b"s" * 32)
+    )
+    generations.get(c, "G1")
+    generations.newest(c, "node", "01A")
+    generations.of_subject(c, "node", "01A")
+    generations.known_subjects(c, "node")
     error_events.sums(c, since=NOW)
     error_events.sums(c, since=NOW, node_id="01A")
     group = ErrorGroup(fingerprint="f", kind="line", title="t", first_at=NOW, last_at=NOW, sample="s")
@@ -214,6 +224,7 @@ def call_every_function(c: Connection) -> None:
     patches.find_by_hash(c, b"h" * 32)
     patches.recent(c, limit=5)
     patches.in_states(c, patches.UNFINISHED)
+    patches.with_absent_nodes(c)
     on_node = PatchNode(patch_id="T1", node_id="01A", wave=0, state="waiting", changed_at=NOW)
     patch_nodes.save(c, [on_node])
     patch_nodes.save(c, [structs.replace(on_node, state="ordered")])

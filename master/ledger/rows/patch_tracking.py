@@ -19,8 +19,7 @@ def add_all(connection: Connection, tracks: Sequence[PatchTrack]) -> None:
 def of_patch(connection: Connection, patch_id: str, *, limit: int = 1_000) -> list[PatchTrack]:
     """Return the latest rows of a patch, oldest first."""
     table = patch_tracking
-    query = select(table).where(table.c.patch_id == patch_id).order_by(table.c.at.desc(), table.c.id.desc())
-    query = query.limit(limit)
+    query = select(table).where(table.c.patch_id == patch_id).order_by(table.c.id.desc()).limit(limit)
     return [PatchTrack(**row._mapping) for row in reversed(connection.execute(query).all())]
 
 
@@ -30,7 +29,7 @@ def standing(connection: Connection, patch_id: str) -> set[tuple[int, str]]:
     query = (
         select(table.c.user_id, table.c.emoji, table.c.kind)
         .where(table.c.patch_id == patch_id, table.c.user_id.is_not(None))
-        .order_by(table.c.at, table.c.id)
+        .order_by(table.c.id)
     )
     found = set[tuple[int, str]]()
     for user_id, emoji, kind in connection.execute(query):

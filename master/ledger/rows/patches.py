@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from master.ledger.rows.records import Patch
-from master.ledger.schema.tables import patches
+from master.ledger.schema.tables import patch_nodes, patches
 
 UNFINISHED = ("received", "approved", "rolling", "soaking", "asking", "paused", "rolling_back")
 """States in which a roll-out goes on, or may begin."""
@@ -60,6 +60,13 @@ def recent(connection: Connection, *, limit: int) -> list[Patch]:
 def in_states(connection: Connection, states: tuple[str, ...]) -> list[Patch]:
     """Return the patches in one of these states, the oldest first; with their documents."""
     query = select(patches).where(patches.c.state.in_(states)).order_by(patches.c.id)
+    return [_patch(row) for row in connection.execute(query)]
+
+
+def with_absent_nodes(connection: Connection) -> list[Patch]:
+    """Return the patches that some node gets before it starts, the oldest first; with their documents."""
+    absent = select(patch_nodes.c.patch_id).where(patch_nodes.c.state == "absent")
+    query = select(patches).where(patches.c.id.in_(absent)).order_by(patches.c.id)
     return [_patch(row) for row in connection.execute(query)]
 
 

@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,6 +152,8 @@ class Launcher:
     open_session: Callable[[str], str]
     sentry_address_of: Callable[[Node], str] = lambda _node: ""
     cgroups: Cgroups | None = None
+    before_start: Callable[[Node], Awaitable[None]] | None = None
+    """Called before each start, with its folder as it was left: patches that waited for it are put there."""
     log_sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     """How long the logs of nodes that show readiness by a line were before their last start."""
     _told: set[str] = field(default_factory=set)
@@ -224,6 +226,8 @@ class Launcher:
         node = self.current(spec.node_id)
         if node is None:
             raise SpawnFailed(f"{spec.name} is not a node of this fleet any more")
+        if self.before_start is not None:
+            await self.before_start(node)
         folder = self.folder_of(node)
         own = self.own_settings(node)
         limits = self.settings.limits_of(own)

@@ -17,8 +17,8 @@ from master.bus import EventBus
 from master.events import NodePatched, PatchChanged
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
-from master.ledger.rows import patch_nodes, patches
-from master.ledger.rows.records import Patch, PatchNode
+from master.ledger.rows import patch_nodes, patch_tracking, patches
+from master.ledger.rows.records import Patch, PatchNode, PatchTrack
 from master.supervision.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class PatchBook:
         self._nodes: dict[str, dict[str, PatchNode]] = {}
         self._dirty_patches: dict[str, Patch] = {}
         self._dirty_nodes: dict[tuple[str, str], PatchNode] = {}
+        self._tracks: list[PatchTrack] = []
         self._events: list[PatchChanged | NodePatched] = []
         self._writing = asyncio.Lock()
 
@@ -117,23 +118,38 @@ class PatchBook:
                 )
             )
 
+    def track(self, track: PatchTrack) -> None:
+        """Put on record what a node said, with the next :meth:`flush`."""
+        self._tracks.append(track)
+
+    def absent_of(self, node_id: str) -> list[PatchNode]:
+        """Return the rows of patches that a node gets before it starts, the oldest patch first."""
+        rows = (self._nodes[patch_id].get(node_id) for patch_id in sorted(self._nodes))
+        return [row for row in rows if row is not None and row.state == "absent"]
+
     @property
     def is_flushed(self) -> bool:
         """Whether everything is on record."""
-        return not (self._dirty_patches or self._dirty_nodes or self._writing.locked())
+        return not (self._dirty_patches or self._dirty_nodes or self._tracks or self._writing.locked())
 
     async def flush(self) -> None:
         """Return once all that was changed before is on record; an outage of the ledger is waited for."""
         async with self._writing:
-            while self._dirty_patches or self._dirty_nodes:
-                changed, on_nodes, events = self._dirty_patches, self._dirty_nodes, self._events
-                self._dirty_patches, self._dirty_nodes, self._events = {}, {}, []
+            while self._dirty_patches or self._dirty_nodes or self._tracks:
+                changed, on_nodes, tracks, events = (
+                    self._dirty_patches,
+                    self._dirty_nodes,
+                    self._tracks,
+                    self._events,
+                )
+                self._dirty_patches, self._dirty_nodes, self._tracks, self._events = {}, {}, [], []
                 try:
-                    await self._ledger.write(partial(_write, tuple(changed.values()), tuple(on_nodes.values())))
+                    await self._ledger.write(partial(_write, tuple(changed.values()), tuple(on_nodes.values()), tracks))
                 except BaseException as error:
                     # Changes made meanwhile are newer.
                     self._dirty_patches = changed | self._dirty_patches
                     self._dirty_nodes = on_nodes | self._dirty_nodes
+                    self._tracks = tracks + self._tracks
                     self._events = events + self._events
                     if not isinstance(error, LedgerError):
                         raise
@@ -155,7 +171,10 @@ def _read(connection: Connection, patch_id: str) -> tuple[Patch, list[PatchNode]
     return None if patch is None else (patch, patch_nodes.of_patch(connection, patch_id))
 
 
-def _write(changed: Iterable[Patch], on_nodes: Iterable[PatchNode], connection: Connection) -> None:
+def _write(
+    changed: Iterable[Patch], on_nodes: Iterable[PatchNode], tracks: list[PatchTrack], connection: Connection
+) -> None:
     for patch in changed:
         patches.update(connection, patch)
     patch_nodes.save(connection, on_nodes)
+    patch_tracking.add_all(connection, tracks)

@@ -136,7 +136,9 @@ class Receiving:
 
     async def _put_on_record(self, accepted: AcceptedBundle, length: int, actor: str) -> Patch:
         document, now = accepted.document, self._clock.now()
-        progress = replace(begin(plan_for(document, self._settings().patches)), restarts=document.restarts)
+        progress = replace(
+            begin(plan_for(document, self._settings().patches)), restarts=document.restarts, approved_by=(actor,)
+        )
         patch = Patch(
             id=new_ulid(self._clock),
             name=document.name,

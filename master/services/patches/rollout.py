@@ -3,31 +3,223 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
+import msgspec
 from msgspec.structs import replace
 
-from master.ledger.rows.records import Patch
+from master.bus import EventBus
+from master.configuration.settings import Settings
+from master.events import AlertLevel, NodeReady, PatchChanged
+from master.ledger.database import Ledger
+from master.ledger.errors import LedgerUnavailable
+from master.ledger.rows import patches
+from master.ledger.rows.records import Patch, PatchNode, PatchState
 from master.services.core.patch_views import PatchNodeView
-from master.services.patches.book import PatchBook
-from master.services.patches.errors import PatchNotFound, PatchNotNow
-from master.supervision.clock import Clock
+from master.services.patches.driving import ACTIVE, Drive, DriveTools, nobody
+from master.services.patches.errors import PatchNotFound, PatchNotNow, PatchRefused, Refusal
+from master.services.patches.plan import plan_for
+from master.services.patches.progress import Progress, progress_of, progress_text
+from master.services.patches.showing import document_of
+from master.services.patches.trusting import LedgerAcceptance
+
+log = logging.getLogger(__name__)
+
+_FAILED = ("failed", "rolled_back", "rollback_failed")
+_COULD: dict[PatchState, str] = {
+    "received": "`fleet patch deploy` rolls it out",
+    "approved": "it begins as soon as its nodes are free",
+    "rolling": "`fleet patch pause`, `abort` and `rollback` stop it",
+    "soaking": "`fleet patch pause`, `abort` and `rollback` stop it",
+    "asking": "`fleet patch resume` goes on, `fleet patch rollback` goes back",
+    "paused": "`fleet patch resume` goes on, `fleet patch rollback` goes back",
+    "done": "`fleet patch rollback` takes it back",
+    "rolling_back": "`fleet patch status` shows how far it is",
+    "rolled_back": "it is quarantined: correct it, and sign it as a new version",
+    "aborted": "`fleet patch retry` takes it up again, `fleet patch rollback` takes it back",
+    "failed": "`fleet patch retry` tries again",
+}
 
 
 class RollOuts:
-    """Carry out roll-outs, and let operators steer them."""
+    """Carry out roll-outs, and let operators steer them.
 
-    def __init__(self, *, book: PatchBook, clock: Clock) -> None:
-        self._book = book
-        self._clock = clock
+    Parameters
+    ----------
+    settings
+        Returns the settings that are in effect.
+    """
+
+    def __init__(
+        self,
+        tools: DriveTools,
+        *,
+        ledger: Ledger,
+        bus: EventBus,
+        settings: Callable[[], Settings],
+        acceptance: LedgerAcceptance,
+    ) -> None:
+        self._tools, self._book, self._clock = tools, tools.book, tools.clock
+        self._ledger = ledger
+        self._bus = bus
+        self._settings = settings
+        self._acceptance = acceptance
+        self._drives: dict[str, Drive] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._ordered_at: dict[tuple[str, str], float] = {}
+        self._took_ms: dict[tuple[str, str], int] = {}
+        self._group: asyncio.TaskGroup | None = None
+        tools.statuses.on_moved = self._on_moved
+        tools.statuses.on_restart_wanted = self._on_restart_wanted
+        bus.on(NodeReady, self._on_ready)
+
+    # Carrying out
 
     async def run(self) -> None:
-        """Carry out roll-outs until cancelled."""
-        await asyncio.Event().wait()
+        """Carry out roll-outs until cancelled, those that an earlier master began first."""
+        await self._ledger.wait_available()
+        going_on = await self._ledger.read(
+            lambda connection: [
+                patch.id
+                for patch in (
+                    *patches.in_states(connection, patches.UNFINISHED),
+                    *patches.with_absent_nodes(connection),
+                )
+            ]
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                for patch_id in dict.fromkeys(going_on):
+                    patch = await self._book.load(patch_id)
+                    if patch is not None and patch.state in (*ACTIVE, "paused"):
+                        self._drive(patch_id).taken_up = True
+                # And what operators began meanwhile.
+                for patch_id in dict.fromkeys((*going_on, *self._drives)):
+                    self._go_on(patch_id)
+                await asyncio.Event().wait()
+        finally:
+            self._group = None
+            self._tasks.clear()
+            for drive in self._drives.values():
+                await drive.end()
+
+    def _drive(self, patch_id: str) -> Drive:
+        if patch_id not in self._drives:
+            self._drives[patch_id] = Drive(patch_id, self._tools, self._others)
+        return self._drives[patch_id]
+
+    def _others(self) -> list[Patch]:
+        found = (self._book.get(patch_id) for patch_id in self._drives)
+        going_on = (*ACTIVE, "paused")
+        return [patch for patch in found if patch is not None and patch.state in going_on]
+
+    def _go_on(self, patch_id: str) -> None:
+        """Have a patch driven, if there is something to do."""
+        patch = self._book.get(patch_id)
+        if patch is None or patch.state not in (*ACTIVE, "paused"):
+            return
+        drive = self._drive(patch_id)
+        drive.woken.set()
+        task = self._tasks.get(patch_id)
+        if self._group is not None and patch.state in ACTIVE and (task is None or task.done()):
+            self._tasks[patch_id] = self._group.create_task(
+                self._run_one(drive), name=f"roll-out {patch.name} {patch.version}"
+            )
+
+    async def _run_one(self, drive: Drive) -> None:
+        """Drive one roll-out; a defect in it must not end the others."""
+        patch = drive.patch
+        try:
+            await drive.run()
+        except Exception as error:
+            log.exception("a roll-out failed, and is paused", extra={"patch": patch.id})
+            await self._pause_broken(drive, f"{type(error).__name__}: {error}")
+        if drive.patch.state not in (*ACTIVE, "paused"):
+            self._drives.pop(patch.id, None)
+            if not any(row.state == "absent" for row in self._book.nodes(patch.id)):
+                await self._book.flush()
+                self._book.forget(patch.id)
+            # Those that wait for its nodes.
+            for other in self._drives.values():
+                other.woken.set()
+
+    async def _pause_broken(self, drive: Drive, why: str) -> None:
+        async with drive.lock:
+            patch = drive.patch
+            progress = replace(progress_of(patch), paused_in=patch.state)
+            self._put(patch, "paused", progress=progress, reason=f"a defect stopped it: {why}", actor="system:master")
+            await self._book.flush()
+        self._tools.alerts.raise_alert(
+            AlertLevel.ERROR,
+            f"The roll-out of {patch.name} {patch.version} is paused",
+            key=f"patch:{patch.id}:defect",
+            text=f"{why}\nThis is a bug in Fleetmaster; the master's log has the details.",
+        )
+
+    def _on_moved(self, row: PatchNode) -> None:
+        self._note_time(row)
+        drive = self._drives.get(row.patch_id)
+        if drive is not None:
+            drive.note(row)
+        elif row.state in _FAILED:
+            self._tell_late(row)
+
+    def _on_restart_wanted(self, row: PatchNode, detail: str, release: int | None) -> bool:
+        drive = self._drives.get(row.patch_id)
+        return drive is not None and drive.restart_back(row, detail, release)
+
+    def _tell_late(self, row: PatchNode) -> None:
+        """Tell of a node on which a patch did not hold, that was rolled out before."""
+        patch = self._book.get(row.patch_id)
+        if patch is None or patch.state != "done":
+            return
+        name = self._tools.directory.name_of(row.node_id)
+        label = f"{patch.name} {patch.version}"
+        self._tools.alerts.raise_alert(
+            AlertLevel.WARNING,
+            f"{label} did not hold on {name}",
+            key=f"patch:{patch.id}:{row.node_id}",
+            text="It went back to what it ran before. The others keep it: "
+            f"`fleet patch rollback {label!r}` takes it back.",
+            quote=row.detail[-1_500:],
+            node=name,
+        )
+
+    def _on_ready(self, event: NodeReady) -> None:
+        """Ask a node again whose process was replaced while it was about to take a patch."""
+        for drive in self._drives.values():
+            drive.ask_again(event.node_id)
+
+    def _note_time(self, row: PatchNode) -> None:
+        key, now_s = (row.patch_id, row.node_id), self._clock.monotonic()
+        if row.state in ("ordered", "rolling_back"):
+            self._ordered_at[key] = now_s
+            self._took_ms.pop(key, None)
+        elif row.state != "good" and key in self._ordered_at:
+            self._took_ms[key] = round((now_s - self._ordered_at[key]) * 1_000)
+
+    def with_times(self, patch_id: str, nodes: tuple[PatchNodeView, ...]) -> tuple[PatchNodeView, ...]:
+        """Return the nodes of a patch with how long each took, as far as this master saw it."""
+        ids = {node.name: node.id for node in self._tools.directory}
+        return tuple(replace(view, ms=self._took_ms.get((patch_id, ids.get(view.node, "")))) for view in nodes)
+
+    # Steering
 
     def announce(self, patch: Patch, actor: str) -> None:
         """Tell that a patch was received."""
         self._book.keep(patch, ())
+        self._bus.publish(
+            PatchChanged(
+                at=self._clock.now(),
+                patch_id=patch.id,
+                name=f"{patch.name} {patch.version}",
+                state=patch.state,
+                actor=actor,
+            )
+        )
 
     async def change(self, patch_id: str, change: Callable[[Patch], Patch]) -> None:
         """Change what is known of a patch, and nothing of its state.
@@ -36,15 +228,9 @@ class RollOuts:
         ------
         PatchNotFound
         """
-        patch = await self._book.load(patch_id)
-        if patch is None:
-            raise PatchNotFound(f"there is no patch {patch_id}")
-        self._book.put(change(patch))
-        await self._book.flush()
-
-    def with_times(self, patch_id: str, nodes: tuple[PatchNodeView, ...]) -> tuple[PatchNodeView, ...]:
-        """Return the nodes of a patch with how long each took, as far as this master saw it."""
-        return tuple(replace(view, ms=None) for view in nodes)
+        async with self._steered(patch_id):
+            self._book.put(change(await self._load(patch_id)))
+            await self._book.flush()
 
     async def deploy(
         self,
@@ -56,29 +242,223 @@ class RollOuts:
         urgent: bool,
         chosen: tuple[str, ...],
     ) -> None:
-        """Roll a patch out."""
-        raise PatchNotNow("roll-outs come with the next commit")
+        """Roll a patch out, once all who must have approved it.
+
+        Raises
+        ------
+        PatchNotFound, PatchNotNow, PatchRefused, LedgerError
+        """
+        async with self._steered(patch_id):
+            patch = await self._load(patch_id)
+            _require(patch, ("received",), "rolled out")
+            document = document_of(patch)
+            if document.expires <= self._clock.now().timestamp():
+                raise PatchRefused(
+                    f"{patch.name} {patch.version} has expired since it was accepted",
+                    hint="have its author sign it again, as a new version",
+                    reason=Refusal.EXPIRED,
+                )
+            await self._ledger.read(lambda connection: self._acceptance.require_trusted(connection, patch.key_id))
+            choice = await self._tools.targets.choose(document, chosen)
+            if not choice.nodes:
+                raise PatchNotNow(nobody(choice.skipped), hint=f"`fleet patch show '{patch.name} {patch.version}'`")
+            plan = plan_for(document, self._settings().patches, canary=canary, soak_s=soak_s, urgent=urgent)
+            known = progress_of(patch)
+            progress = msgspec.convert({**msgspec.structs.asdict(known), **msgspec.structs.asdict(plan)}, Progress)
+            progress = replace(progress, wanted_by=actor, chosen=chosen)
+            await self._approve(patch, progress, actor)
+        self._go_on(patch_id)
 
     async def approve(self, patch_id: str, *, actor: str) -> None:
-        """Count an approval."""
-        raise PatchNotNow("roll-outs come with the next commit")
+        """Count an operator's approval, once; with the last one it begins, if somebody wants it rolled out.
+
+        Raises
+        ------
+        PatchNotFound, PatchNotNow, LedgerError
+        """
+        async with self._steered(patch_id):
+            patch = await self._load(patch_id)
+            _require(patch, ("received",), "approved")
+            progress = progress_of(patch)
+            if actor in progress.approved_by:
+                raise PatchNotNow(
+                    f"you approved {patch.name} {patch.version} before: "
+                    f"{len(progress.approved_by)} of {progress.approvals} have",
+                    hint="another operator has to"
+                    if len(progress.approved_by) < progress.approvals
+                    else _COULD["received"],
+                )
+            await self._approve(patch, progress, actor)
+        self._go_on(patch_id)
+
+    async def _approve(self, patch: Patch, progress: Progress, actor: str) -> None:
+        approved = tuple(dict.fromkeys((*progress.approved_by, actor)))
+        progress = replace(progress, approved_by=approved)
+        missing = progress.approvals - len(approved)
+        if missing <= 0 and progress.wanted_by:
+            self._put(patch, "approved", progress=progress, actor=actor)
+        else:
+            told = f"approved by {len(approved)} of {progress.approvals}" if missing > 0 else "approved"
+            self._put(patch, "received", progress=progress, reason=told, actor=actor)
+        await self._book.flush()
 
     async def pause(self, patch_id: str, *, actor: str, why: str) -> None:
-        """Order no further node."""
-        raise PatchNotNow("roll-outs come with the next commit")
+        """Order no further node.
+
+        Raises
+        ------
+        PatchNotFound, PatchNotNow, LedgerError
+        """
+        async with self._steered(patch_id):
+            patch = await self._load(patch_id)
+            _require(patch, ACTIVE, "paused")
+            self._put(
+                patch, "paused", progress=replace(progress_of(patch), paused_in=patch.state), reason=why, actor=actor
+            )
+            await self._book.flush()
+        self._wake(patch_id)
 
     async def resume(self, patch_id: str, *, actor: str) -> None:
-        """Go on."""
-        raise PatchNotNow("roll-outs come with the next commit")
+        """Go on with what is paused, or that asks.
+
+        Raises
+        ------
+        PatchNotFound, PatchNotNow, LedgerError
+        """
+        async with self._steered(patch_id):
+            patch = await self._load(patch_id)
+            _require(patch, ("paused", "asking"), "resumed")
+            progress = progress_of(patch)
+            drive = self._drive(patch_id)
+            drive.renew()
+            if progress.paused_in is not None and progress.paused_in != "asking":
+                self._put(patch, progress.paused_in, progress=replace(progress, paused_in=None), actor=actor)
+                await self._book.flush()
+            else:
+                self._put(patch, "soaking", progress=replace(progress, paused_in=None), actor=actor)
+                await drive.next_wave()
+        self._go_on(patch_id)
 
     async def abort(self, patch_id: str, *, actor: str, why: str) -> None:
-        """End a roll-out where it is."""
-        raise PatchNotNow("roll-outs come with the next commit")
+        """End a roll-out where it is: nothing further is done to any node.
+
+        Raises
+        ------
+        PatchNotFound, PatchNotNow, LedgerError
+        """
+        async with self._steered(patch_id):
+            patch = await self._load(patch_id)
+            _require(patch, ("received", *ACTIVE, "paused"), "aborted")
+            drive = self._drives.get(patch_id)
+            if drive is not None:
+                drive.forget_orders()
+            self._put(patch, "aborted", reason=why, actor=actor, is_end=True)
+            await self._book.flush()
+        self._wake(patch_id)
+        if patch.state == "paused":
+            self._drives.pop(patch_id, None)
 
     async def retry(self, patch_id: str, *, actor: str) -> None:
-        """Take a roll-out up again."""
-        raise PatchNotNow("roll-outs come with the next commit")
+        """Take a roll-out up again, from where it was.
+
+        Raises
+        ------
+        PatchNotFound, PatchNotNow, LedgerError
+        """
+        async with self._steered(patch_id):
+            patch = await self._load(patch_id)
+            _require(patch, ("aborted", "failed"), "tried again")
+            self._drive(patch_id).forget_orders()
+            rows = self._book.nodes(patch_id)
+            stuck = [row for row in rows if row.state == "rollback_failed"]
+            now = self._clock.now()
+            if stuck:
+                for row in stuck:
+                    self._book.put_node(replace(row, state="rolling_back", changed_at=now))
+                self._put(patch, "rolling_back", reason=patch.reason, actor=actor)
+            else:
+                for row in rows:
+                    if row.state in ("failed", "rolled_back"):
+                        self._book.put_node(
+                            replace(row, state="waiting", detail="", changed_at=now, release_after=None)
+                        )
+                begun = progress_of(patch).waves_in_all > 0
+                approved = progress_of(patch).wanted_by != ""
+                self._put(patch, "rolling" if begun else "approved" if approved else "received", actor=actor)
+            await self._book.flush()
+        self._go_on(patch_id)
 
     async def rollback(self, patch_id: str, *, actor: str, why: str) -> None:
-        """Have every node go back."""
-        raise PatchNotNow("roll-outs come with the next commit")
+        """Have every node that has it go back.
+
+        Raises
+        ------
+        PatchNotFound, PatchNotNow, LedgerError
+        """
+        async with self._steered(patch_id):
+            patch = await self._load(patch_id)
+            _require(patch, ("rolling", "soaking", "asking", "paused", "done", "aborted"), "rolled back")
+            drive = self._drive(patch_id)
+            await drive.turn_back(why or f"rolled back by {actor}", by_operator=True, actor=actor)
+        self._go_on(patch_id)
+
+    def _steered(self, patch_id: str) -> asyncio.Lock:
+        """Return what is held while a patch is steered: no step of its roll-out comes in between.
+
+        Raises
+        ------
+        LedgerUnavailable
+            Nothing is done that could not be recorded.
+        """
+        if self._ledger.away is not None:
+            raise LedgerUnavailable(
+                f"the ledger is away, and nothing is done about patches meanwhile: {self._ledger.away.why}",
+                hint=self._ledger.away.hint,
+            )
+        return self._drive(patch_id).lock
+
+    async def _load(self, patch_id: str) -> Patch:
+        patch = await self._book.load(patch_id)
+        if patch is None:
+            raise PatchNotFound(f"there is no patch {patch_id}")
+        return patch
+
+    def _put(
+        self,
+        patch: Patch,
+        state: PatchState,
+        *,
+        actor: str,
+        progress: Progress | None = None,
+        reason: str = "",
+        is_end: bool = False,
+    ) -> None:
+        now = self._clock.now()
+        self._book.put(
+            replace(
+                patch,
+                state=state,
+                rollout_plan=patch.rollout_plan if progress is None else progress_text(progress),
+                changed_at=now,
+                changed_by=actor[:120],
+                reason=reason[:400],
+                finished_at=now if is_end else None,
+            ),
+            actor=actor,
+        )
+
+    def _wake(self, patch_id: str) -> None:
+        drive = self._drives.get(patch_id)
+        if drive is not None:
+            drive.woken.set()
+
+
+def _require(patch: Patch, states: tuple[PatchState, ...], what: str) -> None:
+    """Raise unless a patch is in one of these states."""
+    if patch.state not in states:
+        is_now = patch.state.replace("_", " ")
+        raise PatchNotNow(
+            f"{patch.name} {patch.version} cannot be {what}: it is {is_now}"
+            + (f" ({patch.reason})" if patch.reason else ""),
+            hint=_COULD[patch.state],
+        )

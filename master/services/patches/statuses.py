@@ -2,27 +2,135 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
 from handshake.errors import Reason, Refused
-from handshake.messages import PatchStatus
+from handshake.messages import Acknowledgement, PatchStatus
 from handshake.signing import Message
-from master.ledger.rows.records import Node
+from master.ledger.identifiers import new_ulid
+from master.ledger.rows.records import Node, PatchNode, PatchNodeState, PatchTrack
 from master.services.patches.book import PatchBook
 from master.services.trust.source import Source
+from master.supervision.clock import Clock
+from master.wording import visible
+
+log = logging.getLogger(__name__)
+
+ON_RECORD_WITHIN_S = 2.0
+"""How long a node waits for the answer to a status while the ledger is away; then it is told that it was taken."""
+DETAIL_CHARACTERS = 4_000
+_STEPS: tuple[PatchNodeState, ...] = (
+    "absent",
+    "waiting",
+    "ordered",
+    "received",
+    "staged",
+    "applied",
+    "healthy",
+    "good",
+)
+_UNDER_WAY = ("ordered", "received", "staged", "applied", "healthy")
+
+
+def next_state(now: PatchNodeState, told: PatchNodeState) -> PatchNodeState | None:
+    """Return the state of a node after it has told one; None if that is stale, or says nothing new."""
+    if told == "failed":
+        return told if now in _UNDER_WAY else None
+    if told in ("rolled_back", "rollback_failed"):
+        return told if now in (*_UNDER_WAY, "good", "failed", "rolling_back", "rollback_failed") else None
+    if now in _STEPS[2:] and _STEPS.index(told) > _STEPS.index(now):
+        return told
+    return None
 
 
 class PatchStatuses:
     """Handle the statuses of patches that nodes send."""
 
-    def __init__(self, book: PatchBook) -> None:
+    def __init__(self, book: PatchBook, clock: Clock) -> None:
         self._book = book
+        self._clock = clock
+        self.refused = 0
+        """Statuses of patches that their nodes were not given."""
+        self.on_moved: Callable[[PatchNode], None] = lambda _row: None
+        """Called when a node is a step further; set by who carries out roll-outs."""
+        self.on_restart_wanted: Callable[[PatchNode, str, int | None], bool] = lambda _row, _detail, _release: False
+        """Asked when a node that goes back says that it is: whether it is only once it was restarted."""
 
-    async def handle(self, node: Node, body: PatchStatus, message: Message, source: Source) -> None:
-        """Handle one status.
+    async def handle(self, node: Node, body: PatchStatus, message: Message, source: Source) -> Acknowledgement:
+        """Handle one status; the answer tells the node that it was taken.
 
         Raises
         ------
         Refused
             It is of a patch that the node was not given.
         """
-        if await self._book.load(body.patch_id) is None or self._book.node(body.patch_id, node.id) is None:
-            raise Refused(Reason.MALFORMED, "a status of a patch that it was not given")
+        patch = await self._book.load(body.patch_id)
+        row = None if patch is None else self._book.node(body.patch_id, node.id)
+        if row is None or row.state in ("waiting", "skipped"):
+            self.refused += 1
+            raise Refused(
+                Reason.MALFORMED,
+                f"{body.status} of a patch that it was not given",
+                claimed_node_id=node.id,
+                message_type=message.type,
+            )
+        self._track(node, body)
+        self.move(row, body.status, visible_lines(body.detail), release=body.release)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ON_RECORD_WITHIN_S):
+                await self._book.flush()
+        return Acknowledgement()
+
+    def move(self, row: PatchNode, told: PatchNodeState, detail: str, *, release: int | None) -> None:
+        """Move a node forward, if what is told of it is no older than what is known."""
+        if told == "rolled_back" and row.state == "rolling_back" and self.on_restart_wanted(row, detail, release):
+            return  # Its files are those of before; the process still has the patch's code.
+        again = told == row.state == "applied" and detail != row.detail
+        state = row.state if again else next_state(row.state, told)
+        if state is None:
+            log.info("a status of a patch is stale", extra={"node": row.node_id, "status": told, "state": row.state})
+            return
+        before = row.release_before
+        if before is None and state in ("received", "failed"):
+            before = release
+        moved = replace(
+            row,
+            state=state,
+            changed_at=self._clock.now(),
+            detail=detail or (row.detail if state in ("rolled_back", "rollback_failed") else ""),
+            release_before=before,
+            release_after=release if state in _TELL_RELEASE else row.release_after,
+        )
+        self._book.put_node(moved)
+        self.on_moved(moved)
+
+    def _track(self, node: Node, body: PatchStatus) -> None:
+        self._book.track(
+            PatchTrack(
+                id=new_ulid(self._clock),
+                at=self._clock.now(),
+                patch_id=body.patch_id,
+                node_id=node.id,
+                kind="status",
+                status=body.status,
+                detail=visible(body.detail.strip().rpartition("\n")[2])[:400],
+            )
+        )
+
+
+_TELL_RELEASE = ("applied", "healthy", "good", "failed", "rolled_back", "rollback_failed")
+
+
+def visible_lines(text: str) -> str:
+    """Return a text of several lines, with what cannot be shown made visible."""
+    return "\n".join(visible(line) for line in text[-DETAIL_CHARACTERS:].splitlines())
+
+
+def has_gone_back(row: PatchNode) -> bool:
+    """Tell whether a node that failed has said that it runs what it ran before."""
+    return row.state == "failed" and row.release_after is not None and row.release_after == row.release_before

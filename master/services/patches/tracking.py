@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
-from master.ledger.identifiers import new_ulid
+from master.ledger.identifiers import new_ulid, ulid_after
 from master.ledger.rows import patch_tracking
 from master.ledger.rows.records import PatchTrack
 from master.ledger.writer.entries import PatchTracked
@@ -39,6 +39,7 @@ class PatchTracking:
         self._clock = clock
         self._standing: dict[str, set[Reaction]] = {}
         """Of each patch the reactions that are there."""
+        self._last_id = ""
 
     async def note(self, patch_id: str, user_id: int, emoji: str, *, came: bool, detail: str = "") -> bool:
         """Write down that a reaction came or went; False if that is known already."""
@@ -52,7 +53,7 @@ class PatchTracking:
             standing.discard(reaction)
         node = self._directory.by_user(user_id)
         track = PatchTrack(
-            id=new_ulid(self._clock),
+            id=self._next_id(),
             at=self._clock.now(),
             patch_id=patch_id,
             node_id=None if node is None else node.id,
@@ -78,7 +79,7 @@ class PatchTracking:
     def note_status(self, patch_id: str, node_id: str, status: str, detail: str = "") -> None:
         """Write down what a node said of a patch, signed."""
         track = PatchTrack(
-            id=new_ulid(self._clock),
+            id=self._next_id(),
             at=self._clock.now(),
             patch_id=patch_id,
             node_id=node_id,
@@ -96,6 +97,12 @@ class PatchTracking:
         LedgerError
         """
         return await self._ledger.read(lambda connection: patch_tracking.of_patch(connection, patch_id, limit=limit))
+
+    def _next_id(self) -> str:
+        """Make an id above all before: rows of one moment are read in the order in which they were made."""
+        made = new_ulid(self._clock)
+        self._last_id = made if made > self._last_id else ulid_after(self._last_id)
+        return self._last_id
 
     async def standing(self, patch_id: str) -> set[Reaction]:
         """Return the reactions that are there, by what was written down; while the ledger is away none is known."""

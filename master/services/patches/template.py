@@ -1,0 +1,67 @@
+"""The template is patched as nodes are, so that new clones are current; its folder is the operator's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from master.configuration.settings import Settings
+from master.ledger.rows.records import Patch
+from master.services.patches.folder_patching import FolderNotPatched, FolderPatching
+from master.services.patches.progress import progress_of
+from master.services.patches.showing import document_of
+from master.services.patches.targets import difference
+
+PATCHED = "patched"
+_VERSION = "VERSION"
+
+
+class TemplatePatching:
+    """Patch the template.
+
+    Parameters
+    ----------
+    settings
+        Returns the settings that are in effect.
+    """
+
+    def __init__(self, folders: FolderPatching, settings: Callable[[], Settings]) -> None:
+        self._folders = folders
+        self._settings = settings
+
+    async def apply(self, patch: Patch) -> str:
+        """Patch the template, if the patch is for what is cloned from it; returns what came of it, in words."""
+        document, folder = document_of(patch), self._settings().identity.template_path
+        targets = document.targets
+        if targets.names or targets.tags or progress_of(patch).chosen:
+            return "left as it is: the patch is for some nodes only"
+        version = await asyncio.to_thread(_version_of, folder / _VERSION)
+        if targets.templates and version not in targets.templates:
+            return f"left as it is: the patch is for the template {', '.join(targets.templates[:3])}"
+        differs = await asyncio.to_thread(difference, folder, document)
+        if differs:
+            return f"left as it is: {differs}"
+        try:
+            await self._folders.put(folder, patch_id=patch.id, sha256=patch.bundle_hash.hex())
+            await self._folders.mark_good(folder)
+        except FolderNotPatched as error:
+            return f"left as it is: {error.message}"
+        return PATCHED
+
+    async def take_back(self, patch: Patch) -> str:
+        """Take a patch of the template back; returns what came of it, in words."""
+        if progress_of(patch).template != PATCHED:
+            return progress_of(patch).template
+        try:
+            await self._folders.back(self._settings().identity.template_path, patch.id)
+        except FolderNotPatched as error:
+            return f"still patched: {error.message}"
+        return "rolled back"
+
+
+def _version_of(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
