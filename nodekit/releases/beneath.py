@@ -241,7 +241,7 @@ class Beneath:
             self._on_step("reserve", path)
             descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | _FILE, 0o600, dir_fd=folder)
             try:
-                os.posix_fallocate(descriptor, 0, size)
+                _fill(descriptor, size)
             finally:
                 os.close(descriptor)
 
@@ -258,7 +258,7 @@ class Beneath:
             os.rename(old, name, src_dir_fd=folder, dst_dir_fd=folder)
 
     def make_folder(self, path: str, mode: int) -> None:
-        """Make a folder; one that is there already stays.
+        """Make a folder with these permissions; one that is there already stays.
 
         Raises
         ------
@@ -268,13 +268,12 @@ class Beneath:
         """
         with self._beside(path) as (folder, name):
             self._on_step("mkdir", path)
-            try:
+            with contextlib.suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=folder)
-            except FileExistsError:
-                os.close(self._enter(folder, name, path))
-                return
             descriptor = self._enter(folder, name, path)
             try:
+                # Also of one that is there: whoever made it may have been cut off here.
+                self._on_step("chmod", path)
                 os.fchmod(descriptor, mode)
                 _leave_to_owner(descriptor, os.fstat(folder))
             finally:
@@ -374,6 +373,18 @@ def _leave_to_owner(descriptor: int, like: os.stat_result) -> None:
         # A file system without owners, or root of a container that is not allowed to: it is root's then.
         with contextlib.suppress(OSError):
             os.fchown(descriptor, like.st_uid, like.st_gid)
+
+
+def _fill(descriptor: int, size: int) -> None:
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        # A file system that cannot, with a C library (musl's) that does not make up for it.
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+        left = size
+        while left > 0:
+            left -= os.write(descriptor, bytes(min(left, _CHUNK_BYTES)))
 
 
 def _remove_tree(folder: int, name: str, depth: int) -> None:

@@ -72,8 +72,12 @@ class Releases:
             index = shelf.index()
             found = [_baseline(index)]
             for number, standing in sorted(index.releases.items()):
-                with contextlib.suppress(NoSuchRelease):  # Removed at this moment.
+                try:
                     found.append(_release(shelf.manifest(number), standing, index))
+                except NoSuchRelease:
+                    if number == index.current:
+                        raise
+                    # Another process removes it at this moment.
             return tuple(found)
 
     def changed_paths(self, number: int) -> tuple[str, ...]:

@@ -121,10 +121,15 @@ class Cuts:
             Releases(walked).back()
             self._known.setdefault(tuple_of(walked), "between")
 
+    @staticmethod
+    def remove(folder: Path) -> None:
+        """Remove a folder, if it is there."""
+        shutil.rmtree(folder, ignore_errors=True)
+
     def copy(self, name: str) -> Path:
         """Copy the folder as it is before the change."""
         target = self._root / name
-        shutil.rmtree(target, ignore_errors=True)
+        self.remove(target)
         return Path(shutil.copytree(self._prepared, target, symlinks=True))
 
     def name_of(self, folder: Path) -> str:

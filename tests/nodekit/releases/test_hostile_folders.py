@@ -6,11 +6,14 @@ import fcntl
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from master.supervision.isolation import landlock_problem
 from nodekit.releases import Outcome, ReleaseError, Releases, UnsafeFolder
 from tests.nodekit.releases.bot_folders import BOT, EVERYTHING, Tree, everything, make_bot, patch_of, tree_of
 
@@ -239,3 +242,34 @@ def test_another_holder_of_the_lock_is_waited_for_and_not_for_ever(
         with pytest.raises(ReleaseError, match="another process is changing this folder"):
             releases.switch(1)
     releases.switch(1)
+
+
+_UNDER_LANDLOCK = """
+import sys
+from pathlib import Path
+from master.supervision import landlock
+from nodekit.releases import Releases
+from tests.nodekit.releases.bot_folders import EVERYTHING, everything
+landlock.abi = lambda: int(sys.argv[2])
+landlock.restrict(["/usr", "/lib"], [sys.argv[1]])
+releases = Releases(Path(sys.argv[1]))
+number = releases.stage(everything(), EVERYTHING, patch_id="P")
+releases.switch(number)
+(releases.folder / "cogs/ranks.py").write_bytes(b"EDITED")
+releases.back()
+releases.switch(number)
+releases.mark_good()
+"""
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_an_isolated_node_patches_itself(memory: Path, folder: Path, version: int) -> None:
+    """Landlock's first version, that of Linux 5.15, lets nobody rename a file from one folder to another."""
+    if landlock_problem():
+        pytest.skip(landlock_problem())
+    ended = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", _UNDER_LANDLOCK, str(folder), str(version)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert (folder / "cogs/ranks.py").read_bytes() == EVERYTHING["cogs/ranks.py"]
+    assert Releases(folder).edited(1) == ("cogs/ranks.py",)
