@@ -269,7 +269,10 @@ class Patching:
             return
         left = self._order_of(settled.left_patch_id, remembered)
         if settled.outcome is Outcome.BEGAN:
-            self._tell(self._order_of(settled.patch_id, remembered), "applied", release=settled.current)
+            order = self._order_of(settled.patch_id, remembered)
+            # Put there by the master, while nothing ran that could remember it.
+            self._memory.remember_order(order)
+            self._tell(order, "applied", release=settled.current)
             self._await_health(settled.current)
         elif settled.outcome is Outcome.ROLLED_BACK:
             edited = f"; edited since, and kept aside: {', '.join(settled.edited)}" if settled.edited else ""
