@@ -61,6 +61,8 @@ COMMANDS = (
     Typed("history atlas"),
     Typed("describe atlas"),
     Typed("why atlas --since 2h"),
+    Typed("lineage atlas"),
+    Typed("lineage atlas --restore 1 --yes"),
     Typed("logs atlas"),
     Typed("flush atlas --yes"),
     Typed("repairs --node atlas"),

@@ -24,7 +24,7 @@ from master.services.patches.progress import Progress, progress_of, progress_tex
 from master.services.patches.showing import document_of, wave_text
 from master.services.patches.statuses import PatchStatuses, has_gone_back
 from master.services.patches.targets import Targets
-from master.services.patches.template import PATCHED, PENDING, TemplatePatching
+from master.services.patches.template import PATCHED, PENDING, TemplatePatching, needs_template
 from master.services.patches.verdict import Judge, Outcome, Verdict
 from master.services.patches.waves import divide
 from master.services.patches.ways import Way, Ways
@@ -152,18 +152,29 @@ class Drive:
 
     async def run(self) -> None:
         """Drive until there is nothing more to do."""
-        while True:
-            self.woken.clear()
-            wait_s = await self.step()
-            if self.patch.state not in ACTIVE and all(task.done() for task in self._asked.values()):
-                break
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self.woken.wait()
-            except TimeoutError:
-                pass
-
-        await self._tend_template()
+        tending: asyncio.Task[None] | None = None
+        try:
+            while True:
+                self.woken.clear()
+                wait_s = await self.step()
+                if self.patch.state not in ACTIVE and all(task.done() for task in self._asked.values()):
+                    if tending is not None and tending.done():
+                        await tending
+                        tending = None
+                    if tending is None and not needs_template(self.patch):
+                        return
+                    if tending is None:
+                        # Beside the rest: an operator who rolls back does not wait for it.
+                        tending = asyncio.create_task(self._tend_template(), name=f"template {self.patch_id}")
+                        tending.add_done_callback(lambda _task: self.woken.set())
+                try:
+                    async with asyncio.timeout(wait_s):
+                        await self.woken.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            if tending is not None:
+                tending.cancel()
 
     async def _tend_template(self) -> None:
         """Patch the template of what is done, and take back what was rolled back: nobody waits for it."""
@@ -181,7 +192,6 @@ class Drive:
             progress = replace(progress_of(self.patch), template=template)
             self._book.put(replace(self.patch, rollout_plan=progress_text(progress)))
             await self._book.flush()
-        await self._tend_template()
 
     async def step(self) -> float | None:
         """Do what is to be done now; returns after how many seconds to look again, None: when something happens."""
