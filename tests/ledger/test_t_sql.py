@@ -224,7 +224,7 @@ def call_every_function(c: Connection) -> None:
     patches.find_by_hash(c, b"h" * 32)
     patches.recent(c, limit=5)
     patches.in_states(c, patches.UNFINISHED)
-    patches.with_absent_nodes(c)
+    patches.with_nodes_left(c)
     on_node = PatchNode(patch_id="T1", node_id="01A", wave=0, state="waiting", changed_at=NOW)
     patch_nodes.save(c, [on_node])
     patch_nodes.save(c, [structs.replace(on_node, state="ordered")])

@@ -63,10 +63,13 @@ def in_states(connection: Connection, states: tuple[str, ...]) -> list[Patch]:
     return [_patch(row) for row in connection.execute(query)]
 
 
-def with_absent_nodes(connection: Connection) -> list[Patch]:
-    """Return the patches that some node gets before it starts, the oldest first; with their documents."""
-    absent = select(patch_nodes.c.patch_id).where(patch_nodes.c.state == "absent")
-    query = select(patches).where(patches.c.id.in_(absent)).order_by(patches.c.id)
+def with_nodes_left(connection: Connection) -> list[Patch]:
+    """Return the patches that are done but for some nodes, the oldest first; with their documents.
+
+    They get it before they start, or did not call it good yet.
+    """
+    left = select(patch_nodes.c.patch_id).where(patch_nodes.c.state.in_(("absent", "healthy")))
+    query = select(patches).where(patches.c.state == "done", patches.c.id.in_(left)).order_by(patches.c.id)
     return [_patch(row) for row in connection.execute(query)]
 
 

@@ -19,6 +19,7 @@ from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
 from master.ledger.rows import patch_nodes, patch_tracking, patches
 from master.ledger.rows.records import Patch, PatchNode, PatchTrack
+from master.services.patches.progress import progress_of
 from master.supervision.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class PatchBook:
         before = self._patches.get(patch.id)
         self._patches[patch.id] = self._dirty_patches[patch.id] = patch
         self._nodes.setdefault(patch.id, {})
-        if before is None or (before.state, before.wave, before.reason) != (patch.state, patch.wave, patch.reason):
+        if before is None or _shown_of(before) != _shown_of(patch):
             label = f"{patch.name} {patch.version}"
             self._events.append(
                 PatchChanged(
@@ -164,6 +165,11 @@ class PatchBook:
             await self._ledger.wait_available()
         else:
             await asyncio.sleep(_AGAIN_S)
+
+
+def _shown_of(patch: Patch) -> tuple[object, ...]:
+    """Return what somebody who watches a roll-out wants to see change."""
+    return patch.state, patch.wave, patch.reason, progress_of(patch).template, progress_of(patch).approved_by
 
 
 def _read(connection: Connection, patch_id: str) -> tuple[Patch, list[PatchNode]] | None:

@@ -24,7 +24,7 @@ from master.services.patches.progress import Progress, progress_of, progress_tex
 from master.services.patches.showing import document_of, wave_text
 from master.services.patches.statuses import PatchStatuses, has_gone_back
 from master.services.patches.targets import Targets
-from master.services.patches.template import TemplatePatching
+from master.services.patches.template import PATCHED, PENDING, TemplatePatching, needs_template
 from master.services.patches.verdict import Judge, Outcome, Verdict
 from master.services.patches.waves import divide
 from master.services.patches.ways import Way, Ways
@@ -94,6 +94,7 @@ class Drive:
         self._trouble: dict[str, str] = {}
         """By node: why the last order did not reach it."""
         self._judged_at = float("-inf")
+        self._at_template = asyncio.Lock()
         self._settled = set[str]()
         """Nodes that were ready after they had gone back."""
         self._told_good = set[str]()
@@ -151,16 +152,46 @@ class Drive:
 
     async def run(self) -> None:
         """Drive until there is nothing more to do."""
-        while True:
-            self.woken.clear()
-            wait_s = await self.step()
-            if self.patch.state not in ACTIVE and all(task.done() for task in self._asked.values()):
+        tending: asyncio.Task[None] | None = None
+        try:
+            while True:
+                self.woken.clear()
+                wait_s = await self.step()
+                if self.patch.state not in ACTIVE and all(task.done() for task in self._asked.values()):
+                    if tending is not None and tending.done():
+                        await tending
+                        tending = None
+                    if tending is None and not needs_template(self.patch):
+                        return
+                    if tending is None:
+                        # Beside the rest: an operator who rolls back does not wait for it.
+                        tending = asyncio.create_task(self._tend_template(), name=f"template {self.patch_id}")
+                        tending.add_done_callback(lambda _task: self.woken.set())
+                try:
+                    async with asyncio.timeout(wait_s):
+                        await self.woken.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            if tending is not None:
+                tending.cancel()
+
+    async def _tend_template(self) -> None:
+        """Patch the template of what is done, and take back what was rolled back: nobody waits for it."""
+        async with self._at_template:
+            patch, template = self.patch, progress_of(self.patch).template
+            if patch.state == "done" and template == PENDING:
+                template = await self._tools.template.apply(patch)
+            elif patch.state in ("rolled_back", "failed") and template == PATCHED:
+                template = await self._tools.template.take_back(patch)
+            elif patch.state in ("rolled_back", "failed") and template == PENDING:
+                template = ""
+            else:
                 return
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self.woken.wait()
-            except TimeoutError:
-                pass
+            # Whatever was begun meanwhile: this is what the template is.
+            progress = replace(progress_of(self.patch), template=template)
+            self._book.put(replace(self.patch, rollout_plan=progress_text(progress)))
+            await self._book.flush()
 
     async def step(self) -> float | None:
         """Do what is to be done now; returns after how many seconds to look again, None: when something happens."""
@@ -495,8 +526,7 @@ class Drive:
                 self._put_new(node.id, patch.wave, "waiting")
             await self._set("rolling", wave=patch.wave)
             return
-        template = progress.template or await self._tools.template.apply(patch)
-        progress = replace(progress, template=template)
+        progress = replace(progress, template=progress.template or PENDING)
         absent = sum(row.state == "absent" for row in self._book.nodes(patch.id))
         told = f"{absent} that {'does' if absent == 1 else 'do'} not run get it before they start" if absent else ""
         await self._finish("done", progress=progress, reason=told)
@@ -556,8 +586,6 @@ class Drive:
             self._ask(row.node_id, self._take_back)
         if left or under_way:
             return AGAIN_S
-        if progress.template:
-            progress = replace(progress, template=await self._tools.template.take_back(self.patch))
         stuck = [row for row in rows if row.state == "rollback_failed"]
         if not stuck:
             await self._finish("rolled_back", progress=progress)

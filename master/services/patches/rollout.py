@@ -8,25 +8,31 @@ from collections.abc import Callable
 
 import msgspec
 from msgspec.structs import replace
+from sqlalchemy import Connection
 
 from master.bus import EventBus
 from master.configuration.settings import Settings
+from master.errors import FleetError
 from master.events import AlertLevel, NodeReady, PatchChanged
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerUnavailable
 from master.ledger.rows import patches
-from master.ledger.rows.records import Patch, PatchNode, PatchState
+from master.ledger.rows.records import Node, Patch, PatchNode, PatchState
 from master.services.core.patch_views import PatchNodeView
 from master.services.patches.driving import ACTIVE, Drive, DriveTools, nobody
 from master.services.patches.errors import PatchNotFound, PatchNotNow, PatchRefused, Refusal
 from master.services.patches.plan import plan_for
 from master.services.patches.progress import Progress, progress_of, progress_text
 from master.services.patches.showing import document_of
+from master.services.patches.template import needs_template
 from master.services.patches.trusting import LedgerAcceptance
 
 log = logging.getLogger(__name__)
 
+_LOOKED_AT = 50
+"""Patches that a new master looks at for a template that was not patched yet, or not taken back."""
 _FAILED = ("failed", "rolled_back", "rollback_failed")
+_LEFT = ("ordered", "received", "staged", "applied", "healthy")
 _COULD: dict[PatchState, str] = {
     "received": "`fleet patch deploy` rolls it out",
     "approved": "it begins as soon as its nodes are free",
@@ -80,15 +86,7 @@ class RollOuts:
     async def run(self) -> None:
         """Carry out roll-outs until cancelled, those that an earlier master began first."""
         await self._ledger.wait_available()
-        going_on = await self._ledger.read(
-            lambda connection: [
-                patch.id
-                for patch in (
-                    *patches.in_states(connection, patches.UNFINISHED),
-                    *patches.with_absent_nodes(connection),
-                )
-            ]
-        )
+        going_on = await self._ledger.read(_going_on)
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -99,6 +97,9 @@ class RollOuts:
                 # And what operators began meanwhile.
                 for patch_id in dict.fromkeys((*going_on, *self._drives)):
                     self._go_on(patch_id)
+                    for row in self._book.nodes(patch_id):
+                        if row.state == "healthy":
+                            self._praise_late(row)
                 await asyncio.Event().wait()
         finally:
             self._group = None
@@ -119,12 +120,13 @@ class RollOuts:
     def _go_on(self, patch_id: str) -> None:
         """Have a patch driven, if there is something to do."""
         patch = self._book.get(patch_id)
-        if patch is None or patch.state not in (*ACTIVE, "paused"):
+        is_left = patch is not None and needs_template(patch)
+        if patch is None or (patch.state not in (*ACTIVE, "paused") and not is_left):
             return
         drive = self._drive(patch_id)
         drive.woken.set()
         task = self._tasks.get(patch_id)
-        if self._group is not None and patch.state in ACTIVE and (task is None or task.done()):
+        if self._group is not None and (patch.state in ACTIVE or is_left) and (task is None or task.done()):
             self._tasks[patch_id] = self._group.create_task(
                 self._run_one(drive), name=f"roll-out {patch.name} {patch.version}"
             )
@@ -139,7 +141,7 @@ class RollOuts:
             await self._pause_broken(drive, f"{type(error).__name__}: {error}")
         if drive.patch.state not in (*ACTIVE, "paused"):
             self._drives.pop(patch.id, None)
-            if not any(row.state == "absent" for row in self._book.nodes(patch.id)):
+            if not any(row.state in ("absent", *_LEFT) for row in self._book.nodes(patch.id)):
                 await self._book.flush()
                 self._book.forget(patch.id)
             # Those that wait for its nodes.
@@ -164,12 +166,32 @@ class RollOuts:
         drive = self._drives.get(row.patch_id)
         if drive is not None:
             drive.note(row)
-        elif row.state in _FAILED:
+        if row.state in _FAILED:
             self._tell_late(row)
+        elif row.state == "healthy":
+            self._praise_late(row)
 
     def _on_restart_wanted(self, row: PatchNode, detail: str, release: int | None) -> bool:
         drive = self._drives.get(row.patch_id)
         return drive is not None and drive.restart_back(row, detail, release)
+
+    def _praise_late(self, row: PatchNode) -> None:
+        """Have a node call a patch good that was rolled out before: it got it before it started."""
+        patch, node = self._book.get(row.patch_id), self._tools.directory.get(row.node_id)
+        if self._group is None or patch is None or node is None or patch.state != "done":
+            return
+
+        async def praise(node: Node, patch: Patch) -> None:
+            await asyncio.sleep(progress_of(patch).good_after_s)
+            now = self._book.node(patch.id, node.id)
+            if now is None or now.state != "healthy":
+                return
+            try:
+                await self._tools.ways.mark_good(node, patch, now, self._tools.statuses.move_if_newer)
+            except FleetError as error:
+                log.warning("a patch was not called good", extra={"node": node.name, "why": error.message})
+
+        self._group.create_task(praise(node, patch), name=f"good on {node.name}")
 
     def _tell_late(self, row: PatchNode) -> None:
         """Tell of a node on which a patch did not hold, that was rolled out before."""
@@ -451,6 +473,13 @@ class RollOuts:
         drive = self._drives.get(patch_id)
         if drive is not None:
             drive.woken.set()
+
+
+def _going_on(connection: Connection) -> list[str]:
+    """Return the ids of the patches of which something is left to be done, the oldest first."""
+    found = [*patches.in_states(connection, patches.UNFINISHED), *patches.with_nodes_left(connection)]
+    found += [patch for patch in patches.recent(connection, limit=_LOOKED_AT) if needs_template(patch)]
+    return sorted({patch.id for patch in found})
 
 
 def _require(patch: Patch, states: tuple[PatchState, ...], what: str) -> None:

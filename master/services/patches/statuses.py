@@ -109,6 +109,12 @@ class PatchStatuses:
         self._book.put_node(moved)
         self.on_moved(moved)
 
+    def move_if_newer(self, row: PatchNode, told: PatchNodeState, detail: str, release: int | None) -> None:
+        """Move a node forward from what is known of it now, in the name of one that says nothing itself."""
+        now = self._book.node(row.patch_id, row.node_id)
+        if now is not None:
+            self.move(now, told, detail, release=release)
+
     def _track(self, node: Node, body: PatchStatus) -> None:
         self._book.track(
             PatchTrack(

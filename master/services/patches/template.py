@@ -13,8 +13,16 @@ from master.services.patches.progress import progress_of
 from master.services.patches.showing import document_of
 from master.services.patches.targets import difference
 
-PATCHED = "patched"
+PATCHED, PENDING = "patched", "is patched next"
 _VERSION = "VERSION"
+
+
+def needs_template(patch: Patch) -> bool:
+    """Tell whether the template is still to be patched, or to be taken back."""
+    template = progress_of(patch).template
+    return (patch.state == "done" and template == PENDING) or (
+        patch.state in ("rolled_back", "failed") and template in (PATCHED, PENDING)
+    )
 
 
 class TemplatePatching:
