@@ -23,6 +23,8 @@ _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 """The header before a file's content (4.3.7)."""
 _UTF8 = 0x800
+_NEEDED = 20
+"""Version 2.0 has all that is taken here."""
 _STORED, _DEFLATED = 0, 8
 _KIND, _REGULAR, _SET_ID, _DOS_FOLDER = 0o170000, 0o100000, 0o7000, 0x10
 
@@ -31,6 +33,8 @@ class _Entry(NamedTuple):
     """What the directory says of a file."""
 
     path: str
+    needed: int
+    """Version of zip that is needed, times ten."""
     flags: int
     method: int
     crc: int
@@ -86,14 +90,13 @@ def _entries(archive: bytes, at: int, count: int) -> Iterator[_Entry]:
         if at + _CENTRAL.size > end:
             raise BundleError("the archive's directory is cut off")
         fields = _CENTRAL.unpack_from(archive, at)
-        signature, _, _, flags, method, _, _, crc, packed, length, name, extra, comment, disk, _, attributes, of = (
-            fields
-        )
+        signature, _, needed, flags, method, _, _, crc, packed, length, name, extra, comment, *others = fields
+        disk, _, attributes, of = others
         at += _CENTRAL.size + name
         path = _path(archive[at - name : at])
         if signature != b"PK\x01\x02" or disk or attributes & _DOS_FOLDER:
             raise BundleError(f"{path!r} has an entry in the archive that is no file's")
-        yield _Entry(path, flags, method, crc, packed, length, extra + comment, attributes >> 16, of)
+        yield _Entry(path, needed, flags, method, crc, packed, length, extra + comment, attributes >> 16, of)
 
 
 def _path(name: bytes) -> str:
@@ -106,7 +109,7 @@ def _path(name: bytes) -> str:
 def _check_entry(entry: _Entry) -> None:
     if entry.mode & _KIND not in (0, _REGULAR) or entry.mode & _SET_ID:
         raise BundleError(f"{entry.path!r} is no plain file in the archive, but a link, a device or a folder")
-    if entry.flags & ~_UTF8 or entry.method not in (_STORED, _DEFLATED) or entry.extras:
+    if entry.needed > _NEEDED or entry.flags & ~_UTF8 or entry.method not in (_STORED, _DEFLATED) or entry.extras:
         raise BundleError(f"{entry.path!r} is encrypted, or packed in a way that no patch needs")
 
 
@@ -114,10 +117,10 @@ def _check_local(archive: bytes, entry: _Entry, at: int, directory_at: int) -> i
     """Return where a file's content begins, whose own header says what the directory says."""
     if entry.at != at or at + _LOCAL.size > directory_at:
         raise BundleError(f"the archive has something before {entry.path!r}, or files within others")
-    signature, _, flags, method, _, _, crc, packed, length, name, extra = _LOCAL.unpack_from(archive, at)
+    signature, needed, flags, method, _, _, crc, packed, length, name, extra = _LOCAL.unpack_from(archive, at)
     content_at: int = at + _LOCAL.size + name
-    said = (entry.flags, entry.method, entry.crc, entry.packed, entry.length)
-    if signature != b"PK\x03\x04" or (flags, method, crc, packed, length) != said or extra:
+    said = (entry.needed, entry.flags, entry.method, entry.crc, entry.packed, entry.length)
+    if signature != b"PK\x03\x04" or (needed, flags, method, crc, packed, length) != said or extra:
         raise BundleError(f"{entry.path!r}: the archive says different things of it")
     if archive[at + _LOCAL.size : content_at] != entry.path.encode():
         raise BundleError(f"{entry.path!r} has another name beside its content")

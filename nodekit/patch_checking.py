@@ -51,6 +51,8 @@ class Check:
     files: Mapping[str, bytes]
     removed: Sequence[str]
     modules: Sequence[str]
+    packages: Sequence[str] = ()
+    """Folders of packages that the patch needs."""
 
     def run(self) -> str:
         """Try it in this process, which is good for nothing else afterwards; returns what is wrong, or nothing."""
@@ -65,6 +67,7 @@ class Check:
                     lines = content.decode("utf-8", "replace").splitlines(keepends=True)
                     linecache.cache[final] = (len(content), None, lines, final)
                     compile(content, final, "exec", dont_inherit=True)
+            sys.path += [path for path in self.packages if path not in sys.path]
             forget_modules(self.folder)
             overlay = _Overlay(self)
             sys.meta_path.insert(0, overlay)
@@ -241,11 +244,11 @@ def write_result(write: Callable[[bytes], object], problem: str) -> None:
 
 def main() -> None:
     """Read what is to be tried from standard input, and write the result to the descriptor that is named."""
-    folder, files, removed, modules, search_path, kit, numbered = marshal.load(sys.stdin.buffer)  # noqa: S302 - of its parent
+    folder, files, removed, modules, packages, search_path, kit, numbered = marshal.load(sys.stdin.buffer)  # noqa: S302 - of its parent
     sys.path[:] = search_path
     for entry, place in kit.items():
         sys.meta_path.append(_Lent(entry, place))
-    problem = Check(folder=folder, files=files, removed=removed, modules=modules).run()
+    problem = Check(folder=folder, files=files, removed=removed, modules=modules, packages=packages).run()
     write_result(lambda line: os.write(numbered, line), problem)
     os._exit(0)
 

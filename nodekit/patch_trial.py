@@ -75,7 +75,8 @@ async def _can_fork() -> bool:
     """
     loop = asyncio.get_running_loop()
     executor = getattr(loop, "_default_executor", None)
-    if isinstance(executor, ThreadPoolExecutor):
+    # One that the program has set is its own affair.
+    if isinstance(executor, ThreadPoolExecutor) and executor._thread_name_prefix == "asyncio":
         loop._default_executor = None  # type: ignore[attr-defined]
         executor.shutdown(wait=False)
         until = loop.time() + _WORKERS_END_WITHIN_S
@@ -127,7 +128,7 @@ def _start_interpreter(check: Check, writing: int, token_variable: str) -> int:
     )
     request = (
         *(check.folder, dict(check.files), list(check.removed), list(check.modules)),
-        *(list(sys.path), kit, writing),
+        *(list(check.packages), list(sys.path), kit, writing),
     )
     if process.stdin is not None:
         with contextlib.suppress(BrokenPipeError), process.stdin:

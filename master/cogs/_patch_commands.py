@@ -222,7 +222,7 @@ async def _received(
 
 
 def _shown(settings: Settings, found: PatchDetails) -> discord.Embed:
-    return discord.Embed.from_dict(embed_payload(patch_embed(settings, found)))
+    return discord.Embed.from_dict(embed_payload(patch_embed(settings.colours, found)))
 
 
 def _as_wanted(params: PatchDeployParams) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from master.bot.embeds import shortened
-from master.configuration.settings import Settings
+from master.configuration.settings import ColourSettings
 from master.services.core.discord_port import Embed, EmbedField
 from master.services.core.patch_views import NodeReleaseView, PatchDetails, PatchesView, PatchNodeView, PatchView
 from master.wording import as_code, as_markdown, duration
@@ -14,8 +14,8 @@ from master.wording import as_code, as_markdown, duration
 APPROVE, PAUSE, RESUME, ROLL_BACK = "✅", "⏸️", "▶️", "⏪"
 """Reactions by which operators steer."""
 
-_NOTE, _NAMES, _TRACEBACK, _REASON = 900, 500, 850, 300
-_FILES = 8
+_NOTE, _NAMES, _TRACEBACK, _REASON, _LIST = 900, 500, 850, 300, 250
+_FILES, _PATH = 6, 70
 _BAD = ("failed", "rollback_failed", "rolled_back")
 _ORDER = (
     "rollback_failed",
@@ -81,7 +81,7 @@ _STATE_MARKS = {
 }
 
 
-def patch_embed(settings: Settings, found: PatchDetails) -> Embed:
+def patch_embed(colours: ColourSettings, found: PatchDetails) -> Embed:
     """Return what is shown of one patch: what it is, how it is rolled out, how far it is, and what went wrong."""
     patch = found.patch
     fields = [
@@ -93,24 +93,28 @@ def patch_embed(settings: Settings, found: PatchDetails) -> Embed:
         *_trouble(patch, found.nodes),
     ]
     return Embed(
-        title=title_of(patch),
+        title=shortened(title_of(patch), 256),
         description=_text(found.note, _NOTE),
-        colour=_colour(settings, patch.state),
+        colour=_colour(colours, patch.state),
         fields=tuple(fields),
-        footer=f"{patch.id} · {_what_reactions_do(patch)}",
+        footer=f"{patch.id[:26]} · {_what_reactions_do(patch)}",
     )
 
 
 def title_of(patch: PatchView) -> str:
     """Return a patch with its state, in one line."""
-    wave = f" ({patch.wave})" if patch.wave and patch.finished_at is None else ""
+    wave = f" ({as_markdown(patch.wave)})" if patch.wave and patch.finished_at is None else ""
     urgent = " · urgent" if patch.urgent else ""
     return f"{_STATE_MARKS.get(patch.state, '')} {as_markdown(patch.label)}: {state_words(patch.state)}{wave}{urgent}"
 
 
 def state_words(state: str) -> str:
     """Return a patch's state in words."""
-    return _STATE_WORDS.get(state, state.replace("_", " "))
+    return _STATE_WORDS.get(state) or as_markdown(state)
+
+
+def _node_words(state: str) -> str:
+    return _NODE_WORDS.get(state) or as_markdown(state)
 
 
 def _what_reactions_do(patch: PatchView) -> str:
@@ -125,19 +129,25 @@ def _author(patch: PatchView) -> str:
 
 
 def _changes(found: PatchDetails) -> str:
-    lines = [f"`{as_code(path)}`" for path in found.files]
-    lines += [f"`{as_code(path)}` goes" for path in found.removed]
-    left = len(lines) - _FILES
-    shown = [*lines[:_FILES], *([f"and {left} more"] if left > 0 else [])]
-    shown += [f"needs `{as_code(package)}`" for package in found.requirements[:4]]
-    shown.append(_how(found))
-    return _lines(shown, 700)
+    files = [(path, "") for path in found.files] + [(path, " goes") for path in found.removed]
+    lines = [f"`{_path(path)}`{goes}" for path, goes in files[:_FILES]]
+    if len(files) > _FILES:
+        lines.append(f"and {len(files) - _FILES} more")
+    lines.append(_how(found))
+    lines += [f"needs `{_path(package)}`" for package in found.requirements[:3]]
+    return _lines(lines, 700)
+
+
+def _path(path: str) -> str:
+    """Return a path, of which the end says most."""
+    text = as_code(path).replace("\n", "\\n")
+    return text if len(text) <= _PATH else f"…{text[1 - _PATH :]}"
 
 
 def _how(found: PatchDetails) -> str:
     if found.patch.restarts:
         return "restarts the bot, which resumes its session"
-    return f"reloads {', '.join(as_markdown(name) for name in found.reload[:6])}"
+    return f"reloads {_listed(found.reload)}"
 
 
 def _plan(found: PatchDetails) -> str:
@@ -147,16 +157,20 @@ def _plan(found: PatchDetails) -> str:
     lines = [f"{first}{waves or '100 %'}", f"watched for {duration(plan.soak_s)} each"]
     if plan.most_failed:
         lines.append(f"{plan.most_failed} may fail")
-    lines.append(f"for {', '.join(map(as_markdown, found.targets))}" if found.targets else "for every node")
+    lines.append(f"for {_listed(found.targets)}" if found.targets else "for every node")
     if found.depends_on:
-        lines.append(f"after {', '.join(map(as_markdown, found.depends_on))}")
+        lines.append(f"after {_listed(found.depends_on)}")
     return _lines(lines, 500)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return _names([as_markdown(name) for name in names], _LIST) or "-"
 
 
 def _approvals(patch: PatchView) -> list[EmbedField]:
     if not patch.approved_by and patch.approvals < 2:
         return []
-    people = ", ".join(person(label) for label in patch.approved_by[:5])
+    people = shortened(", ".join(person(label) for label in patch.approved_by[:5]), _REASON)
     return [EmbedField("Approved", f"{len(patch.approved_by)} of {patch.approvals}{f': {people}' if people else ''}")]
 
 
@@ -165,10 +179,11 @@ def _progress(nodes: Sequence[PatchNodeView]) -> list[EmbedField]:
         return []
     ordered = sorted(nodes, key=lambda node: (_rank(node.state), node.node.casefold()))
     lines = []
+    most = max(_NAMES // len({node.state for node in nodes}), 40) + 20
     for state, group in groupby(ordered, key=lambda node: node.state):
         names = [as_markdown(node.node) for node in group]
-        words = _NODE_WORDS.get(state, state.replace("_", " "))
-        lines.append(f"{_NODE_MARKS.get(state, '•')} **{len(names)}** {words}: {_names(names)}")
+        words = _node_words(state)
+        lines.append(f"{_NODE_MARKS.get(state, '•')} **{len(names)}** {words}: {_names(names, most)}")
     return [EmbedField(f"Nodes: {len(nodes)}", _lines(lines), inline=False)]
 
 
@@ -185,11 +200,13 @@ def _names(names: Sequence[str], most: int = _NAMES) -> str:
             break
         shown.append(name)
     left = len(names) - len(shown)
+    if not shown and names:
+        return shortened(names[0], most) + (f" and {left - 1} more" if left > 1 else "")
     return ", ".join(shown) + (f" and {left} more" if left else "")
 
 
 def _trouble(patch: PatchView, nodes: Iterable[PatchNodeView]) -> list[EmbedField]:
-    fields = [EmbedField("Why", _text(patch.reason, _REASON), inline=False)] if patch.reason else []
+    fields = [EmbedField("Why", _text(patch.reason, _REASON), inline=False)] if patch.reason.strip() else []
     for node in nodes:
         if node.state in _BAD and node.detail.strip():
             # The end of a traceback says what it was.
@@ -199,8 +216,7 @@ def _trouble(patch: PatchView, nodes: Iterable[PatchNodeView]) -> list[EmbedFiel
     return fields
 
 
-def _colour(settings: Settings, state: str) -> int:
-    colours = settings.colours
+def _colour(colours: ColourSettings, state: str) -> int:
     if state == "done":
         return colours.success
     if state in ("failed", "rolled_back", "rolling_back"):
@@ -215,6 +231,7 @@ def person(label: str) -> str:
 
 
 def _text(text: str, most: int) -> str:
+    """Return a foreign text of several lines; a heading or a list at the beginning of one is none."""
     return shortened("\n".join(map(as_markdown, text.strip().split("\n"))), most)
 
 
@@ -242,14 +259,14 @@ def status_lines(found: PatchesView) -> list[str]:
     for (patch, state), nodes in sorted(by_version.items(), key=lambda item: (item[0][1] not in _BAD, item[0])):
         names = _names([as_markdown(node.node) for node in nodes])
         mark = _NODE_MARKS.get(state, "▫️")
-        version = f"**{as_markdown(patch)}** {state.replace('_', ' ')}" if patch else "**never patched**"
+        version = f"**{as_markdown(patch)}** {_node_words(state)}" if patch else "**never patched**"
         lines.append(f"{mark} {version}: {names}")
     return lines
 
 
 def patch_line(patch: PatchView) -> str:
     """Return one patch in a list."""
-    counts = ", ".join(f"{patch.counts[state]} {state.replace('_', ' ')}" for state in _ORDER if state in patch.counts)
+    counts = ", ".join(f"{patch.counts[state]} {_node_words(state)}" for state in _ORDER if state in patch.counts)
     author = as_markdown(patch.author or patch.key)
     line = f"**{title_of(patch)}** by {author}, <t:{int(patch.since)}:R>"
     line += f"\n{counts}" if counts else ""

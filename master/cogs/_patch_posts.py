@@ -224,7 +224,7 @@ class PatchPosts:
             return
         # What changes from here on is shown next time.
         shown.stale = False
-        embed = patch_embed(self._services.settings, details)
+        embed = patch_embed(self._services.settings.colours, details)
         try:
             if shown.message is None:
                 await self._post(details, embed, channel_id, shown)

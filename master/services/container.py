@@ -408,6 +408,14 @@ def build_services(
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
     )
+    judge = HealthJudge(
+        ledger=ledger,
+        groups=error_groups,
+        supervisor=supervisor,
+        connectivity=connectivity,
+        clock=clock,
+        sessions_dir=settings.sessions_dir,
+    )
     return Services(
         clock=clock,
         ledger=ledger,
@@ -537,7 +545,7 @@ def build_services(
             folders=FolderPatching(lambda: reloading.settings),
         ),
         patches=_build_patches(
-            base, supervisor, launcher, alerts, trust.orders, book, statuses, judge, lambda: reloading.settings
+            base, supervisor, launcher, alerts, trust.orders, judge, book, statuses, lambda: reloading.settings
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         reloading=reloading,
@@ -722,9 +730,9 @@ def _build_patches(
     launcher: Launcher,
     alerts: Alerts,
     orders: NodeOrders,
+    judge: HealthJudge,
     book: PatchBook,
     statuses: PatchStatuses,
-    judge: HealthJudge,
     settings: Callable[[], Settings],
 ) -> Patches:
     ledger, clock = base.ledger, base.clock

@@ -119,6 +119,13 @@ def test_encryption_other_packings_comments_and_extra_fields_are_refused() -> No
     refused(zipped(change=with_extra), "more in it than names")
 
 
+def test_a_zip_that_says_it_needs_more_than_version_2_is_refused() -> None:
+    odd = set_bits(zipped(), b"PK\1\2", 6, struct.pack("<H", 148))
+    refused(set_bits(odd, b"PK\3\4", 4, struct.pack("<H", 148)), "is encrypted, or packed in a way")
+    refused(odd, "is encrypted, or packed in a way")
+    refused(set_bits(zipped(), b"PK\3\4", 4, struct.pack("<H", 148)), "says different things")
+
+
 def test_zip64_is_refused() -> None:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive, archive.open("a.py", "w", force_zip64=True) as stream:

@@ -16,6 +16,7 @@ import msgspec
 from handshake.messages import PatchOrder, PatchStatus
 from handshake.patch_bundle import RawBundle, pack
 from handshake.patch_document import PatchDocument, PatchedFile, RemovedFile
+from handshake.redaction import Secret
 from handshake.signing import Message
 from master.ledger.rows.records import Node
 from master.services.trust.source import Source
@@ -24,7 +25,7 @@ from tests.services.repair.actions.conftest import LivingHouse
 COG = """\
 from discord.ext import commands
 
-from helpers.levels import LEVEL
+from helpers import between
 
 class Ranks(commands.Cog):
     @commands.Cog.listener()
@@ -34,12 +35,14 @@ class Ranks(commands.Cog):
 
 async def setup(bot):
     with open("log.txt", "a") as log:
-        log.write(f"cog {{VERSION}} with level {{LEVEL}}\\n")
+        log.write(f"cog {{VERSION}} with level {{between.LEVEL}}\\n")
     await bot.add_cog(Ranks())
 
 VERSION = {version}
 """
 FILES = {"cogs/ranks.py": COG.format(version=1), "helpers/levels.py": "LEVEL = 1\n"}
+BETWEEN = {"helpers/between.py": "from helpers.levels import LEVEL\n"}
+"""What no patch changes, and has to be loaded anew with what it imports."""
 
 
 def bundle_of(
@@ -123,6 +126,9 @@ class PatchedNode:
         """Ids of the messages that the cog was told of, in their order."""
         path = self.folder / "heard.txt"
         return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    async def token(self) -> Secret[str]:
+        return await self.living.house.services.tools.launcher.token_of(self.node)
 
     def publish(self, bundle: bytes) -> str:
         """Put a bundle where nodes find it; returns its digest."""

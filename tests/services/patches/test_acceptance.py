@@ -117,6 +117,7 @@ def test_an_expired_patch_is_frozen_for_good() -> None:
 
 def test_a_patch_from_the_future_or_from_after_its_end_says_that_a_clock_is_wrong() -> None:
     refused(ADA.bundle(created=UNIX + 2 * DAY), Refusal.INVALID, "was made on 2026-11-24")
+    refused(ADA.bundle(created=UNIX + 7200, expires=UNIX + 3600), Refusal.INVALID, "was made on 2026-11-22 22:00")
     refused(ADA.bundle(created=2**40 - 1, expires=2**40), Refusal.INVALID, "no calendar")
     accepted(ADA.bundle(created=UNIX + 3600))
 
