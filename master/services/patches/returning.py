@@ -66,12 +66,12 @@ class Returning:
                 await self._book.flush()
             try:
                 async with asyncio.timeout(ANSWER_WITHIN_S):
-                    while (now := self._book.node(patch.id, node.id)) is not None and now.state not in _GONE:
+                    while (now := await self._row(patch.id, node.id)).state not in _GONE:
                         await anext(aiter(moves))
             except TimeoutError:
                 raise PatchError(f"{node.name} does not say that it went back from {label}") from None
-        if now is None or now.state == "rollback_failed":
-            raise PatchError(f"{node.name} could not go back from {label}: {now.detail if now else 'it is gone'}")
+        if now.state == "rollback_failed":
+            raise PatchError(f"{node.name} could not go back from {label}: {now.detail}")
         if now.detail == RESTART and patch.state not in _DRIVEN:
             await self._ways.restart(node)
         release = f"release {now.release_after}" if now.release_after else "what it was before any patch"
@@ -95,6 +95,14 @@ class Returning:
                 f"{patch.name} {patch.version} is on {node.name} for longer than {within_s:g} s, and good"
             )
         return patch, row
+
+    async def _row(self, patch_id: str, node_id: str) -> PatchNode:
+        """Return how far a patch is on a node; the book forgets it with the end of its roll-out."""
+        held = self._book.node(patch_id, node_id)
+        if held is not None:
+            return held
+        rows = await self._ledger.read(lambda connection: patch_nodes.of_node(connection, node_id))
+        return next(row for row in rows if row.patch_id == patch_id)
 
     def _told(self, row: PatchNode, state: PatchNodeState, detail: str, release: int | None) -> None:
         now = self._book.node(row.patch_id, row.node_id)

@@ -7,7 +7,7 @@ import pytest
 from master.events import NodePatched
 from master.ledger.rows import patch_nodes
 from master.ledger.rows.records import Node
-from master.operations import lineage, patches
+from master.operations import lineage, patches, telling
 from master.operations.parameters import NodeParams, PatchDeployParams, PatchReceiveParams
 from master.services.patches.errors import PatchNotNow
 from master.services.repair.errors import ActionSkipped
@@ -38,6 +38,8 @@ async def test_a_program_goes_back_from_a_patch_that_was_rolled_out(bench: Bench
                 await anext(aiter(moves))
         await services.lineage_keeper.catch_up()
         assert (folder / "cogs" / "one.py").read_bytes() == NEW
+        described = await house.operations.run(telling.describe, OPERATOR, NodeParams(name="atlas"))
+        assert described.release == f"{received.label} (release 1, good)"
         with pytest.raises(PatchNotNow, match="on atlas for longer than -1 s"):
             await services.tools.returning.take_back(node, within_s=-1.0, why="")
         pid = services.supervisor.pid_of(node.id)
