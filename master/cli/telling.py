@@ -135,6 +135,8 @@ def _identity_facts(found: NodeDescription) -> Iterator[tuple[str, str, str]]:
         yield "licence", f"{licence.tier}, {licence.state}, {until}", ""
     if status.tags:
         yield "tags", ", ".join(status.tags), ""
+    if found.release:
+        yield "patch", f"{found.release}; `fleet lineage {status.name}`", ""
     version = f", version {status.version}" if status.version else ""
     yield "ready by", f"{status.readiness}{version}", ""
 

@@ -78,6 +78,7 @@ from master.services.patches.node_permissions import permissions_of
 from master.services.patches.patches import Patches
 from master.services.patches.receiving import Receiving
 from master.services.patches.restoring import Restoring
+from master.services.patches.returning import Returning
 from master.services.patches.rollout import RollOuts
 from master.services.patches.statuses import PatchStatuses
 from master.services.patches.targets import Targets
@@ -367,6 +368,19 @@ def build_services(
         orders=trust.orders,
         installer=PackageInstaller(lambda: reloading.settings, os.environ),
         own_channels=OwnChannels(discord.port, bus, lambda: reloading.settings, settings.own_channels_path),
+        returning=Returning(
+            ledger=ledger,
+            bus=bus,
+            clock=clock,
+            book=book,
+            statuses=statuses,
+            ways=Ways(
+                supervisor=supervisor,
+                launcher=launcher,
+                orders=trust.orders,
+                folders=FolderPatching(lambda: reloading.settings),
+            ),
+        ),
     )
     signer = ManifestSigner(base.secret)
     judge = HealthJudge(

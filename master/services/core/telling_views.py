@@ -90,6 +90,8 @@ class NodeDescription(msgspec.Struct, frozen=True, kw_only=True):
     memory_hard_limit_bytes: int = 0
     open_files_limit: int = 0
     cpu_weight: int = 0
+    release: str = ""
+    """Which patch it runs: ``ranks 4 (release 2, good)``; empty if none."""
     paths: PathsView
     settings: tuple[SettingView, ...] = ()
     lines: tuple[str, ...] = ()

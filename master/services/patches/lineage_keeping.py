@@ -28,6 +28,8 @@ from master.supervision.clock import Clock
 
 log = logging.getLogger(__name__)
 
+_REGISTERED = "folder"
+"""The source of a node that was registered, as onboarding writes it; of a clone: ``template 1.4``, ``node atlas``."""
 TEMPLATE = "template"
 """The one subject of its kind."""
 _WENT_BACK = ("rolled_back", "failed")
@@ -143,14 +145,15 @@ class LineageKeeper:
         node, source, known = await self._ledger.read(read)
         if node is None or known is not None:
             return
-        parent = await self._source_of(source) if source else None
+        is_clone = source not in ("", _REGISTERED)
+        parent = await self._source_of(source) if is_clone else None
         await self._note(
             _Change(
                 kind="node",
                 subject=node_id,
-                cause="cloned" if source else "registered",
+                cause="cloned" if is_clone else "registered",
                 name=node.name,
-                version=source,
+                version=source if is_clone else "",
                 parent="" if parent is None else parent.id,
                 permissions=self._permissions_of(node),
                 code=await self._code_of(self._folder_of(node)),
@@ -163,7 +166,7 @@ class LineageKeeper:
             return await self.note_template()
 
         def read(connection: Connection) -> Generation | None:
-            node = nodes.find_by_name(connection, source)
+            node = nodes.find_by_name(connection, source.removeprefix("node "))
             return None if node is None else generations.newest(connection, "node", node.id)
 
         return await self._ledger.read(read)

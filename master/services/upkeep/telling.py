@@ -18,7 +18,17 @@ from master.configuration.node_options import OptionsRefused, settings_of
 from master.configuration.settings import NodeSettings, Settings
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
-from master.ledger.rows import audit, error_events, handshake_events, licences, nodes, process_events, solution_runs
+from master.ledger.rows import (
+    audit,
+    error_events,
+    handshake_events,
+    licences,
+    nodes,
+    patch_nodes,
+    patches,
+    process_events,
+    solution_runs,
+)
 from master.ledger.rows.records import ErrorEvent, Licence, Node, ReadinessKind
 from master.services.core.directory import NodeDirectory
 from master.services.core.discord_port import DiscordPort
@@ -137,6 +147,7 @@ class Telling:
             memory_hard_limit_bytes=limits.memory_hard_limit_bytes,
             open_files_limit=limits.open_files_limit,
             cpu_weight=limits.cpu_weight,
+            release=rows.release,
             paths=paths,
             settings=settings_in_force(settings, node),
             lines=tuple(await asyncio.to_thread(_logs_of(settings).tail, node.name, lines=_LINES)),
@@ -253,7 +264,24 @@ def _rows(connection: Connection, *, node_id: str) -> NodeRows:
 def _few_rows(connection: Connection, *, node_id: str) -> NodeRows:
     processes = process_events.recent(connection, node_id, limit=_ERRORS * 20)
     errors = error_events.recent(connection, node_id=node_id, limit=_ERRORS * 20)
-    return NodeRows(processes=processes, errors=errors, licence=licences.newest_of_node(connection, node_id))
+    return NodeRows(
+        processes=processes,
+        errors=errors,
+        licence=licences.newest_of_node(connection, node_id),
+        release=_release(connection, node_id),
+    )
+
+
+def _release(connection: Connection, node_id: str) -> str:
+    """Return which patch a node runs, in words; empty if none."""
+    held = [row for row in patch_nodes.of_node(connection, node_id) if row.state in patch_nodes.HELD]
+    newest = max(held, key=lambda row: row.changed_at, default=None)
+    patch = None if newest is None else patches.get(connection, newest.patch_id)
+    if newest is None or patch is None:
+        return ""
+    state = "good" if newest.state == "good" else f"{newest.state}, not good yet"
+    number = f"release {newest.release_after}, " if newest.release_after else ""
+    return f"{patch.name} {patch.version} ({number}{state})"
 
 
 def _last_exit(node: Node, rows: NodeRows) -> ExitView | None:

@@ -71,6 +71,8 @@ class NodeRows(msgspec.Struct, frozen=True, kw_only=True):
     actions: Sequence[AuditRow] = ()
     licence: Licence | None = None
     repairs: Sequence[SolutionRun] = ()
+    release: str = ""
+    """Which patch it runs, in words."""
 
 
 def report_of(record: ProcessRecord) -> ExitReport:

@@ -147,6 +147,20 @@ async def test_a_clone_a_patch_an_edit_and_a_rollback_are_told_in_order(patched:
     assert not shown.missing
 
 
+async def test_a_clone_of_a_node_comes_from_what_that_node_was(patched: Patched) -> None:
+    await patched.patch(3, b"x = 3\n")
+    house = patched.house
+    await house.clone(OPERATOR, CloneRequest(name="vega", token=house.token("vega"), source="atlas", start=False))
+    await patched.services.lineage_keeper.catch_up()
+    shown = await house.operations.run(operations.lineage, OPERATOR, NodeParams(name="vega"))
+    assert [(one.cause, one.what) for one in shown.generations] == [("cloned", "node atlas")]
+    assert shown.ancestors == (
+        "atlas ranks 3 (generation 2)",
+        "atlas template 9.9 (generation 1)",
+        "template 9.9 (generation 1)",
+    )
+
+
 async def test_what_was_missed_is_noted_by_the_next_master_once(patched: Patched) -> None:
     await patched.patch(3, b"x = 3\n")
     await patched.services.ledger.write(

@@ -8,7 +8,16 @@ import msgspec
 
 from master.services.healing.matching import compile_pattern
 from master.services.healing.solution import Risk, Solution
-from master.services.repair.actions import channels, ordering, packages, quarantining, restarting, telling, tokens
+from master.services.repair.actions import (
+    channels,
+    ordering,
+    packages,
+    patching,
+    quarantining,
+    restarting,
+    telling,
+    tokens,
+)
 from master.services.repair.actions.action import Action, parameters_of, placeholders_of
 from master.wording import visible
 
@@ -23,6 +32,7 @@ _ALL: tuple[Action[Any], ...] = (
     channels.recreate_channels,
     tokens.refresh_token,
     quarantining.quarantine,
+    patching.rollback_patch,
     telling.notify,
 )
 

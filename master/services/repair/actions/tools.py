@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from master.services.fleet.launching import Launcher
     from master.services.fleet.packages import PackageInstaller
     from master.services.onboarding.identity import TokenInspector
+    from master.services.patches.returning import Returning
     from master.services.repair.own_channels import OwnChannels
     from master.services.trust.orders import NodeOrders
     from master.supervision.clock import Clock
@@ -40,6 +41,8 @@ class Tools:
         Installs packages for nodes.
     own_channels
         Creates the fleet's channels again.
+    returning
+        Takes patches back from single nodes.
     """
 
     fleet: Fleet
@@ -54,3 +57,4 @@ class Tools:
     orders: NodeOrders
     installer: PackageInstaller
     own_channels: OwnChannels
+    returning: Returning

@@ -40,6 +40,7 @@ def solution(action: dict[str, Any], **given: Any) -> Solution:
         {"name": "recreate_channels"},
         {"name": "refresh_token"},
         {"name": "quarantine", "hours": 2},
+        {"name": "rollback_patch", "within_s": 600},
         {"name": "notify"},
     ],
 )
@@ -48,7 +49,7 @@ def test_each_action_is_taken_with_its_parameters(action: dict[str, Any]) -> Non
 
 
 def test_all_are_tried_above() -> None:
-    assert len(ACTIONS) == 11
+    assert len(ACTIONS) == 12
 
 
 @pytest.mark.parametrize(
