@@ -14,25 +14,40 @@ run the template with the cog ``patched/work.py``, on a sandbox each.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos import Ours, Theirs, theirs
+from benchmarks.chaos import Ours, Theirs, ours, theirs
 from benchmarks.fleets import TEMPLATE
 from benchmarks.peers import PeerMissing
 from benchmarks.reporting import Outcome, parser, show
 from benchmarks.traffic import Traffic
+from master.demonstration.author import Author
+from master.demonstration.stage import EventTap, Stage
+from master.operations import patches
+from master.operations.parameters import PatchParams, PatchReceiveParams, PatchStopParams
+from master.services.core.patch_views import PatchView
 
 WORK = Path(__file__).parent / "patched" / "work.py"
 BEFORE_S, AFTER_S = 1.0, 1.0
 """Of traffic before the command, and after its end."""
 TIMEOUT_S = 120.0
+PEER = "git pull, PM2"
+OURS = {"hot reload": ("work",), "restart": ()}
+"""Cogs that are loaded anew; none: the node restarts."""
+PULSE_S = 2.0
+"""Short, so that a patch lasts longer than the time between two."""
+CONFIG = """
+IDENTITY["TEMPLATE_PATH"] = {template!r}
+"""
 GIT = ("git", "-c", "user.name=benchmark", "-c", "user.email=benchmark@example.invalid", "-c", "commit.gpgsign=false")
 
 
@@ -53,7 +68,7 @@ async def under_traffic(
     """
     gateway = contender.sandbox.gateway
     before, seen = _identifies(contender), gateway.connections_seen
-    async with traffic.flowing() as tally:
+    async with traffic.flowing() as tally, _watching_pulses(contender) as missed:
         await asyncio.sleep(BEFORE_S)
         began = time.time()
         proven = await bring()
@@ -68,7 +83,31 @@ async def under_traffic(
         "unanswered": tally.unanswered,
         "identifies": _identifies(contender) - before,
         "connections": gateway.connections_seen - seen,
+        "pulses_missed": len(missed) if isinstance(contender, Ours) else None,
     }
+
+
+@asynccontextmanager
+async def _watching_pulses(contender: Ours | Theirs) -> AsyncIterator[set[tuple[str, int]]]:
+    """Note every pulse of our nodes that is more than half an interval late, as name and number of the look."""
+    missed: set[tuple[str, int]] = set()
+
+    async def watch(stage: Stage) -> None:
+        late = set[str]()
+        for look in itertools.count():
+            ages = {node.name: node.last_pulse_s_ago for node in (await stage.status()).nodes}
+            now = {name for name, age in ages.items() if age is not None and age > 1.5 * PULSE_S}
+            missed.update((name, look) for name in now - late)
+            late = now
+            await asyncio.sleep(PULSE_S / 4)
+
+    watching = asyncio.create_task(watch(contender.stage)) if isinstance(contender, Ours) else None
+    try:
+        yield missed
+    finally:
+        if watching is not None:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
 
 def _identifies(contender: Ours | Theirs) -> int:
@@ -79,6 +118,86 @@ def _identifies(contender: Ours | Theirs) -> int:
 def _traffic(contender: Ours | Theirs) -> Traffic:
     bots = {name: contender.stage.bots[name] for name in contender.folders}
     return Traffic(contender.stage, bots, contender.folders)
+
+
+# Ours
+
+
+@asynccontextmanager
+async def our_fleet(count: int, scratch: Path) -> AsyncIterator[Ours]:
+    """Run a master whose template has the cog."""
+    template = scratch / "template"
+    shutil.copytree(TEMPLATE, template, ignore=shutil.ignore_patterns("__pycache__"))
+    (template / "cogs" / "work.py").write_text(work_of(1))
+
+    def prepare(stage: Stage) -> None:
+        with (stage.home / "config.py").open("a") as config:
+            config.write(CONFIG.format(template=str(template)))
+
+    async with ours(count, pulse_s=PULSE_S, prepare=prepare) as contender:
+        yield contender
+
+
+class Rollout:
+    """Deploys patches of one author on our fleet, and rolls them back."""
+
+    def __init__(self, contender: Ours, author: Author, tap: EventTap) -> None:
+        self._contender = contender
+        self._client = contender.stage.client
+        self._author = author
+        self._tap = tap
+
+    async def deploy(self, path: Path) -> float:
+        """Roll a bundle out to all at once; returns when every node said that it is good, in Unix seconds."""
+        since = len(self._tap.events)
+        deploying = PatchReceiveParams(path=str(path), deploy=True, canary=0, soak_s=0.0)
+        patch = await asyncio.to_thread(self._client.run, patches.receive, deploying)
+        return await self._until(patch, "done", since)
+
+    async def back(self, name: str) -> float:
+        """Roll the newest patch back; returns when every node said that it is back."""
+        since = len(self._tap.events)
+        patch = await asyncio.to_thread(self._client.run, patches.rollback, PatchStopParams(patch=name))
+        return await self._until(patch, "rolled_back", since)
+
+    async def _until(self, patch: PatchView, state: str, since: int) -> float:
+        """Wait for the event that says so, and hold what the master says of each node to it."""
+        told = f"{patch.label}: {state.replace('_', ' ')}"
+        event = await self._tap.wait_for("patch", "", detail=told, since=since, timeout_s=TIMEOUT_S)
+        details = await asyncio.to_thread(self._client.run, patches.show, PatchParams(patch.id))
+        wanted = "good" if state == "done" else "rolled_back"
+        others = {node.node: (node.state, node.detail) for node in details.nodes if node.state != wanted}
+        if others or len(details.nodes) != len(self._contender.folders):
+            raise RuntimeError(f"{details.patch.state}: {details.patch.reason}; {others}")
+        return event.at
+
+
+async def measure_ours(count: int) -> dict[str, dict[str, Any]]:
+    """Measure both ways of patching, and back."""
+    rows: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory(prefix="fleet-patch-", ignore_cleanup_errors=True) as folder:
+        async with our_fleet(count, Path(folder)) as contender, contender.stage.listen() as tap:
+            author = Author(Path(folder))
+            await asyncio.to_thread(author.is_trusted_by, contender.stage.client)
+            rollout, traffic = Rollout(contender, author, tap), _traffic(contender)
+            base = next(iter(contender.folders.values()))
+            for version, (how, cogs) in enumerate(OURS.items(), 2):
+                changes = {"cogs/work.py": work_of(version)}
+                path = author.write(base, changes, name="work", version=version, reload=cogs)
+                row = await under_traffic(contender, traffic, partial(rollout.deploy, path))
+                await _in_force(traffic, version)
+                back = await under_traffic(contender, traffic, partial(rollout.back, "work"))
+                await _in_force(traffic, 1)
+                rows[how] = row
+                rows[f"  back of {how}"] = back
+    return rows
+
+
+async def _in_force(traffic: Traffic, version: int) -> None:
+    """Hold the nodes' word to what they do."""
+    began = time.time()
+    async with traffic.flowing():
+        await traffic.until_handled_by(version, since=began, timeout_s=30.0)
 
 
 # What people do today
@@ -137,11 +256,31 @@ def main() -> None:
     arguments.add_argument("--no-peers", action="store_true")
     options = arguments.parse_args()
     outcome = Outcome(f"{options.nodes} bots brought up to date under traffic")
-    try:
-        outcome.rows["git pull, PM2"] = asyncio.run(measure_pm2(options.nodes))
-    except (PeerMissing, TimeoutError) as error:
-        outcome.rows["git pull, PM2"] = {"missing": str(error) or type(error).__name__}
+    outcome.rows.update(asyncio.run(measure_ours(options.nodes)))
+    if not options.no_peers:
+        try:
+            outcome.rows[PEER] = asyncio.run(measure_pm2(options.nodes))
+        except (PeerMissing, TimeoutError) as error:
+            outcome.rows[PEER] = {"missing": str(error) or type(error).__name__}
+        for name in OURS:
+            outcome.ratio(
+                f"{PEER}, time of {name}", outcome.rows[name]["patched_s"], outcome.rows[PEER].get("patched_s")
+            )
+    _reach(outcome)
     show(outcome, as_json=options.json)
+
+
+def _reach(outcome: Outcome) -> None:
+    """Hold the figures to what was to be reached."""
+    hot, restart = (outcome.rows[name] for name in OURS)
+    backs = [outcome.rows[f"  back of {name}"] for name in OURS]
+    own = [hot, restart, *backs]
+    outcome.at_most("hot_reload_s", hot["patched_s"], 3.0)
+    outcome.at_most("restart_s", restart["patched_s"], 5.0)
+    for figure in ("identifies", "lost", "doubled", "unanswered", "pulses_missed"):
+        outcome.at_most(figure, sum(row[figure] for row in own), 0)
+    longest = max(back["patched_s"] / there["patched_s"] for there, back in zip((hot, restart), backs, strict=True))
+    outcome.at_most("rollback_ratio", round(longest, 2), 0.5)
 
 
 if __name__ == "__main__":

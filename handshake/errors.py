@@ -55,5 +55,9 @@ class ManifestError(HandshakeError):
     """A node's manifest is missing or wrong; the message names the file and what to do."""
 
 
+class BundleError(HandshakeError):
+    """A bundle of a patch, or what it says, is not acceptable."""
+
+
 class TransportError(HandshakeError):
     """A message could not be delivered."""

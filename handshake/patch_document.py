@@ -26,6 +26,12 @@ PatchName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}\Z")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 RelativePath = Annotated[str, Meta(min_length=1, max_length=200)]
 Unix = Annotated[int, Meta(ge=0, le=2**40)]
+Requirement = Annotated[
+    str,
+    Meta(max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?==[A-Za-z0-9][A-Za-z0-9.!+_-]*\Z"),
+]
+"""One version of one package: nothing that pip would take for an option, an address or a file."""
+Cog = Annotated[str, Meta(max_length=60, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z")]
 Tag = Annotated[str, Meta(min_length=1, max_length=100)]
 
 
@@ -85,9 +91,9 @@ class PatchDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     targets: Targets = Targets()
     depends_on: Annotated[tuple[PatchName, ...], Meta(max_length=20)] = ()
     """Names of patches that a node must have already."""
-    requirements: Annotated[tuple[Annotated[str, Meta(max_length=120)], ...], Meta(max_length=50)] = ()
+    requirements: Annotated[tuple[Requirement, ...], Meta(max_length=50)] = ()
     """Packages in exact versions, ``aiosqlite==0.21.0``."""
-    reload: Annotated[tuple[Annotated[str, Meta(max_length=60)], ...], Meta(max_length=50)] = ()
+    reload: Annotated[tuple[Cog, ...], Meta(max_length=50)] = ()
     """Cogs that are loaded anew without leaving the gateway; empty: the node restarts and resumes."""
     rollout: WavePlan = WavePlan()
     archive_sha256: Digest

@@ -296,6 +296,24 @@ def read_uses(path: Path) -> int | None:
     return int(uses)
 
 
+def read_intents(path: Path) -> int | None:
+    """Return the intents that a node's gateway session was begun with; None where there is no session."""
+    try:
+        shared = open_regular(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        content = os.pread(shared, _HEADER.size, 0)
+    except OSError:
+        return None
+    finally:
+        os.close(shared)
+    if len(content) < _HEADER.size or not content.startswith(_MAGIC):
+        return None
+    *_, intents, _shard_id, _shard_count = _HEADER.unpack(content)
+    return int(intents)
+
+
 def inherited_session(environment: MutableMapping[str, str]) -> GatewaySession | None:
     """Return the session whose descriptor ``environment`` names; None when it names none."""
     number = environment.pop(SESSION_FD_VARIABLE, None)

@@ -16,6 +16,7 @@ import importlib.machinery
 import importlib.util
 import io
 import json
+import linecache
 import marshal
 import os
 import sys
@@ -50,6 +51,8 @@ class Check:
     files: Mapping[str, bytes]
     removed: Sequence[str]
     modules: Sequence[str]
+    packages: Sequence[str] = ()
+    """Folders of packages that the patch needs."""
 
     def run(self) -> str:
         """Try it in this process, which is good for nothing else afterwards; returns what is wrong, or nothing."""
@@ -59,7 +62,12 @@ class Check:
         try:
             for path, content in self.files.items():
                 if path.endswith(".py"):
-                    compile(content, os.path.join(self.folder, path), "exec", dont_inherit=True)
+                    final = os.path.join(self.folder, path)
+                    # A traceback would show the lines of the file that is there now.
+                    lines = content.decode("utf-8", "replace").splitlines(keepends=True)
+                    linecache.cache[final] = (len(content), None, lines, final)
+                    compile(content, final, "exec", dont_inherit=True)
+            sys.path += [path for path in self.packages if path not in sys.path]
             forget_modules(self.folder)
             overlay = _Overlay(self)
             sys.meta_path.insert(0, overlay)
@@ -153,6 +161,9 @@ class _Overlay:
             if inner in self._folders or os.path.isdir(inner):
                 portions.append(inner)
         if not portions:
+            if any(self._is_taken_away(os.path.join(place, name.rpartition(".")[2])) for place in real):
+                # Python's own finder would still see the file.
+                raise ModuleNotFoundError(f"No module named {name!r}: the patch takes it away", name=name)
             return None
         package = importlib.machinery.ModuleSpec(name, None, is_package=True)
         package.submodule_search_locations = portions
@@ -169,6 +180,9 @@ class _Overlay:
             places = [inner] if path.endswith("__init__.py") else None
             return importlib.util.spec_from_file_location(name, path, loader=loader, submodule_search_locations=places)
         return None
+
+    def _is_taken_away(self, inner: str) -> bool:
+        return f"{inner}.py" in self._removed or os.path.join(inner, "__init__.py") in self._removed
 
     def serve_data(self) -> None:
         """Have ``open`` find what else the patch brings: a module may read a file of its own when it is imported."""
@@ -230,11 +244,11 @@ def write_result(write: Callable[[bytes], object], problem: str) -> None:
 
 def main() -> None:
     """Read what is to be tried from standard input, and write the result to the descriptor that is named."""
-    folder, files, removed, modules, search_path, kit, numbered = marshal.load(sys.stdin.buffer)  # noqa: S302 - of its parent
+    folder, files, removed, modules, packages, search_path, kit, numbered = marshal.load(sys.stdin.buffer)  # noqa: S302 - of its parent
     sys.path[:] = search_path
     for entry, place in kit.items():
         sys.meta_path.append(_Lent(entry, place))
-    problem = Check(folder=folder, files=files, removed=removed, modules=modules).run()
+    problem = Check(folder=folder, files=files, removed=removed, modules=modules, packages=packages).run()
     write_result(lambda line: os.write(numbered, line), problem)
     os._exit(0)
 

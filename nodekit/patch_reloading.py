@@ -73,6 +73,12 @@ class Reloading:
             files |= {f"cogs.{name}" for name in self._client.cog_files.find()}
         return [name for name in self.extensions if name not in files and name not in self._client.extensions]
 
+    def will_be_there(self, name: str, files: Mapping[str, bytes]) -> bool:
+        """Tell whether an extension's file exists once these files are there, and what else changes is gone."""
+        inner = name.replace(".", "/")
+        paths = (f"{inner}.py", f"{inner}/__init__.py")
+        return any(path in files or (path not in self._paths and (self._folder / path).exists()) for path in paths)
+
     async def run(self) -> None:
         """Load the cogs.
 
@@ -192,7 +198,7 @@ def modules_to_try(client: discord.Client, folder: Path, reloading: Reloading, f
     entry = os.path.relpath(os.path.realpath(getattr(sys.modules["__main__"], "__file__", None) or ""), folder)
     loaded = {path: name for name, path in own_modules(str(folder)).items()}
     changed = [path for path in files if path.endswith(".py")]
-    found = [name for name in reloading.extensions if _is_there(name, folder, files)]
+    found = [name for name in reloading.extensions if reloading.will_be_there(name, files)]
     found += [loaded[path] for path in changed if path in loaded]
     if isinstance(client, HandshakeBot):
         inner = (Path(path) for path in changed)
@@ -200,8 +206,3 @@ def modules_to_try(client: discord.Client, folder: Path, reloading: Reloading, f
     if entry in files and has_main_guard(files[entry]):
         found.append(_module_name(entry))
     return list(dict.fromkeys(found))
-
-
-def _is_there(name: str, folder: Path, files: Mapping[str, bytes]) -> bool:
-    inner = name.replace(".", "/")
-    return any(path in files or (folder / path).exists() for path in (f"{inner}.py", f"{inner}/__init__.py"))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import marshal
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,6 +23,8 @@ import handshake
 import nodekit
 from nodekit import patch_checking
 from nodekit.patch_checking import RESULT_BYTES, Check
+
+log = logging.getLogger("node")
 
 TIMEOUT_S = 10.0
 _WORKERS_END_WITHIN_S = 0.5
@@ -35,9 +39,11 @@ async def try_imports(check: Check, *, timeout_s: float = TIMEOUT_S, token_varia
     token_variable
         Variable in which the program expects its token; an interpreter of its own gets a placeholder.
     """
+    began = time.monotonic()
     reading, writing = os.pipe()
     try:
-        if await _can_fork():
+        forks = await _can_fork()
+        if forks:
             pid = _fork(check, reading, writing)
         else:
             pid = await asyncio.to_thread(_start_interpreter, check, writing, token_variable)
@@ -53,6 +59,8 @@ async def try_imports(check: Check, *, timeout_s: float = TIMEOUT_S, token_varia
     finally:
         os.close(reading)
         _end(pid)
+        how = "a fork" if forks else "an interpreter of its own"
+        log.info("the import check took %.0f ms, in %s", 1000 * (time.monotonic() - began), how)
     try:
         return str(json.loads(line)["problem"])
     except (ValueError, KeyError):
@@ -67,7 +75,8 @@ async def _can_fork() -> bool:
     """
     loop = asyncio.get_running_loop()
     executor = getattr(loop, "_default_executor", None)
-    if isinstance(executor, ThreadPoolExecutor):
+    # One that the program has set is its own affair.
+    if isinstance(executor, ThreadPoolExecutor) and executor._thread_name_prefix == "asyncio":
         loop._default_executor = None  # type: ignore[attr-defined]
         executor.shutdown(wait=False)
         until = loop.time() + _WORKERS_END_WITHIN_S
@@ -119,7 +128,7 @@ def _start_interpreter(check: Check, writing: int, token_variable: str) -> int:
     )
     request = (
         *(check.folder, dict(check.files), list(check.removed), list(check.modules)),
-        *(list(sys.path), kit, writing),
+        *(list(check.packages), list(sys.path), kit, writing),
     )
     if process.stdin is not None:
         with contextlib.suppress(BrokenPipeError), process.stdin:

@@ -12,8 +12,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
-from importlib import metadata
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -137,7 +136,7 @@ class Patching:
         reloading = Reloading(self._client, self._folder, document.reload, paths)
         if not document.restarts and (missing := reloading.missing()):
             raise PatchFailed(f"there is no cog {', '.join(missing)} to load anew: name it as its file is named")
-        await self._try_imports(document, files, reloading)
+        await self._try_imports(document, files, packages, reloading)
         self._memory.remember(Remembered(order=patch, reload=document.reload, failed_before=self._failed_cogs()))
         await asyncio.to_thread(self._releases.switch, number)
         sys.path += [path for path in packages if path not in sys.path]
@@ -146,14 +145,17 @@ class Patching:
             return
         await self._reload(reloading)
         self._tell(patch, "applied", f"loaded anew: {', '.join(reloading.extensions)}", release=number)
-        self._await_health(number)
+        self._await_health(patch, number, paths)
 
-    async def _try_imports(self, document: PatchDocument, files: dict[str, bytes], reloading: Reloading) -> None:
+    async def _try_imports(
+        self, document: PatchDocument, files: dict[str, bytes], packages: list[str], reloading: Reloading
+    ) -> None:
         check = Check(
             folder=str(self._folder),
             files=files,
             removed=[file.path for file in document.removed],
             modules=modules_to_try(self._client, self._folder, reloading, files),
+            packages=packages,
         )
         problem = await try_imports(check, token_variable=self._token_variable)
         if problem:
@@ -192,19 +194,25 @@ class Patching:
             self._tell(patch, "applied", RESTART, release=current.number)
         else:
             self._tell(patch, "applied", release=current.number)
-            self._await_health(current.number)
+            self._await_health(patch, current.number, current.files)
 
     # Health
 
-    def _await_health(self, number: int) -> None:
+    def _await_health(self, patch: PatchOrder, number: int, paths: Sequence[str]) -> None:
         """Tell that the node is healthy with the first pulse that says so, which is sent at once."""
+        remembered = self._memory.recall_of(patch.patch_id)
+
+        def blamed(cogs_failed: tuple[str, ...]) -> set[str]:
+            if remembered is not None:
+                return set(cogs_failed) - set(remembered.failed_before)
+            # It was patched while it did not run: nobody knows what had failed before.
+            return {name for name in cogs_failed if f"cogs/{name}.py" in paths}
 
         def look(pulse: Heartbeat) -> None:
-            remembered = self._memory.recall()
-            if pulse.offline_s is None and set(pulse.cogs_failed) <= set(remembered.failed_before):
+            if pulse.offline_s is None and not blamed(pulse.cogs_failed):
                 self._link.on_pulse = None
-                self._tell(remembered.order, "healthy", release=number)
-                self._call_good_after(remembered.order)
+                self._tell(patch, "healthy", release=number)
+                self._call_good_after(patch)
 
         self._link.on_pulse = look
         self._link.pulse_soon()
@@ -214,6 +222,8 @@ class Patching:
             return
 
         def begin() -> None:
+            if self._task is not None and not self._task.done():
+                return  # An order came, which says what becomes of it.
             self._finishing = asyncio.get_running_loop().create_task(
                 self._carry_out(self._call_good, patch), name="patch is good"
             )
@@ -269,8 +279,9 @@ class Patching:
             return
         left = self._order_of(settled.left_patch_id, remembered)
         if settled.outcome is Outcome.BEGAN:
-            self._tell(self._order_of(settled.patch_id, remembered), "applied", release=settled.current)
-            self._await_health(settled.current)
+            patch = self._order_of(settled.patch_id, remembered)
+            self._tell(patch, "applied", release=settled.current)
+            self._await_health(patch, settled.current, self._releases.changed_paths(settled.current))
         elif settled.outcome is Outcome.ROLLED_BACK:
             edited = f"; edited since, and kept aside: {', '.join(settled.edited)}" if settled.edited else ""
             why = "the process ended before the release was good" + edited
@@ -343,6 +354,9 @@ def _packages_of(requirements: tuple[str, ...]) -> list[str]:
         if root and "/" not in requirement and folder.is_dir():
             found.append(str(folder))
             continue
+        # Few patches need it, and it brings the whole of email.
+        from importlib import metadata
+
         try:
             there = metadata.version(name.strip())
         except (metadata.PackageNotFoundError, ValueError):

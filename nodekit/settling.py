@@ -24,9 +24,11 @@ def settle_here() -> None:
     folder = Path.cwd()
     try:
         settled = Releases(folder).settle()
-    except ReleaseError as error:
-        os.environ[SETTLED_VARIABLE] = f"{NOT_SETTLED}{error.message}"
-        print(f"[fleet] the releases in {folder} could not be settled: {error.message}", file=sys.stderr)
+    except Exception as error:
+        # Also what nobody thought of: a bug of ours must not keep the bot down.
+        why = error.message if isinstance(error, ReleaseError) else f"{type(error).__name__}: {error}"
+        os.environ[SETTLED_VARIABLE] = f"{NOT_SETTLED}{why}"
+        print(f"[fleet] the releases in {folder} could not be settled: {why}", file=sys.stderr)
         return
     # Behind all others: they are there for what the libraries do not have.
     sys.path += [path for path in settled.packages if path not in sys.path]

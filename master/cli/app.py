@@ -79,6 +79,7 @@ _COMMANDS = (
     _Command("top", "top:top", _DAILY),
     _Command("describe", "telling:describe", _DAILY),
     _Command("why", "telling:why", _DAILY),
+    _Command("lineage", "lineage:lineage", _DAILY),
     _Command("history", "steering:history", _DAILY),
     _Command("logs", "logs:logs", _DAILY),
     _Command("flush", "logs:flush", _DAILY),

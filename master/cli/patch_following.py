@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 
 from rich.console import Group
 from rich.live import Live
@@ -22,7 +21,7 @@ from master.terminal.patches import (
     node_state_text,
     patch_state_text,
     wave_lines,
-    wave_name,
+    waves_of,
     words,
 )
 
@@ -169,9 +168,8 @@ class _Lines:
         for node in found.nodes:
             if _is_bad(node):
                 self._once(f"{node.node} {node.state}", _bad_line(node))
-        for number, states in _waves(found).items():
+        for name, states in waves_of(found).items():
             if set(states) <= _OVER_ON_A_NODE | {"healthy"} and found.patch.state != "rolling_back":
-                name = wave_name(number, found.plan)
                 self._once(f"{name} {sorted(states.items())}", one_line(f"{name}: ", counts_text(states)))
         view = found.patch
         state = f"{view.state} {view.wave}"
@@ -187,13 +185,6 @@ class _Lines:
 
     def _print(self, line: Text) -> None:
         console.print(one_line(f"{local_time(time.time(), '%H:%M:%S')} ", line), soft_wrap=True)
-
-
-def _waves(found: PatchDetails) -> dict[int, Counter[str]]:
-    waves: dict[int, Counter[str]] = {}
-    for node in found.nodes:
-        waves.setdefault(node.wave, Counter())[node.state] += 1
-    return dict(sorted(waves.items()))
 
 
 def _show_end(found: PatchDetails) -> None:

@@ -19,8 +19,8 @@ from master.services.core.patch_key_views import DeployedPatch, PatchKeysView, P
 from master.terminal import (
     Column,
     Row,
-    beside_or_below,
     confirm,
+    console,
     lay_out,
     one_line,
     print_json,
@@ -87,11 +87,17 @@ def list_lines(found: PatchKeysView, *, width: int | None) -> Iterator[Text]:
     for key in found.keys:
         if not key.is_trusted:
             at = "" if key.revoked_at is None else f" {moment(key.revoked_at)}"
-            who = one_line((f"{key.name} was revoked{at} by {key.revoked_by}", "bright_black"))
-            why = one_line((f": {key.why}" if key.why else "", "bright_black"))
-            yield from beside_or_below(who, why, width=width)
-            yield from _deployed_lines(key, width=width)
+            yield one_line((f"{key.name} was revoked{at} by {key.revoked_by}", "bright_black"))
+            if key.why:
+                yield from _indented(key.why, width=width)
+            yield from _deployed_lines(key)
     yield one_line((f"this fleet is {found.fleet_id}", "bright_black"))
+
+
+def _indented(text: str, *, width: int | None) -> list[Text]:
+    line = one_line((text, "bright_black"))
+    wrapped = [line] if width is None else line.wrap(console, max(width - 2, _ID), overflow="fold")
+    return [Text.assemble("  ", part) for part in wrapped]
 
 
 def _cells(key: PatchKeyView) -> list[str | Text]:
@@ -126,17 +132,13 @@ def add(
         if as_json:
             print_json(added)
         else:
-            print_lines(added_lines(added, width=terminal_width()))
+            print_lines(added_lines(added))
 
 
-def added_lines(added: PatchKeyView, *, width: int | None) -> Iterator[Text]:
+def added_lines(added: PatchKeyView) -> Iterator[Text]:
     """Say which key is trusted now, and how its id is compared."""
-    kind = _KINDS.get(added.kind, added.kind)
-    yield from beside_or_below(
-        one_line(("✓ ", "green"), f"patches signed by {added.name} are accepted from now on: "),
-        one_line(f"{added.id} ({kind})"),
-        width=width,
-    )
+    yield one_line(("✓ ", "green"), f"patches signed by {added.name} are accepted from now on")
+    yield one_line(f"  {added.id} ({_KINDS.get(added.kind, added.kind)})")
     yield one_line(("  compare the id: `ssh-keygen -lf FILE.pub` prints it at the author's", "bright_black"))
 
 
@@ -201,28 +203,22 @@ def revoke(
         if as_json:
             print_json(revoked)
         else:
-            print_lines(revoked_lines(revoked, width=terminal_width()))
+            print_lines(revoked_lines(revoked))
 
 
-def revoked_lines(revoked: PatchKeyView, *, width: int | None) -> Iterator[Text]:
+def revoked_lines(revoked: PatchKeyView) -> Iterator[Text]:
     """Say that nothing more is accepted of a key, and what is in force of it."""
-    yield from beside_or_below(
-        one_line(("✓ ", "green"), f"nothing more is accepted of {revoked.name}'s key "),
-        one_line(revoked.id),
-        width=width,
-    )
+    yield one_line(("✓ ", "green"), f"nothing more is accepted of {revoked.name}'s key")
+    yield one_line(f"  {revoked.id}")
     if not revoked.deployed:
         yield one_line("  no node has a patch of it")
-    yield from _deployed_lines(revoked, width=width)
+    yield from _deployed_lines(revoked)
 
 
-def _deployed_lines(key: PatchKeyView, *, width: int | None) -> Iterator[Text]:
+def _deployed_lines(key: PatchKeyView) -> Iterator[Text]:
     for patch in key.deployed:
-        yield from beside_or_below(
-            one_line(("! ", "yellow"), f"{patch.name} {patch.version} stays on {_nodes_text(patch)}"),
-            one_line((f": `fleet patch rollback {patch.id}` takes it away", "bright_black")),
-            width=width,
-        )
+        yield one_line(("! ", "yellow"), f"{patch.name} {patch.version} stays on {_nodes_text(patch)}")
+        yield one_line((f"  `fleet patch rollback {patch.id}` takes it away", "bright_black"))
 
 
 def _nodes_text(patch: DeployedPatch) -> str:

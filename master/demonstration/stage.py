@@ -17,6 +17,7 @@ from typing import Any, Self
 import msgspec
 
 from handshake.sockets import short_path
+from master.configuration.settings import TEMPLATE_PATH
 from master.control.client import ControlClient
 from master.control.key import known_key
 from master.control.protocol import Request
@@ -65,6 +66,7 @@ import os
 
 IDENTITY = {{
     "GUILD_ID": {guild_id},
+    "TEMPLATE_PATH": {template!r},
     "MASTER_SECRET": os.environ["MASTER_SECRET"],
     "MASTER_TOKEN": os.environ["MASTER_TOKEN"],
 }}
@@ -169,6 +171,7 @@ class Stage:
         self._owner.claim(self.home)
         config = _CONFIG.format(
             guild_id=self.guild.id,
+            template=str(self._copy_template()),
             verify_id=self.verify.id,
             patch_id=patch.id,
             log_id=self.log.id,
@@ -187,6 +190,12 @@ class Stage:
         descriptor = os.open(self.home / ".env", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(f"MASTER_SECRET={new_master_secret()}\nMASTER_TOKEN={self.master_bot.token}\n")
+
+    def _copy_template(self) -> Path:
+        """Copy the template into the home: a patch that is for all is for it too."""
+        template = self.home / "template"
+        shutil.copytree(TEMPLATE_PATH, template, ignore=shutil.ignore_patterns("__pycache__"))
+        return template
 
     def create_bot(self, name: str, *, privileged_intents: int = 0) -> BotHandle:
         """Create an application and invite its bot."""

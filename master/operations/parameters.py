@@ -49,6 +49,13 @@ class NodeParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
 
 
+class LineageRestoreParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which generation of a node."""
+
+    name: str
+    generation: Annotated[int, msgspec.Meta(ge=1, le=2**31)]
+
+
 class WhyParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What happened to a node."""
 

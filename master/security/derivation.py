@@ -48,8 +48,8 @@ def check_master_secret(text: str) -> bytes:
     return secret
 
 
-LASTING_PURPOSES = ("audit", "licence", "licence-hash")
-"""Purposes whose keys survive a rotation of the secret: the audit log's chain, and issued licence codes."""
+LASTING_PURPOSES = ("audit", "licence", "licence-hash", "lineage")
+"""Purposes whose keys survive a rotation of the secret: the audit log's chain, issued licence codes, and manifests."""
 
 
 def encode_kept_keys(keys: Mapping[str, bytes]) -> Secret[str]:

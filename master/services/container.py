@@ -69,11 +69,16 @@ from master.services.patches.book import PatchBook
 from master.services.patches.catching_up import CatchingUp
 from master.services.patches.driving import DriveTools
 from master.services.patches.folder_patching import FolderPatching
+from master.services.patches.health import HealthJudge
 from master.services.patches.keys import PatchKeys
+from master.services.patches.lineage import Lineage
+from master.services.patches.lineage_keeping import LineageKeeper
+from master.services.patches.manifest import ManifestSigner
+from master.services.patches.node_permissions import permissions_of
 from master.services.patches.patches import Patches
 from master.services.patches.receiving import Receiving
+from master.services.patches.restoring import Restoring
 from master.services.patches.rollout import RollOuts
-from master.services.patches.standing_judge import StandingJudge
 from master.services.patches.statuses import PatchStatuses
 from master.services.patches.targets import Targets
 from master.services.patches.template import TemplatePatching
@@ -132,6 +137,7 @@ class LedgerServices:
     rotation: SecretRotation
     telling: Telling
     error_groups: ErrorGroups
+    lineage: Lineage
     patch_keys: PatchKeys
 
 
@@ -183,6 +189,8 @@ class Services(LedgerServices):
     tools: Tools
     solutions: SolutionManager
     patches: Patches
+    lineage_keeper: LineageKeeper
+    restoring: Restoring
     patch_tracking: PatchTracking
     discord: DiscordPort | None
     """None for a master without a token."""
@@ -227,6 +235,7 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
             book=ErrorBook(ledger, clock, SolutionLibrary(settings.solutions_dir)),
         ),
         patch_keys=PatchKeys(ledger, clock),
+        lineage=Lineage(ledger, ManifestSigner(master_secret_of(settings.identity))),
     )
 
 
@@ -359,6 +368,16 @@ def build_services(
         installer=PackageInstaller(lambda: reloading.settings, os.environ),
         own_channels=OwnChannels(discord.port, bus, lambda: reloading.settings, settings.own_channels_path),
     )
+    signer = ManifestSigner(base.secret)
+    judge = HealthJudge(
+        ledger=ledger,
+        groups=error_groups,
+        supervisor=supervisor,
+        connectivity=connectivity,
+        clock=clock,
+        sessions_dir=settings.sessions_dir,
+    )
+    lineage, keeper = Lineage(ledger, signer), _build_lineage_keeper(base, launcher, signer)
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     repair = Repair(
         library=library,
@@ -374,6 +393,14 @@ def build_services(
     intake.monitor.follow(lambda finding: error_groups.known_to_solution(finding.sighting.fingerprint))
     overview = _build_overview(
         base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
+    )
+    judge = HealthJudge(
+        ledger=ledger,
+        groups=error_groups,
+        supervisor=supervisor,
+        connectivity=connectivity,
+        clock=clock,
+        sessions_dir=settings.sessions_dir,
     )
     return Services(
         clock=clock,
@@ -492,8 +519,19 @@ def build_services(
         repair=repair,
         tools=tools,
         solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),
+        lineage=lineage,
+        lineage_keeper=keeper,
+        restoring=Restoring(
+            ledger=ledger,
+            directory=base.directory,
+            supervisor=supervisor,
+            launcher=launcher,
+            lineage=lineage,
+            keeper=keeper,
+            folders=FolderPatching(lambda: reloading.settings),
+        ),
         patches=_build_patches(
-            base, supervisor, launcher, alerts, trust.orders, book, statuses, lambda: reloading.settings
+            base, supervisor, launcher, alerts, trust.orders, judge, book, statuses, lambda: reloading.settings
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         reloading=reloading,
@@ -678,6 +716,7 @@ def _build_patches(
     launcher: Launcher,
     alerts: Alerts,
     orders: NodeOrders,
+    judge: HealthJudge,
     book: PatchBook,
     statuses: PatchStatuses,
     settings: Callable[[], Settings],
@@ -697,7 +736,7 @@ def _build_patches(
         targets=Targets(ledger, base.directory, launcher.folder_of),
         ways=ways,
         template=TemplatePatching(folders, settings),
-        judge=StandingJudge(supervisor),
+        judge=judge,
         alerts=alerts,
         clock=clock,
         ready_timeout_s=lambda: settings().supervision.ready_timeout_s,
@@ -709,6 +748,18 @@ def _build_patches(
         receiving=Receiving(ledger, clock, settings, acceptance),
         rollouts=RollOuts(tools, ledger=ledger, bus=base.bus, settings=settings, acceptance=acceptance),
         key_names=key_names,
+    )
+
+
+def _build_lineage_keeper(base: _Base, launcher: Launcher, signer: ManifestSigner) -> LineageKeeper:
+    return LineageKeeper(
+        ledger=base.ledger,
+        bus=base.bus,
+        clock=base.clock,
+        signer=signer,
+        template=base.settings.identity.template_path,
+        folder_of=launcher.folder_of,
+        permissions_of=lambda node: permissions_of(node, launcher),
     )
 
 

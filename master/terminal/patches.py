@@ -99,9 +99,16 @@ def plan_text(plan: PatchPlanView) -> str:
     return f"{', then '.join(steps)}; {watched}"
 
 
-def wave_name(wave: int, plan: PatchPlanView) -> str:
-    """Return the name of a wave."""
-    return "canary" if wave == 0 else f"wave {wave} of {max(len(plan.waves), wave)}"
+def waves_of(found: PatchDetails) -> dict[str, Counter[str]]:
+    """Return how many nodes of each wave are in which state, by the names of the waves, in their order."""
+    waves: dict[int, Counter[str]] = {}
+    for node in found.nodes:
+        if node.state != "skipped":
+            waves.setdefault(node.wave, Counter())[node.state] += 1
+    last = max(waves, default=0)
+    if found.plan.canary:
+        return {f"wave {wave} of {last}" if wave else "canary": waves[wave] for wave in sorted(waves)}
+    return {f"wave {wave + 1} of {last + 1}": waves[wave] for wave in sorted(waves)}
 
 
 # All of them
@@ -257,15 +264,13 @@ def wave_lines(found: PatchDetails, *, width: int | None, now: float | None = No
     now
         While somebody watches: the wave that is being watched says how long already.
     """
-    waves: dict[int, Counter[str]] = {}
-    for node in found.nodes:
-        waves.setdefault(node.wave, Counter())[node.state] += 1
-    last = max((wave for wave, counts in waves.items() if set(counts) - {"waiting", "skipped", "absent"}), default=-1)
-    longest = max((len(wave_name(wave, found.plan)) for wave in waves), default=0)
-    for wave, counts in sorted(waves.items()):
-        head = one_line(wave_name(wave, found.plan).ljust(longest + 2))
+    waves = waves_of(found)
+    begun = [name for name, counts in waves.items() if set(counts) - {"waiting", "absent"}]
+    longest = max(map(len, waves), default=0)
+    for name, counts in waves.items():
+        head = one_line(name.ljust(longest + 2))
         line = Text.assemble(head, counts_text(counts))
-        if now is not None and wave == last and found.patch.state == "soaking":
+        if now is not None and [name] == begun[-1:] and found.patch.state == "soaking":
             passed = max(0.0, now - found.patch.since)
             line.append_text(one_line((f"  watched for {duration(passed)} of {duration(found.plan.soak_s)}", "cyan")))
         yield from flow([line], width=width)

@@ -17,6 +17,9 @@ from tests.hostile.conversations import Told, typed
 
 pytestmark = pytest.mark.timeout(120)
 
+WAY_BACK = "bots/atlas/.releases/1/old/c0ffee"
+"""What a patched node goes back to, which is nowhere else."""
+
 
 def fleet(home: Path, *arguments: str) -> Told:
     return typed([*arguments, "--home", str(home)])
@@ -36,6 +39,8 @@ def home(tmp_path: Path, empty_ledger: Path) -> Path:
     (bot / "latest").symlink_to("/nowhere/at all")
     (bot / ".venv" / "bin").mkdir(parents=True)
     (bot / ".venv" / "pyvenv.cfg").touch()
+    (bot / ".releases" / "1" / "old").mkdir(parents=True)
+    (bot / ".releases" / "1" / "old" / "c0ffee").write_text("the way back\n")
     os.mkfifo(bot / "pipe")
     (made / "env").mkdir()
     (made / "env" / "atlas.env").write_text("KEY=1\n")
@@ -58,11 +63,11 @@ def test_moving_house(home: Path, tmp_path: Path) -> None:
     assert f"fleet up --home '{new}'" in told.out
     (row, *_) = [row for row in json.loads(fleet(home, "audit", "show", "--json").out) if row["action"] == "backup"]
     assert row["detail"] == str(archive)
-    for name in ("config.py", ".env", "env/atlas.env", "bots/atlas/cogs/fun.py", "bots/atlas/run.sh"):
+    for name in ("config.py", ".env", "env/atlas.env", "bots/atlas/cogs/fun.py", "bots/atlas/run.sh", WAY_BACK):
         assert (new / name).read_bytes() == (home / name).read_bytes(), name
         assert (new / name).stat().st_mode == (home / name).stat().st_mode, name
     assert os.readlink(new / "bots" / "atlas" / "latest") == "/nowhere/at all"
-    assert {path.name for path in (new / "bots" / "atlas").iterdir()} == {"cogs", "run.sh", "latest"}
+    assert {path.name for path in (new / "bots" / "atlas").iterdir()} == {"cogs", "run.sh", "latest", ".releases"}
     assert fleet(new, "audit", "verify").code == 0
     assert not list(new.glob("replaced-*"))
 

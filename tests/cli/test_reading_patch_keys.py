@@ -39,8 +39,8 @@ FOUND = PatchKeysView(
 
 @pytest.mark.parametrize("width", [None, 40, 80, 200])
 def test_nothing_foreign_acts_and_no_line_is_too_long(width: int | None) -> None:
-    lines = [*list_lines(FOUND, width=width), *added_lines(FOUND.keys[2], width=width)]
-    for line in [*lines, *revoked_lines(REVOKED, width=width)]:
+    lines = [*list_lines(FOUND, width=width), *added_lines(FOUND.keys[2])]
+    for line in [*lines, *revoked_lines(REVOKED)]:
         assert all(character.isprintable() for character in line.plain), line.plain
         if width is not None and width >= 80 and "漢" not in line.plain:
             assert cell_len(line.plain) <= width, line.plain
@@ -55,9 +55,12 @@ def test_at_80_columns_an_id_is_whole_and_beside_its_name() -> None:
 
 
 def test_what_stays_in_force_of_a_revoked_key_is_named_with_how_it_is_taken_away() -> None:
-    for lines in (list_lines(FOUND, width=200), revoked_lines(REVOKED, width=200)):
+    for lines in (list_lines(FOUND, width=80), revoked_lines(REVOKED)):
         text = "\n".join(line.plain for line in lines)
-        assert "ranks 7 stays on node-0, node-1, node-2 and 6 more: `fleet patch rollback 01JPATCH` takes it" in text
+        assert (
+            "ranks 7 stays on node-0, node-1, node-2 and 6 more\n  `fleet patch rollback 01JPATCH` takes it away"
+            in text
+        )
 
 
 @pytest.fixture

@@ -61,6 +61,8 @@ COMMANDS = (
     Typed("history atlas"),
     Typed("describe atlas"),
     Typed("why atlas --since 2h"),
+    Typed("lineage atlas"),
+    Typed("lineage atlas --restore 1 --yes"),
     Typed("logs atlas"),
     Typed("flush atlas --yes"),
     Typed("repairs --node atlas"),
@@ -125,7 +127,7 @@ WITHOUT_A_MASTER = {
     *("demo", "init", "run", "up", "home", "install-command", "install-service", "check", "test", "lock", "sandbox"),
     *("down", "uninstall"),  # a master that is gone is what it wants (tests/cli/test_background.py)
     *("restore", "ledger import", "ledger migrate"),  # these need that none runs
-    *("patch build", "patch show"),  # of an author, who has no master
+    *("patch build", "patch diff", "patch show", "patch sign", "patch verify"),  # of an author, who has no master
 }
 
 

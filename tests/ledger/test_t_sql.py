@@ -28,6 +28,7 @@ from master.ledger.rows import (
     error_events,
     error_groups,
     facts,
+    generations,
     handshake_events,
     inspection,
     licences,
@@ -53,6 +54,7 @@ from master.ledger.rows.records import (
     Duplication,
     ErrorEvent,
     ErrorGroup,
+    Generation,
     HandshakeEvent,
     Licence,
     LicenceState,
@@ -77,6 +79,7 @@ REPOSITORIES = (
     error_events,
     error_groups,
     facts,
+    generations,
     handshake_events,
     inspection,
     licences,
@@ -163,6 +166,13 @@ def call_every_function(c: Connection) -> None:
     error_events.recent(c)
     error_events.recent(c, node_id="01A")
     error_events.by_node(c, ["f", "g"])
+    generations.insert(
+        c, Generation(id="G1", kind="node", subject="01A", generation=1, at=NOW, cause="cloned", signature=b"s" * 32)
+    )
+    generations.get(c, "G1")
+    generations.newest(c, "node", "01A")
+    generations.of_subject(c, "node", "01A")
+    generations.known_subjects(c, "node")
     error_events.sums(c, since=NOW)
     error_events.sums(c, since=NOW, node_id="01A")
     group = ErrorGroup(fingerprint="f", kind="line", title="t", first_at=NOW, last_at=NOW, sample="s")

@@ -18,6 +18,16 @@ def test_what_the_master_imports_of_it_brings_no_discord_library() -> None:
     subprocess.run([sys.executable, "-c", script], check=True)  # noqa: S603
 
 
+def test_a_node_that_is_never_patched_imports_nothing_for_it() -> None:
+    script = (
+        "import sys, nodekit.bot, nodekit.running, nodekit.linking\n"
+        "found = [name for name in sys.modules if 'patch' in name and name.split('.')[0] in ('nodekit', 'handshake')]\n"
+        "found += [name for name in sys.modules if name.startswith(('nodekit.releases', 'nodekit.sett', 'zipfile'))]\n"
+        "assert not found, found\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)  # noqa: S603
+
+
 def test_its_names_are_those_of_its_modules() -> None:
     from nodekit.attachment import attach
     from nodekit.bot import HandshakeBot

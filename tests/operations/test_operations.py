@@ -10,7 +10,18 @@ import pytest
 
 from master.ledger.rows import audit
 from master.ledger.rows.records import AuditRow, Outcome
-from master.operations import OPERATIONS, changing, kernel, ledger, nodes, onboarding, patch_keys, solutions, telling
+from master.operations import (
+    OPERATIONS,
+    changing,
+    kernel,
+    ledger,
+    lineage,
+    nodes,
+    onboarding,
+    patch_keys,
+    solutions,
+    telling,
+)
 from master.operations.operation import Audit, Needs, Operation
 from master.operations.parameters import AuditParams, NamesParams, RegisterParams, StatusParams
 from master.services.core.actors import Actor
@@ -53,13 +64,13 @@ async def test_nobody_gets_past_the_permission_and_the_refusal_is_written_down(
 def required(operation: Operation[Any, Any, Any]) -> dict[str, Any]:
     """Something for each parameter that must be given."""
     fields = msgspec.structs.fields(operation.parameters)
-    kinds: dict[str, Any] = {"names": ["something"], "version": 1, "do": True}
+    kinds: dict[str, Any] = {"names": ["something"], "version": 1, "generation": 1, "do": True}
     return {field.name: kinds.get(field.name, "something") for field in fields if field.required}
 
 
 @pytest.mark.parametrize(
     "module",
-    [nodes, onboarding, changing, telling, solutions, patch_keys, ledger, kernel],
+    [nodes, onboarding, changing, telling, lineage, solutions, patch_keys, ledger, kernel],
     ids=lambda module: module.__name__,
 )
 def test_no_operation_is_missing_from_the_table(module: ModuleType) -> None:

@@ -95,15 +95,43 @@ class PackageInstaller:
         if not requirement:
             raise NotInstalled(f'HEALING["PACKAGES"] names nothing for the module {module}')
         pinned = requirement.partition(" ")[0]
+        if not await self._install(node, folder, own, module):
+            raise NotInstalled(f"{pinned} is installed for {node.name} already, and did not help")
+        return pinned
+
+    async def provide(self, node: Node, folder: Path, own: NodeSettings, required: str) -> None:
+        """Install a package that a patch requires, unless it is installed for the node already.
+
+        Parameters
+        ----------
+        required
+            In the one version, as ``aiosqlite==0.21.0``: the operator's list has to have it, with its hashes. A patch's
+            author decides about code, not about what is fetched from an index.
+
+        Raises
+        ------
+        NotInstalled
+            It is not allowed, or pip could not install it.
+        """
+        allowed = self._settings().healing.packages
+        module = next((name for name, line in allowed.items() if line.partition(" ")[0] == required), None)
+        if module is None:
+            raise NotInstalled(f'the patch requires {visible(required)}, which HEALING["PACKAGES"] does not have')
+        await self._install(node, folder, own, module)
+
+    async def _install(self, node: Node, folder: Path, own: NodeSettings, module: str) -> bool:
+        """Install what is allowed for a module; False if it is there already."""
+        requirement = self.requirement_of(module)
+        pinned = requirement.partition(" ")[0]
         python = await asyncio.to_thread(_python_of, node, folder, own)
         root = self._settings().packages_dir / node.id
         async with self._turn:
             if (root / pinned).exists():
-                raise NotInstalled(f"{pinned} is installed for {node.name} already, and did not help")
+                return False
             with self._beside(root) as target:
                 await self._run_pip(requirement, python, target)
                 await asyncio.to_thread(_publish, target, root / pinned, module)
-        return pinned
+        return True
 
     @contextlib.contextmanager
     def _beside(self, root: Path) -> Iterator[Path]:

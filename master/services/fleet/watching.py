@@ -41,6 +41,7 @@ _IGNORED = frozenset(
         # What nodes of ours write into their folder.
         ".commands",
         ".disabled_cogs",
+        ".releases",
         "data",
     }
 )

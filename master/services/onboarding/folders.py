@@ -21,7 +21,7 @@ MAX_BYTES = 256 * 1024 * 1024
 
 # Files of one node only, or created again when it runs.
 _NEVER_CLONED = frozenset(
-    {MANIFEST_NAME, ".env", ".git", ".venv", "venv", "__pycache__", "logs", ".commands", ".disabled_cogs"}
+    {MANIFEST_NAME, ".env", ".git", ".venv", "venv", "__pycache__", "logs", ".commands", ".disabled_cogs", ".releases"}
 )
 
 

@@ -94,6 +94,15 @@ class Drive:
         self._trouble: dict[str, str] = {}
         """By node: why the last order did not reach it."""
         self._judged_at = float("-inf")
+        self._settled = set[str]()
+        """Nodes that were ready after they had gone back."""
+        self._told_good = set[str]()
+        self._restarted = set[str]()
+        """Nodes that were restarted for what is wanted of them now."""
+        self._praised_s: float | None = None
+        """When the nodes of the last wave were told to call it good, in monotonic seconds."""
+        self.taken_up = False
+        """Whether an earlier master began it: what that did to nodes is not known here."""
 
     # From outside
 
@@ -114,6 +123,9 @@ class Drive:
         """Ask nodes again from now on: what is wanted of them is another thing."""
         self._since.clear()
         self._trouble.clear()
+        self._restarted.clear()
+        self._settled.clear()
+        self._told_good.clear()
         for task in self._asked.values():
             task.cancel()
         self._asked.clear()
@@ -139,9 +151,11 @@ class Drive:
 
     async def run(self) -> None:
         """Drive until there is nothing more to do."""
-        while self.patch.state in ACTIVE or any(not task.done() for task in self._asked.values()):
+        while True:
             self.woken.clear()
             wait_s = await self.step()
+            if self.patch.state not in ACTIVE and all(task.done() for task in self._asked.values()):
+                return
             try:
                 async with asyncio.timeout(wait_s):
                     await self.woken.wait()
@@ -275,7 +289,7 @@ class Drive:
             finally:
                 self.woken.set()
             now = self._book.node(self.patch_id, node_id)
-            if now is None or now.state not in ("waiting", "ordered", "rolling_back"):
+            if now is None or now.state not in ("waiting", "ordered", "healthy", "rolling_back"):
                 return
             await asyncio.sleep(AGAIN_S)
 
@@ -305,6 +319,9 @@ class Drive:
         if node is None:
             return
         self._book.put_node(replace(row, detail=_RESTARTING))
+        if row.node_id in self._restarted:
+            return  # It said so twice.
+        self._restarted.add(row.node_id)
         previous = self._asked.pop(row.node_id, None)
         if previous is not None and previous is not asyncio.current_task():
             previous.cancel()
@@ -315,6 +332,26 @@ class Drive:
 
         self._since[row.node_id] = self._clock.monotonic()
         self._ask(row.node_id, restart)
+
+    def restart_back(self, row: PatchNode, detail: str, release: int | None) -> bool:
+        """Restart a node that went back, if it needs that: its process has the code of the patch."""
+        wanted = detail == RESTART or (self.taken_up and progress_of(self.patch).restarts)
+        if not wanted or row.node_id in self._restarted:
+            return wanted and not self._is_settled(row.node_id)
+        self._restarted.add(row.node_id)
+        self._asked.pop(row.node_id, None)
+
+        async def restart(node: Node, row: PatchNode) -> None:
+            await self._tools.ways.restart_until_ready(node)
+            self._settled.add(node.id)
+            self._told(row, "rolled_back", "", release)
+
+        self.note(row)
+        self._ask(row.node_id, restart)
+        return True
+
+    def _is_settled(self, node_id: str) -> bool:
+        return node_id in self._settled
 
     def _told(self, row: PatchNode, state: PatchNodeState, detail: str, release: int | None) -> None:
         """Take what is told in the name of a node that says nothing itself."""
@@ -404,10 +441,24 @@ class Drive:
             return min(left_s, LOOKED_AT_S) if left_s > 0 else LOOKED_AT_S
         # Without a soak nobody wants to wait for what may happen: that they are healthy is enough.
         if verdict.outcome is Outcome.GOOD or progress.soak_s == 0:
+            if patch.wave + 1 >= progress.waves_in_all and self._waits_for_good(rows, progress):
+                return AGAIN_S
             await self.next_wave()
             return 0.0
         await self._soak_longer(progress, soaked_s, verdict)
         return 0.0
+
+    def _waits_for_good(self, rows: list[PatchNode], progress: Progress) -> bool:
+        """Tell whether nodes still have to call it good: what is not good is rolled back with their next start."""
+        self._praise()
+        now_s = self._clock.monotonic()
+        if self._praised_s is None:
+            self._praised_s = now_s
+        if now_s - self._praised_s > progress.answer_within_s:
+            return False
+        self._judged_at = float("-inf")
+        healthy = (self._tools.directory.get(row.node_id) for row in rows if row.state == "healthy")
+        return any(node is not None and self._tools.ways.way_of(node) is not Way.LATER for node in healthy)
 
     async def _soak_longer(self, progress: Progress, soaked_s: float, verdict: Verdict) -> None:
         """Watch longer, twice as long each time, and then ask."""
@@ -453,7 +504,8 @@ class Drive:
     def _praise(self) -> None:
         """Have the nodes of the waves until now call it good."""
         for row in self._book.nodes(self.patch_id):
-            if row.state == "healthy":
+            if row.state == "healthy" and row.node_id not in self._told_good:
+                self._told_good.add(row.node_id)
                 self._asked.pop(row.node_id, None)
                 self._ask(row.node_id, self._mark_good)
 

@@ -113,6 +113,15 @@ class FolderPatching:
         """
         return (await self._run("good", folder)).current
 
+    async def restore(self, folder: Path, release: int) -> int:
+        """Put a release that is kept in force; returns which is in force now.
+
+        Raises
+        ------
+        FolderNotPatched
+        """
+        return (await self._run("restore", folder, "--release", str(release))).current
+
     async def _run(self, command: str, folder: Path, *arguments: str) -> _Answer:
         process = await asyncio.create_subprocess_exec(
             *await asyncio.to_thread(self._command, command, folder),

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from handshake.patch_document import PatchDocument
 from master.ledger.database import Ledger
-from master.ledger.rows import error_events, error_groups, process_events, pulse_snapshots, solution_runs
+from master.ledger.rows import error_events, error_groups, patch_nodes, process_events, pulse_snapshots, solution_runs
 from master.ledger.rows.records import Patch, ProcessRecord, PulseSnapshot, SolutionRun
 from master.services.healing.error_book import parts_of_sample
 from master.services.healing.groups import ErrorGroups
@@ -34,6 +34,7 @@ LOOK_BACK = timedelta(days=7)
 STALL_SOLUTIONS = ("heartbeat_blocked", "heartbeat_stuck")
 """The shipped solutions that know discord.py's word for a blocked event loop."""
 _HOUR = timedelta(seconds=HOUR_S)
+_NEVER_HAD = ("waiting", "skipped", "absent")
 _EVENTS, _SNAPSHOTS, _RUNS, _PULSES = 300, 40, 300, 30
 
 
@@ -111,10 +112,11 @@ class HealthJudge:
         self._note_latencies(views)
         facts = await self._facts(views, now, since)
         watched = [Watched(before=before[node_id], now=facts[node_id]) for node_id in before if node_id in facts]
-        runs_unpatched = {view.node_id for view in views if view.pid is not None and view.node_id not in before}
+        had_it = await self._ledger.read(lambda connection: _that_had(connection, patch.id))
+        unpatched = [view for view in views if view.pid is not None and view.node_id not in (before.keys() | had_it)]
         scene = Scene(
             watched=watched,
-            others=[facts[node_id] for node_id in runs_unpatched],
+            others=[facts[view.node_id] for view in unpatched],
             groups=await self._seen_groups(watched),
             box_offline=self._connectivity.is_offline,
             restarts=msgspec.json.decode(patch.document, type=PatchDocument).restarts,
@@ -230,6 +232,11 @@ def _read(connection: Connection, node_ids: Collection[str], now: datetime, sinc
         for run in solution_runs.recent(connection, node_id=only, solution_id=solution, since=since, limit=_RUNS):
             rows.stalls.setdefault(run.node_id, []).append(run)
     return rows
+
+
+def _that_had(connection: Connection, patch_id: str) -> set[str]:
+    """Return the nodes that have a patch or had it: what they show excuses nobody."""
+    return {row.node_id for row in patch_nodes.of_patch(connection, patch_id) if row.state not in _NEVER_HAD}
 
 
 def _groups(connection: Connection, fingerprints: Iterable[str]) -> dict[str, Group]:

@@ -14,7 +14,9 @@ from master.services.patches.ssh_public_keys import KeyUnusable, PublicKey, read
 MAX_CHARACTERS = 16_384
 _COPY = "copy the whole line, which is one line however long it is"
 _HOW = "`ssh-keygen -t ed25519 -C NAME -f FILE` makes a key; give its FILE.pub"
-_WORD = re.compile(r'(?:[^\s"]|"(?:\\"|[^"])*")+')
+_MOST_WORDS = 8
+"""Before the key: whom allowed_signers says that it is, and options."""
+_WORD = re.compile(r'(?:[^\s"]|"(?:\\.|[^"\\])*")+(?=\s|$)')
 _KINDS = re.compile(r"(?:ssh|ecdsa|sk-ssh|sk-ecdsa|webauthn-sk-ecdsa)-[a-z0-9-]+(?:@openssh\.com)?")
 """What looks like a kind of key, whether it is accepted or not."""
 _FLAGS = re.compile(
@@ -62,11 +64,8 @@ def read_key_line(text: str) -> KeyLine:
 
 
 def _read_line(line: str) -> KeyLine:
-    words = _WORD.findall(line)
-    at = next((at for at, word in enumerate(words) if _KINDS.fullmatch(word)), None)
-    if at is None or at + 1 == len(words):
-        raise PatchKeyRefused("this is no line with a public key", hint=_HOW)
-    before, kind, encoded, comment = words[:at], words[at], words[at + 1], " ".join(words[at + 2 :])
+    before, rest = _split(line)
+    kind, encoded, comment = (*rest.split(maxsplit=2), "", "")[:3]
     try:
         key = read_key_text(kind, encoded)
     except KeyUnusable as error:
@@ -75,6 +74,20 @@ def _read_line(line: str) -> KeyLine:
     principal = before.pop(0) if before and not _is_option(before[0]) else ""
     _check_options(before)
     return KeyLine(key, comment or principal)
+
+
+def _split(line: str) -> tuple[list[str], str]:
+    """Return the words before the key, and the line from the key on."""
+    words = list[str]()
+    while len(words) <= _MOST_WORDS:
+        word = _WORD.match(line)
+        if word is None:
+            break
+        if _KINDS.fullmatch(word[0]):
+            return words, line
+        words.append(word[0])
+        line = line[word.end() :].lstrip()
+    raise PatchKeyRefused("this is no line with a public key", hint=_HOW)
 
 
 def _is_option(word: str) -> bool:

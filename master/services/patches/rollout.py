@@ -72,6 +72,7 @@ class RollOuts:
         self._took_ms: dict[tuple[str, str], int] = {}
         self._group: asyncio.TaskGroup | None = None
         tools.statuses.on_moved = self._on_moved
+        tools.statuses.on_restart_wanted = self._on_restart_wanted
         bus.on(NodeReady, self._on_ready)
 
     # Carrying out
@@ -92,7 +93,9 @@ class RollOuts:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 for patch_id in dict.fromkeys(going_on):
-                    await self._book.load(patch_id)
+                    patch = await self._book.load(patch_id)
+                    if patch is not None and patch.state in (*ACTIVE, "paused"):
+                        self._drive(patch_id).taken_up = True
                 # And what operators began meanwhile.
                 for patch_id in dict.fromkeys((*going_on, *self._drives)):
                     self._go_on(patch_id)
@@ -163,6 +166,10 @@ class RollOuts:
             drive.note(row)
         elif row.state in _FAILED:
             self._tell_late(row)
+
+    def _on_restart_wanted(self, row: PatchNode, detail: str, release: int | None) -> bool:
+        drive = self._drives.get(row.patch_id)
+        return drive is not None and drive.restart_back(row, detail, release)
 
     def _tell_late(self, row: PatchNode) -> None:
         """Tell of a node on which a patch did not hold, that was rolled out before."""
@@ -361,6 +368,7 @@ class RollOuts:
         async with self._steered(patch_id):
             patch = await self._load(patch_id)
             _require(patch, ("aborted", "failed"), "tried again")
+            self._drive(patch_id).forget_orders()
             rows = self._book.nodes(patch_id)
             stuck = [row for row in rows if row.state == "rollback_failed"]
             now = self._clock.now()

@@ -58,6 +58,8 @@ class PatchStatuses:
         """Statuses of patches that their nodes were not given."""
         self.on_moved: Callable[[PatchNode], None] = lambda _row: None
         """Called when a node is a step further; set by who carries out roll-outs."""
+        self.on_restart_wanted: Callable[[PatchNode, str, int | None], bool] = lambda _row, _detail, _release: False
+        """Asked when a node that goes back says that it is: whether it is only once it was restarted."""
 
     async def handle(self, node: Node, body: PatchStatus, message: Message, source: Source) -> Acknowledgement:
         """Handle one status; the answer tells the node that it was taken.
@@ -86,6 +88,8 @@ class PatchStatuses:
 
     def move(self, row: PatchNode, told: PatchNodeState, detail: str, *, release: int | None) -> None:
         """Move a node forward, if what is told of it is no older than what is known."""
+        if told == "rolled_back" and row.state == "rolling_back" and self.on_restart_wanted(row, detail, release):
+            return  # Its files are those of before; the process still has the patch's code.
         again = told == row.state == "applied" and detail != row.detail
         state = row.state if again else next_state(row.state, told)
         if state is None:

@@ -31,7 +31,9 @@ _FOLDERS = {
     "logs": "data",
 }
 _NAMES = {"node.json": "the node's identity", ".commands": "the node's own", ".disabled_cogs": "the node's own"}
-_QUIET = frozenset({"cache", "version control", "installed packages", "the node's own", "the node's identity"})
+_QUIET = frozenset(
+    {"cache", "version control", "installed packages", "the node's own", "the node's identity", "a patch"}
+)
 
 
 class SourceRefused(PatchError):

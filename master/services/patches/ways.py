@@ -132,6 +132,17 @@ class Ways:
         """
         await self._supervisor.restart(node.id)
 
+    async def restart_until_ready(self, node: Node) -> None:
+        """Restart a node, and return once it is ready.
+
+        Raises
+        ------
+        FleetError
+        """
+        await self._supervisor.restart(node.id)
+        timeout_s = self._launcher.settings.supervision.ready_timeout_s
+        await self._supervisor.wait_state(node.id, _WELL, timeout_s=timeout_s)
+
     def release(self, node: Node) -> None:
         """End a node's backoff or quarantine: it starts now."""
         if self._supervisor.view(node.id).state in (NodeState.BACKOFF, NodeState.QUARANTINED):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from master.configuration.settings import Settings
-from tests.nodekit.patching.patched_nodes import FILES, PatchedNode
+from master.configuration.settings import NodeSettings, Settings
+from tests.nodekit.patching.patched_nodes import BETWEEN, FILES, PatchedNode
 from tests.services.conftest import house_settings  # noqa: F401 - a fixture
 from tests.services.repair.actions.conftest import (
     LivingHouse,
@@ -18,8 +18,15 @@ from tests.services.repair.actions.conftest import (
 
 
 @pytest.fixture
-def living_settings(quick_settings: Settings) -> Settings:  # noqa: F811
-    return replace(quick_settings, supervision=replace(quick_settings.supervision, pulse_interval_s=9.0))
+def node_settings() -> NodeSettings:
+    """Settings of the node, for a test to replace."""
+    return NodeSettings()
+
+
+@pytest.fixture
+def living_settings(quick_settings: Settings, node_settings: NodeSettings) -> Settings:  # noqa: F811
+    supervision = replace(quick_settings.supervision, pulse_interval_s=9.0)
+    return replace(quick_settings, supervision=supervision, nodes={"atlas": node_settings})
 
 
 @pytest.fixture
@@ -27,6 +34,6 @@ async def patched(living: LivingHouse) -> PatchedNode:  # noqa: F811
     """A node with a cog that notes its version, and the version of a module that it uses."""
     template = living.settings.identity.template_path
     (template / "helpers").mkdir()
-    for path, text in FILES.items():
+    for path, text in {**FILES, **BETWEEN}.items():
         (template / path).write_text(text)
     return PatchedNode(living, await living.clone())

@@ -16,6 +16,7 @@ import msgspec
 from handshake.messages import PatchOrder, PatchStatus
 from handshake.patch_bundle import RawBundle, pack
 from handshake.patch_document import PatchDocument, PatchedFile, RemovedFile
+from handshake.redaction import Secret
 from handshake.signing import Message
 from master.ledger.rows.records import Node
 from master.services.trust.source import Source
@@ -24,19 +25,24 @@ from tests.services.repair.actions.conftest import LivingHouse
 COG = """\
 from discord.ext import commands
 
-from helpers.levels import LEVEL
+from helpers import between
 
 class Ranks(commands.Cog):
-    pass
+    @commands.Cog.listener()
+    async def on_message(self, message):
+        with open("heard.txt", "a") as heard:
+            heard.write(f"{{message.id}}\\n")
 
 async def setup(bot):
     with open("log.txt", "a") as log:
-        log.write(f"cog {{VERSION}} with level {{LEVEL}}\\n")
+        log.write(f"cog {{VERSION}} with level {{between.LEVEL}}\\n")
     await bot.add_cog(Ranks())
 
 VERSION = {version}
 """
 FILES = {"cogs/ranks.py": COG.format(version=1), "helpers/levels.py": "LEVEL = 1\n"}
+BETWEEN = {"helpers/between.py": "from helpers.levels import LEVEL\n"}
+"""What no patch changes, and has to be loaded anew with what it imports."""
 
 
 def bundle_of(
@@ -114,6 +120,15 @@ class PatchedNode:
     def log(self) -> list[str]:
         path = self.folder / "log.txt"
         return path.read_text().splitlines() if path.exists() else []
+
+    @property
+    def heard(self) -> list[int]:
+        """Ids of the messages that the cog was told of, in their order."""
+        path = self.folder / "heard.txt"
+        return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    async def token(self) -> Secret[str]:
+        return await self.living.house.services.tools.launcher.token_of(self.node)
 
     def publish(self, bundle: bytes) -> str:
         """Put a bundle where nodes find it; returns its digest."""

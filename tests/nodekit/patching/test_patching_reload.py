@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from master.services.trust.orders import OrderFailed
+from master.supervision.states import NodeState
 from tests.nodekit.patching.patched_nodes import COG, FILES, PatchedNode, bundle_of
 
 pytestmark = pytest.mark.timeout(60)
@@ -22,6 +24,9 @@ async def test_a_cog_and_the_module_that_it_uses_are_new_and_the_process_is_the_
     assert healthy.release == 1
     assert patched.log == ["cog 1 with level 1", "cog 2 with level 2"]
     assert supervisor.pid_of(patched.node.id) == pid
+    logged = patched.living.house.services.tools.launcher.logs.paths(patched.node.name)[1].read_text()
+    assert "in a fork" in logged
+    print(*(line for line in logged.splitlines() if "import check" in line), sep="\n")
     print("staged, applied, healthy after ms:", [round(1000 * (one - patched.times[0])) for one in patched.times[1:]])
 
     # Good when it is told to, once; the order may come again.
@@ -99,3 +104,39 @@ async def test_what_is_not_as_the_patch_expects_is_left_alone(patched: PatchedNo
     assert "the bundle cannot be read: No such file" in (await patched.until("failed", count=2)).detail
     await patched.order(patched.publish(bundle_of(patched.folder, GOOD, reload=["fun"])), patch_id="P3")
     assert "there is no cog cogs.fun to load anew" in (await patched.until("failed", count=3)).detail
+
+
+async def test_a_package_that_came_since_the_node_began_can_be_imported_by_its_cogs(patched: PatchedNode) -> None:
+    text = "import new_words\n" + COG.format(version="new_words.VERSION")
+    bundle = bundle_of(patched.folder, {"cogs/ranks.py": text}, reload=["ranks"], requirements=["new-words==1.2.0"])
+    await patched.order(patched.publish(bundle))
+    assert (await patched.until("failed")).detail == "new-words==1.2.0 is not installed for this node"
+    package = patched.living.settings.packages_dir / patched.node.id / "new-words==1.2.0"
+    package.mkdir(parents=True)
+    (package / "new_words.py").write_text("VERSION = 12\n")
+    await patched.order(patched.publish(bundle))
+    await patched.until("healthy")
+    assert patched.log[-1] == "cog 12 with level 1"
+    # The next process has it too.
+    await patched.order(patched.publish(bundle), kind="patch_good")
+    await patched.until("good")
+    await patched.living.house.services.supervisor.restart(patched.node.id)
+    await patched.living.reach(patched.node, NodeState.READY)
+    assert patched.log == ["cog 1 with level 1", "cog 12 with level 1", "cog 12 with level 1"]
+
+
+async def test_a_cog_that_is_taken_away_is_gone_and_comes_back(patched: PatchedNode) -> None:
+    supervisor = patched.living.house.services.supervisor
+    bundle = bundle_of(
+        patched.folder, {"helpers/levels.py": "LEVEL = 2\n"}, removed=["cogs/ranks.py"], reload=["ranks"]
+    )
+    digest = patched.publish(bundle)
+    await patched.order(digest)
+    await patched.until("healthy")
+    assert not (patched.folder / "cogs/ranks.py").exists()
+    with pytest.raises(OrderFailed, match="there is no cog 'ranks'"):
+        await patched.living.house.services.tools.orders.send(patched.node, "reload_cog", "ranks")
+    await patched.order(digest, kind="patch_back")
+    await patched.until("rolled_back")
+    assert patched.log == ["cog 1 with level 1", "cog 1 with level 1"]
+    assert supervisor.view(patched.node.id).cogs_failed == ()

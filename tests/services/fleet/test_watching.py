@@ -101,6 +101,6 @@ async def test_what_a_node_writes_itself_ends_as_a_word_and_not_in_a_loop(
 def test_what_restarts_a_node(tmp_path: Path) -> None:
     watched = watched_of(tmp_path, [".", "!data", "!state.json"])
     names = ["bot.py", "cogs/a.py", "node_modules/x/index.js", ".git/HEAD", "__pycache__/a.pyc", "bot.log", "x.db-wal"]
-    names += ["data/users.json", "state.json", "main.py~", "database.sqlite3"]
+    names += ["data/users.json", "state.json", "main.py~", "database.sqlite3", ".releases/1/edited/bot.py"]
     assert [name for name in names if watched.name_of(tmp_path / name)] == ["bot.py", "cogs/a.py"]
     assert watched.name_of(tmp_path.parent / "other.py") == ""

@@ -42,6 +42,12 @@ def test_a_broken_file_is_refused_as_often_as_it_is_checked(template: Path) -> N
             check_source(template, "bot.py")
 
 
+def test_the_releases_of_a_patched_node_stay_with_it(template: Path) -> None:
+    (template / ".releases" / "1" / "edited").mkdir(parents=True)
+    (template / ".releases" / "1" / "edited" / "bot.py").write_text("not even ( Python\n")
+    assert check_source(template, "bot.py") == [Path("bot.py")]
+
+
 class Racing:
     """A walk that changes a file behind the clone's back, between the look at it and the copy."""
 

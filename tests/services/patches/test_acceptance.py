@@ -90,6 +90,15 @@ def test_a_key_that_is_kept_under_the_id_of_another_is_not_believed() -> None:
         (lambda document: document.replace(b'"version":1', b'"version":true'), "Expected `int`"),
         (lambda document: document.replace(b"cogs/ranks.py", b"../etc/passwd"), "not a plain path"),
         (lambda document: document.replace(b"cogs/ranks.py", b"cogs/.env"), "secrets or the node's identity"),
+        (lambda document: document.replace(b'["ranks"]', b'["../ranks"]'), "matching regex"),
+        (
+            lambda document: document.replace(b'"reload"', b'"requirements":["--index-url=x"],"reload"'),
+            "matching regex",
+        ),
+        (lambda document: document.replace(b'"reload"', b'"requirements":["a==1 b==2"],"reload"'), "matching regex"),
+        (lambda document: document.replace(b'"reload"', b'"requirements":["a @ file:x"],"reload"'), "matching regex"),
+        (lambda document: b"[" * 200_000, "the patch's document is invalid"),
+        (lambda document: document.replace(b'"ranks",', b"[" * 200_000), "the patch's document is invalid"),
         (lambda document: document.replace(b"cogs/ranks.py", b"\xff\xfe"), "the patch's document is invalid"),
     ],
 )
@@ -108,6 +117,7 @@ def test_an_expired_patch_is_frozen_for_good() -> None:
 
 def test_a_patch_from_the_future_or_from_after_its_end_says_that_a_clock_is_wrong() -> None:
     refused(ADA.bundle(created=UNIX + 2 * DAY), Refusal.INVALID, "was made on 2026-11-24")
+    refused(ADA.bundle(created=UNIX + 7200, expires=UNIX + 3600), Refusal.INVALID, "was made on 2026-11-22 22:00")
     refused(ADA.bundle(created=2**40 - 1, expires=2**40), Refusal.INVALID, "no calendar")
     accepted(ADA.bundle(created=UNIX + 3600))
 
@@ -180,4 +190,4 @@ def test_content_that_is_not_what_was_signed_for_is_refused() -> None:
     assert error.message.startswith("'ranks', signed by ada,")
     more = zipped({**files, "cogs/extra.py": b""})
     refused(ADA.bundle(files, archive=more), Refusal.INVALID, "not hold exactly the files")
-    refused(ADA.bundle(files, archive=b"no zip"), Refusal.INVALID, "cannot be read")
+    refused(ADA.bundle(files, archive=b"no zip"), Refusal.INVALID, "the archive is no zip")

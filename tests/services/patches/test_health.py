@@ -14,7 +14,8 @@ from handshake.patch_document import PatchDocument
 from master.configuration.settings import PatchSettings
 from master.events import NodeExited
 from master.ledger.identifiers import new_ulid
-from master.ledger.rows.records import Node, Patch, PulseSnapshot
+from master.ledger.rows import patch_nodes, patches
+from master.ledger.rows.records import Node, Patch, PatchNode, PulseSnapshot
 from master.ledger.writer.entries import PulsesSampled
 from master.services.healing.sighting import SeenIn, Sighting
 from master.services.onboarding.saga import RegisterRequest
@@ -179,3 +180,15 @@ async def test_a_node_that_was_removed_is_left_out(rolled: Rolled) -> None:
     rolled.baselines = {"01ARZ3NDEKTSV4RRFFQ69G5FAV": ""}
     verdict = await rolled.verdict()
     assert (verdict.outcome, verdict.reason) == (Outcome.INCONCLUSIVE, "none of the patched nodes runs")
+
+
+async def test_a_node_that_the_patch_failed_on_excuses_no_other(rolled: Rolled) -> None:
+    ledger, now = rolled.house.services.ledger, rolled.house.services.clock.now()
+    failed = PatchNode(patch_id="P1", node_id=rolled.vega.id, wave=0, state="rolled_back", changed_at=now)
+    await ledger.write(lambda connection: patches.insert(connection, rolled.patch))
+    await rolled.take_baseline()
+    rolled.see_error(rolled.vega)
+    rolled.see_error(rolled.atlas)
+    assert (await rolled.verdict()).outcome is Outcome.GOOD, "vega runs without it"
+    await ledger.write(lambda connection: patch_nodes.save(connection, [failed]))
+    assert (await rolled.verdict()).outcome is Outcome.BAD

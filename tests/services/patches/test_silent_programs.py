@@ -58,9 +58,10 @@ async def until(bench: Bench, word: str, *states: str) -> PatchDetails:
                 pytest.fail(f"nothing happens: {found}")
 
 
+@pytest.mark.slow
 async def test_a_patch_goes_over_canary_and_wave_to_running_programs_and_back(bench: Bench) -> None:
     house = bench.house
-    folders = [await register(house, name) for name in ("atlas", "vega", "lyra")]
+    folders = [await register(house, name) for name in ("atlas", "vega")]
     run = house.operations.run
     async with rolling(bench):
         begun: PatchView = await run(patches.receive, OPERATOR, PatchReceiveParams(path=bench.bundle(), deploy=True))
@@ -68,11 +69,11 @@ async def test_a_patch_goes_over_canary_and_wave_to_running_programs_and_back(be
         done = await until(bench, "ranks", *ENDED)
         assert done.patch.state == "done", done
         assert {view.state for view in done.nodes} == {"good"}
-        assert [(folder / "cogs" / "one.py").read_bytes() for folder in folders] == [NEW] * 3
+        assert [(folder / "cogs" / "one.py").read_bytes() for folder in folders] == [NEW] * 2
         await run(patches.rollback, OPERATOR, PatchStopParams(patch="ranks", why="not wanted"))
         back = await until(bench, "ranks", "rolled_back", "failed")
         assert (back.patch.state, back.patch.reason) == ("rolled_back", "not wanted")
-        assert [(folder / "cogs" / "one.py").read_bytes() for folder in folders] == [OLD] * 3
+        assert [(folder / "cogs" / "one.py").read_bytes() for folder in folders] == [OLD] * 2
         with pytest.raises(FleetError, match="quarantined"):
             await run(patches.receive, OPERATOR, PatchReceiveParams(path=str(bench.folder / "1.fleetpatch")))
         with pytest.raises(FleetError, match="cannot be rolled out"):

@@ -166,6 +166,14 @@ def test_each_signature_is_taken_in_one_form_only() -> None:
             sshsig.verify(other, MESSAGE, NAMESPACE)
 
 
+def test_what_is_not_signed_of_a_signature_has_to_be_empty_and_a_digest_known() -> None:
+    content = base64.b64decode(b"".join(signed_by(ed25519.Ed25519PrivateKey.generate()).split(b"\n")[1:-2]))
+    before, sha512 = string(NAMESPACE.encode()), string(b"sha512")
+    for odd in (before + string(b"x") + sha512, before + string(b"") + string(b"sha1")):
+        with pytest.raises(PatchRefused, match="in a way that is not known"):
+            sshsig.verify(sshsig.armour(content.replace(before + string(b"") + sha512, odd)), MESSAGE, NAMESPACE)
+
+
 @pytest.mark.parametrize(
     ("signed", "told"),
     [

@@ -181,3 +181,17 @@ async def test_pip_is_ended_in_time_and_with_its_caller(
             await installing
         await hung_up.wait()
     assert os.listdir(house_settings.packages_dir / node.id) == []
+
+
+@pytest.mark.slow
+async def test_what_a_patch_requires_is_provided_once_and_only_if_the_operator_allows_it(living: LivingHouse) -> None:
+    node = await living.clone(until=NodeState.DEGRADED)
+    tools, own = living.house.services.tools, NodeSettings()
+    for _ in range(2):  # The second time it is there.
+        await tools.installer.provide(node, living.folder(node), own, "tinymod==1.2")
+    assert installed_packages(living.settings.packages_dir, node.id) == [
+        str(living.settings.packages_dir / node.id / "tinymod==1.2")
+    ]
+    for required in ("tinymod==1.3", "evil==1.0", "tinymod"):
+        with pytest.raises(NotInstalled, match=r'requires \S+, which HEALING\["PACKAGES"\] does not have'):
+            await tools.installer.provide(node, living.folder(node), own, required)
