@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from master.cogs._patch_reactions import REFUSALS
 from master.events import GatewayConnected
 from sandbox import permissions
 from tests.cogs.patch_scene import PatchScene, answered
@@ -289,3 +290,18 @@ async def test_rolling_back_is_done_once_another_operator_confirms(office: Patch
     await office.until(lambda: "rolling back" in message.embeds[0]["title"])
     await office.until(lambda: question.id not in office.channel.channel.messages)
     assert await office.audited("patch_rollback") == [(f"discord:{office.ben.id}", "done")]
+
+
+async def test_whoever_is_refused_again_and_again_is_not_answered_each_time(office: PatchScene) -> None:
+    await office.connect()
+    patch_id = await office.receive(state="rolling")
+    message = await office.message_of(patch_id)
+    for number in range(8):
+        await office.eve.reacts(message, "⏸️")
+        if number < REFUSALS:
+            await office.until(lambda: office.eve.id not in message.reactions.get("⏸️", []))
+        else:
+            await office.eve.unreacts(message, "⏸️")
+    # Each is written down all the same.
+    await office.tracked(patch_id, lambda rows: len(rows) == 16)
+    assert len(await office.audited("patch_pause")) == REFUSALS
