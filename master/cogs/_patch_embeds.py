@@ -171,7 +171,10 @@ def _approvals(patch: PatchView) -> list[EmbedField]:
     if not patch.approved_by and patch.approvals < 2:
         return []
     people = shortened(", ".join(person(label) for label in patch.approved_by[:5]), _REASON)
-    return [EmbedField("Approved", f"{len(patch.approved_by)} of {patch.approvals}{f': {people}' if people else ''}")]
+    said = f"{len(patch.approved_by)} of {patch.approvals}{f': {people}' if people else ''}"
+    if patch.state == "received" and len(patch.approved_by) >= patch.approvals:
+        said += "\n`/patch deploy` rolls it out"
+    return [EmbedField("Approved", said)]
 
 
 def _progress(nodes: Sequence[PatchNodeView]) -> list[EmbedField]:

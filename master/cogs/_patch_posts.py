@@ -15,6 +15,7 @@ from master.cogs._live_message import MIN_EDIT_INTERVAL_S
 from master.cogs._patch_embeds import APPROVE, PAUSE, RESUME, ROLL_BACK, patch_embed
 from master.errors import FleetError
 from master.events import AlertLevel, Event, GatewayConnected, NodePatched, PatchChanged
+from master.ledger.errors import LedgerError
 from master.services.container import Services
 from master.services.core.discord_port import DiscordPort, Embed, MessageRef, Notice, OutgoingFile
 from master.services.core.errors import (
@@ -256,7 +257,13 @@ class PatchPosts:
         self._begin(self._posted(patch.id, message))
 
     async def _posted(self, patch_id: str, message: MessageRef) -> None:
-        await self._services.patches.set_message(patch_id, message.channel_id, message.id)
+        while True:
+            try:
+                await self._services.patches.set_message(patch_id, message.channel_id, message.id)
+                break
+            except LedgerError as error:
+                log.info("the message of a patch is not on record yet", extra={"why": error.message})
+                await asyncio.sleep(RETRY_S)
         for emoji in (APPROVE, PAUSE, RESUME, ROLL_BACK):
             # To press on; whoever cannot see them can add them.
             try:

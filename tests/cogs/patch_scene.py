@@ -77,8 +77,10 @@ class PatchScene:
         """Run a command as ada, and wait until it is answered."""
         return await answered(await self.ada.runs_command(self.channel, self.account, name, options))
 
-    async def receive(self, *, state: PatchState = "received", announce: bool = True, **fields: Any) -> str:
-        """Put a signed patch on record, as if it had been accepted; returns its id."""
+    async def receive(
+        self, *, state: PatchState = "received", announce: bool = True, approvals: int = 1, **fields: Any
+    ) -> str:
+        """Put a signed patch on record, as if it had been accepted through ada; returns its id."""
         self.versions += 1
         content = Author().bundle(version=self.versions, **fields)
         text = unpack(content).document.decode()
@@ -101,7 +103,7 @@ class PatchScene:
             bundle_bytes=len(content),
             document=text,
             state=state,
-            rollout_plan=progress_text(begin(plan_for(document, PatchSettings()))),
+            rollout_plan=progress_text(begin(plan_for(document, PatchSettings(approvals=approvals)))),
             changed_at=now,
             changed_by="cli:root",
             finished_at=now if state in ("done", "aborted", "failed", "rolled_back") else None,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from handshake.patch_bundle import MAX_BUNDLE_BYTES
+from master.ledger.rows import patch_keys
 from sandbox import CommandNotVisible
 from tests.cogs.patch_scene import PatchScene
 from tests.services.patches.authors import Author
@@ -113,3 +115,24 @@ async def test_a_server_without_deferrals_is_answered(office: PatchScene) -> Non
     for name, option in (("abort", {"patch": "nothing"}), ("deploy", {"file": ("x.fleetpatch", b"x")}), ("status", {})):
         done = await office.runs(f"patch {name}", option)
         assert done.embeds[0]["title"], name
+
+
+async def test_a_signed_file_is_accepted_shown_and_rolled_out_after_a_press(office: PatchScene) -> None:
+    await office.connect()
+    author, now = Author(), int(time.time())
+    await office.services.ledger.write(lambda connection: patch_keys.insert(connection, author.key()))
+    content = author.bundle(created=now - 60, expires=now + 3_600, note="faster")
+    asked = await office.runs("patch deploy", {"file": ("ranks.fleetpatch", content)})
+    assert asked.embeds[0]["title"] == "Roll ranks 1 out?", asked.embeds
+    (patch,) = (await office.services.patches.list(5)).patches
+    assert (patch.state, patch.received_from, patch.key) == ("received", f"discord:{office.ada.id}", "ada")
+    assert incoming(office) == []
+    message = await office.message_of(patch.id)
+    assert message.attachments[0].content == content
+    pressed = await office.ada.presses(asked, "Roll out")
+    # There is no node that it could be for.
+    await pressed.wait_until(lambda i: bool(i.followups))
+    assert pressed.followups[0].embeds[0]["footer"]["text"] == "patch_not_now"
+    # The same file again is that patch.
+    again = await office.runs("patch deploy", {"file": ("ranks.fleetpatch", content)})
+    assert again.embeds[0]["footer"]["text"] == patch.id

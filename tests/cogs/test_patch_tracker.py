@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from master.cogs._patch_reactions import REFUSALS
 from master.events import GatewayConnected
 from sandbox import permissions
-from tests.cogs.patch_scene import PatchScene
+from tests.cogs.patch_scene import PatchScene, answered
 
 
 def deny(office: PatchScene, bits: int) -> None:
@@ -232,3 +233,75 @@ async def test_discord_away_is_a_state_and_what_was_missed_is_shown_later(office
     await office.put_state(patch_id, "rolling_back")
     await office.connect()
     await office.until(lambda: "rolling back" in message.embeds[0]["title"])
+
+
+async def test_with_the_two_person_rule_one_operator_alone_cannot_approve(office: PatchScene) -> None:
+    await office.connect()
+    patch_id = await office.receive(approvals=2)
+    message = await office.message_of(patch_id)
+    await office.ada.reacts(message, "✅")
+    await office.until(lambda: f"1 of 2: <@{office.ada.id}>" in str(message.embeds))
+    await office.ada.unreacts(message, "✅")
+    await office.ada.reacts(message, "✅")
+    told = await office.shown(lambda m: m.reference_id == message.id)
+    assert "you approved ranks 1 before: 1 of 2 have" in told.embeds[0]["title"].lower()
+    await office.ben.reacts(message, "✅")
+    await office.until(lambda: f"2 of 2: <@{office.ada.id}>, <@{office.ben.id}>" in str(message.embeds))
+    ada, ben = f"discord:{office.ada.id}", f"discord:{office.ben.id}"
+    assert await office.audited("patch_approve") == [(ben, "done"), (ada, "failed"), (ada, "done")]
+
+
+async def test_operators_pause_and_go_on_and_can_press_again(office: PatchScene) -> None:
+    await office.connect()
+    patch_id = await office.receive(state="rolling")
+    message = await office.message_of(patch_id)
+    for _ in range(2):
+        # Discord may write an emoji without the character that asks for its coloured form.
+        await office.ada.reacts(message, "⏸")
+        await office.until(lambda: "paused" in message.embeds[0]["title"])
+        await office.until(lambda: "⏸" not in message.reactions)
+        await office.ben.reacts(message, "▶️")
+        await office.until(lambda: "rolling out" in message.embeds[0]["title"])
+        await office.until(lambda: office.ben.id not in message.reactions.get("▶️", []))
+    assert {actor for actor, _ in await office.audited("patch_pause")} == {f"discord:{office.ada.id}"}
+
+
+async def test_what_an_operator_asked_for_while_the_master_was_away_is_done_when_it_is_back(office: PatchScene) -> None:
+    await office.connect()
+    patch_id = await office.receive(state="rolling")
+    message = await office.message_of(patch_id)
+    await office.disconnect()
+    await office.ada.reacts(message, "⏸️")
+    await office.connect()
+    await office.until(lambda: "paused" in message.embeds[0]["title"])
+    assert await office.audited("patch_pause") == [(f"discord:{office.ada.id}", "done")]
+
+
+async def test_rolling_back_is_done_once_another_operator_confirms(office: PatchScene) -> None:
+    await office.connect()
+    (node_id,) = await office.add_nodes("atlas")
+    patch_id = await office.receive(state="done")
+    await office.put_node(patch_id, node_id, "good")
+    message = await office.message_of(patch_id)
+    await office.ada.reacts(message, "⏪")
+    question = await office.shown(lambda m: bool(m.components))
+    done = await answered(await office.ben.presses(question, "Roll back"))
+    assert done.embeds[0]["title"] == "✅ ranks 1: rolling back"
+    await office.until(lambda: "rolling back" in message.embeds[0]["title"])
+    await office.until(lambda: question.id not in office.channel.channel.messages)
+    assert await office.audited("patch_rollback") == [(f"discord:{office.ben.id}", "done")]
+
+
+async def test_whoever_is_refused_again_and_again_is_not_answered_each_time(office: PatchScene) -> None:
+    await office.connect()
+    patch_id = await office.receive(state="rolling")
+    message = await office.message_of(patch_id)
+    for number in range(8):
+        await office.eve.reacts(message, "⏸️")
+        if number < REFUSALS:
+            await office.until(lambda: office.eve.id not in message.reactions.get("⏸️", []))
+        else:
+            await office.eve.unreacts(message, "⏸️")
+    # Each is written down all the same.
+    await office.tracked(patch_id, lambda rows: len(rows) == 16)
+    assert len(await office.audited("patch_pause")) == REFUSALS

@@ -76,19 +76,6 @@ class PatchTracking:
             await self.note(patch_id, user_id, emoji, came=True, detail=READ_BACK)
         return came
 
-    def note_status(self, patch_id: str, node_id: str, status: str, detail: str = "") -> None:
-        """Write down what a node said of a patch, signed."""
-        track = PatchTrack(
-            id=self._next_id(),
-            at=self._clock.now(),
-            patch_id=patch_id,
-            node_id=node_id,
-            kind="status",
-            status=status,
-            detail=detail,
-        )
-        self._ledger.write_soon(PatchTracked(track=track))
-
     async def of_patch(self, patch_id: str, *, limit: int = 1_000) -> list[PatchTrack]:
         """Return what was written down of a patch, oldest first.
 
