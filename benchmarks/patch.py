@@ -17,6 +17,7 @@ import asyncio
 import itertools
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -30,19 +31,22 @@ from benchmarks.fleets import TEMPLATE
 from benchmarks.peers import PeerMissing
 from benchmarks.reporting import Outcome, parser, show
 from benchmarks.traffic import Traffic
+from handshake.patch_document import WavePlan
 from master.demonstration.author import Author
 from master.demonstration.stage import EventTap, Stage
 from master.operations import patches
 from master.operations.parameters import PatchParams, PatchReceiveParams, PatchStopParams
 from master.services.core.patch_views import PatchView
+from master.terminal.patches import details_lines
 
 WORK = Path(__file__).parent / "patched" / "work.py"
 BEFORE_S, AFTER_S = 1.0, 1.0
 """Of traffic before the command, and after its end."""
-TIMEOUT_S = 120.0
+TIMEOUT_S = 60.0
 PEER = "git pull, PM2"
 OURS = {"hot reload": ("work",), "restart": ()}
 """Cogs that are loaded anew; none: the node restarts."""
+AT_ONCE = WavePlan(canary=0, waves=(100,), soak_s=0)
 PULSE_S = 2.0
 """Short, so that a patch lasts longer than the time between two."""
 CONFIG = """
@@ -146,30 +150,38 @@ class Rollout:
         self._client = contender.stage.client
         self._author = author
         self._tap = tap
+        self.over_at = 0.0
+        """When the last roll-out had ended, in Unix seconds."""
 
     async def deploy(self, path: Path) -> float:
         """Roll a bundle out to all at once; returns when every node said that it is good, in Unix seconds."""
         since = len(self._tap.events)
-        deploying = PatchReceiveParams(path=str(path), deploy=True, canary=0, soak_s=0.0)
+        deploying = PatchReceiveParams(path=str(path), deploy=True)
         patch = await asyncio.to_thread(self._client.run, patches.receive, deploying)
-        return await self._until(patch, "done", since)
+        return await self._until(patch, "good", "done", since)
 
     async def back(self, name: str) -> float:
         """Roll the newest patch back; returns when every node said that it is back."""
         since = len(self._tap.events)
         patch = await asyncio.to_thread(self._client.run, patches.rollback, PatchStopParams(patch=name))
-        return await self._until(patch, "rolled_back", since)
+        return await self._until(patch, "rolled_back", "rolled_back", since)
 
-    async def _until(self, patch: PatchView, state: str, since: int) -> float:
-        """Wait for the event that says so, and hold what the master says of each node to it."""
+    async def _until(self, patch: PatchView, state: str, ended: str, since: int) -> float:
+        """Wait until every node has said it, signed; then until the roll-out has ended, which includes the template."""
         told = f"{patch.label}: {state.replace('_', ' ')}"
-        event = await self._tap.wait_for("patch", "", detail=told, since=since, timeout_s=TIMEOUT_S)
-        details = await asyncio.to_thread(self._client.run, patches.show, PatchParams(patch.id))
-        wanted = "good" if state == "done" else "rolled_back"
-        others = {node.node: (node.state, node.detail) for node in details.nodes if node.state != wanted}
-        if others or len(details.nodes) != len(self._contender.folders):
-            raise RuntimeError(f"{details.patch.state}: {details.patch.reason}; {others}")
-        return event.at
+        names = list(self._contender.folders)
+        waits = [self._tap.wait_for("patched", name, detail=told, since=since, timeout_s=TIMEOUT_S) for name in names]
+        over = f"{patch.label}: {ended.replace('_', ' ')}"
+        try:
+            proven = max(event.at for event in await asyncio.gather(*waits))
+            self.over_at = (await self._tap.wait_for("patch", "", detail=over, since=since, timeout_s=TIMEOUT_S)).at
+        finally:
+            details = await asyncio.to_thread(self._client.run, patches.show, PatchParams(patch.id))
+            if details.patch.state != ended or any(node.state != state for node in details.nodes):
+                print("\n".join(line.plain for line in details_lines(details, width=None)), file=sys.stderr)
+        if {node.node for node in details.nodes if node.state == state} != set(names):
+            raise RuntimeError(f"not every node is {state}")
+        return proven
 
 
 async def measure_ours(count: int) -> dict[str, dict[str, Any]]:
@@ -183,7 +195,7 @@ async def measure_ours(count: int) -> dict[str, dict[str, Any]]:
             base = next(iter(contender.folders.values()))
             for version, (how, cogs) in enumerate(OURS.items(), 2):
                 changes = {"cogs/work.py": work_of(version)}
-                path = author.write(base, changes, name="work", version=version, reload=cogs)
+                path = author.write(base, changes, name="work", version=version, reload=cogs, rollout=AT_ONCE)
                 row = await under_traffic(contender, traffic, partial(rollout.deploy, path))
                 await _in_force(traffic, version)
                 back = await under_traffic(contender, traffic, partial(rollout.back, "work"))

@@ -96,13 +96,16 @@ class Traffic:
         ------
         TimeoutError
         """
-        async with asyncio.timeout(timeout_s):
-            while True:
-                firsts = [self._first(name, version, since) for name in self._bots]
-                known = [first for first in firsts if first is not None]
-                if len(known) == len(firsts):
-                    return max(known)
-                await asyncio.sleep(0.1)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            firsts = {name: self._first(name, version, since) for name in self._bots}
+            known = [first for first in firsts.values() if first is not None]
+            if len(known) == len(firsts):
+                return max(known)
+            if time.monotonic() > deadline:
+                left = [name for name, first in firsts.items() if first is None]
+                raise TimeoutError(f"not on version {version} after {timeout_s:g} s: {', '.join(left)}")
+            await asyncio.sleep(0.1)
 
     def _first(self, name: str, version: int, since: float) -> float | None:
         lines = handled(self._folders[name])

@@ -26,6 +26,7 @@ from handshake.redaction import Secret
 from handshake.signing import NodeKey, Signer
 from handshake.transports import channel
 from master.demonstration.owner import remove_abandoned
+from master.demonstration.patching import patch_and_roll_back
 from master.demonstration.repairing import break_and_repair
 from master.demonstration.stage import NAMES, EventTap, Stage, StageError
 from master.errors import FleetError
@@ -72,6 +73,7 @@ class Story:
             ("SIGKILL, and back again", self._kill),
             ("a forged pulse, flagged", self._forge),
             ("a cog that no restart mends", self._repair),
+            ("new code, and back by itself", self._patch),
             ("what it costs", self._measure),
         ]
         for name, run_step in steps:
@@ -176,6 +178,10 @@ class Story:
         """Break a cog, see that a restart does not mend it, and save a solution that knows the error."""
         return await break_and_repair(self._stage, self._tap, self._names[0], self.figures)
 
+    async def _patch(self) -> str:
+        """Patch every node, and see a bad patch taken back."""
+        return await patch_and_roll_back(self._stage, self._tap, self.figures)
+
     async def _measure(self) -> str:
         status = await self._stage.status()
         master = status.master
@@ -265,7 +271,7 @@ async def _run_story(stage: Stage, tap: EventTap, nodes: int, console: Console, 
     finally:
         playing.cancel()
         await asyncio.gather(playing, return_exceptions=True)
-    ok = len(story.steps) == 7 and all(step.ok for step in story.steps)
+    ok = len(story.steps) == 8 and all(step.ok for step in story.steps)
     return Outcome(ok=ok, steps=story.steps, figures=story.figures)
 
 
@@ -364,6 +370,8 @@ _FIGURES = {
     "kill_to_ready_ms": ("SIGKILL to ready", "ms"),
     "forgery_flagged_ms": ("forgery to flag", "ms"),
     "error_to_repaired_ms": ("error to repaired", "ms"),
+    "patched_ms": ("all nodes patched", "ms"),
+    "taken_back_ms": ("a bad patch taken back", "ms"),
     "master_cpu_s": ("master's CPU so far", "s"),
     "master_rss_mb": ("master's memory (RSS)", "MB"),
     "node_pss_mb": ("a node's memory (PSS)", "MB"),

@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 
 from master.configuration.loading import load_settings
+from master.demonstration.author import Author
 from master.demonstration.stage import EventTap, Stage
 from master.main import run_master
-from master.operations import kernel, nodes
-from master.operations.parameters import NamesParams, NoParams, ShutdownParams
+from master.operations import kernel, nodes, patches
+from master.operations.parameters import NamesParams, NoParams, PatchReceiveParams, ShutdownParams
 from master.services.fleet import pulse_snapshots
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +63,7 @@ WALKS = (
     "From /dupbot to ready",
     "From a pulse to the ledger",
     "From a death to the restart",
+    "From a patch to good",
     "From a setting to where it acts",
 )
 
@@ -190,6 +192,16 @@ async def test_the_walks_are_as_they_are_written(house: House) -> None:
     os.kill(pid, signal.SIGKILL)
     await tap.wait_for("verified", "atlas", since=start[1])
     await house.walked("From a death to the restart", start, node="atlas")
+
+    author = Author(stage.home)
+    await asyncio.to_thread(author.is_trusted_by, stage.client)
+    start = house.here()
+    folder = stage.home / "bots" / "atlas"
+    text = (folder / "cogs" / "health.py").read_text() + "\n# patched\n"
+    bundle = author.write(folder, {"cogs/health.py": text}, name="health", version=1, reload=("health",))
+    deploying = PatchReceiveParams(path=str(bundle), deploy=True, canary=0, soak_s=0.0)
+    await asyncio.to_thread(stage.client.run, patches.receive, deploying)
+    await house.walked("From a patch to good", start, node="atlas")
 
     start = house.here()
     config = stage.home / "config.py"
