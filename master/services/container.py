@@ -355,6 +355,7 @@ def build_services(
     )
     intake = _build_intake(base, library, folders, error_groups)
     auditor = Auditor(ledger, ledger.chain, clock, base.permissions, bus)
+    installer = PackageInstaller(lambda: reloading.settings, os.environ)
     tools = Tools(
         fleet=fleet,
         supervisor=supervisor,
@@ -366,7 +367,7 @@ def build_services(
         launcher=launcher,
         inspector=inspector,
         orders=trust.orders,
-        installer=PackageInstaller(lambda: reloading.settings, os.environ),
+        installer=installer,
         own_channels=OwnChannels(discord.port, bus, lambda: reloading.settings, settings.own_channels_path),
         returning=Returning(
             ledger=ledger,
@@ -379,6 +380,7 @@ def build_services(
                 launcher=launcher,
                 orders=trust.orders,
                 folders=FolderPatching(lambda: reloading.settings),
+                installer=installer,
             ),
         ),
     )
@@ -545,7 +547,16 @@ def build_services(
             folders=FolderPatching(lambda: reloading.settings),
         ),
         patches=_build_patches(
-            base, supervisor, launcher, alerts, trust.orders, judge, book, statuses, lambda: reloading.settings
+            base,
+            supervisor,
+            launcher,
+            installer,
+            alerts,
+            trust.orders,
+            judge,
+            book,
+            statuses,
+            lambda: reloading.settings,
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         reloading=reloading,
@@ -728,6 +739,7 @@ def _build_patches(
     base: _Base,
     supervisor: Supervisor,
     launcher: Launcher,
+    installer: PackageInstaller,
     alerts: Alerts,
     orders: NodeOrders,
     judge: HealthJudge,
@@ -737,7 +749,7 @@ def _build_patches(
 ) -> Patches:
     ledger, clock = base.ledger, base.clock
     folders = FolderPatching(settings)
-    ways = Ways(supervisor=supervisor, launcher=launcher, orders=orders, folders=folders)
+    ways = Ways(supervisor=supervisor, launcher=launcher, orders=orders, folders=folders, installer=installer)
     catching_up = CatchingUp(
         ledger=ledger, book=book, statuses=statuses, ways=ways, folder_of=launcher.folder_of, clock=clock
     )

@@ -62,7 +62,7 @@ COMMANDS = (
     Typed("describe atlas"),
     Typed("why atlas --since 2h"),
     Typed("lineage atlas"),
-    Typed("lineage atlas --restore 1 --yes"),
+    Typed("lineage atlas --restore 1 --yes", shows=False),  # nothing of it is kept
     Typed("logs atlas"),
     Typed("flush atlas --yes"),
     Typed("repairs --node atlas"),

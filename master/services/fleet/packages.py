@@ -99,6 +99,14 @@ class PackageInstaller:
             raise NotInstalled(f"{pinned} is installed for {node.name} already, and did not help")
         return pinned
 
+    def allows(self, required: str) -> bool:
+        """Tell whether the operator's list has a package in exactly this version."""
+        return self._module_of(required) is not None
+
+    def _module_of(self, required: str) -> str | None:
+        allowed = self._settings().healing.packages
+        return next((name for name, line in allowed.items() if line.partition(" ")[0] == required), None)
+
     async def provide(self, node: Node, folder: Path, own: NodeSettings, required: str) -> None:
         """Install a package that a patch requires, unless it is installed for the node already.
 
@@ -113,8 +121,7 @@ class PackageInstaller:
         NotInstalled
             It is not allowed, or pip could not install it.
         """
-        allowed = self._settings().healing.packages
-        module = next((name for name, line in allowed.items() if line.partition(" ")[0] == required), None)
+        module = self._module_of(required)
         if module is None:
             raise NotInstalled(f'the patch requires {visible(required)}, which HEALING["PACKAGES"] does not have')
         await self._install(node, folder, own, module)

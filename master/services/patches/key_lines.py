@@ -16,7 +16,7 @@ _COPY = "copy the whole line, which is one line however long it is"
 _HOW = "`ssh-keygen -t ed25519 -C NAME -f FILE` makes a key; give its FILE.pub"
 _MOST_WORDS = 8
 """Before the key: whom allowed_signers says that it is, and options."""
-_WORD = re.compile(r'(?:[^\s"]|"(?:\\.|[^"\\])*")+(?=\s|$)')
+_WORD = re.compile(r'(?:[^\s"]|"(?:\\.|[^"\\])*")+(?=\s|\Z)')
 _KINDS = re.compile(r"(?:ssh|ecdsa|sk-ssh|sk-ecdsa|webauthn-sk-ecdsa)-[a-z0-9-]+(?:@openssh\.com)?")
 """What looks like a kind of key, whether it is accepted or not."""
 _FLAGS = re.compile(

@@ -8,8 +8,10 @@ from enum import Enum
 from handshake.messages import PatchOrder
 from master.ledger.rows.records import Node, Patch, PatchNode, PatchNodeState, ReadinessKind
 from master.services.fleet.launching import Launcher
+from master.services.fleet.packages import PackageInstaller
 from master.services.patches.folder_patching import FolderPatching
 from master.services.patches.progress import progress_of
+from master.services.patches.showing import document_of
 from master.services.trust.orders import NodeOrders
 from master.supervision.states import NodeState
 from master.supervision.supervisor import Supervisor
@@ -36,12 +38,19 @@ class Ways:
     """Bring patches to nodes, and take them back."""
 
     def __init__(
-        self, *, supervisor: Supervisor, launcher: Launcher, orders: NodeOrders, folders: FolderPatching
+        self,
+        *,
+        supervisor: Supervisor,
+        launcher: Launcher,
+        orders: NodeOrders,
+        folders: FolderPatching,
+        installer: PackageInstaller,
     ) -> None:
         self._supervisor = supervisor
         self._launcher = launcher
         self._orders = orders
         self._folders = folders
+        self._installer = installer
 
     def way_of(self, node: Node) -> Way:
         """Return how a node gets a patch now."""
@@ -64,6 +73,7 @@ class Ways:
         """
         match self.way_of(node):
             case Way.ORDER:
+                await self._provide(node, patch)
                 await self._orders.send(node, "patch", patch=order_of(patch))
             case Way.FOLDER:
                 before, release = await self.put_in_folder(node, patch)
@@ -78,10 +88,23 @@ class Ways:
 
         Raises
         ------
-        FolderNotPatched
+        FolderNotPatched, NotInstalled
         """
+        await self._provide(node, patch)
         folder = self._launcher.folder_of(node)
         return await self._folders.put(folder, patch_id=patch.id, sha256=patch.bundle_hash.hex())
+
+    async def _provide(self, node: Node, patch: Patch) -> None:
+        """Install what a patch requires and the operator allows; the rest may be in the node's libraries already.
+
+        Raises
+        ------
+        NotInstalled
+        """
+        launcher = self._launcher
+        for required in document_of(patch).requirements:
+            if self._installer.allows(required):
+                await self._installer.provide(node, launcher.folder_of(node), launcher.own_settings(node), required)
 
     async def _restart_silent(self, node: Node, row: PatchNode, release: int, told: Told) -> None:
         await self._supervisor.restart(node.id)
