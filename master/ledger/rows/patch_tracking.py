@@ -11,9 +11,12 @@ from master.ledger.schema.tables import patch_tracking
 
 
 def add_all(connection: Connection, tracks: Sequence[PatchTrack]) -> None:
-    """Add rows, in one statement."""
-    if tracks:
-        connection.execute(patch_tracking.insert(), [_values(track) for track in tracks])
+    """Add rows, in one statement; those that are there already are not added again."""
+    table = patch_tracking
+    known = set(connection.scalars(select(table.c.id).where(table.c.id.in_([track.id for track in tracks]))))
+    added = [_values(track) for track in tracks if track.id not in known]
+    if added:
+        connection.execute(table.insert(), added)
 
 
 def of_patch(connection: Connection, patch_id: str, *, limit: int = 1_000) -> list[PatchTrack]:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from master.bus import EventBus
 from master.events import NodePatched, PatchChanged
 from master.ledger.database import Ledger
-from master.ledger.errors import LedgerError
+from master.ledger.errors import Conflict, LedgerError
 from master.ledger.rows import patch_nodes, patch_tracking, patches
 from master.ledger.rows.records import Patch, PatchNode, PatchTrack
 from master.services.patches.progress import progress_of
@@ -47,7 +47,7 @@ class PatchBook:
         self._dirty_nodes: dict[tuple[str, str], PatchNode] = {}
         self._tracks: list[PatchTrack] = []
         self._events: list[PatchChanged | NodePatched] = []
-        self._writing = asyncio.Lock()
+        self._writing: asyncio.Task[None] | None = None
 
     def keep(self, patch: Patch, nodes: Iterable[PatchNode]) -> None:
         """Hold a patch as the ledger has it."""
@@ -131,34 +131,58 @@ class PatchBook:
     @property
     def is_flushed(self) -> bool:
         """Whether everything is on record."""
-        return not (self._dirty_patches or self._dirty_nodes or self._tracks or self._writing.locked())
+        return not (self._has_changes or self._writing is not None)
+
+    @property
+    def _has_changes(self) -> bool:
+        return bool(self._dirty_patches or self._dirty_nodes or self._tracks)
 
     async def flush(self) -> None:
-        """Return once all that was changed before is on record; an outage of the ledger is waited for."""
-        async with self._writing:
-            while self._dirty_patches or self._dirty_nodes or self._tracks:
-                changed, on_nodes, tracks, events = (
-                    self._dirty_patches,
-                    self._dirty_nodes,
-                    self._tracks,
-                    self._events,
-                )
-                self._dirty_patches, self._dirty_nodes, self._tracks, self._events = {}, {}, [], []
-                try:
-                    await self._ledger.write(partial(_write, tuple(changed.values()), tuple(on_nodes.values()), tracks))
-                except BaseException as error:
-                    # Changes made meanwhile are newer.
-                    self._dirty_patches = changed | self._dirty_patches
-                    self._dirty_nodes = on_nodes | self._dirty_nodes
-                    self._tracks = tracks + self._tracks
-                    self._events = events + self._events
-                    if not isinstance(error, LedgerError):
-                        raise
-                    log.warning("the state of a patch waits to be written", extra={"why": error.message})
-                    await self._wait_for_ledger()
-                else:
-                    for event in events:
-                        self._bus.publish(event)
+        """Return once all that was changed before is on record; an outage of the ledger is waited for.
+
+        A caller that gives up waiting does not cut the writing off: it is one for all who wait.
+        """
+        while self._has_changes or self._writing is not None:
+            if self._writing is None:
+                self._writing = asyncio.get_running_loop().create_task(self._write_all(), name="patches to the ledger")
+                self._writing.add_done_callback(self._written)
+            await asyncio.shield(self._writing)
+
+    async def end(self) -> None:
+        """End the writing; what is not on record by now the nodes tell the next master."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+
+    def _written(self, task: asyncio.Task[None]) -> None:
+        self._writing = None
+        if not task.cancelled():
+            task.exception()  # Whoever waits for it has it; nobody may.
+
+    async def _write_all(self) -> None:
+        while self._has_changes:
+            changed, on_nodes, tracks, events = (
+                self._dirty_patches,
+                self._dirty_nodes,
+                self._tracks,
+                self._events,
+            )
+            self._dirty_patches, self._dirty_nodes, self._tracks, self._events = {}, {}, [], []
+            try:
+                await self._ledger.write(partial(_write, tuple(changed.values()), tuple(on_nodes.values()), tracks))
+            except BaseException as error:
+                # Changes made meanwhile are newer.
+                self._dirty_patches = changed | self._dirty_patches
+                self._dirty_nodes = on_nodes | self._dirty_nodes
+                self._tracks = tracks + self._tracks
+                self._events = events + self._events
+                if not isinstance(error, LedgerError) or isinstance(error, Conflict):
+                    raise  # A row that is refused is refused again.
+                log.warning("the state of a patch waits to be written", extra={"why": error.message})
+                await self._wait_for_ledger()
+            else:
+                for event in events:
+                    self._bus.publish(event)
 
     async def _wait_for_ledger(self) -> None:
         if self._ledger.away is not None:

@@ -31,6 +31,9 @@ _SETTLED_S = 60.0
 """After new code was loaded into a running process."""
 _CLEAR_MB = 8.0
 _SLOW_TIMES, _SLOW_MS, _LEAST_PULSES = 3.0, 300.0, 3
+_LATE_ANSWER, _LATE_WITHIN_S = "10062", 20.0
+"""Discord's "Unknown interaction": a command that was used while the process was replaced reaches its successor
+too late to be answered. Whatever restarts a bot that is used does this."""
 _SIGKILL = 9
 _NAMED = 3
 _UP = frozenset({NodeState.READY, NodeState.DEGRADED})
@@ -177,6 +180,8 @@ def _new_errors(one: Watched, others: Sequence[NodeFacts], scene: Scene) -> Iter
         group = scene.groups.get(fingerprint)
         if group is None or group.kind not in ("exception", "line") or seen.last_at <= began:
             continue  # What is not after it are the last words of the process before.
+        if _LATE_ANSWER in group.title and began > one.before.at and seen.last_at <= began + _LATE_WITHIN_S:
+            continue
         if group.kind == "line" and began > one.before.at and seen.last_at <= began + _SAME_LINES_S:
             continue
         times = _more_often(one, fingerprint, [other.errors.get(fingerprint) for other in others])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
@@ -243,12 +245,15 @@ class Patches:
         return found
 
     async def _shown_as_it_is(self) -> None:
-        """Write what is not on record yet, unless the ledger is away: then what it has is shown."""
+        """Write what is not on record yet; where the ledger is away or slow, what it has is shown."""
         if self._ledger.away is None:
-            await self._book.flush()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_WRITTEN_WITHIN_S):
+                    await self._book.flush()
 
 
 _LEAST_OF_ID = 4
+_WRITTEN_WITHIN_S = 3.0
 
 
 def _not_found(word: str, *, several: bool = False) -> PatchNotFound:

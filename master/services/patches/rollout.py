@@ -106,6 +106,7 @@ class RollOuts:
             self._tasks.clear()
             for drive in self._drives.values():
                 await drive.end()
+            await self._book.end()
 
     def _drive(self, patch_id: str) -> Drive:
         if patch_id not in self._drives:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import master
 from master.configuration.settings import Settings
 from master.ledger.rows.records import Patch
 from master.services.patches.folder_patching import FolderNotPatched, FolderPatching
@@ -15,6 +16,8 @@ from master.services.patches.targets import difference
 
 PATCHED, PENDING = "patched", "is patched next"
 _VERSION = "VERSION"
+_PROGRAM = Path(master.__file__).resolve().parents[1]
+"""What is installed, or checked out, and not the operator's."""
 
 
 def needs_template(patch: Patch) -> bool:
@@ -41,6 +44,8 @@ class TemplatePatching:
     async def apply(self, patch: Patch) -> str:
         """Patch the template, if the patch is for what is cloned from it; returns what came of it, in words."""
         document, folder = document_of(patch), self._settings().identity.template_path
+        if folder.resolve().is_relative_to(_PROGRAM):
+            return "left as it is: it came with Fleetmaster, and an update would undo it; TEMPLATE_PATH names a copy"
         targets = document.targets
         if targets.names or targets.tags or progress_of(patch).chosen:
             return "left as it is: the patch is for some nodes only"

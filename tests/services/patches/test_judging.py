@@ -36,7 +36,8 @@ TYPE_ERROR = Group(
 )
 LINE = Group(fingerprint="l1", kind="line", title="ERROR cogs.ranks: cannot read <*>", text="ERROR cogs.ranks: ...")
 EXIT = Group(fingerprint="x1", kind="exit", title="exited with code 1", text="exited with code 1\nTraceback ...")
-GROUPS = {group.fingerprint: group for group in (TYPE_ERROR, LINE, EXIT)}
+LATE = Group(fingerprint="e2", kind="exception", title="NotFound 10062 in cogs/work.py", text="Traceback ...")
+GROUPS = {group.fingerprint: group for group in (TYPE_ERROR, LINE, EXIT, LATE)}
 GOOD, BAD, OPEN = Outcome.GOOD, Outcome.BAD, Outcome.INCONCLUSIVE
 
 
@@ -131,6 +132,14 @@ SITUATIONS = [
     Situation(
         "one of 25 where one may fail", GOOD, many(25, lambda n: {"errors": {"e1": seen()} if n == 3 else {}}),
         plan={"most_failed": 1}, says="MOST_FAILED allows 1",
+    ),
+    Situation(
+        "a command that was used while it restarted came too late", GOOD,
+        one(spawned=(AT + 5,), errors={"e2": seen(first_at=AT + 6, last_at=AT + 9)}), scene={"restarts": True},
+    ),
+    Situation(
+        "answers are too late long after the restart", BAD,
+        one(spawned=(AT + 5,), errors={"e2": seen(first_at=AT + 6, last_at=AT + 90)}), scene={"restarts": True},
     ),
     Situation("unpatched nodes have it too", GOOD, one(errors={"e1": seen(50)}), others(7, errors={"e1": seen(4)})),
     Situation(

@@ -33,8 +33,8 @@ from master.errors import FleetError
 from master.events import AlertRaised
 from master.ledger.database import Ledger
 from master.ledger.rows import nodes as node_rows
-from master.ledger.rows import patch_keys, patches
-from master.ledger.rows.records import Node, Patch, PatchNode
+from master.ledger.rows import patch_keys, patch_tracking, patches
+from master.ledger.rows.records import Node, Patch, PatchNode, PatchTrack
 from master.services.core.alerts import Alerts
 from master.services.core.directory import NodeDirectory
 from master.services.patches.book import PatchBook
@@ -537,3 +537,23 @@ async def test_a_status_of_a_patch_that_the_node_was_not_given_is_refused_and_an
     assert scene.statuses.refused == 2
     await scene.statuses.handle(atlas, PatchStatus(patch_id=patch_id, status="staged"), a_message(atlas), source)
     assert (await scene.states(patch_id))["atlas"] == "healthy"
+
+
+async def test_what_a_caller_no_longer_waits_for_is_written_once(scene: Scene) -> None:
+    patch_id = await scene.deploy()
+    await scene.until(patch_id, "soaking")
+    before = len(await scene.ledger.read(lambda connection: patch_tracking.of_patch(connection, patch_id)))
+    track = PatchTrack(id="01TRACK", at=scene.clock.now(), patch_id=patch_id, kind="status", status="good")
+    # The write has begun, and somebody holds the file's lock.
+    blocker = sqlite3.connect(scene.folder / "played.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    scene.book.track(track)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await scene.book.flush()
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    async with asyncio.timeout(10):
+        await scene.book.flush()
+    tracks = await scene.ledger.read(lambda connection: patch_tracking.of_patch(connection, patch_id))
+    assert (len(tracks), [found.id for found in tracks].count(track.id)) == (before + 1, 1)
