@@ -759,7 +759,9 @@ def _build_patches(
         book=book,
         statuses=statuses,
         directory=base.directory,
-        targets=Targets(ledger, base.directory, launcher.folder_of),
+        targets=Targets(
+            ledger, base.directory, launcher.folder_of, lambda node: bool(launcher.own_settings(node).watch)
+        ),
         ways=ways,
         template=TemplatePatching(folders, settings),
         judge=judge,

@@ -37,12 +37,21 @@ class Targets:
     ----------
     folder_of
         Returns a node's folder.
+    is_watched
+        Tells whether a node is restarted when its files change.
     """
 
-    def __init__(self, ledger: Ledger, directory: NodeDirectory, folder_of: Callable[[Node], Path]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        directory: NodeDirectory,
+        folder_of: Callable[[Node], Path],
+        is_watched: Callable[[Node], bool] = lambda _node: False,
+    ) -> None:
         self._ledger = ledger
         self._directory = directory
         self._folder_of = folder_of
+        self._is_watched = is_watched
 
     async def choose(
         self, document: PatchDocument, chosen: Collection[str] = (), *, besides: Collection[str] = ()
@@ -65,6 +74,8 @@ class Targets:
                     skipped.append((node, f"the patch is not for it: {_kinds(document)}"))
             elif node.host:
                 skipped.append((node, f"it is on another box, {node.host}"))
+            elif self._is_watched(node):
+                skipped.append((node, "it is being developed: with WATCH a change of its files restarts it"))
             else:
                 wanted.append(node)
         without = await self._without(document.depends_on, wanted)

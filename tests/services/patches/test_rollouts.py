@@ -157,6 +157,8 @@ class Scene:
     author: Author
     folder: Path
     alerts: list[AlertRaised] = field(default_factory=list)
+    watched: set[str] = field(default_factory=set)
+    """Names of nodes with WATCH."""
     patches: Patches = field(init=False)
     rollouts: RollOuts = field(init=False)
     statuses: PatchStatuses = field(init=False)
@@ -175,7 +177,12 @@ class Scene:
             book=book,
             statuses=self.statuses,
             directory=self.directory,
-            targets=Targets(self.ledger, self.directory, lambda node: self.folder / node.name),
+            targets=Targets(
+                self.ledger,
+                self.directory,
+                lambda node: self.folder / node.name,
+                lambda node: node.name in self.watched,
+            ),
             ways=self.played,  # type: ignore[arg-type]
             template=NoTemplate(),  # type: ignore[arg-type]
             judge=self.judge,
@@ -428,12 +435,14 @@ async def test_an_operator_takes_a_finished_patch_back_all_at_once(scene: Scene)
 async def test_nodes_are_skipped_with_the_reason(scene: Scene) -> None:
     (scene.folder / "mira" / "cogs" / "one.py").write_bytes(b"x = 'edited by hand'\n")
     (scene.folder / "rigel" / "cogs" / "one.py").write_bytes(NEW)
+    scene.watched.add("vega")
     patch_id = await scene.deploy(urgent=True, soak_s=0)
     await scene.until(patch_id, "done")
     shown = {view.node: view for view in (await scene.patches.show(patch_id)).nodes}
     assert shown["mira"].detail == "cogs/one.py was changed: it is not the file that the patch was made for"
     assert shown["rigel"].detail == "it is already as the patch would make it"
-    assert len(scene.played.has_it) == 6
+    assert shown["vega"].detail == "it is being developed: with WATCH a change of its files restarts it"
+    assert len(scene.played.has_it) == 5
 
 
 async def test_a_node_that_does_not_run_gets_it_before_it_starts_and_does_not_hold_up_the_rest(scene: Scene) -> None:
