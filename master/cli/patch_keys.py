@@ -148,10 +148,13 @@ def _public_line(file: str) -> str:
     Raises
     ------
     KeyFileRefused
-        It is too large, no text, or a private key, which is not sent anywhere.
+        It is missing, too large, no text, or a private key, which is not sent anywhere.
     """
     try:
         content = _read(file)
+    except FileNotFoundError as error:
+        hint = "give the author's .pub file; an author without a key: `fleet patch sign FILE --new-key PATH` makes one"
+        raise KeyFileRefused(f"there is no file {file}", hint=hint) from error
     except UnicodeDecodeError as error:
         raise KeyFileRefused(f"{file} is no text", hint="give the author's .pub file") from error
     if "PRIVATE KEY-----" in content:

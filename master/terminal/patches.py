@@ -272,8 +272,15 @@ def wave_lines(found: PatchDetails, *, width: int | None, now: float | None = No
         line = Text.assemble(head, counts_text(counts))
         if now is not None and [name] == begun[-1:] and found.patch.state == "soaking":
             passed = max(0.0, now - found.patch.since)
-            line.append_text(one_line((f"  watched for {duration(passed)} of {duration(found.plan.soak_s)}", "cyan")))
+            line.append_text(one_line((f"  {_watched(passed, found.plan)}", "cyan")))
         yield from flow([line], width=width)
+
+
+def _watched(passed_s: float, plan: PatchPlanView) -> str:
+    """Return how long a wave is watched already: beyond its time, how long at most."""
+    if passed_s <= plan.soak_s or plan.most_soak_s <= plan.soak_s:
+        return f"watched for {duration(passed_s)} of {duration(plan.soak_s)}"
+    return f"watched for {duration(passed_s)}: until something happens, {duration(plan.most_soak_s)} at most"
 
 
 def _trouble_lines(nodes: Sequence[PatchNodeView], *, width: int | None) -> Iterator[Text]:

@@ -54,6 +54,8 @@ def test_a_new_key_signs_and_the_signature_is_one_for_openssh(author: Author) ->
     assert author.patch("verify", str(file), "--key", "mine.pub").code == 0
     again = author.patch("sign", str(file), "--new-key", "mine", "--no-passphrase")
     assert (again.code, "is there already" in again.err) == (4, True)
+    nowhere = author.patch("sign", str(file), "--new-key", "gone/mine", "--no-passphrase")
+    assert (nowhere.code, f"mkdir -m 700 {author.folder / 'gone'}" in nowhere.err.replace("\n", "")) == (3, True)
     assert key.read_bytes().count(b"BEGIN OPENSSH PRIVATE KEY") == 1
 
 

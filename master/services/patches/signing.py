@@ -6,6 +6,7 @@ A plain key is read here. All others are left to ``ssh-keygen``, which asks for 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -241,8 +242,9 @@ def refuse_existing(path: Path) -> None:
     for taken in (path, public_path(path)):
         if taken.exists():
             raise KeyExists(f"{taken} is there already", hint="sign with it (--key), or name another file")
-    if not path.absolute().parent.is_dir():
-        raise KeyMissing(f"there is no folder {path.absolute().parent}", hint="make it: mkdir -m 700")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise KeyMissing(f"there is no folder {folder}", hint=f"make it: `mkdir -m 700 {shlex.quote(str(folder))}`")
 
 
 def public_path(path: Path) -> Path:
