@@ -136,11 +136,11 @@ class Cuts:
         """Return as what the folder is known as it is now."""
         return self._known.get(tuple_of(folder), "neither old nor new")
 
-    def run(self, *, settle_too: bool) -> None:
+    def run(self, *, settle_every: int) -> None:
         step = 1
         while self._cut(step, 0):
             inner = 1
-            while settle_too and self._cut(step, inner):
+            while settle_every and step % settle_every == 0 and self._cut(step, inner):
                 inner += 1
             step += 1
 
@@ -194,11 +194,11 @@ def tuple_of(folder: Path) -> tuple[int, tuple[tuple[str, tuple[str, int, bytes]
 
 
 def main() -> None:
-    root, settle_too = Path(sys.argv[1]), "--settle-too" in sys.argv
+    root, settle_every = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     report = {}
     for at, name in enumerate(SCENES):
         cuts = Cuts(root / str(at), name)
-        cuts.run(settle_too=settle_too)
+        cuts.run(settle_every=settle_every)
         report[name] = {"kills": cuts.kills, "wrong": cuts.wrong}
     print(json.dumps(report))
 
