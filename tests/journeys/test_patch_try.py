@@ -95,6 +95,7 @@ async def test_a_good_patch_holds_and_its_command_is_named(bot: Path) -> None:
     assert told[0] == f"{bot} is copied, without .env"
 
 
+@pytest.mark.slow
 async def test_a_cog_that_fails_is_found_with_its_traceback_by_the_command(bot: Path) -> None:
     file = patch_of(bot, {"cogs/ranks.py": COG.format(first="{}['rank']")})
     process = await asyncio.create_subprocess_exec(

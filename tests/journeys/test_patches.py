@@ -201,6 +201,7 @@ async def fleet_cli(fleet: Fleet, *arguments: str) -> tuple[int, str]:
     return running.returncode or 0, told.decode()
 
 
+@pytest.mark.slow
 async def test_the_command_line_follows_to_the_end_and_its_exit_code_says_which(fleet: Fleet) -> None:
     good = fleet.write(GOOD.format(text="typed"))
     code, told = await fleet_cli(fleet, "deploy", str(good), "--canary", "1", "--soak", "0", "--follow")

@@ -31,6 +31,7 @@ async def test_an_order_is_fetched_and_answered_at_once(living: LivingHouse) -> 
     assert sum(took) < 6
 
 
+@pytest.mark.slow
 async def test_a_flood_of_nudges_makes_four_pulses_a_second(living: LivingHouse) -> None:
     node = await living.clone()
     services = living.house.services

@@ -107,6 +107,7 @@ async def test_a_process_of_its_own_is_settled_before_its_code_is_read(patched: 
     assert patched.log == ["cog 1 with level 1", "cog 2 with level 1", "cog 1 with level 1"]
 
 
+@pytest.mark.slow
 async def test_reactions_show_how_it_goes_and_a_deleted_message_changes_nothing(patched: PatchedNode) -> None:
     person = patched.living.house.sandbox.create_human("bob")
     patched.living.guild.add_member(person)

@@ -45,6 +45,7 @@ async def test_a_cog_and_the_module_that_it_uses_are_new_and_the_process_is_the_
     assert supervisor.pid_of(patched.node.id) == pid
 
 
+@pytest.mark.slow
 async def test_a_patch_is_good_by_itself_once_the_node_has_worked_with_it(patched: PatchedNode) -> None:
     digest = patched.publish(bundle_of(patched.folder, {"helpers/levels.py": "LEVEL = 7\n"}, reload=["ranks"]))
     await patched.order(digest, good_after_s=0.1)
@@ -106,6 +107,7 @@ async def test_what_is_not_as_the_patch_expects_is_left_alone(patched: PatchedNo
     assert "there is no cog cogs.fun to load anew" in (await patched.until("failed", count=3)).detail
 
 
+@pytest.mark.slow
 async def test_a_package_that_came_since_the_node_began_can_be_imported_by_its_cogs(patched: PatchedNode) -> None:
     text = "import new_words\n" + COG.format(version="new_words.VERSION")
     bundle = bundle_of(patched.folder, {"cogs/ranks.py": text}, reload=["ranks"], requirements=["new-words==1.2.0"])

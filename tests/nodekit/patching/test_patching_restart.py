@@ -69,6 +69,7 @@ async def test_a_node_that_dies_before_its_release_is_good_begins_anew_with_the_
     assert patched.log == ["cog 1 with level 1", "cog 2 with level 2", "cog 1 with level 1"]
 
 
+@pytest.mark.slow
 async def test_a_release_that_ends_its_process_is_taken_back_by_the_next_start(patched: PatchedNode) -> None:
     crashing = COG.format(version=2).replace(
         "    await bot.add_cog", "    import os\n    os._exit(7)\n    await bot.add_cog"
@@ -81,6 +82,7 @@ async def test_a_release_that_ends_its_process_is_taken_back_by_the_next_start(p
     assert patched.log == ["cog 1 with level 1", "cog 2 with level 1", "cog 1 with level 1"]
 
 
+@pytest.mark.slow
 async def test_a_node_that_is_killed_between_staging_and_switching_is_as_it_was(patched: PatchedNode) -> None:
     hanging = {"cogs/ranks.py": "import time\ntime.sleep(60)\n"}
     await patched.order(patched.publish(bundle_of(patched.folder, hanging, reload=["ranks"])))

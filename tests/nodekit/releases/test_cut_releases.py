@@ -32,6 +32,7 @@ def cut(*options: str) -> dict[str, int]:
     return {name: scene["kills"] for name, scene in report.items()}
 
 
+@pytest.mark.slow
 def test_killed_at_each_step_a_folder_is_old_or_new() -> None:
     kills = cut()
     assert kills.keys() == SCENES.keys()

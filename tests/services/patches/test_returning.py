@@ -22,6 +22,7 @@ async def state_of(house: House, node: Node) -> str:
     return row.state
 
 
+@pytest.mark.slow
 async def test_a_program_goes_back_from_a_patch_that_was_rolled_out(bench: Bench) -> None:
     house, services = bench.house, bench.house.services
     folder = await register(house, "atlas")
@@ -57,6 +58,7 @@ async def test_a_program_goes_back_from_a_patch_that_was_rolled_out(bench: Bench
     ]
 
 
+@pytest.mark.slow
 async def test_a_roll_out_that_goes_on_ends_when_a_repair_takes_its_node_back(bench: Bench) -> None:
     house, services = bench.house, bench.house.services
     folder = await register(house, "atlas")

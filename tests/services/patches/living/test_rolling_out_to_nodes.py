@@ -69,6 +69,7 @@ def texts(living: LivingHouse) -> list[str]:
     return [(living.folder(node) / "cogs" / "ranks.py").read_text() for node in nodes]
 
 
+@pytest.mark.slow
 async def test_cogs_are_reloaded_in_nodes_that_stay_and_the_template_is_patched_too(
     living: LivingHouse, author: Author
 ) -> None:
