@@ -37,7 +37,7 @@ _COULD: dict[PatchState, str] = {
     "received": "`fleet patch deploy` rolls it out",
     "approved": "it begins as soon as its nodes are free",
     "rolling": "`fleet patch pause`, `abort` and `rollback` stop it",
-    "soaking": "`fleet patch pause`, `abort` and `rollback` stop it",
+    "soaking": "`fleet patch pause`, `abort` and `rollback` stop it; after its soak `resume` goes on",
     "asking": "`fleet patch resume` goes on, `fleet patch rollback` goes back",
     "paused": "`fleet patch resume` goes on, `fleet patch rollback` goes back",
     "done": "`fleet patch rollback` takes it back",
@@ -342,7 +342,7 @@ class RollOuts:
         self._wake(patch_id)
 
     async def resume(self, patch_id: str, *, actor: str) -> None:
-        """Go on with what is paused, or that asks.
+        """Go on with what is paused, that asks, or that is watched longer than it was to be since nothing happened.
 
         Raises
         ------
@@ -350,8 +350,10 @@ class RollOuts:
         """
         async with self._steered(patch_id):
             patch = await self._load(patch_id)
-            _require(patch, ("paused", "asking"), "resumed")
             progress = progress_of(patch)
+            soaked_s = self._clock.now().timestamp() - progress.soak_began
+            is_overdue = patch.state == "soaking" and soaked_s >= progress.soak_s
+            _require(patch, ("paused", "asking", "soaking") if is_overdue else ("paused", "asking"), "resumed")
             drive = self._drive(patch_id)
             drive.renew()
             if progress.paused_in is not None and progress.paused_in != "asking":

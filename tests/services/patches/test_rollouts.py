@@ -39,6 +39,7 @@ from master.services.core.alerts import Alerts
 from master.services.core.directory import NodeDirectory
 from master.services.patches.book import PatchBook
 from master.services.patches.driving import DriveTools
+from master.services.patches.errors import PatchNotNow
 from master.services.patches.patches import Patches
 from master.services.patches.receiving import Receiving
 from master.services.patches.rollout import RollOuts
@@ -373,6 +374,18 @@ async def test_where_nothing_happens_it_soaks_longer_and_then_asks(scene: Scene)
     (alert,) = scene.alerts
     assert [button.label for button in alert.buttons] == ["Go on", "Roll back"]
     scene.judge.verdict = Verdict(outcome=Outcome.GOOD)
+    await scene.patches.resume(patch_id, actor=OPERATOR)
+    await eventually(lambda: len(patched(scene)) == 4)
+
+
+async def test_an_operator_need_not_wait_until_a_quiet_wave_asks(scene: Scene) -> None:
+    scene.judge.verdict = Verdict(outcome=Outcome.INCONCLUSIVE, reason="nobody used it")
+    patch_id = await scene.deploy()
+    await scene.until(patch_id, "soaking")
+    with pytest.raises(PatchNotNow):
+        await scene.patches.resume(patch_id, actor=OPERATOR)
+    await scene.turn(61, patch_id)
+    await scene.until(patch_id, "soaking", reason="nobody used it")
     await scene.patches.resume(patch_id, actor=OPERATOR)
     await eventually(lambda: len(patched(scene)) == 4)
 
