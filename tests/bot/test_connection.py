@@ -67,6 +67,7 @@ async def line(house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[L
 
 
 @pytest.mark.parametrize("code", [1000, 4000, 4009, 4010, 4011, 4012, 4013])
+@pytest.mark.slow
 async def test_no_close_code_but_a_refusal_ends_it(line: Line, code: int) -> None:
     line.sandbox.faults.refuse_identify(line.bot.account, code, count=2)
     task = line.begin()

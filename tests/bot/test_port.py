@@ -372,6 +372,7 @@ async def test_a_session_that_the_library_closed_or_never_opened_is_an_outage(sc
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
+@pytest.mark.slow
 async def test_errors_of_discords_own_are_an_outage(scene: Scene, status: int) -> None:
     scene.sandbox.faults.answer_next(status, count=50)
     await _fails_in_time(scene.port.channel(scene.general.id), TIMEOUT_S + 1)

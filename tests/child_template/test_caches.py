@@ -55,6 +55,7 @@ def make_folder(stage: Stage, name: str, *, intents: bool) -> Path:
     return folder
 
 
+@pytest.mark.slow
 async def test_members_and_deleted_messages_are_known_with_the_intents_on_alone(stage: Stage, tap: EventTap) -> None:
     people = [stage.sandbox.create_human(f"person{number}") for number in range(MEMBERS)]
     for person in people:

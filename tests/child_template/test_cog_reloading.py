@@ -154,6 +154,7 @@ async def setup(bot):
 """
 
 
+@pytest.mark.slow
 async def test_the_master_leaves_changed_cogs_to_a_node_that_loads_them(stage: Stage, tap: EventTap) -> None:
     folder, office = stage.home / "bots" / "atlas", stage.office
     copy_template(folder, {"announced.py": ANNOUNCED.format(channel=office.id, text="one")})

@@ -118,6 +118,7 @@ def alerts_of(stage: Stage) -> str:
     return repr([message.embeds for message in stage.log.messages])
 
 
+@pytest.mark.slow
 async def test_what_a_user_did_wrong_is_answered_and_is_no_alert(stage: Stage, ann: Person, atlas: BotHandle) -> None:
     for command in ("seldom", "rarely"):
         assert (await ann.runs_command(stage.office, atlas, command)).content == "done"
@@ -159,6 +160,7 @@ async def wait_for_alert(stage: Stage, text: str) -> Message:
     return await stage.log.wait_for_message(lambda m: text in repr(m.embeds))
 
 
+@pytest.mark.slow
 async def test_a_bug_is_answered_with_an_id_that_its_alert_begins_with(
     stage: Stage, ann: Person, atlas: BotHandle
 ) -> None:

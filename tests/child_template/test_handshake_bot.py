@@ -37,6 +37,7 @@ def test_its_requirements_name_nothing_that_another_project_could_answer() -> No
     assert names == {"discord.py", "python-dotenv"}
 
 
+@pytest.mark.slow
 async def test_its_commands_answer(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")
@@ -50,6 +51,7 @@ async def test_its_commands_answer(stage: Stage, tap: EventTap) -> None:
     assert rolled.embeds[0]["title"].startswith("3d20: ")
 
 
+@pytest.mark.slow
 async def test_commands_are_registered_once_and_again_when_they_change(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")
@@ -102,6 +104,7 @@ async def test_an_error_in_a_command_is_told_to_the_user_and_reported_to_the_log
     assert "as it must" in shown.embeds[0]["description"]
 
 
+@pytest.mark.slow
 async def test_a_broken_cog_does_not_take_the_bot_down(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")

@@ -68,6 +68,7 @@ def test_a_master_is_up_without_a_terminal_until_it_is_brought_down(home: Path) 
     assert (again.code, again.out) == (0, f"no master is running in {home}\n")
 
 
+@pytest.mark.slow
 def test_two_that_bring_it_up_at_once_both_say_that_it_is_up(home: Path) -> None:
     both = [
         subprocess.Popen([sys.executable, "-m", "master.cli", "up", "--json"], stdout=subprocess.PIPE) for _ in range(2)

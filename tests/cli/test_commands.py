@@ -59,6 +59,7 @@ def test_help_lists_every_command_and_the_exit_codes() -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "top", "events", "restart x", "kill x --yes", "shutdown --yes"])
+@pytest.mark.slow
 def test_without_a_master_a_command_says_so(tmp_path: Path, command: str) -> None:
     done = fleet(*command.split(), home=tmp_path)
     assert done.returncode == 6
@@ -123,6 +124,7 @@ def test_init_names_a_path_that_it_cannot_use(tmp_path: Path) -> None:
     assert (done.returncode, "error:" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
 
 
+@pytest.mark.slow
 def test_doctor_is_content_with_a_new_home_and_says_what_is_wrong_with_a_bad_one(tmp_path: Path) -> None:
     fleet("init", "--yes", home=tmp_path)
     done = fleet("doctor", "--json", "--offline", home=tmp_path)
@@ -154,6 +156,7 @@ def test_doctor_is_content_with_a_new_home_and_says_what_is_wrong_with_a_bad_one
         (lambda home: (home / "state" / "ledger.db").mkdir(), 8, "cannot be written"),
     ],
 )
+@pytest.mark.slow
 def test_run_refuses_what_it_cannot_use(tmp_path: Path, break_it: object, code: int, words: str) -> None:
     fleet("init", "--yes", home=tmp_path)
     break_it(tmp_path)  # type: ignore[operator]
@@ -234,6 +237,7 @@ async def test_an_operators_morning(stage: Stage, tap: EventTap) -> None:
     assert (used.returncode, "is already the node 'atlas'" in used.stderr) == (4, True)
 
 
+@pytest.mark.slow
 async def test_logs_can_be_read_without_a_master(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")

@@ -164,6 +164,7 @@ async def test_with_a_master_the_same_commands_ask_it(stage: Stage, tap: EventTa
     assert token.encode() not in Path(json.loads(shown)["path"]).read_bytes()
 
 
+@pytest.mark.slow
 async def test_the_audit_log_in_discord(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")

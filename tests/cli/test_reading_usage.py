@@ -111,6 +111,7 @@ def test_what_follows_two_dashes_is_no_option(tmp_path: Path, monkeypatch: pytes
 COMMANDS = ("--help", "--version", "status --help", "nope", "status", "status --json", "top", "logs", "logs --json")
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_had_enough_is_no_failure(tmp_path: Path) -> None:
     bare = tmp_path / "without a master"
     (bare / "state" / "logs").mkdir(parents=True)

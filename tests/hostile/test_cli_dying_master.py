@@ -270,6 +270,7 @@ def cuts_of(conversation: Conversation, chance: random.Random) -> list[int]:
     return sorted({cut for cut in ends | set(chance.sample(range(total), wanted)) if 0 <= cut < total})
 
 
+@pytest.mark.slow
 async def test_nothing_is_done_unless_the_result_was_whole(recorded: Recorded) -> None:
     await asyncio.to_thread(break_off_everywhere, recorded)
 
@@ -295,6 +296,7 @@ def break_off_everywhere(recorded: Recorded) -> None:
     print(f"{count} conversations of {len(recorded.conversations)} commands broken off; {lost} found no master")
 
 
+@pytest.mark.slow
 async def test_an_answer_of_another_version_is_no_traceback(recorded: Recorded) -> None:
     await asyncio.to_thread(change_values, recorded)
 

@@ -103,6 +103,7 @@ async def test_a_hostile_node_gets_at_nothing_but_its_own(
 
 
 @needs_landlock
+@pytest.mark.slow
 async def test_the_attempts_work_where_the_operator_turned_isolation_off(
     stage: Stage, tap: EventTap, abstract: str, user_home: Path
 ) -> None:

@@ -37,6 +37,7 @@ async def pulsed_for(stage: Stage, node: str, seconds: float) -> NodeStatus:
         await asyncio.sleep(0.1)
 
 
+@pytest.mark.slow
 async def test_a_broken_cog_is_shown_and_told_until_it_is_mended(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")
@@ -79,6 +80,7 @@ async def roll(stage: Stage) -> dict[str, ActionResult]:
     return {result.node: result for result in results}
 
 
+@pytest.mark.slow
 async def test_a_rolling_restart_halts_on_a_cog_that_failed_and_passes_one_that_had_failed_before(
     stage: Stage, tap: EventTap
 ) -> None:

@@ -32,6 +32,7 @@ async def fleet(stage: Stage, *arguments: str, stdin: str = "") -> tuple[int, st
     return process.returncode or 0, said.decode()
 
 
+@pytest.mark.slow
 async def test_a_node_whose_token_was_reset_says_so_and_lives_again_with_the_new_one(
     stage: Stage, tap: EventTap
 ) -> None:
@@ -101,6 +102,7 @@ async def test_what_a_removal_says_brings_a_program_back_as_it_was(stage: Stage,
     assert await fleet(stage, "edit", "site", "--json") == before
 
 
+@pytest.mark.slow
 async def test_on_discord_a_button_removes_and_a_form_takes_the_token(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")

@@ -14,6 +14,7 @@ from tests.cli.test_commands import fleet
 pytestmark = pytest.mark.timeout(120)
 
 
+@pytest.mark.slow
 async def test_the_shell_says_what_took_effect_and_what_needs_a_restart(stage: Stage) -> None:
     config = stage.home / "config.py"
     before = config.read_text()

@@ -23,6 +23,7 @@ def kind_of(content: str) -> str:
     return str(json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))["typ"])
 
 
+@pytest.mark.slow
 async def test_nodes_prove_themselves_and_pulse_through_the_channel() -> None:
     async with Stage(transport="channel") as stage:
         await stage.start_master()

@@ -24,6 +24,7 @@ from sandbox import CommandNotVisible, permissions
 pytestmark = pytest.mark.timeout(120)
 
 
+@pytest.mark.slow
 async def test_runbots_shows_the_fleet_and_its_buttons_steer_it(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")
@@ -57,6 +58,7 @@ async def test_runbots_shows_the_fleet_and_its_buttons_steer_it(stage: Stage, ta
     assert "0 of 1 nodes ready" in refreshed.embeds[0]["title"]
 
 
+@pytest.mark.slow
 async def test_forcekill_asks_and_kills_the_whole_group(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")
@@ -81,6 +83,7 @@ async def test_forcekill_asks_and_kills_the_whole_group(stage: Stage, tap: Event
     assert (node.state, node.desired) == ("stopped", "stopped")
 
 
+@pytest.mark.slow
 async def test_an_unknown_node_is_answered_with_what_to_do(stage: Stage) -> None:
     answer = await stage.operator.runs_command(stage.office, stage.master_bot, "forcekill", {"node": "nobody"})
     assert answer.ephemeral
@@ -115,6 +118,7 @@ async def test_a_stranger_is_refused_and_audited(stage: Stage) -> None:
     assert rows == [(f"discord:{mallory.id}", "duplicate", "refused")]
 
 
+@pytest.mark.slow
 async def test_registerbot_takes_a_token_alone_and_shows_a_bad_one_as_an_error(stage: Stage, tap: EventTap) -> None:
     form = await stage.operator.runs_command(stage.office, stage.master_bot, "registerbot")
     bad = await stage.operator.submits_modal(form, {"Name": "atlas", "Bot token": "x" * 50})
@@ -134,6 +138,7 @@ async def test_registerbot_takes_a_token_alone_and_shows_a_bad_one_as_an_error(s
     assert (await stage.node("atlas")).tags == ("a", "b")
 
 
+@pytest.mark.slow
 async def test_a_server_without_modals_gets_words_instead(stage: Stage) -> None:
     stage.sandbox.interactions.modals_supported = False
     answer = await stage.operator.runs_command(stage.office, stage.master_bot, "dupbot")
@@ -142,6 +147,7 @@ async def test_a_server_without_modals_gets_words_instead(stage: Stage) -> None:
     assert "fleet dup" in answer.embeds[0]["description"]
 
 
+@pytest.mark.slow
 async def test_an_existing_folder_is_registered_from_discord(stage: Stage, tap: EventTap) -> None:
     folder = stage.home / "bots" / "oldbot"
     folder.mkdir(parents=True)
@@ -185,6 +191,7 @@ async def test_the_fleet_outlives_its_master_and_the_next_takes_it_back(stage: S
     assert (await stage.node("borealis")).state == "stopped"
 
 
+@pytest.mark.slow
 async def test_a_node_that_died_while_there_was_no_master_is_started_by_the_next(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")
@@ -201,6 +208,7 @@ async def test_a_node_that_died_while_there_was_no_master_is_started_by_the_next
     assert (await stage.node("atlas")).pid not in (None, pid)
 
 
+@pytest.mark.slow
 async def test_a_second_master_refuses_to_start(stage: Stage) -> None:
     second = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "master.cli", "run", "--home", str(stage.home)), stderr=asyncio.subprocess.PIPE
@@ -211,6 +219,7 @@ async def test_a_second_master_refuses_to_start(stage: Stage) -> None:
     assert (await stage.status()).master.discord == "ready"
 
 
+@pytest.mark.slow
 async def test_discord_refusing_the_master_leaves_the_fleet_running(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")
@@ -237,6 +246,7 @@ async def test_a_missing_intent_of_the_master_is_named_and_the_fleet_runs_withou
             await tap.wait_for("ready", "atlas")
 
 
+@pytest.mark.slow
 async def test_a_node_whose_token_was_reset_is_told_apart_and_the_others_go_on(stage: Stage, tap: EventTap) -> None:
     for name in ("atlas", "borealis"):
         await stage.register(name)
@@ -250,6 +260,7 @@ async def test_a_node_whose_token_was_reset_is_told_apart_and_the_others_go_on(s
     assert (await stage.node("borealis")).state == "ready"
 
 
+@pytest.mark.slow
 async def test_a_flag_is_cleared_and_a_quarantine_released_by_the_operator(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")
@@ -269,6 +280,7 @@ def forged_pulse(node_id: str) -> str:
     return Signer(key, from_master=False, clock=time.time).sign(Heartbeat(uptime_s=1.0))
 
 
+@pytest.mark.slow
 async def test_unknown_names_and_methods_are_errors_with_codes(stage: Stage) -> None:
     with pytest.raises(RemoteError) as unknown:
         await asyncio.to_thread(stage.client.call, "stop", NamesParams(names=("nobody",)), answer=list[ActionResult])

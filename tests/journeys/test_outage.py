@@ -71,6 +71,7 @@ async def all_ready(stage: Stage) -> None:
         await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 async def test_a_short_outage_is_nobodys_fault(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")

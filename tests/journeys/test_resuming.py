@@ -117,6 +117,7 @@ async def test_a_restart_resumes_and_the_cache_follows_what_changed(stage: Stage
     assert counts(stage) == (identified, resumed + 3)
 
 
+@pytest.mark.slow
 async def test_changed_intents_begin_anew_and_take_effect(stage: Stage, tap: EventTap, folder: Path) -> None:
     identified, resumed = counts(stage)
     config = folder / "config.py"
@@ -151,6 +152,7 @@ async def test_a_session_that_discord_forgot_is_begun_anew(stage: Stage, tap: Ev
     assert counts(stage) == (identified + 1, resumed)
 
 
+@pytest.mark.slow
 async def test_a_stopped_node_is_offline_and_begins_anew(stage: Stage, tap: EventTap, folder: Path) -> None:
     identified, resumed = counts(stage)
     await stage.act("stop", ["atlas"])
@@ -186,6 +188,7 @@ async def test_a_spent_budget_defers_the_start_and_says_so(stage: Stage, tap: Ev
     await tap.wait_for("ready", "atlas", since=since)
 
 
+@pytest.mark.slow
 async def test_a_node_that_runs_out_while_it_runs_ends_instead_of_identifying(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")
@@ -198,6 +201,7 @@ async def test_a_node_that_runs_out_while_it_runs_ends_instead_of_identifying(st
     assert counts(stage)[0] == identified
 
 
+@pytest.mark.slow
 async def test_each_start_of_a_foreign_bot_counts_as_an_identify(stage: Stage, tap: EventTap) -> None:
     folder = stage.home / "bots" / "foreign"
     folder.mkdir(parents=True)

@@ -70,6 +70,7 @@ async def test_a_rolling_restart_halts_on_the_first_that_does_not_come_back(stag
     assert (after["borealis"], after["cassini"]) == (before["borealis"], before["cassini"])
 
 
+@pytest.mark.slow
 async def test_history_shows_the_usage_of_a_node(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")
@@ -130,6 +131,7 @@ def _cwd(process: psutil.Process) -> str:
         return ""
 
 
+@pytest.mark.slow
 async def test_an_adopted_node_keeps_its_process_and_its_pulses(stage: Stage, tap: EventTap) -> None:
     await stage.register("atlas")
     await tap.wait_for("ready", "atlas")
@@ -193,6 +195,7 @@ async def test_the_status_says_of_each_process_whether_it_is_isolated_not_what_t
     assert await told_after(bare) == f"{walled}, not atlas"
 
 
+@pytest.mark.slow
 async def test_a_master_can_be_stopped_while_it_starts_nodes(stage: Stage, tap: EventTap) -> None:
     await three(stage, tap)
     assert stage.master is not None

@@ -46,6 +46,7 @@ def folder_of(stage: Stage, name: str) -> Path:
     return stage.home / "bots" / name
 
 
+@pytest.mark.slow
 async def test_a_killed_node_is_one_line_and_a_restart_that_was_asked_for_is_none(stage: Stage, tap: EventTap) -> None:
     pids = await ready(stage, tap, "atlas", "borealis")
     await stage.act("restart", ["borealis"])

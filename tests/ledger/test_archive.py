@@ -151,6 +151,7 @@ def of_revision(revision: str, archive: Path, key: bytes) -> Path:
 
 
 @pytest.mark.parametrize("revision", NEWER_COLUMNS_OF_NODES)
+@pytest.mark.slow
 async def test_a_backup_of_an_earlier_version_is_restored(
     archive: Path, tmp_path: Path, secret: str, revision: str
 ) -> None:
@@ -166,6 +167,7 @@ async def test_a_backup_of_an_earlier_version_is_restored(
     await ledger.close()
 
 
+@pytest.mark.slow
 async def test_restoring_replaces_a_ledger_and_keeps_it(archive: Path, tmp_path: Path, secret: str) -> None:
     target = tmp_path / "target"
     target.mkdir()
@@ -180,6 +182,7 @@ async def test_restoring_replaces_a_ledger_and_keeps_it(archive: Path, tmp_path:
     assert not list(target.glob("*restoring*"))
 
 
+@pytest.mark.slow
 async def test_the_write_ahead_log_of_a_crash_is_kept_with_the_old_ledger(
     archive: Path, tmp_path: Path, secret: str
 ) -> None:
@@ -248,6 +251,7 @@ def rewritten(archive: Path, name: str, change: bytes | None) -> Path:
         ("manifest.json", b"{}", "manifest cannot be read"),
     ],
 )
+@pytest.mark.slow
 async def test_a_damaged_archive_is_named(
     archive: Path, tmp_path: Path, secret: str, name: str, change: bytes | None, words: str
 ) -> None:

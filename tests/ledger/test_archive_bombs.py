@@ -76,6 +76,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("is_old", [False, True], ids=["with sizes", "without sizes"])
 @pytest.mark.parametrize("kind", BOMBS)
+@pytest.mark.slow
 def test_a_bomb_below_a_genuine_manifest_is_refused_at_once(
     archive: tuple[Path, bytes], tmp_path: Path, kind: str, is_old: bool
 ) -> None:

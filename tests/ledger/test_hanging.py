@@ -89,6 +89,7 @@ HANGS_AT = {
 
 
 @pytest.mark.parametrize("where", HANGS_AT)
+@pytest.mark.slow
 async def test_entries_are_spooled_within_a_moment_and_applied_once_when_the_statement_comes_back(
     ledger: Ledger, hanging: Hanging, tmp_path: Path, where: str
 ) -> None:

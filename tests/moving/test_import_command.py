@@ -124,6 +124,7 @@ def holders(home: Path, token: str) -> set[Path]:
     return {path for path in home.rglob("*") if path.is_file() and token.encode() in path.read_bytes()}
 
 
+@pytest.mark.slow
 async def test_what_still_runs_elsewhere_is_registered_stopped(
     stage: Stage, tmp_path: Path, elsewhere: list[asyncio.subprocess.Process]
 ) -> None:
@@ -142,6 +143,7 @@ async def test_what_still_runs_elsewhere_is_registered_stopped(
     assert psutil.pid_exists(old.pid)
 
 
+@pytest.mark.slow
 async def test_a_failure_of_one_does_not_stop_the_others(stage: Stage, tap: EventTap, tmp_path: Path) -> None:
     folder = folder_with(tmp_path / "two", one=SLEEPER, two=SLEEPER)
     wrong = stage.create_bot("wrong").token[:-3] + "xyz"

@@ -65,6 +65,7 @@ async def test_a_stop_lets_the_program_clean_up_and_shows_it_offline(stage: Stag
     assert sessions(stage, "oldbot") == (2, 0)
 
 
+@pytest.mark.slow
 async def test_a_restart_leaves_the_session_to_the_successor(stage: Stage, tap: EventTap) -> None:
     stage.create_bot("oldbot")
     folder = place(stage, "oldbot", attached(stage, "oldbot"))
@@ -77,6 +78,7 @@ async def test_a_restart_leaves_the_session_to_the_successor(stage: Stage, tap: 
     assert sessions(stage, "oldbot") == (1, 1)
 
 
+@pytest.mark.slow
 async def test_a_bot_that_fetches_its_members_resumes_too(stage: Stage, tap: EventTap) -> None:
     stage.create_bot("oldbot", privileged_intents=GUILD_MEMBERS)
     intents = "discord.Intents.default().value | discord.Intents.members.flag"

@@ -86,6 +86,7 @@ async def test_with_discord_py_alone_it_gets_everything(stage: Stage, tap: Event
     assert identifies_counted(stage, "oldbot") == 1
 
 
+@pytest.mark.slow
 async def test_a_node_of_the_template_gets_nodekit_lent_in_an_environment_of_its_own(
     stage: Stage, tap: EventTap
 ) -> None:
@@ -123,6 +124,7 @@ LIBRARIES = {
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.slow
 async def test_without_a_library_that_can_be_linked_it_counts_as_ready_when_it_runs(
     stage: Stage, tap: EventTap, library: str
 ) -> None:
@@ -139,6 +141,7 @@ async def test_without_a_library_that_can_be_linked_it_counts_as_ready_when_it_r
     assert identifies_counted(stage, "oldbot") == 1
 
 
+@pytest.mark.slow
 async def test_an_unlinked_bot_survives_its_master_and_shows_itself_to_the_next(stage: Stage, tap: EventTap) -> None:
     make_environment(place(stage, "oldbot", WAITS))
     await register(stage, "oldbot", link=True)

@@ -29,6 +29,7 @@ def shown_by(pid: int, secret: bytes) -> list[str]:
     return [name for name in ("environ", "cmdline", "comm") if holds(Path(f"/proc/{pid}/{name}"), secret)]
 
 
+@pytest.mark.slow
 async def test_a_bot_without_a_line_of_ours_is_verified_reports_and_resumes(stage: Stage, tap: EventTap) -> None:
     folder = place(stage, "oldbot", client(variable="BOT_TOKEN"))
     await register(stage, "oldbot", link=True, token_env="BOT_TOKEN")
@@ -45,6 +46,7 @@ async def test_a_bot_without_a_line_of_ours_is_verified_reports_and_resumes(stag
     assert sessions(stage, "oldbot") == (1, 1)
 
 
+@pytest.mark.slow
 async def test_its_token_is_shown_nowhere(stage: Stage, tap: EventTap) -> None:
     folder = place(stage, "oldbot", client())
     await register(stage, "oldbot", link=True)
@@ -56,6 +58,7 @@ async def test_its_token_is_shown_nowhere(stage: Stage, tap: EventTap) -> None:
     assert found == []
 
 
+@pytest.mark.slow
 async def test_its_copy_is_linked_too(stage: Stage, tap: EventTap) -> None:
     place(stage, "oldbot", client(variable="BOT_TOKEN"))
     await register(stage, "oldbot", link=True, token_env="BOT_TOKEN")
@@ -67,6 +70,7 @@ async def test_its_copy_is_linked_too(stage: Stage, tap: EventTap) -> None:
     assert read_manifest(stage.home / "bots" / "copy").token_variable == "BOT_TOKEN"
 
 
+@pytest.mark.slow
 async def test_a_second_client_with_another_token_is_left_alone(stage: Stage, tap: EventTap) -> None:
     helper = stage.create_bot("helper")
     script = (
@@ -86,6 +90,7 @@ async def test_a_second_client_with_another_token_is_left_alone(stage: Stage, ta
 
 
 @pytest.mark.parametrize("variable", ["", "1TOKEN", "A B", "FLEET_BOOT_FD", "PATH", "PYTHONPATH"])
+@pytest.mark.slow
 async def test_what_cannot_be_the_variable_is_refused(stage: Stage, variable: str) -> None:
     folder = place(stage, "oldbot", client())
     with pytest.raises(FleetError, match="is not a valid environment variable"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from master.events import NodeDegraded, NodeEvent, NodeExited, NodeReady, NodeRecovered, NodeSpawned
 from master.supervision.states import NodeState, is_legal_transition
 from tests.supervision.conftest import SLEEPS, MakeRig, Rig
@@ -61,6 +63,7 @@ async def test_a_node_that_comes_up_without_a_cog_is_degraded_from_the_start_and
     await rig.wait_event(second, NodeSpawned)
 
 
+@pytest.mark.slow
 async def test_a_node_degraded_by_its_own_word_is_left_running_while_it_pulses(make_rig: MakeRig) -> None:
     rig = make_rig(missed_pulses=10)
     node = rig.add("atlas", SLEEPS)

@@ -46,6 +46,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize(("number", "lasts"), FAULTS, ids=lambda value: str(value))
+@pytest.mark.slow
 def test_a_fault_at_each_step_leaves_a_folder_old_or_new(memory: Path, number: int, lasts: bool) -> None:
     faults = 0
     for at, name in enumerate(SCENES):
