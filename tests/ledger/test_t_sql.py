@@ -207,12 +207,6 @@ def call_every_function(c: Connection) -> None:
     solution_figures.figures(c)
     solution_figures.recent(c, "missing_module")
     solution_figures.latest_errors(c, limit=5)
-    patch_tracking.add_all(c, [])
-    patch_tracking.add_all(
-        c, [PatchTrack(id="T1", at=NOW, patch_id="PA", node_id="01A", kind="reaction", user_id=7, emoji="x")]
-    )
-    patch_tracking.of_patch(c, "PA")
-    patch_tracking.standing(c, "PA")
     patch = Patch(
         id="T1", name="ranks", channel="main", version=4, key_id="SHA256:x", author="ada", received_at=NOW,
         received_from="cli:ada", bundle_hash=b"h" * 32, bundle_bytes=9, document="{}", state="received",
@@ -231,6 +225,12 @@ def call_every_function(c: Connection) -> None:
     patch_nodes.of_patch(c, "T1")
     patch_nodes.of_node(c, "01A")
     patch_nodes.at_a_glance(c, ["T1"])
+    patch_tracking.add_all(c, [])
+    patch_tracking.add_all(
+        c, [PatchTrack(id="K1", at=NOW, patch_id="T1", node_id="01A", kind="reaction", user_id=7, emoji="x")]
+    )
+    patch_tracking.of_patch(c, "T1")
+    patch_tracking.standing(c, "T1")
     pulse_snapshots.insert(
         c,
         PulseSnapshot(id="S1", at=NOW, node_id="01A", state="ready", latency_ms=4, guilds=2, memory_bytes=9),
