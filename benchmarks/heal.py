@@ -348,7 +348,7 @@ def make_wheel(folder: Path) -> Path:
 
 
 def _tell_channels(contender: Ours | Theirs, stage: Stage) -> None:
-    """Give each bot a channel to send to."""
+    """Create a channel for each bot to send to."""
     for name, folder in contender.folders.items():
         (folder / "channel").write_text(str(stage.guild.create_channel(f"news-{name}").id))
 

@@ -134,7 +134,7 @@ class Traffic:
             self._unanswered.append(name)
 
     async def _count(self, tally: Tally) -> None:
-        """Give the bots their time for what was sent last, then count."""
+        """Wait for the bots to handle what was sent last, then count."""
         deadline = time.monotonic() + LATE_S
         # Files of other processes have no event that counts for all contenders.
         while time.monotonic() < deadline and any(self._missing(name) for name in self._bots):  # noqa: ASYNC110

@@ -92,7 +92,7 @@ class World:
         return account
 
     def set_token(self, account: BotAccount, token: str = "") -> None:
-        """Give a bot a new token, or this one of another server's shape; the old one becomes invalid."""
+        """Replace a bot's token, by a new one or by this one of another server's shape; the old one becomes invalid."""
         self._tokens.pop(account.token, None)
         account.token = token or self.new_token(account.id)
         self._tokens[account.token] = account

@@ -72,7 +72,7 @@ class NewUser:
 
 
 def lend_environment(clone: Path) -> None:
-    """Give a clone the packages of this test's environment, as if it had installed them."""
+    """Lend a clone the packages of this test's environment, as if it had installed them."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", clone / ".venv"], check=True, timeout=60)  # noqa: S603
     (site,) = (clone / ".venv" / "lib").glob("python*/site-packages")
     (site / "lent.pth").write_text(f"{clone}\n{sysconfig.get_path('purelib')}\n")

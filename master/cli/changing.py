@@ -115,7 +115,7 @@ def set_token(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give a node another token, such as one that was reset; a node that should run starts with it."""
+    """Replace a node's token, such as one that was reset; a node that should run starts with the new one."""
     with reporting_errors(as_json=as_json):
         if token_file is None and is_terminal():
             # Before anybody types a token for nothing.

@@ -46,7 +46,7 @@ class Owner:
             unnamed.replace(path)
 
     def release(self) -> None:
-        """Give the folder up."""
+        """Let go of the folder."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

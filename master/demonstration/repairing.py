@@ -60,7 +60,7 @@ _WAIT_S = 60.0
 
 
 async def break_and_repair(stage: Stage, tap: EventTap, name: str, figures: dict[str, float]) -> str:
-    """Give a node a broken cog, restart it in vain, then save a solution; returns what happened.
+    """Break a cog of a node, restart it in vain, then save a solution; returns what happened.
 
     Raises
     ------

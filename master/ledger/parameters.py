@@ -65,7 +65,7 @@ def odbc_type_of(kind: TypeEngine[Any]) -> OdbcType:
 
 
 def bind_with_types(engine: Engine) -> None:
-    """Give each parameter of each statement its type, whether its value is None or not."""
+    """Set the type of each parameter of each statement, whether its value is None or not."""
 
     @event.listens_for(engine, "do_setinputsizes")
     def _type(sizes: dict[Any, Any], _cursor: object, _statement: str, _parameters: object, _context: object) -> None:

@@ -120,7 +120,7 @@ class Worker:
                     raise  # the call's own
 
     def abandon(self, call: Call[Any]) -> None:
-        """Give up a call unless it has ended: it fails with ``LedgerHangs``, and calls after it get another thread."""
+        """Abandon a call unless it has ended: it fails with ``LedgerHangs``, and calls after it get another thread."""
         with self._lock:
             if call.ended or call.abandoned or call.done.cancel():
                 return

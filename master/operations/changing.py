@@ -47,7 +47,7 @@ async def remove(call: Call[Services], parameters: RemoveParams) -> list[Removal
     "set_token", parameters=SetTokenParams, result=TokenView, permission=Permission.OPERATE, audit=Audit.EACH_NODE
 )
 async def set_token(call: Call[Services], parameters: SetTokenParams) -> TokenView:
-    """Give a node another token, such as one that was reset; a node that should run starts with it."""
+    """Replace a node's token, such as one that was reset; a node that should run starts with the new one."""
     from handshake.redaction import Secret
 
     services, node = call.services, call.services.directory.find(parameters.name)

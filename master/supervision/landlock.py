@@ -123,7 +123,7 @@ def restrict(readable: Sequence[str], writable: Sequence[str]) -> None:
 
 
 def _drop_capabilities() -> None:
-    """Give up what root may do beyond other users, for good: ``no_new_privs`` keeps it from coming back."""
+    """Drop what root may do beyond other users, for good: ``no_new_privs`` keeps it from coming back."""
     header = _capabilities()
     effective, permitted = (header.sets[at] & _KEPT_CAPABILITIES for at in (0, 1))
     header.sets[:] = (effective, permitted, 0, 0, 0, 0)

@@ -252,7 +252,7 @@ class Beneath:
             os.unlink(name, dir_fd=folder)
 
     def move_aside(self, path: str, name: str) -> None:
-        """Give what is at a path another name in the same folder."""
+        """Rename what is at a path, within its folder."""
         with self._beside(path) as (folder, old):
             self._on_step("rename", path)
             os.rename(old, name, src_dir_fd=folder, dst_dir_fd=folder)

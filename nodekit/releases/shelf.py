@@ -181,7 +181,7 @@ class Shelf:
             self._beneath.sync(inner)
 
     def end_staging(self, number: int) -> None:
-        """Give what was staged its number, durably."""
+        """Rename what was staged to its number, durably."""
         self._beneath.remove_tree(folder_of(number))
         self._beneath.move_aside(STAGING, str(number))
         self._beneath.sync(FOLDER)

@@ -83,7 +83,7 @@ class Window:
         os.write(self._leader, keys.encode())
 
     def resize(self, columns: int, lines: int) -> None:
-        """Give the window another size; its program gets SIGWINCH."""
+        """Resize the window; its program gets SIGWINCH."""
         self.columns, self.lines = columns, lines
         fcntl.ioctl(self._leader, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 

@@ -48,7 +48,7 @@ class _Moment(DateTime):
 
 @contextlib.contextmanager
 def with_sql_states() -> Iterator[None]:
-    """Give a refused row the SQLSTATE that every other driver gives it: libsqliteodbc knows HY000 alone."""
+    """Set the SQLSTATE of a refused row to what every other driver says: libsqliteodbc knows HY000 alone."""
     try:
         yield
     except pyodbc.Error as error:

@@ -68,7 +68,7 @@ def revoke_of_node(connection: Connection, node_id: str) -> int:
 
 
 def reinstate_of_node(connection: Connection, node_id: str) -> int:
-    """Give revoked licences of a node back their state: active if they ever were; returns how many."""
+    """Restore the state of a node's revoked licences: active if they ever were; returns how many."""
     revoked = (licenses.c.node_id == node_id, licenses.c.state == LicenceState.REVOKED.value)
     count = 0
     for condition, state in (

@@ -28,7 +28,7 @@ def has_address_of_its_own(folder: Path) -> bool:
 
 
 class SentryAddresses:
-    """Give nodes an address while the intake listens, and recognise it.
+    """Provide nodes with an address while the intake listens, and recognise it.
 
     Parameters
     ----------

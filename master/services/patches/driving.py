@@ -132,7 +132,7 @@ class Drive:
         self._asked.clear()
 
     def renew(self) -> None:
-        """Give nodes their time anew: while it was paused nobody waited for them."""
+        """Begin the nodes' time anew: while it was paused nobody waited for them."""
         self._since.clear()
         self._judged_at = float("-inf")
 

@@ -129,7 +129,7 @@ class Modes:
     # Internals
 
     def _begin(self, entry: Entry, why: str) -> None:
-        """Give a solution the mode of a new one."""
+        """Put a solution into the mode of a new one."""
         mode = SolutionMode.ON if entry.is_shipped else SolutionMode.DETECTING
         state = structs.replace(self._make(entry.solution.id, mode, why, MASTER), content_hash=entry.content_hash)
         self._write_soon(state)

@@ -43,7 +43,7 @@ class _Pending:
 
 
 class NodeOrders:
-    """Give orders to nodes, one at a time to each.
+    """Send orders to nodes, one at a time to each.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ async def found(ledger: Ledger) -> Node:
 
 
 async def moved_to(ledger: Ledger, host: str) -> None:
-    """Give the node to a host, as a later version will."""
+    """Assign the node to a host, as a later version will."""
     statement = nodes_table.update().where(nodes_table.c.id == "01A").values(host=host)
     await ledger.write(lambda c: c.execute(statement).close())
 

@@ -140,7 +140,7 @@ class Ward:
                 await asyncio.sleep(0.01)
 
     def forgive_all(self) -> None:
-        """Give the solution another chance on each node, as a cure does, without the wait for one."""
+        """Allow the solution another chance on each node, as a cure does, without the wait for one."""
         for node in self.house.services.directory:
             self.house.services.repair.runs.forgive(node_id=node.id)
 
