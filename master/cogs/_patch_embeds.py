@@ -262,7 +262,7 @@ def status_lines(found: PatchesView) -> list[str]:
     for (patch, state), nodes in sorted(by_version.items(), key=lambda item: (item[0][1] not in _BAD, item[0])):
         names = _names([as_markdown(node.node) for node in nodes])
         mark = _NODE_MARKS.get(state, "▫️")
-        version = f"**{as_markdown(patch)}** {_node_words(state)}" if patch else "**never patched**"
+        version = f"**{as_markdown(patch)}** {_node_words(state)}" if patch else "**no patch**"
         lines.append(f"{mark} {version}: {names}")
     return lines
 

@@ -185,7 +185,7 @@ def releases_lines(nodes: Sequence[NodeReleaseView], *, width: int | None) -> It
             groups.setdefault((node.patch, node.state), []).append(node.node)
     for (patch, state), names in sorted(groups.items(), key=lambda one: (not one[0][0], -len(one[1]), one[0])):
         style = _NODE_STATES.get(state, ("", ""))[1]
-        head = one_line((f"{len(names):>3} ", "bold"), visible(patch) if patch else "never patched")
+        head = one_line((f"{len(names):>3} ", "bold"), visible(patch) if patch else "no patch")
         if state:
             head.append_text(one_line(" ", (words(state), style)))
         yield from _named(head, names, width=width)

@@ -105,7 +105,7 @@ def test_each_node_has_its_release_and_the_failed_one_says_why() -> None:
     assert "✗ failed" in vega
     assert "ImportError: no rank" in vega
     assert "  3 ranks 4 good  node-1, node-9, node-10" in lines
-    assert "  1 never patched  zosma" in lines
+    assert "  1 no patch  zosma" in lines
 
 
 def test_one_patch_shows_its_plan_its_waves_and_the_traceback() -> None:

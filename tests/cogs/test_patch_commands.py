@@ -79,7 +79,7 @@ async def test_status_and_history_show_versions_and_what_became_of_them(office: 
         "1 failed",
         "",
         "❌ **ranks 2** failed: vega",
-        r"▫️ **never patched**: wega\_2",
+        r"▫️ **no patch**: wega\_2",
         "✅ **ranks 1** good: atlas",
     ]
     history = (await office.runs("patch history")).embeds[0]["description"]

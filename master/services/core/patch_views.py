@@ -104,7 +104,7 @@ class NodeReleaseView(msgspec.Struct, frozen=True, kw_only=True):
 
     node: str
     patch: str = ""
-    """``ranks 4``; empty: it was never patched."""
+    """``ranks 4``; empty: what it was before any patch."""
     patch_id: str = ""
     state: str = ""
     release: int | None = None

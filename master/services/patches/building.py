@@ -324,7 +324,7 @@ def _check(changes: Changes, *, compiles: bool) -> None:
             where = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
             raise SourceRefused(
                 f"{path}{where}: {getattr(error, 'msg', None) or error}",
-                hint="--no-check builds it all the same, where the bot's Python is a newer one",
+                hint="correct it; --no-check builds it for a bot whose Python is newer than this one",
             ) from error
 
 

@@ -67,7 +67,8 @@ def verify_file(found: PatchFile, trusted: Sequence[TrustedKey], *, now: float |
 
 def _strangers_key(trusted: Sequence[TrustedKey]) -> str:
     if trusted:
-        return f"nobody vouches for it here: it is not that of {' or '.join(one.whose for one in trusted[:3])}"
+        others = " or ".join(one.whose for one in trusted[:3])
+        return f"nobody vouches for it here: it is not that of {others}; --key FILE.pub names the one you expect"
     return "nobody vouches for it here: give --key or --allowed-signers"
 
 

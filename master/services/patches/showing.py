@@ -127,7 +127,7 @@ def details(
 def releases(
     names: Mapping[str, str], patches: Mapping[str, Patch], rows: Iterable[PatchNode]
 ) -> tuple[NodeReleaseView, ...]:
-    """Return which patch each node has, or is getting.
+    """Return which patch each node has, or is getting; of one that has gone back the one that it has again.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def releases(
     """
     found = dict[str, PatchNode]()
     for row in rows:
-        if row.state not in _UNTOLD:
+        if row.state not in _UNTOLD and row.state != "rolled_back":
             found.setdefault(row.node_id, row)
     views = []
     for node_id, name in names.items():

@@ -56,7 +56,7 @@ def read_signature(armoured: bytes) -> Signature:
         It is damaged, or made with a key or in a way that is not accepted.
     """
     if not armoured:
-        raise PatchRefused("it is not signed", hint=_SIGN_AGAIN)
+        raise PatchRefused("it is not signed", hint="have its author sign it: `fleet patch sign FILE`")
     content = _without_armour(armoured)
     if armour(content) != armoured:
         raise _damaged("it is not written as ssh-keygen writes it")

@@ -349,6 +349,8 @@ async def test_a_patch_that_is_bad_in_a_wave_goes_back_a_few_at_a_time(scene: Sc
     assert scene.played.most_at_once == 2
     shown = await scene.patches.show("ranks 1")
     assert next(view.detail for view in shown.nodes if view.node == "deneb") == TRACEBACK
+    # At a glance those that went back have what they had before.
+    assert {view.patch for view in (await scene.patches.list(5)).nodes} == {""}
 
 
 async def test_a_node_that_says_nothing_has_failed(scene: Scene) -> None:
