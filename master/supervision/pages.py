@@ -5,6 +5,7 @@ ctypes is imported where it is used: the master imports this module too, and doe
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def collapse() -> int:
     A fork copies one page-table entry for each page, and an exit frees it: fewer pages make both faster. Uses
     madvise(2) MADV_COLLAPSE, which needs Linux 6.1; on older kernels nothing happens.
     """
-    return sum(size for start, size in _mappings() if size >= _HUGE_BYTES and _advise(start, size, _MADV_COLLAPSE))
+    return sum(size for start, size in _mappings() if size >= _HUGE_BYTES and not _advise(start, size, _MADV_COLLAPSE))
 
 
 def allow_merging() -> bool:
@@ -36,7 +37,9 @@ def allow_merging() -> bool:
 
 def mark_mappings() -> bool:
     """Let the kernel merge pages of the private memory that this process has now; False when it cannot."""
-    return all([_advise(start, size, _MADV_MERGEABLE) for start, size in _mappings()])
+    refusals = {_advise(start, size, _MADV_MERGEABLE) for start, size in _mappings()}
+    # A mapping may be gone since it was listed: there is nothing in it to merge.
+    return refusals <= {0, errno.ENOMEM}
 
 
 def _mappings() -> list[tuple[int, int]]:
@@ -45,9 +48,10 @@ def _mappings() -> list[tuple[int, int]]:
     return [(start := int(match[1], 16), int(match[2], 16) - start) for match in found]
 
 
-def _advise(start: int, size: int, advice: int) -> bool:
+def _advise(start: int, size: int, advice: int) -> int:
+    """Call madvise(2); returns 0, or the number of its error."""
     import ctypes
 
-    madvise = ctypes.CDLL(None).madvise
+    madvise = ctypes.CDLL(None, use_errno=True).madvise
     madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    return bool(madvise(start, size, advice) == 0)
+    return 0 if madvise(start, size, advice) == 0 else ctypes.get_errno()

@@ -93,6 +93,28 @@ def test_before_linux_6_4_the_mappings_are_marked_one_by_one() -> None:
     assert json.loads(result.stdout)["marked"] >= 2
 
 
+MARKS_A_MAPPING_THAT_IS_GONE = f"""\
+import ctypes, mmap
+from master.supervision import pages
+gone = mmap.mmap(-1, 1 << 24)
+start = ctypes.addressof(ctypes.c_char.from_buffer(gone))
+listed = pages._mappings()
+gone.close()
+pages._mappings = lambda: [*listed, (start, 1 << 24)]
+assert pages.mark_mappings()
+{MARKED}
+"""
+
+
+@needs_ksm
+def test_a_mapping_that_is_gone_since_it_was_listed_is_no_refusal() -> None:
+    # What vanishes between the listing and the marking cannot be timed: it is put into the list.
+    result = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", MARKS_A_MAPPING_THAT_IS_GONE], capture_output=True, check=True, timeout=60
+    )
+    assert json.loads(result.stdout)["marked"] >= 1
+
+
 def test_memory_is_collapsed_into_huge_pages_where_supported() -> None:
     result = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", COLLAPSES], capture_output=True, check=True, timeout=60
