@@ -36,6 +36,8 @@ class FakedClock:
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
         ):
             monkeypatch.setenv(name, value)
+        # Measured as well, a faked process takes half a minute to start: each line asks for the time.
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
     def set(self, seconds: int) -> None:
         new = self._file.with_suffix(".new")

@@ -41,7 +41,7 @@ async def test_a_flood_of_nudges_makes_four_pulses_a_second(living: LivingHouse)
 
     def note(node_id: str, pulse: object) -> None:
         seen.append(time.monotonic())
-        if len(seen) == 6:
+        if len(seen) == 14:
             enough.set()
         taken(node_id, pulse)  # type: ignore[arg-type]
 
@@ -51,8 +51,8 @@ async def test_a_flood_of_nudges_makes_four_pulses_a_second(living: LivingHouse)
         await asyncio.sleep(0.01)
     # The first is the one that follows the verification.
     gaps = [after - before for before, after in itertools.pairwise(seen[1:])]
-    assert min(gaps) > NUDGE_EVERY_S / 2, gaps
-    assert seen[5] - seen[1] > 3.5 * NUDGE_EVERY_S
+    # Over the whole, since a busy machine hears one late and the next in time; unbounded, all come in a tenth of it.
+    assert seen[13] - seen[1] > 9 * NUDGE_EVERY_S, gaps
     assert max(gaps) < 9
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from master.services.healing.pattern_checks import SLOW_S_PER_MB, time_patterns
+from master.services.healing.pattern_checks import SLOW_TIMES, time_patterns
 from master.services.healing.solution import Solution
 from master.services.healing.solution_reading import Entry, RefusedFile, TextRefused, check_text, read_text
 from tests.services.healing.solutions import solution
@@ -155,7 +155,7 @@ def test_a_pattern_that_is_slow_on_the_nodes_lines_is_refused_with_its_time() ->
     assert isinstance(found, RefusedFile)
     assert found.reason.startswith("pattern 2 is slow: ")
     assert found.reason.endswith(
-        f" s for each MB, at most {SLOW_S_PER_MB:g} s; counted repetitions, such as .{{0,40}}, cost most"
+        f" times a plain text's time, at most {SLOW_TIMES:g}; counted repetitions, such as .{{0,40}}, cost most"
     )
     assert found.line == 8
 
@@ -167,7 +167,7 @@ def test_patterns_as_people_write_them_are_not_slow_also_on_short_lines() -> Non
     for lines in (["x"] * 1_000, ["ModuleNotFoundError: No module named 'abc'"] * 1_000, [""], []):
         timed = time_patterns(one, lines)
         assert [pattern for pattern, _ in timed] == [*one.patterns, *one.ignore]
-        assert max(seconds for _, seconds in timed) < SLOW_S_PER_MB
+        assert max(times for _, times in timed) < SLOW_TIMES
 
 
 def test_what_is_no_text_file_is_not_read(tmp_path: Path) -> None:
