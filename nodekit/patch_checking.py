@@ -97,17 +97,40 @@ def has_main_guard(content: bytes) -> bool:
 
 def own_modules(folder: str) -> dict[str, str]:
     """Return the loaded modules that are the program's own, and their paths in its folder."""
-    found, real = {}, functools.lru_cache(None)(os.path.realpath)
+    found, inner_of = {}, functools.lru_cache(None)(functools.partial(_inner_folder, folder, _elsewhere(folder)))
     for name, module in list(sys.modules.items()):
         path = getattr(module, "__file__", None)
         if name == "__main__" or not isinstance(path, str):
             continue
-        inner = os.path.relpath(os.path.join(real(os.path.dirname(path)), os.path.basename(path)), folder)
-        # Libraries of an environment in the folder, and whatever else is hidden there, are not the program's own.
-        parts = inner.split(os.sep)
-        if not any(part.startswith(".") or part in ("site-packages", "node_modules") for part in parts):
-            found[name] = inner
+        place, _, file = path.rpartition(os.sep)
+        inner = inner_of(place)
+        if inner is not None and not file.startswith("."):
+            found[name] = os.path.join(inner, file)
     return found
+
+
+def _elsewhere(folder: str) -> tuple[str, ...]:
+    """Return how the paths of libraries begin that have nothing to do with a folder: some hundred need no look."""
+    begins = []
+    for prefix in {sys.prefix, sys.base_prefix}:
+        real = os.path.realpath(prefix)
+        if not _is_in(real, folder) and not _is_in(folder, real):
+            begins.append(prefix + os.sep)
+    return tuple(begins)
+
+
+def _inner_folder(folder: str, elsewhere: tuple[str, ...], place: str) -> str | None:
+    """Return where a module's folder is in the program's; None where it is elsewhere, or of a library."""
+    if place.startswith(elsewhere):
+        return None
+    real = os.path.realpath(place)
+    if not _is_in(real, folder):
+        return None
+    parts = real[len(folder) + 1 :].split(os.sep)
+    # Whatever is hidden there is not the program's own either.
+    if any(part.startswith(".") or part in ("site-packages", "node_modules") for part in parts):
+        return None
+    return os.path.join(*parts)
 
 
 def forget_modules(folder: str) -> None:
@@ -122,7 +145,10 @@ def forget_modules(folder: str) -> None:
 
 
 def _is_below(path: str, folder: str) -> bool:
-    real = os.path.realpath(path)
+    return _is_in(os.path.realpath(path), folder)
+
+
+def _is_in(real: str, folder: str) -> bool:
     return real == folder or real.startswith(folder + os.sep)
 
 

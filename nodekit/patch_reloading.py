@@ -138,9 +138,9 @@ class Reloading:
     def _stale(self) -> set[str]:
         """Return the loaded modules that changed, and those that import such a one; extensions load by themselves."""
         modules = own_modules(str(self._folder))
-        imports = {name: _imports_of(self._folder / path, name) for name, path in modules.items()}
         stale = {name for name, path in modules.items() if path in self._paths}
-        while grown := {name for name in modules if name not in stale and imports[name] & stale}:
+        sources = {name: _Source(self._folder / path, name) for name, path in modules.items() if name not in stale}
+        while grown := {name for name in sources.keys() - stale if sources[name].imports_one_of(stale)}:
             stale |= grown
         loaded = self._client.extensions if isinstance(self._client, commands.Bot) else {}
         return stale - set(loaded)
@@ -168,22 +168,45 @@ def _module_name(path: str) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _imports_of(path: Path, name: str) -> set[str]:
-    """Return the names that a module imports, as far as its source says them."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return set()
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            found |= {base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names)}
-    return found
+class _Source:
+    """The source of a module, parsed only where it names what is looked for: parsing all of a bot's takes it long."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        try:
+            self._content = path.read_bytes()
+        except OSError:
+            self._content = b""
+        self._imports: set[str] | None = None
+
+    def imports_one_of(self, names: set[str]) -> bool:
+        """Tell whether it imports one of these modules, as far as the source says it."""
+        if not any(self._may_name(name) for name in names):
+            return False
+        if self._imports is None:
+            self._imports = self._read()
+        return not self._imports.isdisjoint(names)
+
+    def _may_name(self, name: str) -> bool:
+        # An identifier that is not ASCII can be written in several ways.
+        last = name.rpartition(".")[2]
+        return not last.isascii() or not self._content.isascii() or last.encode() in self._content
+
+    def _read(self) -> set[str]:
+        try:
+            tree = ast.parse(self._content)
+        except (SyntaxError, ValueError):
+            return set()
+        found: set[str] = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                package = self._package.split(".")
+                above = package[: len(package) - node.level + 1] if node.level else []
+                base = ".".join([*above, *([node.module] if node.module else [])])
+                found |= {base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names)}
+        return found
 
 
 def _tail(error: BaseException) -> str:

@@ -38,6 +38,8 @@ PRELOAD = (
     "nodekit.bot",
     "nodekit.running",
     "nodekit.linking",
+    "nodekit.patching",
+    "nodekit.settling",
     "nodekit.warmup.warm_up()",
 )
 """Expensive modules that every node imports: 0.2 CPU-seconds and 25 MB for each node without the zygote."""

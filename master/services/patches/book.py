@@ -131,19 +131,24 @@ class PatchBook:
     @property
     def is_flushed(self) -> bool:
         """Whether everything is on record."""
-        return not (self._has_changes or self._writing is not None)
+        return not (self._has_changes or self._is_writing)
 
     @property
     def _has_changes(self) -> bool:
         return bool(self._dirty_patches or self._dirty_nodes or self._tracks)
+
+    @property
+    def _is_writing(self) -> bool:
+        # What is done has not told its callback yet: waiting for it would not let that run.
+        return self._writing is not None and not self._writing.done()
 
     async def flush(self) -> None:
         """Return once all that was changed before is on record; an outage of the ledger is waited for.
 
         A caller that gives up waiting does not cut the writing off: it is one for all who wait.
         """
-        while self._has_changes or self._writing is not None:
-            if self._writing is None:
+        while self._has_changes or self._is_writing:
+            if self._writing is None or self._writing.done():
                 self._writing = asyncio.get_running_loop().create_task(self._write_all(), name="patches to the ledger")
                 self._writing.add_done_callback(self._written)
             await asyncio.shield(self._writing)
@@ -155,7 +160,8 @@ class PatchBook:
             await asyncio.gather(self._writing, return_exceptions=True)
 
     def _written(self, task: asyncio.Task[None]) -> None:
-        self._writing = None
+        if self._writing is task:
+            self._writing = None
         if not task.cancelled():
             task.exception()  # Whoever waits for it has it; nobody may.
 
