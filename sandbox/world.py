@@ -267,13 +267,17 @@ class World:
 
     def guild_for_gateway(self, guild: Guild, viewer: BotAccount) -> dict[str, Any]:
         """Return a guild as in GUILD_CREATE, with the active threads that the bot may see."""
-        threads = [
-            payloads.channel(channel)
+        threads = [payloads.channel(thread) for thread in self.active_threads(guild, viewer)]
+        return {**payloads.gateway_guild(guild, viewer), "threads": threads}
+
+    def active_threads(self, guild: Guild, viewer: BotAccount) -> list[Channel]:
+        """Return the threads of a guild that are not archived, and that a bot may see."""
+        return [
+            channel
             for channel in self.channels.values()
             if channel.is_thread and not channel.archived and channel.guild_id == guild.id
             if self.can_see(viewer, channel.id)
         ]
-        return {**payloads.gateway_guild(guild, viewer), "threads": threads}
 
     def set_thread_member(self, thread: Channel, user: User, *, member: bool) -> None:
         """Add somebody to a thread, or remove them; a bot that is added gets the thread."""

@@ -144,7 +144,7 @@ def _check_may_edit(call: Call, channel: Channel, body: ChannelBody) -> None:
         may = channel.owner_id == call.account.id and not channel.locked and body.locked in (UNSET, False)
     if not may:
         raise missing_permissions()
-    if channel.archived and body.archived is not False:
+    if channel.archived and body.archived is UNSET:
         raise thread_archived()
 
 

@@ -63,6 +63,17 @@ async def list_channels(call: Call) -> Any:
     return [payloads.channel(channel) for channel in _guild(call).channels.values()]
 
 
+async def list_active_threads(call: Call) -> Any:
+    """GET /guilds/{guild_id}/threads/active: those that the bot may see."""
+    threads = call.world.active_threads(_guild(call), call.account)
+    own = [thread for thread in threads if call.account.id in thread.thread_members]
+    return {
+        "threads": [payloads.channel(thread) for thread in threads],
+        "members": [payloads.thread_member(thread, call.account.id, thread.created_at) for thread in own],
+        "has_more": False,
+    }
+
+
 async def create_channel(call: Call) -> Any:
     """POST /guilds/{guild_id}/channels."""
     guild = _guild(call, permissions.MANAGE_CHANNELS)
@@ -142,6 +153,7 @@ ROUTES: Routes = [
     ("GET", "/guilds/{guild_id}", get_guild),
     ("GET", "/guilds/{guild_id}/channels", list_channels),
     ("POST", "/guilds/{guild_id}/channels", create_channel),
+    ("GET", "/guilds/{guild_id}/threads/active", list_active_threads),
     ("GET", "/guilds/{guild_id}/roles", list_roles),
     ("GET", "/guilds/{guild_id}/members", list_members),
     ("GET", "/guilds/{guild_id}/members/{user_id}", get_member),

@@ -148,6 +148,9 @@ async def test_a_private_thread_is_its_members_and_takes_nobody_while_archived(w
     assert (await world.rest("GET", path, token=other.token))[1]["code"] == 50001
     assert (await world.rest("GET", path, token=mods.token))[0] == 200
     assert (await world.rest("PUT", f"{path}/thread-members/{bob.id}"))[0] == 204
+    active = f"/guilds/{world.guild.id}/threads/active"
+    assert [one["id"] for one in (await world.rest("GET", active))[1]["threads"]] == [made["id"]]
+    assert (await world.rest("GET", active, token=other.token))[1]["threads"] == []
     await bob.sends(thread, "hello")
     with pytest.raises(SandboxError):
         await cid.sends(thread, "let me in")
@@ -160,7 +163,7 @@ async def test_a_private_thread_is_its_members_and_takes_nobody_while_archived(w
     assert (await world.rest("PATCH", path, {"archived": True}))[0] == 200
     for method, rest in (("PUT", f"/thread-members/{cid.id}"), ("DELETE", f"/thread-members/{bob.id}")):
         assert (await world.rest(method, path + rest))[1]["code"] == 50083
-    assert (await world.rest("PATCH", path, {"archived": True, "locked": True}, token=mods.token))[1]["code"] == 50083
+    assert (await world.rest("PATCH", path, {"name": "t-2"}, token=mods.token))[1]["code"] == 50083
     with pytest.raises(SandboxError, match="archived"):
         await bob.runs_command(thread, world.bot, "help")
     assert (await world.rest("POST", f"{path}/messages", {"content": "open again"}))[0] == 200
