@@ -316,14 +316,17 @@ class RollOuts:
 
     async def _approve(self, patch: Patch, progress: Progress, actor: str) -> None:
         approved = tuple(dict.fromkeys((*progress.approved_by, actor)))
-        progress = replace(progress, approved_by=approved)
-        missing = progress.approvals - len(approved)
+        self._begin_if_approved(patch, replace(progress, approved_by=approved), actor)
+        await self._book.flush()
+
+    def _begin_if_approved(self, patch: Patch, progress: Progress, actor: str) -> None:
+        """Have a roll-out begin that somebody wants, and that all who must have approved."""
+        missing = progress.approvals - len(progress.approved_by)
         if missing <= 0 and progress.wanted_by:
             self._put(patch, "approved", progress=progress, actor=actor)
         else:
-            told = f"approved by {len(approved)} of {progress.approvals}" if missing > 0 else "approved"
+            told = f"approved by {len(progress.approved_by)} of {progress.approvals}" if missing > 0 else "approved"
             self._put(patch, "received", progress=progress, reason=told, actor=actor)
-        await self._book.flush()
 
     async def pause(self, patch_id: str, *, actor: str, why: str) -> None:
         """Order no further node.
@@ -401,15 +404,15 @@ class RollOuts:
                 for row in stuck:
                     self._book.put_node(replace(row, state="rolling_back", changed_at=now))
                 self._put(patch, "rolling_back", reason=patch.reason, actor=actor)
-            else:
+            elif progress_of(patch).waves_in_all:
                 for row in rows:
                     if row.state in ("failed", "rolled_back"):
                         self._book.put_node(
                             replace(row, state="waiting", detail="", changed_at=now, release_after=None)
                         )
-                begun = progress_of(patch).waves_in_all > 0
-                approved = progress_of(patch).wanted_by != ""
-                self._put(patch, "rolling" if begun else "approved" if approved else "received", actor=actor)
+                self._put(patch, "rolling", actor=actor)
+            else:
+                self._begin_if_approved(patch, progress_of(patch), actor)
             await self._book.flush()
         self._go_on(patch_id)
 
