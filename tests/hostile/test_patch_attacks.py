@@ -10,6 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from master.configuration.settings import Settings
+from master.errors import FleetError
+from master.ledger.rows import patch_keys
 from master.services.trust.source import Source
 from tests.services.patches.test_rollouts import (
     OPERATOR,
@@ -38,3 +40,41 @@ async def test_abort_and_retry_do_not_stand_for_a_second_person(scene: Scene) ->
     assert patched(scene) == []
     await scene.patches.approve(patch_id, actor=SECOND)
     await scene.until(patch_id, "soaking")
+
+
+async def revoke(scene: Scene) -> None:
+    key_id, at = scene.author.key().id, scene.clock.now()
+    await scene.ledger.write(lambda c: patch_keys.revoke(c, key_id, at=at, by="cli:root", why="stolen"))
+
+
+async def test_an_approval_does_not_begin_what_a_revoked_key_signed(scene: Scene) -> None:
+    scene.settings = replace(scene.settings, patches=replace(scene.settings.patches, approvals=2))
+    patch_id = await scene.deploy()
+    await revoke(scene)
+    with pytest.raises(FleetError, match="revoked"):
+        await scene.patches.approve(patch_id, actor=SECOND)
+    await asyncio.sleep(0.1)
+    assert patched(scene) == []
+
+
+async def test_a_roll_out_stops_when_its_key_is_revoked(scene: Scene) -> None:
+    patch_id = await scene.deploy()
+    await scene.until(patch_id, "soaking")
+    await revoke(scene)
+    await scene.turn(61, patch_id)
+    await scene.until(patch_id, "paused", "soaking", "rolling")
+    await asyncio.sleep(0.3)
+    assert patched(scene) == ["atlas"]
+
+
+@pytest.mark.parametrize("taken_up", ["resume", "retry"])
+async def test_what_was_stopped_does_not_go_on_with_a_revoked_key(scene: Scene, taken_up: str) -> None:
+    patch_id = await scene.deploy()
+    await scene.until(patch_id, "soaking")
+    if taken_up == "resume":
+        await scene.patches.pause(patch_id, actor=OPERATOR)
+    else:
+        await scene.patches.abort(patch_id, actor=OPERATOR)
+    await revoke(scene)
+    with pytest.raises(FleetError, match="revoked"):
+        await getattr(scene.patches, taken_up)(patch_id, actor=OPERATOR)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from master.ledger.rows.records import Node, Patch, PatchNode, PatchNodeState, P
 from master.services.core.alerts import Alerts
 from master.services.core.directory import NodeDirectory
 from master.services.patches.book import PatchBook
+from master.services.patches.errors import PatchRefused
 from master.services.patches.progress import Progress, progress_of, progress_text
 from master.services.patches.showing import document_of, wave_text
 from master.services.patches.statuses import PatchStatuses, has_gone_back
@@ -78,15 +79,24 @@ class Drive:
     ----------
     others
         Returns the patches whose roll-outs go on beside this one.
+    require_trusted
+        Raises :class:`PatchRefused` where the key that signed a patch is not trusted any more.
     """
 
-    def __init__(self, patch_id: str, tools: DriveTools, others: Callable[[], Iterable[Patch]]) -> None:
+    def __init__(
+        self,
+        patch_id: str,
+        tools: DriveTools,
+        others: Callable[[], Iterable[Patch]],
+        require_trusted: Callable[[Patch], Awaitable[None]],
+    ) -> None:
         self.patch_id = patch_id
         self.lock = asyncio.Lock()
         """Held for each step, and by whoever steers."""
         self.woken = asyncio.Event()
         self._tools, self._book, self._clock = tools, tools.book, tools.clock
         self._others = others
+        self._require_trusted = require_trusted
         self._asked: dict[str, asyncio.Task[None]] = {}
         """By node: what brings the patch to it, or takes it back."""
         self._since: dict[str, float] = {}
@@ -276,10 +286,15 @@ class Drive:
             elif row.state != "applied" or row.detail != _RESTARTING or row.node_id not in self._since:
                 self._ask(row.node_id, self._give)
         room = progress.at_once - len(under_way) - len(giving)
-        for row in waiting:
-            if room > 0 and not self._is_asked(row.node_id):
-                room -= 1
-                self._ask(row.node_id, self._give)
+        given = [row for row in waiting if not self._is_asked(row.node_id)][: max(0, room)]
+        if given:
+            try:
+                await self._require_trusted(patch)
+            except PatchRefused as error:
+                await self._stop_untrusted(error.message)
+                return AGAIN_S
+        for row in given:
+            self._ask(row.node_id, self._give)
         self._take_back_alone(rows)
         if waiting or under_way or any(row.state == "rolling_back" for row in rows):
             return AGAIN_S
@@ -287,6 +302,19 @@ class Drive:
         await self._set("soaking", progress=soak)
         self._judged_at = float("-inf")
         return 0.0
+
+    async def _stop_untrusted(self, why: str) -> None:
+        """Give a patch to no further node whose key was revoked; what has it, an operator has to judge."""
+        await self._set("paused", progress=replace(progress_of(self.patch), paused_in="rolling"), reason=why)
+        label = _label(self.patch)
+        self._tools.alerts.raise_alert(
+            AlertLevel.ERROR,
+            f"The roll-out of {label} is paused: its key was revoked",
+            key=f"patch:{self.patch_id}:revoked",
+            text=f"{why}\nNo further node gets it, and those that have it keep it: `fleet patch rollback {label!r}` "
+            "takes it back.",
+            buttons=(AlertButton(label="Roll back", custom_id=f"patch:rollback:{self.patch_id}", style="danger"),),
+        )
 
     def _is_asked(self, node_id: str) -> bool:
         task = self._asked.get(node_id)

@@ -110,7 +110,7 @@ class RollOuts:
 
     def _drive(self, patch_id: str) -> Drive:
         if patch_id not in self._drives:
-            self._drives[patch_id] = Drive(patch_id, self._tools, self._others)
+            self._drives[patch_id] = Drive(patch_id, self._tools, self._others, self._require_trusted)
         return self._drives[patch_id]
 
     def _others(self) -> list[Patch]:
@@ -274,14 +274,8 @@ class RollOuts:
         async with self._steered(patch_id):
             patch = await self._load(patch_id)
             _require(patch, ("received",), "rolled out")
+            await self._require_acceptable(patch)
             document = document_of(patch)
-            if document.expires <= self._clock.now().timestamp():
-                raise PatchRefused(
-                    f"{patch.name} {patch.version} has expired since it was accepted",
-                    hint="have its author sign it again, as a new version",
-                    reason=Refusal.EXPIRED,
-                )
-            await self._ledger.read(lambda connection: self._acceptance.require_trusted(connection, patch.key_id))
             choice = await self._tools.targets.choose(document, chosen)
             if not choice.nodes:
                 raise PatchNotNow(nobody(choice.skipped), hint=f"`fleet patch show '{patch.name} {patch.version}'`")
@@ -302,6 +296,7 @@ class RollOuts:
         async with self._steered(patch_id):
             patch = await self._load(patch_id)
             _require(patch, ("received",), "approved")
+            await self._require_acceptable(patch)
             progress = progress_of(patch)
             if actor in progress.approved_by:
                 raise PatchNotNow(
@@ -357,6 +352,8 @@ class RollOuts:
             soaked_s = self._clock.now().timestamp() - progress.soak_began
             is_overdue = patch.state == "soaking" and soaked_s >= progress.soak_s
             _require(patch, ("paused", "asking", "soaking") if is_overdue else ("paused", "asking"), "resumed")
+            if progress.paused_in != "rolling_back":
+                await self._require_trusted(patch)
             drive = self._drive(patch_id)
             drive.renew()
             if progress.paused_in is not None and progress.paused_in != "asking":
@@ -405,6 +402,7 @@ class RollOuts:
                     self._book.put_node(replace(row, state="rolling_back", changed_at=now))
                 self._put(patch, "rolling_back", reason=patch.reason, actor=actor)
             elif progress_of(patch).waves_in_all:
+                await self._require_trusted(patch)
                 for row in rows:
                     if row.state in ("failed", "rolled_back"):
                         self._book.put_node(
@@ -412,6 +410,7 @@ class RollOuts:
                         )
                 self._put(patch, "rolling", actor=actor)
             else:
+                await self._require_acceptable(patch)
                 self._begin_if_approved(patch, progress_of(patch), actor)
             await self._book.flush()
         self._go_on(patch_id)
@@ -444,6 +443,30 @@ class RollOuts:
                 hint=self._ledger.away.hint,
             )
         return self._drive(patch_id).lock
+
+    async def _require_acceptable(self, patch: Patch) -> None:
+        """Check that what is about to begin would still be accepted.
+
+        Raises
+        ------
+        PatchRefused, LedgerError
+        """
+        if document_of(patch).expires <= self._clock.now().timestamp():
+            raise PatchRefused(
+                f"{patch.name} {patch.version} has expired since it was accepted",
+                hint="have its author sign it again, as a new version",
+                reason=Refusal.EXPIRED,
+            )
+        await self._require_trusted(patch)
+
+    async def _require_trusted(self, patch: Patch) -> None:
+        """Check that the key of a patch is trusted now, whatever was begun before.
+
+        Raises
+        ------
+        PatchRefused, LedgerError
+        """
+        await self._ledger.read(lambda connection: self._acceptance.require_trusted(connection, patch.key_id))
 
     async def _load(self, patch_id: str) -> Patch:
         patch = await self._book.load(patch_id)
