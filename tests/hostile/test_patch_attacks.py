@@ -9,15 +9,22 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from handshake.messages import PatchStatus
 from master.configuration.settings import Settings
 from master.errors import FleetError
 from master.ledger.rows import patch_keys
+from master.services.patches.judging import Scene as Facts
+from master.services.patches.judging import Watched, judge_scene
+from master.services.patches.verdict import Outcome
 from master.services.trust.source import Source
+from tests.services.patches.test_judging import AT, GROUPS, PLAN, SOAK_S, before, now, seen
 from tests.services.patches.test_rollouts import (
     OPERATOR,
     SECOND,
     Scene,
+    a_message,
     a_scene,
+    eventually,
     patched,
 )
 
@@ -78,3 +85,51 @@ async def test_what_was_stopped_does_not_go_on_with_a_revoked_key(scene: Scene, 
     await revoke(scene)
     with pytest.raises(FleetError, match="revoked"):
         await getattr(scene.patches, taken_up)(patch_id, actor=OPERATOR)
+
+
+async def test_a_bad_patch_does_not_come_back_by_abort_and_retry(scene: Scene) -> None:
+    scene.played.script["vega"] = "stuck"
+    patch_id = await scene.deploy(canary=0, soak_s=0, urgent=True)
+    await scene.until(patch_id, "done")
+    await scene.patches.rollback(patch_id, actor=OPERATOR, why="it steals")
+    await scene.patches.abort(patch_id, actor=OPERATOR)
+    before = len(patched(scene))
+    await scene.patches.retry(patch_id, actor=OPERATOR)
+    await scene.until(patch_id, "rolled_back", "failed", "done")
+    assert len(patched(scene)) == before
+
+
+async def test_a_bad_patch_does_not_come_back_when_the_last_node_went_back_late(scene: Scene) -> None:
+    patch_id = await scene.deploy(canary=0, soak_s=0, urgent=True)
+    await scene.until(patch_id, "done")
+    scene.played.script["vega"] = "stuck"
+    await scene.patches.rollback(patch_id, actor=OPERATOR, why="it steals")
+    await scene.until(patch_id, "failed")
+    vega = scene.directory.find("vega")
+    late = PatchStatus(patch_id=patch_id, status="rolled_back")
+    await scene.statuses.handle(vega, late, a_message(vega), LOCAL)
+    before = len(patched(scene))
+    await scene.patches.retry(patch_id, actor=OPERATOR)
+    await scene.until(patch_id, "rolled_back", "done", "soaking")
+    assert len(patched(scene)) == before
+
+
+@pytest.mark.parametrize("jump_s", [86_400.0, -86_400.0])
+async def test_a_clock_that_is_set_neither_ends_a_soak_nor_makes_it_endless(scene: Scene, jump_s: float) -> None:
+    patch_id = await scene.deploy()
+    await scene.until(patch_id, "soaking")
+    scene.clock.set(by=jump_s)
+    await scene.turn(11, patch_id)
+    await asyncio.sleep(0.1)
+    assert patched(scene) == ["atlas"]
+    await scene.turn(50, patch_id)
+    await eventually(lambda: len(patched(scene)) == 4)
+
+
+def test_nothing_is_good_that_seems_to_be_older_than_the_patch() -> None:
+    set_back_s = 86_400.0
+    errors = {"e1": seen(first_at=AT - set_back_s + 20, last_at=AT - set_back_s + 200)}
+    one = Watched(before=before(), now=now(at=AT - set_back_s + SOAK_S, errors=errors))
+    verdict = judge_scene(Facts(watched=[one], groups=GROUPS), PLAN, SOAK_S)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "set back" in verdict.reason

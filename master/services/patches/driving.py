@@ -104,6 +104,9 @@ class Drive:
         self._trouble: dict[str, str] = {}
         """By node: why the last order did not reach it."""
         self._judged_at = float("-inf")
+        self._soak: tuple[float, float, float] | None = None
+        """When the wave began to be watched in Unix time, for how long it had been when this master looked first, and
+        when that was, in monotonic seconds."""
         self._at_template = asyncio.Lock()
         self._settled = set[str]()
         """Nodes that were ready after they had gone back."""
@@ -153,6 +156,14 @@ class Drive:
             if task is not None and task.done():
                 del self._asked[node_id]
             self.woken.set()
+
+    def soaked_s(self) -> float:
+        """Return for how long the wave is watched; that the clock is set meanwhile makes no difference."""
+        began, now_s = progress_of(self.patch).soak_began, self._clock.monotonic()
+        if self._soak is None or self._soak[0] != began:
+            self._soak = began, max(self._clock.now().timestamp() - began, 0.0), now_s
+        _, before_s, at_s = self._soak
+        return before_s + now_s - at_s
 
     async def end(self) -> None:
         """Stop bringing it to nodes; those that were asked go on by themselves."""
@@ -481,7 +492,7 @@ class Drive:
             return 0.0
         self._give_up_silent(progress)
         self._take_back_alone(rows)
-        soaked_s = self._clock.now().timestamp() - progress.soak_began
+        soaked_s = self.soaked_s()
         left_s = progress.soak_for_s - soaked_s
         now_s = self._clock.monotonic()
         if left_s > 0 and now_s - self._judged_at < LOOKED_AT_S:
@@ -595,7 +606,7 @@ class Drive:
         for row in self._book.nodes(self.patch_id):
             if row.state in ("waiting", "absent"):
                 self._book.put_node(self._moved(row, "skipped", "the patch was rolled back before it got it"))
-        progress = replace(progress_of(self.patch), by_operator=by_operator, paused_in=None)
+        progress = replace(progress_of(self.patch), goes_back=True, by_operator=by_operator, paused_in=None)
         await self._set("rolling_back", progress=progress, reason=reason, actor=actor)
 
     async def _go_back(self) -> float | None:

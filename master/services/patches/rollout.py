@@ -349,12 +349,11 @@ class RollOuts:
         async with self._steered(patch_id):
             patch = await self._load(patch_id)
             progress = progress_of(patch)
-            soaked_s = self._clock.now().timestamp() - progress.soak_began
-            is_overdue = patch.state == "soaking" and soaked_s >= progress.soak_s
+            drive = self._drive(patch_id)
+            is_overdue = patch.state == "soaking" and drive.soaked_s() >= progress.soak_s
             _require(patch, ("paused", "asking", "soaking") if is_overdue else ("paused", "asking"), "resumed")
             if progress.paused_in != "rolling_back":
                 await self._require_trusted(patch)
-            drive = self._drive(patch_id)
             drive.renew()
             if progress.paused_in is not None and progress.paused_in != "asking":
                 self._put(patch, progress.paused_in, progress=replace(progress, paused_in=None), actor=actor)
@@ -395,13 +394,14 @@ class RollOuts:
             _require(patch, ("aborted", "failed"), "tried again")
             self._drive(patch_id).forget_orders()
             rows = self._book.nodes(patch_id)
-            stuck = [row for row in rows if row.state == "rollback_failed"]
-            now = self._clock.now()
-            if stuck:
-                for row in stuck:
-                    self._book.put_node(replace(row, state="rolling_back", changed_at=now))
+            now, progress = self._clock.now(), progress_of(patch)
+            # One that failed after it had begun is one that could not go back.
+            if progress.goes_back or (patch.state == "failed" and progress.waves_in_all):
+                for row in rows:
+                    if row.state == "rollback_failed":
+                        self._book.put_node(replace(row, state="rolling_back", changed_at=now))
                 self._put(patch, "rolling_back", reason=patch.reason, actor=actor)
-            elif progress_of(patch).waves_in_all:
+            elif progress.waves_in_all:
                 await self._require_trusted(patch)
                 for row in rows:
                     if row.state in ("failed", "rolled_back"):
@@ -411,7 +411,7 @@ class RollOuts:
                 self._put(patch, "rolling", actor=actor)
             else:
                 await self._require_acceptable(patch)
-                self._begin_if_approved(patch, progress_of(patch), actor)
+                self._begin_if_approved(patch, progress, actor)
             await self._book.flush()
         self._go_on(patch_id)
 
