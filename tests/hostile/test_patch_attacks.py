@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from handshake.errors import Refused
 from handshake.messages import PatchStatus
 from master.configuration.settings import Settings
 from master.errors import FleetError
-from master.ledger.rows import patch_keys
+from master.ledger.rows import patch_keys, patch_tracking
 from master.services.patches.judging import Scene as Facts
 from master.services.patches.judging import Watched, judge_scene
+from master.services.patches.statuses import MOST_STATUSES
 from master.services.patches.verdict import Outcome
 from master.services.trust.source import Source
+from tests.hostile.effort import rounds
 from tests.services.patches.test_judging import AT, GROUPS, PLAN, SOAK_S, before, now, seen
 from tests.services.patches.test_rollouts import (
     OPERATOR,
@@ -133,3 +136,37 @@ def test_nothing_is_good_that_seems_to_be_older_than_the_patch() -> None:
     verdict = judge_scene(Facts(watched=[one], groups=GROUPS), PLAN, SOAK_S)
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "set back" in verdict.reason
+
+
+async def test_a_node_that_says_more_and_more_holds_nothing_up(scene: Scene) -> None:
+    scene.played.holding = asyncio.Event()
+    patch_id = await scene.deploy()
+    await eventually(lambda: bool(patched(scene)))
+    await scene.until(patch_id, "rolling")
+    atlas = scene.directory.find("atlas")
+    for number in range(20):
+        for detail in ("restart", f"soon {number}"):
+            status = PatchStatus(patch_id=patch_id, status="applied", detail=detail)
+            await scene.statuses.handle(atlas, status, a_message(atlas), LOCAL)
+        await scene.turn(5, patch_id)
+        await asyncio.sleep(0.01)
+    await scene.until(patch_id, "rolling_back", "rolled_back", "failed")
+
+
+async def test_a_flood_of_statuses_fills_neither_ledger_nor_loop(scene: Scene) -> None:
+    patch_id = await scene.deploy()
+    await scene.until(patch_id, "soaking")
+    atlas, refused = scene.directory.find("atlas"), 0
+    for number in range(rounds(300)):
+        status = PatchStatus(patch_id=patch_id, status="staged", detail=f"{number} " + "x" * 2_000)
+        try:
+            await scene.statuses.handle(atlas, status, a_message(atlas), LOCAL)
+        except Refused:
+            refused += 1
+    tracks = await scene.ledger.read(lambda c: patch_tracking.of_patch(c, patch_id, limit=100_000))
+    print(f"{rounds(300)} statuses of one node: {len(tracks)} rows, {refused} refused")
+    assert (len(tracks), refused) == (MOST_STATUSES, rounds(300) - MOST_STATUSES)
+    # The others are heard, and so is it a minute later.
+    await scene.turn(61, patch_id)
+    await eventually(lambda: len(patched(scene)) == 4)
+    await scene.statuses.handle(atlas, status, a_message(atlas), LOCAL)

@@ -101,6 +101,8 @@ class Drive:
         """By node: what brings the patch to it, or takes it back."""
         self._since: dict[str, float] = {}
         """By node: monotonic seconds of its last step that this master saw."""
+        self._noted: dict[str, PatchNodeState] = {}
+        """By node: the state of that step. One who says the same in other words gets no more time."""
         self._trouble: dict[str, str] = {}
         """By node: why the last order did not reach it."""
         self._judged_at = float("-inf")
@@ -129,13 +131,16 @@ class Drive:
         return patch
 
     def note(self, row: PatchNode) -> None:
-        """Note that a node is a step further."""
-        self._since[row.node_id] = self._clock.monotonic()
+        """Note what a node says; where it is a step further its time begins anew."""
+        if self._noted.get(row.node_id) != row.state:
+            self._noted[row.node_id] = row.state
+            self._since[row.node_id] = self._clock.monotonic()
         self.woken.set()
 
     def forget_orders(self) -> None:
         """Ask nodes again from now on: what is wanted of them is another thing."""
         self._since.clear()
+        self._noted.clear()
         self._trouble.clear()
         self._restarted.clear()
         self._settled.clear()

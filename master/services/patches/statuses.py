@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable
 
 from msgspec.structs import replace
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 ON_RECORD_WITHIN_S = 2.0
 """How long a node waits for the answer to a status while the ledger is away; then it is told that it was taken."""
 DETAIL_CHARACTERS = 4_000
+MOST_STATUSES, IN_S = 60, 60.0
+"""Of one node. One patch makes six, and as many when it goes back; each is a row of the ledger."""
 _STEPS: tuple[PatchNodeState, ...] = (
     "absent",
     "waiting",
@@ -55,7 +58,9 @@ class PatchStatuses:
         self._book = book
         self._clock = clock
         self.refused = 0
-        """Statuses of patches that their nodes were not given."""
+        """Statuses of patches that their nodes were not given, or that were too many."""
+        self._latest: dict[str, deque[float]] = {}
+        """By node: when it told its latest statuses, in monotonic seconds."""
         self.on_moved: Callable[[PatchNode], None] = lambda _row: None
         """Called when a node is a step further; set by who carries out roll-outs."""
         self.on_restart_wanted: Callable[[PatchNode, str, int | None], bool] = lambda _row, _detail, _release: False
@@ -67,8 +72,9 @@ class PatchStatuses:
         Raises
         ------
         Refused
-            It is of a patch that the node was not given.
+            It is of a patch that the node was not given, or the node told too many.
         """
+        self._require_few(node, message)
         patch = await self._book.load(body.patch_id)
         row = None if patch is None else self._book.node(body.patch_id, node.id)
         if row is None or row.state in ("waiting", "skipped"):
@@ -85,6 +91,18 @@ class PatchStatuses:
             async with asyncio.timeout(ON_RECORD_WITHIN_S):
                 await self._book.flush()
         return Acknowledgement()
+
+    def _require_few(self, node: Node, message: Message) -> None:
+        latest, now_s = self._latest.setdefault(node.id, deque(maxlen=MOST_STATUSES)), self._clock.monotonic()
+        if len(latest) == MOST_STATUSES and now_s - latest[0] < IN_S:
+            self.refused += 1
+            raise Refused(
+                Reason.MALFORMED,
+                f"more than {MOST_STATUSES} statuses of patches in {IN_S:g} s",
+                claimed_node_id=node.id,
+                message_type=message.type,
+            )
+        latest.append(now_s)
 
     def move(self, row: PatchNode, told: PatchNodeState, detail: str, *, release: int | None) -> None:
         """Move a node forward, if what is told of it is no older than what is known."""
