@@ -170,3 +170,18 @@ async def test_a_flood_of_statuses_fills_neither_ledger_nor_loop(scene: Scene) -
     await scene.turn(61, patch_id)
     await eventually(lambda: len(patched(scene)) == 4)
     await scene.statuses.handle(atlas, status, a_message(atlas), LOCAL)
+
+
+async def test_a_token_in_a_traceback_is_not_shown(scene: Scene) -> None:
+    token = "MTIzNDU2Nzg5MDEyMzQ1Njc4.GhIjKl.abcdefghijklmnopqrstuvwxyz0123456789AB"
+    patch_id = await scene.deploy()
+    await scene.until(patch_id, "soaking")
+    atlas = scene.directory.find("atlas")
+    status = PatchStatus(patch_id=patch_id, status="failed", detail=f"Traceback:\n  x\nLoginFailure: {token}")
+    await scene.statuses.handle(atlas, status, a_message(atlas), LOCAL)
+    await scene.until(patch_id, "rolled_back", "rolling_back")
+    shown = await scene.patches.show(patch_id)
+    assert token not in str(shown)
+    assert token not in str(scene.alerts)
+    tracks = await scene.ledger.read(lambda c: patch_tracking.of_patch(c, patch_id))
+    assert token not in str(tracks)

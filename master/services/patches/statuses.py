@@ -15,6 +15,7 @@ from handshake.messages import Acknowledgement, PatchStatus
 from handshake.signing import Message
 from master.ledger.identifiers import new_ulid
 from master.ledger.rows.records import Node, PatchNode, PatchNodeState, PatchTrack
+from master.security.tokens import hide_tokens
 from master.services.patches.book import PatchBook
 from master.services.trust.source import Source
 from master.supervision.clock import Clock
@@ -85,6 +86,8 @@ class PatchStatuses:
                 claimed_node_id=node.id,
                 message_type=message.type,
             )
+        # It is shown on Discord, to all who see the channel.
+        body = replace(body, detail=hide_tokens(body.detail))
         self._track(node, body)
         self.move(row, body.status, visible_lines(body.detail), release=body.release)
         with contextlib.suppress(TimeoutError):
