@@ -185,3 +185,18 @@ async def test_a_token_in_a_traceback_is_not_shown(scene: Scene) -> None:
     assert token not in str(scene.alerts)
     tracks = await scene.ledger.read(lambda c: patch_tracking.of_patch(c, patch_id))
     assert token not in str(tracks)
+
+
+async def test_what_is_below_another_patch_is_not_called_gone(scene: Scene) -> None:
+    first = await scene.deploy(canary=0, soak_s=0, urgent=True)
+    await scene.until(first, "done")
+    scene.clock.turn(1.0)
+    view = await scene.patches.receive(scene.bundle(), actor=OPERATOR)
+    await scene.patches.deploy(view.id, actor=OPERATOR, urgent=True, soak_s=0)
+    await scene.until(view.id, "done")
+    with pytest.raises(FleetError, match="ranks 2"):
+        await scene.patches.rollback(first, actor=OPERATOR)
+    await scene.patches.rollback(view.id, actor=OPERATOR)
+    await scene.until(view.id, "rolled_back")
+    await scene.patches.rollback(first, actor=OPERATOR)
+    await scene.until(first, "rolled_back")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec.structs import replace
@@ -16,9 +16,10 @@ from master.errors import FleetError
 from master.events import AlertLevel, NodeReady, PatchChanged
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerUnavailable
-from master.ledger.rows import patches
+from master.ledger.rows import patch_nodes, patches
 from master.ledger.rows.records import Node, Patch, PatchNode, PatchState
 from master.services.core.patch_views import PatchNodeView
+from master.services.patches.baselines import decode
 from master.services.patches.driving import ACTIVE, Drive, DriveTools, nobody
 from master.services.patches.errors import PatchNotFound, PatchNotNow, PatchRefused, Refusal
 from master.services.patches.plan import plan_for
@@ -425,6 +426,7 @@ class RollOuts:
         async with self._steered(patch_id):
             patch = await self._load(patch_id)
             _require(patch, ("rolling", "soaking", "asking", "paused", "done", "aborted"), "rolled back")
+            await self._require_on_top(patch)
             drive = self._drive(patch_id)
             await drive.turn_back(why or f"rolled back by {actor}", by_operator=True, actor=actor)
         self._go_on(patch_id)
@@ -443,6 +445,24 @@ class RollOuts:
                 hint=self._ledger.away.hint,
             )
         return self._drive(patch_id).lock
+
+    async def _require_on_top(self, patch: Patch) -> None:
+        """Check that no node has another patch above this one: it would keep the code of both.
+
+        Raises
+        ------
+        PatchNotNow, LedgerError
+        """
+        held = [row for row in self._book.nodes(patch.id) if row.state in patch_nodes.HELD]
+        above = await self._ledger.read(lambda connection: _above(connection, patch, held))
+        if above:
+            other, node_id, nodes = above
+            more = f" and {nodes - 1} more" if nodes > 1 else ""
+            label, on = f"{other.name} {other.version}", self._tools.directory.name_of(node_id)
+            raise PatchNotNow(
+                f"{patch.name} {patch.version} cannot be taken back: {label} was put on top of it, on {on}{more}",
+                hint=f"`fleet patch rollback {label!r}` first; or have its author correct it in a new version",
+            )
 
     async def _require_acceptable(self, patch: Patch) -> None:
         """Check that what is about to begin would still be accepted.
@@ -509,6 +529,24 @@ def _going_on(connection: Connection) -> list[str]:
     found = [*patches.in_states(connection, patches.UNFINISHED), *patches.with_nodes_left(connection)]
     found += [patch for patch in patches.recent(connection, limit=_LOOKED_AT) if needs_template(patch)]
     return sorted({patch.id for patch in found})
+
+
+def _above(connection: Connection, patch: Patch, held: Iterable[PatchNode]) -> tuple[Patch, str, int] | None:
+    """Return a patch that nodes got after another one, the first of them, and how many have it."""
+    since = {row.node_id: _given_at(row, patch) for row in held}
+    for other in patches.recent(connection, limit=_LOOKED_AT):
+        if other.id == patch.id:
+            continue
+        rows = [row for row in patch_nodes.of_patch(connection, other.id) if row.state in patch_nodes.HELD]
+        have = [row.node_id for row in rows if row.node_id in since and _given_at(row, other) > since[row.node_id]]
+        if have:
+            return other, have[0], len(have)
+    return None
+
+
+def _given_at(row: PatchNode, patch: Patch) -> float:
+    """Return when a node was given a patch, by the master's own word: what nodes say of it proves nothing."""
+    return decode(row.baseline, at=patch.received_at).at
 
 
 def _require(patch: Patch, states: tuple[PatchState, ...], what: str) -> None:
