@@ -764,11 +764,17 @@ def _build_patches(
     ledger, clock = base.ledger, base.clock
     folders = FolderPatching(settings)
     ways = Ways(supervisor=supervisor, launcher=launcher, orders=orders, folders=folders, installer=installer)
+    acceptance = LedgerAcceptance(ledger, clock)
     catching_up = CatchingUp(
-        ledger=ledger, book=book, statuses=statuses, ways=ways, folder_of=launcher.folder_of, clock=clock
+        ledger=ledger,
+        book=book,
+        statuses=statuses,
+        ways=ways,
+        folder_of=launcher.folder_of,
+        acceptance=acceptance,
+        clock=clock,
     )
     launcher.before_start = catching_up.before_start
-    acceptance = LedgerAcceptance(ledger, clock)
     tools = DriveTools(
         book=book,
         statuses=statuses,
