@@ -322,6 +322,8 @@ class RollOuts:
             self._put(patch, "approved", progress=progress, actor=actor)
         else:
             told = f"approved by {len(approved)} of {progress.approvals}" if missing > 0 else "approved"
+            if not progress.wanted_by:
+                told += ", and nobody has asked for its roll-out yet"
             self._put(patch, "received", progress=progress, reason=told, actor=actor)
         await self._book.flush()
 

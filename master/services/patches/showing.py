@@ -57,6 +57,7 @@ def patch_view(patch: Patch, nodes: Iterable[PatchNode], keys: Mapping[str, str]
         message_id=patch.message_id,
         approved_by=progress.approved_by,
         approvals=progress.approvals,
+        wanted_by=progress.wanted_by,
         restarts=progress.restarts,
         urgent=progress.urgent,
         template=progress.template,

@@ -431,6 +431,16 @@ async def test_two_operators_have_to_approve_where_the_settings_say_so(scene: Sc
     await scene.until(patch_id, "soaking")
 
 
+async def test_whoever_deploys_what_another_approved_begins_it(scene: Scene) -> None:
+    scene.settings = replace(scene.settings, patches=replace(scene.settings.patches, approvals=2))
+    received = await scene.patches.receive(scene.bundle(), actor=OPERATOR)
+    approved = await scene.patches.approve(received.id, actor=SECOND)
+    assert approved.reason == "approved, and nobody has asked for its roll-out yet"
+    assert patched(scene) == []
+    await scene.patches.deploy(received.id, actor=OPERATOR)
+    await scene.until(received.id, "soaking")
+
+
 async def test_an_operator_takes_a_finished_patch_back_all_at_once(scene: Scene) -> None:
     patch_id = await scene.deploy(canary=0, soak_s=0, urgent=True)
     await scene.until(patch_id, "done")
