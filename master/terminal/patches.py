@@ -284,7 +284,7 @@ def wave_lines(found: PatchDetails, *, width: int | None, now: float | None = No
         head = one_line(name.ljust(longest + 2))
         line = Text.assemble(head, counts_text(counts))
         if now is not None and [name] == begun[-1:] and found.patch.state == "soaking":
-            passed = max(0.0, now - found.patch.since)
+            passed = max(0.0, now - (found.patch.watched_since or found.patch.since))
             line.append_text(one_line((f"  {_watched(passed, found.plan)}", "cyan")))
         yield from flow([line], width=width)
 
@@ -312,7 +312,7 @@ def _others_lines(nodes: Sequence[PatchNodeView], *, width: int | None) -> Itera
     for node in nodes:
         if node.state in _WANTS_A_LOOK:
             continue
-        reason = node.detail if node.state in ("skipped", "absent") else ""
+        reason = node.detail if node.state in ("skipped", "absent", "ordered") else ""
         groups.setdefault((node.state, reason), []).append(node.node)
     order = list(_NODE_STATES)
     yield Text()

@@ -25,6 +25,8 @@ class PatchView(msgspec.Struct, frozen=True, kw_only=True):
     """Why it is in its state, in one line."""
     since: float = 0.0
     """Unix time in seconds, of its state."""
+    watched_since: float = 0.0
+    """Unix time in seconds; later by as long as it was paused. 0: no wave is watched yet."""
     changed_by: str = ""
     received_at: float = 0.0
     received_from: str = ""

@@ -49,6 +49,7 @@ def patch_view(patch: Patch, nodes: Iterable[PatchNode], keys: Mapping[str, str]
         counts=dict(Counter(node.state for node in nodes)),
         reason=patch.reason,
         since=patch.changed_at.timestamp(),
+        watched_since=progress.soak_began,
         changed_by=patch.changed_by,
         received_at=patch.received_at.timestamp(),
         received_from=patch.received_from,

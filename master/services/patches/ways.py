@@ -67,13 +67,14 @@ class Ways:
     async def give(self, node: Node, patch: Patch, row: PatchNode, told: Told) -> None:
         """Have a node take a patch; what comes of it the node tells, or ``told`` is called in its name.
 
+        What it requires was installed before (:meth:`provide`).
+
         Raises
         ------
         FleetError
         """
         match self.way_of(node):
             case Way.ORDER:
-                await self._provide(node, patch)
                 await self._orders.send(node, "patch", patch=order_of(patch))
             case Way.FOLDER:
                 before, release = await self.put_in_folder(node, patch)
@@ -90,11 +91,11 @@ class Ways:
         ------
         FolderNotPatched, NotInstalled
         """
-        await self._provide(node, patch)
+        await self.provide(node, patch)
         folder = self._launcher.folder_of(node)
         return await self._folders.put(folder, patch_id=patch.id, sha256=patch.bundle_hash.hex())
 
-    async def _provide(self, node: Node, patch: Patch) -> None:
+    async def provide(self, node: Node, patch: Patch) -> None:
         """Install what a patch requires and the operator allows; the rest may be in the node's libraries already.
 
         Raises
