@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -13,11 +14,12 @@ from handshake.errors import Refused
 from handshake.messages import PatchStatus
 from master.configuration.settings import Settings
 from master.errors import FleetError
+from master.ledger.errors import LedgerTimedOut, LedgerUnavailable
 from master.ledger.rows import patch_keys, patch_tracking
 from master.services.patches.judging import Scene as Facts
 from master.services.patches.judging import Watched, judge_scene
 from master.services.patches.statuses import MOST_STATUSES
-from master.services.patches.verdict import Outcome
+from master.services.patches.verdict import Outcome, Verdict
 from master.services.trust.source import Source
 from tests.hostile.effort import rounds
 from tests.services.patches.test_judging import AT, GROUPS, PLAN, SOAK_S, before, now, seen
@@ -200,3 +202,36 @@ async def test_what_is_below_another_patch_is_not_called_gone(scene: Scene) -> N
     await scene.until(view.id, "rolled_back")
     await scene.patches.rollback(first, actor=OPERATOR)
     await scene.until(first, "rolled_back")
+
+
+async def test_an_outage_of_the_ledger_while_a_wave_is_judged_is_no_defect(scene: Scene) -> None:
+    real = scene.judge.judge
+    gone = [LedgerTimedOut("the ledger did not answer within 10 s"), LedgerUnavailable("the ledger is away")]
+
+    async def judge(*given: Any) -> Verdict:
+        if gone:
+            raise gone.pop()
+        return await real(*given)
+
+    scene.judge.judge = judge  # type: ignore[method-assign]
+    patch_id = await scene.deploy()
+    await scene.until(patch_id, "soaking")
+    await eventually(lambda: len(gone) == 1)
+    await scene.turn(61, patch_id)
+    await eventually(lambda: not gone)
+    await eventually(lambda: len(patched(scene)) == 4)
+    assert scene.alerts == []
+
+
+async def test_an_aborted_patch_stays_on_the_nodes_that_have_it(scene: Scene) -> None:
+    # Without a soak no node calls it good by itself, and what is not good goes with the next start.
+    scene.played.script["vega"] = "silent"
+    patch_id = await scene.deploy(canary=0, soak_s=0, urgent=True)
+    await eventually(lambda: len(scene.played.has_it) == 7)
+    await eventually(lambda: "healthy" in scene.book.node(patch_id, scene.directory.find("spica").id).state)
+    await scene.patches.abort(patch_id, actor=OPERATOR)
+    await eventually(lambda: sum(kind == "good" for kind, _ in scene.played.orders) == 7)
+    await scene.book.flush()
+    await scene.until(patch_id, "aborted")
+    states = await scene.states(patch_id)
+    assert {name for name, state in states.items() if state == "good"} == scene.played.has_it

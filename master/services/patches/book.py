@@ -185,12 +185,13 @@ class PatchBook:
                 if not isinstance(error, LedgerError) or isinstance(error, Conflict):
                     raise  # A row that is refused is refused again.
                 log.warning("the state of a patch waits to be written", extra={"why": error.message})
-                await self._wait_for_ledger()
+                await self.wait_for_ledger()
             else:
                 for event in events:
                     self._bus.publish(event)
 
-    async def _wait_for_ledger(self) -> None:
+    async def wait_for_ledger(self) -> None:
+        """Return once it is worth to ask the ledger again."""
         if self._ledger.away is not None:
             await self._ledger.wait_available()
         else:

@@ -15,7 +15,7 @@ from master.configuration.settings import Settings
 from master.errors import FleetError
 from master.events import AlertLevel, NodeReady, PatchChanged
 from master.ledger.database import Ledger
-from master.ledger.errors import LedgerUnavailable
+from master.ledger.errors import LedgerTimedOut, LedgerUnavailable
 from master.ledger.rows import patch_nodes, patches
 from master.ledger.rows.records import Node, Patch, PatchNode, PatchState
 from master.services.core.patch_views import PatchNodeView
@@ -137,7 +137,7 @@ class RollOuts:
         """Drive one roll-out; a defect in it must not end the others."""
         patch = drive.patch
         try:
-            await drive.run()
+            await self._drive_through_outages(drive)
         except Exception as error:
             log.exception("a roll-out failed, and is paused", extra={"patch": patch.id})
             await self._pause_broken(drive, f"{type(error).__name__}: {error}")
@@ -149,6 +149,16 @@ class RollOuts:
             # Those that wait for its nodes.
             for other in self._drives.values():
                 other.woken.set()
+
+    async def _drive_through_outages(self, drive: Drive) -> None:
+        """Drive one roll-out to its end; each step begins with what is on record, and so can be taken again."""
+        while True:
+            try:
+                await drive.run()
+                return
+            except (LedgerUnavailable, LedgerTimedOut) as error:
+                log.warning("a roll-out waits for the ledger", extra={"patch": drive.patch_id, "why": error.message})
+                await self._book.wait_for_ledger()
 
     async def _pause_broken(self, drive: Drive, why: str) -> None:
         async with drive.lock:
@@ -178,9 +188,9 @@ class RollOuts:
         return drive is not None and drive.restart_back(row, detail, release)
 
     def _praise_late(self, row: PatchNode) -> None:
-        """Have a node call a patch good that was rolled out before: it got it before it started."""
+        """Have a node call a patch good whose roll-out is over: it got it before it started, or it was aborted."""
         patch, node = self._book.get(row.patch_id), self._tools.directory.get(row.node_id)
-        if self._group is None or patch is None or node is None or patch.state != "done":
+        if self._group is None or patch is None or node is None or patch.state not in ("done", "aborted"):
             return
 
         async def praise(node: Node, patch: Patch) -> None:
@@ -379,6 +389,10 @@ class RollOuts:
                 drive.forget_orders()
             self._put(patch, "aborted", reason=why, actor=actor, is_end=True)
             await self._book.flush()
+            for row in self._book.nodes(patch_id):
+                if row.state == "healthy":
+                    # What nobody calls good goes with the next start, and who has it is to keep it.
+                    self._praise_late(row)
         self._wake(patch_id)
         if patch.state == "paused":
             self._drives.pop(patch_id, None)
