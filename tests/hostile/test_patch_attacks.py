@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import ValidationError, json
 from msgspec.structs import replace
 
 from handshake.errors import Refused
@@ -15,9 +16,10 @@ from handshake.messages import PatchStatus
 from master.configuration.settings import Settings
 from master.errors import FleetError
 from master.ledger.errors import LedgerTimedOut, LedgerUnavailable
-from master.ledger.rows import patch_keys, patch_tracking
+from master.ledger.rows import patch_keys, patch_tracking, patches
 from master.services.patches.judging import Scene as Facts
 from master.services.patches.judging import Watched, judge_scene
+from master.services.patches.progress import MAX_CHARACTERS
 from master.services.patches.statuses import MOST_STATUSES
 from master.services.patches.verdict import Outcome, Verdict
 from master.services.trust.source import Source
@@ -202,6 +204,37 @@ async def test_what_is_below_another_patch_is_not_called_gone(scene: Scene) -> N
     await scene.until(view.id, "rolled_back")
     await scene.patches.rollback(first, actor=OPERATOR)
     await scene.until(first, "rolled_back")
+
+
+async def test_the_plan_of_very_many_chosen_nodes_fits_its_column(scene: Scene) -> None:
+    view = await scene.patches.receive(scene.bundle(), actor=OPERATOR)
+    ids = tuple(f"{number:026d}" for number in range(8, 208))
+    for node_id in ids:
+        scene.directory.put(replace(scene.directory.find("vega"), id=node_id, name=f"n{node_id}"))
+    with pytest.raises(FleetError, match="200 nodes are too many"):
+        await scene.patches.deploy(view.id, actor=OPERATOR, nodes=ids)
+    await scene.patches.deploy(view.id, actor=OPERATOR, nodes=("atlas",) * 300)
+    found = await scene.ledger.read(lambda c: patches.get(c, view.id))
+    assert found is not None
+    assert len(found.rollout_plan) < MAX_CHARACTERS
+
+
+def test_a_release_of_a_lying_node_fits_its_column() -> None:
+    # On SQL Server the column has 32 bits; a row that is refused would hold up those of all patches.
+    for release in (2**31, 2**53):
+        with pytest.raises(ValidationError):
+            json.decode(json.encode({"patch_id": "x", "status": "good", "release": release}), type=PatchStatus)
+
+
+async def test_a_bundle_that_was_damaged_in_its_place_is_mended_when_it_is_handed_in_again(scene: Scene) -> None:
+    path = scene.bundle()
+    view = await scene.patches.receive(path, actor=OPERATOR)
+    (kept,) = scene.settings.patches_dir.iterdir()
+    content = kept.read_bytes()
+    for damage in (content[:100], b"", content + b"x"):
+        kept.write_bytes(damage)
+        assert (await scene.patches.receive(path, actor=OPERATOR)).id == view.id
+        assert kept.read_bytes() == content
 
 
 async def test_an_outage_of_the_ledger_while_a_wave_is_judged_is_no_defect(scene: Scene) -> None:

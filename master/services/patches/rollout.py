@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 _LOOKED_AT = 50
 """Patches that a new master looks at for a template that was not patched yet, or not taken back."""
+MOST_CHOSEN = 100
+"""Nodes that an operator may name one by one: their ids are part of the plan, whose column has 4,000 characters."""
 _FAILED = ("failed", "rolled_back", "rollback_failed")
 _LEFT = ("ordered", "received", "staged", "applied", "healthy")
 _COULD: dict[PatchState, str] = {
@@ -286,7 +288,12 @@ class RollOuts:
             patch = await self._load(patch_id)
             _require(patch, ("received",), "rolled out")
             await self._require_acceptable(patch)
-            document = document_of(patch)
+            document, chosen = document_of(patch), tuple(dict.fromkeys(chosen))
+            if len(chosen) > MOST_CHOSEN:
+                raise PatchNotNow(
+                    f"{len(chosen)} nodes are too many to be named one by one: {MOST_CHOSEN} at most",
+                    hint="have the patch made for a tag: `fleet patch build --tag TAG`",
+                )
             choice = await self._tools.targets.choose(document, chosen)
             if not choice.nodes:
                 raise PatchNotNow(nobody(choice.skipped), hint=f"`fleet patch show '{patch.name} {patch.version}'`")
