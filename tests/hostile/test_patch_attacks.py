@@ -17,6 +17,7 @@ from master.configuration.settings import Settings
 from master.errors import FleetError
 from master.ledger.errors import LedgerTimedOut, LedgerUnavailable
 from master.ledger.rows import patch_keys, patch_tracking, patches
+from master.services.patches.folder_patching import FolderPatching
 from master.services.patches.judging import Scene as Facts
 from master.services.patches.judging import Watched, judge_scene
 from master.services.patches.progress import MAX_CHARACTERS
@@ -237,7 +238,9 @@ async def test_a_bundle_that_was_damaged_in_its_place_is_mended_when_it_is_hande
         assert kept.read_bytes() == content
 
 
-async def test_an_outage_of_the_ledger_while_a_wave_is_judged_is_no_defect(scene: Scene) -> None:
+async def test_an_outage_of_the_ledger_while_a_wave_is_judged_is_no_defect(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = scene.judge.judge
     gone = [LedgerTimedOut("the ledger did not answer within 10 s"), LedgerUnavailable("the ledger is away")]
 
@@ -246,7 +249,7 @@ async def test_an_outage_of_the_ledger_while_a_wave_is_judged_is_no_defect(scene
             raise gone.pop()
         return await real(*given)
 
-    scene.judge.judge = judge  # type: ignore[method-assign]
+    monkeypatch.setattr(scene.judge, "judge", judge)
     patch_id = await scene.deploy()
     await scene.until(patch_id, "soaking")
     await eventually(lambda: len(gone) == 1)
@@ -261,10 +264,27 @@ async def test_an_aborted_patch_stays_on_the_nodes_that_have_it(scene: Scene) ->
     scene.played.script["vega"] = "silent"
     patch_id = await scene.deploy(canary=0, soak_s=0, urgent=True)
     await eventually(lambda: len(scene.played.has_it) == 7)
-    await eventually(lambda: "healthy" in scene.book.node(patch_id, scene.directory.find("spica").id).state)
+    await eventually(lambda: sum(row.state == "healthy" for row in scene.book.nodes(patch_id)) == 7)
     await scene.patches.abort(patch_id, actor=OPERATOR)
     await eventually(lambda: sum(kind == "good" for kind, _ in scene.played.orders) == 7)
     await scene.book.flush()
     await scene.until(patch_id, "aborted")
     states = await scene.states(patch_id)
     assert {name for name, state in states.items() if state == "good"} == scene.played.has_it
+
+
+async def test_what_a_node_wrote_into_its_releases_does_not_flood_the_master(
+    tmp_path: Path, house_settings: Settings
+) -> None:
+    many, folder = 12, tmp_path / "liar"
+    changes = [{"path": f"{'a' * 190}{number:04d}"} for number in range(1_000)]
+    for number in range(1, many + 1):
+        place = folder / ".releases" / str(number)
+        place.mkdir(parents=True)
+        release = {"number": number, "parent": number - 1, "patch_id": "x", "name": "x", "version": 1, "at": 1}
+        (place / "release.json").write_bytes(json.encode({**release, "changes": changes}))
+    index = {"current": many, "last": many, "releases": {str(n): {"state": "good"} for n in range(1, many + 1)}}
+    (folder / ".releases" / "current").write_bytes(json.encode(index))
+    folders = FolderPatching(lambda: house_settings)
+    with pytest.raises(FleetError, match="too much to be true"):
+        await folders.back(folder, "another")
