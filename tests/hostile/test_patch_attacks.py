@@ -288,3 +288,24 @@ async def test_what_a_node_wrote_into_its_releases_does_not_flood_the_master(
     folders = FolderPatching(lambda: house_settings)
     with pytest.raises(FleetError, match="too much to be true"):
         await folders.back(folder, "another")
+
+
+async def test_a_node_with_a_patch_on_trial_does_not_spoil_the_next_one(scene: Scene) -> None:
+    first = await scene.deploy(canary=0, soak_s=0, urgent=True)
+    await scene.until(first, "done")
+    # It has started since, with what it had missed, and nobody has called it good.
+    row = scene.book.node(first, scene.directory.find("atlas").id)
+    if row is None:  # The book has forgotten what is over.
+        await scene.book.load(first)
+        row = scene.book.node(first, scene.directory.find("atlas").id)
+    assert row is not None
+    scene.book.put_node(replace(row, state="healthy"))
+    await scene.book.flush()
+    view = await scene.patches.receive(scene.bundle(), actor=OPERATOR)
+    await scene.patches.deploy(view.id, actor=OPERATOR, soak_s=0)
+    done = await scene.until(view.id, "done", "rolled_back")
+    assert done.state == "done"
+    assert (await scene.states(view.id))["atlas"] == "absent"
+    assert patched(scene).count("atlas") == 1
+    # The canary is one that can take it.
+    assert patched(scene)[8] == "deneb"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -80,6 +81,8 @@ class RollOuts:
         self._ordered_at: dict[tuple[str, str], float] = {}
         self._took_ms: dict[tuple[str, str], int] = {}
         self._group: asyncio.TaskGroup | None = None
+        self.once_good: Callable[[Node], Coroutine[Any, Any, None]] | None = None
+        """Called when a patch is good on a node that is still to get others; set by who brings them."""
         tools.statuses.on_moved = self._on_moved
         tools.statuses.on_restart_wanted = self._on_restart_wanted
         bus.on(NodeReady, self._on_ready)
@@ -184,6 +187,9 @@ class RollOuts:
             self._tell_late(row)
         elif row.state == "healthy":
             self._praise_late(row)
+        node = self._tools.directory.get(row.node_id)
+        if row.state == "good" and self._group and self.once_good and node and self._book.absent_of(row.node_id):
+            self._group.create_task(self.once_good(node), name=f"next patch of {node.name}")
 
     def _on_restart_wanted(self, row: PatchNode, detail: str, release: int | None) -> bool:
         drive = self._drives.get(row.patch_id)
