@@ -801,12 +801,14 @@ def _build_patches(
         clock=clock,
         ready_timeout_s=lambda: settings().supervision.ready_timeout_s,
     )
+    rollouts = RollOuts(tools, ledger=ledger, bus=base.bus, settings=settings, acceptance=acceptance)
+    rollouts.once_good = catching_up.once_good
     return Patches(
         ledger=ledger,
         directory=base.directory,
         book=book,
         receiving=Receiving(ledger, clock, settings, acceptance),
-        rollouts=RollOuts(tools, ledger=ledger, bus=base.bus, settings=settings, acceptance=acceptance),
+        rollouts=rollouts,
         key_names=key_names,
         trials=trials,
     )
