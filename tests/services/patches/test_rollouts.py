@@ -116,6 +116,9 @@ class Played:
         self.orders.append(("good", node.name))
         told(row, "good", "", 1)
 
+    async def restart(self, node: Node) -> None:
+        self.orders.append(("restart", node.name))
+
     def release(self, node: Node) -> None:
         self.orders.append(("release", node.name))
 
