@@ -16,6 +16,8 @@ from handshake.messages import (
     OrderResult,
     PatchStatus,
     ShutdownNotice,
+    TicketPermissionRequest,
+    TicketRequest,
     VerificationRequest,
 )
 from handshake.replay import Sessions
@@ -93,6 +95,8 @@ from master.services.people.licence_reach import AskedBy, LicenceReach
 from master.services.people.licence_roles import LicenceRoles
 from master.services.people.licence_showing import LicenceShowing
 from master.services.people.licences import Licences
+from master.services.people.ticket_tools import TicketTools
+from master.services.people.ticketing import Ticketing, build_ticketing
 from master.services.repair.actions.registry import check_action
 from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
@@ -204,6 +208,7 @@ class Services(LedgerServices):
     patch_tracking: PatchTracking
     licence_keeper: LicenceKeeper
     licence_roles: LicenceRoles
+    ticketing: Ticketing
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -410,6 +415,26 @@ def build_services(
             ),
         ),
     )
+    ticketing = build_ticketing(
+        TicketTools(
+            ledger=ledger,
+            bus=bus,
+            clock=clock,
+            settings=lambda: reloading.settings,
+            directory=base.directory,
+            alerts=alerts,
+            auditor=auditor,
+            discord=discord.port,
+            master_user_id=discord.user_id,
+        ),
+        trust.orders,
+        is_verified=trust.verification.is_verified,
+        is_running=lambda node_id: supervisor.pid_of(node_id) is not None,
+    )
+    trust.reception.add_handlers(
+        {TicketRequest: ticketing.desk.handle, TicketPermissionRequest: ticketing.permissions.handle}
+    )
+    reloading.follow(lambda _new: ticketing.upkeep.look_again())
     signer = ManifestSigner(base.secret)
     judge = HealthJudge(
         ledger=ledger,
@@ -589,6 +614,7 @@ def build_services(
             lambda: reloading.settings,
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
+        ticketing=ticketing,
         reloading=reloading,
         discord=discord.port,
     )
