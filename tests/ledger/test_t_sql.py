@@ -45,6 +45,8 @@ from master.ledger.rows import (
     solution_runs,
     solution_versions,
     solutions,
+    ticket_permissions,
+    tickets,
     tokens,
 )
 from master.ledger.rows.audit import AuditChain
@@ -67,6 +69,8 @@ from master.ledger.rows.records import (
     PulseSnapshot,
     SolutionRun,
     SolutionState,
+    Ticket,
+    TicketPermission,
 )
 from master.ledger.schema.migrations import HEAD_REVISION
 from master.ledger.schema.tables import audit_log, metadata
@@ -96,6 +100,8 @@ REPOSITORIES = (
     solution_runs,
     solution_versions,
     solutions,
+    ticket_permissions,
+    tickets,
     tokens,
 )
 
@@ -114,6 +120,36 @@ def append_to_the_log(c: Connection, chain: AuditChain) -> None:
     chain.standing_alarms(c)
     chain.rebase(c)
     chain.length(c)
+
+
+def call_tickets(c: Connection) -> None:
+    """Call every function about tickets."""
+    ticket = Ticket(
+        id="T1", number=tickets.next_number(c, 5), guild_id=5, node_id="01A", category="support", state="queued",
+        author_id=7, opened_at=NOW, last_at=NOW, changed_at=NOW,
+    )  # fmt: skip
+    tickets.insert(c, ticket)
+    tickets.find_by_number(c, 5, 1)
+    tickets.in_states(c, ("queued", "opening"))
+    tickets.count_live(c, 5, 7, "support")
+    tickets.count_since(c, 5, 7, "support", NOW - timedelta(days=1))
+    tickets.change(c, "T1", was=("queued",), at=NOW, state="open", channel_id=9)
+    tickets.claim(c, "T1", 8, at=NOW)
+    tickets.find_by_channel(c, 9)
+    tickets.with_channel(c)
+    tickets.recent(c, node_id="01A", author_id=7, states=("open",), limit=5)
+    tickets.recent(c, limit=5)
+    held = TicketPermission(
+        id="P1", ticket_id="T1", channel_id=9, subject_id=8, subject_kind="user", permission_set="observer",
+        state="asking", asked_by="node:01A", at=NOW, changed_at=NOW,
+    )  # fmt: skip
+    ticket_permissions.insert(c, held)
+    ticket_permissions.change(c, "P1", was=("asking",), at=NOW, state="granted")
+    ticket_permissions.of_ticket(c, "T1")
+    ticket_permissions.of_ticket(c, "T1", ("granted",))
+    ticket_permissions.in_states(c, ("granted",))
+    ticket_permissions.recent(c, limit=5)
+    ticket_permissions.end_of_ticket(c, "T1", at=NOW, detail="gone")
 
 
 def call_every_function(c: Connection) -> None:
@@ -149,6 +185,7 @@ def call_every_function(c: Connection) -> None:
     licences.is_revoked(c, "01A")
     licences.list_revoked(c)
     licences.reinstate_of_node(c, "01A")
+    call_tickets(c)
     run = Duplication(id="D1", at=NOW, node_id="01A", source="template 1", requested_by="cli:ada", outcome="running")
     duplications.insert(c, run)
     duplications.source_of(c, "01A")
