@@ -90,7 +90,7 @@ class TicketDesk:
         return await self._ask(TicketRequest("list", ticket_id=ticket_id))
 
     async def list(self) -> TicketResponse:
-        """Return this node's tickets that have, or wait for, a channel: the newest, and in ``position`` how many more."""
+        """Return this node's tickets that are not deleted, the newest; ``position`` says how many more there are."""
         return await self._ask(TicketRequest("list"))
 
     # Doing
