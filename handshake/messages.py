@@ -197,6 +197,9 @@ class TicketView(msgspec.Struct, frozen=True, omit_defaults=True):
     priority: Word = "normal"
     topic: Line = ""
     opened_at: Seconds = 0.0
+    closed_by: Snowflake = 0
+    reason: Line = ""
+    """Of its end."""
 
 
 class TicketCategoryView(msgspec.Struct, frozen=True, omit_defaults=True):
