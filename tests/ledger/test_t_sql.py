@@ -41,6 +41,7 @@ from master.ledger.rows import (
     process_events,
     pulse_snapshots,
     retention,
+    shop_events,
     solution_figures,
     solution_runs,
     solution_versions,
@@ -65,6 +66,7 @@ from master.ledger.rows.records import (
     PatchTrack,
     ProcessRecord,
     PulseSnapshot,
+    ShopEvent,
     SolutionRun,
     SolutionState,
 )
@@ -92,6 +94,7 @@ REPOSITORIES = (
     process_events,
     pulse_snapshots,
     retention,
+    shop_events,
     solution_figures,
     solution_runs,
     solution_versions,
@@ -145,6 +148,14 @@ def call_every_function(c: Connection) -> None:
     licences.newest_of_node(c, "01A")
     licences.set_state(c, "L1", LicenceState.ACTIVE, at=NOW)
     licences.set_state(c, "L1", LicenceState.EXPIRED, at=NOW)
+    sold = ShopEvent(
+        source="stripe", event_id="evt_1", at=NOW, reference="sub_1", licence_id="L1", outcome="taken", detail=""
+    )
+    shop_events.put(c, sold)
+    shop_events.put(c, structs.replace(sold, outcome="issued"))
+    shop_events.find(c, "stripe", "evt_1")
+    shop_events.find_issued(c, "shop:stripe:evt_1")
+    shop_events.find_licence(c, "stripe", "sub_1")
     licences.revoke_of_node(c, "01A")
     licences.is_revoked(c, "01A")
     licences.list_revoked(c)
