@@ -63,18 +63,23 @@ class KilledLicences(Licences):
     dies_after = ""
 
     async def issue(self, *arguments: Any, **named: Any) -> IssuedLicence:
-        return self._or_die("issue", await super().issue(*arguments, **named))
+        issued = await super().issue(*arguments, **named)
+        self._die_after("issue")
+        return issued
 
     async def redeem_issued(self, *arguments: Any, **named: Any) -> Licence:
-        return self._or_die("redeem", await super().redeem_issued(*arguments, **named))
+        redeemed = await super().redeem_issued(*arguments, **named)
+        self._die_after("redeem")
+        return redeemed
 
     async def change(self, *arguments: Any, **named: Any) -> Licence:
-        return self._or_die("change", await super().change(*arguments, **named))
+        changed = await super().change(*arguments, **named)
+        self._die_after("change")
+        return changed
 
-    def _or_die(self, step: str, value: Any) -> Any:
+    def _die_after(self, step: str) -> None:
         if step == self.dies_after:
             raise Ended
-        return value
 
 
 class Shop:
