@@ -80,6 +80,7 @@ from master.services.patches.receiving import Receiving
 from master.services.patches.restoring import Restoring
 from master.services.patches.returning import Returning
 from master.services.patches.rollout import RollOuts
+from master.services.patches.silent_trials import SilentTrials
 from master.services.patches.statuses import PatchStatuses
 from master.services.patches.targets import Targets
 from master.services.patches.template import TemplatePatching
@@ -764,11 +765,28 @@ def _build_patches(
     ledger, clock = base.ledger, base.clock
     folders = FolderPatching(settings)
     ways = Ways(supervisor=supervisor, launcher=launcher, orders=orders, folders=folders, installer=installer)
+    acceptance = LedgerAcceptance(ledger, clock)
+    trials = SilentTrials(
+        ledger=ledger,
+        bus=base.bus,
+        directory=base.directory,
+        supervisor=supervisor,
+        launcher=launcher,
+        folders=folders,
+        book=book,
+        statuses=statuses,
+    )
     catching_up = CatchingUp(
-        ledger=ledger, book=book, statuses=statuses, ways=ways, folder_of=launcher.folder_of, clock=clock
+        ledger=ledger,
+        book=book,
+        statuses=statuses,
+        ways=ways,
+        trials=trials,
+        folder_of=launcher.folder_of,
+        acceptance=acceptance,
+        clock=clock,
     )
     launcher.before_start = catching_up.before_start
-    acceptance = LedgerAcceptance(ledger, clock)
     tools = DriveTools(
         book=book,
         statuses=statuses,
@@ -790,6 +808,7 @@ def _build_patches(
         receiving=Receiving(ledger, clock, settings, acceptance),
         rollouts=RollOuts(tools, ledger=ledger, bus=base.bus, settings=settings, acceptance=acceptance),
         key_names=key_names,
+        trials=trials,
     )
 
 
