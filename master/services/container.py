@@ -87,7 +87,10 @@ from master.services.patches.template import TemplatePatching
 from master.services.patches.tracking import PatchTracking
 from master.services.patches.trusting import LedgerAcceptance, key_names
 from master.services.patches.ways import Ways
-from master.services.people.licence_guesses import Guesses
+from master.services.people.licence_guesses import Guesses, flag_guesses
+from master.services.people.licence_keeper import LicenceKeeper
+from master.services.people.licence_reach import AskedBy, LicenceReach
+from master.services.people.licence_roles import LicenceRoles
 from master.services.people.licence_showing import LicenceShowing
 from master.services.people.licences import Licences
 from master.services.repair.actions.registry import check_action
@@ -199,6 +202,8 @@ class Services(LedgerServices):
     lineage_keeper: LineageKeeper
     restoring: Restoring
     patch_tracking: PatchTracking
+    licence_keeper: LicenceKeeper
+    licence_roles: LicenceRoles
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -325,8 +330,10 @@ def build_services(
     # Subscription order matters: after an exit, a verification is void before any other subscriber reacts.
     book = PatchBook(ledger, bus, clock)
     statuses = PatchStatuses(book, clock)
-    licences = Licences(ledger=ledger, licensing=base.licensing, bus=bus, clock=clock, guesses=Guesses(clock))
-    trust = _build_trust(base, supervisor, statuses, licences)
+    alerts = Alerts(bus, base.directory, clock)
+    licences, asked_by = _build_licences(base, alerts), AskedBy()
+    checks = LicenceChecks(ledger, base.licensing, licences.check_person, asked_by.note)
+    trust = _build_trust(base, supervisor, statuses, checks)
     ProcessJournal(ledger, base.directory, bus, clock)
     fleet = Fleet(
         settings=settings,
@@ -338,7 +345,6 @@ def build_services(
     )
     merging = PageMerging(settings.merging_path, enabled=settings.supervision.merge_memory, bus=bus, clock=clock)
     retention = Retention(ledger, settings.retention, clock)
-    alerts = Alerts(bus, base.directory, clock)
     state_watch = StateWatch(ledger=ledger, supervisor=supervisor, alerts=alerts)
     reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
     works = FileWorks(settings.changes_dir, settings.removed_dir, ledger)
@@ -352,6 +358,16 @@ def build_services(
     )
     watching = Watching(directory=base.directory, watched=launcher.watched, bus=bus, clock=clock)
     reloading.follow(lambda _new: scheduled.look_again(), lambda _new: watching.look_again())
+    licences.reach = LicenceReach(
+        ledger=ledger,
+        ledger_cache=base.ledger_cache,
+        directory=base.directory,
+        verification=trust.verification,
+        fleet=fleet,
+        orders=trust.orders,
+        asked_by=asked_by,
+    )
+    licence_keeper, licence_roles = _build_licence_keeping(base, licences, alerts, discord, reloading)
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
     read_lines = partial(_recent_lines, base)
     library = SolutionLibrary(settings.solutions_dir, check_action=check_action, recent_lines=read_lines)
@@ -509,6 +525,8 @@ def build_services(
         ),
         licensing=base.licensing,
         licences=licences,
+        licence_keeper=licence_keeper,
+        licence_roles=licence_roles,
         licence_showing=LicenceShowing(ledger, base.licensing, clock),
         revocation=revocation,
         keys=trust.keys,
@@ -599,6 +617,41 @@ def _build_base(
     )
 
 
+def _build_licences(base: _Base, alerts: Alerts) -> Licences:
+    guesses = Guesses(base.clock, partial(flag_guesses, alerts))
+    return Licences(ledger=base.ledger, licensing=base.licensing, bus=base.bus, clock=base.clock, guesses=guesses)
+
+
+def _build_licence_keeping(
+    base: _Base, licences: Licences, alerts: Alerts, discord: DiscordView, reloading: Reloading
+) -> tuple[LicenceKeeper, LicenceRoles]:
+    keeper = LicenceKeeper(
+        ledger=base.ledger,
+        licences=licences,
+        licensing=base.licensing,
+        bus=base.bus,
+        clock=base.clock,
+        alerts=alerts,
+        directory=base.directory,
+        port=discord.port,
+    )
+    roles = LicenceRoles(
+        ledger=base.ledger,
+        licensing=base.licensing,
+        bus=base.bus,
+        clock=base.clock,
+        alerts=alerts,
+        port=discord.port,
+        guild_id=lambda: reloading.settings.identity.guild_id,
+        own_id=discord.user_id,
+    )
+    # After the tiers themselves.
+    reloading.follow(
+        lambda _new: base.ledger_cache.judge_again(), lambda _new: keeper.look_again(), lambda _new: roles.look_again()
+    )
+    return keeper, roles
+
+
 def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) -> Launcher:
     return Launcher(
         settings=base.settings,
@@ -615,7 +668,7 @@ def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) 
     )
 
 
-def _build_trust(base: _Base, supervisor: Supervisor, statuses: PatchStatuses, licences: Licences) -> _Trust:
+def _build_trust(base: _Base, supervisor: Supervisor, statuses: PatchStatuses, checks: LicenceChecks) -> _Trust:
     settings, previous = base.settings, base.settings.identity.previous_secret
     keys = NodeKeys(
         base.secret,
@@ -642,7 +695,7 @@ def _build_trust(base: _Base, supervisor: Supervisor, statuses: PatchStatuses, l
         _handlers(base, supervisor, keys, verification, orders)
         | {
             PatchStatus: statuses.handle,
-            LicenceCheck: LicenceChecks(base.ledger, base.licensing, licences.check_person).handle,
+            LicenceCheck: checks.handle,
         },
         keys=keys,
         directory=base.directory,

@@ -90,6 +90,21 @@ def list_ending(connection: Connection, before: datetime) -> list[Licence]:
     return [_record(row) for row in connection.execute(query)]
 
 
+def list_told_nothing(connection: Connection, by: str, since: datetime) -> list[Licence]:
+    """Return the licences that ended since a moment, as ``by`` wrote down, and of whose end nobody was told."""
+    ended = licenses.c.state.in_((LicenceState.EXPIRED.value, LicenceState.REVOKED.value))
+    untold = licenses.c.warned_days.is_(None) | (licenses.c.warned_days >= 0)
+    query = select(licenses).where(ended, untold, licenses.c.changed_by == by, licenses.c.changed_at >= since)
+    return [_record(row) for row in connection.execute(query.order_by(licenses.c.changed_at))]
+
+
+def list_ended_early(connection: Connection, by: str, now: datetime) -> list[Licence]:
+    """Return the licences that ``by`` ended although their time is not over: the clock was ahead then."""
+    ended = licenses.c.state.in_((LicenceState.EXPIRED.value, LicenceState.REVOKED.value))
+    query = select(licenses).where(ended, licenses.c.changed_by == by, licenses.c.expires_at > now)
+    return [_record(row) for row in connection.execute(query.order_by(licenses.c.id))]
+
+
 def first_end_after(connection: Connection, moment: datetime) -> datetime | None:
     """Return when the next licence in use ends after a moment; None if none does."""
     in_use = licenses.c.state.in_((LicenceState.ISSUED.value, LicenceState.ACTIVE.value))

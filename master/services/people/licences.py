@@ -76,7 +76,7 @@ class Licences:
         self._ledger, self._licensing = ledger, licensing
         self._bus, self._clock = bus, clock
         self.guesses = guesses
-        self._reach = reach
+        self.reach = reach
         self._cache = LicenceCache()
 
     async def issue(
@@ -119,6 +119,10 @@ class Licences:
         await self._ledger.write(write)
         self._announce(issued.record, "issued", actor)
         return issued
+
+    def forget_all(self) -> None:
+        """Forget what is kept of licences: they were changed elsewhere."""
+        self._cache.clear()
 
     def read_code(self, text: str, *, user_id: int) -> bytes:
         """Return the keyed hash of a genuine code, which is looked up by it; counts wrong ones.
@@ -300,7 +304,7 @@ class Licences:
 
         after = await self._ledger.write(write)
         self._announce(after, PAST[action], actor, detail=detail)
-        await self._reach(after, action)
+        await self.reach(after, action)
         return after
 
     async def transfer(self, licence_id: str, *, to_user_id: int, actor: Actor, limited: bool = True) -> Licence:
