@@ -530,7 +530,7 @@ BEGIN
         outcome NVARCHAR(16) NOT NULL,
         detail NVARCHAR(400) NOT NULL,
         CONSTRAINT pk_shop_events PRIMARY KEY (source, event_id),
-        CONSTRAINT ck_shop_events_outcome CHECK (outcome IN ('issued', 'renewed', 'revoked', 'ignored', 'refused')),
+        CONSTRAINT ck_shop_events_outcome CHECK (outcome IN ('taken', 'issued', 'renewed', 'revoked', 'ignored', 'refused')),
         CONSTRAINT fk_shop_events_licence_id FOREIGN KEY(licence_id) REFERENCES licenses (id)
     );
     CREATE INDEX ix_shop_events_source_reference ON shop_events (source, reference);

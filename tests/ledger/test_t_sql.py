@@ -43,6 +43,7 @@ from master.ledger.rows import (
     process_events,
     pulse_snapshots,
     retention,
+    shop_events,
     solution_figures,
     solution_runs,
     solution_versions,
@@ -70,6 +71,7 @@ from master.ledger.rows.records import (
     PatchTrack,
     ProcessRecord,
     PulseSnapshot,
+    ShopEvent,
     SolutionRun,
     SolutionState,
     Ticket,
@@ -101,6 +103,7 @@ REPOSITORIES = (
     process_events,
     pulse_snapshots,
     retention,
+    shop_events,
     solution_figures,
     solution_runs,
     solution_versions,
@@ -184,6 +187,14 @@ def call_every_function(c: Connection) -> None:
     licences.insert(c, licence)
     licences.find_by_hash(c, b"h" * 32)
     licences.newest_of_node(c, "01A")
+    sold = ShopEvent(
+        source="stripe", event_id="evt_1", at=NOW, reference="sub_1", licence_id="L1", outcome="taken", detail=""
+    )
+    shop_events.put(c, sold)
+    shop_events.put(c, structs.replace(sold, outcome="issued"))
+    shop_events.find(c, "stripe", "evt_1")
+    shop_events.find_issued(c, "shop:stripe:evt_1")
+    shop_events.find_licence(c, "stripe", "sub_1")
     licences.revoke_of_node(c, "01A")
     licences.is_revoked(c, "01A")
     licences.list_revoked(c)
