@@ -218,6 +218,7 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("patches", services.patches.run),
                 ("lineage", services.lineage_keeper.run),
                 ("own channels", services.tools.own_channels.run),
+                ("giveaways", partial(_run_giveaways, services)),
                 ("intake for sentry-sdk", partial(_take_from_sdks, services)),
                 ("solutions", services.solutions.run),
                 ("watchdog", partial(feed_watchdog, os.environ)),
@@ -266,6 +267,12 @@ async def _take_from_sdks(services: Services) -> None:
         clock=services.clock,
     )
     await intake.run()
+
+
+async def _run_giveaways(services: Services) -> None:
+    """Advance giveaways, if there is a Discord to show them on."""
+    if services.giveaways is not None:
+        await services.giveaways.run()
 
 
 async def _recover_when_back(services: Services) -> None:

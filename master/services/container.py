@@ -26,7 +26,7 @@ from master.ledger.database import Ledger
 from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
-from master.security.vault import TokenVault
+from master.security.vault import SeedVault, TokenVault
 from master.services.core.alert_outbox import AlertOutbox
 from master.services.core.alerts import Alerts
 from master.services.core.auditing import Auditor
@@ -86,6 +86,13 @@ from master.services.patches.template import TemplatePatching
 from master.services.patches.tracking import PatchTracking
 from master.services.patches.trusting import LedgerAcceptance, key_names
 from master.services.patches.ways import Ways
+from master.services.people.giveaway_drawing import GiveawayDrawing
+from master.services.people.giveaway_entries import GiveawayEntries
+from master.services.people.giveaway_keeper import GiveawayKeeper
+from master.services.people.giveaway_prizes import NoPrizes
+from master.services.people.giveaway_records import GiveawayRecords
+from master.services.people.giveaway_telling import GiveawayTelling
+from master.services.people.giveaways import Giveaways
 from master.services.repair.actions.registry import check_action
 from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
@@ -140,6 +147,7 @@ class LedgerServices:
     error_groups: ErrorGroups
     lineage: Lineage
     patch_keys: PatchKeys
+    giveaway_records: GiveawayRecords
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +201,8 @@ class Services(LedgerServices):
     lineage_keeper: LineageKeeper
     restoring: Restoring
     patch_tracking: PatchTracking
+    giveaways: Giveaways | None
+    """None for a master without a token."""
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -237,6 +247,7 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
         ),
         patch_keys=PatchKeys(ledger, clock),
         lineage=Lineage(ledger, ManifestSigner(master_secret_of(settings.identity))),
+        giveaway_records=GiveawayRecords(ledger),
     )
 
 
@@ -393,6 +404,7 @@ def build_services(
         clock=clock,
         sessions_dir=settings.sessions_dir,
     )
+    giveaway_records = GiveawayRecords(ledger)
     lineage, keeper = Lineage(ledger, signer), _build_lineage_keeper(base, launcher, signer)
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     repair = Repair(
@@ -559,6 +571,8 @@ def build_services(
             lambda: reloading.settings,
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
+        giveaway_records=giveaway_records,
+        giveaways=_build_giveaways(base, discord.port, giveaway_records, auditor, alerts, lambda: reloading.settings),
         reloading=reloading,
         discord=discord.port,
     )
@@ -776,6 +790,46 @@ def _build_patches(
         receiving=Receiving(ledger, clock, settings, acceptance),
         rollouts=RollOuts(tools, ledger=ledger, bus=base.bus, settings=settings, acceptance=acceptance),
         key_names=key_names,
+    )
+
+
+def _build_giveaways(
+    base: _Base,
+    port: DiscordPort | None,
+    records: GiveawayRecords,
+    auditor: Auditor,
+    alerts: Alerts,
+    settings: Callable[[], Settings],
+) -> Giveaways | None:
+    if port is None:
+        return None
+    ledger, bus, clock = base.ledger, base.bus, base.clock
+    seeds, prizes = SeedVault(base.secret), NoPrizes()
+    drawing = GiveawayDrawing(ledger=ledger, auditor=auditor, seeds=seeds, bus=bus, clock=clock)
+    telling = GiveawayTelling(
+        ledger=ledger,
+        port=port,
+        records=records,
+        drawing=drawing,
+        prizes=prizes,
+        alerts=alerts,
+        clock=clock,
+        settings=settings,
+    )
+    return Giveaways(
+        ledger=ledger,
+        records=records,
+        entries=GiveawayEntries(ledger, clock),
+        drawing=drawing,
+        telling=telling,
+        keeper=GiveawayKeeper(
+            ledger=ledger, drawing=drawing, telling=telling, alerts=alerts, bus=bus, clock=clock, settings=settings
+        ),
+        prizes=prizes,
+        seeds=seeds,
+        bus=bus,
+        clock=clock,
+        settings=settings,
     )
 
 
