@@ -80,19 +80,19 @@ from master.services.patches.receiving import Receiving
 from master.services.patches.restoring import Restoring
 from master.services.patches.returning import Returning
 from master.services.patches.rollout import RollOuts
+from master.services.patches.silent_trials import SilentTrials
 from master.services.patches.statuses import PatchStatuses
 from master.services.patches.targets import Targets
 from master.services.patches.template import TemplatePatching
 from master.services.patches.tracking import PatchTracking
 from master.services.patches.trusting import LedgerAcceptance, key_names
 from master.services.patches.ways import Ways
-from master.services.people.giveaway_drawing import GiveawayDrawing
-from master.services.people.giveaway_entries import GiveawayEntries
-from master.services.people.giveaway_keeper import GiveawayKeeper
-from master.services.people.giveaway_prizes import NoPrizes
+from master.services.people.giveaway_building import build_giveaways
 from master.services.people.giveaway_records import GiveawayRecords
-from master.services.people.giveaway_telling import GiveawayTelling
 from master.services.people.giveaways import Giveaways
+from master.services.people.licence_guesses import Guesses
+from master.services.people.licence_showing import LicenceShowing
+from master.services.people.licences import Licences
 from master.services.repair.actions.registry import check_action
 from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
@@ -148,6 +148,8 @@ class LedgerServices:
     lineage: Lineage
     patch_keys: PatchKeys
     giveaway_records: GiveawayRecords
+    licences: Licences
+    licence_showing: LicenceShowing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +232,7 @@ class DiscordView:
 def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -> LedgerServices:
     """Build the services for an open ledger while no master runs."""
     permissions = Permissions(settings)
+    licensing = Licensing(LicenceCodes(master_secret_of(settings.identity)), settings.licence_tiers, clock)
     return LedgerServices(
         lifecycle=Lifecycle(),
         clock=clock,
@@ -248,6 +251,8 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
         patch_keys=PatchKeys(ledger, clock),
         lineage=Lineage(ledger, ManifestSigner(master_secret_of(settings.identity))),
         giveaway_records=GiveawayRecords(ledger),
+        licences=Licences(ledger=ledger, licensing=licensing, bus=EventBus(), clock=clock, guesses=Guesses(clock)),
+        licence_showing=LicenceShowing(ledger, licensing, clock),
     )
 
 
@@ -327,7 +332,8 @@ def build_services(
     # Subscription order matters: after an exit, a verification is void before any other subscriber reacts.
     book = PatchBook(ledger, bus, clock)
     statuses = PatchStatuses(book, clock)
-    trust = _build_trust(base, supervisor, statuses)
+    licences = Licences(ledger=ledger, licensing=base.licensing, bus=bus, clock=clock, guesses=Guesses(clock))
+    trust = _build_trust(base, supervisor, statuses, licences)
     ProcessJournal(ledger, base.directory, bus, clock)
     fleet = Fleet(
         settings=settings,
@@ -510,6 +516,8 @@ def build_services(
             clock=clock,
         ),
         licensing=base.licensing,
+        licences=licences,
+        licence_showing=LicenceShowing(ledger, base.licensing, clock),
         revocation=revocation,
         keys=trust.keys,
         verification=trust.verification,
@@ -572,7 +580,20 @@ def build_services(
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         giveaway_records=giveaway_records,
-        giveaways=_build_giveaways(base, discord.port, giveaway_records, auditor, alerts, lambda: reloading.settings),
+        giveaways=None
+        if discord.port is None
+        else build_giveaways(
+            ledger=ledger,
+            records=giveaway_records,
+            port=discord.port,
+            licences=licences,
+            auditor=auditor,
+            alerts=alerts,
+            seeds=SeedVault(base.secret),
+            bus=bus,
+            clock=clock,
+            settings=lambda: reloading.settings,
+        ),
         reloading=reloading,
         discord=discord.port,
     )
@@ -617,7 +638,7 @@ def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) 
     )
 
 
-def _build_trust(base: _Base, supervisor: Supervisor, statuses: PatchStatuses) -> _Trust:
+def _build_trust(base: _Base, supervisor: Supervisor, statuses: PatchStatuses, licences: Licences) -> _Trust:
     settings, previous = base.settings, base.settings.identity.previous_secret
     keys = NodeKeys(
         base.secret,
@@ -641,7 +662,11 @@ def _build_trust(base: _Base, supervisor: Supervisor, statuses: PatchStatuses) -
     )
     orders = NodeOrders(base.bus, lambda: supervisor.pulse_interval_s, pid_of=supervisor.pid_of)
     reception = Reception(
-        _handlers(base, supervisor, keys, verification, orders) | {PatchStatus: statuses.handle},
+        _handlers(base, supervisor, keys, verification, orders)
+        | {
+            PatchStatus: statuses.handle,
+            LicenceCheck: LicenceChecks(base.ledger, base.licensing, licences.check_person).handle,
+        },
         keys=keys,
         directory=base.directory,
         refusals=refusals,
@@ -663,7 +688,6 @@ def _handlers(
         VerificationRequest: verification.handle,
         Heartbeat: pulses.handle,
         ErrorReport: notices.handle_error,
-        LicenceCheck: LicenceChecks(base.ledger, base.licensing).handle,
         ShutdownNotice: notices.handle_goodbye,
         OrderResult: orders.handle_result,
     }
@@ -764,11 +788,28 @@ def _build_patches(
     ledger, clock = base.ledger, base.clock
     folders = FolderPatching(settings)
     ways = Ways(supervisor=supervisor, launcher=launcher, orders=orders, folders=folders, installer=installer)
+    acceptance = LedgerAcceptance(ledger, clock)
+    trials = SilentTrials(
+        ledger=ledger,
+        bus=base.bus,
+        directory=base.directory,
+        supervisor=supervisor,
+        launcher=launcher,
+        folders=folders,
+        book=book,
+        statuses=statuses,
+    )
     catching_up = CatchingUp(
-        ledger=ledger, book=book, statuses=statuses, ways=ways, folder_of=launcher.folder_of, clock=clock
+        ledger=ledger,
+        book=book,
+        statuses=statuses,
+        ways=ways,
+        trials=trials,
+        folder_of=launcher.folder_of,
+        acceptance=acceptance,
+        clock=clock,
     )
     launcher.before_start = catching_up.before_start
-    acceptance = LedgerAcceptance(ledger, clock)
     tools = DriveTools(
         book=book,
         statuses=statuses,
@@ -790,46 +831,7 @@ def _build_patches(
         receiving=Receiving(ledger, clock, settings, acceptance),
         rollouts=RollOuts(tools, ledger=ledger, bus=base.bus, settings=settings, acceptance=acceptance),
         key_names=key_names,
-    )
-
-
-def _build_giveaways(
-    base: _Base,
-    port: DiscordPort | None,
-    records: GiveawayRecords,
-    auditor: Auditor,
-    alerts: Alerts,
-    settings: Callable[[], Settings],
-) -> Giveaways | None:
-    if port is None:
-        return None
-    ledger, bus, clock = base.ledger, base.bus, base.clock
-    seeds, prizes = SeedVault(base.secret), NoPrizes()
-    drawing = GiveawayDrawing(ledger=ledger, auditor=auditor, seeds=seeds, bus=bus, clock=clock)
-    telling = GiveawayTelling(
-        ledger=ledger,
-        port=port,
-        records=records,
-        drawing=drawing,
-        prizes=prizes,
-        alerts=alerts,
-        clock=clock,
-        settings=settings,
-    )
-    return Giveaways(
-        ledger=ledger,
-        records=records,
-        entries=GiveawayEntries(ledger, clock),
-        drawing=drawing,
-        telling=telling,
-        keeper=GiveawayKeeper(
-            ledger=ledger, drawing=drawing, telling=telling, alerts=alerts, bus=bus, clock=clock, settings=settings
-        ),
-        prizes=prizes,
-        seeds=seeds,
-        bus=bus,
-        clock=clock,
-        settings=settings,
+        trials=trials,
     )
 
 

@@ -160,11 +160,9 @@ class GiveawayTelling:
             if await self._prizes.is_redeemed(winner.licence_id):
                 return None
             await self._prizes.revoke(winner.licence_id, why="its code was sent anew")
-        issued = await self._prizes.issue(
-            giveaway.prize_tier, origin=f"giveaway:{giveaway.id}", note=f"for user {winner.user_id}"
-        )
-        await self._drawing.set_winner(winner, licence_id=issued.licence_id)
-        return issued.code
+        licence_id, code = await self._prizes.issue(giveaway, winner.user_id)
+        await self._drawing.set_winner(winner, licence_id=licence_id)
+        return code
 
     async def _without_those_who_left(self, giveaway: Giveaway) -> Giveaway:
         """Draw again for winners who are not on the server any more, until all of them are."""
