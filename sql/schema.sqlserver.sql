@@ -604,6 +604,8 @@ BEGIN
         sealed_seed VARBINARY(128) NOT NULL,
         seed VARBINARY(32) NULL,
         entries_hash VARBINARY(32) NULL,
+        draws INTEGER NOT NULL,
+        told_draws INTEGER NOT NULL,
         drawn_at DATETIME2(3) NULL,
         changed_at DATETIME2(3) NOT NULL,
         changed_by NVARCHAR(120) NOT NULL,

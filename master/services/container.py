@@ -28,7 +28,7 @@ from master.ledger.database import Ledger
 from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
-from master.security.vault import TokenVault
+from master.security.vault import SeedVault, TokenVault
 from master.services.core.alert_outbox import AlertOutbox
 from master.services.core.alerts import Alerts
 from master.services.core.auditing import Auditor
@@ -89,6 +89,9 @@ from master.services.patches.template import TemplatePatching
 from master.services.patches.tracking import PatchTracking
 from master.services.patches.trusting import LedgerAcceptance, key_names
 from master.services.patches.ways import Ways
+from master.services.people.giveaway_building import build_giveaways
+from master.services.people.giveaway_records import GiveawayRecords
+from master.services.people.giveaways import Giveaways
 from master.services.people.licence_guesses import Guesses, flag_guesses
 from master.services.people.licence_keeper import LicenceKeeper
 from master.services.people.licence_reach import AskedBy, LicenceReach
@@ -151,6 +154,7 @@ class LedgerServices:
     error_groups: ErrorGroups
     lineage: Lineage
     patch_keys: PatchKeys
+    giveaway_records: GiveawayRecords
     licences: Licences
     licence_showing: LicenceShowing
 
@@ -209,6 +213,8 @@ class Services(LedgerServices):
     licence_keeper: LicenceKeeper
     licence_roles: LicenceRoles
     ticketing: Ticketing
+    giveaways: Giveaways | None
+    """None for a master without a token."""
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -254,6 +260,7 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
         ),
         patch_keys=PatchKeys(ledger, clock),
         lineage=Lineage(ledger, ManifestSigner(master_secret_of(settings.identity))),
+        giveaway_records=GiveawayRecords(ledger),
         licences=Licences(ledger=ledger, licensing=licensing, bus=EventBus(), clock=clock, guesses=Guesses(clock)),
         licence_showing=LicenceShowing(ledger, licensing, clock),
     )
@@ -444,6 +451,7 @@ def build_services(
         clock=clock,
         sessions_dir=settings.sessions_dir,
     )
+    giveaway_records = GiveawayRecords(ledger)
     lineage, keeper = Lineage(ledger, signer), _build_lineage_keeper(base, launcher, signer)
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     repair = Repair(
@@ -615,6 +623,21 @@ def build_services(
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         ticketing=ticketing,
+        giveaway_records=giveaway_records,
+        giveaways=None
+        if discord.port is None
+        else build_giveaways(
+            ledger=ledger,
+            records=giveaway_records,
+            port=discord.port,
+            licences=licences,
+            auditor=auditor,
+            alerts=alerts,
+            seeds=SeedVault(base.secret),
+            bus=bus,
+            clock=clock,
+            settings=lambda: reloading.settings,
+        ),
         reloading=reloading,
         discord=discord.port,
     )

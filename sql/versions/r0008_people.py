@@ -149,6 +149,8 @@ def upgrade() -> None:
         sa.Column("sealed_seed", sa.LargeBinary(length=128), nullable=False),
         sa.Column("seed", sa.LargeBinary(length=32), nullable=True),
         sa.Column("entries_hash", sa.LargeBinary(length=32), nullable=True),
+        sa.Column("draws", sa.Integer(), nullable=False),
+        sa.Column("told_draws", sa.Integer(), nullable=False),
         sa.Column("drawn_at", UtcDateTime(), nullable=True),
         sa.Column("changed_at", UtcDateTime(), nullable=False),
         sa.Column("changed_by", sa.Unicode(length=120), nullable=False),

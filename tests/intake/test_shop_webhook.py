@@ -47,7 +47,7 @@ from tests.services.people.shop_examples import (
     stripe_event,
     subscribed,
 )
-from tests.services.repair.test_modes import locked
+from tests.ledger.writer.test_spool import locked
 
 TIERS = (LicenceTier(name="pro", days=30), LicenceTier(name="gold", days=365))
 PRODUCTS = {"plink_1Pro": "pro", "price_1Pro": "pro", "Gold": "gold", "1a2b3c4d5e": "pro"}

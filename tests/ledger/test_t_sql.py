@@ -29,6 +29,7 @@ from master.ledger.rows import (
     error_groups,
     facts,
     generations,
+    giveaways,
     handshake_events,
     inspection,
     licence_events,
@@ -60,6 +61,9 @@ from master.ledger.rows.records import (
     ErrorEvent,
     ErrorGroup,
     Generation,
+    Giveaway,
+    GiveawayEntry,
+    GiveawayWinner,
     HandshakeEvent,
     Licence,
     LicenceEvent,
@@ -89,6 +93,7 @@ REPOSITORIES = (
     error_groups,
     facts,
     generations,
+    giveaways,
     handshake_events,
     inspection,
     licence_events,
@@ -158,6 +163,32 @@ def call_tickets(c: Connection) -> None:
     ticket_permissions.in_states(c, ("granted",))
     ticket_permissions.recent(c, limit=5)
     ticket_permissions.end_of_ticket(c, "T1", at=NOW, detail="gone")
+
+
+def call_every_function_of_giveaways(c: Connection) -> None:
+    giveaway = Giveaway(
+        id="W1", guild_id=1, channel_id=2, prize="p", winners=1, started_by=7, starts_at=NOW, ends_at=NOW, state="open",
+        seed_hash=b"h" * 32, sealed_seed=b"s", changed_at=NOW, changed_by="cli:ada",
+    )  # fmt: skip
+    giveaways.insert(c, giveaway)
+    giveaways.get(c, "W1")
+    for guild_id in (0, 1):
+        giveaways.beginning_with(c, "W", guild_id=guild_id)
+        giveaways.recent(c, guild_id=guild_id, limit=5)
+    giveaways.count_open(c, 1)
+    giveaways.unfinished(c, NOW)
+    giveaways.add_entries(c, [GiveawayEntry(giveaway_id="W1", user_id=7, at=NOW)])
+    giveaways.entered(c, "W1", [7, 8])
+    giveaways.count_entries(c, "W1")
+    giveaways.entries_of(c, "W1")
+    giveaways.remove_entries(c, "W1", [7, 8])
+    giveaways.change(c, "W1", ["open"], state="drawn", changed_at=NOW)
+    giveaways.add_draw(c, "W1", 0, at=NOW, by="cli:ada")
+    winner = GiveawayWinner(giveaway_id="W1", draw=0, place=0, user_id=7, state="drawn", changed_at=NOW)
+    giveaways.add_winners(c, [winner])
+    giveaways.winners_of(c, "W1")
+    giveaways.change_winner(c, winner, state="told", claim_until=NOW)
+    giveaways.next_claim_end(c)
 
 
 def call_every_function(c: Connection) -> None:
@@ -309,6 +340,7 @@ def call_every_function(c: Connection) -> None:
     )
     patch_tracking.of_patch(c, "T1")
     patch_tracking.standing(c, "T1")
+    call_every_function_of_giveaways(c)
     pulse_snapshots.insert(
         c,
         PulseSnapshot(id="S1", at=NOW, node_id="01A", state="ready", latency_ms=4, guilds=2, memory_bytes=9),
