@@ -88,6 +88,7 @@ _COMMANDS = (
     _Command("repairs", "repairs:repairs", _DAILY, is_group=True),
     _Command("solutions", "solutions:solutions", _DAILY, is_group=True),
     _Command("patch", "patches:patch", _DAILY, is_group=True),
+    _Command("tickets", "tickets:tickets", _DAILY, is_group=True),
     _Command("start", "steering:start", _DAILY),
     _Command("stop", "steering:stop", _DAILY),
     _Command("restart", "steering:restart", _DAILY),

@@ -18,6 +18,7 @@ from master.operations import (
     repairs,
     solutions,
     telling,
+    tickets,
 )
 from master.operations.operation import Operation
 
@@ -88,6 +89,15 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     licences.reinstate,
     licences.revoke,
     licences.transfer,
+    tickets.listing,
+    tickets.show,
+    tickets.close,
+    tickets.reopen,
+    tickets.delete,
+    tickets.permissions,
+    tickets.decide,
+    tickets.revoke,
+    tickets.check,
     ledger.audit,
     ledger.verify_audit,
     ledger.acknowledge_audit,
