@@ -11,6 +11,7 @@ from master.services.people.ticket_desk import TicketDesk
 from master.services.people.ticket_gate import TicketGate
 from master.services.people.ticket_news import TicketNews
 from master.services.people.ticket_permissions import TicketPermissions
+from master.services.people.ticket_showing import TicketShowing
 from master.services.people.ticket_tools import TicketTools
 from master.services.people.ticket_upkeep import TicketUpkeep
 from master.services.people.ticket_work import TicketWork
@@ -29,6 +30,7 @@ class Ticketing:
     work: TicketWork
     upkeep: TicketUpkeep
     check: TicketCheck
+    showing: TicketShowing
 
 
 def build_ticketing(
@@ -53,4 +55,5 @@ def build_ticketing(
         work=work,
         upkeep=TicketUpkeep(tools, tickets, permissions, work, check.tell),
         check=check,
+        showing=TicketShowing(tools, tickets),
     )
