@@ -231,7 +231,7 @@ class PatchStatus(_Body, frozen=True):
     status: Literal["received", "staged", "applied", "healthy", "good", "failed", "rolled_back", "rollback_failed"]
     detail: Text = ""
     """Of a failure the reason, with the end of its traceback."""
-    release: Count = 0
+    release: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     """The number of the release that the node now runs; 0 for the one that it had before any patch."""
 
 

@@ -530,7 +530,7 @@ BEGIN
         outcome NVARCHAR(16) NOT NULL,
         detail NVARCHAR(400) NOT NULL,
         CONSTRAINT pk_shop_events PRIMARY KEY (source, event_id),
-        CONSTRAINT ck_shop_events_outcome CHECK (outcome IN ('issued', 'renewed', 'revoked', 'ignored', 'refused')),
+        CONSTRAINT ck_shop_events_outcome CHECK (outcome IN ('taken', 'issued', 'renewed', 'revoked', 'ignored', 'refused')),
         CONSTRAINT fk_shop_events_licence_id FOREIGN KEY(licence_id) REFERENCES licenses (id)
     );
     CREATE INDEX ix_shop_events_source_reference ON shop_events (source, reference);
@@ -604,6 +604,8 @@ BEGIN
         sealed_seed VARBINARY(128) NOT NULL,
         seed VARBINARY(32) NULL,
         entries_hash VARBINARY(32) NULL,
+        draws INTEGER NOT NULL,
+        told_draws INTEGER NOT NULL,
         drawn_at DATETIME2(3) NULL,
         changed_at DATETIME2(3) NOT NULL,
         changed_by NVARCHAR(120) NOT NULL,

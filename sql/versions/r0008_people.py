@@ -64,7 +64,8 @@ def upgrade() -> None:
         sa.Column("outcome", sa.Unicode(length=16), nullable=False),
         sa.Column("detail", sa.Unicode(length=400), nullable=False),
         sa.CheckConstraint(
-            "outcome IN ('issued', 'renewed', 'revoked', 'ignored', 'refused')", name=op.f("ck_shop_events_outcome")
+            "outcome IN ('taken', 'issued', 'renewed', 'revoked', 'ignored', 'refused')",
+            name=op.f("ck_shop_events_outcome"),
         ),
         sa.ForeignKeyConstraint(["licence_id"], ["licenses.id"], name=op.f("fk_shop_events_licence_id")),
         sa.PrimaryKeyConstraint("source", "event_id", name=op.f("pk_shop_events")),
@@ -148,6 +149,8 @@ def upgrade() -> None:
         sa.Column("sealed_seed", sa.LargeBinary(length=128), nullable=False),
         sa.Column("seed", sa.LargeBinary(length=32), nullable=True),
         sa.Column("entries_hash", sa.LargeBinary(length=32), nullable=True),
+        sa.Column("draws", sa.Integer(), nullable=False),
+        sa.Column("told_draws", sa.Integer(), nullable=False),
         sa.Column("drawn_at", UtcDateTime(), nullable=True),
         sa.Column("changed_at", UtcDateTime(), nullable=False),
         sa.Column("changed_by", sa.Unicode(length=120), nullable=False),

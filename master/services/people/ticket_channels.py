@@ -60,7 +60,7 @@ class TicketChannels:
         if below >= MOST_IN_CATEGORY or len(channels) >= MOST_IN_GUILD:
             raise NoRoom
         plan = ChannelPlan(
-            # A number, and no state: of edits of names and topics Discord takes two in ten minutes, and does not say so.
+            # A number, and no state: Discord takes only two edits of a name or topic in ten minutes.
             name=_name(ticket),
             parent_id=parent_id or None,
             topic=f"Ticket {ticket.number} ({ticket.id})",
