@@ -175,7 +175,8 @@ class TicketDesk:
 
     async def _ask(self, request: TicketRequest, within_s: float = ASK_WITHIN_S) -> TicketResponse:
         try:
-            answer = await self._link().ask(request, within_s=within_s)
+            # Asked twice, all but a new ticket is the same as asked once.
+            answer = await self._link().ask(request, within_s=within_s, again=request.action != "open")
         except MasterAway:
             return TicketResponse(done=False, code="master_away", reason=_MASTER_AWAY)
         except NotAnswered:
@@ -186,7 +187,7 @@ class TicketDesk:
 
     async def _ask_permission(self, request: TicketPermissionRequest) -> TicketPermissionResponse:
         try:
-            answer = await self._link().ask(request)
+            answer = await self._link().ask(request, again=True)
         except MasterAway:
             return TicketPermissionResponse(granted=False, code="master_away", reason=_MASTER_AWAY)
         except NotAnswered:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from pathlib import Path
 
 from master.demonstration.stage import EventTap, Stage
 from sandbox import BotHandle, ChannelHandle, Interaction, Message, Person
+from sandbox.events import Event
 from sandbox.intents import MESSAGE_CONTENT
 from sandbox.permissions import CREATE_PRIVATE_THREADS as PRIVATE_THREADS
 from sandbox.permissions import (
@@ -104,7 +107,7 @@ async def scene(ledger: Path, *, threads: bool = False, reads: bool = True) -> A
         bits = EVERYONE_DEFAULT | MANAGE_CHANNELS | MANAGE_ROLES | MANAGE_MESSAGES | MANAGE_THREADS | PRIVATE_THREADS
         guild.role_of(stage.master_bot).permissions = bits
         place = guild.create_channel("help") if threads else guild.create_category("tickets")
-        log, staff = guild.create_channel("ticket-log"), guild.create_role("staff")
+        log, staff = guild.create_channel("ticket-log"), guild.create_role("staff", MANAGE_THREADS * threads)
         ann, sam = stage.sandbox.create_human("ann"), stage.sandbox.create_human("sam")
         guild.add_member(ann)
         guild.add_member(sam, [staff])
@@ -129,4 +132,25 @@ async def restart(up: Scene) -> None:
     since = len(up.tap.events)
     await up.stage.act("restart", ["atlas"])
     await up.tap.wait_for("ready", "atlas", since=since)
-    await asyncio.sleep(0)
+
+
+async def kill_node(up: Scene) -> None:
+    """Kill the node's process, and wait until its successor is ready."""
+    since, pid = len(up.tap.events), (await up.stage.node("atlas")).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await up.tap.wait_for("ready", "atlas", since=since)
+
+
+async def wait_for_channel(up: Scene, known: set[int]) -> ChannelHandle:
+    """Wait for a channel that was not there before."""
+    made = asyncio.get_running_loop().create_future()
+
+    def look(event: Event) -> None:
+        if event.name == "CHANNEL_CREATE" and int(event.data["id"]) not in known and not made.done():
+            made.set_result(int(event.data["id"]))
+
+    up.stage.sandbox.world.listeners.append(look)
+    for channel_id in up.stage.guild.guild.channels.keys() - known:
+        return up.stage.guild.channel(channel_id)
+    return up.stage.guild.channel(await asyncio.wait_for(made, 60))
