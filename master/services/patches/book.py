@@ -20,6 +20,7 @@ from master.ledger.errors import Conflict, LedgerError
 from master.ledger.rows import patch_nodes, patch_tracking, patches
 from master.ledger.rows.records import Patch, PatchNode, PatchTrack
 from master.services.patches.progress import progress_of
+from master.services.patches.template import PENDING
 from master.supervision.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,7 @@ class PatchBook:
         self._nodes.setdefault(patch.id, {})
         if before is None or _shown_of(before) != _shown_of(patch):
             label = f"{patch.name} {patch.version}"
+            is_of_template = before is not None and _shown_of(before)[:-1] == _shown_of(patch)[:-1]
             self._events.append(
                 PatchChanged(
                     at=self._clock.now(),
@@ -103,7 +105,7 @@ class PatchBook:
                     name=label,
                     state=patch.state,
                     actor=actor,
-                    detail=patch.reason,
+                    detail=f"template {progress_of(patch).template}" if is_of_template else patch.reason,
                 )
             )
 
@@ -214,7 +216,9 @@ class PatchBook:
 
 def _shown_of(patch: Patch) -> tuple[object, ...]:
     """Return what somebody who watches a roll-out wants to see change."""
-    return patch.state, patch.wave, patch.reason, progress_of(patch).template, progress_of(patch).approved_by
+    progress = progress_of(patch)
+    template = "" if progress.template == PENDING else progress.template
+    return patch.state, patch.wave, patch.reason, progress.approved_by, template
 
 
 def _read(connection: Connection, patch_id: str) -> tuple[Patch, list[PatchNode]] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -16,6 +16,7 @@ from master.ledger.rows.records import Node, Patch, PatchNode, PatchNodeState
 from master.services.patches.book import PatchBook
 from master.services.patches.errors import PatchRefused
 from master.services.patches.showing import document_of
+from master.services.patches.silent_trials import SilentTrials
 from master.services.patches.statuses import PatchStatuses
 from master.services.patches.targets import difference
 from master.services.patches.trusting import LedgerAcceptance
@@ -45,17 +46,27 @@ class CatchingUp:
         book: PatchBook,
         statuses: PatchStatuses,
         ways: Ways,
+        trials: SilentTrials,
         folder_of: Callable[[Node], Path],
         acceptance: LedgerAcceptance,
         clock: Clock,
     ) -> None:
         self._acceptance = acceptance
         self._ledger, self._book, self._statuses, self._ways = ledger, book, statuses, ways
+        self._trials = trials
         self._folder_of = folder_of
         self._clock = clock
 
-    async def before_start(self, node: Node) -> None:
-        """Patch a node that waits for it. Whatever goes wrong, it starts: with what it ran before.
+    async def before_start(self, node: Node) -> Mapping[str, str]:
+        """Patch a node that waits for it, and settle its folder; returns variables that tell its process of that.
+
+        Whatever goes wrong, it starts: with what it ran before.
+        """
+        await self._catch_up(node)
+        return await self._trials.before_start(node)
+
+    async def _catch_up(self, node: Node) -> None:
+        """Patch a node that waits for it.
 
         Of several it gets the oldest: what comes after is put on top of what is good.
         """

@@ -23,6 +23,7 @@ from master.services.core.patch_views import PatchNodeView
 from master.services.patches.baselines import decode
 from master.services.patches.driving import ACTIVE, Drive, DriveTools, nobody
 from master.services.patches.errors import PatchNotFound, PatchNotNow, PatchRefused, Refusal
+from master.services.patches.left_over import left_over
 from master.services.patches.plan import plan_for
 from master.services.patches.progress import Progress, progress_of, progress_text
 from master.services.patches.showing import document_of
@@ -168,8 +169,13 @@ class RollOuts:
     async def _pause_broken(self, drive: Drive, why: str) -> None:
         async with drive.lock:
             patch = drive.patch
-            progress = replace(progress_of(patch), paused_in=patch.state)
-            self._put(patch, "paused", progress=progress, reason=f"a defect stopped it: {why}", actor="system:master")
+            self._put(
+                patch,
+                "paused",
+                progress=self._paused(patch),
+                reason=f"a defect stopped it: {why}",
+                actor="system:master",
+            )
             await self._book.flush()
         self._tools.alerts.raise_alert(
             AlertLevel.ERROR,
@@ -183,6 +189,7 @@ class RollOuts:
         drive = self._drives.get(row.patch_id)
         if drive is not None:
             drive.note(row)
+        self._say_what_is_left(row.patch_id)
         if row.state in _FAILED:
             self._tell_late(row)
         elif row.state == "healthy":
@@ -190,6 +197,14 @@ class RollOuts:
         node = self._tools.directory.get(row.node_id)
         if row.state == "good" and self._group and self.once_good and node and self._book.absent_of(row.node_id):
             self._group.create_task(self.once_good(node), name=f"next patch of {node.name}")
+
+    def _say_what_is_left(self, patch_id: str) -> None:
+        """Say of a patch that is done which nodes are not, as it is now."""
+        patch = self._book.get(patch_id)
+        if patch is not None and patch.state == "done":
+            left = left_over(self._book.nodes(patch_id), self._tools.directory.name_of)
+            if left != patch.reason:
+                self._book.put(replace(patch, reason=left))
 
     def _on_restart_wanted(self, row: PatchNode, detail: str, release: int | None) -> bool:
         drive = self._drives.get(row.patch_id)
@@ -345,6 +360,8 @@ class RollOuts:
             self._put(patch, "approved", progress=progress, actor=actor)
         else:
             told = f"approved by {len(progress.approved_by)} of {progress.approvals}" if missing > 0 else "approved"
+            if not progress.wanted_by:
+                told += ", and nobody has asked for its roll-out yet"
             self._put(patch, "received", progress=progress, reason=told, actor=actor)
 
     async def pause(self, patch_id: str, *, actor: str, why: str) -> None:
@@ -357,9 +374,7 @@ class RollOuts:
         async with self._steered(patch_id):
             patch = await self._load(patch_id)
             _require(patch, ACTIVE, "paused")
-            self._put(
-                patch, "paused", progress=replace(progress_of(patch), paused_in=patch.state), reason=why, actor=actor
-            )
+            self._put(patch, "paused", progress=self._paused(patch), reason=why, actor=actor)
             await self._book.flush()
         self._wake(patch_id)
 
@@ -372,7 +387,7 @@ class RollOuts:
         """
         async with self._steered(patch_id):
             patch = await self._load(patch_id)
-            progress = progress_of(patch)
+            progress = self._unpaused(progress_of(patch))
             drive = self._drive(patch_id)
             is_overdue = patch.state == "soaking" and drive.soaked_s() >= progress.soak_s
             _require(patch, ("paused", "asking", "soaking") if is_overdue else ("paused", "asking"), "resumed")
@@ -386,6 +401,16 @@ class RollOuts:
                 self._put(patch, "soaking", progress=replace(progress, paused_in=None), actor=actor)
                 await drive.next_wave()
         self._go_on(patch_id)
+
+    def _paused(self, patch: Patch) -> Progress:
+        return replace(progress_of(patch), paused_in=patch.state, paused_at=self._clock.now().timestamp())
+
+    def _unpaused(self, progress: Progress) -> Progress:
+        """Return a progress whose wave was not watched while it was paused."""
+        if progress.paused_in is None or not progress.paused_at or not progress.soak_began:
+            return progress
+        paused_s = max(0.0, self._clock.now().timestamp() - progress.paused_at)
+        return replace(progress, soak_began=progress.soak_began + paused_s, paused_at=0.0)
 
     async def abort(self, patch_id: str, *, actor: str, why: str) -> None:
         """End a roll-out where it is: nothing further is done to any node.

@@ -63,7 +63,7 @@ class TemplatePatching:
             return f"left as it is: {differs}"
         try:
             await self._folders.put(folder, patch_id=patch.id, sha256=patch.bundle_hash.hex())
-            await self._folders.mark_good(folder)
+            await self._folders.mark_good(folder, patch.id)
         except FolderNotPatched as error:
             return f"left as it is: {error.message}"
         return PATCHED
