@@ -169,7 +169,7 @@ class ShutdownNotice(_Body, frozen=True):
     reason: Line = ""
 
 
-OrderKind = Literal["reload_cog", "disable_cog", "sync_commands", "patch", "patch_good", "patch_back"]
+OrderKind = Literal["reload_cog", "disable_cog", "sync_commands", "patch", "patch_good", "patch_back", "patch_posted"]
 
 
 class PatchOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

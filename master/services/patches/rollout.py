@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 _LOOKED_AT = 50
 """Patches that a new master looks at for a template that was not patched yet, or not taken back."""
 _FAILED = ("failed", "rolled_back", "rollback_failed")
+_NEVER_ORDERED = ("waiting", "skipped", "absent")
+_TOLD_TIMES = 5
 _LEFT = ("ordered", "received", "staged", "applied", "healthy")
 _COULD: dict[PatchState, str] = {
     "received": "`fleet patch deploy` rolls it out",
@@ -269,6 +271,28 @@ class RollOuts:
         async with self._steered(patch_id):
             self._book.put(change(await self._load(patch_id)))
             await self._book.flush()
+
+    def tell_message(self, patch_id: str) -> None:
+        """Tell the nodes that were ordered to take a patch before it was posted which message shows it."""
+        if self._group is None:
+            return
+        for row in self._book.nodes(patch_id):
+            if row.state not in _NEVER_ORDERED:
+                self._group.create_task(self._tell_message(row), name=f"message to {row.node_id}")
+
+    async def _tell_message(self, row: PatchNode) -> None:
+        """Tell one node; a reaction is a view, and no reason to try for long."""
+        for _ in range(_TOLD_TIMES):
+            # Orders that bring a patch on its way go first, and a node takes one at a time.
+            await asyncio.sleep(1.0)
+            patch, node = self._book.get(row.patch_id), self._tools.directory.get(row.node_id)
+            if patch is None or node is None:
+                return
+            try:
+                await self._tools.ways.tell_message(node, patch)
+                return
+            except FleetError as error:
+                log.info("a node does not know the message yet", extra={"node": node.name, "why": error.message})
 
     async def deploy(
         self,
