@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import discord
 from discord import app_commands
@@ -22,6 +22,9 @@ from nodekit.command_sync import sync_commands
 from nodekit.error_watch import Source
 from nodekit.fingerprints import fingerprint_of
 from nodekit.identity import program_folder, version_of
+
+if TYPE_CHECKING:
+    from nodekit.licence import NodeLicences
 
 log = logging.getLogger("node")
 
@@ -82,6 +85,14 @@ class HandshakeBot(commands.Bot):
     def started_at(self) -> float:
         """When it was made, in Unix seconds of the clock as it is now."""
         return time.time() - self.uptime_s
+
+    @property
+    def licence(self) -> NodeLicences:
+        """What people's licences allow, and the node's own."""
+        # Imported by bots that ask.
+        from nodekit.licence import licence_of
+
+        return licence_of(self)
 
     @property
     def reloads_cogs(self) -> bool:

@@ -265,6 +265,8 @@ class Patching:
         self._link.on_pulse = None
         current = await asyncio.to_thread(self._in_force)
         if current.patch_id != patch.patch_id:
+            if await asyncio.to_thread(self._is_below, current, patch.patch_id):
+                raise RollbackFailed(f"{current.name} {current.version} was put on top of it: that one goes back first")
             self._tell(patch, "rolled_back", "it is not in force on this node", release=current.number)
             return
         remembered = self._memory.recall_of(patch.patch_id)
@@ -322,6 +324,15 @@ class Patching:
 
     def _in_force(self) -> Release:
         return next(release for release in self._releases.list() if release.in_force)
+
+    def _is_below(self, release: Release, patch_id: str) -> bool:
+        """Tell whether a release was made on one that has a patch."""
+        found = {one.number: one for one in self._releases.list()}
+        while (parent := found.get(release.parent)) is not None and parent.number:
+            if parent.patch_id == patch_id:
+                return True
+            release = parent
+        return False
 
     def _number_in_force(self) -> int:
         try:

@@ -386,6 +386,8 @@ class LocalClient:
         self._on_message = on_message
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._connecting = asyncio.Lock()
+        """Two that connect at a time would each close the other's connection, with the answers that it waits for."""
 
     @property
     def is_connected(self) -> bool:
@@ -405,7 +407,9 @@ class LocalClient:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 if not self.is_connected:
-                    await self._connect()
+                    async with self._connecting:
+                        if not self.is_connected:
+                            await self._connect()
                 writer = self._writer
                 if writer is None:
                     raise TransportError("the connection closed while it was opened")

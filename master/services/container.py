@@ -87,6 +87,9 @@ from master.services.patches.template import TemplatePatching
 from master.services.patches.tracking import PatchTracking
 from master.services.patches.trusting import LedgerAcceptance, key_names
 from master.services.patches.ways import Ways
+from master.services.people.licence_guesses import Guesses
+from master.services.people.licence_showing import LicenceShowing
+from master.services.people.licences import Licences
 from master.services.repair.actions.registry import check_action
 from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
@@ -141,6 +144,8 @@ class LedgerServices:
     error_groups: ErrorGroups
     lineage: Lineage
     patch_keys: PatchKeys
+    licences: Licences
+    licence_showing: LicenceShowing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +226,7 @@ class DiscordView:
 def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -> LedgerServices:
     """Build the services for an open ledger while no master runs."""
     permissions = Permissions(settings)
+    licensing = Licensing(LicenceCodes(master_secret_of(settings.identity)), settings.licence_tiers, clock)
     return LedgerServices(
         lifecycle=Lifecycle(),
         clock=clock,
@@ -238,6 +244,8 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
         ),
         patch_keys=PatchKeys(ledger, clock),
         lineage=Lineage(ledger, ManifestSigner(master_secret_of(settings.identity))),
+        licences=Licences(ledger=ledger, licensing=licensing, bus=EventBus(), clock=clock, guesses=Guesses(clock)),
+        licence_showing=LicenceShowing(ledger, licensing, clock),
     )
 
 
@@ -317,7 +325,8 @@ def build_services(
     # Subscription order matters: after an exit, a verification is void before any other subscriber reacts.
     book = PatchBook(ledger, bus, clock)
     statuses = PatchStatuses(book, clock)
-    trust = _build_trust(base, supervisor, statuses)
+    licences = Licences(ledger=ledger, licensing=base.licensing, bus=bus, clock=clock, guesses=Guesses(clock))
+    trust = _build_trust(base, supervisor, statuses, licences)
     ProcessJournal(ledger, base.directory, bus, clock)
     fleet = Fleet(
         settings=settings,
@@ -499,6 +508,8 @@ def build_services(
             clock=clock,
         ),
         licensing=base.licensing,
+        licences=licences,
+        licence_showing=LicenceShowing(ledger, base.licensing, clock),
         revocation=revocation,
         keys=trust.keys,
         verification=trust.verification,
@@ -604,7 +615,7 @@ def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) 
     )
 
 
-def _build_trust(base: _Base, supervisor: Supervisor, statuses: PatchStatuses) -> _Trust:
+def _build_trust(base: _Base, supervisor: Supervisor, statuses: PatchStatuses, licences: Licences) -> _Trust:
     settings, previous = base.settings, base.settings.identity.previous_secret
     keys = NodeKeys(
         base.secret,
@@ -628,7 +639,11 @@ def _build_trust(base: _Base, supervisor: Supervisor, statuses: PatchStatuses) -
     )
     orders = NodeOrders(base.bus, lambda: supervisor.pulse_interval_s, pid_of=supervisor.pid_of)
     reception = Reception(
-        _handlers(base, supervisor, keys, verification, orders) | {PatchStatus: statuses.handle},
+        _handlers(base, supervisor, keys, verification, orders)
+        | {
+            PatchStatus: statuses.handle,
+            LicenceCheck: LicenceChecks(base.ledger, base.licensing, licences.check_person).handle,
+        },
         keys=keys,
         directory=base.directory,
         refusals=refusals,
@@ -650,7 +665,6 @@ def _handlers(
         VerificationRequest: verification.handle,
         Heartbeat: pulses.handle,
         ErrorReport: notices.handle_error,
-        LicenceCheck: LicenceChecks(base.ledger, base.licensing).handle,
         ShutdownNotice: notices.handle_goodbye,
         OrderResult: orders.handle_result,
     }
@@ -751,6 +765,7 @@ def _build_patches(
     ledger, clock = base.ledger, base.clock
     folders = FolderPatching(settings)
     ways = Ways(supervisor=supervisor, launcher=launcher, orders=orders, folders=folders, installer=installer)
+    acceptance = LedgerAcceptance(ledger, clock)
     trials = SilentTrials(
         ledger=ledger,
         bus=base.bus,
@@ -768,10 +783,10 @@ def _build_patches(
         ways=ways,
         trials=trials,
         folder_of=launcher.folder_of,
+        acceptance=acceptance,
         clock=clock,
     )
     launcher.before_start = catching_up.before_start
-    acceptance = LedgerAcceptance(ledger, clock)
     tools = DriveTools(
         book=book,
         statuses=statuses,

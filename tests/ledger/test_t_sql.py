@@ -31,6 +31,8 @@ from master.ledger.rows import (
     generations,
     handshake_events,
     inspection,
+    licence_events,
+    licence_uses,
     licences,
     nodes,
     patch_keys,
@@ -57,6 +59,7 @@ from master.ledger.rows.records import (
     Generation,
     HandshakeEvent,
     Licence,
+    LicenceEvent,
     LicenceState,
     Outcome,
     Patch,
@@ -82,6 +85,8 @@ REPOSITORIES = (
     generations,
     handshake_events,
     inspection,
+    licence_events,
+    licence_uses,
     licences,
     nodes,
     patch_keys,
@@ -149,6 +154,30 @@ def call_every_function(c: Connection) -> None:
     licences.is_revoked(c, "01A")
     licences.list_revoked(c)
     licences.reinstate_of_node(c, "01A")
+    licences.get(c, "L1")
+    licences.list_beginning(c, "L1")
+    licences.list_matching(c)
+    licences.list_matching(c, state=LicenceState.ACTIVE, tier="standard", holder_id=7, node_id="01A", limit=3)
+    licences.list_of_person(c, 7)
+    licences.list_of_node(c, "01A")
+    licences.list_ending(c, NOW)
+    licences.first_end_after(c, NOW)
+    licences.count(c)
+    licences.change(c, licence, structs.replace(licence, state=LicenceState.ACTIVE, expires_at=NOW, holder_id=7))
+    licences.change(c, structs.replace(licence, expires_at=NOW, holder_id=7), licence)
+    licence_uses.put(c, "L1", "node", "01A", at=NOW)
+    licence_uses.put(c, "L1", "node", "01A", at=NOW)
+    licence_uses.has(c, "L1", "node", "01A")
+    licence_uses.list_of(c, "L1")
+    licence_uses.list_people(c)
+    licence_uses.count_people(c, "L1")
+    licence_uses.count_nodes(c, "L1")
+    licence_uses.remove_other_of_node(c, "01A", "L1")
+    licence_uses.remove(c, "L1", "node", "01A")
+    what = LicenceEvent(id="E1", at=NOW, licence_id="L1", what="issued", actor="cli:ada")
+    licence_events.insert(c, what)
+    licence_events.list_of(c, "L1")
+    licence_events.count_since(c, "L1", "transferred", NOW)
     run = Duplication(id="D1", at=NOW, node_id="01A", source="template 1", requested_by="cli:ada", outcome="running")
     duplications.insert(c, run)
     duplications.source_of(c, "01A")

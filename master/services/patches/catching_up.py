@@ -13,10 +13,12 @@ from master.errors import FleetError
 from master.ledger.database import Ledger
 from master.ledger.rows.records import Node, PatchNode, PatchNodeState
 from master.services.patches.book import PatchBook
+from master.services.patches.errors import PatchRefused
 from master.services.patches.showing import document_of
 from master.services.patches.silent_trials import SilentTrials
 from master.services.patches.statuses import PatchStatuses
 from master.services.patches.targets import difference
+from master.services.patches.trusting import LedgerAcceptance
 from master.services.patches.ways import Ways
 from master.supervision.clock import Clock
 
@@ -45,8 +47,10 @@ class CatchingUp:
         ways: Ways,
         trials: SilentTrials,
         folder_of: Callable[[Node], Path],
+        acceptance: LedgerAcceptance,
         clock: Clock,
     ) -> None:
+        self._acceptance = acceptance
         self._ledger, self._book, self._statuses, self._ways = ledger, book, statuses, ways
         self._trials = trials
         self._folder_of = folder_of
@@ -76,6 +80,12 @@ class CatchingUp:
     async def _patch(self, node: Node, row: PatchNode) -> None:
         patch = self._book.get(row.patch_id)
         if patch is None:
+            return
+        try:
+            await self._ledger.read(lambda connection: self._acceptance.require_trusted(connection, patch.key_id))
+        except PatchRefused as error:
+            log.warning("a node does not get a patch", extra={"node": node.name, "why": error.message})
+            self._set(row, "skipped", error.message)
             return
         differs = await asyncio.to_thread(difference, self._folder_of(node), document_of(patch))
         if differs:

@@ -115,6 +115,8 @@ class FolderPatching:
         found = await self._run("list", folder)
         known = _in_force(found)
         if known is None or known.patch_id != patch_id:
+            if _is_below(found, patch_id):
+                raise FolderNotPatched("another patch was put on top of it: that one goes back first")
             return found.current
         return (await self._run("back", folder)).current
 
@@ -197,6 +199,17 @@ class FolderPatching:
         allowed = isolation_of(folder, sys.executable, private=settings.private_paths, readable=[settings.patches_dir])
         rules = msgspec.json.encode((allowed.readable, allowed.writable)).decode()
         return (sys.executable, "-I", "-S", landlock.__file__, rules, *helper)
+
+
+def _is_below(found: _Answer, patch_id: str) -> bool:
+    """Tell whether the release in force was made on one that has a patch."""
+    releases = {release.number: release for release in found.releases}
+    number = found.current
+    while number and number in releases and releases[number].parent < number:
+        number = releases[number].parent
+        if number in releases and releases[number].patch_id == patch_id:
+            return True
+    return False
 
 
 def _complaint(output: bytes, errors: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec.structs import replace
@@ -16,9 +16,10 @@ from master.errors import FleetError
 from master.events import AlertLevel, NodeReady, PatchChanged
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerUnavailable
-from master.ledger.rows import patches
+from master.ledger.rows import patch_nodes, patches
 from master.ledger.rows.records import Node, Patch, PatchNode, PatchState
 from master.services.core.patch_views import PatchNodeView
+from master.services.patches.baselines import decode
 from master.services.patches.driving import ACTIVE, Drive, DriveTools, nobody
 from master.services.patches.errors import PatchNotFound, PatchNotNow, PatchRefused, Refusal
 from master.services.patches.left_over import left_over
@@ -113,7 +114,7 @@ class RollOuts:
 
     def _drive(self, patch_id: str) -> Drive:
         if patch_id not in self._drives:
-            self._drives[patch_id] = Drive(patch_id, self._tools, self._others)
+            self._drives[patch_id] = Drive(patch_id, self._tools, self._others, self._require_trusted)
         return self._drives[patch_id]
 
     def _others(self) -> list[Patch]:
@@ -313,14 +314,8 @@ class RollOuts:
         async with self._steered(patch_id):
             patch = await self._load(patch_id)
             _require(patch, ("received",), "rolled out")
+            await self._require_acceptable(patch)
             document = document_of(patch)
-            if document.expires <= self._clock.now().timestamp():
-                raise PatchRefused(
-                    f"{patch.name} {patch.version} has expired since it was accepted",
-                    hint="have its author sign it again, as a new version",
-                    reason=Refusal.EXPIRED,
-                )
-            await self._ledger.read(lambda connection: self._acceptance.require_trusted(connection, patch.key_id))
             choice = await self._tools.targets.choose(document, chosen)
             if not choice.nodes:
                 raise PatchNotNow(nobody(choice.skipped), hint=f"`fleet patch show '{patch.name} {patch.version}'`")
@@ -341,6 +336,7 @@ class RollOuts:
         async with self._steered(patch_id):
             patch = await self._load(patch_id)
             _require(patch, ("received",), "approved")
+            await self._require_acceptable(patch)
             progress = progress_of(patch)
             if actor in progress.approved_by:
                 raise PatchNotNow(
@@ -355,16 +351,19 @@ class RollOuts:
 
     async def _approve(self, patch: Patch, progress: Progress, actor: str) -> None:
         approved = tuple(dict.fromkeys((*progress.approved_by, actor)))
-        progress = replace(progress, approved_by=approved)
-        missing = progress.approvals - len(approved)
+        self._begin_if_approved(patch, replace(progress, approved_by=approved), actor)
+        await self._book.flush()
+
+    def _begin_if_approved(self, patch: Patch, progress: Progress, actor: str) -> None:
+        """Have a roll-out begin that somebody wants, and that all who must have approved."""
+        missing = progress.approvals - len(progress.approved_by)
         if missing <= 0 and progress.wanted_by:
             self._put(patch, "approved", progress=progress, actor=actor)
         else:
-            told = f"approved by {len(approved)} of {progress.approvals}" if missing > 0 else "approved"
+            told = f"approved by {len(progress.approved_by)} of {progress.approvals}" if missing > 0 else "approved"
             if not progress.wanted_by:
                 told += ", and nobody has asked for its roll-out yet"
             self._put(patch, "received", progress=progress, reason=told, actor=actor)
-        await self._book.flush()
 
     async def pause(self, patch_id: str, *, actor: str, why: str) -> None:
         """Order no further node.
@@ -390,10 +389,11 @@ class RollOuts:
         async with self._steered(patch_id):
             patch = await self._load(patch_id)
             progress = self._unpaused(progress_of(patch))
-            soaked_s = self._clock.now().timestamp() - progress.soak_began
-            is_overdue = patch.state == "soaking" and soaked_s >= progress.soak_s
-            _require(patch, ("paused", "asking", "soaking") if is_overdue else ("paused", "asking"), "resumed")
             drive = self._drive(patch_id)
+            is_overdue = patch.state == "soaking" and drive.soaked_s() >= progress.soak_s
+            _require(patch, ("paused", "asking", "soaking") if is_overdue else ("paused", "asking"), "resumed")
+            if progress.paused_in != "rolling_back":
+                await self._require_trusted(patch)
             drive.renew()
             if progress.paused_in is not None and progress.paused_in != "asking":
                 self._put(patch, progress.paused_in, progress=replace(progress, paused_in=None), actor=actor)
@@ -404,14 +404,13 @@ class RollOuts:
         self._go_on(patch_id)
 
     def _paused(self, patch: Patch) -> Progress:
-        return replace(progress_of(patch), paused_in=patch.state, paused_at=self._clock.now().timestamp())
+        return replace(progress_of(patch), paused_in=patch.state, paused_after_s=self._drive(patch.id).soaked_s())
 
     def _unpaused(self, progress: Progress) -> Progress:
         """Return a progress whose wave was not watched while it was paused."""
-        if progress.paused_in is None or not progress.paused_at or not progress.soak_began:
+        if progress.paused_in != "soaking":
             return progress
-        paused_s = max(0.0, self._clock.now().timestamp() - progress.paused_at)
-        return replace(progress, soak_began=progress.soak_began + paused_s, paused_at=0.0)
+        return replace(progress, soak_began=self._clock.now().timestamp() - progress.paused_after_s)
 
     async def abort(self, patch_id: str, *, actor: str, why: str) -> None:
         """End a roll-out where it is: nothing further is done to any node.
@@ -444,21 +443,24 @@ class RollOuts:
             _require(patch, ("aborted", "failed"), "tried again")
             self._drive(patch_id).forget_orders()
             rows = self._book.nodes(patch_id)
-            stuck = [row for row in rows if row.state == "rollback_failed"]
-            now = self._clock.now()
-            if stuck:
-                for row in stuck:
-                    self._book.put_node(replace(row, state="rolling_back", changed_at=now))
+            now, progress = self._clock.now(), progress_of(patch)
+            # One that failed after it had begun is one that could not go back.
+            if progress.goes_back or (patch.state == "failed" and progress.waves_in_all):
+                for row in rows:
+                    if row.state == "rollback_failed":
+                        self._book.put_node(replace(row, state="rolling_back", changed_at=now))
                 self._put(patch, "rolling_back", reason=patch.reason, actor=actor)
-            else:
+            elif progress.waves_in_all:
+                await self._require_trusted(patch)
                 for row in rows:
                     if row.state in ("failed", "rolled_back"):
                         self._book.put_node(
                             replace(row, state="waiting", detail="", changed_at=now, release_after=None)
                         )
-                begun = progress_of(patch).waves_in_all > 0
-                approved = progress_of(patch).wanted_by != ""
-                self._put(patch, "rolling" if begun else "approved" if approved else "received", actor=actor)
+                self._put(patch, "rolling", actor=actor)
+            else:
+                await self._require_acceptable(patch)
+                self._begin_if_approved(patch, progress, actor)
             await self._book.flush()
         self._go_on(patch_id)
 
@@ -472,6 +474,7 @@ class RollOuts:
         async with self._steered(patch_id):
             patch = await self._load(patch_id)
             _require(patch, ("rolling", "soaking", "asking", "paused", "done", "aborted"), "rolled back")
+            await self._require_on_top(patch)
             drive = self._drive(patch_id)
             await drive.turn_back(why or f"rolled back by {actor}", by_operator=True, actor=actor)
         self._go_on(patch_id)
@@ -490,6 +493,48 @@ class RollOuts:
                 hint=self._ledger.away.hint,
             )
         return self._drive(patch_id).lock
+
+    async def _require_on_top(self, patch: Patch) -> None:
+        """Check that no node has another patch above this one: it would keep the code of both.
+
+        Raises
+        ------
+        PatchNotNow, LedgerError
+        """
+        held = [row for row in self._book.nodes(patch.id) if row.state in patch_nodes.HELD]
+        above = await self._ledger.read(lambda connection: _above(connection, patch, held))
+        if above:
+            other, node_id, nodes = above
+            more = f" and {nodes - 1} more" if nodes > 1 else ""
+            label, on = f"{other.name} {other.version}", self._tools.directory.name_of(node_id)
+            raise PatchNotNow(
+                f"{patch.name} {patch.version} cannot be taken back: {label} was put on top of it, on {on}{more}",
+                hint=f"`fleet patch rollback {label!r}` first; or have its author correct it in a new version",
+            )
+
+    async def _require_acceptable(self, patch: Patch) -> None:
+        """Check that what is about to begin would still be accepted.
+
+        Raises
+        ------
+        PatchRefused, LedgerError
+        """
+        if document_of(patch).expires <= self._clock.now().timestamp():
+            raise PatchRefused(
+                f"{patch.name} {patch.version} has expired since it was accepted",
+                hint="have its author sign it again, as a new version",
+                reason=Refusal.EXPIRED,
+            )
+        await self._require_trusted(patch)
+
+    async def _require_trusted(self, patch: Patch) -> None:
+        """Check that the key of a patch is trusted now, whatever was begun before.
+
+        Raises
+        ------
+        PatchRefused, LedgerError
+        """
+        await self._ledger.read(lambda connection: self._acceptance.require_trusted(connection, patch.key_id))
 
     async def _load(self, patch_id: str) -> Patch:
         patch = await self._book.load(patch_id)
@@ -532,6 +577,24 @@ def _going_on(connection: Connection) -> list[str]:
     found = [*patches.in_states(connection, patches.UNFINISHED), *patches.with_nodes_left(connection)]
     found += [patch for patch in patches.recent(connection, limit=_LOOKED_AT) if needs_template(patch)]
     return sorted({patch.id for patch in found})
+
+
+def _above(connection: Connection, patch: Patch, held: Iterable[PatchNode]) -> tuple[Patch, str, int] | None:
+    """Return a patch that nodes got after another one, the first of them, and how many have it."""
+    since = {row.node_id: _given_at(row, patch) for row in held}
+    for other in patches.recent(connection, limit=_LOOKED_AT):
+        if other.id == patch.id:
+            continue
+        rows = [row for row in patch_nodes.of_patch(connection, other.id) if row.state in patch_nodes.HELD]
+        have = [row.node_id for row in rows if row.node_id in since and _given_at(row, other) > since[row.node_id]]
+        if have:
+            return other, have[0], len(have)
+    return None
+
+
+def _given_at(row: PatchNode, patch: Patch) -> float:
+    """Return when a node was given a patch, by the master's own word: what nodes say of it proves nothing."""
+    return decode(row.baseline, at=patch.received_at).at
 
 
 def _require(patch: Patch, states: tuple[PatchState, ...], what: str) -> None:

@@ -136,6 +136,9 @@ class Played:
             raise OrderFailed(f"{node.name} has another order under way")
         self.orders.append((f"message {patch.message_id}", node.name))
 
+    async def restart(self, node: Node) -> None:
+        self.orders.append(("restart", node.name))
+
     def release(self, node: Node) -> None:
         self.orders.append(("release", node.name))
 
