@@ -50,6 +50,7 @@ class PatchScene:
     connecting: asyncio.Task[None] | None = None
     versions: int = 0
     author: Author = field(default_factory=Author)
+    """Of all patches; the key is trusted."""
     bots: dict[str, BotHandle] = field(default_factory=dict)
 
     @property

@@ -153,6 +153,16 @@ class Ways:
         elif node.readiness is not ReadinessKind.HANDSHAKE:
             told(row, "good", "", await self._folders.mark_good(self._launcher.folder_of(node), patch.id))
 
+    async def tell_message(self, node: Node, patch: Patch) -> None:
+        """Tell a node which message shows a patch that it was ordered to take before: it reacts to it.
+
+        Raises
+        ------
+        FleetError
+        """
+        if self.way_of(node) is Way.ORDER:
+            await self._orders.send(node, "patch_posted", patch=order_of(patch))
+
     async def restart(self, node: Node) -> None:
         """Restart a node that has a patch in force.
 
