@@ -86,7 +86,9 @@ class PatchScene:
         self.versions += 1
         if self.versions == 1:
             await self.services.ledger.write(lambda connection: patch_keys.insert(connection, self.author.key()))
-        content = self.author.bundle(version=self.versions, **fields)
+        unix = int(self.services.clock.now().timestamp())
+        given = {"created": unix - 60, "expires": unix + 3_600, **fields}
+        content = self.author.bundle(version=self.versions, **given)
         text = unpack(content).document.decode()
         document = json.decode(text, type=PatchDocument)
         digest = hashlib.sha256(content)
