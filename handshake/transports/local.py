@@ -381,11 +381,16 @@ class _Connection(asyncio.BufferedProtocol):
 class LocalClient:
     """A node's side: connects when needed, and again after a failure."""
 
-    def __init__(self, path: Path, on_message: Callable[[str], None]) -> None:
+    def __init__(
+        self, path: Path, on_message: Callable[[str], None], *, on_lost: Callable[[], None] = lambda: None
+    ) -> None:
         self._path = path
         self._on_message = on_message
+        self._on_lost = on_lost
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._connecting = asyncio.Lock()
+        """Two that connect at a time would each close the other's connection, with the answers that it waits for."""
 
     @property
     def is_connected(self) -> bool:
@@ -405,7 +410,9 @@ class LocalClient:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 if not self.is_connected:
-                    await self._connect()
+                    async with self._connecting:
+                        if not self.is_connected:
+                            await self._connect()
                 writer = self._writer
                 if writer is None:
                     raise TransportError("the connection closed while it was opened")
@@ -422,11 +429,14 @@ class LocalClient:
         self._reading = asyncio.create_task(self._read(reader), name="handshake reader")
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        with contextlib.suppress(ConnectionError, ValueError):
-            while line := await reader.readline():
-                self._on_message(line.decode("ascii", "replace").rstrip("\n"))
-        if self._writer is not None:
-            self._writer.close()
+        try:
+            with contextlib.suppress(ConnectionError, ValueError):
+                while line := await reader.readline():
+                    self._on_message(line.decode("ascii", "replace").rstrip("\n"))
+            if self._writer is not None:
+                self._writer.close()
+        finally:
+            self._on_lost()
 
     async def close(self) -> None:
         """Close the connection."""

@@ -16,6 +16,8 @@ from handshake.messages import (
     OrderResult,
     PatchStatus,
     ShutdownNotice,
+    TicketPermissionRequest,
+    TicketRequest,
     VerificationRequest,
 )
 from handshake.replay import Sessions
@@ -26,7 +28,7 @@ from master.ledger.database import Ledger
 from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
-from master.security.vault import TokenVault
+from master.security.vault import SeedVault, TokenVault
 from master.services.core.alert_outbox import AlertOutbox
 from master.services.core.alerts import Alerts
 from master.services.core.auditing import Auditor
@@ -80,18 +82,24 @@ from master.services.patches.receiving import Receiving
 from master.services.patches.restoring import Restoring
 from master.services.patches.returning import Returning
 from master.services.patches.rollout import RollOuts
+from master.services.patches.silent_trials import SilentTrials
 from master.services.patches.statuses import PatchStatuses
 from master.services.patches.targets import Targets
 from master.services.patches.template import TemplatePatching
 from master.services.patches.tracking import PatchTracking
 from master.services.patches.trusting import LedgerAcceptance, key_names
 from master.services.patches.ways import Ways
+from master.services.people.giveaway_building import build_giveaways
+from master.services.people.giveaway_records import GiveawayRecords
+from master.services.people.giveaways import Giveaways
 from master.services.people.licence_guesses import Guesses, flag_guesses
 from master.services.people.licence_keeper import LicenceKeeper
 from master.services.people.licence_reach import AskedBy, LicenceReach
 from master.services.people.licence_roles import LicenceRoles
 from master.services.people.licence_showing import LicenceShowing
 from master.services.people.licences import Licences
+from master.services.people.ticket_tools import TicketTools
+from master.services.people.ticketing import Ticketing, build_ticketing
 from master.services.repair.actions.registry import check_action
 from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
@@ -146,6 +154,7 @@ class LedgerServices:
     error_groups: ErrorGroups
     lineage: Lineage
     patch_keys: PatchKeys
+    giveaway_records: GiveawayRecords
     licences: Licences
     licence_showing: LicenceShowing
 
@@ -203,6 +212,9 @@ class Services(LedgerServices):
     patch_tracking: PatchTracking
     licence_keeper: LicenceKeeper
     licence_roles: LicenceRoles
+    ticketing: Ticketing
+    giveaways: Giveaways | None
+    """None for a master without a token."""
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -248,6 +260,7 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
         ),
         patch_keys=PatchKeys(ledger, clock),
         lineage=Lineage(ledger, ManifestSigner(master_secret_of(settings.identity))),
+        giveaway_records=GiveawayRecords(ledger),
         licences=Licences(ledger=ledger, licensing=licensing, bus=EventBus(), clock=clock, guesses=Guesses(clock)),
         licence_showing=LicenceShowing(ledger, licensing, clock),
     )
@@ -409,6 +422,26 @@ def build_services(
             ),
         ),
     )
+    ticketing = build_ticketing(
+        TicketTools(
+            ledger=ledger,
+            bus=bus,
+            clock=clock,
+            settings=lambda: reloading.settings,
+            directory=base.directory,
+            alerts=alerts,
+            auditor=auditor,
+            discord=discord.port,
+            master_user_id=discord.user_id,
+        ),
+        trust.orders,
+        is_verified=trust.verification.is_verified,
+        is_running=lambda node_id: supervisor.pid_of(node_id) is not None,
+    )
+    trust.reception.add_handlers(
+        {TicketRequest: ticketing.desk.handle, TicketPermissionRequest: ticketing.permissions.handle}
+    )
+    reloading.follow(lambda _new: ticketing.upkeep.look_again())
     signer = ManifestSigner(base.secret)
     judge = HealthJudge(
         ledger=ledger,
@@ -418,6 +451,7 @@ def build_services(
         clock=clock,
         sessions_dir=settings.sessions_dir,
     )
+    giveaway_records = GiveawayRecords(ledger)
     lineage, keeper = Lineage(ledger, signer), _build_lineage_keeper(base, launcher, signer)
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     repair = Repair(
@@ -588,6 +622,22 @@ def build_services(
             lambda: reloading.settings,
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
+        ticketing=ticketing,
+        giveaway_records=giveaway_records,
+        giveaways=None
+        if discord.port is None
+        else build_giveaways(
+            ledger=ledger,
+            records=giveaway_records,
+            port=discord.port,
+            licences=licences,
+            auditor=auditor,
+            alerts=alerts,
+            seeds=SeedVault(base.secret),
+            bus=bus,
+            clock=clock,
+            settings=lambda: reloading.settings,
+        ),
         reloading=reloading,
         discord=discord.port,
     )
@@ -817,11 +867,28 @@ def _build_patches(
     ledger, clock = base.ledger, base.clock
     folders = FolderPatching(settings)
     ways = Ways(supervisor=supervisor, launcher=launcher, orders=orders, folders=folders, installer=installer)
+    acceptance = LedgerAcceptance(ledger, clock)
+    trials = SilentTrials(
+        ledger=ledger,
+        bus=base.bus,
+        directory=base.directory,
+        supervisor=supervisor,
+        launcher=launcher,
+        folders=folders,
+        book=book,
+        statuses=statuses,
+    )
     catching_up = CatchingUp(
-        ledger=ledger, book=book, statuses=statuses, ways=ways, folder_of=launcher.folder_of, clock=clock
+        ledger=ledger,
+        book=book,
+        statuses=statuses,
+        ways=ways,
+        trials=trials,
+        folder_of=launcher.folder_of,
+        acceptance=acceptance,
+        clock=clock,
     )
     launcher.before_start = catching_up.before_start
-    acceptance = LedgerAcceptance(ledger, clock)
     tools = DriveTools(
         book=book,
         statuses=statuses,
@@ -836,13 +903,16 @@ def _build_patches(
         clock=clock,
         ready_timeout_s=lambda: settings().supervision.ready_timeout_s,
     )
+    rollouts = RollOuts(tools, ledger=ledger, bus=base.bus, settings=settings, acceptance=acceptance)
+    rollouts.once_good = catching_up.once_good
     return Patches(
         ledger=ledger,
         directory=base.directory,
         book=book,
         receiving=Receiving(ledger, clock, settings, acceptance),
-        rollouts=RollOuts(tools, ledger=ledger, bus=base.bus, settings=settings, acceptance=acceptance),
+        rollouts=rollouts,
         key_names=key_names,
+        trials=trials,
     )
 
 
