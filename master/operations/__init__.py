@@ -82,6 +82,7 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     licences.show,
     licences.mine,
     licences.issue,
+    licences.take_in,
     licences.redeem,
     licences.renew,
     licences.suspend,

@@ -349,7 +349,7 @@ def build_services(
     reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
     works = FileWorks(settings.changes_dir, settings.removed_dir, ledger)
     locks = NodeLocks(base.directory)
-    revocation = Revocation(ledger, base.ledger_cache, trust.verification)
+    revocation = Revocation(ledger, base.ledger_cache, trust.verification, base.licensing, clock)
     scheduled = ScheduledRestarts(
         directory=base.directory,
         schedule_of=lambda node: launcher.own_settings(node).cron_restart,

@@ -40,13 +40,6 @@ def list_of(connection: Connection, licence_id: str) -> list[LicenceUse]:
     return [_record(row) for row in connection.execute(query)]
 
 
-def licence_of_node(connection: Connection, node_id: str) -> str | None:
-    """Return the licence, not its own, that a node used last."""
-    query = select(licence_uses.c.licence_id).where(licence_uses.c.kind == "node", licence_uses.c.subject == node_id)
-    found: str | None = connection.execute(query.order_by(licence_uses.c.last_at.desc()).limit(1)).scalar_one_or_none()
-    return found
-
-
 def list_people(connection: Connection) -> list[LicenceUse]:
     """Return all people who redeemed a licence, with which."""
     query = select(licence_uses).where(licence_uses.c.kind == "person")

@@ -88,8 +88,6 @@ class LicenceReach:
         if licence.state not in _ENDING:
             self._order(node.id, "")
             return
-        if licence.node_id == node.id and await self._ledger.read(lambda connection: _has_other(connection, node.id)):
-            return
         # As `fleet revoke` does: not believed from the same moment on, and stopped.
         self._verification.void(node.id)
         await self._fleet.stop(node)
@@ -132,10 +130,3 @@ def _users(connection: Connection, licence: Licence) -> tuple[frozenset[str], fr
     uses = licence_uses.list_of(connection, licence.id)
     nodes = {use.subject for use in uses if use.kind == "node"} | {licence.node_id or ""}
     return frozenset(nodes), frozenset(int(use.subject) for use in uses if use.kind == "person")
-
-
-def _has_other(connection: Connection, node_id: str) -> bool:
-    """Tell whether a node is covered by another licence than its own."""
-    other = licence_uses.licence_of_node(connection, node_id)
-    found = None if other is None else licences.get(connection, other)
-    return found is not None and found.state is LicenceState.ACTIVE

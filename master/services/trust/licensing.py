@@ -160,6 +160,9 @@ class Licensing:
     def _counted(
         self, connection: Connection, found: Judgement, licence: Licence, tier: LicenceTier, node_id: str
     ) -> Judgement:
+        block = licences.own_block(connection, node_id)
+        if block is not None:
+            return replace_reason(found, "revoked" if block is LicenceState.REVOKED else "suspended")
         if licence_uses.has(connection, licence.id, "node", node_id):
             return found
         if tier.nodes and licence_uses.count_nodes(connection, licence.id) >= tier.nodes:
