@@ -250,7 +250,7 @@ class TicketPermissions:
 
         found, ticket, done = await self._tools.ledger.write(write)
         if found is None or ticket is None:
-            raise NoSuchTicket("no_such_request", "there is no such request", hint="`fleet tickets permissions`")
+            raise NoSuchTicket("no_such_request", "there is no such request", hint="`/ticket permissions` lists them")
         if not done:
             by = f" by {found.decided_by}" if found.decided_by else ""
             raise TicketRefused("answered", f"it is {found.state} already{by}")
