@@ -203,6 +203,12 @@ class TicketPermissions:
             return error
         return None
 
+    async def close(self) -> None:
+        """Cut off what is under way; the next master goes on with it."""
+        for task in self._working:
+            task.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
+
     # A person decides
 
     def _ask(self, node: Node, ticket: Ticket, permission: TicketPermission) -> None:
