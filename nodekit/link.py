@@ -123,7 +123,9 @@ class NodeLink:
         self._verifier = Verifier(self._find_key, node_id=boot.node_id, clock=clock, replay_guard=None, skew_s=None)
         self._local = None
         if boot.socket_path is not None and boot.transport != "channel":
-            self._local = LocalClient(Path(boot.socket_path), self._take_from_socket)
+            self._local = LocalClient(Path(boot.socket_path), self._take_from_socket, on_lost=self._on_lost)
+        self._asked_locally: set[str] = set()
+        """Pending requests that were sent over the local socket: with its connection their answers are lost."""
         self._answers: dict[str, asyncio.Future[Message]] = {}
         """Pending requests; an answer to anything else is ignored."""
         self._sent: dict[str, ErrorReport | None] = {}
@@ -218,10 +220,20 @@ class NodeLink:
         self._answers[token_id] = answer
         try:
             await send(text)
+            if self._local is not None and self._local.is_connected:
+                self._asked_locally.add(token_id)
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 return await answer
         finally:
             del self._answers[token_id]
+            self._asked_locally.discard(token_id)
+
+    def _on_lost(self) -> None:
+        """Give up what was asked over a connection that has ended: nobody answers it any more."""
+        for token_id in self._asked_locally:
+            answer = self._answers[token_id]
+            if not answer.done():
+                answer.set_exception(TransportError("the connection to the master ended before its answer"))
 
     async def tell(self, body: Body) -> None:
         """Send a message over the local socket, and return once the master has taken it.
@@ -239,11 +251,16 @@ class NodeLink:
             self._take_answer_to_pulse(answer, private=True)
             raise TransportError("the master asks for verification first")
 
-    async def ask(self, body: Body, *, within_s: float = ASK_WITHIN_S) -> Body:
+    async def ask(self, body: Body, *, within_s: float = ASK_WITHIN_S, again: bool = False) -> Body:
         """Send a message, and return the master's answer to it.
 
         What could not be sent is sent again until the time is up, as is what a new master wants another proof for
-        first. What was sent and is not answered is not: it may have been carried out.
+        first. What was sent and is not answered may have been carried out.
+
+        Parameters
+        ----------
+        again
+            Whether that is sent again too: carried out twice, it does no harm.
 
         Raises
         ------
@@ -262,8 +279,10 @@ class NodeLink:
                     await self.verified.wait()
                     try:
                         answer = (await self._ask(body, send)).body
-                    except TransportError as error:
-                        why = str(error)
+                    except (TransportError, TimeoutError) as error:
+                        if sent and not again:
+                            raise NotAnswered(f"the master took it, and has not answered: {error}") from None
+                        why = str(error) or "it does not answer"
                         await asyncio.sleep(ASK_AGAIN_S)
                         continue
                     if not isinstance(answer, Acknowledgement) or answer.order != "verify_again":

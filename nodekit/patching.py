@@ -87,6 +87,8 @@ class Patching:
         patch = order.patch
         if patch is None:
             return OrderResult(order_id=order.id, done=False, detail="the order names no patch")
+        if order.kind == "patch_posted":
+            return self._take_message(order.id, patch)
         wanted = (order.kind, patch.patch_id)
         if self._task is not None and not self._task.done():
             if wanted == self._working_on:
@@ -96,6 +98,15 @@ class Patching:
         work = {"patch": self._apply, "patch_good": self._call_good, "patch_back": self._go_back}[order.kind]
         self._task = asyncio.get_running_loop().create_task(self._carry_out(work, patch), name=f"{order.kind} order")
         return OrderResult(order_id=order.id, done=True, detail="begun")
+
+    def _take_message(self, order_id: str, patch: PatchOrder) -> OrderResult:
+        """Show on the message of a patch how it went so far: the patch was ordered before it was posted."""
+        remembered = self._memory.recall_of(patch.patch_id)
+        if remembered is not None:
+            # For the process after this one.
+            self._memory.remember_order(patch)
+        self._reactions.posted(patch)
+        return OrderResult(order_id=order_id, done=True, detail="noted")
 
     async def _carry_out(self, work: Callable[[PatchOrder], Awaitable[None]], patch: PatchOrder) -> None:
         log.info("patch %s: %s", patch.patch_id, work.__name__.strip("_").replace("_", " "))
@@ -137,7 +148,8 @@ class Patching:
         if not document.restarts and (missing := reloading.missing()):
             raise PatchFailed(f"there is no cog {', '.join(missing)} to load anew: name it as its file is named")
         await self._try_imports(document, files, packages, reloading)
-        self._memory.remember(Remembered(order=patch, reload=document.reload, failed_before=self._failed_cogs()))
+        ordered = self._reactions.with_message(patch)
+        self._memory.remember(Remembered(order=ordered, reload=document.reload, failed_before=self._failed_cogs()))
         await asyncio.to_thread(self._releases.switch, number)
         sys.path += [path for path in packages if path not in sys.path]
         if document.restarts:

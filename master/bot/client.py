@@ -30,6 +30,7 @@ EXTENSIONS = (
     "master.cogs.bot_manager",
     "master.cogs.duplicate",
     "master.cogs.error_monitor",
+    "master.cogs.giveaway",
     "master.cogs.listener",
     "master.cogs.patch_tracker",
     "master.cogs.solutions_manager",

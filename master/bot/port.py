@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Any, TypeVar
 
 import aiohttp
@@ -14,6 +15,7 @@ from discord.http import HTTPClient, Route
 from master.bot.calls import TIMEOUT_S, Calls
 from master.bot.wire import (
     WireChannel,
+    WireEdited,
     WireId,
     WireMember,
     WireMessage,
@@ -86,7 +88,7 @@ class DiscordPyPort(DiscordPort):
     async def post(self, channel_id: int, notice: Notice) -> MessageRef:
         """Post a message; retried with the same nonce, so Discord posts it once."""
         doing = f"post in channel {channel_id}"
-        payload = {**message_payload(notice), "nonce": secrets.token_hex(12), "enforce_nonce": True}
+        payload = {**message_payload(notice), "nonce": notice.nonce or secrets.token_hex(12), "enforce_nonce": True}
         route = Route("POST", _CHANNEL + "/messages", channel_id=channel_id)
         needs = "Attach Files" if notice.files else "Send Messages"
         answer = await self._do(doing, route, needs=needs, **_body(payload, notice.files))
@@ -99,14 +101,14 @@ class DiscordPyPort(DiscordPort):
         answer = await self._do(doing, route, json={"recipient_id": str(user_id)})
         return await self.post(decode(answer, WireId, doing).id, notice)
 
-    async def edit(self, message: MessageRef, notice: Notice) -> None:
+    async def edit(self, message: MessageRef, notice: Notice) -> datetime | None:
         """Replace the text and the embeds of one of the bot's messages."""
         doing = f"edit message {message.id}"
         if notice.files:
             raise DiscordRefused(f"could not {doing}: files can only be sent with a new message")
         payload = message_payload(notice)
         payload.pop("message_reference", None)
-        await self._do(doing, _at(message, "PATCH"), json=payload)
+        return decode(await self._do(doing, _at(message, "PATCH"), json=payload), WireEdited, doing).edited_timestamp
 
     async def delete(self, message: MessageRef, *, reason: str = "") -> None:
         """Delete a message."""

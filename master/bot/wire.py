@@ -107,6 +107,12 @@ class WireMessage(WireId):
         )
 
 
+class WireEdited(Struct):
+    """A message that was edited: when, by Discord's clock."""
+
+    edited_timestamp: datetime | None = None
+
+
 class WireOverwrite(WireId):
     """A permission overwrite."""
 
@@ -224,6 +230,7 @@ def _button(button: Button) -> dict[str, Any]:
         "style": _BUTTON_STYLES[button.style],
         "label": button.label,
         "custom_id": button.custom_id,
+        "disabled": button.disabled,
     }
 
 

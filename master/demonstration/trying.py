@@ -132,6 +132,8 @@ class _Rehearsal:
         self._folder = stage.home / "bots" / NAME
         self._releases = Releases(self._folder)
         self._notes = list[str]()
+        self._linked = False
+        """Whether its program knows nothing of nodekit."""
 
     async def run(self) -> Tried:
         release = await asyncio.to_thread(self._prepare)
@@ -198,13 +200,13 @@ class _Rehearsal:
         if problem:
             raise TryRefused(
                 f"without the patch the copy does not become ready: {await self._with_its_error(problem, tap, 0)}",
-                hint="it has no .env here: --env-file PATH gives it variables, --token-env names the token's",
+                hint=_not_ready_hint(self._trial, linked=self._linked),
             )
         return await self._seen(began)
 
     def _register(self) -> None:
         trial, known = self._trial, manifest_of(self._trial.folder)
-        linked = readiness_of(self._folder, "auto") is ReadinessKind.PROCESS
+        linked = self._linked = readiness_of(self._folder, "auto") is ReadinessKind.PROCESS
         if linked and not imports_discord(self._folder):
             raise TryRefused(
                 f"{trial.folder} has no program that imports discord",
@@ -354,6 +356,16 @@ def _told(seen: Seen) -> str:
     failed = f", {len(seen.cogs_failed)} failed" if seen.cogs_failed else ""
     cogs = f", {len(seen.cogs)} cogs{failed}" if seen.cogs or failed else ""
     return f"ready after {seen.ready_ms} ms{cogs}, {len(seen.commands)} commands"
+
+
+def _not_ready_hint(trial: Trial, *, linked: bool) -> str:
+    """Say what a copy may miss that the bot has."""
+    hints = []
+    if (trial.folder / ".env").exists() and not trial.environment:
+        hints.append("its .env is not copied: --env-file PATH gives the copy variables")
+    if linked and not trial.token_variable:
+        hints.append("--token-env names the variable in which it reads its token")
+    return "; ".join(hints) or "mend the bot first: a patch is compared with the bot as it is"
 
 
 def _fits_hint(trial: Trial) -> str:

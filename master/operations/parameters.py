@@ -388,7 +388,16 @@ class LicencesParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     state: Literal["", "issued", "active", "suspended", "revoked", "expired"] = ""
     tier: Annotated[str, msgspec.Meta(max_length=40)] = ""
     holder_id: _Snowflake = 0
-    limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 100
+    limit: Annotated[int, msgspec.Meta(ge=1, le=2_000)] = 100
+    offset: Annotated[int, msgspec.Meta(ge=0, le=10**9)] = 0
+    """How many are left out before."""
+
+
+class LicenceImportParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of licences."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=4_096)]
+    """Absolute; of a CSV that the master can read."""
 
 
 class LicenceRedeemParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -29,6 +29,7 @@ from master.ledger.rows import (
     error_groups,
     facts,
     generations,
+    giveaways,
     handshake_events,
     inspection,
     licence_events,
@@ -43,6 +44,7 @@ from master.ledger.rows import (
     process_events,
     pulse_snapshots,
     retention,
+    shop_events,
     solution_figures,
     solution_runs,
     solution_versions,
@@ -59,6 +61,9 @@ from master.ledger.rows.records import (
     ErrorEvent,
     ErrorGroup,
     Generation,
+    Giveaway,
+    GiveawayEntry,
+    GiveawayWinner,
     HandshakeEvent,
     Licence,
     LicenceEvent,
@@ -70,6 +75,7 @@ from master.ledger.rows.records import (
     PatchTrack,
     ProcessRecord,
     PulseSnapshot,
+    ShopEvent,
     SolutionRun,
     SolutionState,
     Ticket,
@@ -87,6 +93,7 @@ REPOSITORIES = (
     error_groups,
     facts,
     generations,
+    giveaways,
     handshake_events,
     inspection,
     licence_events,
@@ -101,6 +108,7 @@ REPOSITORIES = (
     process_events,
     pulse_snapshots,
     retention,
+    shop_events,
     solution_figures,
     solution_runs,
     solution_versions,
@@ -157,6 +165,32 @@ def call_tickets(c: Connection) -> None:
     ticket_permissions.end_of_ticket(c, "T1", at=NOW, detail="gone")
 
 
+def call_every_function_of_giveaways(c: Connection) -> None:
+    giveaway = Giveaway(
+        id="W1", guild_id=1, channel_id=2, prize="p", winners=1, started_by=7, starts_at=NOW, ends_at=NOW, state="open",
+        seed_hash=b"h" * 32, sealed_seed=b"s", changed_at=NOW, changed_by="cli:ada",
+    )  # fmt: skip
+    giveaways.insert(c, giveaway)
+    giveaways.get(c, "W1")
+    for guild_id in (0, 1):
+        giveaways.beginning_with(c, "W", guild_id=guild_id)
+        giveaways.recent(c, guild_id=guild_id, limit=5)
+    giveaways.count_open(c, 1)
+    giveaways.unfinished(c, NOW)
+    giveaways.add_entries(c, [GiveawayEntry(giveaway_id="W1", user_id=7, at=NOW)])
+    giveaways.entered(c, "W1", [7, 8])
+    giveaways.count_entries(c, "W1")
+    giveaways.entries_of(c, "W1")
+    giveaways.remove_entries(c, "W1", [7, 8])
+    giveaways.change(c, "W1", ["open"], state="drawn", changed_at=NOW)
+    giveaways.add_draw(c, "W1", 0, at=NOW, by="cli:ada")
+    winner = GiveawayWinner(giveaway_id="W1", draw=0, place=0, user_id=7, state="drawn", changed_at=NOW)
+    giveaways.add_winners(c, [winner])
+    giveaways.winners_of(c, "W1")
+    giveaways.change_winner(c, winner, state="told", claim_until=NOW)
+    giveaways.next_claim_end(c)
+
+
 def call_every_function(c: Connection) -> None:
     """Call every function of every repository, including each branch with a different statement."""
     nodes.insert(c, a_node())
@@ -184,12 +218,18 @@ def call_every_function(c: Connection) -> None:
     licences.insert(c, licence)
     licences.find_by_hash(c, b"h" * 32)
     licences.newest_of_node(c, "01A")
-    licences.set_state(c, "L1", LicenceState.ACTIVE, at=NOW)
-    licences.set_state(c, "L1", LicenceState.EXPIRED, at=NOW)
+    sold = ShopEvent(
+        source="stripe", event_id="evt_1", at=NOW, reference="sub_1", licence_id="L1", outcome="taken", detail=""
+    )
+    shop_events.put(c, sold)
+    shop_events.put(c, structs.replace(sold, outcome="issued"))
+    shop_events.find(c, "stripe", "evt_1")
+    shop_events.find_issued(c, "shop:stripe:evt_1")
+    shop_events.find_licence(c, "stripe", "sub_1")
     licences.revoke_of_node(c, "01A")
     licences.is_revoked(c, "01A")
     licences.list_revoked(c)
-    licences.reinstate_of_node(c, "01A")
+    licences.own_block(c, "01A")
     licences.get(c, "L1")
     licences.list_beginning(c, "L1")
     licences.list_matching(c)
@@ -198,6 +238,8 @@ def call_every_function(c: Connection) -> None:
     licences.list_of_node(c, "01A")
     licences.list_ending(c, NOW)
     licences.first_end_after(c, NOW)
+    licences.list_told_nothing(c, "system:master", NOW)
+    licences.list_ended_early(c, "system:master", NOW)
     licences.count(c)
     licences.change(c, licence, structs.replace(licence, state=LicenceState.ACTIVE, expires_at=NOW, holder_id=7))
     licences.change(c, structs.replace(licence, expires_at=NOW, holder_id=7), licence)
@@ -213,6 +255,7 @@ def call_every_function(c: Connection) -> None:
     what = LicenceEvent(id="E1", at=NOW, licence_id="L1", what="issued", actor="cli:ada")
     licence_events.insert(c, what)
     licence_events.list_of(c, "L1")
+    licence_events.list_since(c, "transferred", NOW)
     licence_events.count_since(c, "L1", "transferred", NOW)
     call_tickets(c)
     run = Duplication(id="D1", at=NOW, node_id="01A", source="template 1", requested_by="cli:ada", outcome="running")
@@ -297,6 +340,7 @@ def call_every_function(c: Connection) -> None:
     )
     patch_tracking.of_patch(c, "T1")
     patch_tracking.standing(c, "T1")
+    call_every_function_of_giveaways(c)
     pulse_snapshots.insert(
         c,
         PulseSnapshot(id="S1", at=NOW, node_id="01A", state="ready", latency_ms=4, guilds=2, memory_bytes=9),

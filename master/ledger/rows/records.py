@@ -146,7 +146,8 @@ class ShopEvent(msgspec.Struct, frozen=True, kw_only=True):
     reference: str
     """What the shop calls the buyer or the subscription."""
     licence_id: str | None
-    outcome: Literal["issued", "renewed", "revoked", "ignored", "refused"]
+    outcome: Literal["taken", "issued", "renewed", "revoked", "ignored", "refused"]
+    """taken: on record, and not carried out yet."""
     detail: str = ""
 
 
@@ -233,6 +234,10 @@ class Giveaway(msgspec.Struct, frozen=True, kw_only=True):
     seed: bytes | None = None
     """Shown with the draw."""
     entries_hash: bytes | None = None
+    draws: int = 0
+    """How many draws there were: the first, and each that drew again."""
+    told_draws: int = 0
+    """How many of them were told; of a cancelled one: 1 less than its draws until its message says so."""
     drawn_at: datetime | None = None
     changed_at: datetime
     changed_by: str

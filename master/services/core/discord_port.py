@@ -53,6 +53,7 @@ class Button(Struct, frozen=True, kw_only=True):
     label: Annotated[str, Meta(max_length=80)]
     custom_id: Annotated[str, Meta(max_length=100)]
     style: Literal["primary", "secondary", "danger"] = "secondary"
+    disabled: bool = False
 
 
 class Notice(Struct, frozen=True, kw_only=True):
@@ -67,6 +68,8 @@ class Notice(Struct, frozen=True, kw_only=True):
     """Users that ``<@id>`` in the text notifies."""
     reply_to: int | None = None
     """A message of the same channel; without a reply reference if that message is gone."""
+    nonce: Annotated[str, Meta(max_length=25)] = ""
+    """Of two posts with the same one in the same channel within minutes, Discord posts one; empty: a new one."""
 
 
 class MessageRef(Struct, frozen=True):
@@ -213,8 +216,11 @@ class DiscordPort(Protocol):
         """Post a message to one user; 403 if the user does not accept messages from the bot."""
         ...
 
-    async def edit(self, message: MessageRef, notice: Notice) -> None:
-        """Replace the text and the embeds of one of the bot's messages; its files stay."""
+    async def edit(self, message: MessageRef, notice: Notice) -> datetime | None:
+        """Replace the text and the embeds of one of the bot's messages; its files stay.
+
+        Returns when that was, by Discord's clock.
+        """
         ...
 
     async def delete(self, message: MessageRef, *, reason: str = "") -> None:

@@ -21,6 +21,7 @@ from master.services.core.alerts import Alerts
 from master.services.core.directory import NodeDirectory
 from master.services.patches.book import PatchBook
 from master.services.patches.errors import PatchRefused
+from master.services.patches.left_over import left_over
 from master.services.patches.progress import Progress, progress_of, progress_text
 from master.services.patches.showing import document_of, wave_text
 from master.services.patches.statuses import PatchStatuses, has_gone_back
@@ -105,6 +106,8 @@ class Drive:
         """By node: the state of that step. One who says the same in other words gets no more time."""
         self._trouble: dict[str, str] = {}
         """By node: why the last order did not reach it."""
+        self._installing = set[str]()
+        """Nodes for which packages are installed: that is not their time."""
         self._judged_at = float("-inf")
         self._soak: tuple[float, float, float] | None = None
         """When the wave began to be watched in Unix time, for how long it had been when this master looked first, and
@@ -153,6 +156,7 @@ class Drive:
         """Begin the nodes' time anew: while it was paused nobody waited for them."""
         self._since.clear()
         self._judged_at = float("-inf")
+        self._praised_s = None
 
     def ask_again(self, node_id: str) -> None:
         """Ask a node again whose process was replaced before it had taken the patch."""
@@ -244,7 +248,10 @@ class Drive:
             if patch.reason != in_the_way:
                 await self._set("approved", reason=in_the_way)
             return None
-        ordered = sorted(choice.nodes, key=lambda node: (*self._tools.ways.busyness(node), node.name.casefold()))
+        ordered = sorted(
+            choice.nodes,
+            key=lambda node: (self._is_taken(node.id), *self._tools.ways.busyness(node), node.name.casefold()),
+        )
         waves = divide([node.id for node in ordered], progress)
         for number, wave in enumerate(waves):
             for node_id in wave:
@@ -368,6 +375,10 @@ class Drive:
                 return
             await asyncio.sleep(AGAIN_S)
 
+    def _is_taken(self, node_id: str) -> bool:
+        """Tell whether a node has another patch on trial, or is still to get one: they come one after the other."""
+        return bool(self._book.unfinished_on(node_id, besides=self.patch_id))
+
     async def _give(self, node: Node, row: PatchNode) -> None:
         """Have a node take the patch: what it was before is on record first."""
         patch = self.patch
@@ -381,12 +392,36 @@ class Drive:
                 if progress_of(patch).urgent:
                     self._tools.ways.release(node)
                 return
+            if self._is_taken(node.id):
+                self._book.put_node(self._moved(row, "absent", "it gets it once the patch before is good on it"))
+                await self._book.flush()
+                return
             baseline = await self._tools.judge.baseline(node.id)
             row = replace(self._moved(row, "ordered"), baseline=baseline)
             self._book.put_node(row)
             self.note(row)
             await self._book.flush()
+        if document_of(patch).requirements and self._tools.ways.way_of(node) is not Way.LATER:
+            await self._install(node)
         await self._tools.ways.give(node, self.patch, row, self._told)
+
+    async def _install(self, node: Node) -> None:
+        """Install what the patch requires. It takes minutes, for one node after the other, in which none is silent."""
+        self._installing.add(node.id)
+        self._detail_of(node.id, f"installs {', '.join(document_of(self.patch).requirements)}")
+        try:
+            await self._tools.ways.provide(node, self.patch)
+        finally:
+            self._installing.discard(node.id)
+            self._detail_of(node.id, "")
+        await self._book.flush()
+        self._since[node.id] = self._clock.monotonic()
+
+    def _detail_of(self, node_id: str, detail: str) -> None:
+        """Say what a node that was ordered waits for."""
+        row = self._book.node(self.patch_id, node_id)
+        if row is not None and row.state == "ordered":
+            self._book.put_node(replace(row, detail=detail[:_REASON_CHARACTERS]))
 
     def _restart(self, row: PatchNode) -> None:
         """Restart a node that has the patch in force, and says that it needs that."""
@@ -443,7 +478,7 @@ class Drive:
         """Take nodes that say nothing for failed ones."""
         now_s = self._clock.monotonic()
         for row in self._book.nodes(self.patch_id):
-            if row.state not in (*_UNDER_WAY, "rolling_back"):
+            if row.state not in (*_UNDER_WAY, "rolling_back") or row.node_id in self._installing:
                 continue
             patience_s = progress.answer_within_s
             if row.state in ("applied", "rolling_back") or self._trouble.get(row.node_id):
@@ -571,9 +606,8 @@ class Drive:
             await self._set("rolling", wave=patch.wave)
             return
         progress = replace(progress, template=progress.template or PENDING)
-        absent = sum(row.state == "absent" for row in self._book.nodes(patch.id))
-        told = f"{absent} that {'does' if absent == 1 else 'do'} not run get it before they start" if absent else ""
-        await self._finish("done", progress=progress, reason=told)
+        left = left_over(self._book.nodes(patch.id), self._tools.directory.name_of)
+        await self._finish("done", progress=progress, reason=left)
 
     def _praise(self) -> None:
         """Have the nodes of the waves until now call it good."""

@@ -20,6 +20,8 @@ class Progress(RolloutPlan, frozen=True, kw_only=True):
     """Ids of the nodes that the operator chose; empty: all that it is for."""
     paused_in: PatchState | None = None
     """The state to which a paused roll-out returns."""
+    paused_after_s: float = 0.0
+    """For how long the wave had been watched when it was paused: the pause itself is not watched."""
     soak_began: float = 0.0
     """Unix time in seconds; 0: the wave is not watched yet."""
     soak_for_s: float = 0.0

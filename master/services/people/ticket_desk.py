@@ -170,4 +170,6 @@ def view_of(ticket: Ticket) -> TicketView:
         priority=ticket.priority,
         topic=ticket.topic,
         opened_at=ticket.opened_at.timestamp(),
+        closed_by=ticket.closed_by or 0,
+        reason=ticket.reason,
     )
