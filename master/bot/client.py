@@ -35,6 +35,7 @@ EXTENSIONS = (
     "master.cogs.listener",
     "master.cogs.patch_tracker",
     "master.cogs.solutions_manager",
+    "master.cogs.t_perm",
 )
 
 
