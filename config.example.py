@@ -182,8 +182,51 @@ DISCORD = {
     "GATEWAY_URL": None,
 }
 
-# Licence tiers and their days; 0: for ever. New nodes get the first.
+# Licence tiers: their days (0: for ever), or all of it (docs/licences.md). New nodes get the first.
 LICENCES = {
     "standard": 0,
     "trial": 14,
+    # "pro": {
+    #     "DAYS": 365,
+    #     "NODES": 10,  # on which one licence may be in use; 0: any number
+    #     "PEOPLE": 1,  # who may redeem one code
+    #     "FEATURES": ("exports",),  # what nodes may ask for by name
+    #     "ROLE_ID": None,  # its holder has this role
+    #     "ON_EXPIRY": "restrict",  # or "revoke", or "keep"
+    #     "GRACE_DAYS": 7,
+    #     "TRANSFERS_A_MONTH": 1,
+    # },
+}
+
+# Where a shop sells licences (docs/licences.md). Its secret is in .env.
+SHOP = {
+    "PORT": 0,  # on the loopback address, behind your own web server; 0: off
+    "PRODUCTS": {},  # {"price_1Abc": "pro"}
+}
+
+GIVEAWAYS = {
+    "EDIT_EVERY_S": 15.0,  # the count of entries on the message is edited at most so often
+    "MOST_OPEN": 25,  # on one server
+    "CLAIM_HOURS": 48.0,  # how long winners have to claim a prize that cannot be sent to them
+}
+
+# Tickets (docs/tickets.md): nodes show them, the master makes their channels and lets people in.
+TICKETS = {
+    "CATEGORIES": {
+        # "support": {
+        #     "CHANNEL_ID": None,  # the category; with threads the channel
+        #     "THREADS": False,
+        #     "STAFF_ROLES": [],
+        #     "LOG_CHANNEL_ID": None,  # for transcripts
+        #     "NODES": [],  # which nodes may open them; none named: all
+        #     "QUESTIONS": ("What is it about?",),
+        #     "MOST_OPEN_EACH": 1,
+        #     "MOST_A_DAY": 5,
+        #     "STALE_HOURS": 48.0,  # 0: never
+        #     "CLOSE_HOURS": 24.0,  # after the warning
+        # },
+    },
+    "ASK_FOR": ["staff"],  # permission sets that a person approves each time: participant, observer, staff
+    "MOST_HOURS": 168.0,  # the longest time for which a node gets somebody into a ticket
+    "REQUESTS_A_MINUTE": 60,  # of one node
 }

@@ -35,6 +35,8 @@ class MessageType(StrEnum):
     ERROR_REPORT = "error_report"
     TICKET_PERMISSION_REQUEST = "ticket_permission_request"
     TICKET_PERMISSION_RESPONSE = "ticket_permission_response"
+    TICKET_REQUEST = "ticket_request"
+    TICKET_RESPONSE = "ticket_response"
     PATCH_STATUS = "patch_status"
     LICENSE_CHECK = "license_check"
     LICENSE_STATUS = "license_status"
@@ -123,19 +125,103 @@ class ErrorReport(_Body, frozen=True):
     count: Annotated[int, Meta(ge=1, le=10**9)] = 1
 
 
-class TicketPermissionRequest(_Body, frozen=True):
-    """A node asks the master to open or close a ticket channel to a member."""
+PermissionSet = Literal["participant", "observer", "staff"]
+"""What somebody may do in a ticket: write, only read, or manage messages too. What that is in bits the master knows."""
 
-    channel_id: Snowflake
+
+class TicketPermissionRequest(_Body, frozen=True):
+    """A node asks the master to let somebody into one of its tickets, or to take that back."""
+
+    ticket_id: Word
     user_id: Snowflake
     action: Literal["grant", "revoke"]
+    permission_set: PermissionSet = "participant"
+    for_s: Seconds = 0.0
+    """For how long; 0: as long as the ticket is open, at most what the master allows."""
+    actor_id: Snowflake = 0
+    """The person who asked the node for it; whether that is somebody of the staff is the master's to know."""
 
 
 class TicketPermissionResponse(_Body, frozen=True):
     """The master's answer to a ticket permission request."""
 
     granted: bool
+    code: Word = ""
+    """Why not: ``not_your_ticket``, ``not_allowed``, ``asking`` (a person decides), ``forbidden``, ..."""
     reason: Line = ""
+    until: Seconds | None = None
+    """When it is taken back, as Unix time; None: with the ticket's end."""
+
+
+TicketAction = Literal[
+    "categories",
+    "open",
+    "claim",
+    "release",
+    "transfer",
+    "priority",
+    "topic",
+    "touch",
+    "close",
+    "reopen",
+    "delete",
+    "list",
+]
+
+
+class TicketRequest(_Body, frozen=True):
+    """A node asks the master about its tickets: the master holds them, and makes and closes their channels."""
+
+    action: TicketAction
+    ticket_id: Word = ""
+    actor_id: Snowflake = 0
+    """The person who pressed or typed it; what he may is the master's to know."""
+    subject_id: Snowflake = 0
+    """To whom a ticket is transferred."""
+    category: Word = ""
+    text: Line = ""
+    """A topic, a priority, or the reason of an end."""
+    answers: Annotated[tuple[Annotated[str, Meta(max_length=1_000)], ...], Meta(max_length=5)] = ()
+
+
+class TicketView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A ticket, as its node sees it."""
+
+    id: Word
+    number: Count
+    category: Word
+    state: Word
+    channel_id: Snowflake
+    author_id: Snowflake
+    claimed_by: Snowflake = 0
+    priority: Word = "normal"
+    topic: Line = ""
+    opened_at: Seconds = 0.0
+    closed_by: Snowflake = 0
+    reason: Line = ""
+    """Of its end."""
+
+
+class TicketCategoryView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A kind of ticket that a node may open."""
+
+    name: Word
+    questions: tuple[Word, ...] = ()
+    log_channel_id: Snowflake = 0
+    staff_roles: tuple[Snowflake, ...] = ()
+
+
+class TicketResponse(_Body, frozen=True):
+    """The master's answer to a ticket request."""
+
+    done: bool
+    code: Word = ""
+    """Why not, or what became of it: ``queued``, ``too_many_open``, ``not_staff``, ``unavailable``, ..."""
+    reason: Line = ""
+    position: Count = 0
+    """In the queue; 0: not in it."""
+    tickets: tuple[TicketView, ...] = ()
+    categories: tuple[TicketCategoryView, ...] = ()
 
 
 class PatchStatus(_Body, frozen=True):
@@ -145,14 +231,18 @@ class PatchStatus(_Body, frozen=True):
     status: Literal["received", "staged", "applied", "healthy", "good", "failed", "rolled_back", "rollback_failed"]
     detail: Text = ""
     """Of a failure the reason, with the end of its traceback."""
-    release: Count = 0
+    release: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     """The number of the release that the node now runs; 0 for the one that it had before any patch."""
 
 
 class LicenceCheck(_Body, frozen=True):
-    """A node asks for the state of its licence."""
+    """A node asks for the state of its own licence, or of a person's."""
 
-    licence: Word
+    licence: Word = ""
+    """The node's own; empty: ``user_id`` says whose."""
+    user_id: Snowflake = 0
+    feature: Word = ""
+    """Named by the tiers in the config; empty: any valid licence."""
 
 
 class LicenceStatus(_Body, frozen=True):
@@ -161,6 +251,12 @@ class LicenceStatus(_Body, frozen=True):
     state: Word
     tier: Word = ""
     expires_at: Seconds | None = None
+    valid: bool = False
+    reason: Word = ""
+    """``valid``, ``grace``, ``expired``, ``suspended``, ``revoked``, ``wrong_node``, ``not_found``, ..."""
+    features: tuple[Word, ...] = ()
+    holds_until: Seconds | None = None
+    """Until when a node may go by this answer while the master is away."""
 
 
 class ShutdownNotice(_Body, frozen=True):
@@ -169,7 +265,17 @@ class ShutdownNotice(_Body, frozen=True):
     reason: Line = ""
 
 
-OrderKind = Literal["reload_cog", "disable_cog", "sync_commands", "patch", "patch_good", "patch_back"]
+OrderKind = Literal[
+    "reload_cog",
+    "disable_cog",
+    "sync_commands",
+    "patch",
+    "patch_good",
+    "patch_back",
+    "patch_posted",
+    "check_licence",
+    "ticket_changed",
+]
 
 
 class PatchOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -211,6 +317,8 @@ Body: TypeAlias = (
     | ErrorReport
     | TicketPermissionRequest
     | TicketPermissionResponse
+    | TicketRequest
+    | TicketResponse
     | PatchStatus
     | LicenceCheck
     | LicenceStatus
@@ -228,6 +336,8 @@ BODIES: dict[MessageType, type[Body]] = {
     MessageType.ERROR_REPORT: ErrorReport,
     MessageType.TICKET_PERMISSION_REQUEST: TicketPermissionRequest,
     MessageType.TICKET_PERMISSION_RESPONSE: TicketPermissionResponse,
+    MessageType.TICKET_REQUEST: TicketRequest,
+    MessageType.TICKET_RESPONSE: TicketResponse,
     MessageType.PATCH_STATUS: PatchStatus,
     MessageType.LICENSE_CHECK: LicenceCheck,
     MessageType.LICENSE_STATUS: LicenceStatus,

@@ -469,6 +469,45 @@ class SolutionChanged(Event, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class LicenceChanged(Event, frozen=True, kw_only=True):
+    """A licence was issued, redeemed, renewed, suspended, reinstated, revoked, passed on, or has expired."""
+
+    kind: ClassVar[str] = "licence"
+    essential: ClassVar[bool] = True
+
+    licence_id: str
+    what: str
+    node_id: str = ""
+    holder_id: int = 0
+    actor: str = ""
+    detail: str = ""
+
+
+class GiveawayChanged(Event, frozen=True, kw_only=True):
+    """A giveaway was started, edited, drawn, drawn again or cancelled, or a prize was claimed."""
+
+    kind: ClassVar[str] = "giveaway"
+    essential: ClassVar[bool] = True
+
+    giveaway_id: str
+    what: str
+    actor: str = ""
+    detail: str = ""
+
+
+class TicketChanged(Event, frozen=True, kw_only=True):
+    """A ticket was opened, claimed, closed or deleted, or somebody was let into it, or out."""
+
+    kind: ClassVar[str] = "ticket"
+    essential: ClassVar[bool] = True
+
+    ticket_id: str
+    node_id: str
+    what: str
+    actor: str = ""
+    detail: str = ""
+
+
 class PatchChanged(Event, frozen=True, kw_only=True):
     """A patch was received, approved, rolled out further, paused, finished or rolled back."""
 

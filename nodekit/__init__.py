@@ -13,19 +13,32 @@ if TYPE_CHECKING:
     from nodekit.attachment import attach
     from nodekit.bot import HandshakeBot
     from nodekit.exit_codes import NodeExit
+    from nodekit.licence import licence_of, requires_feature
     from nodekit.own_secrets import read_secret
     from nodekit.running import run
     from nodekit.store import Store, open_store
 
-__all__ = ["HandshakeBot", "NodeExit", "Store", "attach", "open_store", "read_secret", "run"]
+__all__ = [
+    "HandshakeBot",
+    "NodeExit",
+    "Store",
+    "attach",
+    "licence_of",
+    "open_store",
+    "read_secret",
+    "requires_feature",
+    "run",
+]
 
 _HOMES = {
     "HandshakeBot": "nodekit.bot",
     "NodeExit": "nodekit.exit_codes",
     "Store": "nodekit.store",
     "attach": "nodekit.attachment",
+    "licence_of": "nodekit.licence",
     "open_store": "nodekit.store",
     "read_secret": "nodekit.own_secrets",
+    "requires_feature": "nodekit.licence",
     "run": "nodekit.running",
 }
 

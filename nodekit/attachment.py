@@ -124,6 +124,11 @@ class Attachment:
         self._dispatch = client.dispatch
         client.login = self._on_login  # type: ignore[method-assign]
 
+    @property
+    def licence(self) -> str:
+        """The code of the node's own licence."""
+        return self._identity.manifest.licence
+
     # Wrapped methods of the client
 
     async def _on_login(self, token: str) -> None:

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import discord
 from discord import app_commands
@@ -22,6 +22,9 @@ from nodekit.command_sync import sync_commands
 from nodekit.error_watch import Source
 from nodekit.fingerprints import fingerprint_of
 from nodekit.identity import program_folder, version_of
+
+if TYPE_CHECKING:
+    from nodekit.licence import NodeLicences
 
 log = logging.getLogger("node")
 
@@ -82,6 +85,14 @@ class HandshakeBot(commands.Bot):
     def started_at(self) -> float:
         """When it was made, in Unix seconds of the clock as it is now."""
         return time.time() - self.uptime_s
+
+    @property
+    def licence(self) -> NodeLicences:
+        """What people's licences allow, and the node's own."""
+        # Imported by bots that ask.
+        from nodekit.licence import licence_of
+
+        return licence_of(self)
 
     @property
     def reloads_cogs(self) -> bool:
@@ -207,15 +218,24 @@ class HandshakeBot(commands.Bot):
         command = interaction.command
         if command is not None and command._has_any_error_handlers():
             return
-        text = self._describe_error(error, f"/{command.qualified_name}" if command else "an unknown command")
-        embed = discord.Embed(description=text, colour=self._error_colour)
+        await self.answer_error(interaction, error, f"/{command.qualified_name}" if command else "an unknown command")
+
+    async def answer_error(self, interaction: discord.Interaction[Any], error: Exception, name: str) -> None:
+        """Tell a user why what he used failed; for buttons and forms that a cog handles by itself.
+
+        Parameters
+        ----------
+        name
+            Of what was used, for the log.
+        """
+        embed = discord.Embed(description=self._describe_error(error, name), colour=self._error_colour)
         try:
             if interaction.response.is_done():
                 await interaction.followup.send(embed=embed, ephemeral=True)
             else:
                 await interaction.response.send_message(embed=embed, ephemeral=True)
         except ANY_FAILURE as failure:
-            log.warning("the user of /%s could not be answered: %s", command and command.qualified_name, failure)
+            log.warning("the user of %s could not be answered: %s", name, failure)
 
     def _describe_error(self, error: BaseException, name: str) -> str:
         """Log an error of a command; returns what to tell its user."""

@@ -39,6 +39,10 @@ GOODBYE_TIMEOUT_S = 2.0
 RETRY_FIRST_S = 1.0
 RETRY_CAP_S = 60.0
 LOCAL_FAILURES_BORNE = 3
+ASK_WITHIN_S = 15.0
+"""How long a question to the master may take, proving oneself to a new one included."""
+ASK_AGAIN_S = 0.25
+"""Until a question that could not be sent is sent again: a restarted master is back within a second."""
 MAX_REPORTS_PER_MINUTE = 10
 NUDGE_EVERY_S = 0.25
 """The master may nudge a node to fetch an order at once; anybody may, and gets no more than four pulses a second."""
@@ -51,6 +55,14 @@ Obey = Callable[[Order], Awaitable[OrderResult]]
 """Carries out an order of the master; never raises for what the order or the bot does."""
 PostToChannel = Callable[[str], Awaitable[None]]
 """Posts a message in VERIFY_CHANNEL; raises ``TransportError`` when it cannot."""
+
+
+class MasterAway(TransportError):
+    """The master was not there for a question: it has not been carried out."""
+
+
+class NotAnswered(TransportError):
+    """The master took a question and has not answered: whether it was carried out nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +123,7 @@ class NodeLink:
         self._verifier = Verifier(self._find_key, node_id=boot.node_id, clock=clock, replay_guard=None, skew_s=None)
         self._local = None
         if boot.socket_path is not None and boot.transport != "channel":
-            self._local = LocalClient(Path(boot.socket_path), self._take_from_socket, self._give_up_asked)
+            self._local = LocalClient(Path(boot.socket_path), self._take_from_socket, on_lost=self._give_up_asked)
         self._answers: dict[str, asyncio.Future[Message]] = {}
         """Pending requests; an answer to anything else is ignored."""
         self._asked_locally = set[str]()
@@ -242,6 +254,51 @@ class NodeLink:
             self.verified.clear()
             self._take_answer_to_pulse(answer, private=True)
             raise TransportError("the master asks for verification first")
+
+    async def ask(self, body: Body, *, within_s: float = ASK_WITHIN_S, again: bool = False) -> Body:
+        """Send a message, and return the master's answer to it.
+
+        What could not be sent is sent again until the time is up, as is what a new master wants another proof for
+        first. What was sent and is not answered may have been carried out.
+
+        Parameters
+        ----------
+        again
+            Whether that is sent again too: carried out twice, it does no harm.
+
+        Raises
+        ------
+        MasterAway, NotAnswered
+        """
+        why, sent = "it does not accept this node yet", False
+
+        async def send(text: str) -> bool:
+            nonlocal sent
+            is_local = await self._send(text)
+            sent = True
+            return is_local
+
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    await self.verified.wait()
+                    try:
+                        answer = (await self._ask(body, send)).body
+                    except (TransportError, TimeoutError) as error:
+                        if sent and not again:
+                            raise NotAnswered(f"the master took it, and has not answered: {error}") from None
+                        why = str(error) or "it does not answer"
+                        await asyncio.sleep(ASK_AGAIN_S)
+                        continue
+                    if not isinstance(answer, Acknowledgement) or answer.order != "verify_again":
+                        return answer
+                    why, sent = "it asks for verification first", False
+                    self.verified.clear()
+                    self._take_answer_to_pulse(answer, private=True)
+        except TimeoutError:
+            if sent:
+                raise NotAnswered("the master took it, and has not answered") from None
+            raise MasterAway(f"the master is not there: {why}") from None
 
     async def _pulse_until_asked(self) -> None:
         failures, channel_due = 0, float("-inf")

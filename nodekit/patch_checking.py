@@ -19,6 +19,7 @@ import json
 import linecache
 import marshal
 import os
+import signal
 import sys
 import traceback
 import types
@@ -27,7 +28,11 @@ from dataclasses import dataclass
 from typing import Any
 
 RESULT_BYTES = 8_192
+ENDS_ITSELF_S = 60
+"""After so long an import check ends by itself: the node that would end it may have been killed."""
 _TRACEBACK_CHARACTERS = 2_500
+_kept: list[types.ModuleType] = []
+"""Modules that were forgotten."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,9 @@ class Check:
                     linecache.cache[final] = (len(content), None, lines, final)
                     compile(content, final, "exec", dont_inherit=True)
             sys.path += [path for path in self.packages if path not in sys.path]
-            forget_modules(self.folder)
+            # In a fork they are those of the running bot. What they hold must not come to its end here: a temporary
+            # folder would be removed, and a connection closed that the bot still uses.
+            _kept.extend(forget_modules(self.folder))
             overlay = _Overlay(self)
             sys.meta_path.insert(0, overlay)
             overlay.serve_data()
@@ -133,15 +140,17 @@ def _inner_folder(folder: str, elsewhere: tuple[str, ...], place: str) -> str | 
     return os.path.join(*parts)
 
 
-def forget_modules(folder: str) -> None:
-    """Forget the program's own modules, with the packages that they are in, so that they are imported anew."""
+def forget_modules(folder: str) -> list[types.ModuleType]:
+    """Forget the program's own modules, with the packages that they are in, so that they are imported anew.
+
+    Returns them: whoever lets go of them ends what they alone hold.
+    """
     gone = set(own_modules(folder))
     for name, module in list(sys.modules.items()):
         places = list(getattr(module, "__path__", ()) or ())
         if getattr(module, "__file__", None) is None and any(_is_below(place, folder) for place in places):
             gone.add(name)  # A folder without __init__.py.
-    for name in gone:
-        sys.modules.pop(name, None)
+    return [sys.modules.pop(name) for name in gone]
 
 
 def _is_below(path: str, folder: str) -> bool:
@@ -271,6 +280,8 @@ def write_result(write: Callable[[bytes], object], problem: str) -> None:
 def main() -> None:
     """Read what is to be tried from standard input, and write the result to the descriptor that is named."""
     folder, files, removed, modules, packages, search_path, kit, numbered = marshal.load(sys.stdin.buffer)  # noqa: S302 - of its parent
+    # The node that would end this process may be killed.
+    signal.alarm(ENDS_ITSELF_S)
     sys.path[:] = search_path
     for entry, place in kit.items():
         sys.meta_path.append(_Lent(entry, place))

@@ -22,7 +22,7 @@ from discord.gateway import KeepAliveHandler
 import handshake
 import nodekit
 from nodekit import patch_checking
-from nodekit.patch_checking import RESULT_BYTES, Check
+from nodekit.patch_checking import ENDS_ITSELF_S, RESULT_BYTES, Check
 
 log = logging.getLogger("node")
 
@@ -106,8 +106,10 @@ def _fork(check: Check, reading: int, writing: int) -> int:
             return pid
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP, signal.SIGALRM):
             signal.signal(number, signal.SIG_DFL)
+        signal.alarm(ENDS_ITSELF_S)
+        os.setpgid(0, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(reading)
         patch_checking.write_result(lambda line: os.write(writing, line), check.run())
@@ -125,6 +127,7 @@ def _start_interpreter(check: Check, writing: int, token_variable: str) -> int:
         env=environment,
         stdin=subprocess.PIPE,
         pass_fds=(writing,),
+        process_group=0,
     )
     request = (
         *(check.folder, dict(check.files), list(check.removed), list(check.modules)),
@@ -168,8 +171,11 @@ async def _read_line(reading: int, timeout_s: float) -> bytes:
 
 
 def _end(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+    # It leads a group, unless it is so new that it is in none of its own yet. What a module has started when it was
+    # imported goes with it: it would have the node's sockets.
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError):
+            kill(pid, signal.SIGKILL)
     # At once: it was killed. A program that ignores SIGCHLD has no children to wait for.
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)

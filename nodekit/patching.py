@@ -89,6 +89,8 @@ class Patching:
         patch = order.patch
         if patch is None:
             return OrderResult(order_id=order.id, done=False, detail="the order names no patch")
+        if order.kind == "patch_posted":
+            return self._take_message(order.id, patch)
         wanted = (order.kind, patch.patch_id)
         if self._task is not None and not self._task.done():
             if wanted == self._working_on:
@@ -98,6 +100,15 @@ class Patching:
         work = {"patch": self._apply, "patch_good": self._call_good, "patch_back": self._go_back}[order.kind]
         self._task = asyncio.get_running_loop().create_task(self._carry_out(work, patch), name=f"{order.kind} order")
         return OrderResult(order_id=order.id, done=True, detail="begun")
+
+    def _take_message(self, order_id: str, patch: PatchOrder) -> OrderResult:
+        """Show on the message of a patch how it went so far: the patch was ordered before it was posted."""
+        remembered = self._memory.recall_of(patch.patch_id)
+        if remembered is not None:
+            # For the process after this one.
+            self._memory.remember_order(patch)
+        self._reactions.posted(patch)
+        return OrderResult(order_id=order_id, done=True, detail="noted")
 
     async def _carry_out(self, work: Callable[[PatchOrder], Awaitable[None]], patch: PatchOrder) -> None:
         log.info("patch %s: %s", patch.patch_id, work.__name__.strip("_").replace("_", " "))
@@ -139,7 +150,8 @@ class Patching:
         if not document.restarts and (missing := reloading.missing()):
             raise PatchFailed(f"there is no cog {', '.join(missing)} to load anew: name it as its file is named")
         await self._try_imports(document, files, packages, reloading)
-        self._memory.remember(Remembered(order=patch, reload=document.reload, failed_before=self._failed_cogs()))
+        ordered = self._reactions.with_message(patch)
+        self._memory.remember(Remembered(order=ordered, reload=document.reload, failed_before=self._failed_cogs()))
         await asyncio.to_thread(self._releases.switch, number)
         sys.path += [path for path in packages if path not in sys.path]
         if document.restarts:
@@ -266,6 +278,8 @@ class Patching:
             self._owed = (patch.patch_id, reloading)
         elif self._owed is not None and self._owed[0] == patch.patch_id:
             before, reloading = current.number, self._owed[1]
+        elif await asyncio.to_thread(self._is_below, current, patch.patch_id):
+            raise RollbackFailed(f"{current.name} {current.version} was put on top of it: that one goes back first")
         else:
             self._tell(patch, "rolled_back", "it is not in force on this node", release=current.number)
             return
@@ -319,6 +333,15 @@ class Patching:
 
     def _in_force(self) -> Release:
         return next(release for release in self._releases.list() if release.in_force)
+
+    def _is_below(self, release: Release, patch_id: str) -> bool:
+        """Tell whether a release was made on one that has a patch."""
+        found = {one.number: one for one in self._releases.list()}
+        while (parent := found.get(release.parent)) is not None and parent.number:
+            if parent.patch_id == patch_id:
+                return True
+            release = parent
+        return False
 
     def _number_in_force(self) -> int:
         try:

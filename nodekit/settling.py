@@ -19,8 +19,10 @@ def settle_here() -> None:
     """Settle the folder that this process starts in; what became of it is told once the node is verified.
 
     A folder that cannot be settled is run as it is: its code may be half new, which is better than no bot at all, and
-    the master is told.
+    the master is told. One that the master settled before this start is left as it is: a second time would end a trial.
     """
+    if SETTLED_VARIABLE in os.environ:
+        return
     folder = Path.cwd()
     try:
         settled = Releases(folder).settle()

@@ -223,6 +223,7 @@ class ChannelBody(Struct):
     archived: bool | UnsetType = UNSET
     locked: bool | UnsetType = UNSET
     auto_archive_duration: Literal[60, 1440, 4320, 10080] | UnsetType = UNSET
+    invitable: bool | UnsetType = UNSET
 
 
 class OverwriteBody(Struct):
@@ -240,6 +241,7 @@ class ThreadBody(Struct):
     name: Annotated[str, Meta(min_length=1, max_length=100)]
     type: Literal[10, 11, 12] | None = 12
     auto_archive_duration: Literal[60, 1440, 4320, 10080] | None = 4320
+    invitable: bool | None = True
 
 
 class DirectBody(Struct):

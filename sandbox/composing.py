@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from sandbox import permissions
 from sandbox.bodies import AllowedMentions, MessageBody, Upload, check_components, convert
-from sandbox.errors import DiscordError, invalid_form, missing_permissions, unknown
+from sandbox.errors import DiscordError, closed_direct_messages, invalid_form, missing_permissions, unknown
 from sandbox.records import Attachment, Channel, Message, User
 from sandbox.world import World
 
@@ -44,6 +44,21 @@ def check_message(raw: Any, uploads: list[Upload]) -> MessageBody:
     if any(len(upload.content) > MAX_FILE_BYTES for upload in uploads):
         raise DiscordError(413, 40005, "Request entity too large")
     return body
+
+
+def check_takes_messages(world: World, channel: Channel, author: User) -> None:
+    """Check that a channel takes messages of somebody who may write there.
+
+    Raises
+    ------
+    DiscordError
+        50007 for a person who takes no direct messages, 160005 for a locked thread.
+    """
+    others = [user for user in channel.recipients if user is not author]
+    if channel.guild_id is None and not all(user.takes_direct_messages for user in others):
+        raise closed_direct_messages()
+    if channel.locked and not world.permissions_in(author, channel) & permissions.MANAGE_THREADS:
+        raise DiscordError(400, 160005, "This thread is locked")
 
 
 def compose(

@@ -33,6 +33,20 @@ class DiscordError(Exception):
         return body
 
 
+class RateLimitedEdit(DiscordError):
+    """429 for an edit that Discord limits beside its route's bucket, which its headers do not show.
+
+    Parameters
+    ----------
+    retry_after_s
+        How long, up to ten minutes.
+    """
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(429, 0, "You are being rate limited.")
+        self.retry_after_s = retry_after_s
+
+
 class SandboxError(Exception):
     """A test or demo tried something that a real person could not do."""
 
@@ -55,6 +69,16 @@ def missing_access() -> DiscordError:
 def missing_permissions() -> DiscordError:
     """Return 403 for an action the bot may not perform."""
     return DiscordError(403, 50013, "Missing Permissions")
+
+
+def thread_archived() -> DiscordError:
+    """Return 400 for what an archived thread does not take."""
+    return DiscordError(400, 50083, "Thread is archived")
+
+
+def closed_direct_messages() -> DiscordError:
+    """Return 403 for a direct message to somebody who takes none of bots."""
+    return DiscordError(403, 50007, "Cannot send messages to this user")
 
 
 _UNKNOWN = {

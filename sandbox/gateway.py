@@ -353,7 +353,7 @@ class Gateway:
         self._send(session, "READY", msgspec.json.encode(self._ready(session, shard)))
         if wanted & intents.GUILDS:
             for guild in self._world.guilds_of(account.id):
-                self._send(session, "GUILD_CREATE", msgspec.json.encode(payloads.gateway_guild(guild, account)))
+                self._send(session, "GUILD_CREATE", msgspec.json.encode(self._world.guild_for_gateway(guild, account)))
         return None
 
     def _within_daily_limit(self, account: BotAccount) -> bool:

@@ -143,6 +143,7 @@ def channel(what: Channel) -> dict[str, Any]:
                 "auto_archive_duration": what.auto_archive_minutes,
                 "locked": what.locked,
                 "create_timestamp": what.created_at,
+                **({"invitable": what.invitable} if what.type == 12 else {}),
             },
             message_count=len(what.messages),
             member_count=len(what.thread_members),
@@ -156,6 +157,11 @@ def channel(what: Channel) -> dict[str, Any]:
         permission_overwrites=[overwrite(o) for o in what.overwrites.values()],
     )
     return data
+
+
+def thread_member(thread: Channel, user_id: int, joined_at: str) -> dict[str, Any]:
+    """ThreadMemberResponse."""
+    return {"id": str(thread.id), "user_id": str(user_id), "join_timestamp": joined_at, "flags": 0}
 
 
 def guild(what: Guild) -> dict[str, Any]:

@@ -123,9 +123,26 @@ class GuildHandle:
         """Add a role."""
         return self._world.create_role(self.guild, name, bits)
 
-    def create_channel(self, name: str) -> ChannelHandle:
-        """Add a text channel."""
-        return ChannelHandle(self._people, self._world.create_channel(self.guild, name))
+    def create_channel(self, name: str, *, inside: ChannelHandle | None = None) -> ChannelHandle:
+        """Add a text channel, inside a category or not."""
+        parent_id = inside.id if inside is not None else None
+        return ChannelHandle(self._people, self._world.create_channel(self.guild, name, parent_id=parent_id))
+
+    def role_of(self, bot: BotHandle) -> Role:
+        """Return the role that a bot got at its invitation."""
+        return next(role for role in self.guild.roles.values() if role.managed_by == bot.id)
+
+    def move_role(self, role: Role, position: int) -> None:
+        """Move a role; a newly invited bot's is at 1 on Discord, below all roles that there are."""
+        self._world.move_role(self.guild, role, position)
+
+    def create_category(self, name: str) -> ChannelHandle:
+        """Add a category."""
+        return ChannelHandle(self._people, self._world.create_channel(self.guild, name, kind=4))
+
+    def channel(self, channel_id: int) -> ChannelHandle:
+        """Return a channel, or a thread, by its id; one that is gone is a KeyError."""
+        return ChannelHandle(self._people, self._world.channels[channel_id])
 
     def add_bot(self, bot: BotHandle, *, bits: int = permissions.EVERYONE_DEFAULT) -> None:
         """Invite a bot; it gets a role of its own with these permissions."""
@@ -155,6 +172,10 @@ class Person:
         """The user's name."""
         return self.user.username
 
+    def closes_direct_messages(self, *, closed: bool = True) -> None:
+        """Take no direct messages of members of shared servers any more, or take them again."""
+        self.user.takes_direct_messages = not closed
+
     def _require(self, channel: Channel, bits: int, what: str) -> None:
         have = self._world.permissions_in(self.user, channel)
         if have & bits != bits:
@@ -170,6 +191,10 @@ class Person:
     ) -> Message:
         """Send a message."""
         self._require(channel.channel, permissions.VIEW_CHANNEL | permissions.SEND_MESSAGES, "write")
+        try:
+            composing.check_takes_messages(self._world, channel.channel, self.user)
+        except DiscordError as error:
+            raise SandboxError(f"{self.name} cannot write: {error}") from error
         uploads = [
             Upload(index, name, data, "application/octet-stream") for index, (name, data) in enumerate(attachments)
         ]
@@ -340,7 +365,12 @@ class Person:
         bot = self._world.users[message.application_id or message.author.id]
         if not isinstance(bot, BotAccount):
             raise SandboxError("only bots have components")
-        channel = self._world.channels[message.channel_id]
+        channel = self._world.channels.get(message.channel_id)
+        if channel is None:
+            raise SandboxError("the channel is gone")
+        self._require(channel, permissions.VIEW_CHANNEL, "see anything")
+        if channel.archived:
+            raise SandboxError("an archived thread runs nothing")
         return await self._begin(COMPONENT, bot, channel, data, source=message)
 
     async def _begin(
@@ -362,7 +392,9 @@ class Person:
     def _command_data(
         self, channel: Channel, bot: BotHandle, name: str, options: dict[str, Any], *, focused: str = ""
     ) -> dict[str, Any]:
-        self._require(channel, permissions.USE_APPLICATION_COMMANDS, "use commands")
+        self._require(channel, permissions.VIEW_CHANNEL | permissions.USE_APPLICATION_COMMANDS, "use commands")
+        if channel.archived:
+            raise SandboxError("an archived thread runs no commands")
         root, *path = name.split()
         visible = self._people.commands.visible(bot.id, channel.guild_id)
         command = next((c for c in visible if c["name"] == root and c["type"] == 1), None)

@@ -17,6 +17,8 @@ ATTACH_FILES = 1 << 15
 READ_MESSAGE_HISTORY = 1 << 16
 MENTION_EVERYONE = 1 << 17
 USE_EXTERNAL_EMOJIS = 1 << 18
+CHANGE_NICKNAME = 1 << 26
+MANAGE_NICKNAMES = 1 << 27
 MANAGE_ROLES = 1 << 28
 USE_APPLICATION_COMMANDS = 1 << 31
 MANAGE_THREADS = 1 << 34
@@ -36,6 +38,7 @@ EVERYONE_DEFAULT = (
     | READ_MESSAGE_HISTORY
     | USE_EXTERNAL_EMOJIS
     | USE_APPLICATION_COMMANDS
+    | CHANGE_NICKNAME
     | CREATE_PUBLIC_THREADS
     | SEND_MESSAGES_IN_THREADS
 )
@@ -54,6 +57,14 @@ def in_guild(guild: Guild, user_id: int) -> int:
     for role_id in member.role_ids:
         bits |= guild.roles[role_id].permissions
     return ALL if bits & ADMINISTRATOR else bits
+
+
+def highest_role(guild: Guild, user_id: int) -> int:
+    """Return the position of a member's highest role; the owner's is above all."""
+    if guild.owner_id == user_id:
+        return len(guild.roles)
+    member = guild.members.get(user_id)
+    return max((guild.roles[role_id].position for role_id in member.role_ids), default=0) if member else 0
 
 
 def in_channel(guild: Guild, channel: Channel, user_id: int) -> int:

@@ -39,6 +39,8 @@ _LIMITS: dict[tuple[str, str], tuple[int, float]] = {
     ("PUT", "/applications/{application_id}/commands"): (20, 60.0),
 }
 _DEFAULT = (50, 1.0)
+NAME_EDITS, NAME_WINDOW_S = 2, 600.0
+"""Edits of a channel's name or topic, by all bots together. No header shows it: discord/discord-api-docs#1900."""
 
 
 class RateLimits:
@@ -80,6 +82,16 @@ class RateLimits:
         if passed:
             return Verdict(headers)
         return self._refuse(Verdict({**headers, "X-RateLimit-Scope": "user"}, max(bucket.resets_at - now, 0.001)))
+
+    def admit_name_edit(self, channel_id: int) -> float | None:
+        """Count an edit of a channel's name or topic; returns how long to wait when it is refused."""
+        now = self._clock()
+        key = (0, "PATCH", "name or topic", str(channel_id))
+        bucket = self._buckets.setdefault(key, _Bucket(NAME_EDITS, NAME_WINDOW_S))
+        if self._take(bucket, now):
+            return None
+        self.refused += 1
+        return max(bucket.resets_at - now, 0.001)
 
     def _refuse(self, verdict: Verdict) -> Verdict:
         self.refused += 1

@@ -14,6 +14,8 @@ class User:
     id: int
     username: str
     is_bot: bool = False
+    takes_direct_messages: bool = True
+    """False: closed to whoever is no friend, which a bot never is."""
 
 
 @dataclass(slots=True)
@@ -127,6 +129,8 @@ class Channel:
     owner_id: int | None = None
     archived: bool = False
     locked: bool = False
+    invitable: bool = True
+    """Of a private thread: whether people without MANAGE_THREADS may add others."""
     auto_archive_minutes: int = 4320
     created_at: str = ""
     thread_members: set[int] = field(default_factory=set)

@@ -12,7 +12,7 @@ from sandbox.bodies import MAX_BODY_BYTES
 from sandbox.command_store import CommandStore
 from sandbox.composing import as_json
 from sandbox.conformance import Conformance
-from sandbox.errors import DiscordError, not_found, unauthorized
+from sandbox.errors import DiscordError, RateLimitedEdit, not_found, unauthorized
 from sandbox.faults import Faults
 from sandbox.gateway import Gateway
 from sandbox.interactions import Interactions
@@ -178,12 +178,16 @@ class Sandbox:
             headers = verdict.headers
             if verdict.retry_after_s is not None:
                 return _rate_limited(verdict.retry_after_s, headers, is_global=verdict.is_global)
-            call = Call(request, self.world, account, self.interactions, self.commands, self.gateway_url)
+            call = Call(
+                request, self.world, account, self.interactions, self.commands, self.gateway_url, self.rate_limits
+            )
             if self.conformance is not None:
                 await self._check_request(self.conformance, call, method, route, "/" + path)
             result = await function(call)
             status, body = _shape(result)
             body = thinned(body, rest=True) if self._sparse else body
+        except RateLimitedEdit as limited:
+            return _rate_limited(limited.retry_after_s, headers, is_global=False)
         except DiscordError as error:
             status, body = error.status, error.payload()
         if self.conformance is not None:

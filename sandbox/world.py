@@ -193,6 +193,15 @@ class World:
         self.emit(Event("GUILD_ROLE_CREATE", data, guild.id))
         return role
 
+    def move_role(self, guild: Guild, role: Role, position: int) -> None:
+        """Move a role to a position above @everyone's 0; the others make room."""
+        others = sorted((one for one in guild.roles.values() if one is not role), key=lambda one: one.position)
+        others.insert(position, role)
+        for number, one in enumerate(others):
+            if one.position != number:
+                one.position = number
+                self.emit(Event("GUILD_ROLE_UPDATE", {"guild_id": str(guild.id), "role": payloads.role(one)}, guild.id))
+
     def add_member(self, guild: Guild, user: User, role_ids: Iterable[int] = ()) -> Member:
         """Add a user to a guild; a bot gets the whole guild."""
         member = Member(user, self.now(), list(role_ids))
@@ -200,7 +209,7 @@ class World:
         data = {**payloads.member(member), "guild_id": str(guild.id)}
         self.emit(Event("GUILD_MEMBER_ADD", data, guild.id))
         if isinstance(user, BotAccount):
-            self.emit(Event("GUILD_CREATE", payloads.gateway_guild(guild, user), guild.id, only_for=user.id))
+            self.emit(Event("GUILD_CREATE", self.guild_for_gateway(guild, user), guild.id, only_for=user.id))
         return member
 
     def remove_member(self, guild: Guild, user: User) -> None:
@@ -220,10 +229,18 @@ class World:
     # Channels
 
     def create_channel(
-        self, guild: Guild, name: str, *, kind: int = 0, topic: str | None = None, parent_id: int | None = None
+        self,
+        guild: Guild,
+        name: str,
+        *,
+        kind: int = 0,
+        topic: str | None = None,
+        parent_id: int | None = None,
+        prepare: Callable[[Channel], None] = lambda _channel: None,
     ) -> Channel:
-        """Add a channel to a guild."""
+        """Add a channel to a guild; ``prepare`` fills it before anybody is told of it."""
         channel = Channel(self.new_id(), kind, name, guild.id, len(guild.channels), topic=topic, parent_id=parent_id)
+        prepare(channel)
         guild.channels[channel.id] = channel
         self.channels[channel.id] = channel
         self.emit(Event("CHANNEL_CREATE", payloads.channel(channel), guild.id, channel.id))
@@ -247,6 +264,42 @@ class World:
         del self.channels[channel.id]
         if channel.guild_id is not None:
             self.guilds[channel.guild_id].channels.pop(channel.id, None)
+
+    def guild_for_gateway(self, guild: Guild, viewer: BotAccount) -> dict[str, Any]:
+        """Return a guild as in GUILD_CREATE, with the active threads that the bot may see."""
+        threads = [payloads.channel(thread) for thread in self.active_threads(guild, viewer)]
+        return {**payloads.gateway_guild(guild, viewer), "threads": threads}
+
+    def active_threads(self, guild: Guild, viewer: BotAccount) -> list[Channel]:
+        """Return the threads of a guild that are not archived, and that a bot may see."""
+        return [
+            channel
+            for channel in self.channels.values()
+            if channel.is_thread and not channel.archived and channel.guild_id == guild.id
+            if self.can_see(viewer, channel.id)
+        ]
+
+    def set_thread_member(self, thread: Channel, user: User, *, member: bool) -> None:
+        """Add somebody to a thread, or remove them; a bot that is added gets the thread."""
+        if member is (user.id in thread.thread_members):
+            return
+        if member:
+            thread.thread_members.add(user.id)
+        data: dict[str, Any] = {
+            "id": str(thread.id),
+            "guild_id": str(thread.guild_id),
+            "member_count": len(thread.thread_members) - (not member),
+        }
+        if member:
+            data["added_members"] = [payloads.thread_member(thread, user.id, self.now())]
+        else:
+            data["removed_member_ids"] = [str(user.id)]
+        if member and isinstance(user, BotAccount):
+            self.emit(Event("THREAD_CREATE", payloads.channel(thread), thread.guild_id, only_for=user.id))
+        self.emit(Event("THREAD_MEMBERS_UPDATE", data, thread.guild_id, thread.id))
+        if not member:
+            # Told while whoever leaves may still see it.
+            thread.thread_members.discard(user.id)
 
     def direct_channel(self, bot: User, other: User) -> Channel:
         """Return the direct message channel of two users; created on first use."""
@@ -283,6 +336,9 @@ class World:
     def post(self, message: Message) -> Message:
         """Add a message to its channel, and send its event."""
         channel = self.channels[message.channel_id]
+        if channel.archived and message.ephemeral_for is None:
+            channel.archived = False
+            self.update_channel(channel)
         channel.messages[message.id] = message
         if len(channel.messages) > MAX_MESSAGES_KEPT:
             del channel.messages[next(iter(channel.messages))]

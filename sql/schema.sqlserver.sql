@@ -1,4 +1,4 @@
--- The ledger of Fleetmaster on SQL Server 2017 or later, at revision 0007.
+-- The ledger of Fleetmaster on SQL Server 2017 or later, at revision 0009.
 -- Rendered from the migrations by `python -m master.ledger.schema.rendering`; do not edit.
 -- It may be run again: a revision that is there already is passed over.
 -- Filtered indexes want these two on; sqlcmd has the first one off.
@@ -481,5 +481,173 @@ BEGIN
         CONSTRAINT pk_facts PRIMARY KEY (name)
     );
     UPDATE alembic_version SET version_num='0007' WHERE alembic_version.version_num = '0006';
+    COMMIT TRANSACTION;
+END;
+
+IF NOT EXISTS (SELECT 1 FROM alembic_version WHERE version_num >= N'0008')
+BEGIN
+    BEGIN TRANSACTION;
+    DROP TABLE giveaway_entries;
+    DROP TABLE ticket_permissions;
+    DROP TABLE giveaways;
+    ALTER TABLE licenses ADD holder_id BIGINT NULL;
+    ALTER TABLE licenses ADD guild_id BIGINT NULL;
+    ALTER TABLE licenses ADD origin NVARCHAR(120) NOT NULL DEFAULT '';
+    ALTER TABLE licenses ADD note NVARCHAR(200) NOT NULL DEFAULT '';
+    ALTER TABLE licenses ADD warned_days INTEGER NULL;
+    ALTER TABLE licenses ADD changed_at DATETIME2(3) NULL;
+    ALTER TABLE licenses ADD changed_by NVARCHAR(120) NOT NULL DEFAULT '';
+    CREATE INDEX ix_licenses_state_expires_at ON licenses (state, expires_at);
+    CREATE TABLE licence_uses (
+        licence_id NVARCHAR(32) NOT NULL,
+        kind NVARCHAR(8) NOT NULL,
+        subject NVARCHAR(26) NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        last_at DATETIME2(3) NOT NULL,
+        CONSTRAINT pk_licence_uses PRIMARY KEY (licence_id, kind, subject),
+        CONSTRAINT ck_licence_uses_kind CHECK (kind IN ('node', 'person')),
+        CONSTRAINT fk_licence_uses_licence_id FOREIGN KEY(licence_id) REFERENCES licenses (id)
+    );
+    CREATE TABLE licence_events (
+        id NVARCHAR(26) NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        licence_id NVARCHAR(32) NOT NULL,
+        what NVARCHAR(16) NOT NULL,
+        actor NVARCHAR(120) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        CONSTRAINT pk_licence_events PRIMARY KEY (id),
+        CONSTRAINT ck_licence_events_what CHECK (what IN ('issued', 'redeemed', 'renewed', 'suspended', 'reinstated', 'revoked', 'transferred', 'expired', 'warned', 'role')),
+        CONSTRAINT fk_licence_events_licence_id FOREIGN KEY(licence_id) REFERENCES licenses (id)
+    );
+    CREATE INDEX ix_licence_events_licence_id_at ON licence_events (licence_id, at);
+    CREATE TABLE shop_events (
+        source NVARCHAR(16) NOT NULL,
+        event_id NVARCHAR(120) NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        reference NVARCHAR(120) NOT NULL,
+        licence_id NVARCHAR(32) NULL,
+        outcome NVARCHAR(16) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        CONSTRAINT pk_shop_events PRIMARY KEY (source, event_id),
+        CONSTRAINT ck_shop_events_outcome CHECK (outcome IN ('taken', 'issued', 'renewed', 'revoked', 'ignored', 'refused')),
+        CONSTRAINT fk_shop_events_licence_id FOREIGN KEY(licence_id) REFERENCES licenses (id)
+    );
+    CREATE INDEX ix_shop_events_source_reference ON shop_events (source, reference);
+    CREATE TABLE tickets (
+        id NVARCHAR(26) NOT NULL,
+        number INTEGER NOT NULL,
+        guild_id BIGINT NOT NULL,
+        node_id NVARCHAR(26) NOT NULL,
+        category NVARCHAR(40) NOT NULL,
+        state NVARCHAR(16) NOT NULL,
+        channel_id BIGINT NULL,
+        is_thread BIT NOT NULL,
+        author_id BIGINT NOT NULL,
+        claimed_by BIGINT NULL,
+        priority NVARCHAR(8) NOT NULL,
+        topic NVARCHAR(200) NOT NULL,
+        answers NVARCHAR(max) NOT NULL,
+        opened_at DATETIME2(3) NOT NULL,
+        last_at DATETIME2(3) NOT NULL,
+        warned_at DATETIME2(3) NULL,
+        closed_at DATETIME2(3) NULL,
+        closed_by BIGINT NULL,
+        reason NVARCHAR(400) NOT NULL,
+        changed_at DATETIME2(3) NOT NULL,
+        CONSTRAINT pk_tickets PRIMARY KEY (id),
+        CONSTRAINT ck_tickets_priority CHECK (priority IN ('low', 'normal', 'high', 'urgent')),
+        CONSTRAINT ck_tickets_state CHECK (state IN ('queued', 'opening', 'open', 'closing', 'closed', 'deleted')),
+        CONSTRAINT fk_tickets_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
+    );
+    CREATE INDEX ix_tickets_channel_id ON tickets (channel_id);
+    CREATE INDEX ix_tickets_guild_id_number ON tickets (guild_id, number);
+    CREATE INDEX ix_tickets_node_id_state ON tickets (node_id, state);
+    CREATE INDEX ix_tickets_state_last_at ON tickets (state, last_at);
+    CREATE TABLE ticket_permissions (
+        id NVARCHAR(26) NOT NULL,
+        ticket_id NVARCHAR(26) NOT NULL,
+        channel_id BIGINT NOT NULL,
+        subject_id BIGINT NOT NULL,
+        subject_kind NVARCHAR(8) NOT NULL,
+        permission_set NVARCHAR(16) NOT NULL,
+        state NVARCHAR(16) NOT NULL,
+        asked_by NVARCHAR(120) NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        until DATETIME2(3) NULL,
+        decided_by NVARCHAR(120) NOT NULL,
+        changed_at DATETIME2(3) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        CONSTRAINT pk_ticket_permissions PRIMARY KEY (id),
+        CONSTRAINT ck_ticket_permissions_state CHECK (state IN ('asking', 'granting', 'granted', 'revoking', 'revoked', 'refused', 'failed')),
+        CONSTRAINT ck_ticket_permissions_subject_kind CHECK (subject_kind IN ('user', 'role')),
+        CONSTRAINT fk_ticket_permissions_ticket_id FOREIGN KEY(ticket_id) REFERENCES tickets (id)
+    );
+    CREATE INDEX ix_ticket_permissions_channel_id_subject_id ON ticket_permissions (channel_id, subject_id);
+    CREATE INDEX ix_ticket_permissions_state_until ON ticket_permissions (state, until);
+    CREATE TABLE giveaways (
+        id NVARCHAR(26) NOT NULL,
+        guild_id BIGINT NOT NULL,
+        channel_id BIGINT NOT NULL,
+        message_id BIGINT NULL,
+        prize NVARCHAR(200) NOT NULL,
+        description NVARCHAR(1000) NOT NULL,
+        winners INTEGER NOT NULL,
+        rules NVARCHAR(4000) NOT NULL,
+        prize_tier NVARCHAR(40) NOT NULL,
+        claim_s INTEGER NOT NULL,
+        started_by BIGINT NOT NULL,
+        starts_at DATETIME2(3) NOT NULL,
+        ends_at DATETIME2(3) NOT NULL,
+        state NVARCHAR(16) NOT NULL,
+        seed_hash VARBINARY(32) NOT NULL,
+        sealed_seed VARBINARY(128) NOT NULL,
+        seed VARBINARY(32) NULL,
+        entries_hash VARBINARY(32) NULL,
+        draws INTEGER NOT NULL,
+        told_draws INTEGER NOT NULL,
+        drawn_at DATETIME2(3) NULL,
+        changed_at DATETIME2(3) NOT NULL,
+        changed_by NVARCHAR(120) NOT NULL,
+        reason NVARCHAR(400) NOT NULL,
+        CONSTRAINT pk_giveaways PRIMARY KEY (id),
+        CONSTRAINT ck_giveaways_state CHECK (state IN ('scheduled', 'open', 'drawing', 'drawn', 'cancelled')),
+        CONSTRAINT ck_giveaways_winners CHECK (winners >= 1)
+    );
+    CREATE INDEX ix_giveaways_guild_id_ends_at ON giveaways (guild_id, ends_at);
+    CREATE INDEX ix_giveaways_state_ends_at ON giveaways (state, ends_at);
+    CREATE TABLE giveaway_entries (
+        giveaway_id NVARCHAR(26) NOT NULL,
+        user_id BIGINT NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        weight INTEGER NOT NULL,
+        CONSTRAINT pk_giveaway_entries PRIMARY KEY (giveaway_id, user_id),
+        CONSTRAINT ck_giveaway_entries_weight CHECK (weight >= 1),
+        CONSTRAINT fk_giveaway_entries_giveaway_id FOREIGN KEY(giveaway_id) REFERENCES giveaways (id)
+    );
+    CREATE TABLE giveaway_winners (
+        giveaway_id NVARCHAR(26) NOT NULL,
+        draw INTEGER NOT NULL,
+        place INTEGER NOT NULL,
+        user_id BIGINT NOT NULL,
+        state NVARCHAR(16) NOT NULL,
+        claim_until DATETIME2(3) NULL,
+        licence_id NVARCHAR(32) NULL,
+        changed_at DATETIME2(3) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        CONSTRAINT pk_giveaway_winners PRIMARY KEY (giveaway_id, draw, place),
+        CONSTRAINT ck_giveaway_winners_state CHECK (state IN ('drawn', 'told', 'claimed', 'unclaimed', 'left', 'replaced')),
+        CONSTRAINT fk_giveaway_winners_licence_id FOREIGN KEY(licence_id) REFERENCES licenses (id),
+        CONSTRAINT fk_giveaway_winners_giveaway_id FOREIGN KEY(giveaway_id) REFERENCES giveaways (id)
+    );
+    CREATE INDEX ix_giveaway_winners_state_claim_until ON giveaway_winners (state, claim_until);
+    UPDATE alembic_version SET version_num='0008' WHERE alembic_version.version_num = '0007';
+    COMMIT TRANSACTION;
+END;
+
+IF NOT EXISTS (SELECT 1 FROM alembic_version WHERE version_num >= N'0009')
+BEGIN
+    BEGIN TRANSACTION;
+    CREATE INDEX ix_licenses_holder_id ON licenses (holder_id);
+    UPDATE alembic_version SET version_num='0009' WHERE alembic_version.version_num = '0008';
     COMMIT TRANSACTION;
 END;

@@ -29,6 +29,7 @@ class TurnableClock:
 
     def __init__(self, start: float = 1_800_000_000.0) -> None:
         self.seconds = start
+        self.set_by = 0.0
 
     def __call__(self) -> float:
         return self.seconds
@@ -37,10 +38,14 @@ class TurnableClock:
         return self.seconds
 
     def now(self) -> datetime:
-        return datetime.fromtimestamp(0, UTC) + timedelta(seconds=self.seconds)
+        return datetime.fromtimestamp(0, UTC) + timedelta(seconds=self.seconds + self.set_by)
 
     def turn(self, seconds: float) -> None:
         self.seconds += seconds
+
+    def set(self, by: float) -> None:
+        """Set the time of day, as NTP does after a long time without it; no time passes."""
+        self.set_by += by
 
 
 @pytest.fixture(scope="session", autouse=True)

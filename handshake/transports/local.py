@@ -388,13 +388,15 @@ class LocalClient:
     """
 
     def __init__(
-        self, path: Path, on_message: Callable[[str], None], on_lost: Callable[[], None] = lambda: None
+        self, path: Path, on_message: Callable[[str], None], *, on_lost: Callable[[], None] = lambda: None
     ) -> None:
         self._path = path
         self._on_message = on_message
         self._on_lost = on_lost
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._connecting = asyncio.Lock()
+        """Two that connect at a time would each close the other's connection, with the answers that it waits for."""
 
     @property
     def is_connected(self) -> bool:
@@ -414,7 +416,9 @@ class LocalClient:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 if not self.is_connected:
-                    await self._connect()
+                    async with self._connecting:
+                        if not self.is_connected:
+                            await self._connect()
                 writer = self._writer
                 if writer is None:
                     raise TransportError("the connection closed while it was opened")

@@ -32,7 +32,8 @@ _EXIT_CODES = (
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 config, 6 no master, 7 already running, "
     "8 ledger, 9 timed out, 10 Discord, 130 interrupted. docs/operations.md explains them."
 )
-_FIRST, _DAILY, _NODES, _LEDGER, _WORK = "First steps", "Every day", "Nodes", "The ledger", "This checkout"
+_FIRST, _DAILY, _NODES, _PEOPLE = "First steps", "Every day", "Nodes", "People"
+_LEDGER, _WORK = "The ledger", "This checkout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class _Command:
         Module below ``master.cli`` and function; with ``is_group`` a Typer of its own.
     passes_on
         It takes whatever is typed, for another program.
+    is_alias
+        Another spelling of a command: it works, and is not listed.
     """
 
     name: str
@@ -52,6 +55,7 @@ class _Command:
     panel: str
     is_group: bool = False
     passes_on: bool = False
+    is_alias: bool = False
 
     def add_to(self, app: typer.Typer) -> None:
         """Load the command, and register it."""
@@ -88,6 +92,9 @@ _COMMANDS = (
     _Command("repairs", "repairs:repairs", _DAILY, is_group=True),
     _Command("solutions", "solutions:solutions", _DAILY, is_group=True),
     _Command("patch", "patches:patch", _DAILY, is_group=True),
+    _Command("licence", "licences:licence", _DAILY, is_group=True),
+    _Command("license", "licences:licence", _DAILY, is_group=True, is_alias=True),
+    _Command("tickets", "tickets:tickets", _DAILY, is_group=True),
     _Command("start", "steering:start", _DAILY),
     _Command("stop", "steering:stop", _DAILY),
     _Command("restart", "steering:restart", _DAILY),
@@ -105,6 +112,7 @@ _COMMANDS = (
     _Command("remove", "changing:remove", _NODES),
     _Command("revoke", "steering:revoke", _NODES),
     _Command("reinstate", "steering:reinstate", _NODES),
+    _Command("giveaway", "giveaways:giveaway", _PEOPLE, is_group=True),
     _Command("audit", "ledger:audit", _LEDGER, is_group=True),
     _Command("ledger", "ledger:ledger", _LEDGER, is_group=True),
     _Command("backup", "backups:backup", _LEDGER),
@@ -138,7 +146,8 @@ def build_app(typed: Sequence[str] = ()) -> typer.Typer:
     name = next((word for word in typed if not word.startswith("-")), "")
     if not name and "--version" in typed:
         return app
-    for command in [command for command in _COMMANDS if command.name == name] or _COMMANDS:
+    every = [command for command in _COMMANDS if not command.is_alias]
+    for command in [command for command in _COMMANDS if command.name == name] or every:
         command.add_to(app)
     return app
 

@@ -173,9 +173,10 @@ class _Lines:
                 self._once(f"{name} {sorted(states.items())}", one_line(f"{name}: ", counts_text(states)))
         view = found.patch
         state = f"{view.state} {view.wave}"
-        if state != self._state:
+        # How it ended is told at the end, with all that there is to it.
+        if state != self._state and not _is_over(found):
             self._state = state
-            wave = f", {view.wave}" if view.wave and view.state not in ENDED else ""
+            wave = f", {view.wave}" if view.wave else ""
             self._print(one_line(f"{view.label} is {words(view.state)}{wave}"))
 
     def _once(self, key: str, line: Text) -> None:
@@ -195,6 +196,8 @@ def _show_end(found: PatchDetails) -> None:
     else:
         line = one_line((view.label, "bold"), "  ", patch_state_text(view.state), ": ", counts_text(view.counts))
         console.print(line, soft_wrap=True)
+        if view.reason:
+            console.print(one_line(f"  {view.reason}"), soft_wrap=True)
     if view.state == "asking":
         choices = one_line(
             ("fleet patch resume ", "cyan"), (view.label, "cyan"), " goes on, ", (f"rollback {view.label}", "cyan")

@@ -54,14 +54,18 @@ class KeyFileRefused(FleetError):
 
 
 @keys.command("list")
-def list_keys(home: HomeOption = None, as_json: JsonOption = False) -> None:
+def list_keys(
+    home: HomeOption = None,
+    wide: Annotated[bool, typer.Option("--wide", "-w", help="All columns, however wide the terminal is.")] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Show the keys whose patches are accepted, and those that were revoked."""
     with reporting_errors(as_json=as_json):
         found = run_operation(home, operations.listing, NoParams(), timeout_s=TIMEOUT_S)
         if as_json:
             print_json(found)
         else:
-            print_lines(list_lines(found, width=terminal_width()))
+            print_lines(list_lines(found, width=None if wide else terminal_width()))
 
 
 def list_lines(found: PatchKeysView, *, width: int | None) -> Iterator[Text]:
@@ -76,12 +80,15 @@ def list_lines(found: PatchKeysView, *, width: int | None) -> Iterator[Text]:
         columns = [
             Column("NAME"),
             Column("STATE"),
-            Column("KIND", 1, _ID),
-            Column("ADDED", 2, _ID),
-            Column("DEPLOYED", 3, _ID, align="right"),
+            Column("DEPLOYED", 1, _ID, align="right"),
+            Column("KIND", 2, _ID),
+            Column("ADDED", 3, _ID),
         ]
         rows = [Row(_cells(key), one_line(key.id), whole=True) for key in found.keys]
-        yield from lay_out(columns, rows, width=width, note="KEY").lines
+        table = lay_out(columns, rows, width=width, note="KEY")
+        yield from table.lines
+        if table.hidden:
+            yield one_line((f"no room for {', '.join(table.hidden)}: --wide shows all", "bright_black"))
     else:
         yield one_line("no key is trusted: no patch is accepted until `fleet patch keys add FILE.pub`")
     for key in found.keys:
@@ -105,9 +112,9 @@ def _cells(key: PatchKeyView) -> list[str | Text]:
     return [
         visible(key.name),
         state,
+        str(len(key.deployed)),
         visible(_KINDS.get(key.kind, key.kind)),
         moment(key.added_at),
-        str(len(key.deployed)),
     ]
 
 

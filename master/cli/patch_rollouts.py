@@ -37,6 +37,7 @@ from master.terminal.patches import (
     changes_text,
     details_lines,
     history_lines,
+    next_line,
     patch_state_text,
     plan_text,
     status_lines,
@@ -168,12 +169,7 @@ def _show_plan(found: PatchDetails, plan: PatchPlanView) -> None:
 
 def _show_begun(begun: PatchView) -> None:
     console.print(one_line(("✓ ", "green"), f"{begun.label}  ", patch_state_text(begun.state)))
-    missing = begun.approvals - len(begun.approved_by)
-    if begun.state == "received" and missing > 0:
-        waits = f"it waits for {missing} more to approve it"
-        console.print(one_line(f"  {waits}: ", (f"fleet patch approve {begun.label}", "cyan")), soft_wrap=True)
-        return
-    console.print(one_line("  ", (f"fleet patch status {begun.label}", "cyan"), " shows how far it is"), soft_wrap=True)
+    console.print(one_line("  ", next_line(begun)), soft_wrap=True)
 
 
 def status(

@@ -165,6 +165,8 @@ def _trusted(keys: list[Path], signers: Path | None) -> list[TrustedKey]:
     if signers is None and not keys:
         own = signing.own_public_key()
         trusted += [] if own is None else [TrustedKey(own, "your own key")]
+        others = signing.own_keys().items()
+        trusted += [TrustedKey(one, f"your own key ({path})") for path, one in others if one != own]
         named = git_config("gpg.ssh.allowedSignersFile", Path())
         signers = Path(named).expanduser() if named and Path(named).expanduser().is_file() else None
     if signers is not None:

@@ -13,7 +13,7 @@ from master.bot.client import MasterBot
 from master.bot.embeds import success_embed
 from master.bot.operation_commands import AnyOperation, carries_out
 from master.bot.wire import embed_payload
-from master.cogs._patch_embeds import patch_embed, patch_line, state_words, status_lines
+from master.cogs._patch_embeds import next_text, patch_embed, patch_line, state_words, status_lines
 from master.cogs._patch_files import downloaded
 from master.cogs._patch_presses import rollback_text
 from master.cogs._views import Confirm, Pages, lines_in_pages
@@ -263,8 +263,8 @@ async def _carry_out(interaction: discord.Interaction[MasterBot], operation: Any
 
 def _done(settings: Settings, done: PatchView) -> discord.Embed:
     text = ""
-    if done.state == "received" and len(done.approved_by) < done.approvals:
-        text = f"Approved by {len(done.approved_by)} of {done.approvals}: it begins once another operator approves it."
+    if done.state == "received":
+        text = f"Approved by {len(done.approved_by)} of {done.approvals}. {next_text(done)}"
     elif done.channel_id and done.message_id:
         text = f"How far it is: <#{done.channel_id}>"
     return success_embed(settings, f"{as_markdown(done.label)}: {state_words(done.state)}", text)

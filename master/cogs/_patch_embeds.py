@@ -172,9 +172,21 @@ def _approvals(patch: PatchView) -> list[EmbedField]:
         return []
     people = shortened(", ".join(person(label) for label in patch.approved_by[:5]), _REASON)
     said = f"{len(patch.approved_by)} of {patch.approvals}{f': {people}' if people else ''}"
-    if patch.state == "received" and len(patch.approved_by) >= patch.approvals:
-        said += "\n`/patch deploy` rolls it out"
+    if patch.state == "received":
+        said += f"\n{next_text(patch)}"
     return [EmbedField("Approved", said)]
+
+
+def next_text(patch: PatchView) -> str:
+    """Say what a patch that is not being rolled out waits for."""
+    missing = patch.approvals_missing
+    if not missing:
+        return "Nobody has asked for its roll-out yet: `/patch deploy` begins it."
+    if not patch.wanted_by:
+        return f"It waits for {missing} more: `/patch deploy` approves it too, and begins it with the last approval."
+    has = "operator has" if missing == 1 else "operators have"
+    wanted = f"{person(patch.wanted_by)} wants it rolled out"
+    return f"{wanted}: it begins once {missing} more {has} approved it, with {APPROVE} or `/patch approve`."
 
 
 def _progress(nodes: Sequence[PatchNodeView]) -> list[EmbedField]:

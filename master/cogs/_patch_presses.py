@@ -11,7 +11,7 @@ import discord
 from master.bot.answering import actor_of, answer, defer
 from master.bot.client import MasterBot
 from master.bot.embeds import success_embed
-from master.cogs._patch_embeds import ROLL_BACK, state_words
+from master.cogs._patch_embeds import ROLL_BACK, next_text, state_words
 from master.configuration.settings import Settings
 from master.errors import FleetError
 from master.operations import patches
@@ -96,7 +96,8 @@ async def _approve(interaction: discord.Interaction[MasterBot], patch_id: str) -
 
 async def _answer(interaction: discord.Interaction[MasterBot], done: PatchView) -> None:
     settings = interaction.client.services.settings
-    await answer(interaction, success_embed(settings, f"{as_markdown(done.label)}: {state_words(done.state)}"))
+    text = next_text(done) if done.state == "received" else ""
+    await answer(interaction, success_embed(settings, f"{as_markdown(done.label)}: {state_words(done.state)}", text))
 
 
 async def _remove_question(interaction: discord.Interaction[MasterBot]) -> None:

@@ -14,9 +14,11 @@ from master.bot.embeds import reload_embed, success_embed
 from master.bot.operation_commands import carries_out
 from master.bot.telling_embeds import description_embed, entry_lines, timeline_embed
 from master.cogs._changing import INSTEAD_OF_FORM, TokenForm, removal_question
+from master.cogs._lineage_embeds import generation_lines, lineage_embed
 from master.cogs._views import Confirm, Pages, lines_in_pages, node_choices
 from master.configuration.settings import EmojiSettings, Settings
 from master.operations import changing, kernel, ledger, nodes, telling
+from master.operations import lineage as lineage_operations
 from master.operations.parameters import (
     AuditParams,
     BackupParams,
@@ -110,6 +112,18 @@ class FleetCommands(commands.GroupCog, group_name="fleet", group_description="Th
         pages = lines_in_pages(entry_lines(found), on_page=_ON_PAGE)
         await Pages(telling.why, [timeline_embed(settings, found, page) for page in pages]).send(interaction)
 
+    @carries_out(lineage_operations.lineage)
+    @app_commands.command(description="How a node came to be what it is: clone, patches, rollbacks, edits by hand")
+    @app_commands.describe(node="The node")
+    async def lineage(self, interaction: discord.Interaction[MasterBot], node: str) -> None:
+        """Show a node's generations, the newest first."""
+        await defer(interaction)
+        operations, operation = interaction.client.operations, lineage_operations.lineage
+        found = await operations.run(operation, actor_of(interaction), NodeParams(name=node))
+        settings = operations.services.settings
+        pages = lines_in_pages(generation_lines(found), on_page=_ON_PAGE)
+        await Pages(operation, [lineage_embed(settings, found, page) for page in pages]).send(interaction)
+
     @carries_out(ledger.backup)
     @app_commands.command(description="Back the ledger up into the master's state folder")
     async def backup(self, interaction: discord.Interaction[MasterBot]) -> None:
@@ -196,6 +210,7 @@ class FleetCommands(commands.GroupCog, group_name="fleet", group_description="Th
 
     @describe.autocomplete("node")
     @why.autocomplete("node")
+    @lineage.autocomplete("node")
     @revoke.autocomplete("node")
     @reinstate.autocomplete("node")
     @remove.autocomplete("node")

@@ -257,15 +257,19 @@ class Reader:
         return tuple(filter(None, (self.value(item, each, key, None) for each in value)))
 
     def _read_named(self, shape: Shape, struct_type: type[msgspec.Struct], value: Any, key: str) -> Any:
-        """Read a dict from names to the value of the Struct's other field."""
-        name_field, other = fields_of(struct_type)
+        """Read a dict from names to the Struct's other fields, or to the value of the first of them alone."""
+        name_field, other, *more = fields_of(struct_type)
         if not isinstance(value, dict) or not value:
             return self._wrong(shape, value, key, "a dict by name")
         found = []
         for name, entry in value.items():
             named = self.value(name_field.shape, name, key, "")
-            said = self.value(other.shape, entry, f"{key}[{name!r}]", other.default)
-            found.append(struct_type(**{name_field.name: named, other.name: said}))
+            at = f"{key}[{name!r}]"
+            if more and isinstance(entry, dict):
+                read = self.section(struct_type, {**entry, name_field.key: named}, at)
+            else:
+                read = {name_field.name: named, other.name: self.value(other.shape, entry, at, other.default)}
+            found.append(struct_type(**read))
         return tuple(found)
 
 

@@ -287,10 +287,94 @@ class DiscordSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LicenceTier(msgspec.Struct, frozen=True, kw_only=True):
-    """A licence tier, with its validity in days (0: for ever)."""
+    """A licence tier: for how long, for what, and what its end does. In config.py also just its days."""
 
     name: str
     days: Days = 0
+    """0: for ever."""
+    nodes: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    """Nodes on which one licence may be in use at a time; 0: as many as there are."""
+    people: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    """People who may redeem one code."""
+    features: tuple[
+        Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_.-]{0,39}\Z", description="a short name, 'exports'")], ...
+    ] = ()
+    """What it is for, by names that nodes ask for."""
+    role_id: Snowflake = 0
+    """The role that its holder has on the server."""
+    on_expiry: Literal["restrict", "revoke", "keep"] = "restrict"
+    """At its end and the grace: `restrict` takes features and role until it is renewed, `revoke` ends it for good,
+    `keep` leaves both, and only says that it has expired."""
+    grace_days: Days = 0
+    """How long it goes on to hold after its end."""
+    transfers_a_month: Annotated[int, Meta(ge=0, le=1_000)] = 1
+    """How often a holder may pass it on in 30 days."""
+
+
+class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook that sells licences. The shops' secrets are in .env: STRIPE_WEBHOOK_SECRET, KOFI_VERIFICATION_TOKEN."""
+
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    """On the loopback address, behind the operator's own web server; 0: none."""
+    products: Mapping[
+        Annotated[str, Meta(pattern=r"^.{1,120}\Z", description="a shop's product or price")],
+        Annotated[str, Meta(pattern=r"^.{1,40}\Z", description="a tier of LICENCES")],
+    ] = field(default_factory=dict)
+    """The tier that each product of a shop sells."""
+    stripe_secret: Annotated[Secret[str] | None, NOT_IN_CONFIG] = None
+    """STRIPE_WEBHOOK_SECRET in .env; None: nothing is taken from Stripe."""
+    kofi_token: Annotated[Secret[str] | None, NOT_IN_CONFIG] = None
+    """KOFI_VERIFICATION_TOKEN in .env; None: nothing is taken from Ko-fi."""
+
+
+class GiveawaySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Giveaways."""
+
+    edit_every_s: Annotated[float, Meta(ge=2, le=3_600)] = 15.0
+    """The count of entries on the message is edited at most so often."""
+    most_open: Annotated[int, Meta(ge=1, le=1_000)] = 25
+    """That are open or scheduled at a time, on one server."""
+    claim_hours: Annotated[float, Meta(ge=0, le=720)] = 48.0
+    """How long winners have to claim a prize that cannot be sent to them, unless the giveaway says otherwise."""
+
+
+class TicketCategory(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of ticket."""
+
+    channel_id: Snowflake = 0
+    """The category below which its channels are made; with threads the channel in which they are."""
+    threads: bool = False
+    """Private threads instead of channels: they do not count to the server's 500."""
+    staff_roles: frozenset[Snowflake] = frozenset()
+    log_channel_id: Snowflake = 0
+    """Where transcripts go."""
+    nodes: frozenset[NodeName] = frozenset()
+    """Nodes that may open such tickets; none named: all."""
+    questions: tuple[
+        Annotated[str, Meta(pattern=r"^.{1,45}\Z", description="a question, at most 45 characters")], ...
+    ] = ()
+    """The form's, at most five."""
+    most_open_each: Annotated[int, Meta(ge=1, le=50)] = 1
+    """Open tickets of one person."""
+    most_a_day: Annotated[int, Meta(ge=1, le=1_000)] = 5
+    """Tickets that one person opens in a day."""
+    stale_hours: Annotated[float, Meta(ge=0, le=8_760)] = 48.0
+    """A ticket in which nothing was written for so long is warned of; 0: never."""
+    close_hours: Annotated[float, Meta(ge=0, le=8_760)] = 24.0
+    """How long after the warning it is closed; 0: never."""
+
+
+class TicketSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Tickets, and what nodes may ask for in them."""
+
+    categories: Mapping[str, TicketCategory] = field(default_factory=dict)
+    """By a short name, such as 'support'."""
+    ask_for: frozenset[Literal["participant", "observer", "staff"]] = frozenset({"staff"})
+    """Permission sets that a person has to approve each time."""
+    most_hours: Annotated[float, Meta(ge=0.1, le=8_760)] = 168.0
+    """The longest time for which a node gets somebody into a ticket."""
+    requests_a_minute: Annotated[int, Meta(ge=1, le=10_000)] = 60
+    """Of one node."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -317,12 +401,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     licence_tiers: Annotated[
         tuple[LicenceTier, ...],
         key("LICENCES"),
-        Meta(description="a dict of tier names and days, {'standard': 0}"),
+        Meta(description="a dict of tiers by name, {'standard': 0, 'pro': {'DAYS': 365}}"),
         NOW,
     ] = (LicenceTier(name="standard"),)
     retention: Annotated[RetentionSettings, NOW] = field(default_factory=RetentionSettings)
     healing: Annotated[HealingSettings, NOW] = field(default_factory=HealingSettings)
     patches: Annotated[PatchSettings, NOW] = field(default_factory=PatchSettings)
+    shop: ShopSettings = field(default_factory=ShopSettings)
+    giveaways: Annotated[GiveawaySettings, NOW] = field(default_factory=GiveawaySettings)
+    tickets: Annotated[TicketSettings, NOW] = field(default_factory=TicketSettings)
     nodes: Annotated[Mapping[str, NodeSettings], AT_NODE_START] = field(default_factory=dict)
     """By the node's name in lower case."""
 

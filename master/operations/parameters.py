@@ -356,3 +356,129 @@ class PatchStopParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     patch: PatchWord
     why: Why = ""
+
+
+_LicenceId = Annotated[str, msgspec.Meta(max_length=40)]
+_Snowflake = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Days = Annotated[int, msgspec.Meta(ge=0, le=36_500)]
+
+
+class LicenceIssueParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A new licence."""
+
+    tier: Annotated[str, msgspec.Meta(max_length=40)] = ""
+    """Empty: the first one of the config."""
+    holder_id: _Snowflake = 0
+    """The only person who may redeem it; 0: whoever has the code."""
+    days: _Days | None = None
+    """None: as the tier says; 0: for ever."""
+    note: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class LicenceParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One licence."""
+
+    licence: _LicenceId
+    """Its id, or how that begins."""
+
+
+class LicencesParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Filter for licences."""
+
+    state: Literal["", "issued", "active", "suspended", "revoked", "expired"] = ""
+    tier: Annotated[str, msgspec.Meta(max_length=40)] = ""
+    holder_id: _Snowflake = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=2_000)] = 100
+    offset: Annotated[int, msgspec.Meta(ge=0, le=10**9)] = 0
+    """How many are left out before."""
+
+
+class LicenceImportParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of licences."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=4_096)]
+    """Absolute; of a CSV that the master can read."""
+
+
+class LicenceRedeemParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A licence code."""
+
+    code: Annotated[str, msgspec.Meta(max_length=200)]
+    user_id: _Snowflake = 0
+    """For whom; 0: for the caller, who is on Discord."""
+    guild_id: _Snowflake = 0
+
+    def __repr__(self) -> str:
+        return f"LicenceRedeemParams(code=..., user_id={self.user_id})"
+
+
+class LicenceChangeParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A change of a licence."""
+
+    licence: _LicenceId
+    why: Annotated[str, msgspec.Meta(max_length=300)] = ""
+
+
+class LicenceRenewParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A renewal."""
+
+    licence: _LicenceId
+    days: _Days | None = None
+    """None: as the tier says; 0: for ever."""
+    why: Annotated[str, msgspec.Meta(max_length=300)] = ""
+
+
+class LicenceTransferParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """To whom a licence is passed on."""
+
+    licence: _LicenceId
+    user_id: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+
+
+TicketWord = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+"""A ticket's number (12, #12, ticket-0012), its channel as a mention, or its id."""
+TicketPermissionId = Annotated[str, msgspec.Meta(min_length=4, max_length=26)]
+"""A permission's id, or how it begins."""
+
+
+class TicketsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which tickets."""
+
+    node: str = ""
+    all: bool = False
+    """Also those whose channel is gone."""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 50
+
+
+class TicketParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One ticket."""
+
+    ticket: TicketWord
+
+
+class TicketCloseParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One ticket, and why it ends."""
+
+    ticket: TicketWord
+    reason: Annotated[str, msgspec.Meta(max_length=400)] = ""
+
+
+class TicketPermissionsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which permissions in tickets."""
+
+    all: bool = False
+    """Also those that are over."""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 50
+
+
+class TicketPermissionParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One permission in a ticket."""
+
+    permission: TicketPermissionId
+
+
+class TicketDecideParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An answer to a node that asks to let somebody into a ticket."""
+
+    permission: TicketPermissionId
+    grant: bool

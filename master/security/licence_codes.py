@@ -1,7 +1,8 @@
 """Licence codes, as people type them: ``FM1-XXXXX-...`` in Crockford base32, with a truncated HMAC.
 
-Layout before encoding, 25 bytes: version (1), tier (1), random id (8), expiry in hours since the Unix epoch (3; 0 for
-never), HMAC-SHA256 over these, truncated to 96 bits (12).
+Layout before encoding, 25 bytes: version (1), nothing (1), random id (8), first expiry in hours since the Unix epoch
+(3; 0 for never), HMAC-SHA256 over these, truncated to 96 bits (12). Tier and end are as the ledger has them: the second
+byte is 0; in older codes, where it was the tier's place in the config then, it is not looked at.
 Crockford's alphabet omits I, L, O and U; a look-alike letter is decoded as the digit it resembles:
 https://www.crockford.com/base32.html
 """
@@ -41,8 +42,8 @@ class ParsedCode:
     """The contents of a valid code."""
 
     licence_id: str
-    tier: int
     expires_at: datetime | None
+    """When it was to end as it was issued; a licence that was renewed ends later."""
 
 
 class LicenceCodes:
@@ -52,11 +53,11 @@ class LicenceCodes:
         self._mac_key = secret.derive("licence")
         self._hash_key = secret.derive("licence-hash")
 
-    def issue(self, *, tier: int, expires_at: datetime | None) -> LicenceCode:
+    def issue(self, *, expires_at: datetime | None) -> LicenceCode:
         """Make a code; it expires on the full hour at or after ``expires_at``."""
         identity = secrets.token_bytes(8)
         hours = 0 if expires_at is None else -int(-expires_at.timestamp() // 3600)
-        body = bytes([_VERSION, tier]) + identity + hours.to_bytes(3, "big")
+        body = bytes([_VERSION, 0]) + identity + hours.to_bytes(3, "big")
         text = _encode(body + self._mac(body))
         groups = [text[start : start + _GROUP] for start in range(0, len(text), _GROUP)]
         return LicenceCode(identity.hex(), Secret("-".join([_PREFIX, *groups])))
@@ -78,7 +79,7 @@ class LicenceCodes:
             )
         hours = int.from_bytes(body[10:13], "big")
         expires_at = datetime.fromtimestamp(hours * 3600, UTC) if hours else None
-        return ParsedCode(body[2:10].hex(), body[1], expires_at)
+        return ParsedCode(body[2:10].hex(), expires_at)
 
     def hash(self, text: str) -> bytes:
         """Return the keyed hash that the ledger stores instead of the code."""

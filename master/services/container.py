@@ -16,6 +16,8 @@ from handshake.messages import (
     OrderResult,
     PatchStatus,
     ShutdownNotice,
+    TicketPermissionRequest,
+    TicketRequest,
     VerificationRequest,
 )
 from handshake.replay import Sessions
@@ -26,7 +28,7 @@ from master.ledger.database import Ledger
 from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
-from master.security.vault import TokenVault
+from master.security.vault import SeedVault, TokenVault
 from master.services.core.alert_outbox import AlertOutbox
 from master.services.core.alerts import Alerts
 from master.services.core.auditing import Auditor
@@ -80,12 +82,24 @@ from master.services.patches.receiving import Receiving
 from master.services.patches.restoring import Restoring
 from master.services.patches.returning import Returning
 from master.services.patches.rollout import RollOuts
+from master.services.patches.silent_trials import SilentTrials
 from master.services.patches.statuses import PatchStatuses
 from master.services.patches.targets import Targets
 from master.services.patches.template import TemplatePatching
 from master.services.patches.tracking import PatchTracking
 from master.services.patches.trusting import LedgerAcceptance, key_names
 from master.services.patches.ways import Ways
+from master.services.people.giveaway_building import build_giveaways
+from master.services.people.giveaway_records import GiveawayRecords
+from master.services.people.giveaways import Giveaways
+from master.services.people.licence_guesses import Guesses, flag_guesses
+from master.services.people.licence_keeper import LicenceKeeper
+from master.services.people.licence_reach import AskedBy, LicenceReach
+from master.services.people.licence_roles import LicenceRoles
+from master.services.people.licence_showing import LicenceShowing
+from master.services.people.licences import Licences
+from master.services.people.ticket_tools import TicketTools
+from master.services.people.ticketing import Ticketing, build_ticketing
 from master.services.repair.actions.registry import check_action
 from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
@@ -140,6 +154,9 @@ class LedgerServices:
     error_groups: ErrorGroups
     lineage: Lineage
     patch_keys: PatchKeys
+    giveaway_records: GiveawayRecords
+    licences: Licences
+    licence_showing: LicenceShowing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +210,11 @@ class Services(LedgerServices):
     lineage_keeper: LineageKeeper
     restoring: Restoring
     patch_tracking: PatchTracking
+    licence_keeper: LicenceKeeper
+    licence_roles: LicenceRoles
+    ticketing: Ticketing
+    giveaways: Giveaways | None
+    """None for a master without a token."""
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -220,6 +242,7 @@ class DiscordView:
 def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -> LedgerServices:
     """Build the services for an open ledger while no master runs."""
     permissions = Permissions(settings)
+    licensing = Licensing(LicenceCodes(master_secret_of(settings.identity)), settings.licence_tiers, clock)
     return LedgerServices(
         lifecycle=Lifecycle(),
         clock=clock,
@@ -237,6 +260,9 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
         ),
         patch_keys=PatchKeys(ledger, clock),
         lineage=Lineage(ledger, ManifestSigner(master_secret_of(settings.identity))),
+        giveaway_records=GiveawayRecords(ledger),
+        licences=Licences(ledger=ledger, licensing=licensing, bus=EventBus(), clock=clock, guesses=Guesses(clock)),
+        licence_showing=LicenceShowing(ledger, licensing, clock),
     )
 
 
@@ -316,7 +342,10 @@ def build_services(
     # Subscription order matters: after an exit, a verification is void before any other subscriber reacts.
     book = PatchBook(ledger, bus, clock)
     statuses = PatchStatuses(book, clock)
-    trust = _build_trust(base, supervisor, statuses)
+    alerts = Alerts(bus, base.directory, clock)
+    licences, asked_by = _build_licences(base, alerts), AskedBy()
+    checks = LicenceChecks(ledger, base.licensing, licences.check_person, asked_by.note)
+    trust = _build_trust(base, supervisor, statuses, checks)
     ProcessJournal(ledger, base.directory, bus, clock)
     fleet = Fleet(
         settings=settings,
@@ -328,12 +357,11 @@ def build_services(
     )
     merging = PageMerging(settings.merging_path, enabled=settings.supervision.merge_memory, bus=bus, clock=clock)
     retention = Retention(ledger, settings.retention, clock)
-    alerts = Alerts(bus, base.directory, clock)
     state_watch = StateWatch(ledger=ledger, supervisor=supervisor, alerts=alerts)
     reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
     works = FileWorks(settings.changes_dir, settings.removed_dir, ledger)
     locks = NodeLocks(base.directory)
-    revocation = Revocation(ledger, base.ledger_cache, trust.verification)
+    revocation = Revocation(ledger, base.ledger_cache, trust.verification, base.licensing, clock)
     scheduled = ScheduledRestarts(
         directory=base.directory,
         schedule_of=lambda node: launcher.own_settings(node).cron_restart,
@@ -342,6 +370,16 @@ def build_services(
     )
     watching = Watching(directory=base.directory, watched=launcher.watched, bus=bus, clock=clock)
     reloading.follow(lambda _new: scheduled.look_again(), lambda _new: watching.look_again())
+    licences.reach = LicenceReach(
+        ledger=ledger,
+        ledger_cache=base.ledger_cache,
+        directory=base.directory,
+        verification=trust.verification,
+        fleet=fleet,
+        orders=trust.orders,
+        asked_by=asked_by,
+    )
+    licence_keeper, licence_roles = _build_licence_keeping(base, licences, alerts, discord, reloading)
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
     read_lines = partial(_recent_lines, base)
     library = SolutionLibrary(settings.solutions_dir, check_action=check_action, recent_lines=read_lines)
@@ -384,6 +422,26 @@ def build_services(
             ),
         ),
     )
+    ticketing = build_ticketing(
+        TicketTools(
+            ledger=ledger,
+            bus=bus,
+            clock=clock,
+            settings=lambda: reloading.settings,
+            directory=base.directory,
+            alerts=alerts,
+            auditor=auditor,
+            discord=discord.port,
+            master_user_id=discord.user_id,
+        ),
+        trust.orders,
+        is_verified=trust.verification.is_verified,
+        is_running=lambda node_id: supervisor.pid_of(node_id) is not None,
+    )
+    trust.reception.add_handlers(
+        {TicketRequest: ticketing.desk.handle, TicketPermissionRequest: ticketing.permissions.handle}
+    )
+    reloading.follow(lambda _new: ticketing.upkeep.look_again())
     signer = ManifestSigner(base.secret)
     judge = HealthJudge(
         ledger=ledger,
@@ -393,6 +451,7 @@ def build_services(
         clock=clock,
         sessions_dir=settings.sessions_dir,
     )
+    giveaway_records = GiveawayRecords(ledger)
     lineage, keeper = Lineage(ledger, signer), _build_lineage_keeper(base, launcher, signer)
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     repair = Repair(
@@ -498,6 +557,10 @@ def build_services(
             clock=clock,
         ),
         licensing=base.licensing,
+        licences=licences,
+        licence_keeper=licence_keeper,
+        licence_roles=licence_roles,
+        licence_showing=LicenceShowing(ledger, base.licensing, clock),
         revocation=revocation,
         keys=trust.keys,
         verification=trust.verification,
@@ -559,6 +622,22 @@ def build_services(
             lambda: reloading.settings,
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
+        ticketing=ticketing,
+        giveaway_records=giveaway_records,
+        giveaways=None
+        if discord.port is None
+        else build_giveaways(
+            ledger=ledger,
+            records=giveaway_records,
+            port=discord.port,
+            licences=licences,
+            auditor=auditor,
+            alerts=alerts,
+            seeds=SeedVault(base.secret),
+            bus=bus,
+            clock=clock,
+            settings=lambda: reloading.settings,
+        ),
         reloading=reloading,
         discord=discord.port,
     )
@@ -587,6 +666,41 @@ def _build_base(
     )
 
 
+def _build_licences(base: _Base, alerts: Alerts) -> Licences:
+    guesses = Guesses(base.clock, partial(flag_guesses, alerts))
+    return Licences(ledger=base.ledger, licensing=base.licensing, bus=base.bus, clock=base.clock, guesses=guesses)
+
+
+def _build_licence_keeping(
+    base: _Base, licences: Licences, alerts: Alerts, discord: DiscordView, reloading: Reloading
+) -> tuple[LicenceKeeper, LicenceRoles]:
+    keeper = LicenceKeeper(
+        ledger=base.ledger,
+        licences=licences,
+        licensing=base.licensing,
+        bus=base.bus,
+        clock=base.clock,
+        alerts=alerts,
+        directory=base.directory,
+        port=discord.port,
+    )
+    roles = LicenceRoles(
+        ledger=base.ledger,
+        licensing=base.licensing,
+        bus=base.bus,
+        clock=base.clock,
+        alerts=alerts,
+        port=discord.port,
+        guild_id=lambda: reloading.settings.identity.guild_id,
+        own_id=discord.user_id,
+    )
+    # After the tiers themselves.
+    reloading.follow(
+        lambda _new: base.ledger_cache.judge_again(), lambda _new: keeper.look_again(), lambda _new: roles.look_again()
+    )
+    return keeper, roles
+
+
 def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) -> Launcher:
     return Launcher(
         settings=base.settings,
@@ -603,7 +717,7 @@ def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) 
     )
 
 
-def _build_trust(base: _Base, supervisor: Supervisor, statuses: PatchStatuses) -> _Trust:
+def _build_trust(base: _Base, supervisor: Supervisor, statuses: PatchStatuses, checks: LicenceChecks) -> _Trust:
     settings, previous = base.settings, base.settings.identity.previous_secret
     keys = NodeKeys(
         base.secret,
@@ -627,7 +741,11 @@ def _build_trust(base: _Base, supervisor: Supervisor, statuses: PatchStatuses) -
     )
     orders = NodeOrders(base.bus, lambda: supervisor.pulse_interval_s, pid_of=supervisor.pid_of)
     reception = Reception(
-        _handlers(base, supervisor, keys, verification, orders) | {PatchStatus: statuses.handle},
+        _handlers(base, supervisor, keys, verification, orders)
+        | {
+            PatchStatus: statuses.handle,
+            LicenceCheck: checks.handle,
+        },
         keys=keys,
         directory=base.directory,
         refusals=refusals,
@@ -649,7 +767,6 @@ def _handlers(
         VerificationRequest: verification.handle,
         Heartbeat: pulses.handle,
         ErrorReport: notices.handle_error,
-        LicenceCheck: LicenceChecks(base.ledger, base.licensing).handle,
         ShutdownNotice: notices.handle_goodbye,
         OrderResult: orders.handle_result,
     }
@@ -750,11 +867,28 @@ def _build_patches(
     ledger, clock = base.ledger, base.clock
     folders = FolderPatching(settings)
     ways = Ways(supervisor=supervisor, launcher=launcher, orders=orders, folders=folders, installer=installer)
+    acceptance = LedgerAcceptance(ledger, clock)
+    trials = SilentTrials(
+        ledger=ledger,
+        bus=base.bus,
+        directory=base.directory,
+        supervisor=supervisor,
+        launcher=launcher,
+        folders=folders,
+        book=book,
+        statuses=statuses,
+    )
     catching_up = CatchingUp(
-        ledger=ledger, book=book, statuses=statuses, ways=ways, folder_of=launcher.folder_of, clock=clock
+        ledger=ledger,
+        book=book,
+        statuses=statuses,
+        ways=ways,
+        trials=trials,
+        folder_of=launcher.folder_of,
+        acceptance=acceptance,
+        clock=clock,
     )
     launcher.before_start = catching_up.before_start
-    acceptance = LedgerAcceptance(ledger, clock)
     tools = DriveTools(
         book=book,
         statuses=statuses,
@@ -769,13 +903,16 @@ def _build_patches(
         clock=clock,
         ready_timeout_s=lambda: settings().supervision.ready_timeout_s,
     )
+    rollouts = RollOuts(tools, ledger=ledger, bus=base.bus, settings=settings, acceptance=acceptance)
+    rollouts.once_good = catching_up.once_good
     return Patches(
         ledger=ledger,
         directory=base.directory,
         book=book,
         receiving=Receiving(ledger, clock, settings, acceptance),
-        rollouts=RollOuts(tools, ledger=ledger, bus=base.bus, settings=settings, acceptance=acceptance),
+        rollouts=rollouts,
         key_names=key_names,
+        trials=trials,
     )
 
 

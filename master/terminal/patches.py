@@ -162,10 +162,23 @@ def _row(view: PatchView, now: float) -> Row:
 
 
 def _waits(view: PatchView) -> str:
-    missing = view.approvals - len(view.approved_by)
-    if view.state == "received" and missing > 0 and view.approvals > 1:
-        return f"waits for {missing} more to approve it"
+    if view.state == "received" and view.approvals_missing and view.approvals > 1:
+        return f"waits for {view.approvals_missing} more to approve it"
     return ""
+
+
+def next_line(view: PatchView) -> Text:
+    """Return what comes next for a patch that somebody has just deployed or steered."""
+    deploying, missing = (f"fleet patch deploy {view.label}", "cyan"), view.approvals_missing
+    if view.state != "received":
+        return one_line((f"fleet patch status {view.label}", "cyan"), " shows how far it is")
+    if not missing:
+        return one_line("nobody has asked for its roll-out yet: ", deploying)
+    if not view.wanted_by:
+        whoever = "another operator's" if missing == 1 else "an operator's"
+        return one_line(f"it waits for {missing} more to approve it: {whoever} ", deploying, " does, and begins it")
+    approving = (f"fleet patch approve {view.label}", "cyan")
+    return one_line(f"it begins once {missing} more {'has' if missing == 1 else 'have'} approved it: ", approving)
 
 
 def releases_lines(nodes: Sequence[NodeReleaseView], *, width: int | None) -> Iterator[Text]:
@@ -271,7 +284,7 @@ def wave_lines(found: PatchDetails, *, width: int | None, now: float | None = No
         head = one_line(name.ljust(longest + 2))
         line = Text.assemble(head, counts_text(counts))
         if now is not None and [name] == begun[-1:] and found.patch.state == "soaking":
-            passed = max(0.0, now - found.patch.since)
+            passed = max(0.0, now - (found.patch.watched_since or found.patch.since))
             line.append_text(one_line((f"  {_watched(passed, found.plan)}", "cyan")))
         yield from flow([line], width=width)
 
@@ -299,7 +312,7 @@ def _others_lines(nodes: Sequence[PatchNodeView], *, width: int | None) -> Itera
     for node in nodes:
         if node.state in _WANTS_A_LOOK:
             continue
-        reason = node.detail if node.state in ("skipped", "absent") else ""
+        reason = node.detail if node.state in ("skipped", "absent", "ordered") else ""
         groups.setdefault((node.state, reason), []).append(node.node)
     order = list(_NODE_STATES)
     yield Text()

@@ -12,6 +12,7 @@ from sandbox.bodies import Upload, read_body
 from sandbox.command_store import CommandStore
 from sandbox.errors import invalid_form
 from sandbox.interactions import Interactions
+from sandbox.ratelimits import RateLimits
 from sandbox.records import BotAccount
 from sandbox.world import World
 
@@ -36,6 +37,7 @@ class Call:
     interactions: Interactions
     commands: CommandStore
     gateway_url: str
+    rate_limits: RateLimits
 
     def id(self, name: str) -> int:
         """Return an id parameter of the path.

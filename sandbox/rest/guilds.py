@@ -8,11 +8,11 @@ from msgspec import UNSET
 
 from sandbox import payloads, permissions
 from sandbox.bodies import ChannelBody, MemberBody, convert
-from sandbox.errors import invalid_form, missing_access, missing_permissions, unknown
+from sandbox.errors import DiscordError, invalid_form, missing_access, missing_permissions, unknown
 from sandbox.intents import GUILD_MEMBERS
 from sandbox.records import Guild, Member, Role
 from sandbox.rest.call import NO_CONTENT, Call, Created, Routes
-from sandbox.rest.channels import apply_channel_body, check_channel_body
+from sandbox.rest.channels import MAX_CHANNELS, check_channel_body, fill_channel
 
 
 def _guild(call: Call, needed: int = 0) -> Guild:
@@ -34,11 +34,23 @@ def _role_below(call: Call, guild: Guild, role_id: int) -> Role:
     role = guild.roles.get(role_id)
     if role is None:
         raise unknown("role")
-    own = guild.members[call.account.id].role_ids
-    highest = max((guild.roles[i].position for i in own), default=0)
-    if guild.owner_id != call.account.id and (role.position >= highest or role.managed_by is not None):
+    if role.position >= permissions.highest_role(guild, call.account.id) or role.managed_by is not None:
         raise missing_permissions()
     return role
+
+
+def _check_nickname(call: Call, guild: Guild, member: Member) -> None:
+    """Check that the bot may name a member: itself, or one whose highest role is below its own.
+
+    https://discord.com/developers/docs/topics/permissions#permission-hierarchy
+    """
+    own = member.user.id == call.account.id
+    needed = permissions.CHANGE_NICKNAME if own else permissions.MANAGE_NICKNAMES
+    if not permissions.in_guild(guild, call.account.id) & needed:
+        raise missing_permissions()
+    highest = permissions.highest_role(guild, call.account.id)
+    if not own and permissions.highest_role(guild, member.user.id) >= highest:
+        raise missing_permissions()
 
 
 async def get_guild(call: Call) -> Any:
@@ -51,6 +63,17 @@ async def list_channels(call: Call) -> Any:
     return [payloads.channel(channel) for channel in _guild(call).channels.values()]
 
 
+async def list_active_threads(call: Call) -> Any:
+    """GET /guilds/{guild_id}/threads/active: those that the bot may see."""
+    threads = call.world.active_threads(_guild(call), call.account)
+    own = [thread for thread in threads if call.account.id in thread.thread_members]
+    return {
+        "threads": [payloads.channel(thread) for thread in threads],
+        "members": [payloads.thread_member(thread, call.account.id, thread.created_at) for thread in own],
+        "has_more": False,
+    }
+
+
 async def create_channel(call: Call) -> Any:
     """POST /guilds/{guild_id}/channels."""
     guild = _guild(call, permissions.MANAGE_CHANNELS)
@@ -59,9 +82,10 @@ async def create_channel(call: Call) -> Any:
     if body.name is UNSET:
         raise invalid_form("name", "BASE_TYPE_REQUIRED", "This field is required")
     check_channel_body(call, guild, body, permissions.in_guild(guild, call.account.id))
+    if len(guild.channels) >= MAX_CHANNELS:
+        raise DiscordError(400, 30013, f"Maximum number of guild channels reached ({MAX_CHANNELS})")
     kind = body.type if isinstance(body.type, int) else 0
-    channel = call.world.create_channel(guild, body.name, kind=kind)
-    apply_channel_body(call, channel, body)
+    channel = call.world.create_channel(guild, body.name, kind=kind, prepare=lambda made: fill_channel(made, body))
     return Created(payloads.channel(channel))
 
 
@@ -88,15 +112,20 @@ async def get_member(call: Call) -> Any:
 
 async def edit_member(call: Call) -> Any:
     """PATCH /guilds/{guild_id}/members/{user_id}."""
-    guild = _guild(call, permissions.MANAGE_ROLES)
+    guild = _guild(call)
     member = _member(guild, call.id("user_id"))
     raw, _ = await call.body()
     body = convert(raw, MemberBody)
-    if body.nick is not UNSET:
-        member.nick = body.nick
     role_ids = member.role_ids
     if body.roles is not UNSET:
-        role_ids = [_role_below(call, guild, int(role_id)).id for role_id in body.roles or []]
+        _guild(call, permissions.MANAGE_ROLES)
+        role_ids = list(dict.fromkeys(int(role_id) for role_id in body.roles or []))
+        # Roles that stay may be above the bot's: only what changes is checked.
+        for role_id in set(role_ids) ^ set(member.role_ids):
+            _role_below(call, guild, role_id)
+    if body.nick is not UNSET:
+        _check_nickname(call, guild, member)
+        member.nick = body.nick
     call.world.set_member_roles(guild, member, role_ids)
     return payloads.member(member)
 
@@ -124,6 +153,7 @@ ROUTES: Routes = [
     ("GET", "/guilds/{guild_id}", get_guild),
     ("GET", "/guilds/{guild_id}/channels", list_channels),
     ("POST", "/guilds/{guild_id}/channels", create_channel),
+    ("GET", "/guilds/{guild_id}/threads/active", list_active_threads),
     ("GET", "/guilds/{guild_id}/roles", list_roles),
     ("GET", "/guilds/{guild_id}/members", list_members),
     ("GET", "/guilds/{guild_id}/members/{user_id}", get_member),

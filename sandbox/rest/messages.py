@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from sandbox import composing, payloads, permissions
 from sandbox.bodies import BulkDeleteBody, convert
-from sandbox.errors import DiscordError, missing_permissions, unknown
+from sandbox.errors import DiscordError, missing_permissions, thread_archived, unknown
 from sandbox.events import Event
 from sandbox.records import Channel, Message
 from sandbox.rest.call import NO_CONTENT, Call, Routes
@@ -31,6 +31,7 @@ def _message(call: Call, channel: Channel) -> Message:
 async def create_message(call: Call) -> Any:
     """POST /channels/{channel_id}/messages."""
     channel = _channel(call, permissions.SEND_MESSAGES)
+    composing.check_takes_messages(call.world, channel, call.account)
     if channel.type == 4:
         raise DiscordError(400, 50008, "Cannot send messages in a non-text channel")
     raw, uploads = await call.body()
@@ -75,6 +76,8 @@ async def edit_message(call: Call) -> Any:
     message = _message(call, channel)
     if message.author.id != call.account.id:
         raise DiscordError(403, 50005, "Cannot edit a message authored by another user")
+    if channel.archived:
+        raise thread_archived()
     raw, uploads = await call.body()
     composing.edit(call.world, message, raw, uploads)
     return call.world.render(message, call.account)

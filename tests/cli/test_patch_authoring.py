@@ -54,9 +54,21 @@ def test_a_new_key_signs_and_the_signature_is_one_for_openssh(author: Author) ->
     assert author.patch("verify", str(file), "--key", "mine.pub").code == 0
     again = author.patch("sign", str(file), "--new-key", "mine", "--no-passphrase")
     assert (again.code, "is there already" in again.err) == (4, True)
-    nowhere = author.patch("sign", str(file), "--new-key", "gone/mine", "--no-passphrase")
-    assert (nowhere.code, f"mkdir -m 700 {author.folder / 'gone'}" in nowhere.err.replace("\n", "")) == (3, True)
+    nowhere = author.patch("sign", str(file), "--new-key", "gone/astray/mine", "--no-passphrase")
+    assert (nowhere.code, f"there is no folder {author.folder / 'gone'}" in nowhere.err.replace("\n", "")) == (3, True)
     assert key.read_bytes().count(b"BEGIN OPENSSH PRIVATE KEY") == 1
+
+
+def test_the_first_key_makes_its_folder_and_is_known_as_ones_own(author: Author) -> None:
+    file, place = author.build(), author.folder / ".ssh"
+    assert author.patch("sign", str(file), "--new-key", str(place / "fleet_patches"), "--no-passphrase").code == 0
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    said = author.patch("verify", str(file))
+    assert (said.code, "your own key (~/.ssh/fleet_patches.pub)" in said.out) == (0, True)
+    # A stranger's public key lies there without its other half.
+    (place / "fleet_patches").rename(author.folder / "moved")
+    said = author.patch("verify", str(file))
+    assert (said.code, "even your own, --key FILE.pub names it" in said.out) == (4, True)
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])

@@ -51,6 +51,8 @@ def test_at_80_columns_an_id_is_whole_and_beside_its_name() -> None:
     lines = [line.plain for line in list_lines(ours, width=80)]
     assert lines[1].split()[0] == "ada"
     assert lines[1].endswith(ID)
+    assert "no room for KIND, ADDED: --wide shows all" in lines
+    assert "DEPLOYED" in lines[0]
     assert lines[-1] == "this fleet is fleet-0123456789ab"
 
 

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from msgspec import structs
 from rich.cells import cell_len
 from rich.text import Text
 
+from master.cli.patch_following import _Lines, _show_end
 from master.services.core.patch_views import (
     NodeReleaseView,
     PatchDetails,
@@ -18,7 +20,7 @@ from master.services.core.patch_views import (
     PatchPlanView,
     PatchView,
 )
-from master.terminal.patches import details_lines, history_lines, plan_text, status_lines, wave_lines
+from master.terminal.patches import details_lines, history_lines, next_line, plan_text, status_lines, wave_lines
 
 NOW = time.time()
 FOREIGN = "\x1b[31m\r\n[bold]漢字 " * 20
@@ -149,3 +151,33 @@ def test_whoever_watches_sees_how_long_a_wave_is_watched_already() -> None:
 def test_a_plan_is_a_sentence(changes: dict[str, Any], text: str) -> None:
     fields = {name: getattr(PLAN, name) for name in PLAN.__struct_fields__}
     assert plan_text(PatchPlanView(**{**fields, **changes})) == text
+
+
+@pytest.mark.parametrize(
+    ("approved_by", "wanted_by", "said"),
+    [
+        (("ada",), "ada", "it begins once 1 more has approved it: fleet patch approve tax 1"),
+        (
+            ("ada",),
+            "",
+            "it waits for 1 more to approve it: another operator's fleet patch deploy tax 1 does, and begins it",
+        ),
+        (("ada", "bo"), "", "nobody has asked for its roll-out yet: fleet patch deploy tax 1"),
+    ],
+)
+def test_an_approval_says_what_comes_next(approved_by: tuple[str, ...], wanted_by: str, said: str) -> None:
+    waiting = a_patch("tax", 1, "received", approvals=2, approved_by=approved_by, wanted_by=wanted_by)
+    assert next_line(waiting).plain == said
+
+
+def test_in_a_pipe_the_end_of_a_roll_out_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    done = structs.replace(
+        DETAILS, patch=a_patch("ranks", 4, "done", counts={"good": 1, "healthy": 1}, reason="on trial: vega")
+    )
+    lines = _Lines()
+    lines.show(DETAILS)
+    lines.show(done)
+    _show_end(done)
+    out = capsys.readouterr().out
+    assert out.count("done") == 1
+    assert out.rstrip().endswith("on trial: vega")

@@ -25,7 +25,7 @@ async def test_a_patch_is_posted_with_its_file_and_where_to_press(office: PatchS
     assert embed["title"] == "📥 ranks 1: received"
     assert embed["description"] == r"faster \*ranks\*"
     fields = {field["name"]: field["value"] for field in embed["fields"]}
-    assert fields["By"].startswith("ada\nkey: SHA256:x\nthrough <@")
+    assert fields["By"].startswith("ada\nkey: ada\nthrough <@")
     assert fields["Changes"] == "`cogs/ranks.py`\nreloads ranks, shop"
     assert "canary 1, then 25 %, 100 %" in fields["Plan"]
     assert "for every node" in fields["Plan"]
@@ -242,12 +242,14 @@ async def test_with_the_two_person_rule_one_operator_alone_cannot_approve(office
     message = await office.message_of(patch_id)
     await office.ada.reacts(message, "✅")
     await office.until(lambda: f"1 of 2: <@{office.ada.id}>" in str(message.embeds))
+    assert "It waits for 1 more: `/patch deploy` approves it too" in str(message.embeds)
     await office.ada.unreacts(message, "✅")
     await office.ada.reacts(message, "✅")
     told = await office.shown(lambda m: m.reference_id == message.id)
     assert "you approved ranks 1 before: 1 of 2 have" in told.embeds[0]["title"].lower()
     await office.ben.reacts(message, "✅")
     await office.until(lambda: f"2 of 2: <@{office.ada.id}>, <@{office.ben.id}>" in str(message.embeds))
+    assert "Nobody has asked for its roll-out yet: `/patch deploy` begins it." in str(message.embeds)
     ada, ben = f"discord:{office.ada.id}", f"discord:{office.ben.id}"
     assert await office.audited("patch_approve") == [(ben, "done"), (ada, "failed"), (ada, "done")]
 

@@ -22,6 +22,8 @@ from master.security.derivation import new_master_secret
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMENTED_OUT = ("DATABASE", "NODES")
+NAMED = {"NODES": "welcome", "CATEGORIES": "support"}
+"""What the example has one of, by name."""
 MINIMAL = 'import os\nIDENTITY = {"MASTER_SECRET": os.environ["MASTER_SECRET"]}\n'
 
 
@@ -45,7 +47,7 @@ def leaves(struct: Any = Settings, inherited: Effect = "restart", above: tuple[s
         if is_section(field.shape):
             yield from leaves(field.shape.kind, field.effect, path)
         elif (entry := section_by_name(field.shape)) is not None:
-            yield from leaves(entry, field.effect, (*path, "welcome"))
+            yield from leaves(entry, field.effect, (*path, NAMED[field.key]))
         else:
             yield Leaf(field, path)
 
@@ -58,7 +60,7 @@ NUMBERS = [leaf for leaf in ALL if leaf.field.shape.kind in (int, float)]
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     with open(os.open(folder / ".env", os.O_WRONLY | os.O_CREAT, 0o600), "w") as env:
-        env.write(f"MASTER_SECRET={new_master_secret()}\n")
+        env.write(f"MASTER_SECRET={new_master_secret()}\nSTRIPE_WEBHOOK_SECRET=whsec_x\n")
     return folder
 
 
@@ -124,7 +126,7 @@ def test_a_number_has_bounds_and_is_held_to_them(home: Path, leaf: Leaf, data: s
 def example() -> dict[str, Any]:
     """Return what the example says, with what is commented out in it."""
     text = (ROOT / "config.example.py").read_text("utf-8")
-    text = re.sub(r'^(\s*)# ( *)(?="[A-Z_]+":|"welcome":|\},)', r"\1\2", text, flags=re.MULTILINE)
+    text = re.sub(r'^(\s*)# ( *)(?="[A-Z_]+":|"welcome":|"support":|"pro":|\},)', r"\1\2", text, flags=re.MULTILINE)
     found: dict[str, Any] = {}
     os.environ["LEDGER_PASSWORD"] = "hunter2"
     try:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from handshake.patch_document import SUFFIX
-from master.demonstration.trying import Trial, Tried, TryRefused, try_patch
+from master.demonstration.trying import Trial, Tried, TryRefused, _not_ready_hint, try_patch
 from master.services.patches.building import BuildRequest, build
 from master.services.patches.files import read_patch_file, write_patch_file
 from master.services.patches.trees import folder_tree
@@ -91,7 +91,8 @@ async def test_a_good_patch_holds_and_its_command_is_named(bot: Path) -> None:
     assert found.after is not None
     assert set(found.after.commands) - set(found.before.commands) == {"rank"}
     assert set(found.after.cogs) - set(found.before.cogs) == {"ranks"}
-    assert any("reloads ranks in place" in note for note in found.notes)
+    assert "the copy loads ranks anew, as a node does" in told
+    assert found.notes == ()
     assert told[0] == f"{bot} is copied, without .env"
 
 
@@ -143,3 +144,11 @@ async def test_what_cannot_be_tried_says_so_before_anything_starts(bot: Path) ->
     (bot / "index.js").write_text("")
     with pytest.raises(TryRefused, match=r"only discord\.py bots"):
         await try_patch(Trial(patch=read_patch_file(file), folder=bot, entry="index.js"), lambda _: None)
+
+
+def test_the_hint_names_only_what_the_copy_may_miss(bot: Path) -> None:
+    trial = Trial(patch=read_patch_file(patch_of(bot, {"cogs/ranks.py": COG.format(first="")})), folder=bot)
+    assert _not_ready_hint(trial, linked=False) == "its .env is not copied: --env-file PATH gives the copy variables"
+    assert "--token-env" in _not_ready_hint(trial, linked=True)
+    (bot / ".env").unlink()
+    assert "mend the bot first" in _not_ready_hint(trial, linked=False)

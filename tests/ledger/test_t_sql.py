@@ -29,8 +29,11 @@ from master.ledger.rows import (
     error_groups,
     facts,
     generations,
+    giveaways,
     handshake_events,
     inspection,
+    licence_events,
+    licence_uses,
     licences,
     nodes,
     patch_keys,
@@ -41,10 +44,13 @@ from master.ledger.rows import (
     process_events,
     pulse_snapshots,
     retention,
+    shop_events,
     solution_figures,
     solution_runs,
     solution_versions,
     solutions,
+    ticket_permissions,
+    tickets,
     tokens,
 )
 from master.ledger.rows.audit import AuditChain
@@ -55,8 +61,12 @@ from master.ledger.rows.records import (
     ErrorEvent,
     ErrorGroup,
     Generation,
+    Giveaway,
+    GiveawayEntry,
+    GiveawayWinner,
     HandshakeEvent,
     Licence,
+    LicenceEvent,
     LicenceState,
     Outcome,
     Patch,
@@ -65,8 +75,11 @@ from master.ledger.rows.records import (
     PatchTrack,
     ProcessRecord,
     PulseSnapshot,
+    ShopEvent,
     SolutionRun,
     SolutionState,
+    Ticket,
+    TicketPermission,
 )
 from master.ledger.schema.migrations import HEAD_REVISION
 from master.ledger.schema.tables import audit_log, metadata
@@ -80,8 +93,11 @@ REPOSITORIES = (
     error_groups,
     facts,
     generations,
+    giveaways,
     handshake_events,
     inspection,
+    licence_events,
+    licence_uses,
     licences,
     nodes,
     patch_keys,
@@ -92,10 +108,13 @@ REPOSITORIES = (
     process_events,
     pulse_snapshots,
     retention,
+    shop_events,
     solution_figures,
     solution_runs,
     solution_versions,
     solutions,
+    ticket_permissions,
+    tickets,
     tokens,
 )
 
@@ -114,6 +133,62 @@ def append_to_the_log(c: Connection, chain: AuditChain) -> None:
     chain.standing_alarms(c)
     chain.rebase(c)
     chain.length(c)
+
+
+def call_tickets(c: Connection) -> None:
+    """Call every function about tickets."""
+    ticket = Ticket(
+        id="T1", number=tickets.next_number(c, 5), guild_id=5, node_id="01A", category="support", state="queued",
+        author_id=7, opened_at=NOW, last_at=NOW, changed_at=NOW,
+    )  # fmt: skip
+    tickets.insert(c, ticket)
+    tickets.find_by_number(c, 5, 1)
+    tickets.in_states(c, ("queued", "opening"))
+    tickets.count_live(c, 5, 7, "support")
+    tickets.count_since(c, 5, 7, "support", NOW - timedelta(days=1))
+    tickets.change(c, "T1", was=("queued",), at=NOW, state="open", channel_id=9)
+    tickets.claim(c, "T1", 8, at=NOW)
+    tickets.find_by_channel(c, 9)
+    tickets.with_channel(c)
+    tickets.recent(c, node_id="01A", author_id=7, states=("open",), limit=5)
+    tickets.recent(c, limit=5)
+    held = TicketPermission(
+        id="P1", ticket_id="T1", channel_id=9, subject_id=8, subject_kind="user", permission_set="observer",
+        state="asking", asked_by="node:01A", at=NOW, changed_at=NOW,
+    )  # fmt: skip
+    ticket_permissions.insert(c, held)
+    ticket_permissions.change(c, "P1", was=("asking",), at=NOW, state="granted")
+    ticket_permissions.of_ticket(c, "T1")
+    ticket_permissions.of_ticket(c, "T1", ("granted",))
+    ticket_permissions.in_states(c, ("granted",))
+    ticket_permissions.recent(c, limit=5)
+    ticket_permissions.end_of_ticket(c, "T1", at=NOW, detail="gone")
+
+
+def call_every_function_of_giveaways(c: Connection) -> None:
+    giveaway = Giveaway(
+        id="W1", guild_id=1, channel_id=2, prize="p", winners=1, started_by=7, starts_at=NOW, ends_at=NOW, state="open",
+        seed_hash=b"h" * 32, sealed_seed=b"s", changed_at=NOW, changed_by="cli:ada",
+    )  # fmt: skip
+    giveaways.insert(c, giveaway)
+    giveaways.get(c, "W1")
+    for guild_id in (0, 1):
+        giveaways.beginning_with(c, "W", guild_id=guild_id)
+        giveaways.recent(c, guild_id=guild_id, limit=5)
+    giveaways.count_open(c, 1)
+    giveaways.unfinished(c, NOW)
+    giveaways.add_entries(c, [GiveawayEntry(giveaway_id="W1", user_id=7, at=NOW)])
+    giveaways.entered(c, "W1", [7, 8])
+    giveaways.count_entries(c, "W1")
+    giveaways.entries_of(c, "W1")
+    giveaways.remove_entries(c, "W1", [7, 8])
+    giveaways.change(c, "W1", ["open"], state="drawn", changed_at=NOW)
+    giveaways.add_draw(c, "W1", 0, at=NOW, by="cli:ada")
+    winner = GiveawayWinner(giveaway_id="W1", draw=0, place=0, user_id=7, state="drawn", changed_at=NOW)
+    giveaways.add_winners(c, [winner])
+    giveaways.winners_of(c, "W1")
+    giveaways.change_winner(c, winner, state="told", claim_until=NOW)
+    giveaways.next_claim_end(c)
 
 
 def call_every_function(c: Connection) -> None:
@@ -143,12 +218,46 @@ def call_every_function(c: Connection) -> None:
     licences.insert(c, licence)
     licences.find_by_hash(c, b"h" * 32)
     licences.newest_of_node(c, "01A")
-    licences.set_state(c, "L1", LicenceState.ACTIVE, at=NOW)
-    licences.set_state(c, "L1", LicenceState.EXPIRED, at=NOW)
+    sold = ShopEvent(
+        source="stripe", event_id="evt_1", at=NOW, reference="sub_1", licence_id="L1", outcome="taken", detail=""
+    )
+    shop_events.put(c, sold)
+    shop_events.put(c, structs.replace(sold, outcome="issued"))
+    shop_events.find(c, "stripe", "evt_1")
+    shop_events.find_issued(c, "shop:stripe:evt_1")
+    shop_events.find_licence(c, "stripe", "sub_1")
     licences.revoke_of_node(c, "01A")
     licences.is_revoked(c, "01A")
     licences.list_revoked(c)
-    licences.reinstate_of_node(c, "01A")
+    licences.own_block(c, "01A")
+    licences.get(c, "L1")
+    licences.list_beginning(c, "L1")
+    licences.list_matching(c)
+    licences.list_matching(c, state=LicenceState.ACTIVE, tier="standard", holder_id=7, node_id="01A", limit=3)
+    licences.list_of_person(c, 7)
+    licences.list_of_node(c, "01A")
+    licences.list_ending(c, NOW)
+    licences.first_end_after(c, NOW)
+    licences.list_told_nothing(c, "system:master", NOW)
+    licences.list_ended_early(c, "system:master", NOW)
+    licences.count(c)
+    licences.change(c, licence, structs.replace(licence, state=LicenceState.ACTIVE, expires_at=NOW, holder_id=7))
+    licences.change(c, structs.replace(licence, expires_at=NOW, holder_id=7), licence)
+    licence_uses.put(c, "L1", "node", "01A", at=NOW)
+    licence_uses.put(c, "L1", "node", "01A", at=NOW)
+    licence_uses.has(c, "L1", "node", "01A")
+    licence_uses.list_of(c, "L1")
+    licence_uses.list_people(c)
+    licence_uses.count_people(c, "L1")
+    licence_uses.count_nodes(c, "L1")
+    licence_uses.remove_other_of_node(c, "01A", "L1")
+    licence_uses.remove(c, "L1", "node", "01A")
+    what = LicenceEvent(id="E1", at=NOW, licence_id="L1", what="issued", actor="cli:ada")
+    licence_events.insert(c, what)
+    licence_events.list_of(c, "L1")
+    licence_events.list_since(c, "transferred", NOW)
+    licence_events.count_since(c, "L1", "transferred", NOW)
+    call_tickets(c)
     run = Duplication(id="D1", at=NOW, node_id="01A", source="template 1", requested_by="cli:ada", outcome="running")
     duplications.insert(c, run)
     duplications.source_of(c, "01A")
@@ -231,6 +340,7 @@ def call_every_function(c: Connection) -> None:
     )
     patch_tracking.of_patch(c, "T1")
     patch_tracking.standing(c, "T1")
+    call_every_function_of_giveaways(c)
     pulse_snapshots.insert(
         c,
         PulseSnapshot(id="S1", at=NOW, node_id="01A", state="ready", latency_ms=4, guilds=2, memory_bytes=9),

@@ -98,6 +98,174 @@ class Licence(msgspec.Struct, frozen=True, kw_only=True):
     issued_at: datetime
     expires_at: datetime | None
     activated_at: datetime | None = None
+    holder_id: int | None = None
+    """The person whose it is; None: a node's own, or not redeemed yet."""
+    guild_id: int | None = None
+    origin: str = ""
+    """Who or what issued it: an actor, ``giveaway:...``, ``shop:...``."""
+    note: str = ""
+    warned_days: int | None = None
+    """How many days before its end the last warning was; None: none yet."""
+    changed_at: datetime | None = None
+    changed_by: str = ""
+
+
+class LicenceUse(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a licence is in use."""
+
+    licence_id: str
+    kind: Literal["node", "person"]
+    subject: str
+    """The node's id, or the person's."""
+    at: datetime
+    last_at: datetime
+
+
+LicenceChange = Literal[
+    "issued", "redeemed", "renewed", "suspended", "reinstated", "revoked", "transferred", "expired", "warned", "role"
+]
+
+
+class LicenceEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a licence."""
+
+    id: str
+    at: datetime
+    licence_id: str
+    what: LicenceChange
+    actor: str
+    detail: str = ""
+
+
+class ShopEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What a shop told, once."""
+
+    source: str
+    event_id: str
+    at: datetime
+    reference: str
+    """What the shop calls the buyer or the subscription."""
+    licence_id: str | None
+    outcome: Literal["taken", "issued", "renewed", "revoked", "ignored", "refused"]
+    """taken: on record, and not carried out yet."""
+    detail: str = ""
+
+
+TicketState = Literal["queued", "opening", "open", "closing", "closed", "deleted"]
+TicketPriority = Literal["low", "normal", "high", "urgent"]
+
+
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+    """A ticket of a node."""
+
+    id: str
+    number: int
+    """Rising on its server: what people call it."""
+    guild_id: int
+    node_id: str
+    category: str
+    state: TicketState
+    channel_id: int | None = None
+    """None while it waits in the queue, and once its channel is deleted."""
+    is_thread: bool = False
+    author_id: int
+    claimed_by: int | None = None
+    priority: TicketPriority = "normal"
+    topic: str = ""
+    answers: str = "[]"
+    """Of the form; JSON."""
+    opened_at: datetime
+    last_at: datetime
+    """When something was last written in it."""
+    warned_at: datetime | None = None
+    closed_at: datetime | None = None
+    closed_by: int | None = None
+    reason: str = ""
+    changed_at: datetime
+
+
+TicketPermissionState = Literal["asking", "granting", "granted", "revoking", "revoked", "refused", "failed"]
+
+
+class TicketPermission(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody in a ticket: who, with which permission set, and until when."""
+
+    id: str
+    ticket_id: str
+    channel_id: int
+    subject_id: int
+    subject_kind: Literal["user", "role"]
+    permission_set: str
+    state: TicketPermissionState
+    asked_by: str
+    """An actor: ``node:...``, ``discord:...``, ``system:...``."""
+    at: datetime
+    until: datetime | None = None
+    """None: as long as the ticket is open."""
+    decided_by: str = ""
+    changed_at: datetime
+    detail: str = ""
+
+
+GiveawayState = Literal["scheduled", "open", "drawing", "drawn", "cancelled"]
+
+
+class Giveaway(msgspec.Struct, frozen=True, kw_only=True):
+    """A giveaway."""
+
+    id: str
+    guild_id: int
+    channel_id: int
+    message_id: int | None = None
+    prize: str
+    description: str = ""
+    winners: int
+    rules: str = "{}"
+    """Who may enter, and with how many entries; JSON."""
+    prize_tier: str = ""
+    claim_s: int = 0
+    started_by: int
+    starts_at: datetime
+    ends_at: datetime
+    state: GiveawayState
+    seed_hash: bytes
+    sealed_seed: bytes
+    """The seed under a key of the master's; nobody reads it in the ledger before the end."""
+    seed: bytes | None = None
+    """Shown with the draw."""
+    entries_hash: bytes | None = None
+    draws: int = 0
+    """How many draws there were: the first, and each that drew again."""
+    told_draws: int = 0
+    """How many of them were told; of a cancelled one: 1 less than its draws until its message says so."""
+    drawn_at: datetime | None = None
+    changed_at: datetime
+    changed_by: str
+    reason: str = ""
+
+
+class GiveawayEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """Who entered a giveaway, and how many times he counts."""
+
+    giveaway_id: str
+    user_id: int
+    at: datetime
+    weight: int = 1
+
+
+class GiveawayWinner(msgspec.Struct, frozen=True, kw_only=True):
+    """A winner of a draw."""
+
+    giveaway_id: str
+    draw: int
+    """0 for the first, then one more for each that draws again."""
+    place: int
+    user_id: int
+    state: Literal["drawn", "told", "claimed", "unclaimed", "left", "replaced"]
+    claim_until: datetime | None = None
+    licence_id: str | None = None
+    changed_at: datetime
+    detail: str = ""
 
 
 class HandshakeEvent(msgspec.Struct, frozen=True, kw_only=True):

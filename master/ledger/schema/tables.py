@@ -137,7 +137,67 @@ licenses = Table(
     Column("issued_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime),
     Column("activated_at", UtcDateTime),
+    # Of a person; of a node's own licence both are NULL.
+    Column("holder_id", BigInteger, info={SINCE: "0008"}),
+    Column("guild_id", BigInteger, info={SINCE: "0008"}),
+    # Who or what issued it, and for what: an actor, `giveaway:...`, `shop:...`.
+    Column("origin", Unicode(120), nullable=False, server_default="", info={SINCE: "0008"}),
+    Column("note", Unicode(200), nullable=False, server_default="", info={SINCE: "0008"}),
+    # Days before its end of the last warning; NULL: none yet.
+    Column("warned_days", Integer, info={SINCE: "0008"}),
+    Column("changed_at", UtcDateTime, info={SINCE: "0008"}),
+    Column("changed_by", Unicode(120), nullable=False, server_default="", info={SINCE: "0008"}),
     CheckConstraint("state IN ('issued', 'active', 'suspended', 'revoked', 'expired')", name="state"),
+)
+Index("ix_licenses_holder_id", licenses.c.holder_id)
+Index("ix_licenses_state_expires_at", licenses.c.state, licenses.c.expires_at)
+
+licence_uses = Table(
+    "licence_uses",
+    metadata,
+    # Where a licence is in use: a node's id, or a person's.
+    Column("licence_id", Unicode(32), ForeignKey("licenses.id"), primary_key=True),
+    Column("kind", Unicode(8), primary_key=True),
+    Column("subject", Unicode(26), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    CheckConstraint("kind IN ('node', 'person')", name="kind"),
+    info={SINCE: "0008"},
+)
+
+licence_events = Table(
+    "licence_events",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("licence_id", Unicode(32), ForeignKey("licenses.id"), nullable=False),
+    Column("what", Unicode(16), nullable=False),
+    Column("actor", Unicode(120), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Index("ix_licence_events_licence_id_at", "licence_id", "at"),
+    CheckConstraint(
+        "what IN ('issued', 'redeemed', 'renewed', 'suspended', 'reinstated', 'revoked', 'transferred', 'expired', "
+        "'warned', 'role')",
+        name="what",
+    ),
+    info={SINCE: "0008"},
+)
+
+shop_events = Table(
+    "shop_events",
+    metadata,
+    # What a shop told, once: it tells again until it is answered.
+    Column("source", Unicode(16), primary_key=True),
+    Column("event_id", Unicode(120), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    # What the shop calls the buyer or the subscription: a renewal finds its licence by it.
+    Column("reference", Unicode(120), nullable=False),
+    Column("licence_id", Unicode(32), ForeignKey("licenses.id")),
+    Column("outcome", Unicode(16), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Index("ix_shop_events_source_reference", "source", "reference"),
+    CheckConstraint("outcome IN ('taken', 'issued', 'renewed', 'revoked', 'ignored', 'refused')", name="outcome"),
+    info={SINCE: "0008"},
 )
 
 handshake_events = Table(
@@ -450,22 +510,66 @@ error_groups = Table(
     info={SINCE: "0006"},
 )
 
+tickets = Table(
+    "tickets",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("guild_id", BigInteger, nullable=False),
+    Column("node_id", _ulid, ForeignKey("nodes.id"), nullable=False),
+    Column("category", Unicode(40), nullable=False),
+    Column("state", Unicode(16), nullable=False),
+    # NULL while it waits in the queue, and once its channel is deleted.
+    Column("channel_id", BigInteger),
+    Column("is_thread", Boolean, nullable=False),
+    Column("author_id", BigInteger, nullable=False),
+    Column("claimed_by", BigInteger),
+    Column("priority", Unicode(8), nullable=False),
+    Column("topic", Unicode(200), nullable=False),
+    # The form's answers; JSON.
+    Column("answers", UnicodeText, nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("warned_at", UtcDateTime),
+    Column("closed_at", UtcDateTime),
+    Column("closed_by", BigInteger),
+    Column("reason", Unicode(400), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Index("ix_tickets_node_id_state", "node_id", "state"),
+    Index("ix_tickets_guild_id_number", "guild_id", "number"),
+    Index("ix_tickets_channel_id", "channel_id"),
+    Index("ix_tickets_state_last_at", "state", "last_at"),
+    CheckConstraint("state IN ('queued', 'opening', 'open', 'closing', 'closed', 'deleted')", name="state"),
+    CheckConstraint("priority IN ('low', 'normal', 'high', 'urgent')", name="priority"),
+    info={SINCE: "0008"},
+)
+
 ticket_permissions = Table(
     "ticket_permissions",
     metadata,
     Column("id", _ulid, primary_key=True),
-    Column("guild_id", BigInteger, nullable=False),
+    Column("ticket_id", _ulid, ForeignKey("tickets.id"), nullable=False),
     Column("channel_id", BigInteger, nullable=False),
     # A user or a role.
     Column("subject_id", BigInteger, nullable=False),
     Column("subject_kind", Unicode(8), nullable=False),
-    Column("allow_bits", BigInteger, nullable=False),
-    Column("deny_bits", BigInteger, nullable=False),
-    Column("granted_by", BigInteger, nullable=False),
+    # A name: what it is in bits is in the code, and in the audit log.
+    Column("permission_set", Unicode(16), nullable=False),
+    Column("state", Unicode(16), nullable=False),
+    Column("asked_by", Unicode(120), nullable=False),
     Column("at", UtcDateTime, nullable=False),
-    Column("revoked_at", UtcDateTime),
+    # NULL: as long as the ticket is open.
+    Column("until", UtcDateTime),
+    Column("decided_by", Unicode(120), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("detail", Unicode(400), nullable=False),
     Index("ix_ticket_permissions_channel_id_subject_id", "channel_id", "subject_id"),
+    Index("ix_ticket_permissions_state_until", "state", "until"),
     CheckConstraint("subject_kind IN ('user', 'role')", name="subject_kind"),
+    CheckConstraint(
+        "state IN ('asking', 'granting', 'granted', 'revoking', 'revoked', 'refused', 'failed')", name="state"
+    ),
+    info={SINCE: "0008"},
 )
 
 giveaways = Table(
@@ -476,20 +580,35 @@ giveaways = Table(
     Column("channel_id", BigInteger, nullable=False),
     Column("message_id", BigInteger),
     Column("prize", Unicode(200), nullable=False),
+    Column("description", Unicode(1000), nullable=False),
     Column("winners", Integer, nullable=False),
-    Column("required_role_id", BigInteger),
+    # Who may enter, and with how many entries; JSON.
+    Column("rules", Unicode(4000), nullable=False),
+    # The tier of the licence that winners get; empty: none.
+    Column("prize_tier", Unicode(40), nullable=False),
+    # How long winners have to claim, in seconds; 0: they need not.
+    Column("claim_s", Integer, nullable=False),
     Column("started_by", BigInteger, nullable=False),
-    Column("started_at", UtcDateTime, nullable=False),
+    Column("starts_at", UtcDateTime, nullable=False),
     Column("ends_at", UtcDateTime, nullable=False),
     Column("state", Unicode(16), nullable=False),
     # The draw can be checked afterwards: its seed is committed to before the end, and shown after it.
     Column("seed_hash", LargeBinary(32), nullable=False),
+    Column("sealed_seed", LargeBinary(128), nullable=False),
     Column("seed", LargeBinary(32)),
+    Column("entries_hash", LargeBinary(32)),
+    # How many draws there were, and how many of them were told: what is in between is told by whoever runs next.
+    Column("draws", Integer, nullable=False),
+    Column("told_draws", Integer, nullable=False),
+    Column("drawn_at", UtcDateTime),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("changed_by", Unicode(120), nullable=False),
+    Column("reason", Unicode(400), nullable=False),
     Index("ix_giveaways_state_ends_at", "state", "ends_at"),
-    # Not a UNIQUE constraint: SQL Server's takes one NULL only.
-    Index("ux_giveaways_message_id", "message_id", unique=True, sqlite_where=text("message_id IS NOT NULL")),
-    CheckConstraint("state IN ('open', 'drawn', 'cancelled')", name="state"),
+    Index("ix_giveaways_guild_id_ends_at", "guild_id", "ends_at"),
+    CheckConstraint("state IN ('scheduled', 'open', 'drawing', 'drawn', 'cancelled')", name="state"),
     CheckConstraint("winners >= 1", name="winners"),
+    info={SINCE: "0008"},
 )
 
 giveaway_entries = Table(
@@ -498,7 +617,27 @@ giveaway_entries = Table(
     Column("giveaway_id", _ulid, ForeignKey("giveaways.id"), primary_key=True),
     Column("user_id", BigInteger, primary_key=True, autoincrement=False),
     Column("at", UtcDateTime, nullable=False),
-    Column("won", Boolean, nullable=False),
+    Column("weight", Integer, nullable=False),
+    CheckConstraint("weight >= 1", name="weight"),
+    info={SINCE: "0008"},
+)
+
+giveaway_winners = Table(
+    "giveaway_winners",
+    metadata,
+    Column("giveaway_id", _ulid, ForeignKey("giveaways.id"), primary_key=True),
+    # 0 for the draw, then one more for each that draws again.
+    Column("draw", Integer, primary_key=True, autoincrement=False),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("user_id", BigInteger, nullable=False),
+    Column("state", Unicode(16), nullable=False),
+    Column("claim_until", UtcDateTime),
+    Column("licence_id", Unicode(32), ForeignKey("licenses.id")),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Index("ix_giveaway_winners_state_claim_until", "state", "claim_until"),
+    CheckConstraint("state IN ('drawn', 'told', 'claimed', 'unclaimed', 'left', 'replaced')", name="state"),
+    info={SINCE: "0008"},
 )
 
 gmail_watch = Table(

@@ -25,6 +25,8 @@ class PatchView(msgspec.Struct, frozen=True, kw_only=True):
     """Why it is in its state, in one line."""
     since: float = 0.0
     """Unix time in seconds, of its state."""
+    watched_since: float = 0.0
+    """Unix time in seconds; later by as long as it was paused. 0: no wave is watched yet."""
     changed_by: str = ""
     received_at: float = 0.0
     received_from: str = ""
@@ -35,6 +37,8 @@ class PatchView(msgspec.Struct, frozen=True, kw_only=True):
     approved_by: tuple[str, ...] = ()
     approvals: int = 1
     """How many have to approve it."""
+    wanted_by: str = ""
+    """Who asked for its roll-out, which begins with the last approval; empty: nobody yet."""
     restarts: bool = False
     """Whether nodes restart for it."""
     urgent: bool = False
@@ -45,6 +49,11 @@ class PatchView(msgspec.Struct, frozen=True, kw_only=True):
     def label(self) -> str:
         """Return its name and version, as in ``ranks 4``."""
         return f"{self.name} {self.version}"
+
+    @property
+    def approvals_missing(self) -> int:
+        """Return how many operators still have to approve it."""
+        return max(0, self.approvals - len(self.approved_by))
 
 
 class PatchNodeView(msgspec.Struct, frozen=True, kw_only=True):

@@ -152,8 +152,11 @@ class Launcher:
     open_session: Callable[[str], str]
     sentry_address_of: Callable[[Node], str] = lambda _node: ""
     cgroups: Cgroups | None = None
-    before_start: Callable[[Node], Awaitable[None]] | None = None
-    """Called before each start, with its folder as it was left: patches that waited for it are put there."""
+    before_start: Callable[[Node], Awaitable[Mapping[str, str]]] | None = None
+    """Called before each start, with its folder as it was left: patches that waited for it are put there.
+
+    Returns variables for the process.
+    """
     log_sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     """How long the logs of nodes that show readiness by a line were before their last start."""
     _told: set[str] = field(default_factory=set)
@@ -226,8 +229,7 @@ class Launcher:
         node = self.current(spec.node_id)
         if node is None:
             raise SpawnFailed(f"{spec.name} is not a node of this fleet any more")
-        if self.before_start is not None:
-            await self.before_start(node)
+        told = {} if self.before_start is None else await self.before_start(node)
         folder = self.folder_of(node)
         own = self.own_settings(node)
         limits = self.settings.limits_of(own)
@@ -250,7 +252,7 @@ class Launcher:
             name=node.name,
             folder=folder,
             command=start.command,
-            environment=start.environment,
+            environment={**start.environment, **told},
             # A bot that does not speak the protocol does not read a boot document.
             boot=encode_boot(await self._boot_document(node, start.token_variable)) if speaks else None,
             files=files if speaks else {},

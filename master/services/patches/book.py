@@ -20,12 +20,18 @@ from master.ledger.errors import Conflict, LedgerError
 from master.ledger.rows import patch_nodes, patch_tracking, patches
 from master.ledger.rows.records import Patch, PatchNode, PatchTrack
 from master.services.patches.progress import progress_of
+from master.services.patches.template import PENDING
 from master.supervision.clock import Clock
 
 log = logging.getLogger(__name__)
 
 _AGAIN_S = 2.0
 _REASON_CHARACTERS = 400
+_UNFINISHED: dict[str, tuple[str, ...]] = {
+    "done": ("absent", "ordered", "received", "staged", "applied", "healthy"),
+    "aborted": ("applied", "healthy"),
+}
+"""By the state of a patch: states of a node that another patch has to wait for."""
 
 
 class PatchBook:
@@ -91,6 +97,7 @@ class PatchBook:
         self._nodes.setdefault(patch.id, {})
         if before is None or _shown_of(before) != _shown_of(patch):
             label = f"{patch.name} {patch.version}"
+            is_of_template = before is not None and _shown_of(before)[:-1] == _shown_of(patch)[:-1]
             self._events.append(
                 PatchChanged(
                     at=self._clock.now(),
@@ -98,7 +105,7 @@ class PatchBook:
                     name=label,
                     state=patch.state,
                     actor=actor,
-                    detail=patch.reason,
+                    detail=f"template {progress_of(patch).template}" if is_of_template else patch.reason,
                 )
             )
 
@@ -127,6 +134,15 @@ class PatchBook:
         """Return the rows of patches that a node gets before it starts, the oldest patch first."""
         rows = (self._nodes[patch_id].get(node_id) for patch_id in sorted(self._nodes))
         return [row for row in rows if row is not None and row.state == "absent"]
+
+    def unfinished_on(self, node_id: str, *, besides: str) -> list[PatchNode]:
+        """Return the rows of other patches, whose roll-out is over, that a node has on trial or is still to get."""
+        found = []
+        for patch_id, nodes in self._nodes.items():
+            row, patch = nodes.get(node_id), self._patches.get(patch_id)
+            if patch_id != besides and row and patch and row.state in _UNFINISHED.get(patch.state, ()):
+                found.append(row)
+        return found
 
     @property
     def is_flushed(self) -> bool:
@@ -185,12 +201,13 @@ class PatchBook:
                 if not isinstance(error, LedgerError) or isinstance(error, Conflict):
                     raise  # A row that is refused is refused again.
                 log.warning("the state of a patch waits to be written", extra={"why": error.message})
-                await self._wait_for_ledger()
+                await self.wait_for_ledger()
             else:
                 for event in events:
                     self._bus.publish(event)
 
-    async def _wait_for_ledger(self) -> None:
+    async def wait_for_ledger(self) -> None:
+        """Return once it is worth to ask the ledger again."""
         if self._ledger.away is not None:
             await self._ledger.wait_available()
         else:
@@ -199,7 +216,9 @@ class PatchBook:
 
 def _shown_of(patch: Patch) -> tuple[object, ...]:
     """Return what somebody who watches a roll-out wants to see change."""
-    return patch.state, patch.wave, patch.reason, progress_of(patch).template, progress_of(patch).approved_by
+    progress = progress_of(patch)
+    template = "" if progress.template == PENDING else progress.template
+    return patch.state, patch.wave, patch.reason, progress.approved_by, template
 
 
 def _read(connection: Connection, patch_id: str) -> tuple[Patch, list[PatchNode]] | None:

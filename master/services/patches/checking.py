@@ -24,6 +24,9 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
+_WHOSE = "if you know whose it is, even your own, --key FILE.pub names it"
+
+
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
     """All points, and who signed."""
 
@@ -68,8 +71,8 @@ def verify_file(found: PatchFile, trusted: Sequence[TrustedKey], *, now: float |
 def _strangers_key(trusted: Sequence[TrustedKey]) -> str:
     if trusted:
         others = " or ".join(one.whose for one in trusted[:3])
-        return f"nobody vouches for it here: it is not that of {others}; --key FILE.pub names the one you expect"
-    return "nobody vouches for it here: give --key or --allowed-signers"
+        return f"nobody vouches for it here: it is not {others}; {_WHOSE}"
+    return f"nobody vouches for it here; {_WHOSE}"
 
 
 def _content_checks(found: PatchFile, now: float) -> Iterator[Check]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from master.ledger.rows.records import Node, Patch, PatchNode, PatchNodeState, P
 from master.services.core.alerts import Alerts
 from master.services.core.directory import NodeDirectory
 from master.services.patches.book import PatchBook
+from master.services.patches.errors import PatchRefused
+from master.services.patches.left_over import left_over
 from master.services.patches.progress import Progress, progress_of, progress_text
 from master.services.patches.showing import document_of, wave_text
 from master.services.patches.statuses import PatchStatuses, has_gone_back
@@ -78,22 +80,38 @@ class Drive:
     ----------
     others
         Returns the patches whose roll-outs go on beside this one.
+    require_trusted
+        Raises :class:`PatchRefused` where the key that signed a patch is not trusted any more.
     """
 
-    def __init__(self, patch_id: str, tools: DriveTools, others: Callable[[], Iterable[Patch]]) -> None:
+    def __init__(
+        self,
+        patch_id: str,
+        tools: DriveTools,
+        others: Callable[[], Iterable[Patch]],
+        require_trusted: Callable[[Patch], Awaitable[None]],
+    ) -> None:
         self.patch_id = patch_id
         self.lock = asyncio.Lock()
         """Held for each step, and by whoever steers."""
         self.woken = asyncio.Event()
         self._tools, self._book, self._clock = tools, tools.book, tools.clock
         self._others = others
+        self._require_trusted = require_trusted
         self._asked: dict[str, asyncio.Task[None]] = {}
         """By node: what brings the patch to it, or takes it back."""
         self._since: dict[str, float] = {}
         """By node: monotonic seconds of its last step that this master saw."""
+        self._noted: dict[str, PatchNodeState] = {}
+        """By node: the state of that step. One who says the same in other words gets no more time."""
         self._trouble: dict[str, str] = {}
         """By node: why the last order did not reach it."""
+        self._installing = set[str]()
+        """Nodes for which packages are installed: that is not their time."""
         self._judged_at = float("-inf")
+        self._soak: tuple[float, float, float] | None = None
+        """When the wave began to be watched in Unix time, for how long it had been when this master looked first, and
+        when that was, in monotonic seconds."""
         self._at_template = asyncio.Lock()
         self._settled = set[str]()
         """Nodes that were ready after they had gone back."""
@@ -116,13 +134,16 @@ class Drive:
         return patch
 
     def note(self, row: PatchNode) -> None:
-        """Note that a node is a step further."""
-        self._since[row.node_id] = self._clock.monotonic()
+        """Note what a node says; where it is a step further its time begins anew."""
+        if self._noted.get(row.node_id) != row.state:
+            self._noted[row.node_id] = row.state
+            self._since[row.node_id] = self._clock.monotonic()
         self.woken.set()
 
     def forget_orders(self) -> None:
         """Ask nodes again from now on: what is wanted of them is another thing."""
         self._since.clear()
+        self._noted.clear()
         self._trouble.clear()
         self._restarted.clear()
         self._settled.clear()
@@ -135,6 +156,7 @@ class Drive:
         """Begin the nodes' time anew: while it was paused nobody waited for them."""
         self._since.clear()
         self._judged_at = float("-inf")
+        self._praised_s = None
 
     def ask_again(self, node_id: str) -> None:
         """Ask a node again whose process was replaced before it had taken the patch."""
@@ -143,6 +165,14 @@ class Drive:
             if task is not None and task.done():
                 del self._asked[node_id]
             self.woken.set()
+
+    def soaked_s(self) -> float:
+        """Return for how long the wave is watched; that the clock is set meanwhile makes no difference."""
+        began, now_s = progress_of(self.patch).soak_began, self._clock.monotonic()
+        if self._soak is None or self._soak[0] != began:
+            self._soak = began, max(self._clock.now().timestamp() - began, 0.0), now_s
+        _, before_s, at_s = self._soak
+        return before_s + now_s - at_s
 
     async def end(self) -> None:
         """Stop bringing it to nodes; those that were asked go on by themselves."""
@@ -218,7 +248,10 @@ class Drive:
             if patch.reason != in_the_way:
                 await self._set("approved", reason=in_the_way)
             return None
-        ordered = sorted(choice.nodes, key=lambda node: (*self._tools.ways.busyness(node), node.name.casefold()))
+        ordered = sorted(
+            choice.nodes,
+            key=lambda node: (self._is_taken(node.id), *self._tools.ways.busyness(node), node.name.casefold()),
+        )
         waves = divide([node.id for node in ordered], progress)
         for number, wave in enumerate(waves):
             for node_id in wave:
@@ -277,10 +310,15 @@ class Drive:
                 # A master that was killed may have written that it restarts a node, and not have done it.
                 self._ask(row.node_id, self._give)
         room = progress.at_once - len(under_way) - len(giving)
-        for row in waiting:
-            if room > 0 and not self._is_asked(row.node_id):
-                room -= 1
-                self._ask(row.node_id, self._give)
+        given = [row for row in waiting if not self._is_asked(row.node_id)][: max(0, room)]
+        if given:
+            try:
+                await self._require_trusted(patch)
+            except PatchRefused as error:
+                await self._stop_untrusted(error.message)
+                return AGAIN_S
+        for row in given:
+            self._ask(row.node_id, self._give)
         self._take_back_alone(rows)
         if waiting or under_way or any(row.state == "rolling_back" for row in rows):
             return AGAIN_S
@@ -288,6 +326,19 @@ class Drive:
         await self._set("soaking", progress=soak)
         self._judged_at = float("-inf")
         return 0.0
+
+    async def _stop_untrusted(self, why: str) -> None:
+        """Give a patch to no further node whose key was revoked; what has it, an operator has to judge."""
+        await self._set("paused", progress=replace(progress_of(self.patch), paused_in="rolling"), reason=why)
+        label = _label(self.patch)
+        self._tools.alerts.raise_alert(
+            AlertLevel.ERROR,
+            f"The roll-out of {label} is paused: its key was revoked",
+            key=f"patch:{self.patch_id}:revoked",
+            text=f"{why}\nNo further node gets it, and those that have it keep it: `fleet patch rollback {label!r}` "
+            "takes it back.",
+            buttons=(AlertButton(label="Roll back", custom_id=f"patch:rollback:{self.patch_id}", style="danger"),),
+        )
 
     def _is_asked(self, node_id: str) -> bool:
         task = self._asked.get(node_id)
@@ -325,6 +376,10 @@ class Drive:
                 return
             await asyncio.sleep(AGAIN_S)
 
+    def _is_taken(self, node_id: str) -> bool:
+        """Tell whether a node has another patch on trial, or is still to get one: they come one after the other."""
+        return bool(self._book.unfinished_on(node_id, besides=self.patch_id))
+
     async def _give(self, node: Node, row: PatchNode) -> None:
         """Have a node take the patch: what it was before is on record first."""
         patch = self.patch
@@ -338,12 +393,36 @@ class Drive:
                 if progress_of(patch).urgent:
                     self._tools.ways.release(node)
                 return
+            if self._is_taken(node.id):
+                self._book.put_node(self._moved(row, "absent", "it gets it once the patch before is good on it"))
+                await self._book.flush()
+                return
             baseline = await self._tools.judge.baseline(node.id)
             row = replace(self._moved(row, "ordered"), baseline=baseline)
             self._book.put_node(row)
             self.note(row)
             await self._book.flush()
+        if document_of(patch).requirements and self._tools.ways.way_of(node) is not Way.LATER:
+            await self._install(node)
         await self._tools.ways.give(node, self.patch, row, self._told)
+
+    async def _install(self, node: Node) -> None:
+        """Install what the patch requires. It takes minutes, for one node after the other, in which none is silent."""
+        self._installing.add(node.id)
+        self._detail_of(node.id, f"installs {', '.join(document_of(self.patch).requirements)}")
+        try:
+            await self._tools.ways.provide(node, self.patch)
+        finally:
+            self._installing.discard(node.id)
+            self._detail_of(node.id, "")
+        await self._book.flush()
+        self._since[node.id] = self._clock.monotonic()
+
+    def _detail_of(self, node_id: str, detail: str) -> None:
+        """Say what a node that was ordered waits for."""
+        row = self._book.node(self.patch_id, node_id)
+        if row is not None and row.state == "ordered":
+            self._book.put_node(replace(row, detail=detail[:_REASON_CHARACTERS]))
 
     def _restart(self, row: PatchNode) -> None:
         """Restart a node that has the patch in force, and says that it needs that."""
@@ -400,7 +479,7 @@ class Drive:
         """Take nodes that say nothing for failed ones."""
         now_s = self._clock.monotonic()
         for row in self._book.nodes(self.patch_id):
-            if row.state not in (*_UNDER_WAY, "rolling_back"):
+            if row.state not in (*_UNDER_WAY, "rolling_back") or row.node_id in self._installing:
                 continue
             patience_s = progress.answer_within_s
             if row.state in ("applied", "rolling_back") or self._trouble.get(row.node_id):
@@ -454,7 +533,7 @@ class Drive:
             return 0.0
         self._give_up_silent(progress)
         self._take_back_alone(rows)
-        soaked_s = self._clock.now().timestamp() - progress.soak_began
+        soaked_s = self.soaked_s()
         left_s = progress.soak_for_s - soaked_s
         now_s = self._clock.monotonic()
         if left_s > 0 and now_s - self._judged_at < LOOKED_AT_S:
@@ -528,9 +607,8 @@ class Drive:
             await self._set("rolling", wave=patch.wave)
             return
         progress = replace(progress, template=progress.template or PENDING)
-        absent = sum(row.state == "absent" for row in self._book.nodes(patch.id))
-        told = f"{absent} that {'does' if absent == 1 else 'do'} not run get it before they start" if absent else ""
-        await self._finish("done", progress=progress, reason=told)
+        left = left_over(self._book.nodes(patch.id), self._tools.directory.name_of)
+        await self._finish("done", progress=progress, reason=left)
 
     def _praise(self) -> None:
         """Have the nodes of the waves until now call it good."""
@@ -568,7 +646,7 @@ class Drive:
         for row in self._book.nodes(self.patch_id):
             if row.state in ("waiting", "absent"):
                 self._book.put_node(self._moved(row, "skipped", "the patch was rolled back before it got it"))
-        progress = replace(progress_of(self.patch), by_operator=by_operator, paused_in=None)
+        progress = replace(progress_of(self.patch), goes_back=True, by_operator=by_operator, paused_in=None)
         await self._set("rolling_back", progress=progress, reason=reason, actor=actor)
 
     async def _go_back(self) -> float | None:

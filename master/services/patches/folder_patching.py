@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 
@@ -24,9 +24,12 @@ from master.services.patches.receiving import bundle_path
 from master.supervision import landlock
 from master.supervision.isolation import isolation_of, landlock_problem
 from master.wording import visible
+from nodekit.releases.records import ReleaseState, Settled
 
+T = TypeVar("T")
 TIMEOUT_S = 60.0
-_MOST_OUTPUT = 1 << 20
+_MOST_OUTPUT = 2 << 20
+"""Of a helper. How many releases it finds is a node's word, and 100 of 10,000 files are 200 MB."""
 _CODE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from nodekit.releases.__main__ import main; sys.exit(main())"
 
 
@@ -36,17 +39,29 @@ class FolderNotPatched(ServiceError):
     code: ClassVar[str] = "folder_not_patched"
 
 
-class _Release(msgspec.Struct):
+class FolderRelease(msgspec.Struct):
+    """A release that is kept in a folder."""
+
     number: int
     patch_id: str
     parent: int = 0
+    state: str = ""
+    began: bool = False
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether the program was started with it, and nobody has called it good yet."""
+        return self.state == ReleaseState.TRIAL and self.began
 
 
 class _Answer(msgspec.Struct):
     release: int = 0
     current: int = 0
+    releases: list[FolderRelease] = []
+
+
+class _Complaint(msgspec.Struct):
     message: str = ""
-    releases: list[_Release] = []
 
 
 class FolderPatching:
@@ -111,17 +126,40 @@ class FolderPatching:
         found = await self._run("list", folder)
         known = _in_force(found)
         if known is None or known.patch_id != patch_id:
+            if _is_below(found, patch_id):
+                raise FolderNotPatched("another patch was put on top of it: that one goes back first")
             return found.current
         return (await self._run("back", folder)).current
 
-    async def mark_good(self, folder: Path) -> int:
-        """Call the release in force good; returns its number.
+    async def in_force(self, folder: Path) -> FolderRelease | None:
+        """Return the release in force; None for a folder as it was before any patch.
 
         Raises
         ------
         FolderNotPatched
         """
+        return _in_force(await self._run("list", folder))
+
+    async def mark_good(self, folder: Path, patch_id: str) -> int:
+        """Call the release in force good, which has to be that of a patch; returns its number.
+
+        Raises
+        ------
+        FolderNotPatched
+        """
+        known = await self.in_force(folder)
+        if known is None or known.patch_id != patch_id:
+            raise FolderNotPatched(f"{folder.name}: the patch is not in force")
         return (await self._run("good", folder)).current
+
+    async def settle(self, folder: Path) -> Settled:
+        """Make a folder wholly old or wholly new before its program starts; returns what was done.
+
+        Raises
+        ------
+        FolderNotPatched
+        """
+        return await self._ask("settle", folder, (), Settled)
 
     async def restore(self, folder: Path, release: int) -> int:
         """Put a release that is kept in force; returns which is in force now.
@@ -133,6 +171,9 @@ class FolderPatching:
         return (await self._run("restore", folder, "--release", str(release))).current
 
     async def _run(self, command: str, folder: Path, *arguments: str) -> _Answer:
+        return await self._ask(command, folder, arguments, _Answer)
+
+    async def _ask(self, command: str, folder: Path, arguments: Sequence[str], kind: type[T]) -> T:
         process = await asyncio.create_subprocess_exec(
             *await asyncio.to_thread(self._command, command, folder),
             *arguments,
@@ -144,20 +185,26 @@ class FolderPatching:
         )
         try:
             async with asyncio.timeout(self._timeout_s):
-                output, complaint = await process.communicate()
+                output, complaint = await asyncio.gather(_read(process, process.stdout), _read(process, process.stderr))
+                await process.wait()
         except TimeoutError:
             raise FolderNotPatched(f"{folder.name}: it took longer than {self._timeout_s:g} s") from None
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await asyncio.shield(process.wait())
-        try:
-            answer = msgspec.json.decode(output[:_MOST_OUTPUT], type=_Answer)
-        except msgspec.MsgspecError:
-            answer = _Answer(message=complaint.decode("utf-8", "replace").strip().rpartition("\n")[2])
+        if len(output) > _MOST_OUTPUT:
+            raise FolderNotPatched(
+                f"{folder.name}: what is written in its .releases is too much to be true",
+                hint="the node's own code has written there: look at it, and remove the folder .releases",
+            )
         if process.returncode:
-            raise FolderNotPatched(visible(answer.message)[:400] or f"the helper ended with {process.returncode}")
-        return answer
+            why = visible(_complaint(output, complaint))[:400]
+            raise FolderNotPatched(why or f"the helper ended with {process.returncode}")
+        try:
+            return msgspec.json.decode(output[:_MOST_OUTPUT], type=kind)
+        except msgspec.MsgspecError as error:
+            raise FolderNotPatched(f"{folder.name}: the helper's answer cannot be read: {error}") from error
 
     def _command(self, command: str, folder: Path) -> tuple[str, ...]:
         """Return the helper's command, kept to the folder where the kernel can do that. Blocks."""
@@ -171,5 +218,34 @@ class FolderPatching:
         return (sys.executable, "-I", "-S", landlock.__file__, rules, *helper)
 
 
-def _in_force(found: _Answer) -> _Release | None:
+async def _read(process: asyncio.subprocess.Process, stream: asyncio.StreamReader | None) -> bytes:
+    """Read all that a process writes, or a byte too much: then it is ended."""
+    output = bytearray()
+    while stream is not None and len(output) <= _MOST_OUTPUT and (chunk := await stream.read(1 << 16)):
+        output += chunk
+    if len(output) > _MOST_OUTPUT:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    return bytes(output)
+
+
+def _is_below(found: _Answer, patch_id: str) -> bool:
+    """Tell whether the release in force was made on one that has a patch."""
+    releases = {release.number: release for release in found.releases}
+    number = found.current
+    while number and number in releases and releases[number].parent < number:
+        number = releases[number].parent
+        if number in releases and releases[number].patch_id == patch_id:
+            return True
+    return False
+
+
+def _complaint(output: bytes, errors: bytes) -> str:
+    """Return what went wrong: as the helper says it, or the last line of its traceback."""
+    with contextlib.suppress(msgspec.MsgspecError):
+        return msgspec.json.decode(output[:_MOST_OUTPUT], type=_Complaint).message
+    return errors.decode("utf-8", "replace").strip().rpartition("\n")[2]
+
+
+def _in_force(found: _Answer) -> FolderRelease | None:
     return next((release for release in found.releases if found.current and release.number == found.current), None)

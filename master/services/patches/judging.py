@@ -92,6 +92,8 @@ def judge_scene(scene: Scene, plan: RolloutPlan, soaked_s: float) -> Verdict:
     """
     if scene.box_offline:
         return Verdict(outcome=Outcome.INCONCLUSIVE, reason="this box cannot reach Discord: nothing can be said")
+    if any(one.now.at < one.before.at for one in scene.watched):
+        return _open("the clock of this box was set back: what happened since the patch cannot be told from before")
     others = () if plan.urgent else tuple(node for node in scene.others if node.state is not NodeState.OFFLINE)
     findings = [
         finding for one in scene.watched if one.now.is_wanted for finding in _findings(one, others, scene, plan)

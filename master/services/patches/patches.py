@@ -19,6 +19,7 @@ from master.services.patches.errors import PatchNotFound
 from master.services.patches.receiving import Receiving
 from master.services.patches.rollout import RollOuts
 from master.services.patches.showing import details, patch_view, releases
+from master.services.patches.silent_trials import SilentTrials
 
 _LOOKED_THROUGH = 1_000
 """Patches among which a name or the beginning of an id is looked for."""
@@ -31,6 +32,8 @@ class Patches:
     ----------
     key_names
         Returns the names of authors' keys by their ids.
+    trials
+        None: no program is patched in its folder.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Patches:
         receiving: Receiving,
         rollouts: RollOuts,
         key_names: Callable[[Connection], Mapping[str, str]],
+        trials: SilentTrials | None = None,
     ) -> None:
         self._ledger = ledger
         self._directory = directory
@@ -49,10 +53,14 @@ class Patches:
         self._receiving = receiving
         self._rollouts = rollouts
         self._key_names = key_names
+        self._trials = trials
 
     async def run(self) -> None:
         """Carry out roll-outs until cancelled, those that an earlier master began first."""
-        await self._rollouts.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._rollouts.run(), name="roll-outs")
+            if self._trials is not None:
+                group.create_task(self._trials.run(), name="trials")
 
     # What there is
 
@@ -225,6 +233,7 @@ class Patches:
         await self._rollouts.change(
             patch_id, lambda patch: replace(patch, message_channel_id=channel_id, message_id=message_id)
         )
+        self._rollouts.tell_message(patch_id)
 
     async def find_by_message(self, message_id: int) -> Patch | None:
         """Return the patch that a message shows; None if it shows none."""

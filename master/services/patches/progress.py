@@ -20,10 +20,14 @@ class Progress(RolloutPlan, frozen=True, kw_only=True):
     """Ids of the nodes that the operator chose; empty: all that it is for."""
     paused_in: PatchState | None = None
     """The state to which a paused roll-out returns."""
+    paused_after_s: float = 0.0
+    """For how long the wave had been watched when it was paused: the pause itself is not watched."""
     soak_began: float = 0.0
     """Unix time in seconds; 0: the wave is not watched yet."""
     soak_for_s: float = 0.0
     """How long the wave is watched by now, longer than planned while nothing happens."""
+    goes_back: bool = False
+    """Whether it was turned back, for good: whatever is done to it then, no node is given it again."""
     by_operator: bool = False
     """Whether an operator rolls it back, who needs no caution of ours."""
     restarts: bool = False

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -15,12 +16,14 @@ from master.configuration.settings import Settings
 from master.errors import FleetError
 from master.events import AlertLevel, NodeReady, PatchChanged
 from master.ledger.database import Ledger
-from master.ledger.errors import LedgerUnavailable
-from master.ledger.rows import patches
+from master.ledger.errors import LedgerTimedOut, LedgerUnavailable
+from master.ledger.rows import patch_nodes, patches
 from master.ledger.rows.records import Node, Patch, PatchNode, PatchState
 from master.services.core.patch_views import PatchNodeView
+from master.services.patches.baselines import decode
 from master.services.patches.driving import ACTIVE, Drive, DriveTools, nobody
 from master.services.patches.errors import PatchNotFound, PatchNotNow, PatchRefused, Refusal
+from master.services.patches.left_over import left_over
 from master.services.patches.plan import plan_for
 from master.services.patches.progress import Progress, progress_of, progress_text
 from master.services.patches.showing import document_of
@@ -31,7 +34,11 @@ log = logging.getLogger(__name__)
 
 _LOOKED_AT = 50
 """Patches that a new master looks at for a template that was not patched yet, or not taken back."""
+MOST_CHOSEN = 100
+"""Nodes that an operator may name one by one: their ids are part of the plan, whose column has 4,000 characters."""
 _FAILED = ("failed", "rolled_back", "rollback_failed")
+_NEVER_ORDERED = ("waiting", "skipped", "absent")
+_TOLD_TIMES = 5
 _LEFT = ("ordered", "received", "staged", "applied", "healthy")
 _COULD: dict[PatchState, str] = {
     "received": "`fleet patch deploy` rolls it out",
@@ -77,6 +84,8 @@ class RollOuts:
         self._ordered_at: dict[tuple[str, str], float] = {}
         self._took_ms: dict[tuple[str, str], int] = {}
         self._group: asyncio.TaskGroup | None = None
+        self.once_good: Callable[[Node], Coroutine[Any, Any, None]] | None = None
+        """Called when a patch is good on a node that is still to get others; set by who brings them."""
         tools.statuses.on_moved = self._on_moved
         tools.statuses.on_restart_wanted = self._on_restart_wanted
         bus.on(NodeReady, self._on_ready)
@@ -110,7 +119,7 @@ class RollOuts:
 
     def _drive(self, patch_id: str) -> Drive:
         if patch_id not in self._drives:
-            self._drives[patch_id] = Drive(patch_id, self._tools, self._others)
+            self._drives[patch_id] = Drive(patch_id, self._tools, self._others, self._require_trusted)
         return self._drives[patch_id]
 
     def _others(self) -> list[Patch]:
@@ -136,7 +145,7 @@ class RollOuts:
         """Drive one roll-out; a defect in it must not end the others."""
         patch = drive.patch
         try:
-            await drive.run()
+            await self._drive_through_outages(drive)
         except Exception as error:
             log.exception("a roll-out failed, and is paused", extra={"patch": patch.id})
             await self._pause_broken(drive, f"{type(error).__name__}: {error}")
@@ -149,11 +158,26 @@ class RollOuts:
             for other in self._drives.values():
                 other.woken.set()
 
+    async def _drive_through_outages(self, drive: Drive) -> None:
+        """Drive one roll-out to its end; each step begins with what is on record, and so can be taken again."""
+        while True:
+            try:
+                await drive.run()
+                return
+            except (LedgerUnavailable, LedgerTimedOut) as error:
+                log.warning("a roll-out waits for the ledger", extra={"patch": drive.patch_id, "why": error.message})
+                await self._book.wait_for_ledger()
+
     async def _pause_broken(self, drive: Drive, why: str) -> None:
         async with drive.lock:
             patch = drive.patch
-            progress = replace(progress_of(patch), paused_in=patch.state)
-            self._put(patch, "paused", progress=progress, reason=f"a defect stopped it: {why}", actor="system:master")
+            self._put(
+                patch,
+                "paused",
+                progress=self._paused(patch),
+                reason=f"a defect stopped it: {why}",
+                actor="system:master",
+            )
             await self._book.flush()
         self._tools.alerts.raise_alert(
             AlertLevel.ERROR,
@@ -167,19 +191,31 @@ class RollOuts:
         drive = self._drives.get(row.patch_id)
         if drive is not None:
             drive.note(row)
+        self._say_what_is_left(row.patch_id)
         if row.state in _FAILED:
             self._tell_late(row)
         elif row.state == "healthy":
             self._praise_late(row)
+        node = self._tools.directory.get(row.node_id)
+        if row.state == "good" and self._group and self.once_good and node and self._book.absent_of(row.node_id):
+            self._group.create_task(self.once_good(node), name=f"next patch of {node.name}")
+
+    def _say_what_is_left(self, patch_id: str) -> None:
+        """Say of a patch that is done which nodes are not, as it is now."""
+        patch = self._book.get(patch_id)
+        if patch is not None and patch.state == "done":
+            left = left_over(self._book.nodes(patch_id), self._tools.directory.name_of)
+            if left != patch.reason:
+                self._book.put(replace(patch, reason=left))
 
     def _on_restart_wanted(self, row: PatchNode, detail: str, release: int | None) -> bool:
         drive = self._drives.get(row.patch_id)
         return drive is not None and drive.restart_back(row, detail, release)
 
     def _praise_late(self, row: PatchNode) -> None:
-        """Have a node call a patch good that was rolled out before: it got it before it started."""
+        """Have a node call a patch good whose roll-out is over: it got it before it started, or it was aborted."""
         patch, node = self._book.get(row.patch_id), self._tools.directory.get(row.node_id)
-        if self._group is None or patch is None or node is None or patch.state != "done":
+        if self._group is None or patch is None or node is None or patch.state not in ("done", "aborted"):
             return
 
         async def praise(node: Node, patch: Patch) -> None:
@@ -255,6 +291,28 @@ class RollOuts:
             self._book.put(change(await self._load(patch_id)))
             await self._book.flush()
 
+    def tell_message(self, patch_id: str) -> None:
+        """Tell the nodes that were ordered to take a patch before it was posted which message shows it."""
+        if self._group is None:
+            return
+        for row in self._book.nodes(patch_id):
+            if row.state not in _NEVER_ORDERED:
+                self._group.create_task(self._tell_message(row), name=f"message to {row.node_id}")
+
+    async def _tell_message(self, row: PatchNode) -> None:
+        """Tell one node; a reaction is a view, and no reason to try for long."""
+        for _ in range(_TOLD_TIMES):
+            # Orders that bring a patch on its way go first, and a node takes one at a time.
+            await asyncio.sleep(1.0)
+            patch, node = self._book.get(row.patch_id), self._tools.directory.get(row.node_id)
+            if patch is None or node is None:
+                return
+            try:
+                await self._tools.ways.tell_message(node, patch)
+                return
+            except FleetError as error:
+                log.info("a node does not know the message yet", extra={"node": node.name, "why": error.message})
+
     async def deploy(
         self,
         patch_id: str,
@@ -274,14 +332,13 @@ class RollOuts:
         async with self._steered(patch_id):
             patch = await self._load(patch_id)
             _require(patch, ("received",), "rolled out")
-            document = document_of(patch)
-            if document.expires <= self._clock.now().timestamp():
-                raise PatchRefused(
-                    f"{patch.name} {patch.version} has expired since it was accepted",
-                    hint="have its author sign it again, as a new version",
-                    reason=Refusal.EXPIRED,
+            await self._require_acceptable(patch)
+            document, chosen = document_of(patch), tuple(dict.fromkeys(chosen))
+            if len(chosen) > MOST_CHOSEN:
+                raise PatchNotNow(
+                    f"{len(chosen)} nodes are too many to be named one by one: {MOST_CHOSEN} at most",
+                    hint="have the patch made for a tag: `fleet patch build --tag TAG`",
                 )
-            await self._ledger.read(lambda connection: self._acceptance.require_trusted(connection, patch.key_id))
             choice = await self._tools.targets.choose(document, chosen)
             if not choice.nodes:
                 raise PatchNotNow(nobody(choice.skipped), hint=f"`fleet patch show '{patch.name} {patch.version}'`")
@@ -302,6 +359,7 @@ class RollOuts:
         async with self._steered(patch_id):
             patch = await self._load(patch_id)
             _require(patch, ("received",), "approved")
+            await self._require_acceptable(patch)
             progress = progress_of(patch)
             if actor in progress.approved_by:
                 raise PatchNotNow(
@@ -316,14 +374,19 @@ class RollOuts:
 
     async def _approve(self, patch: Patch, progress: Progress, actor: str) -> None:
         approved = tuple(dict.fromkeys((*progress.approved_by, actor)))
-        progress = replace(progress, approved_by=approved)
-        missing = progress.approvals - len(approved)
+        self._begin_if_approved(patch, replace(progress, approved_by=approved), actor)
+        await self._book.flush()
+
+    def _begin_if_approved(self, patch: Patch, progress: Progress, actor: str) -> None:
+        """Have a roll-out begin that somebody wants, and that all who must have approved."""
+        missing = progress.approvals - len(progress.approved_by)
         if missing <= 0 and progress.wanted_by:
             self._put(patch, "approved", progress=progress, actor=actor)
         else:
-            told = f"approved by {len(approved)} of {progress.approvals}" if missing > 0 else "approved"
+            told = f"approved by {len(progress.approved_by)} of {progress.approvals}" if missing > 0 else "approved"
+            if not progress.wanted_by:
+                told += ", and nobody has asked for its roll-out yet"
             self._put(patch, "received", progress=progress, reason=told, actor=actor)
-        await self._book.flush()
 
     async def pause(self, patch_id: str, *, actor: str, why: str) -> None:
         """Order no further node.
@@ -335,9 +398,7 @@ class RollOuts:
         async with self._steered(patch_id):
             patch = await self._load(patch_id)
             _require(patch, ACTIVE, "paused")
-            self._put(
-                patch, "paused", progress=replace(progress_of(patch), paused_in=patch.state), reason=why, actor=actor
-            )
+            self._put(patch, "paused", progress=self._paused(patch), reason=why, actor=actor)
             await self._book.flush()
         self._wake(patch_id)
 
@@ -350,11 +411,12 @@ class RollOuts:
         """
         async with self._steered(patch_id):
             patch = await self._load(patch_id)
-            progress = progress_of(patch)
-            soaked_s = self._clock.now().timestamp() - progress.soak_began
-            is_overdue = patch.state == "soaking" and soaked_s >= progress.soak_s
-            _require(patch, ("paused", "asking", "soaking") if is_overdue else ("paused", "asking"), "resumed")
+            progress = self._unpaused(progress_of(patch))
             drive = self._drive(patch_id)
+            is_overdue = patch.state == "soaking" and drive.soaked_s() >= progress.soak_s
+            _require(patch, ("paused", "asking", "soaking") if is_overdue else ("paused", "asking"), "resumed")
+            if progress.paused_in != "rolling_back":
+                await self._require_trusted(patch)
             drive.renew()
             if progress.paused_in is not None and progress.paused_in != "asking":
                 self._put(patch, progress.paused_in, progress=replace(progress, paused_in=None), actor=actor)
@@ -363,6 +425,15 @@ class RollOuts:
                 self._put(patch, "soaking", progress=replace(progress, paused_in=None), actor=actor)
                 await drive.next_wave()
         self._go_on(patch_id)
+
+    def _paused(self, patch: Patch) -> Progress:
+        return replace(progress_of(patch), paused_in=patch.state, paused_after_s=self._drive(patch.id).soaked_s())
+
+    def _unpaused(self, progress: Progress) -> Progress:
+        """Return a progress whose wave was not watched while it was paused."""
+        if progress.paused_in != "soaking":
+            return progress
+        return replace(progress, soak_began=self._clock.now().timestamp() - progress.paused_after_s)
 
     async def abort(self, patch_id: str, *, actor: str, why: str) -> None:
         """End a roll-out where it is: nothing further is done to any node.
@@ -379,6 +450,10 @@ class RollOuts:
                 drive.forget_orders()
             self._put(patch, "aborted", reason=why, actor=actor, is_end=True)
             await self._book.flush()
+            for row in self._book.nodes(patch_id):
+                if row.state == "healthy":
+                    # What nobody calls good goes with the next start, and who has it is to keep it.
+                    self._praise_late(row)
         self._wake(patch_id)
         if patch.state == "paused":
             self._drives.pop(patch_id, None)
@@ -395,21 +470,24 @@ class RollOuts:
             _require(patch, ("aborted", "failed"), "tried again")
             self._drive(patch_id).forget_orders()
             rows = self._book.nodes(patch_id)
-            stuck = [row for row in rows if row.state == "rollback_failed"]
-            now = self._clock.now()
-            if stuck:
-                for row in stuck:
-                    self._book.put_node(replace(row, state="rolling_back", changed_at=now))
+            now, progress = self._clock.now(), progress_of(patch)
+            # One that failed after it had begun is one that could not go back.
+            if progress.goes_back or (patch.state == "failed" and progress.waves_in_all):
+                for row in rows:
+                    if row.state == "rollback_failed":
+                        self._book.put_node(replace(row, state="rolling_back", changed_at=now))
                 self._put(patch, "rolling_back", reason=patch.reason, actor=actor)
-            else:
+            elif progress.waves_in_all:
+                await self._require_trusted(patch)
                 for row in rows:
                     if row.state in ("failed", "rolled_back"):
                         self._book.put_node(
                             replace(row, state="waiting", detail="", changed_at=now, release_after=None)
                         )
-                begun = progress_of(patch).waves_in_all > 0
-                approved = progress_of(patch).wanted_by != ""
-                self._put(patch, "rolling" if begun else "approved" if approved else "received", actor=actor)
+                self._put(patch, "rolling", actor=actor)
+            else:
+                await self._require_acceptable(patch)
+                self._begin_if_approved(patch, progress, actor)
             await self._book.flush()
         self._go_on(patch_id)
 
@@ -423,6 +501,7 @@ class RollOuts:
         async with self._steered(patch_id):
             patch = await self._load(patch_id)
             _require(patch, ("rolling", "soaking", "asking", "paused", "done", "aborted"), "rolled back")
+            await self._require_on_top(patch)
             drive = self._drive(patch_id)
             await drive.turn_back(why or f"rolled back by {actor}", by_operator=True, actor=actor)
         self._go_on(patch_id)
@@ -441,6 +520,48 @@ class RollOuts:
                 hint=self._ledger.away.hint,
             )
         return self._drive(patch_id).lock
+
+    async def _require_on_top(self, patch: Patch) -> None:
+        """Check that no node has another patch above this one: it would keep the code of both.
+
+        Raises
+        ------
+        PatchNotNow, LedgerError
+        """
+        held = [row for row in self._book.nodes(patch.id) if row.state in patch_nodes.HELD]
+        above = await self._ledger.read(lambda connection: _above(connection, patch, held))
+        if above:
+            other, node_id, nodes = above
+            more = f" and {nodes - 1} more" if nodes > 1 else ""
+            label, on = f"{other.name} {other.version}", self._tools.directory.name_of(node_id)
+            raise PatchNotNow(
+                f"{patch.name} {patch.version} cannot be taken back: {label} was put on top of it, on {on}{more}",
+                hint=f"`fleet patch rollback {label!r}` first; or have its author correct it in a new version",
+            )
+
+    async def _require_acceptable(self, patch: Patch) -> None:
+        """Check that what is about to begin would still be accepted.
+
+        Raises
+        ------
+        PatchRefused, LedgerError
+        """
+        if document_of(patch).expires <= self._clock.now().timestamp():
+            raise PatchRefused(
+                f"{patch.name} {patch.version} has expired since it was accepted",
+                hint="have its author sign it again, as a new version",
+                reason=Refusal.EXPIRED,
+            )
+        await self._require_trusted(patch)
+
+    async def _require_trusted(self, patch: Patch) -> None:
+        """Check that the key of a patch is trusted now, whatever was begun before.
+
+        Raises
+        ------
+        PatchRefused, LedgerError
+        """
+        await self._ledger.read(lambda connection: self._acceptance.require_trusted(connection, patch.key_id))
 
     async def _load(self, patch_id: str) -> Patch:
         patch = await self._book.load(patch_id)
@@ -483,6 +604,24 @@ def _going_on(connection: Connection) -> list[str]:
     found = [*patches.in_states(connection, patches.UNFINISHED), *patches.with_nodes_left(connection)]
     found += [patch for patch in patches.recent(connection, limit=_LOOKED_AT) if needs_template(patch)]
     return sorted({patch.id for patch in found})
+
+
+def _above(connection: Connection, patch: Patch, held: Iterable[PatchNode]) -> tuple[Patch, str, int] | None:
+    """Return a patch that nodes got after another one, the first of them, and how many have it."""
+    since = {row.node_id: _given_at(row, patch) for row in held}
+    for other in patches.recent(connection, limit=_LOOKED_AT):
+        if other.id == patch.id:
+            continue
+        rows = [row for row in patch_nodes.of_patch(connection, other.id) if row.state in patch_nodes.HELD]
+        have = [row.node_id for row in rows if row.node_id in since and _given_at(row, other) > since[row.node_id]]
+        if have:
+            return other, have[0], len(have)
+    return None
+
+
+def _given_at(row: PatchNode, patch: Patch) -> float:
+    """Return when a node was given a patch, by the master's own word: what nodes say of it proves nothing."""
+    return decode(row.baseline, at=patch.received_at).at
 
 
 def _require(patch: Patch, states: tuple[PatchState, ...], what: str) -> None:

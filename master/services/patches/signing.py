@@ -6,7 +6,6 @@ A plain key is read here. All others are left to ``ssh-keygen``, which asks for 
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -211,7 +210,7 @@ def make_key(path: Path, comment: str) -> PublicKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-    refuse_existing(path)
+    make_place(path)
     private = Ed25519PrivateKey.generate()
     public = public_half(private)
     replace_file(path, private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
@@ -227,24 +226,27 @@ def make_encrypted_key(path: Path, comment: str) -> PublicKey:
     KeyExists, SigningFailed
     OSError
     """
-    refuse_existing(path)
+    make_place(path)
     run_ssh_keygen("-q", "-t", "ed25519", "-C", comment, "-f", str(path.absolute()))
     return read_public_file(public_path(path))
 
 
-def refuse_existing(path: Path) -> None:
-    """Refuse to replace a key: whatever it signed could not be told from a stranger's any more.
+def make_place(path: Path) -> None:
+    """Make the folder of a new key, and refuse to replace one: what it signed would be like a stranger's.
 
     Raises
     ------
     KeyExists, KeyMissing
+    OSError
     """
     for taken in (path, public_path(path)):
         if taken.exists():
             raise KeyExists(f"{taken} is there already", hint="sign with it (--key), or name another file")
     folder = path.absolute().parent
-    if not folder.is_dir():
-        raise KeyMissing(f"there is no folder {folder}", hint=f"make it: `mkdir -m 700 {shlex.quote(str(folder))}`")
+    if not folder.parent.is_dir():
+        raise KeyMissing(f"there is no folder {folder.parent}", hint="give another path, or make the folder")
+    # As ssh-keygen makes ~/.ssh: nobody else looks into it.
+    folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def public_path(path: Path) -> Path:
@@ -289,6 +291,18 @@ def own_public_key() -> PublicKey | None:
         return read_key_text(words[0], words[1])
     except (PatchError, OSError, KeyUnusable, IndexError):
         return None
+
+
+def own_keys() -> dict[str, PublicKey]:
+    """Return the keys in ~/.ssh of which both halves are there, by the files of their public halves."""
+    found = {}
+    for path in sorted((Path.home() / ".ssh").glob("*.pub")):
+        try:
+            if path.with_suffix("").is_file():
+                found[f"~/.ssh/{path.name}"] = read_public_file(path)
+        except (PatchError, OSError):
+            continue  # Of a kind that signs no patches.
+    return found
 
 
 def default_comment() -> str:

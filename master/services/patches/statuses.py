@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable
 
 from msgspec.structs import replace
@@ -14,6 +15,7 @@ from handshake.messages import Acknowledgement, PatchStatus
 from handshake.signing import Message
 from master.ledger.identifiers import new_ulid
 from master.ledger.rows.records import Node, PatchNode, PatchNodeState, PatchTrack
+from master.security.tokens import hide_tokens
 from master.services.patches.book import PatchBook
 from master.services.trust.source import Source
 from master.supervision.clock import Clock
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 ON_RECORD_WITHIN_S = 2.0
 """How long a node waits for the answer to a status while the ledger is away; then it is told that it was taken."""
 DETAIL_CHARACTERS = 4_000
+MOST_STATUSES, IN_S = 60, 60.0
+"""Of one node. One patch makes six, and as many when it goes back; each is a row of the ledger."""
 _STEPS: tuple[PatchNodeState, ...] = (
     "absent",
     "waiting",
@@ -55,7 +59,9 @@ class PatchStatuses:
         self._book = book
         self._clock = clock
         self.refused = 0
-        """Statuses of patches that their nodes were not given."""
+        """Statuses of patches that their nodes were not given, or that were too many."""
+        self._latest: dict[str, deque[float]] = {}
+        """By node: when it told its latest statuses, in monotonic seconds."""
         self.on_moved: Callable[[PatchNode], None] = lambda _row: None
         """Called when a node is a step further; set by who carries out roll-outs."""
         self.on_restart_wanted: Callable[[PatchNode, str, int | None], bool] = lambda _row, _detail, _release: False
@@ -67,8 +73,9 @@ class PatchStatuses:
         Raises
         ------
         Refused
-            It is of a patch that the node was not given.
+            It is of a patch that the node was not given, or the node told too many.
         """
+        self._require_few(node, message)
         patch = await self._book.load(body.patch_id)
         row = None if patch is None else self._book.node(body.patch_id, node.id)
         if row is None or row.state in ("waiting", "skipped"):
@@ -79,12 +86,26 @@ class PatchStatuses:
                 claimed_node_id=node.id,
                 message_type=message.type,
             )
+        # It is shown on Discord, to all who see the channel.
+        body = replace(body, detail=hide_tokens(body.detail))
         self._track(node, body)
         self.move(row, body.status, visible_lines(body.detail), release=body.release)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ON_RECORD_WITHIN_S):
                 await self._book.flush()
         return Acknowledgement()
+
+    def _require_few(self, node: Node, message: Message) -> None:
+        latest, now_s = self._latest.setdefault(node.id, deque(maxlen=MOST_STATUSES)), self._clock.monotonic()
+        if len(latest) == MOST_STATUSES and now_s - latest[0] < IN_S:
+            self.refused += 1
+            raise Refused(
+                Reason.MALFORMED,
+                f"more than {MOST_STATUSES} statuses of patches in {IN_S:g} s",
+                claimed_node_id=node.id,
+                message_type=message.type,
+            )
+        latest.append(now_s)
 
     def move(self, row: PatchNode, told: PatchNodeState, detail: str, *, release: int | None) -> None:
         """Move a node forward, if what is told of it is no older than what is known."""

@@ -67,19 +67,20 @@ class Ways:
     async def give(self, node: Node, patch: Patch, row: PatchNode, told: Told) -> None:
         """Have a node take a patch; what comes of it the node tells, or ``told`` is called in its name.
 
+        What it requires was installed before (:meth:`provide`).
+
         Raises
         ------
         FleetError
         """
         match self.way_of(node):
             case Way.ORDER:
-                await self._provide(node, patch)
                 await self._orders.send(node, "patch", patch=order_of(patch))
             case Way.FOLDER:
                 before, release = await self.put_in_folder(node, patch)
                 told(row, "received", "", before)
                 told(row, "applied", "in its folder", release)
-                await self._restart_silent(node, row, release, told)
+                await self._start_trial(node, row, release, told)
             case Way.LATER:
                 told(row, "absent", "it does not run, and gets it before it starts", None)
 
@@ -90,7 +91,7 @@ class Ways:
         ------
         FolderNotPatched, NotInstalled
         """
-        await self._provide(node, patch)
+        await self.provide(node, patch)
         folder = self._launcher.folder_of(node)
         return await self._folders.put(folder, patch_id=patch.id, sha256=patch.bundle_hash.hex())
 
@@ -103,7 +104,7 @@ class Ways:
         """
         return await self._folders.is_in_force(self._launcher.folder_of(node), patch.id)
 
-    async def _provide(self, node: Node, patch: Patch) -> None:
+    async def provide(self, node: Node, patch: Patch) -> None:
         """Install what a patch requires and the operator allows; the rest may be in the node's libraries already.
 
         Raises
@@ -115,8 +116,14 @@ class Ways:
             if self._installer.allows(required):
                 await self._installer.provide(node, launcher.folder_of(node), launcher.own_settings(node), required)
 
-    async def _restart_silent(self, node: Node, row: PatchNode, release: int, told: Told) -> None:
-        await self._supervisor.restart(node.id)
+    async def _start_trial(self, node: Node, row: PatchNode, release: int, told: Told) -> None:
+        """Restart a program with the patch in its folder, unless it was started with it: another start ends a trial.
+
+        One that ends is started again, with what it ran before: that is told first, and what is told here is stale.
+        """
+        in_force = await self._folders.in_force(self._launcher.folder_of(node))
+        if in_force is None or not in_force.is_tried:
+            await self._supervisor.restart(node.id)
         timeout_s = self._launcher.settings.supervision.ready_timeout_s
         state = await self._supervisor.wait_state(node.id, (*_WELL, *_ENDED), timeout_s=timeout_s)
         if state in _WELL:
@@ -153,7 +160,17 @@ class Ways:
         if self.way_of(node) is Way.ORDER:
             await self._orders.send(node, "patch_good", patch=order_of(patch))
         elif node.readiness is not ReadinessKind.HANDSHAKE:
-            told(row, "good", "", await self._folders.mark_good(self._launcher.folder_of(node)))
+            told(row, "good", "", await self._folders.mark_good(self._launcher.folder_of(node), patch.id))
+
+    async def tell_message(self, node: Node, patch: Patch) -> None:
+        """Tell a node which message shows a patch that it was ordered to take before: it reacts to it.
+
+        Raises
+        ------
+        FleetError
+        """
+        if self.way_of(node) is Way.ORDER:
+            await self._orders.send(node, "patch_posted", patch=order_of(patch))
 
     async def restart(self, node: Node) -> None:
         """Restart a node that has a patch in force.

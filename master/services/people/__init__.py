@@ -1,1 +1,1 @@
-"""Features for server members: licences, giveaways, tickets. Not implemented yet."""
+"""What the master does for people: their licences, giveaways, tickets."""

@@ -18,6 +18,7 @@ from master.ledger.rows.records import Node
 from master.ledger.writer.entries import HandshakeOutcome
 from master.services.core.ledger_cache import CoveredLicence, LedgerCache
 from master.services.trust.handshake_log import handshake_event
+from master.services.trust.licence_rules import Judgement
 from master.services.trust.licensing import Licensing
 from master.services.trust.refusals import Refusals
 from master.services.trust.source import Source
@@ -154,19 +155,21 @@ class Verification:
             return ""
         # Read, so that a node is verified on a full disk too; its first use of the licence is written when that works.
         judged = await self._ledger.read(lambda connection: self._licensing.judge(connection, node.id, code_hash))
-        if judged.becomes is not None:
-            await self._settle(node.id, code_hash)
+        if judged.becomes is not None or judged.is_new_use:
+            judged = await self._settle(node.id, code_hash) or judged
         if not judged.trouble:
-            self._ledger_cache.keep_licence(node.id, CoveredLicence(code_hash, judged.expires_at))
+            self._ledger_cache.keep_licence(node.id, CoveredLicence(code_hash, judged.ends_at))
         else:
             self._ledger_cache.forget_licence(node.id, code_hash)
         return judged.trouble
 
-    async def _settle(self, node_id: str, code_hash: bytes) -> None:
+    async def _settle(self, node_id: str, code_hash: bytes) -> Judgement | None:
+        """Write what was judged; the answer counts, as two nodes may ask for the last place at once."""
         try:
-            await self._ledger.write(lambda connection: self._licensing.settle(connection, node_id, code_hash))
+            return await self._ledger.write(lambda connection: self._licensing.settle(connection, node_id, code_hash))
         except LedgerError as error:
             log.warning("a licence's new state waits for its next use", extra={"node": node_id, "why": error.message})
+            return None
 
     def _expired(self, moment: datetime | None) -> bool:
         return moment is not None and moment <= self._clock.now()

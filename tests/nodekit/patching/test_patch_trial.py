@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import select
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+import nodekit
 from nodekit.patch_checking import Check, has_main_guard
 from nodekit.patch_trial import try_imports
 
@@ -94,6 +98,61 @@ async def test_a_module_that_hangs_is_ended_and_a_flood_of_words_is_bounded(fold
     assert problem.startswith("the import check was ended after 1.5 s")
     long = await tried(folder, {"cogs/ranks.py": "raise ValueError('\\u00e4' * 100_000)\n"}, ["cogs.ranks"])
     assert 1_000 < len(long) <= 2_500
+
+
+PROGRAM = """\
+import asyncio, importlib, logging, os, sys, threading
+sys.path.insert(0, os.getcwd())
+from nodekit.patch_checking import Check
+from nodekit.patch_trial import try_imports
+
+logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+place = importlib.import_module("scratch").PLACE.name
+if sys.argv[1] != "a fork":
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+check = Check(folder=os.getcwd(), files={"new.py": sys.argv[2].encode()}, removed=[], modules=["new"])
+print(asyncio.run(try_imports(check, timeout_s=2)))
+sys.exit(None if os.path.isdir(place) else "what only one module holds of the running program is gone")
+"""
+STARTS_OTHERS = """\
+import os, time
+for number in range(10):
+    if os.fork() == 0:
+        os.write({writing}, b"%d\\n" % os.getpid())
+        time.sleep(60)
+        os._exit(0)
+time.sleep({sleep_s})
+"""
+
+
+@pytest.mark.parametrize("way", ["a fork", "an interpreter of its own"])
+@pytest.mark.parametrize("sleep_s", [0, 60], ids=["ends", "hangs"])
+def test_a_check_leaves_nothing_behind_and_takes_nothing_along(tmp_path: Path, way: str, sleep_s: int) -> None:
+    (tmp_path / "scratch.py").write_text("import tempfile\nPLACE = tempfile.TemporaryDirectory()\n")
+    path = tmp_path / "pids"
+    writing = f"os.open({str(path)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(nodekit.__path__[0]).parent)}
+    # A program of its own: it is without threads, as a node is, and so forks.
+    ended = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", PROGRAM, way, STARTS_OTHERS.format(writing=writing, sleep_s=sleep_s)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (ended.returncode, f"in {way}" in ended.stderr) == (0, True), ended.stderr
+    assert ended.stdout.startswith("the import check was ended after 2 s" if sleep_s else "\n")
+    for pid in map(int, path.read_text().split()):
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            assert select.select([descriptor], [], [], 10)[0], "it goes on, with the node's descriptors"
+        finally:
+            os.close(descriptor)
 
 
 def test_a_program_with_a_main_guard_is_known_by_it() -> None:

@@ -65,11 +65,16 @@ class Played:
     """Nodes that do as they are told, unless a test says otherwise."""
 
     script: dict[str, str] = field(default_factory=dict)
-    """By name: ``fails``, ``silent``, ``crashes``, ``stuck`` (does not go back), ``away`` (does not run)."""
+    """By name: ``fails``, ``silent``, ``crashes``, ``stuck`` (does not go back), ``away`` (does not run),
+    ``mute`` (takes the order), ``undecided`` (never calls it good)."""
     orders: list[tuple[str, str]] = field(default_factory=list)
     most_at_once: int = 0
+    installing: asyncio.Event | None = None
+    """While it is not set, what a patch requires is being installed."""
     holding: asyncio.Event | None = None
     """While it is not set, ordered nodes say nothing."""
+    busy: int = 0
+    """So many orders about a message are not taken."""
     has_it: set[str] = field(default_factory=set)
     _busy: int = 0
 
@@ -79,6 +84,11 @@ class Played:
     def busyness(self, node: Node) -> tuple[bool, int]:
         return self.way_of(node) is Way.LATER, 0
 
+    async def provide(self, node: Node, patch: Patch) -> None:
+        self.orders.append(("install", node.name))
+        if self.installing is not None:
+            await self.installing.wait()
+
     async def give(self, node: Node, patch: Patch, row: PatchNode, told: Told) -> None:
         self.orders.append(("patch", node.name))
         self._busy += 1
@@ -87,6 +97,8 @@ class Played:
             if self.holding is not None:
                 await self.holding.wait()
             match self.script.get(node.name):
+                case "mute":
+                    pass
                 case "silent":
                     raise OrderFailed(f"{node.name} did not fetch the order")
                 case "fails":
@@ -114,7 +126,18 @@ class Played:
 
     async def mark_good(self, node: Node, patch: Patch, row: PatchNode, told: Told) -> None:
         self.orders.append(("good", node.name))
+        if self.script.get(node.name) == "undecided":
+            return
         told(row, "good", "", 1)
+
+    async def tell_message(self, node: Node, patch: Patch) -> None:
+        if self.busy:
+            self.busy -= 1
+            raise OrderFailed(f"{node.name} has another order under way")
+        self.orders.append((f"message {patch.message_id}", node.name))
+
+    async def restart(self, node: Node) -> None:
+        self.orders.append(("restart", node.name))
 
     def release(self, node: Node) -> None:
         self.orders.append(("release", node.name))
@@ -364,6 +387,49 @@ async def test_a_node_that_says_nothing_has_failed(scene: Scene) -> None:
     assert ("back", "atlas") in scene.played.orders
 
 
+async def test_what_is_installed_for_minutes_is_not_a_node_that_says_nothing(scene: Scene) -> None:
+    scene.played.installing = asyncio.Event()
+    received = await scene.patches.receive(scene.bundle(requirements=("tinymod==1.2",)), actor=OPERATOR)
+    patch_id = (await scene.patches.deploy(received.id, actor=OPERATOR)).id
+    await eventually(lambda: ("install", "atlas") in scene.played.orders)
+    for _ in range(3):
+        await scene.turn(100, patch_id)
+        await asyncio.sleep(0.02)
+    (atlas,) = [view for view in (await scene.patches.show(patch_id)).nodes if view.node == "atlas"]
+    assert (atlas.state, atlas.detail) == ("ordered", "installs tinymod==1.2")
+    scene.played.script["atlas"] = "mute"
+    scene.played.installing.set()
+    await eventually(lambda: patched(scene) == ["atlas"])
+    await scene.turn(19, patch_id)
+    await scene.until(patch_id, "rolling")
+    await scene.turn(2, patch_id)
+    assert "said nothing for 20 s" in (await scene.until(patch_id, "rolled_back")).reason
+
+
+async def test_a_patch_that_is_done_says_which_nodes_are_on_trial_until_they_are_good(scene: Scene) -> None:
+    scene.played.script["vega"] = "undecided"
+    patch_id = await scene.deploy(canary=0, soak_s=0, urgent=True)
+    await eventually(lambda: len(scene.played.has_it) == 8)
+    for _ in range(3):
+        await scene.turn(21, patch_id)
+        await asyncio.sleep(0.05)
+    ended = await scene.until(patch_id, "done")
+    assert ended.reason == "still on trial: vega"
+    (vega,) = [row for row in scene.book.nodes(patch_id) if row.state == "healthy"]
+    scene.statuses.move(vega, "good", "", release=1)
+    await scene.book.flush()
+    assert (await scene.until(patch_id, "done")).reason == ""
+
+
+async def test_nodes_that_were_ordered_before_it_was_posted_are_told_the_message(scene: Scene) -> None:
+    patch_id = await scene.deploy()
+    await scene.until(patch_id, "soaking")
+    scene.played.busy = 1
+    await scene.patches.set_message(patch_id, 8, 7)
+    await eventually(lambda: ("message 7", "atlas") in scene.played.orders)
+    assert [name for order, name in scene.played.orders if order == "message 7"] == ["atlas"]
+
+
 async def test_where_nothing_happens_it_soaks_longer_and_then_asks(scene: Scene) -> None:
     scene.judge.verdict = Verdict(outcome=Outcome.INCONCLUSIVE, reason="nobody used it")
     patch_id = await scene.deploy()
@@ -403,6 +469,10 @@ async def test_a_paused_roll_out_orders_nobody_and_an_aborted_one_leaves_nodes_a
     with pytest.raises(FleetError, match="cannot be paused: it is paused"):
         await scene.patches.pause(patch_id, actor=OPERATOR)
     await scene.patches.resume(patch_id, actor=OPERATOR)
+    await scene.turn(55, patch_id)
+    await asyncio.sleep(0.05)
+    assert patched(scene) == ["atlas"]  # The pause is no part of the minute for which it is watched.
+    await scene.turn(6, patch_id)
     await eventually(lambda: len(patched(scene)) == 4)
     await scene.patches.abort(patch_id, actor=OPERATOR, why="not today")
     await scene.turn(1_000, patch_id)
@@ -429,6 +499,16 @@ async def test_two_operators_have_to_approve_where_the_settings_say_so(scene: Sc
     assert patched(scene) == []
     await scene.patches.approve(patch_id, actor=SECOND)
     await scene.until(patch_id, "soaking")
+
+
+async def test_whoever_deploys_what_another_approved_begins_it(scene: Scene) -> None:
+    scene.settings = replace(scene.settings, patches=replace(scene.settings.patches, approvals=2))
+    received = await scene.patches.receive(scene.bundle(), actor=OPERATOR)
+    approved = await scene.patches.approve(received.id, actor=SECOND)
+    assert approved.reason == "approved, and nobody has asked for its roll-out yet"
+    assert patched(scene) == []
+    await scene.patches.deploy(received.id, actor=OPERATOR)
+    await scene.until(received.id, "soaking")
 
 
 async def test_an_operator_takes_a_finished_patch_back_all_at_once(scene: Scene) -> None:
@@ -464,7 +544,7 @@ async def test_a_node_that_does_not_run_gets_it_before_it_starts_and_does_not_ho
     scene.played.script["vega"] = "away"
     patch_id = await scene.deploy(urgent=True, soak_s=0)
     done = await scene.until(patch_id, "done")
-    assert done.reason == "1 that does not run get it before they start"
+    assert done.reason == "1 that does not run gets it before it starts"
     assert (await scene.states(patch_id))["vega"] == "absent"
     assert [row.patch_id for row in scene.book.absent_of(scene.directory.find("vega").id)] == [patch_id]
 

@@ -199,7 +199,7 @@ async def test_a_revoked_licence_is_refused(caller: Caller) -> None:
     assert answer.body.reason == "the licence is revoked"
     status = await caller.says(LicenceCheck(licence=caller.registered.licence))
     assert status is not None
-    assert status.body == LicenceStatus(state="revoked", tier="standard")
+    assert status.body == LicenceStatus(state="revoked", tier="standard", reason="revoked")
 
 
 async def test_an_expired_licence_is_refused(house: House) -> None:
