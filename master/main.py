@@ -219,7 +219,9 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("lineage", services.lineage_keeper.run),
                 ("licences", services.licence_keeper.run),
                 ("roles of licences", services.licence_roles.run),
+                ("tickets", services.ticketing.upkeep.run),
                 ("own channels", services.tools.own_channels.run),
+                ("giveaways", partial(_run_giveaways, services)),
                 ("intake for sentry-sdk", partial(_take_from_sdks, services)),
                 ("shop", partial(_take_from_shops, services)),
                 ("solutions", services.solutions.run),
@@ -287,6 +289,12 @@ async def _take_from_shops(services: Services) -> None:
         clock=services.clock,
     )
     await ShopIntake(services.settings.shop, shops, services.alerts).run()
+
+
+async def _run_giveaways(services: Services) -> None:
+    """Advance giveaways, if there is a Discord to show them on."""
+    if services.giveaways is not None:
+        await services.giveaways.run()
 
 
 async def _recover_when_back(services: Services) -> None:

@@ -30,10 +30,12 @@ EXTENSIONS = (
     "master.cogs.bot_manager",
     "master.cogs.duplicate",
     "master.cogs.error_monitor",
+    "master.cogs.giveaway",
     "master.cogs.licences",
     "master.cogs.listener",
     "master.cogs.patch_tracker",
     "master.cogs.solutions_manager",
+    "master.cogs.t_perm",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Any, TypeVar
 
 import aiohttp
@@ -14,10 +15,13 @@ from discord.http import HTTPClient, Route
 from master.bot.calls import TIMEOUT_S, Calls
 from master.bot.wire import (
     WireChannel,
+    WireEdited,
     WireId,
     WireMember,
     WireMessage,
     WireRole,
+    WireThreadMember,
+    WireThreads,
     WireUser,
     changes_payload,
     decode,
@@ -47,6 +51,8 @@ _PAGE = 100
 """Largest page of messages or users that Discord returns."""
 _CHANNEL, _MESSAGE = "/channels/{channel_id}", "/channels/{channel_id}/messages/{message_id}"
 _REACTION = _MESSAGE + "/reactions/{emoji}"
+_THREAD_MEMBERS = "/channels/{channel_id}/thread-members"
+_PRIVATE_THREAD, _ARCHIVED_AFTER_MINUTES = 12, 10_080
 _MEMBER_ROLE = "/guilds/{guild_id}/members/{user_id}/roles/{role_id}"
 
 T = TypeVar("T")
@@ -82,7 +88,7 @@ class DiscordPyPort(DiscordPort):
     async def post(self, channel_id: int, notice: Notice) -> MessageRef:
         """Post a message; retried with the same nonce, so Discord posts it once."""
         doing = f"post in channel {channel_id}"
-        payload = {**message_payload(notice), "nonce": secrets.token_hex(12), "enforce_nonce": True}
+        payload = {**message_payload(notice), "nonce": notice.nonce or secrets.token_hex(12), "enforce_nonce": True}
         route = Route("POST", _CHANNEL + "/messages", channel_id=channel_id)
         needs = "Attach Files" if notice.files else "Send Messages"
         answer = await self._do(doing, route, needs=needs, **_body(payload, notice.files))
@@ -95,14 +101,14 @@ class DiscordPyPort(DiscordPort):
         answer = await self._do(doing, route, json={"recipient_id": str(user_id)})
         return await self.post(decode(answer, WireId, doing).id, notice)
 
-    async def edit(self, message: MessageRef, notice: Notice) -> None:
+    async def edit(self, message: MessageRef, notice: Notice) -> datetime | None:
         """Replace the text and the embeds of one of the bot's messages."""
         doing = f"edit message {message.id}"
         if notice.files:
             raise DiscordRefused(f"could not {doing}: files can only be sent with a new message")
         payload = message_payload(notice)
         payload.pop("message_reference", None)
-        await self._do(doing, _at(message, "PATCH"), json=payload)
+        return decode(await self._do(doing, _at(message, "PATCH"), json=payload), WireEdited, doing).edited_timestamp
 
     async def delete(self, message: MessageRef, *, reason: str = "") -> None:
         """Delete a message."""
@@ -222,6 +228,49 @@ class DiscordPyPort(DiscordPort):
         route = Route("DELETE", _CHANNEL + "/permissions/{target_id}", channel_id=channel_id, target_id=target_id)
         doing = f"remove permissions of {target_id} in channel {channel_id}"
         await self._do(doing, route, needs="Manage Roles", reason=reason)
+
+    # Threads
+
+    async def create_thread(self, channel_id: int, name: str) -> Channel:
+        """Create a private thread; who is in it cannot add others."""
+        doing = f"create thread {name}"
+        body = {
+            "name": name,
+            "type": _PRIVATE_THREAD,
+            "invitable": False,
+            "auto_archive_duration": _ARCHIVED_AFTER_MINUTES,
+        }
+        route = Route("POST", _CHANNEL + "/threads", channel_id=channel_id)
+        answer = await self._do(doing, route, needs="Create Private Threads", repeatable=False, json=body)
+        return decode(answer, WireChannel, doing).channel()
+
+    async def active_threads(self, guild_id: int) -> tuple[Channel, ...]:
+        """Return the threads of a server that are not archived."""
+        doing = f"list the threads of server {guild_id}"
+        answer = await self._do(doing, Route("GET", "/guilds/{guild_id}/threads/active", guild_id=guild_id))
+        return tuple(wire.channel() for wire in decode(answer, WireThreads, doing).threads)
+
+    async def edit_thread(self, thread_id: int, *, archived: bool, locked: bool) -> None:
+        """Archive or lock a thread, or undo it."""
+        route = Route("PATCH", _CHANNEL, channel_id=thread_id)
+        changes = {"archived": archived, "locked": locked}
+        await self._do(f"change thread {thread_id}", route, needs="Manage Threads", json=changes)
+
+    async def thread_members(self, thread_id: int) -> frozenset[int]:
+        """Return the ids of the users in a thread."""
+        doing = f"list the members of thread {thread_id}"
+        answer = await self._do(doing, Route("GET", _THREAD_MEMBERS, channel_id=thread_id))
+        return frozenset(member.user_id for member in decode(answer, list[WireThreadMember], doing))
+
+    async def add_thread_member(self, thread_id: int, user_id: int) -> None:
+        """Add a user to a thread."""
+        route = Route("PUT", _THREAD_MEMBERS + "/{user_id}", channel_id=thread_id, user_id=user_id)
+        await self._do(f"add member {user_id} to thread {thread_id}", route, needs="Send Messages in Threads")
+
+    async def remove_thread_member(self, thread_id: int, user_id: int) -> None:
+        """Remove a user from a thread."""
+        route = Route("DELETE", _THREAD_MEMBERS + "/{user_id}", channel_id=thread_id, user_id=user_id)
+        await self._do(f"remove member {user_id} from thread {thread_id}", route, needs="Manage Threads")
 
     # Members
 

@@ -107,6 +107,12 @@ class WireMessage(WireId):
         )
 
 
+class WireEdited(Struct):
+    """A message that was edited: when, by Discord's clock."""
+
+    edited_timestamp: datetime | None = None
+
+
 class WireOverwrite(WireId):
     """A permission overwrite."""
 
@@ -125,6 +131,7 @@ class WireChannel(WireId):
     position: int = 0
     topic: str | None = None
     permission_overwrites: list[WireOverwrite] = []
+    last_message_id: int | None = None
 
     def channel(self) -> Channel:
         """Convert to the port's Struct."""
@@ -140,7 +147,20 @@ class WireChannel(WireId):
                 Overwrite(o.id, "role" if o.type == 0 else "member", o.allow, o.deny)
                 for o in self.permission_overwrites
             ),
+            last_message_id=self.last_message_id,
         )
+
+
+class WireThreads(Struct):
+    """The active threads of a guild."""
+
+    threads: list[WireChannel] = []
+
+
+class WireThreadMember(Struct):
+    """A member of a thread."""
+
+    user_id: int
 
 
 class WireRole(WireId):
@@ -210,6 +230,7 @@ def _button(button: Button) -> dict[str, Any]:
         "style": _BUTTON_STYLES[button.style],
         "label": button.label,
         "custom_id": button.custom_id,
+        "disabled": button.disabled,
     }
 
 

@@ -32,7 +32,8 @@ _EXIT_CODES = (
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 config, 6 no master, 7 already running, "
     "8 ledger, 9 timed out, 10 Discord, 130 interrupted. docs/operations.md explains them."
 )
-_FIRST, _DAILY, _NODES, _LEDGER, _WORK = "First steps", "Every day", "Nodes", "The ledger", "This checkout"
+_FIRST, _DAILY, _NODES, _PEOPLE = "First steps", "Every day", "Nodes", "People"
+_LEDGER, _WORK = "The ledger", "This checkout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ _COMMANDS = (
     _Command("patch", "patches:patch", _DAILY, is_group=True),
     _Command("licence", "licences:licence", _DAILY, is_group=True),
     _Command("license", "licences:licence", _DAILY, is_group=True, is_alias=True),
+    _Command("tickets", "tickets:tickets", _DAILY, is_group=True),
     _Command("start", "steering:start", _DAILY),
     _Command("stop", "steering:stop", _DAILY),
     _Command("restart", "steering:restart", _DAILY),
@@ -110,6 +112,7 @@ _COMMANDS = (
     _Command("remove", "changing:remove", _NODES),
     _Command("revoke", "steering:revoke", _NODES),
     _Command("reinstate", "steering:reinstate", _NODES),
+    _Command("giveaway", "giveaways:giveaway", _PEOPLE, is_group=True),
     _Command("audit", "ledger:audit", _LEDGER, is_group=True),
     _Command("ledger", "ledger:ledger", _LEDGER, is_group=True),
     _Command("backup", "backups:backup", _LEDGER),

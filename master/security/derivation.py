@@ -48,8 +48,9 @@ def check_master_secret(text: str) -> bytes:
     return secret
 
 
-LASTING_PURPOSES = ("audit", "licence", "licence-hash", "lineage")
-"""Purposes whose keys survive a rotation of the secret: the audit log's chain, issued licence codes, and manifests."""
+LASTING_PURPOSES = ("audit", "licence", "licence-hash", "lineage", "giveaway")
+"""Purposes whose keys survive a rotation of the secret: the audit log's chain, issued licence codes, manifests, and the
+seeds of giveaways, which were committed to before it."""
 
 
 def encode_kept_keys(keys: Mapping[str, bytes]) -> Secret[str]:

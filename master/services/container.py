@@ -16,6 +16,8 @@ from handshake.messages import (
     OrderResult,
     PatchStatus,
     ShutdownNotice,
+    TicketPermissionRequest,
+    TicketRequest,
     VerificationRequest,
 )
 from handshake.replay import Sessions
@@ -26,7 +28,7 @@ from master.ledger.database import Ledger
 from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
-from master.security.vault import TokenVault
+from master.security.vault import SeedVault, TokenVault
 from master.services.core.alert_outbox import AlertOutbox
 from master.services.core.alerts import Alerts
 from master.services.core.auditing import Auditor
@@ -87,12 +89,17 @@ from master.services.patches.template import TemplatePatching
 from master.services.patches.tracking import PatchTracking
 from master.services.patches.trusting import LedgerAcceptance, key_names
 from master.services.patches.ways import Ways
+from master.services.people.giveaway_building import build_giveaways
+from master.services.people.giveaway_records import GiveawayRecords
+from master.services.people.giveaways import Giveaways
 from master.services.people.licence_guesses import Guesses, flag_guesses
 from master.services.people.licence_keeper import LicenceKeeper
 from master.services.people.licence_reach import AskedBy, LicenceReach
 from master.services.people.licence_roles import LicenceRoles
 from master.services.people.licence_showing import LicenceShowing
 from master.services.people.licences import Licences
+from master.services.people.ticket_tools import TicketTools
+from master.services.people.ticketing import Ticketing, build_ticketing
 from master.services.repair.actions.registry import check_action
 from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
@@ -147,6 +154,7 @@ class LedgerServices:
     error_groups: ErrorGroups
     lineage: Lineage
     patch_keys: PatchKeys
+    giveaway_records: GiveawayRecords
     licences: Licences
     licence_showing: LicenceShowing
 
@@ -204,6 +212,9 @@ class Services(LedgerServices):
     patch_tracking: PatchTracking
     licence_keeper: LicenceKeeper
     licence_roles: LicenceRoles
+    ticketing: Ticketing
+    giveaways: Giveaways | None
+    """None for a master without a token."""
     discord: DiscordPort | None
     """None for a master without a token."""
 
@@ -249,6 +260,7 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
         ),
         patch_keys=PatchKeys(ledger, clock),
         lineage=Lineage(ledger, ManifestSigner(master_secret_of(settings.identity))),
+        giveaway_records=GiveawayRecords(ledger),
         licences=Licences(ledger=ledger, licensing=licensing, bus=EventBus(), clock=clock, guesses=Guesses(clock)),
         licence_showing=LicenceShowing(ledger, licensing, clock),
     )
@@ -411,6 +423,26 @@ def build_services(
             ),
         ),
     )
+    ticketing = build_ticketing(
+        TicketTools(
+            ledger=ledger,
+            bus=bus,
+            clock=clock,
+            settings=lambda: reloading.settings,
+            directory=base.directory,
+            alerts=alerts,
+            auditor=auditor,
+            discord=discord.port,
+            master_user_id=discord.user_id,
+        ),
+        trust.orders,
+        is_verified=trust.verification.is_verified,
+        is_running=lambda node_id: supervisor.pid_of(node_id) is not None,
+    )
+    trust.reception.add_handlers(
+        {TicketRequest: ticketing.desk.handle, TicketPermissionRequest: ticketing.permissions.handle}
+    )
+    reloading.follow(lambda _new: ticketing.upkeep.look_again())
     signer = ManifestSigner(base.secret)
     judge = HealthJudge(
         ledger=ledger,
@@ -420,6 +452,7 @@ def build_services(
         clock=clock,
         sessions_dir=settings.sessions_dir,
     )
+    giveaway_records = GiveawayRecords(ledger)
     lineage, keeper = Lineage(ledger, signer), _build_lineage_keeper(base, launcher, signer)
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     repair = Repair(
@@ -590,6 +623,22 @@ def build_services(
             lambda: reloading.settings,
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
+        ticketing=ticketing,
+        giveaway_records=giveaway_records,
+        giveaways=None
+        if discord.port is None
+        else build_giveaways(
+            ledger=ledger,
+            records=giveaway_records,
+            port=discord.port,
+            licences=licences,
+            auditor=auditor,
+            alerts=alerts,
+            seeds=SeedVault(base.secret),
+            bus=bus,
+            clock=clock,
+            settings=lambda: reloading.settings,
+        ),
         reloading=reloading,
         discord=discord.port,
     )
@@ -855,12 +904,14 @@ def _build_patches(
         clock=clock,
         ready_timeout_s=lambda: settings().supervision.ready_timeout_s,
     )
+    rollouts = RollOuts(tools, ledger=ledger, bus=base.bus, settings=settings, acceptance=acceptance)
+    rollouts.once_good = catching_up.once_good
     return Patches(
         ledger=ledger,
         directory=base.directory,
         book=book,
         receiving=Receiving(ledger, clock, settings, acceptance),
-        rollouts=RollOuts(tools, ledger=ledger, bus=base.bus, settings=settings, acceptance=acceptance),
+        rollouts=rollouts,
         key_names=key_names,
         trials=trials,
     )

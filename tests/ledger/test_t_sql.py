@@ -29,6 +29,7 @@ from master.ledger.rows import (
     error_groups,
     facts,
     generations,
+    giveaways,
     handshake_events,
     inspection,
     licence_events,
@@ -48,6 +49,8 @@ from master.ledger.rows import (
     solution_runs,
     solution_versions,
     solutions,
+    ticket_permissions,
+    tickets,
     tokens,
 )
 from master.ledger.rows.audit import AuditChain
@@ -58,6 +61,9 @@ from master.ledger.rows.records import (
     ErrorEvent,
     ErrorGroup,
     Generation,
+    Giveaway,
+    GiveawayEntry,
+    GiveawayWinner,
     HandshakeEvent,
     Licence,
     LicenceEvent,
@@ -72,6 +78,8 @@ from master.ledger.rows.records import (
     ShopEvent,
     SolutionRun,
     SolutionState,
+    Ticket,
+    TicketPermission,
 )
 from master.ledger.schema.migrations import HEAD_REVISION
 from master.ledger.schema.tables import audit_log, metadata
@@ -85,6 +93,7 @@ REPOSITORIES = (
     error_groups,
     facts,
     generations,
+    giveaways,
     handshake_events,
     inspection,
     licence_events,
@@ -104,6 +113,8 @@ REPOSITORIES = (
     solution_runs,
     solution_versions,
     solutions,
+    ticket_permissions,
+    tickets,
     tokens,
 )
 
@@ -122,6 +133,62 @@ def append_to_the_log(c: Connection, chain: AuditChain) -> None:
     chain.standing_alarms(c)
     chain.rebase(c)
     chain.length(c)
+
+
+def call_tickets(c: Connection) -> None:
+    """Call every function about tickets."""
+    ticket = Ticket(
+        id="T1", number=tickets.next_number(c, 5), guild_id=5, node_id="01A", category="support", state="queued",
+        author_id=7, opened_at=NOW, last_at=NOW, changed_at=NOW,
+    )  # fmt: skip
+    tickets.insert(c, ticket)
+    tickets.find_by_number(c, 5, 1)
+    tickets.in_states(c, ("queued", "opening"))
+    tickets.count_live(c, 5, 7, "support")
+    tickets.count_since(c, 5, 7, "support", NOW - timedelta(days=1))
+    tickets.change(c, "T1", was=("queued",), at=NOW, state="open", channel_id=9)
+    tickets.claim(c, "T1", 8, at=NOW)
+    tickets.find_by_channel(c, 9)
+    tickets.with_channel(c)
+    tickets.recent(c, node_id="01A", author_id=7, states=("open",), limit=5)
+    tickets.recent(c, limit=5)
+    held = TicketPermission(
+        id="P1", ticket_id="T1", channel_id=9, subject_id=8, subject_kind="user", permission_set="observer",
+        state="asking", asked_by="node:01A", at=NOW, changed_at=NOW,
+    )  # fmt: skip
+    ticket_permissions.insert(c, held)
+    ticket_permissions.change(c, "P1", was=("asking",), at=NOW, state="granted")
+    ticket_permissions.of_ticket(c, "T1")
+    ticket_permissions.of_ticket(c, "T1", ("granted",))
+    ticket_permissions.in_states(c, ("granted",))
+    ticket_permissions.recent(c, limit=5)
+    ticket_permissions.end_of_ticket(c, "T1", at=NOW, detail="gone")
+
+
+def call_every_function_of_giveaways(c: Connection) -> None:
+    giveaway = Giveaway(
+        id="W1", guild_id=1, channel_id=2, prize="p", winners=1, started_by=7, starts_at=NOW, ends_at=NOW, state="open",
+        seed_hash=b"h" * 32, sealed_seed=b"s", changed_at=NOW, changed_by="cli:ada",
+    )  # fmt: skip
+    giveaways.insert(c, giveaway)
+    giveaways.get(c, "W1")
+    for guild_id in (0, 1):
+        giveaways.beginning_with(c, "W", guild_id=guild_id)
+        giveaways.recent(c, guild_id=guild_id, limit=5)
+    giveaways.count_open(c, 1)
+    giveaways.unfinished(c, NOW)
+    giveaways.add_entries(c, [GiveawayEntry(giveaway_id="W1", user_id=7, at=NOW)])
+    giveaways.entered(c, "W1", [7, 8])
+    giveaways.count_entries(c, "W1")
+    giveaways.entries_of(c, "W1")
+    giveaways.remove_entries(c, "W1", [7, 8])
+    giveaways.change(c, "W1", ["open"], state="drawn", changed_at=NOW)
+    giveaways.add_draw(c, "W1", 0, at=NOW, by="cli:ada")
+    winner = GiveawayWinner(giveaway_id="W1", draw=0, place=0, user_id=7, state="drawn", changed_at=NOW)
+    giveaways.add_winners(c, [winner])
+    giveaways.winners_of(c, "W1")
+    giveaways.change_winner(c, winner, state="told", claim_until=NOW)
+    giveaways.next_claim_end(c)
 
 
 def call_every_function(c: Connection) -> None:
@@ -151,8 +218,6 @@ def call_every_function(c: Connection) -> None:
     licences.insert(c, licence)
     licences.find_by_hash(c, b"h" * 32)
     licences.newest_of_node(c, "01A")
-    licences.set_state(c, "L1", LicenceState.ACTIVE, at=NOW)
-    licences.set_state(c, "L1", LicenceState.EXPIRED, at=NOW)
     sold = ShopEvent(
         source="stripe", event_id="evt_1", at=NOW, reference="sub_1", licence_id="L1", outcome="taken", detail=""
     )
@@ -192,6 +257,7 @@ def call_every_function(c: Connection) -> None:
     licence_events.list_of(c, "L1")
     licence_events.list_since(c, "transferred", NOW)
     licence_events.count_since(c, "L1", "transferred", NOW)
+    call_tickets(c)
     run = Duplication(id="D1", at=NOW, node_id="01A", source="template 1", requested_by="cli:ada", outcome="running")
     duplications.insert(c, run)
     duplications.source_of(c, "01A")
@@ -274,6 +340,7 @@ def call_every_function(c: Connection) -> None:
     )
     patch_tracking.of_patch(c, "T1")
     patch_tracking.standing(c, "T1")
+    call_every_function_of_giveaways(c)
     pulse_snapshots.insert(
         c,
         PulseSnapshot(id="S1", at=NOW, node_id="01A", state="ready", latency_ms=4, guilds=2, memory_bytes=9),

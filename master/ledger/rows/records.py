@@ -234,6 +234,10 @@ class Giveaway(msgspec.Struct, frozen=True, kw_only=True):
     seed: bytes | None = None
     """Shown with the draw."""
     entries_hash: bytes | None = None
+    draws: int = 0
+    """How many draws there were: the first, and each that drew again."""
+    told_draws: int = 0
+    """How many of them were told; of a cancelled one: 1 less than its draws until its message says so."""
     drawn_at: datetime | None = None
     changed_at: datetime
     changed_by: str

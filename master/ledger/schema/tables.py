@@ -597,6 +597,9 @@ giveaways = Table(
     Column("sealed_seed", LargeBinary(128), nullable=False),
     Column("seed", LargeBinary(32)),
     Column("entries_hash", LargeBinary(32)),
+    # How many draws there were, and how many of them were told: what is in between is told by whoever runs next.
+    Column("draws", Integer, nullable=False),
+    Column("told_draws", Integer, nullable=False),
     Column("drawn_at", UtcDateTime),
     Column("changed_at", UtcDateTime, nullable=False),
     Column("changed_by", Unicode(120), nullable=False),

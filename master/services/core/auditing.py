@@ -130,6 +130,14 @@ class Auditor:
         else:
             await self._finish(entry, Outcome.DONE, entry.detail)
 
+    def entry(self, actor: Actor, name: str) -> AuditEntry:
+        """Return a row that the caller writes in a transaction of its own, and then announces."""
+        return self._entry(actor, name)
+
+    def announce(self, entry: AuditEntry) -> None:
+        """Publish a row that was written with :meth:`AuditEntry.append`."""
+        self._announce(entry, Outcome.DONE, entry.detail)
+
     async def _finish(self, entry: AuditEntry, outcome: Outcome, detail: str) -> None:
         """Write the row. One that the action wrote itself stands, even if something failed after it."""
         if not entry.written:
