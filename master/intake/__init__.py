@@ -1,1 +1,1 @@
-"""Takes what arrives on the loopback address: errors from sentry-sdk in nodes, sales of shops; a face, as control is."""
+"""Takes what arrives on the loopback address: errors of nodes by sentry-sdk, sales of shops; a face, as control is."""
