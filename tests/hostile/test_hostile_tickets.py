@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from handshake.messages import (
     Acknowledgement,
     Body,
+    TicketAction,
     TicketPermissionRequest,
     TicketPermissionResponse,
     TicketRequest,
@@ -217,7 +218,7 @@ async def test_questions_of_one_node_are_bounded(desk: TicketHouse, socket: Sock
     assert codes == {"asking": 20, "too_many_asking": 5}
 
 
-ACTIONS = (
+ACTIONS: tuple[TicketAction, ...] = (
     *("categories", "open", "claim", "release", "transfer", "priority", "topic", "touch", "close", "reopen", "delete"),
     "list",
 )
