@@ -129,7 +129,7 @@ COMMANDS = (
     Typed("licence list --json"),
     Typed("licence import {folder}/licences.csv"),
     Typed("licence export --file {folder}/exported.csv"),
-    Typed("licence redeem --user 7", stdin="FM1", shows=False),
+    Typed("licence redeem --user 7", stdin="atlas", shows=False),  # a token is no code
     *(
         Typed(f"licence {verb} ffff", shows=False)  # no licence has this id
         for verb in ("show", "renew --days 3", "suspend --json", "reinstate", "revoke --yes", "transfer 7 --json")
