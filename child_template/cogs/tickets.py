@@ -430,7 +430,8 @@ class Tickets(commands.GroupCog, group_name="ticket", group_description="Tickets
         name, told = f"ticket-{ticket.number}", "Its author has it too."
         try:
             author = self.bot.get_user(ticket.author_id) or await self.bot.fetch_user(ticket.author_id)
-            await author.send(embed=looks.ticket_embed(ticket, ()), files=made.files(name))
+            text = f"Your ticket {ticket.number} is closed. What was written in it is in these files."
+            await author.send(text, embed=looks.ticket_embed(ticket, ()), files=made.files(name))
         except discord.Forbidden:
             told = "Its author has not got it: their direct messages are closed."
         except discord.HTTPException as error:
@@ -494,6 +495,8 @@ class Tickets(commands.GroupCog, group_name="ticket", group_description="Tickets
 
 def said(answer: TicketPermissionResponse, text: str) -> str:
     """Return what to tell of a permission: the text if it was done, else why not."""
+    if answer.code == "asking":
+        return "A person has to allow that, and is asked now."
     return text if answer.granted or answer.code == "revoked" else sentence(answer.reason or answer.code)
 
 
