@@ -266,7 +266,15 @@ class ShutdownNotice(_Body, frozen=True):
 
 
 OrderKind = Literal[
-    "reload_cog", "disable_cog", "sync_commands", "patch", "patch_good", "patch_back", "check_licence", "ticket_changed"
+    "reload_cog",
+    "disable_cog",
+    "sync_commands",
+    "patch",
+    "patch_good",
+    "patch_back",
+    "patch_posted",
+    "check_licence",
+    "ticket_changed",
 ]
 
 

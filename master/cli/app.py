@@ -94,6 +94,7 @@ _COMMANDS = (
     _Command("patch", "patches:patch", _DAILY, is_group=True),
     _Command("licence", "licences:licence", _DAILY, is_group=True),
     _Command("license", "licences:licence", _DAILY, is_group=True, is_alias=True),
+    _Command("tickets", "tickets:tickets", _DAILY, is_group=True),
     _Command("start", "steering:start", _DAILY),
     _Command("stop", "steering:stop", _DAILY),
     _Command("restart", "steering:restart", _DAILY),

@@ -19,6 +19,7 @@ from master.operations import (
     repairs,
     solutions,
     telling,
+    tickets,
 )
 from master.operations.operation import Operation
 
@@ -101,6 +102,15 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     giveaways.enter,
     giveaways.leave,
     giveaways.claim,
+    tickets.listing,
+    tickets.show,
+    tickets.close,
+    tickets.reopen,
+    tickets.delete,
+    tickets.permissions,
+    tickets.decide,
+    tickets.revoke,
+    tickets.check,
     ledger.audit,
     ledger.verify_audit,
     ledger.acknowledge_audit,

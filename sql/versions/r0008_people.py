@@ -24,7 +24,6 @@ def upgrade() -> None:
     op.add_column("licenses", sa.Column("warned_days", sa.Integer(), nullable=True))
     op.add_column("licenses", sa.Column("changed_at", UtcDateTime(), nullable=True))
     op.add_column("licenses", sa.Column("changed_by", sa.Unicode(length=120), server_default="", nullable=False))
-    op.create_index("ix_licenses_holder_id", "licenses", ["holder_id"])
     op.create_index("ix_licenses_state_expires_at", "licenses", ["state", "expires_at"])
     op.create_table(
         "licence_uses",
@@ -203,7 +202,6 @@ def downgrade() -> None:
     ):
         op.drop_table(table)
     op.drop_index("ix_licenses_state_expires_at", "licenses")
-    op.drop_index("ix_licenses_holder_id", "licenses")
     for column in ("changed_by", "changed_at", "warned_days", "note", "origin", "guild_id", "holder_id"):
         op.drop_column("licenses", column, mssql_drop_default=True)
     op.create_table(

@@ -68,6 +68,11 @@ COMMANDS = (
     Typed("repairs --node atlas"),
     Typed("repairs do 01", shows=False),  # nothing asks here
     Typed("repairs decline 01 --json", shows=False),
+    Typed("tickets --node atlas --json"),
+    *(Typed(f"tickets {verb} 7", shows=False) for verb in ("show", "close", "reopen", "delete --yes")),
+    *(Typed(f"tickets {verb} 01AB", shows=False) for verb in ("grant", "refuse", "revoke")),
+    Typed("tickets permissions"),
+    Typed("tickets check --json"),
     Typed("start atlas"),
     Typed("restart atlas --json"),
     Typed("restart --all"),
@@ -124,7 +129,7 @@ COMMANDS = (
     Typed("licence list --json"),
     Typed("licence import {folder}/licences.csv"),
     Typed("licence export --file {folder}/exported.csv"),
-    Typed("licence redeem --user 7", stdin="FM1", shows=False),
+    Typed("licence redeem --user 7", stdin="atlas", shows=False),  # a token is no code
     *(
         Typed(f"licence {verb} ffff", shows=False)  # no licence has this id
         for verb in ("show", "renew --days 3", "suspend --json", "reinstate", "revoke --yes", "transfer 7 --json")

@@ -34,6 +34,7 @@ from master.services.trust.licensing import IssuedLicence, Licensing
 from tests.conftest import TurnableClock
 from tests.intake.conftest import free_port
 from tests.intake.sending import Answer, send
+from tests.ledger.writer.test_spool import locked
 from tests.services.people.shop_examples import (
     BUYER,
     KOFI_TOKEN,
@@ -47,7 +48,6 @@ from tests.services.people.shop_examples import (
     stripe_event,
     subscribed,
 )
-from tests.ledger.writer.test_spool import locked
 
 TIERS = (LicenceTier(name="pro", days=30), LicenceTier(name="gold", days=365))
 PRODUCTS = {"plink_1Pro": "pro", "price_1Pro": "pro", "Gold": "gold", "1a2b3c4d5e": "pro"}

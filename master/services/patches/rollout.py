@@ -37,6 +37,8 @@ _LOOKED_AT = 50
 MOST_CHOSEN = 100
 """Nodes that an operator may name one by one: their ids are part of the plan, whose column has 4,000 characters."""
 _FAILED = ("failed", "rolled_back", "rollback_failed")
+_NEVER_ORDERED = ("waiting", "skipped", "absent")
+_TOLD_TIMES = 5
 _LEFT = ("ordered", "received", "staged", "applied", "healthy")
 _COULD: dict[PatchState, str] = {
     "received": "`fleet patch deploy` rolls it out",
@@ -289,6 +291,28 @@ class RollOuts:
             self._book.put(change(await self._load(patch_id)))
             await self._book.flush()
 
+    def tell_message(self, patch_id: str) -> None:
+        """Tell the nodes that were ordered to take a patch before it was posted which message shows it."""
+        if self._group is None:
+            return
+        for row in self._book.nodes(patch_id):
+            if row.state not in _NEVER_ORDERED:
+                self._group.create_task(self._tell_message(row), name=f"message to {row.node_id}")
+
+    async def _tell_message(self, row: PatchNode) -> None:
+        """Tell one node; a reaction is a view, and no reason to try for long."""
+        for _ in range(_TOLD_TIMES):
+            # Orders that bring a patch on its way go first, and a node takes one at a time.
+            await asyncio.sleep(1.0)
+            patch, node = self._book.get(row.patch_id), self._tools.directory.get(row.node_id)
+            if patch is None or node is None:
+                return
+            try:
+                await self._tools.ways.tell_message(node, patch)
+                return
+            except FleetError as error:
+                log.info("a node does not know the message yet", extra={"node": node.name, "why": error.message})
+
     async def deploy(
         self,
         patch_id: str,
@@ -403,14 +427,13 @@ class RollOuts:
         self._go_on(patch_id)
 
     def _paused(self, patch: Patch) -> Progress:
-        return replace(progress_of(patch), paused_in=patch.state, paused_at=self._clock.now().timestamp())
+        return replace(progress_of(patch), paused_in=patch.state, paused_after_s=self._drive(patch.id).soaked_s())
 
     def _unpaused(self, progress: Progress) -> Progress:
         """Return a progress whose wave was not watched while it was paused."""
-        if progress.paused_in is None or not progress.paused_at or not progress.soak_began:
+        if progress.paused_in != "soaking":
             return progress
-        paused_s = max(0.0, self._clock.now().timestamp() - progress.paused_at)
-        return replace(progress, soak_began=progress.soak_began + paused_s, paused_at=0.0)
+        return replace(progress, soak_began=self._clock.now().timestamp() - progress.paused_after_s)
 
     async def abort(self, patch_id: str, *, actor: str, why: str) -> None:
         """End a roll-out where it is: nothing further is done to any node.

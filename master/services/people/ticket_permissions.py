@@ -203,6 +203,12 @@ class TicketPermissions:
             return error
         return None
 
+    async def close(self) -> None:
+        """Cut off what is under way; the next master goes on with it."""
+        for task in self._working:
+            task.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
+
     # A person decides
 
     def _ask(self, node: Node, ticket: Ticket, permission: TicketPermission) -> None:
@@ -250,7 +256,7 @@ class TicketPermissions:
 
         found, ticket, done = await self._tools.ledger.write(write)
         if found is None or ticket is None:
-            raise NoSuchTicket("no_such_request", "there is no such request", hint="`fleet tickets permissions`")
+            raise NoSuchTicket("no_such_request", "there is no such request", hint="`/ticket permissions` lists them")
         if not done:
             by = f" by {found.decided_by}" if found.decided_by else ""
             raise TicketRefused("answered", f"it is {found.state} already{by}")

@@ -11,6 +11,7 @@ from master.services.people.ticket_desk import TicketDesk
 from master.services.people.ticket_gate import TicketGate
 from master.services.people.ticket_news import TicketNews
 from master.services.people.ticket_permissions import TicketPermissions
+from master.services.people.ticket_showing import TicketShowing
 from master.services.people.ticket_tools import TicketTools
 from master.services.people.ticket_upkeep import TicketUpkeep
 from master.services.people.ticket_work import TicketWork
@@ -29,6 +30,7 @@ class Ticketing:
     work: TicketWork
     upkeep: TicketUpkeep
     check: TicketCheck
+    showing: TicketShowing
 
 
 def build_ticketing(
@@ -45,12 +47,15 @@ def build_ticketing(
     tickets = Tickets(tools, work)
     permissions = TicketPermissions(tools, gate, tickets, work)
     check = TicketCheck(tools)
+    desk = TicketDesk(tools, gate, tickets, work)
+    closers = (desk.close, permissions.close, news.close)
     return Ticketing(
         tools=tools,
         tickets=tickets,
         permissions=permissions,
-        desk=TicketDesk(tools, gate, tickets, work),
+        desk=desk,
         work=work,
-        upkeep=TicketUpkeep(tools, tickets, permissions, work, check.tell),
+        upkeep=TicketUpkeep(tools, tickets, permissions, work, check.tell, closers),
         check=check,
+        showing=TicketShowing(tools, tickets),
     )

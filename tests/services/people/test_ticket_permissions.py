@@ -121,10 +121,14 @@ async def test_a_master_killed_between_any_two_steps_is_followed_by_one_that_fin
     held = await atlas.opens(desk.sam)
     for who in (desk.max, desk.tom):
         await atlas.asks_for(held.id, who, actor_id=desk.sam.id)
-    for asked, state in zip(await desk.permissions_in(held), ("granting", "revoking"), strict=True):
+    for permission, state in zip(await desk.permissions_in(held), ("granting", "revoking"), strict=True):
         await services.ledger.write(
             partial(
-                ticket_permissions.change, permission_id=asked.id, was=("granted",), at=desk.clock.now(), state=state
+                ticket_permissions.change,
+                permission_id=permission.id,
+                was=("granted",),
+                at=desk.clock.now(),
+                state=state,
             )
         )
     del desk.channel(held).overwrites[desk.max.id]

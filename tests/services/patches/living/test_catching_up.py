@@ -28,6 +28,9 @@ async def test_a_stopped_node_gets_every_patch_that_it_missed(living: LivingHous
     found = await until(living, received.id, "done", node=("vega", "good"))
     assert texts(living) == [NEWER, NEWER]
     assert found.patch.counts == {"good": 2}
+    # Both came to the template, the second while the first was still being brought to it.
+    await until(living, received.id, "done", template="patched")
+    assert (living.settings.identity.template_path / "cogs" / "ranks.py").read_text() == NEWER
 
 
 @pytest.mark.slow
