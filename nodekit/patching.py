@@ -79,6 +79,8 @@ class Patching:
         self._working_on: tuple[str, str] | None = None
         self._goodness: asyncio.TimerHandle | None = None
         self._finishing: asyncio.Task[None] | None = None
+        self._owed: tuple[str, Reloading] | None = None
+        """Of a patch whose files went back and whose cogs did not: what has to be loaded again."""
 
     # Orders
 
@@ -155,7 +157,7 @@ class Patching:
         if document.restarts:
             self._tell(patch, "applied", RESTART, release=number)
             return
-        await self._reload(reloading)
+        await self._reload(patch, reloading)
         self._tell(patch, "applied", f"loaded anew: {', '.join(reloading.extensions)}", release=number)
         self._await_health(patch, number, paths)
 
@@ -173,7 +175,7 @@ class Patching:
         if problem:
             raise PatchFailed(problem)
 
-    async def _reload(self, reloading: Reloading) -> None:
+    async def _reload(self, patch: PatchOrder, reloading: Reloading) -> None:
         """Load the cogs of a release that was put in force; where one fails, the node goes back.
 
         Raises
@@ -190,11 +192,13 @@ class Patching:
             problem = f"its cogs were not loaded within {RELOAD_WITHIN_S:g} s"
         try:
             await asyncio.to_thread(self._releases.back)
+            self._owed = (patch.patch_id, reloading)
             async with asyncio.timeout(RELOAD_WITHIN_S):
                 await reloading.undo()
         except (ReleaseError, ReloadFailed, TimeoutError) as error:
             reason = str(error) or "it took too long"
             raise RollbackFailed(f"{problem}\nAnd the code of before could not be loaded again: {reason}") from error
+        self._owed = None
         raise PatchFailed(problem)
 
     def _tell_again(self, patch: PatchOrder, current: Release) -> None:
@@ -264,22 +268,27 @@ class Patching:
         self._stop_timer()
         self._link.on_pulse = None
         current = await asyncio.to_thread(self._in_force)
-        if current.patch_id != patch.patch_id:
-            if await asyncio.to_thread(self._is_below, current, patch.patch_id):
-                raise RollbackFailed(f"{current.name} {current.version} was put on top of it: that one goes back first")
+        if current.patch_id == patch.patch_id:
+            remembered = self._memory.recall_of(patch.patch_id)
+            before = await asyncio.to_thread(self._releases.back)
+            if remembered is None or not remembered.reload:
+                self._tell(patch, "rolled_back", RESTART, release=before)
+                return
+            reloading = Reloading(self._client, self._folder, remembered.reload, current.files)
+            self._owed = (patch.patch_id, reloading)
+        elif self._owed is not None and self._owed[0] == patch.patch_id:
+            before, reloading = current.number, self._owed[1]
+        elif await asyncio.to_thread(self._is_below, current, patch.patch_id):
+            raise RollbackFailed(f"{current.name} {current.version} was put on top of it: that one goes back first")
+        else:
             self._tell(patch, "rolled_back", "it is not in force on this node", release=current.number)
             return
-        remembered = self._memory.recall_of(patch.patch_id)
-        before = await asyncio.to_thread(self._releases.back)
-        if remembered is None or not remembered.reload:
-            self._tell(patch, "rolled_back", RESTART, release=before)
-            return
-        reloading = Reloading(self._client, self._folder, remembered.reload, current.files)
         try:
             async with asyncio.timeout(RELOAD_WITHIN_S):
                 await reloading.run()
         except (ReloadFailed, TimeoutError) as error:
             raise RollbackFailed(str(error) or f"its cogs were not loaded within {RELOAD_WITHIN_S:g} s") from error
+        self._owed = None
         self._tell(patch, "rolled_back", f"loaded anew: {', '.join(reloading.extensions)}", release=before)
         self._link.pulse_soon()
 

@@ -379,7 +379,13 @@ class _Connection(asyncio.BufferedProtocol):
 
 
 class LocalClient:
-    """A node's side: connects when needed, and again after a failure."""
+    """A node's side: connects when needed, and again after a failure.
+
+    Parameters
+    ----------
+    on_lost
+        Called when the connection is closed, by whichever side: what was asked over it is not answered any more.
+    """
 
     def __init__(
         self, path: Path, on_message: Callable[[str], None], *, on_lost: Callable[[], None] = lambda: None

@@ -25,8 +25,8 @@ _COLUMNS = (
     Column("CATEGORY", 3),
     Column("STATE"),
     Column("PRIORITY", 4),
-    Column("AUTHOR", 5),
-    Column("CLAIMED BY", 6),
+    Column("AUTHOR", 6),
+    Column("CLAIMED BY", 7),
     Column("IDLE", 2),
 )
 _PERMISSION_COLUMNS = (
@@ -60,7 +60,7 @@ def ticket_lines(rows: Sequence[TicketRow], *, width: int | None) -> list[Text]:
 
 
 def _state(row: TicketRow) -> Text:
-    words = f"queued, {row.position}." if row.position else row.state
+    words = f"queued ({row.position})" if row.position else row.state
     if row.warned_at is not None and row.state == "open":
         return one_line(("open, stale", "yellow"))
     return one_line((words, _STYLES.get(row.state, "")))

@@ -12,7 +12,7 @@ MOST_WINNERS = 50
 MOST_WEIGHT = 100
 """Entries of one person."""
 Days = Annotated[int, Meta(ge=0, le=36_500)]
-Snowflake = Annotated[int, Meta(ge=0, lt=2**63)]
+Snowflake = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class BonusRole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -58,7 +60,6 @@ class TicketFinding(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the master may do what a category of tickets needs."""
 
     category: str
-    verdict: str
-    """ok, warn or fail."""
+    verdict: Literal["ok", "warn", "fail"]
     detail: str
     fix: str = ""

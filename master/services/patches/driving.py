@@ -306,7 +306,8 @@ class Drive:
         for row in under_way:
             if row.state == "applied" and row.detail == RESTART:
                 self._restart(row)
-            elif row.state != "applied" or row.detail != _RESTARTING or row.node_id not in self._since:
+            elif row.state != "applied" or row.detail != _RESTARTING or row.node_id not in self._restarted:
+                # A master that was killed may have written that it restarts a node, and not have done it.
                 self._ask(row.node_id, self._give)
         room = progress.at_once - len(under_way) - len(giving)
         given = [row for row in waiting if not self._is_asked(row.node_id)][: max(0, room)]

@@ -106,6 +106,16 @@ class FolderPatching:
         await self._run("switch", folder, "--release", str(release), *begins)
         return before, release
 
+    async def is_in_force(self, folder: Path, patch_id: str) -> bool:
+        """Tell whether a patch is what is in force in a folder.
+
+        Raises
+        ------
+        FolderNotPatched
+        """
+        known = _in_force(await self._run("list", folder))
+        return known is not None and known.patch_id == patch_id
+
     async def back(self, folder: Path, patch_id: str) -> int:
         """Put the release before a patch in force again, if that is what is in force; returns what is now.
 

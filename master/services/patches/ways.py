@@ -95,6 +95,15 @@ class Ways:
         folder = self._launcher.folder_of(node)
         return await self._folders.put(folder, patch_id=patch.id, sha256=patch.bundle_hash.hex())
 
+    async def is_in_force(self, node: Node, patch: Patch) -> bool:
+        """Tell whether a patch is what is in force in a node's folder.
+
+        Raises
+        ------
+        FolderNotPatched
+        """
+        return await self._folders.is_in_force(self._launcher.folder_of(node), patch.id)
+
     async def provide(self, node: Node, patch: Patch) -> None:
         """Install what a patch requires and the operator allows; the rest may be in the node's libraries already.
 

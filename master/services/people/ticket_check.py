@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import msgspec
 
@@ -156,5 +157,5 @@ def _missing(category: TicketCategory, standing: Standing, place: Channel | None
     return named((WRITTEN & ~standing.bits) | (NEEDED & ~there))
 
 
-def _finding(category: str, verdict: str, detail: str, fix: str) -> TicketFinding:
+def _finding(category: str, verdict: Literal["ok", "warn", "fail"], detail: str, fix: str) -> TicketFinding:
     return TicketFinding(category=category, verdict=verdict, detail=detail, fix=fix)

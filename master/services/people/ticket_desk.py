@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 ANSWER_WITHIN_S = 3.0
 """A node's messages are taken one after the other: its pulses wait behind a request. What takes longer goes on after
 the answer, and the node is told by an order."""
-_LINE_CHARACTERS, _MOST_LISTED = 400, 50
+_LINE_CHARACTERS, _MOST_LISTED = 400, 500
 _MOST_BYTES = 5_500
 """Of the tickets in one answer: a signed message has 8,192 at most, and base64 makes four of three."""
 

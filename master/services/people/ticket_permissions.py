@@ -160,11 +160,16 @@ class TicketPermissions:
     async def _revoke(self, node: Node, ticket: Ticket, body: TicketPermissionRequest) -> TicketPermissionResponse:
         now = self._tools.clock.now()
 
-        def write(connection: Connection) -> list[TicketPermission]:
-            found = ticket_permissions.of_ticket(connection, ticket.id, _LIVE)
-            return _end(connection, [one for one in found if one.subject_id == body.user_id], now, "the node asked")
+        def write(connection: Connection) -> tuple[list[TicketPermission], bool]:
+            found = ticket_permissions.of_ticket(connection, ticket.id)
+            mine = [one for one in found if one.subject_id == body.user_id]
+            live = [one for one in mine if one.state in _LIVE]
+            was_in = any(one.state in ("revoking", "revoked") for one in mine)
+            return _end(connection, live, now, "the node asked"), was_in
 
-        ended = await self._tools.ledger.write(write)
+        ended, was_in = await self._tools.ledger.write(write)
+        if not ended and was_in:
+            return TicketPermissionResponse(granted=False, code="revoked")
         if not ended:
             raise TicketRefused("not_granted", "that person has no permission in it that could be taken back")
         for one in ended:
@@ -202,6 +207,12 @@ class TicketPermissions:
         except FleetError as error:
             return error
         return None
+
+    async def close(self) -> None:
+        """Cut off what is under way; the next master goes on with it."""
+        for task in self._working:
+            task.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
 
     # A person decides
 
@@ -250,7 +261,7 @@ class TicketPermissions:
 
         found, ticket, done = await self._tools.ledger.write(write)
         if found is None or ticket is None:
-            raise NoSuchTicket("no_such_request", "there is no such request", hint="`fleet tickets permissions`")
+            raise NoSuchTicket("no_such_request", "there is no such request", hint="`/ticket permissions` lists them")
         if not done:
             by = f" by {found.decided_by}" if found.decided_by else ""
             raise TicketRefused("answered", f"it is {found.state} already{by}")

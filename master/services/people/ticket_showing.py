@@ -43,7 +43,11 @@ class TicketShowing:
         else:
             found = await ledger.read(lambda c: rows.find(c, text.upper()))
         if found is None or found.guild_id != self._tools.guild_id:
-            raise NoSuchTicket("no_such_ticket", f"there is no ticket {text[:40]!r}", hint="`fleet tickets` lists them")
+            raise NoSuchTicket(
+                "no_such_ticket",
+                f"there is no ticket {text[:40]!r}",
+                hint="`/ticket list` and `fleet tickets` list them",
+            )
         return found
 
     async def listing(self, *, node: str = "", everything: bool = False, limit: int = 50) -> list[TicketRow]:
@@ -110,7 +114,7 @@ class TicketShowing:
         matching = [one.id for one in found if one.id.startswith(wanted)]
         if len(matching) != 1:
             words = f"{len(matching)} begin with {wanted!r}" if matching else f"there is no such request: {wanted!r}"
-            raise NoSuchTicket("no_such_request", words, hint="`fleet tickets permissions` lists them")
+            raise NoSuchTicket("no_such_request", words, hint="`/ticket permissions` lists them")
         return matching[0]
 
     async def permission(self, held: TicketPermission) -> TicketPermissionRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,10 @@ from master.services.core.directory import NodeDirectory
 from master.services.core.discord_port import DiscordPort
 from master.services.core.errors import DiscordNotFound, DiscordUnavailable
 from master.supervision.clock import Clock
+
+ROLES_WITHIN_S = 2.0
+"""A node waits for the answer, and its pulses behind it."""
+_UNKNOWN_MEMBER, _UNKNOWN_USER = 10007, 10013
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +75,21 @@ class TicketTools:
         return 0 if node is None else node.bot_user_id
 
     async def roles_of(self, user_id: int) -> frozenset[int] | None:
-        """Return a person's roles on the fleet's server; None if he is not on it."""
+        """Return a person's roles on the fleet's server; None if he is not on it.
+
+        Raises
+        ------
+        DiscordPortError
+            Also when the server itself is gone.
+        """
         try:
-            return await self.port.roles_of(self.guild_id, user_id)
-        except DiscordNotFound:
+            async with asyncio.timeout(ROLES_WITHIN_S):
+                return await self.port.roles_of(self.guild_id, user_id)
+        except TimeoutError:
+            raise DiscordUnavailable(f"Discord did not say within {ROLES_WITHIN_S:g} s who that is") from None
+        except DiscordNotFound as error:
+            if error.json_code not in (_UNKNOWN_MEMBER, _UNKNOWN_USER):
+                raise
             return None
 
     def is_staff(self, category: TicketCategory, user_id: int, roles: frozenset[int]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -37,6 +37,8 @@ class TicketUpkeep:
     ----------
     check
         Looks whether the master has what it needs; called whenever it has connected.
+    closers
+        Cut off what is under way, for the end of the master.
     """
 
     def __init__(
@@ -46,9 +48,10 @@ class TicketUpkeep:
         permissions: TicketPermissions,
         work: TicketWork,
         check: Callable[[], Awaitable[object]],
+        closers: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
         self._tools, self._tickets, self._permissions, self._work = tools, tickets, permissions, work
-        self._check = check
+        self._check, self._closers = check, closers
         self._reconciled_s = float("-inf")
         self._connected = False
         tools.bus.on(GatewayConnected, self._on_connected)
@@ -65,15 +68,19 @@ class TicketUpkeep:
         self._work.woken.set()
 
     async def run(self) -> None:
-        """Do what is due, until cancelled."""
-        while True:
-            self._work.woken.clear()
-            left_s = await self.step()
-            try:
-                async with asyncio.timeout(left_s):
-                    await self._work.woken.wait()
-            except TimeoutError:
-                continue
+        """Do what is due, until cancelled; then nothing of tickets is under way any more."""
+        try:
+            while True:
+                self._work.woken.clear()
+                left_s = await self.step()
+                try:
+                    async with asyncio.timeout(left_s):
+                        await self._work.woken.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            for close in self._closers:
+                await close()
 
     async def step(self) -> float | None:
         """Do what is due now; returns after how many seconds to look again, None if there is nothing to look after."""

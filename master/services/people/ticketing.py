@@ -47,13 +47,15 @@ def build_ticketing(
     tickets = Tickets(tools, work)
     permissions = TicketPermissions(tools, gate, tickets, work)
     check = TicketCheck(tools)
+    desk = TicketDesk(tools, gate, tickets, work)
+    closers = (desk.close, permissions.close, news.close)
     return Ticketing(
         tools=tools,
         tickets=tickets,
         permissions=permissions,
-        desk=TicketDesk(tools, gate, tickets, work),
+        desk=desk,
         work=work,
-        upkeep=TicketUpkeep(tools, tickets, permissions, work, check.tell),
+        upkeep=TicketUpkeep(tools, tickets, permissions, work, check.tell, closers),
         check=check,
         showing=TicketShowing(tools, tickets),
     )

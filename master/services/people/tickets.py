@@ -30,7 +30,10 @@ _PRIORITIES = get_args(TicketPriority)
 
 
 class Tickets:
-    """The use cases of tickets. ``person_id`` is who asks, 0 for the node or an operator themselves."""
+    """The use cases of tickets. ``person_id`` is who asks, 0 for the node or an operator themselves.
+
+    What is so already is done: a node that does not hear an answer asks again.
+    """
 
     def __init__(self, tools: TicketTools, work: TicketWork) -> None:
         self._tools, self._work = tools, work
@@ -107,6 +110,8 @@ class Tickets:
         if isinstance(ticket, TicketRefused):
             raise ticket
         self._tools.publish(ticket, ticket.state, actor=f"discord:{ticket.author_id}")
+        # The upkeep sleeps for as long as there is no ticket: from now on one becomes stale, or waits for room.
+        self._work.woken.set()
         return ticket
 
     # While it is open
@@ -130,7 +135,7 @@ class Tickets:
         """Give a claimed ticket back to all of the staff."""
         await self._require_staff(ticket, person_id)
         if ticket.claimed_by is None:
-            raise TicketRefused("not_claimed", "nobody has claimed it")
+            return ticket
         return await self._change(ticket, ("open",), "released", person_id, claimed_by=None)
 
     async def transfer(self, ticket: Ticket, person_id: int, subject_id: int) -> Ticket:
@@ -169,10 +174,12 @@ class Tickets:
         Raises
         ------
         TicketRefused
-            It is closed already, or ``person_id`` is neither its author nor staff.
+            It is deleted, or ``person_id`` is neither its author nor staff.
         """
         if person_id:
             await self._require_party(ticket, person_id)
+        if ticket.state in ("closing", "closed"):
+            return ticket
         now = self._tools.clock.now()
         values: dict[str, object] = {
             "closed_at": now,
@@ -194,6 +201,8 @@ class Tickets:
         """Open a closed ticket again; who was let in before has to be let in again."""
         if person_id:
             await self._require_party(ticket, person_id)
+        if ticket.state == "open":
+            return ticket
         values: dict[str, object] = {"closed_at": None, "closed_by": None, "reason": "", "warned_at": None}
         now = self._tools.clock.now()
         return await self._change(

@@ -23,6 +23,7 @@ from master.services.onboarding.identity import (
 )
 from master.services.people.licence_role_checks import role_troubles
 from master.services.upkeep.diagnosis import Finding
+from master.services.upkeep.ticket_findings import ask_about_tickets, needed_for_tickets
 
 MIN_IDENTIFIES = 50
 _UNEXPECTED = "try again in a minute; if it stays so, check DISCORD['API_BASE'] and the token's application"
@@ -127,6 +128,7 @@ async def ask_discord(settings: Settings, token: Secret[str], lookup: Lookup) ->
         ("gateway", survey.gateway),
         ("intents", survey.intents),
         ("server", survey.server),
+        ("tickets", survey.tickets),
         ("slash commands", survey.commands),
     ):
         try:
@@ -166,7 +168,8 @@ class _Survey:
             ) from error
 
     def _invite(self) -> str:
-        return f"invite it: {invite_url(self.application_id or self.bot.user_id, MASTER_PERMISSIONS)}"
+        needed = MASTER_PERMISSIONS | needed_for_tickets(self.settings)
+        return f"invite it: {invite_url(self.application_id or self.bot.user_id, needed)}"
 
     async def gateway(self) -> list[Finding]:
         """Ask for the gateway's URL and what is left of its day, and hear it say hello."""
@@ -266,6 +269,10 @@ class _Survey:
             fix = f"{shown} > Edit Channel > Permissions: allow the role of {self.bot.username} {names}"
             return verdict, f"{shown}: missing {names}", fix
         return "ok", f"{shown}, with all permissions it needs", ""
+
+    async def tickets(self) -> list[Finding]:
+        """Look whether the master may do all that tickets need, in each of their categories."""
+        return await ask_about_tickets(self.settings, self.bot.user_id, self._get)
 
     async def commands(self) -> list[Finding]:
         """Compare the slash commands at Discord with what the master registered last."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from master.events import GatewayConnected
+from master.services.people import ticket_desk, ticket_tools
 from sandbox import permissions
 from sandbox.records import Overwrite
 from tests.services.people.ticket_house import TicketHouse, category, desk
@@ -39,6 +40,9 @@ async def test_a_ticket_is_opened_claimed_closed_reopened_and_deleted_and_its_pe
     assert closed.code == "closed"
     assert [desk.may(one, opened) for one in (eve, sam, tom)] == ["r", "r", "r"]
     assert (await desk.ticket(opened)).reason == "solved"
+    # A node that has not heard the answer asks again; nothing happens twice.
+    again = await atlas.asks("close", ticket_id=opened.id, actor_id=eve.id, text="solved twice")
+    assert (again.done, again.code, again.tickets[0].reason) == (True, "closed", "solved")
     reopened = await atlas.asks("reopen", ticket_id=opened.id, actor_id=sam.id)
     assert reopened.code == "open"
     assert desk.may(eve, opened) == "rw"
@@ -62,8 +66,8 @@ async def test_who_may_not_does_not(desk: TicketHouse) -> None:
         ("priority", desk.eve, "not_staff"),
         ("topic", desk.max, "not_staff"),
         ("close", desk.max, "not_staff"),
-        ("release", desk.sam, "not_claimed"),
-        ("reopen", desk.sam, "is_open"),
+        ("delete", desk.sam, "is_open"),
+        ("release", desk.eve, "not_staff"),
     ):
         answer = await desk.atlas.asks(action, ticket_id=opened.id, actor_id=person.id, text="urgent")
         assert (answer.done, answer.code) == (False, code), action
@@ -236,3 +240,38 @@ async def test_a_refusal_of_discord_is_said_with_the_permission_and_costs_no_pla
     assert "Manage Channels" in answer.reason
     role.permissions |= permissions.MANAGE_CHANNELS
     await desk.atlas.opens(desk.eve)
+
+
+async def test_an_outage_of_discord_costs_no_ticket_and_no_step(
+    desk: TicketHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ticket_desk, "ANSWER_WITHIN_S", 0.2)
+    monkeypatch.setattr(ticket_tools, "ROLES_WITHIN_S", 0.2)
+    first, second = await desk.atlas.opens(desk.eve), await desk.atlas.opens(desk.max)
+    async with desk.sandbox.faults.outage():
+        closing = await desk.atlas.asks("close", ticket_id=first.id)
+        assert (closing.done, closing.code) == (True, "closing")
+        deleting = await desk.atlas.asks("close", ticket_id=second.id)
+        assert deleting.done
+        # Nobody can say whether she is staff now.
+        assert (await desk.atlas.asks("claim", ticket_id=first.id, actor_id=desk.sam.id)).code == "unavailable"
+        assert (await desk.atlas.asks("open", actor_id=desk.eve.id, category="support")).code == "unavailable"
+        assert desk.may(desk.eve, first) == "rw"
+        await desk.ticketing.upkeep.step()
+        assert [(await desk.ticket(one)).state for one in (first, second)] == ["closing", "closing"]
+    await desk.later()
+    assert [(await desk.ticket(one)).state for one in (first, second)] == ["closed", "closed"]
+    assert [desk.may(*one) for one in ((desk.eve, first), (desk.max, second))] == ["r", "r"]
+
+
+async def test_when_the_server_is_gone_nothing_is_forgotten(desk: TicketHouse) -> None:
+    opened = await desk.atlas.opens(desk.eve)
+    member = desk.guild.guild.members.pop(desk.bot.id)
+    answer = await desk.atlas.asks("open", actor_id=desk.max.id, category="support")
+    assert (answer.done, answer.code) == (False, "unavailable")
+    await desk.later(minutes=10)
+    assert (await desk.ticket(opened)).state == "open"
+    # Invited again, it goes on.
+    desk.guild.guild.members[desk.bot.id] = member
+    closed = await desk.atlas.asks("close", ticket_id=opened.id, actor_id=desk.eve.id)
+    assert closed.code == "closed"
