@@ -138,6 +138,8 @@ class TicketPermissionRequest(_Body, frozen=True):
     permission_set: PermissionSet = "participant"
     for_s: Seconds = 0.0
     """For how long; 0: as long as the ticket is open, at most what the master allows."""
+    actor_id: Snowflake = 0
+    """The person who asked the node for it; whether that is somebody of the staff is the master's to know."""
 
 
 class TicketPermissionResponse(_Body, frozen=True):
@@ -195,6 +197,9 @@ class TicketView(msgspec.Struct, frozen=True, omit_defaults=True):
     priority: Word = "normal"
     topic: Line = ""
     opened_at: Seconds = 0.0
+    closed_by: Snowflake = 0
+    reason: Line = ""
+    """Of its end."""
 
 
 class TicketCategoryView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -226,7 +231,7 @@ class PatchStatus(_Body, frozen=True):
     status: Literal["received", "staged", "applied", "healthy", "good", "failed", "rolled_back", "rollback_failed"]
     detail: Text = ""
     """Of a failure the reason, with the end of its traceback."""
-    release: Count = 0
+    release: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     """The number of the release that the node now runs; 0 for the one that it had before any patch."""
 
 
@@ -261,7 +266,15 @@ class ShutdownNotice(_Body, frozen=True):
 
 
 OrderKind = Literal[
-    "reload_cog", "disable_cog", "sync_commands", "patch", "patch_good", "patch_back", "check_licence", "ticket_changed"
+    "reload_cog",
+    "disable_cog",
+    "sync_commands",
+    "patch",
+    "patch_good",
+    "patch_back",
+    "patch_posted",
+    "check_licence",
+    "ticket_changed",
 ]
 
 

@@ -11,6 +11,7 @@ import msgspec
 from handshake.errors import BundleError
 from handshake.patch_archive import read_archive
 from handshake.patch_document import (
+    DOCUMENTS,
     MAGIC,
     MAX_ARCHIVE_BYTES,
     MAX_DOCUMENT_BYTES,
@@ -87,7 +88,7 @@ def read_document(document: bytes) -> PatchDocument:
         It is invalid; the text says what, and where.
     """
     try:
-        read = msgspec.json.decode(document, type=PatchDocument)
+        read = DOCUMENTS.decode(document)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # the latter for text that is not UTF-8
         raise BundleError(f"the patch's document is invalid: {error}") from error
     _check_files(read)

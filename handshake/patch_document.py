@@ -103,3 +103,7 @@ class PatchDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def restarts(self) -> bool:
         """Whether the node has to restart for it."""
         return not self.reload
+
+
+DOCUMENTS = msgspec.json.Decoder(PatchDocument)
+"""Made when this is imported: two threads that are the first to decode a type end their process (msgspec 0.22)."""

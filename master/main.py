@@ -217,9 +217,13 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("repair", services.repair.run),
                 ("patches", services.patches.run),
                 ("lineage", services.lineage_keeper.run),
+                ("licences", services.licence_keeper.run),
+                ("roles of licences", services.licence_roles.run),
+                ("tickets", services.ticketing.upkeep.run),
                 ("own channels", services.tools.own_channels.run),
                 ("giveaways", partial(_run_giveaways, services)),
                 ("intake for sentry-sdk", partial(_take_from_sdks, services)),
+                ("shop", partial(_take_from_shops, services)),
                 ("solutions", services.solutions.run),
                 ("watchdog", partial(feed_watchdog, os.environ)),
             )
@@ -267,6 +271,24 @@ async def _take_from_sdks(services: Services) -> None:
         clock=services.clock,
     )
     await intake.run()
+
+
+async def _take_from_shops(services: Services) -> None:
+    """Take what shops tell of sales, if there is a port for it."""
+    if not services.settings.shop.port:
+        return
+    from master.intake.shop import ShopIntake
+    from master.services.people.shops import Shops
+
+    shops = Shops(
+        ledger=services.ledger,
+        licences=services.licences,
+        alerts=services.alerts,
+        port=services.discord,
+        settings=lambda: services.settings,
+        clock=services.clock,
+    )
+    await ShopIntake(services.settings.shop, shops, services.alerts).run()
 
 
 async def _run_giveaways(services: Services) -> None:

@@ -218,15 +218,24 @@ class HandshakeBot(commands.Bot):
         command = interaction.command
         if command is not None and command._has_any_error_handlers():
             return
-        text = self._describe_error(error, f"/{command.qualified_name}" if command else "an unknown command")
-        embed = discord.Embed(description=text, colour=self._error_colour)
+        await self.answer_error(interaction, error, f"/{command.qualified_name}" if command else "an unknown command")
+
+    async def answer_error(self, interaction: discord.Interaction[Any], error: Exception, name: str) -> None:
+        """Tell a user why what he used failed; for buttons and forms that a cog handles by itself.
+
+        Parameters
+        ----------
+        name
+            Of what was used, for the log.
+        """
+        embed = discord.Embed(description=self._describe_error(error, name), colour=self._error_colour)
         try:
             if interaction.response.is_done():
                 await interaction.followup.send(embed=embed, ephemeral=True)
             else:
                 await interaction.response.send_message(embed=embed, ephemeral=True)
         except ANY_FAILURE as failure:
-            log.warning("the user of /%s could not be answered: %s", command and command.qualified_name, failure)
+            log.warning("the user of %s could not be answered: %s", name, failure)
 
     def _describe_error(self, error: BaseException, name: str) -> str:
         """Log an error of a command; returns what to tell its user."""

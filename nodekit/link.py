@@ -123,9 +123,11 @@ class NodeLink:
         self._verifier = Verifier(self._find_key, node_id=boot.node_id, clock=clock, replay_guard=None, skew_s=None)
         self._local = None
         if boot.socket_path is not None and boot.transport != "channel":
-            self._local = LocalClient(Path(boot.socket_path), self._take_from_socket)
+            self._local = LocalClient(Path(boot.socket_path), self._take_from_socket, on_lost=self._give_up_asked)
         self._answers: dict[str, asyncio.Future[Message]] = {}
         """Pending requests; an answer to anything else is ignored."""
+        self._asked_locally = set[str]()
+        """Those of them that went over the local socket."""
         self._sent: dict[str, ErrorReport | None] = {}
         """Pulses and reports that may be answered, the latest few; a report is sent again in a new session."""
         self._resending: set[asyncio.Task[None]] = set()
@@ -204,8 +206,13 @@ class NodeLink:
             raise TransportError(f"the master answered with a {message.type}")
         return message.body
 
-    async def _ask(self, body: Body, send: Callable[[str], Awaitable[None]]) -> Message:
+    async def _ask(self, body: Body, send: Callable[[str], Awaitable[bool]]) -> Message:
         """Send a message, and return the answer to it.
+
+        Parameters
+        ----------
+        send
+            Returns whether it went over the local socket.
 
         Raises
         ------
@@ -217,11 +224,22 @@ class NodeLink:
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._answers[token_id] = answer
         try:
-            await send(text)
+            if await send(text):
+                self._asked_locally.add(token_id)
+                if self._local is None or not self._local.is_connected:
+                    self._give_up_asked()
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 return await answer
         finally:
             del self._answers[token_id]
+            self._asked_locally.discard(token_id)
+
+    def _give_up_asked(self) -> None:
+        """Fail what was asked over a connection that is lost: a master that was killed answers nothing any more."""
+        for token_id in self._asked_locally:
+            answer = self._answers[token_id]
+            if not answer.done():
+                answer.set_exception(TransportError("the master closed the connection before it answered"))
 
     async def tell(self, body: Body) -> None:
         """Send a message over the local socket, and return once the master has taken it.
@@ -231,19 +249,22 @@ class NodeLink:
         TransportError, TimeoutError
             It has not, or nobody knows. In a new session the node proves itself first: :attr:`verified` tells when.
         """
-        if self._local is None:
-            raise TransportError("there is no local socket")
-        answer = (await self._ask(body, self._local.send)).body
+        answer = (await self._ask(body, self._send_locally)).body
         if isinstance(answer, Acknowledgement) and answer.order == "verify_again":
             self.verified.clear()
             self._take_answer_to_pulse(answer, private=True)
             raise TransportError("the master asks for verification first")
 
-    async def ask(self, body: Body, *, within_s: float = ASK_WITHIN_S) -> Body:
+    async def ask(self, body: Body, *, within_s: float = ASK_WITHIN_S, again: bool = False) -> Body:
         """Send a message, and return the master's answer to it.
 
         What could not be sent is sent again until the time is up, as is what a new master wants another proof for
-        first. What was sent and is not answered is not: it may have been carried out.
+        first. What was sent and is not answered may have been carried out.
+
+        Parameters
+        ----------
+        again
+            Whether that is sent again too: carried out twice, it does no harm.
 
         Raises
         ------
@@ -251,10 +272,11 @@ class NodeLink:
         """
         why, sent = "it does not accept this node yet", False
 
-        async def send(text: str) -> None:
+        async def send(text: str) -> bool:
             nonlocal sent
-            await self._send(text)
+            is_local = await self._send(text)
             sent = True
+            return is_local
 
         try:
             async with asyncio.timeout(within_s):
@@ -262,8 +284,10 @@ class NodeLink:
                     await self.verified.wait()
                     try:
                         answer = (await self._ask(body, send)).body
-                    except TransportError as error:
-                        why = str(error)
+                    except (TransportError, TimeoutError) as error:
+                        if sent and not again:
+                            raise NotAnswered(f"the master took it, and has not answered: {error}") from None
+                        why = str(error) or "it does not answer"
                         await asyncio.sleep(ASK_AGAIN_S)
                         continue
                     if not isinstance(answer, Acknowledgement) or answer.order != "verify_again":
@@ -342,8 +366,14 @@ class NodeLink:
         except TransportError as error:
             log.debug("pulse dropped", extra={"why": str(error)})
 
-    async def _send(self, text: str) -> None:
-        """Send over the local socket, or over the channel when that fails.
+    async def _send_locally(self, text: str) -> bool:
+        if self._local is None:
+            raise TransportError("there is no local socket")
+        await self._local.send(text)
+        return True
+
+    async def _send(self, text: str) -> bool:
+        """Send over the local socket, or over the channel when that fails; returns whether it was the socket.
 
         Raises
         ------
@@ -353,13 +383,13 @@ class NodeLink:
         trouble = TransportError("no transport")
         if self._local is not None:
             try:
-                await self._local.send(text)
-                return
+                return await self._send_locally(text)
             except TransportError as error:
                 trouble = error
         if self._post_to_channel is None:
             raise trouble
         await self._post_to_channel(channel.wrap(text))
+        return False
 
     def receive_from_channel(self, author_id: int, content: str) -> None:
         """Handle a message of VERIFY_CHANNEL; anything but the master's answer to this node is ignored."""

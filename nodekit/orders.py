@@ -94,6 +94,13 @@ async def _check_licence(client: discord.Client, user_id: str) -> str:
     return "what was remembered of it is forgotten"
 
 
+async def _tell_of_ticket(client: discord.Client, ticket_id: str) -> str:
+    if not isinstance(client, commands.Bot) or not client.extra_events.get("on_ticket_changed"):
+        raise _NotDone("no cog of the program listens to ticket_changed")
+    client.dispatch("ticket_changed", ticket_id)
+    return "told"
+
+
 def _file_of(bot: HandshakeBot, wanted: str) -> str:
     """Return which of the bot's cogs is wanted."""
     name, known = wanted.removeprefix("cogs."), bot.cog_files.find()
@@ -118,4 +125,5 @@ _KINDS: dict[OrderKind, Callable[[Any, str], Awaitable[str]]] = {
     "disable_cog": _disable_cog,
     "sync_commands": _sync_commands,
     "check_licence": _check_licence,
+    "ticket_changed": _tell_of_ticket,
 }

@@ -79,6 +79,8 @@ class Patching:
         self._working_on: tuple[str, str] | None = None
         self._goodness: asyncio.TimerHandle | None = None
         self._finishing: asyncio.Task[None] | None = None
+        self._owed: tuple[str, Reloading] | None = None
+        """Of a patch whose files went back and whose cogs did not: what has to be loaded again."""
 
     # Orders
 
@@ -87,6 +89,8 @@ class Patching:
         patch = order.patch
         if patch is None:
             return OrderResult(order_id=order.id, done=False, detail="the order names no patch")
+        if order.kind == "patch_posted":
+            return self._take_message(order.id, patch)
         wanted = (order.kind, patch.patch_id)
         if self._task is not None and not self._task.done():
             if wanted == self._working_on:
@@ -96,6 +100,15 @@ class Patching:
         work = {"patch": self._apply, "patch_good": self._call_good, "patch_back": self._go_back}[order.kind]
         self._task = asyncio.get_running_loop().create_task(self._carry_out(work, patch), name=f"{order.kind} order")
         return OrderResult(order_id=order.id, done=True, detail="begun")
+
+    def _take_message(self, order_id: str, patch: PatchOrder) -> OrderResult:
+        """Show on the message of a patch how it went so far: the patch was ordered before it was posted."""
+        remembered = self._memory.recall_of(patch.patch_id)
+        if remembered is not None:
+            # For the process after this one.
+            self._memory.remember_order(patch)
+        self._reactions.posted(patch)
+        return OrderResult(order_id=order_id, done=True, detail="noted")
 
     async def _carry_out(self, work: Callable[[PatchOrder], Awaitable[None]], patch: PatchOrder) -> None:
         log.info("patch %s: %s", patch.patch_id, work.__name__.strip("_").replace("_", " "))
@@ -137,13 +150,14 @@ class Patching:
         if not document.restarts and (missing := reloading.missing()):
             raise PatchFailed(f"there is no cog {', '.join(missing)} to load anew: name it as its file is named")
         await self._try_imports(document, files, packages, reloading)
-        self._memory.remember(Remembered(order=patch, reload=document.reload, failed_before=self._failed_cogs()))
+        ordered = self._reactions.with_message(patch)
+        self._memory.remember(Remembered(order=ordered, reload=document.reload, failed_before=self._failed_cogs()))
         await asyncio.to_thread(self._releases.switch, number)
         sys.path += [path for path in packages if path not in sys.path]
         if document.restarts:
             self._tell(patch, "applied", RESTART, release=number)
             return
-        await self._reload(reloading)
+        await self._reload(patch, reloading)
         self._tell(patch, "applied", f"loaded anew: {', '.join(reloading.extensions)}", release=number)
         self._await_health(patch, number, paths)
 
@@ -161,7 +175,7 @@ class Patching:
         if problem:
             raise PatchFailed(problem)
 
-    async def _reload(self, reloading: Reloading) -> None:
+    async def _reload(self, patch: PatchOrder, reloading: Reloading) -> None:
         """Load the cogs of a release that was put in force; where one fails, the node goes back.
 
         Raises
@@ -178,11 +192,13 @@ class Patching:
             problem = f"its cogs were not loaded within {RELOAD_WITHIN_S:g} s"
         try:
             await asyncio.to_thread(self._releases.back)
+            self._owed = (patch.patch_id, reloading)
             async with asyncio.timeout(RELOAD_WITHIN_S):
                 await reloading.undo()
         except (ReleaseError, ReloadFailed, TimeoutError) as error:
             reason = str(error) or "it took too long"
             raise RollbackFailed(f"{problem}\nAnd the code of before could not be loaded again: {reason}") from error
+        self._owed = None
         raise PatchFailed(problem)
 
     def _tell_again(self, patch: PatchOrder, current: Release) -> None:
@@ -252,22 +268,27 @@ class Patching:
         self._stop_timer()
         self._link.on_pulse = None
         current = await asyncio.to_thread(self._in_force)
-        if current.patch_id != patch.patch_id:
-            if await asyncio.to_thread(self._is_below, current, patch.patch_id):
-                raise RollbackFailed(f"{current.name} {current.version} was put on top of it: that one goes back first")
+        if current.patch_id == patch.patch_id:
+            remembered = self._memory.recall_of(patch.patch_id)
+            before = await asyncio.to_thread(self._releases.back)
+            if remembered is None or not remembered.reload:
+                self._tell(patch, "rolled_back", RESTART, release=before)
+                return
+            reloading = Reloading(self._client, self._folder, remembered.reload, current.files)
+            self._owed = (patch.patch_id, reloading)
+        elif self._owed is not None and self._owed[0] == patch.patch_id:
+            before, reloading = current.number, self._owed[1]
+        elif await asyncio.to_thread(self._is_below, current, patch.patch_id):
+            raise RollbackFailed(f"{current.name} {current.version} was put on top of it: that one goes back first")
+        else:
             self._tell(patch, "rolled_back", "it is not in force on this node", release=current.number)
             return
-        remembered = self._memory.recall_of(patch.patch_id)
-        before = await asyncio.to_thread(self._releases.back)
-        if remembered is None or not remembered.reload:
-            self._tell(patch, "rolled_back", RESTART, release=before)
-            return
-        reloading = Reloading(self._client, self._folder, remembered.reload, current.files)
         try:
             async with asyncio.timeout(RELOAD_WITHIN_S):
                 await reloading.run()
         except (ReloadFailed, TimeoutError) as error:
             raise RollbackFailed(str(error) or f"its cogs were not loaded within {RELOAD_WITHIN_S:g} s") from error
+        self._owed = None
         self._tell(patch, "rolled_back", f"loaded anew: {', '.join(reloading.extensions)}", release=before)
         self._link.pulse_soon()
 

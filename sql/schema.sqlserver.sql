@@ -1,4 +1,4 @@
--- The ledger of Fleetmaster on SQL Server 2017 or later, at revision 0008.
+-- The ledger of Fleetmaster on SQL Server 2017 or later, at revision 0009.
 -- Rendered from the migrations by `python -m master.ledger.schema.rendering`; do not edit.
 -- It may be run again: a revision that is there already is passed over.
 -- Filtered indexes want these two on; sqlcmd has the first one off.
@@ -497,7 +497,6 @@ BEGIN
     ALTER TABLE licenses ADD warned_days INTEGER NULL;
     ALTER TABLE licenses ADD changed_at DATETIME2(3) NULL;
     ALTER TABLE licenses ADD changed_by NVARCHAR(120) NOT NULL DEFAULT '';
-    CREATE INDEX ix_licenses_holder_id ON licenses (holder_id);
     CREATE INDEX ix_licenses_state_expires_at ON licenses (state, expires_at);
     CREATE TABLE licence_uses (
         licence_id NVARCHAR(32) NOT NULL,
@@ -530,7 +529,7 @@ BEGIN
         outcome NVARCHAR(16) NOT NULL,
         detail NVARCHAR(400) NOT NULL,
         CONSTRAINT pk_shop_events PRIMARY KEY (source, event_id),
-        CONSTRAINT ck_shop_events_outcome CHECK (outcome IN ('issued', 'renewed', 'revoked', 'ignored', 'refused')),
+        CONSTRAINT ck_shop_events_outcome CHECK (outcome IN ('taken', 'issued', 'renewed', 'revoked', 'ignored', 'refused')),
         CONSTRAINT fk_shop_events_licence_id FOREIGN KEY(licence_id) REFERENCES licenses (id)
     );
     CREATE INDEX ix_shop_events_source_reference ON shop_events (source, reference);
@@ -642,5 +641,13 @@ BEGIN
     );
     CREATE INDEX ix_giveaway_winners_state_claim_until ON giveaway_winners (state, claim_until);
     UPDATE alembic_version SET version_num='0008' WHERE alembic_version.version_num = '0007';
+    COMMIT TRANSACTION;
+END;
+
+IF NOT EXISTS (SELECT 1 FROM alembic_version WHERE version_num >= N'0009')
+BEGIN
+    BEGIN TRANSACTION;
+    CREATE INDEX ix_licenses_holder_id ON licenses (holder_id);
+    UPDATE alembic_version SET version_num='0009' WHERE alembic_version.version_num = '0008';
     COMMIT TRANSACTION;
 END;

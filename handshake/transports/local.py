@@ -379,11 +379,20 @@ class _Connection(asyncio.BufferedProtocol):
 
 
 class LocalClient:
-    """A node's side: connects when needed, and again after a failure."""
+    """A node's side: connects when needed, and again after a failure.
 
-    def __init__(self, path: Path, on_message: Callable[[str], None]) -> None:
+    Parameters
+    ----------
+    on_lost
+        Called when the connection is closed, by whichever side: what was asked over it is not answered any more.
+    """
+
+    def __init__(
+        self, path: Path, on_message: Callable[[str], None], *, on_lost: Callable[[], None] = lambda: None
+    ) -> None:
         self._path = path
         self._on_message = on_message
+        self._on_lost = on_lost
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._connecting = asyncio.Lock()
@@ -426,11 +435,14 @@ class LocalClient:
         self._reading = asyncio.create_task(self._read(reader), name="handshake reader")
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        with contextlib.suppress(ConnectionError, ValueError):
-            while line := await reader.readline():
-                self._on_message(line.decode("ascii", "replace").rstrip("\n"))
-        if self._writer is not None:
-            self._writer.close()
+        try:
+            with contextlib.suppress(ConnectionError, ValueError):
+                while line := await reader.readline():
+                    self._on_message(line.decode("ascii", "replace").rstrip("\n"))
+            if self._writer is not None:
+                self._writer.close()
+        finally:
+            self._on_lost()
 
     async def close(self) -> None:
         """Close the connection."""

@@ -31,9 +31,11 @@ EXTENSIONS = (
     "master.cogs.duplicate",
     "master.cogs.error_monitor",
     "master.cogs.giveaway",
+    "master.cogs.licences",
     "master.cogs.listener",
     "master.cogs.patch_tracker",
     "master.cogs.solutions_manager",
+    "master.cogs.t_perm",
 )
 
 

@@ -20,6 +20,8 @@ from master.bot.wire import (
     WireMember,
     WireMessage,
     WireRole,
+    WireThreadMember,
+    WireThreads,
     WireUser,
     changes_payload,
     decode,
@@ -49,6 +51,8 @@ _PAGE = 100
 """Largest page of messages or users that Discord returns."""
 _CHANNEL, _MESSAGE = "/channels/{channel_id}", "/channels/{channel_id}/messages/{message_id}"
 _REACTION = _MESSAGE + "/reactions/{emoji}"
+_THREAD_MEMBERS = "/channels/{channel_id}/thread-members"
+_PRIVATE_THREAD, _ARCHIVED_AFTER_MINUTES = 12, 10_080
 _MEMBER_ROLE = "/guilds/{guild_id}/members/{user_id}/roles/{role_id}"
 
 T = TypeVar("T")
@@ -195,9 +199,9 @@ class DiscordPyPort(DiscordPort):
         """Create a channel or category."""
         doing = f"create channel {plan.name}"
         route = Route("POST", "/guilds/{guild_id}/channels", guild_id=guild_id)
-        answer = await self._do(
-            doing, route, needs="Manage Channels", repeatable=False, json=plan_payload(plan), reason=reason
-        )
+        # Discord names none: what it wants for an overwrite is each permission that stands in it.
+        needs = "Manage Channels, and each that it sets for others," if plan.overwrites else "Manage Channels"
+        answer = await self._do(doing, route, needs=needs, repeatable=False, json=plan_payload(plan), reason=reason)
         return decode(answer, WireChannel, doing).channel()
 
     async def edit_channel(self, channel_id: int, changes: ChannelChanges, *, reason: str = "") -> Channel:
@@ -224,6 +228,49 @@ class DiscordPyPort(DiscordPort):
         route = Route("DELETE", _CHANNEL + "/permissions/{target_id}", channel_id=channel_id, target_id=target_id)
         doing = f"remove permissions of {target_id} in channel {channel_id}"
         await self._do(doing, route, needs="Manage Roles", reason=reason)
+
+    # Threads
+
+    async def create_thread(self, channel_id: int, name: str) -> Channel:
+        """Create a private thread; who is in it cannot add others."""
+        doing = f"create thread {name}"
+        body = {
+            "name": name,
+            "type": _PRIVATE_THREAD,
+            "invitable": False,
+            "auto_archive_duration": _ARCHIVED_AFTER_MINUTES,
+        }
+        route = Route("POST", _CHANNEL + "/threads", channel_id=channel_id)
+        answer = await self._do(doing, route, needs="Create Private Threads", repeatable=False, json=body)
+        return decode(answer, WireChannel, doing).channel()
+
+    async def active_threads(self, guild_id: int) -> tuple[Channel, ...]:
+        """Return the threads of a server that are not archived."""
+        doing = f"list the threads of server {guild_id}"
+        answer = await self._do(doing, Route("GET", "/guilds/{guild_id}/threads/active", guild_id=guild_id))
+        return tuple(wire.channel() for wire in decode(answer, WireThreads, doing).threads)
+
+    async def edit_thread(self, thread_id: int, *, archived: bool, locked: bool) -> None:
+        """Archive or lock a thread, or undo it."""
+        route = Route("PATCH", _CHANNEL, channel_id=thread_id)
+        changes = {"archived": archived, "locked": locked}
+        await self._do(f"change thread {thread_id}", route, needs="Manage Threads", json=changes)
+
+    async def thread_members(self, thread_id: int) -> frozenset[int]:
+        """Return the ids of the users in a thread."""
+        doing = f"list the members of thread {thread_id}"
+        answer = await self._do(doing, Route("GET", _THREAD_MEMBERS, channel_id=thread_id))
+        return frozenset(member.user_id for member in decode(answer, list[WireThreadMember], doing))
+
+    async def add_thread_member(self, thread_id: int, user_id: int) -> None:
+        """Add a user to a thread."""
+        route = Route("PUT", _THREAD_MEMBERS + "/{user_id}", channel_id=thread_id, user_id=user_id)
+        await self._do(f"add member {user_id} to thread {thread_id}", route, needs="Send Messages in Threads")
+
+    async def remove_thread_member(self, thread_id: int, user_id: int) -> None:
+        """Remove a user from a thread."""
+        route = Route("DELETE", _THREAD_MEMBERS + "/{user_id}", channel_id=thread_id, user_id=user_id)
+        await self._do(f"remove member {user_id} from thread {thread_id}", route, needs="Manage Threads")
 
     # Members
 

@@ -131,6 +131,7 @@ class WireChannel(WireId):
     position: int = 0
     topic: str | None = None
     permission_overwrites: list[WireOverwrite] = []
+    last_message_id: int | None = None
 
     def channel(self) -> Channel:
         """Convert to the port's Struct."""
@@ -146,7 +147,20 @@ class WireChannel(WireId):
                 Overwrite(o.id, "role" if o.type == 0 else "member", o.allow, o.deny)
                 for o in self.permission_overwrites
             ),
+            last_message_id=self.last_message_id,
         )
+
+
+class WireThreads(Struct):
+    """The active threads of a guild."""
+
+    threads: list[WireChannel] = []
+
+
+class WireThreadMember(Struct):
+    """A member of a thread."""
+
+    user_id: int
 
 
 class WireRole(WireId):

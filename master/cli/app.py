@@ -46,6 +46,8 @@ class _Command:
         Module below ``master.cli`` and function; with ``is_group`` a Typer of its own.
     passes_on
         It takes whatever is typed, for another program.
+    is_alias
+        Another spelling of a command: it works, and is not listed.
     """
 
     name: str
@@ -53,6 +55,7 @@ class _Command:
     panel: str
     is_group: bool = False
     passes_on: bool = False
+    is_alias: bool = False
 
     def add_to(self, app: typer.Typer) -> None:
         """Load the command, and register it."""
@@ -89,6 +92,9 @@ _COMMANDS = (
     _Command("repairs", "repairs:repairs", _DAILY, is_group=True),
     _Command("solutions", "solutions:solutions", _DAILY, is_group=True),
     _Command("patch", "patches:patch", _DAILY, is_group=True),
+    _Command("licence", "licences:licence", _DAILY, is_group=True),
+    _Command("license", "licences:licence", _DAILY, is_group=True, is_alias=True),
+    _Command("tickets", "tickets:tickets", _DAILY, is_group=True),
     _Command("start", "steering:start", _DAILY),
     _Command("stop", "steering:stop", _DAILY),
     _Command("restart", "steering:restart", _DAILY),
@@ -140,7 +146,8 @@ def build_app(typed: Sequence[str] = ()) -> typer.Typer:
     name = next((word for word in typed if not word.startswith("-")), "")
     if not name and "--version" in typed:
         return app
-    for command in [command for command in _COMMANDS if command.name == name] or _COMMANDS:
+    every = [command for command in _COMMANDS if not command.is_alias]
+    for command in [command for command in _COMMANDS if command.name == name] or every:
         command.add_to(app)
     return app
 

@@ -95,12 +95,24 @@ def _both_endpoints(settings: Settings) -> Iterator[ConfigProblem]:
         yield ConfigProblem("DISCORD", "has only one of API_BASE and GATEWAY_URL", "set both or neither")
 
 
+def _shop(settings: Settings) -> Iterator[ConfigProblem]:
+    shop, tiers = settings.shop, {tier.name.casefold() for tier in settings.licence_tiers}
+    if shop.port and not (shop.stripe_secret or shop.kofi_token):
+        fix = "put STRIPE_WEBHOOK_SECRET or KOFI_VERIFICATION_TOKEN into .env, or set PORT to 0"
+        yield ConfigProblem("SHOP['PORT']", "is set, but no shop's secret is", fix)
+    for product, tier in shop.products.items():
+        if tier.casefold() not in tiers:
+            named = ", ".join(each.name for each in settings.licence_tiers)
+            yield ConfigProblem(f"SHOP['PRODUCTS'][{product!r}]", f"sells {tier!r}", f"LICENCES has: {named}")
+
+
 _CHECKS: tuple[Callable[[Settings], Iterator[ConfigProblem]], ...] = (
     _folders,
     _memory_limits,
     _opened_paths,
     _start_order_cycle,
     _both_endpoints,
+    _shop,
 )
 
 

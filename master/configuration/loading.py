@@ -180,7 +180,8 @@ def _build(home: Path, values: Mapping[str, Any], reader: Reader, secrets: Mappi
     settings = Settings(**reader.section(Settings, values, home=home))
     database = _resolve_database(settings.database, home, settings.state_dir, reader)
     identity = replace(settings.identity, **_rotation(secrets, reader))
-    settings = replace(settings, database=database, identity=identity)
+    shop = replace(settings.shop, **_shop_secrets(secrets))
+    settings = replace(settings, database=database, identity=identity, shop=shop)
     for problem in contradictions(settings):
         # With invalid values replaced by defaults, further checks would report false problems.
         if not any(known.key.startswith(problem.key) for known in reader.problems):
@@ -215,6 +216,12 @@ def _rotation(secrets: Mapping[str, str], reader: Reader) -> dict[str, Any]:
     except SecretRefused as error:
         reader.report(ENV_NAME, error.message, error.hint)
         return {}
+
+
+def _shop_secrets(secrets: Mapping[str, str]) -> dict[str, Secret[str]]:
+    """Return what the shops sign with; config.py does not use it."""
+    names = {"stripe_secret": "STRIPE_WEBHOOK_SECRET", "kofi_token": "KOFI_VERIFICATION_TOKEN"}
+    return {field: Secret(secrets[name].strip()) for field, name in names.items() if secrets.get(name, "").strip()}
 
 
 def _resolve_database(given: DatabaseSettings, home: Path, state_dir: Path, reader: Reader) -> DatabaseSettings:

@@ -321,6 +321,10 @@ class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[str, Meta(pattern=r"^.{1,40}\Z", description="a tier of LICENCES")],
     ] = field(default_factory=dict)
     """The tier that each product of a shop sells."""
+    stripe_secret: Annotated[Secret[str] | None, NOT_IN_CONFIG] = None
+    """STRIPE_WEBHOOK_SECRET in .env; None: nothing is taken from Stripe."""
+    kofi_token: Annotated[Secret[str] | None, NOT_IN_CONFIG] = None
+    """KOFI_VERIFICATION_TOKEN in .env; None: nothing is taken from Ko-fi."""
 
 
 class GiveawaySettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -89,6 +89,12 @@ class Author:
         path.write_bytes(pack(RawBundle(encoded, sshsig.sign(self._key, encoded, NAMESPACE), archive)))
         return path
 
+    def sign_again(self, raw: RawBundle, name: str) -> Path:
+        """Write somebody's bundle with a signature of this author, and return its path."""
+        path = self._folder / f"{name}{SUFFIX}"
+        path.write_bytes(pack(RawBundle(raw.document, sshsig.sign(self._key, raw.document, NAMESPACE), raw.archive)))
+        return path
+
 
 def _archive(files: Mapping[str, bytes]) -> bytes:
     packed = io.BytesIO()

@@ -142,6 +142,7 @@ class Stage:
         self.operator: Person
         self.guild: GuildHandle
         self.verify: ChannelHandle
+        self.patch: ChannelHandle
         self.log: ChannelHandle
         self.master_bot: BotHandle
 
@@ -158,7 +159,7 @@ class Stage:
         self.operator = self.sandbox.create_human("ada")
         self.guild = self.sandbox.create_guild("Fleet HQ", owner=self.operator)
         self.verify = self.guild.create_channel("verify")
-        patch, self.log = self.guild.create_channel("patch"), self.guild.create_channel("fleet-log")
+        self.patch, self.log = self.guild.create_channel("patch"), self.guild.create_channel("fleet-log")
         self.office = self.guild.create_channel("operators")
         self.master_bot = self.create_bot("Fleetmaster", privileged_intents=MESSAGE_CONTENT)
         if self._keep is not None:
@@ -173,7 +174,7 @@ class Stage:
             guild_id=self.guild.id,
             template=str(self._copy_template()),
             verify_id=self.verify.id,
-            patch_id=patch.id,
+            patch_id=self.patch.id,
             log_id=self.log.id,
             operator_id=self.operator.id,
             pulse_s=self._pulse_s,
@@ -230,6 +231,8 @@ class Stage:
         ended = asyncio.ensure_future(process.wait())
         try:
             await asyncio.wait({ready, ended}, timeout=MASTER_START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                raise StageError(f"the master ended with {process.returncode} before it was up", hint=self.log_tail())
             if not ready.done():
                 raise StageError("the master did not come up", hint=self.log_tail())
             await ready
@@ -352,9 +355,14 @@ class EventTap:
                 self._changed = asyncio.Event()
 
     async def wait_for(
-        self, kind: str, node: str, *, detail: str = "", since: int = 0, timeout_s: float = 30.0
+        self, kind: str, node: str | None, *, detail: str = "", since: int = 0, timeout_s: float = 30.0
     ) -> FleetEvent:
         """Wait for an event of that kind and node whose detail contains ``detail``, from index ``since`` on.
+
+        Parameters
+        ----------
+        node
+            The name of a node; None: whichever it is.
 
         Raises
         ------
@@ -364,7 +372,7 @@ class EventTap:
         async def wait() -> FleetEvent:
             while True:
                 for event in self.events[since:]:
-                    if event.kind == kind and event.node == node and detail in event.detail:
+                    if event.kind == kind and node in (None, event.node) and detail in event.detail:
                         return event
                 await self._changed.wait()
 

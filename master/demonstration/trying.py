@@ -18,6 +18,7 @@ import msgspec
 from handshake.manifest import DEFAULT_TOKEN_VARIABLE, MANIFEST_NAME, ManifestError, NodeManifest, read_manifest
 from handshake.patch_bundle import MAX_BUNDLE_BYTES
 from master.demonstration.stage import EventTap, Stage, StageError
+from master.demonstration.trying_reload import reload_in_place, why_restarted
 from master.errors import ExitCode, FleetError
 from master.ledger.rows.records import ReadinessKind
 from master.operations.parameters import ErrorParams, ErrorsParams, RegisterParams
@@ -134,6 +135,8 @@ class _Rehearsal:
         self._notes = list[str]()
         self._linked = False
         """Whether its program knows nothing of nodekit."""
+        self._reloads = bool(trial.patch.document.reload) and not why_restarted(trial.patch)
+        self._not_loaded = list[TriedError]()
 
     async def run(self) -> Tried:
         release = await asyncio.to_thread(self._prepare)
@@ -143,17 +146,21 @@ class _Rehearsal:
             before = await self._start_first(tap)
             self._tell(f"without the patch: {_told(before)}")
             known = {group.fingerprint for group in await self._error_groups()}
-            await self._stage.act("stop", [NAME])
-            await tap.wait_for("stopped", NAME)
             since = len(tap.events)
-            self._releases.switch(release, begins=False)
-            self._tell(f"the patch is in force, as {effect(self._trial.patch)}")
-            after, problems = await self._start_patched(tap, since)
+            if self._reloads:
+                after, problems = await self._reload(tap)
+            else:
+                await self._stage.act("stop", [NAME])
+                await tap.wait_for("stopped", NAME)
+                since = len(tap.events)
+                self._releases.switch(release, begins=False)
+                self._tell(f"the patch is in force, as {effect(self._trial.patch)}")
+                after, problems = await self._start_patched(tap, since)
             if after is not None:
-                self._tell(f"with the patch: {_told(after)}")
+                self._tell(f"with the patch: {_told(after, 'loaded anew' if self._reloads else 'ready')}")
                 self._tell(f"it is watched for {self._trial.watch_s:g} s")
                 problems += await self._watch(tap, since)
-            found = await self._new_errors(known)
+            found = [*self._not_loaded, *await self._new_errors(known)]
         problems += _worse(before, after, self._trial.patch)
         return Tried(
             holds=not problems and not found,
@@ -185,8 +192,9 @@ class _Rehearsal:
             self._notes.append("the packages of earlier patches are not there")
         if document.requirements:
             self._notes.append(f"nothing is installed here: it needs {', '.join(document.requirements)}")
-        if document.reload:
-            self._notes.append(f"a node reloads {', '.join(document.reload)} in place; the copy was restarted")
+        if document.reload and not self._reloads:
+            why = why_restarted(trial.patch)
+            self._notes.append(f"a node loads {', '.join(document.reload)} anew; the copy was restarted: {why}")
         try:
             return self._releases.stage(document, trial.patch.contents(), patch_id=_PATCH_ID)
         except ReleaseError as error:
@@ -226,6 +234,18 @@ class _Rehearsal:
             environment=dict(trial.environment),
         )
         self._stage.client.call("register", params, answer=Registered, timeout_s=60.0)
+
+    async def _reload(self, tap: EventTap) -> tuple[Seen | None, list[str]]:
+        began = time.monotonic()
+        self._tell(f"the copy loads {', '.join(self._trial.patch.document.reload)} anew, as a node does")
+        try:
+            done = await reload_in_place(self._stage, tap, self._trial.patch)
+        except StageError:
+            return None, ["with the patch it is neither good nor bad: it says nothing"]
+        if done.problem:
+            self._not_loaded.append(TriedError(title=done.problem, count=1, text=done.text))
+            return None, [done.problem]
+        return await self._seen(began), []
 
     async def _start_patched(self, tap: EventTap, since: int) -> tuple[Seen | None, list[str]]:
         began = time.monotonic()
@@ -352,10 +372,10 @@ def _worse(before: Seen, after: Seen | None, patch: PatchFile) -> list[str]:
     return [f"cogs that were not loaded: {', '.join(failed)}"] if failed else []
 
 
-def _told(seen: Seen) -> str:
+def _told(seen: Seen, what: str = "ready") -> str:
     failed = f", {len(seen.cogs_failed)} failed" if seen.cogs_failed else ""
     cogs = f", {len(seen.cogs)} cogs{failed}" if seen.cogs or failed else ""
-    return f"ready after {seen.ready_ms} ms{cogs}, {len(seen.commands)} commands"
+    return f"{what} after {seen.ready_ms} ms{cogs}, {len(seen.commands)} commands"
 
 
 def _not_ready_hint(trial: Trial, *, linked: bool) -> str:

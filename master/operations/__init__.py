@@ -19,6 +19,7 @@ from master.operations import (
     repairs,
     solutions,
     telling,
+    tickets,
 )
 from master.operations.operation import Operation
 
@@ -83,6 +84,7 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     licences.show,
     licences.mine,
     licences.issue,
+    licences.take_in,
     licences.redeem,
     licences.renew,
     licences.suspend,
@@ -100,6 +102,15 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     giveaways.enter,
     giveaways.leave,
     giveaways.claim,
+    tickets.listing,
+    tickets.show,
+    tickets.close,
+    tickets.reopen,
+    tickets.delete,
+    tickets.permissions,
+    tickets.decide,
+    tickets.revoke,
+    tickets.check,
     ledger.audit,
     ledger.verify_audit,
     ledger.acknowledge_audit,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from master.operations.operation import Audit, Call, Needs, operation
 from master.operations.parameters import (
     LicenceChangeParams,
+    LicenceImportParams,
     LicenceIssueParams,
     LicenceParams,
     LicenceRedeemParams,
@@ -15,7 +17,7 @@ from master.operations.parameters import (
     LicenceTransferParams,
     NoParams,
 )
-from master.services.core.licence_views import IssuedLicenceView, LicenceDetails, LicencesView
+from master.services.core.licence_views import ImportedLicencesView, IssuedLicenceView, LicenceDetails, LicencesView
 from master.services.core.permissions import Permission
 
 if TYPE_CHECKING:
@@ -48,6 +50,33 @@ async def issue(call: Call[LedgerServices], parameters: LicenceIssueParams) -> I
 
 
 @operation(
+    "licence_import",
+    parameters=LicenceImportParams,
+    result=ImportedLicencesView,
+    permission=Permission.OPERATE,
+    audit=Audit.ONE_ROW,
+    needs=Needs.LEDGER,
+)
+async def take_in(call: Call[LedgerServices], parameters: LicenceImportParams) -> ImportedLicencesView:
+    """Issue the licences of a CSV file, all or none."""
+    from master.services.people.licence_files import LicenceFileRefused, read_file
+
+    services = call.services
+    if call.actor.face not in ("cli", "system"):
+        raise LicenceFileRefused("a file of licences is taken in on the box alone", hint="`fleet licence import FILE`")
+    wanted = await asyncio.to_thread(read_file, parameters.path, services.licence_showing.tier_names)
+    call.entry.detail = f"{len(wanted)} licences"
+    made = await services.licences.take_in(wanted, actor=call.actor)
+    views = [
+        IssuedLicenceView(
+            licence=services.licence_showing.details(one.record), code="" if row.redeemed else one.code.reveal()
+        )
+        for row, one in zip(wanted, made, strict=True)
+    ]
+    return ImportedLicencesView(licences=tuple(views))
+
+
+@operation(
     "licence_show",
     parameters=LicenceParams,
     result=LicenceDetails,
@@ -69,6 +98,7 @@ async def listing(call: Call[LedgerServices], parameters: LicencesParams) -> Lic
         tier=parameters.tier,
         holder_id=parameters.holder_id or None,
         limit=parameters.limit,
+        offset=parameters.offset,
     )
 
 

@@ -152,7 +152,7 @@ async def revoke(call: Call[Services], parameters: NodeParams) -> ActionResult:
     """Revoke a node's licence, and stop the node; it starts no more until it is reinstated."""
     services, node = call.services, call.services.directory.find(parameters.name)
     async with on_node(call, node):
-        await services.revocation.revoke(node)
+        await services.revocation.revoke(node, actor=call.actor)
         await services.fleet.stop(node)
     return ActionResult(node=node.name, ok=True, state=services.fleet.state_of(node.id))
 
@@ -164,7 +164,7 @@ async def reinstate(call: Call[Services], parameters: NodeParams) -> ActionResul
     """Take the revocation of a node's licence back; the node stays stopped until it is started."""
     services, node = call.services, call.services.directory.find(parameters.name)
     async with on_node(call, node):
-        await services.revocation.reinstate(node)
+        await services.revocation.reinstate(node, actor=call.actor)
     return ActionResult(node=node.name, ok=True, state=services.fleet.state_of(node.id))
 
 

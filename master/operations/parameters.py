@@ -388,7 +388,16 @@ class LicencesParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     state: Literal["", "issued", "active", "suspended", "revoked", "expired"] = ""
     tier: Annotated[str, msgspec.Meta(max_length=40)] = ""
     holder_id: _Snowflake = 0
-    limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 100
+    limit: Annotated[int, msgspec.Meta(ge=1, le=2_000)] = 100
+    offset: Annotated[int, msgspec.Meta(ge=0, le=10**9)] = 0
+    """How many are left out before."""
+
+
+class LicenceImportParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of licences."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=4_096)]
+    """Absolute; of a CSV that the master can read."""
 
 
 class LicenceRedeemParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -424,3 +433,52 @@ class LicenceTransferParams(msgspec.Struct, frozen=True, forbid_unknown_fields=T
 
     licence: _LicenceId
     user_id: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+
+
+TicketWord = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+"""A ticket's number (12, #12, ticket-0012), its channel as a mention, or its id."""
+TicketPermissionId = Annotated[str, msgspec.Meta(min_length=4, max_length=26)]
+"""A permission's id, or how it begins."""
+
+
+class TicketsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which tickets."""
+
+    node: str = ""
+    all: bool = False
+    """Also those whose channel is gone."""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 50
+
+
+class TicketParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One ticket."""
+
+    ticket: TicketWord
+
+
+class TicketCloseParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One ticket, and why it ends."""
+
+    ticket: TicketWord
+    reason: Annotated[str, msgspec.Meta(max_length=400)] = ""
+
+
+class TicketPermissionsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which permissions in tickets."""
+
+    all: bool = False
+    """Also those that are over."""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 50
+
+
+class TicketPermissionParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One permission in a ticket."""
+
+    permission: TicketPermissionId
+
+
+class TicketDecideParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An answer to a node that asks to let somebody into a ticket."""
+
+    permission: TicketPermissionId
+    grant: bool

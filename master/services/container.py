@@ -16,6 +16,8 @@ from handshake.messages import (
     OrderResult,
     PatchStatus,
     ShutdownNotice,
+    TicketPermissionRequest,
+    TicketRequest,
     VerificationRequest,
 )
 from handshake.replay import Sessions
@@ -90,9 +92,14 @@ from master.services.patches.ways import Ways
 from master.services.people.giveaway_building import build_giveaways
 from master.services.people.giveaway_records import GiveawayRecords
 from master.services.people.giveaways import Giveaways
-from master.services.people.licence_guesses import Guesses
+from master.services.people.licence_guesses import Guesses, flag_guesses
+from master.services.people.licence_keeper import LicenceKeeper
+from master.services.people.licence_reach import AskedBy, LicenceReach
+from master.services.people.licence_roles import LicenceRoles
 from master.services.people.licence_showing import LicenceShowing
 from master.services.people.licences import Licences
+from master.services.people.ticket_tools import TicketTools
+from master.services.people.ticketing import Ticketing, build_ticketing
 from master.services.repair.actions.registry import check_action
 from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
@@ -203,6 +210,9 @@ class Services(LedgerServices):
     lineage_keeper: LineageKeeper
     restoring: Restoring
     patch_tracking: PatchTracking
+    licence_keeper: LicenceKeeper
+    licence_roles: LicenceRoles
+    ticketing: Ticketing
     giveaways: Giveaways | None
     """None for a master without a token."""
     discord: DiscordPort | None
@@ -332,8 +342,10 @@ def build_services(
     # Subscription order matters: after an exit, a verification is void before any other subscriber reacts.
     book = PatchBook(ledger, bus, clock)
     statuses = PatchStatuses(book, clock)
-    licences = Licences(ledger=ledger, licensing=base.licensing, bus=bus, clock=clock, guesses=Guesses(clock))
-    trust = _build_trust(base, supervisor, statuses, licences)
+    alerts = Alerts(bus, base.directory, clock)
+    licences, asked_by = _build_licences(base, alerts), AskedBy()
+    checks = LicenceChecks(ledger, base.licensing, licences.check_person, asked_by.note)
+    trust = _build_trust(base, supervisor, statuses, checks)
     ProcessJournal(ledger, base.directory, bus, clock)
     fleet = Fleet(
         settings=settings,
@@ -345,12 +357,11 @@ def build_services(
     )
     merging = PageMerging(settings.merging_path, enabled=settings.supervision.merge_memory, bus=bus, clock=clock)
     retention = Retention(ledger, settings.retention, clock)
-    alerts = Alerts(bus, base.directory, clock)
     state_watch = StateWatch(ledger=ledger, supervisor=supervisor, alerts=alerts)
     reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
     works = FileWorks(settings.changes_dir, settings.removed_dir, ledger)
     locks = NodeLocks(base.directory)
-    revocation = Revocation(ledger, base.ledger_cache, trust.verification)
+    revocation = Revocation(ledger, base.ledger_cache, trust.verification, base.licensing, clock)
     scheduled = ScheduledRestarts(
         directory=base.directory,
         schedule_of=lambda node: launcher.own_settings(node).cron_restart,
@@ -359,6 +370,17 @@ def build_services(
     )
     watching = Watching(directory=base.directory, watched=launcher.watched, bus=bus, clock=clock)
     reloading.follow(lambda _new: scheduled.look_again(), lambda _new: watching.look_again())
+    licences.reach = reach = LicenceReach(
+        ledger=ledger,
+        ledger_cache=base.ledger_cache,
+        directory=base.directory,
+        verification=trust.verification,
+        fleet=fleet,
+        orders=trust.orders,
+        asked_by=asked_by,
+    )
+    licences.tell_of = reach.tell_of
+    licence_keeper, licence_roles = _build_licence_keeping(base, licences, alerts, discord, reloading)
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
     read_lines = partial(_recent_lines, base)
     library = SolutionLibrary(settings.solutions_dir, check_action=check_action, recent_lines=read_lines)
@@ -401,6 +423,26 @@ def build_services(
             ),
         ),
     )
+    ticketing = build_ticketing(
+        TicketTools(
+            ledger=ledger,
+            bus=bus,
+            clock=clock,
+            settings=lambda: reloading.settings,
+            directory=base.directory,
+            alerts=alerts,
+            auditor=auditor,
+            discord=discord.port,
+            master_user_id=discord.user_id,
+        ),
+        trust.orders,
+        is_verified=trust.verification.is_verified,
+        is_running=lambda node_id: supervisor.pid_of(node_id) is not None,
+    )
+    trust.reception.add_handlers(
+        {TicketRequest: ticketing.desk.handle, TicketPermissionRequest: ticketing.permissions.handle}
+    )
+    reloading.follow(lambda _new: ticketing.upkeep.look_again())
     signer = ManifestSigner(base.secret)
     judge = HealthJudge(
         ledger=ledger,
@@ -517,6 +559,8 @@ def build_services(
         ),
         licensing=base.licensing,
         licences=licences,
+        licence_keeper=licence_keeper,
+        licence_roles=licence_roles,
         licence_showing=LicenceShowing(ledger, base.licensing, clock),
         revocation=revocation,
         keys=trust.keys,
@@ -579,6 +623,7 @@ def build_services(
             lambda: reloading.settings,
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
+        ticketing=ticketing,
         giveaway_records=giveaway_records,
         giveaways=None
         if discord.port is None
@@ -622,6 +667,41 @@ def _build_base(
     )
 
 
+def _build_licences(base: _Base, alerts: Alerts) -> Licences:
+    guesses = Guesses(base.clock, partial(flag_guesses, alerts))
+    return Licences(ledger=base.ledger, licensing=base.licensing, bus=base.bus, clock=base.clock, guesses=guesses)
+
+
+def _build_licence_keeping(
+    base: _Base, licences: Licences, alerts: Alerts, discord: DiscordView, reloading: Reloading
+) -> tuple[LicenceKeeper, LicenceRoles]:
+    keeper = LicenceKeeper(
+        ledger=base.ledger,
+        licences=licences,
+        licensing=base.licensing,
+        bus=base.bus,
+        clock=base.clock,
+        alerts=alerts,
+        directory=base.directory,
+        port=discord.port,
+    )
+    roles = LicenceRoles(
+        ledger=base.ledger,
+        licensing=base.licensing,
+        bus=base.bus,
+        clock=base.clock,
+        alerts=alerts,
+        port=discord.port,
+        guild_id=lambda: reloading.settings.identity.guild_id,
+        own_id=discord.user_id,
+    )
+    # After the tiers themselves.
+    reloading.follow(
+        lambda _new: base.ledger_cache.judge_again(), lambda _new: keeper.look_again(), lambda _new: roles.look_again()
+    )
+    return keeper, roles
+
+
 def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) -> Launcher:
     return Launcher(
         settings=base.settings,
@@ -638,7 +718,7 @@ def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) 
     )
 
 
-def _build_trust(base: _Base, supervisor: Supervisor, statuses: PatchStatuses, licences: Licences) -> _Trust:
+def _build_trust(base: _Base, supervisor: Supervisor, statuses: PatchStatuses, checks: LicenceChecks) -> _Trust:
     settings, previous = base.settings, base.settings.identity.previous_secret
     keys = NodeKeys(
         base.secret,
@@ -665,7 +745,7 @@ def _build_trust(base: _Base, supervisor: Supervisor, statuses: PatchStatuses, l
         _handlers(base, supervisor, keys, verification, orders)
         | {
             PatchStatus: statuses.handle,
-            LicenceCheck: LicenceChecks(base.ledger, base.licensing, licences.check_person).handle,
+            LicenceCheck: checks.handle,
         },
         keys=keys,
         directory=base.directory,
@@ -824,12 +904,14 @@ def _build_patches(
         clock=clock,
         ready_timeout_s=lambda: settings().supervision.ready_timeout_s,
     )
+    rollouts = RollOuts(tools, ledger=ledger, bus=base.bus, settings=settings, acceptance=acceptance)
+    rollouts.once_good = catching_up.once_good
     return Patches(
         ledger=ledger,
         directory=base.directory,
         book=book,
         receiving=Receiving(ledger, clock, settings, acceptance),
-        rollouts=RollOuts(tools, ledger=ledger, bus=base.bus, settings=settings, acceptance=acceptance),
+        rollouts=rollouts,
         key_names=key_names,
         trials=trials,
     )

@@ -58,6 +58,8 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     state: NodeState
     pid: int | None = None
     uptime_s: float | None = None
+    watched_s: float | None = None
+    """How long this master has had its process; an adopted one is older."""
     restarts: int = 0
     last_exit: str = ""
     next_start_in_s: float | None = None
@@ -428,6 +430,7 @@ class Supervisor:
             state=runner.state,
             pid=process.pid if process else None,
             uptime_s=_since(now, runner.started_at) if process else None,
+            watched_s=_since(now, runner.spawned_at) if process else None,
             restarts=runner.restarts,
             last_exit=runner.last_exit,
             next_start_in_s=max((runner.next_start_at or now) - now, 0.0) if waits else None,

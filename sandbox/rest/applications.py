@@ -93,9 +93,11 @@ async def get_message(call: Call) -> Any:
 
 async def edit_message(call: Call) -> Any:
     """PATCH a response or a followup."""
-    message = call.interactions.message_of(_interaction(call), call.text("message_id"))
+    interaction = _interaction(call)
+    message = call.interactions.message_of(interaction, call.text("message_id"))
     raw, uploads = await call.body()
     composing.edit(call.world, message, raw, uploads)
+    interaction.touch()
     return call.world.render(message)
 
 

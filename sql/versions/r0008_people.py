@@ -24,7 +24,6 @@ def upgrade() -> None:
     op.add_column("licenses", sa.Column("warned_days", sa.Integer(), nullable=True))
     op.add_column("licenses", sa.Column("changed_at", UtcDateTime(), nullable=True))
     op.add_column("licenses", sa.Column("changed_by", sa.Unicode(length=120), server_default="", nullable=False))
-    op.create_index("ix_licenses_holder_id", "licenses", ["holder_id"])
     op.create_index("ix_licenses_state_expires_at", "licenses", ["state", "expires_at"])
     op.create_table(
         "licence_uses",
@@ -64,7 +63,8 @@ def upgrade() -> None:
         sa.Column("outcome", sa.Unicode(length=16), nullable=False),
         sa.Column("detail", sa.Unicode(length=400), nullable=False),
         sa.CheckConstraint(
-            "outcome IN ('issued', 'renewed', 'revoked', 'ignored', 'refused')", name=op.f("ck_shop_events_outcome")
+            "outcome IN ('taken', 'issued', 'renewed', 'revoked', 'ignored', 'refused')",
+            name=op.f("ck_shop_events_outcome"),
         ),
         sa.ForeignKeyConstraint(["licence_id"], ["licenses.id"], name=op.f("fk_shop_events_licence_id")),
         sa.PrimaryKeyConstraint("source", "event_id", name=op.f("pk_shop_events")),
@@ -202,7 +202,6 @@ def downgrade() -> None:
     ):
         op.drop_table(table)
     op.drop_index("ix_licenses_state_expires_at", "licenses")
-    op.drop_index("ix_licenses_holder_id", "licenses")
     for column in ("changed_by", "changed_at", "warned_days", "note", "origin", "guild_id", "holder_id"):
         op.drop_column("licenses", column, mssql_drop_default=True)
     op.create_table(

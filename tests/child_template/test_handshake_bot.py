@@ -20,7 +20,17 @@ pytestmark = pytest.mark.timeout(120)
 
 
 def test_a_node_knows_only_the_protocol() -> None:
-    allowed = {"discord", "handshake", "nodekit", "dotenv", "config", "bot", "__future__", *sys.stdlib_module_names}
+    allowed = {
+        "discord",
+        "handshake",
+        "nodekit",
+        "dotenv",
+        "config",
+        "bot",
+        "cogs",
+        "__future__",
+        *sys.stdlib_module_names,
+    }
     for path in TEMPLATE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

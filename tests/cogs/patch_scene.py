@@ -19,7 +19,7 @@ from master.cogs.patch_tracker import PatchTracker
 from master.configuration.settings import PatchSettings, Settings
 from master.events import AlertRaised, PatchChanged
 from master.ledger.identifiers import new_ulid
-from master.ledger.rows import audit, patches
+from master.ledger.rows import audit, patch_keys, patches
 from master.ledger.rows.nodes import insert as insert_node
 from master.ledger.rows.records import Patch, PatchNode, PatchNodeState, PatchState, PatchTrack
 from master.services.container import DiscordView, Services
@@ -49,6 +49,8 @@ class PatchScene:
     connection: DiscordConnection
     connecting: asyncio.Task[None] | None = None
     versions: int = 0
+    author: Author = field(default_factory=Author)
+    """Of all patches; the key is trusted."""
     bots: dict[str, BotHandle] = field(default_factory=dict)
 
     @property
@@ -82,7 +84,11 @@ class PatchScene:
     ) -> str:
         """Put a signed patch on record, as if it had been accepted through ada; returns its id."""
         self.versions += 1
-        content = Author().bundle(version=self.versions, **fields)
+        if self.versions == 1:
+            await self.services.ledger.write(lambda connection: patch_keys.insert(connection, self.author.key()))
+        unix = int(self.services.clock.now().timestamp())
+        given = {"created": unix - 60, "expires": unix + 3_600, **fields}
+        content = self.author.bundle(version=self.versions, **given)
         text = unpack(content).document.decode()
         document = json.decode(text, type=PatchDocument)
         digest = hashlib.sha256(content)
@@ -95,7 +101,7 @@ class PatchScene:
             name=document.name,
             channel=document.channel,
             version=document.version,
-            key_id="SHA256:x",
+            key_id=self.author.key().id,
             author="ada",
             received_at=now,
             received_from=f"discord:{self.ada.id}",

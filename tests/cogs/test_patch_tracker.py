@@ -25,7 +25,7 @@ async def test_a_patch_is_posted_with_its_file_and_where_to_press(office: PatchS
     assert embed["title"] == "📥 ranks 1: received"
     assert embed["description"] == r"faster \*ranks\*"
     fields = {field["name"]: field["value"] for field in embed["fields"]}
-    assert fields["By"].startswith("ada\nkey: SHA256:x\nthrough <@")
+    assert fields["By"].startswith("ada\nkey: ada\nthrough <@")
     assert fields["Changes"] == "`cogs/ranks.py`\nreloads ranks, shop"
     assert "canary 1, then 25 %, 100 %" in fields["Plan"]
     assert "for every node" in fields["Plan"]

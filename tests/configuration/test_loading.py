@@ -211,3 +211,24 @@ def test_paths_that_are_opened_to_a_node_are_relative_to_the_home(tmp_path: Path
     assert settings.node("atlas").readable == (tmp_path / "songs", Path("/srv/data"))
     assert settings.node("atlas").writable == (tmp_path / "bots" / "shared",)
     assert settings.is_isolated(settings.node("atlas"))
+
+
+SELLING = MINIMAL + 'LICENCES = {"pro": 30}\nSHOP = {"PORT": 8400, "PRODUCTS": {"price_1": "Pro"}}\n'
+
+
+def test_secrets_of_shops_come_out_of_env_and_are_not_shown(tmp_path: Path) -> None:
+    env = f"MASTER_SECRET={new_master_secret()}\nSTRIPE_WEBHOOK_SECRET=whsec_1\nKOFI_VERIFICATION_TOKEN= \n"
+    shop = load_settings(home_with(tmp_path, SELLING, env=env), {}).shop
+    assert shop.stripe_secret is not None
+    assert shop.stripe_secret.reveal() == "whsec_1"
+    assert shop.kofi_token is None
+    assert "whsec_1" not in repr(shop)
+
+
+def test_a_shop_that_could_sell_nothing_is_a_mistake(tmp_path: Path) -> None:
+    found = problems_of(home_with(tmp_path, SELLING.replace('"Pro"', '"gold"')))
+    assert found == {
+        "SHOP['PORT']": "is set, but no shop's secret is -> put STRIPE_WEBHOOK_SECRET or KOFI_VERIFICATION_TOKEN into "
+        ".env, or set PORT to 0",
+        "SHOP['PRODUCTS']['price_1']": "sells 'gold' -> LICENCES has: pro",
+    }

@@ -60,7 +60,7 @@ NUMBERS = [leaf for leaf in ALL if leaf.field.shape.kind in (int, float)]
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     with open(os.open(folder / ".env", os.O_WRONLY | os.O_CREAT, 0o600), "w") as env:
-        env.write(f"MASTER_SECRET={new_master_secret()}\n")
+        env.write(f"MASTER_SECRET={new_master_secret()}\nSTRIPE_WEBHOOK_SECRET=whsec_x\n")
     return folder
 
 

@@ -68,6 +68,11 @@ COMMANDS = (
     Typed("repairs --node atlas"),
     Typed("repairs do 01", shows=False),  # nothing asks here
     Typed("repairs decline 01 --json", shows=False),
+    Typed("tickets --node atlas --json"),
+    *(Typed(f"tickets {verb} 7", shows=False) for verb in ("show", "close", "reopen", "delete --yes")),
+    *(Typed(f"tickets {verb} 01AB", shows=False) for verb in ("grant", "refuse", "revoke")),
+    Typed("tickets permissions"),
+    Typed("tickets check --json"),
     Typed("start atlas"),
     Typed("restart atlas --json"),
     Typed("restart --all"),
@@ -120,6 +125,16 @@ COMMANDS = (
         for verb in ("approve", "pause --why tests", "resume --json", "retry")
     ),
     *(Typed(f"patch {verb} nobody --yes", shows=False) for verb in ("abort", "rollback")),
+    Typed("licence issue --note tests"),
+    Typed("licence list --json"),
+    Typed("licence import {folder}/licences.csv"),
+    Typed("licence export --file {folder}/exported.csv"),
+    Typed("licence transfer ffff 7 --json", shows=False),
+    Typed("licence redeem --user 7", stdin="atlas", shows=False),  # a token is no code
+    *(
+        Typed(f"licence {verb} ffff", shows=False)  # no licence has this id
+        for verb in ("show", "renew --days 3", "suspend --json", "reinstate", "revoke --yes")
+    ),
     Typed("giveaway list --json"),
     *(Typed(f"giveaway {verb} 01", shows=False) for verb in ("show", "export")),  # there is none
     Typed("rotate-secret --yes"),
@@ -183,6 +198,7 @@ async def record(folder: Path, sandbox: Sandbox, empty_ledger: Path) -> dict[Typ
     (folder / "site").mkdir()
     (folder / "ecosystem.json").write_text('[{"name": "site", "cwd": "site", "script": "sleep 600"}]')
     (folder / "away.toml").write_text(SOLUTION)
+    (folder / "licences.csv").write_text("tier,holder_id\nstandard,7\n")
     (folder / "ada.pub").write_text(f"{public_half(Ed25519PrivateKey.generate()).line} ada\n")
     (home / ".env").touch(mode=0o600)
     (home / ".env").write_text(f"MASTER_SECRET={new_master_secret()}\n")

@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec import ValidationError, json
 from msgspec.structs import replace
 
 from handshake.errors import Refused
 from handshake.messages import PatchStatus
 from master.configuration.settings import Settings
 from master.errors import FleetError
-from master.ledger.rows import patch_keys, patch_tracking
+from master.ledger.errors import LedgerTimedOut, LedgerUnavailable
+from master.ledger.rows import patch_keys, patch_tracking, patches
+from master.services.patches.folder_patching import FolderPatching
 from master.services.patches.judging import Scene as Facts
 from master.services.patches.judging import Watched, judge_scene
+from master.services.patches.progress import MAX_CHARACTERS
 from master.services.patches.statuses import MOST_STATUSES
-from master.services.patches.verdict import Outcome
+from master.services.patches.verdict import Outcome, Verdict
 from master.services.trust.source import Source
 from tests.hostile.effort import rounds
 from tests.services.patches.test_judging import AT, GROUPS, PLAN, SOAK_S, before, now, seen
@@ -200,3 +205,107 @@ async def test_what_is_below_another_patch_is_not_called_gone(scene: Scene) -> N
     await scene.until(view.id, "rolled_back")
     await scene.patches.rollback(first, actor=OPERATOR)
     await scene.until(first, "rolled_back")
+
+
+async def test_the_plan_of_very_many_chosen_nodes_fits_its_column(scene: Scene) -> None:
+    view = await scene.patches.receive(scene.bundle(), actor=OPERATOR)
+    ids = tuple(f"{number:026d}" for number in range(8, 208))
+    for node_id in ids:
+        scene.directory.put(replace(scene.directory.find("vega"), id=node_id, name=f"n{node_id}"))
+    with pytest.raises(FleetError, match="200 nodes are too many"):
+        await scene.patches.deploy(view.id, actor=OPERATOR, nodes=ids)
+    await scene.patches.deploy(view.id, actor=OPERATOR, nodes=("atlas",) * 300)
+    found = await scene.ledger.read(lambda c: patches.get(c, view.id))
+    assert found is not None
+    assert len(found.rollout_plan) < MAX_CHARACTERS
+
+
+def test_a_release_of_a_lying_node_fits_its_column() -> None:
+    # On SQL Server the column has 32 bits; a row that is refused would hold up those of all patches.
+    for release in (2**31, 2**53):
+        with pytest.raises(ValidationError):
+            json.decode(json.encode({"patch_id": "x", "status": "good", "release": release}), type=PatchStatus)
+
+
+async def test_a_bundle_that_was_damaged_in_its_place_is_mended_when_it_is_handed_in_again(scene: Scene) -> None:
+    path = scene.bundle()
+    view = await scene.patches.receive(path, actor=OPERATOR)
+    (kept,) = scene.settings.patches_dir.iterdir()
+    content = kept.read_bytes()
+    for damage in (content[:100], b"", content + b"x"):
+        kept.write_bytes(damage)
+        assert (await scene.patches.receive(path, actor=OPERATOR)).id == view.id
+        assert kept.read_bytes() == content
+
+
+async def test_an_outage_of_the_ledger_while_a_wave_is_judged_is_no_defect(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = scene.judge.judge
+    gone = [LedgerTimedOut("the ledger did not answer within 10 s"), LedgerUnavailable("the ledger is away")]
+
+    async def judge(*given: Any) -> Verdict:
+        if gone:
+            raise gone.pop()
+        return await real(*given)
+
+    monkeypatch.setattr(scene.judge, "judge", judge)
+    patch_id = await scene.deploy()
+    await scene.until(patch_id, "soaking")
+    await eventually(lambda: len(gone) == 1)
+    await scene.turn(61, patch_id)
+    await eventually(lambda: not gone)
+    await eventually(lambda: len(patched(scene)) == 4)
+    assert scene.alerts == []
+
+
+async def test_an_aborted_patch_stays_on_the_nodes_that_have_it(scene: Scene) -> None:
+    # Without a soak no node calls it good by itself, and what is not good goes with the next start.
+    scene.played.script["vega"] = "silent"
+    patch_id = await scene.deploy(canary=0, soak_s=0, urgent=True)
+    await eventually(lambda: len(scene.played.has_it) == 7)
+    await eventually(lambda: sum(row.state == "healthy" for row in scene.book.nodes(patch_id)) == 7)
+    await scene.patches.abort(patch_id, actor=OPERATOR)
+    await eventually(lambda: sum(kind == "good" for kind, _ in scene.played.orders) == 7)
+    await scene.book.flush()
+    await scene.until(patch_id, "aborted")
+    states = await scene.states(patch_id)
+    assert {name for name, state in states.items() if state == "good"} == scene.played.has_it
+
+
+async def test_what_a_node_wrote_into_its_releases_does_not_flood_the_master(
+    tmp_path: Path, house_settings: Settings
+) -> None:
+    many, folder = 12, tmp_path / "liar"
+    changes = [{"path": f"{'a' * 190}{number:04d}"} for number in range(1_000)]
+    for number in range(1, many + 1):
+        place = folder / ".releases" / str(number)
+        place.mkdir(parents=True)
+        release = {"number": number, "parent": number - 1, "patch_id": "x", "name": "x", "version": 1, "at": 1}
+        (place / "release.json").write_bytes(json.encode({**release, "changes": changes}))
+    index = {"current": many, "last": many, "releases": {str(n): {"state": "good"} for n in range(1, many + 1)}}
+    (folder / ".releases" / "current").write_bytes(json.encode(index))
+    folders = FolderPatching(lambda: house_settings)
+    with pytest.raises(FleetError, match="too much to be true"):
+        await folders.back(folder, "another")
+
+
+async def test_a_node_with_a_patch_on_trial_does_not_spoil_the_next_one(scene: Scene) -> None:
+    first = await scene.deploy(canary=0, soak_s=0, urgent=True)
+    await scene.until(first, "done")
+    # It has started since, with what it had missed, and nobody has called it good.
+    row = scene.book.node(first, scene.directory.find("atlas").id)
+    if row is None:  # The book has forgotten what is over.
+        await scene.book.load(first)
+        row = scene.book.node(first, scene.directory.find("atlas").id)
+    assert row is not None
+    scene.book.put_node(replace(row, state="healthy"))
+    await scene.book.flush()
+    view = await scene.patches.receive(scene.bundle(), actor=OPERATOR)
+    await scene.patches.deploy(view.id, actor=OPERATOR, soak_s=0)
+    done = await scene.until(view.id, "done", "rolled_back")
+    assert done.state == "done"
+    assert (await scene.states(view.id))["atlas"] == "absent"
+    assert patched(scene).count("atlas") == 1
+    # The canary is one that can take it.
+    assert patched(scene)[8] == "deneb"

@@ -3,103 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 
 from master.control.client import RemoteError
-from master.demonstration.author import Author
 from master.demonstration.stage import EventTap, Stage
 from master.operations import patches
-from master.operations.parameters import PatchDeployParams, PatchParams, PatchReceiveParams, PatchStopParams
-from master.services.core.patch_views import PatchDetails, PatchView
+from master.operations.parameters import PatchDeployParams, PatchStopParams
+from tests.journeys.patched_fleet import GOOD, NAMES, Fleet, patched_fleet, states
 
 pytestmark = pytest.mark.timeout(120)
 
-NAMES = ("atlas", "borealis", "cassini")
-NEWS = "cogs/news.py"
-GOOD = """\
-import discord
-from discord import app_commands
-from discord.ext import commands
-
-class News(commands.Cog):
-    @app_commands.command(description="What is new?")
-    async def news(self, interaction: discord.Interaction) -> None:
-        await interaction.response.send_message("{text}")
-
-async def setup(bot):
-    await bot.add_cog(News())
-"""
-
-
-@dataclass
-class Fleet:
-    """Three nodes whose master trusts an author."""
-
-    stage: Stage
-    tap: EventTap
-    author: Author
-    version: int = 0
-
-    def folder(self, name: str) -> Path:
-        return self.stage.home / "bots" / name
-
-    async def run(self, operation: Any, parameters: Any) -> Any:
-        return await asyncio.to_thread(self.stage.client.run, operation, parameters)
-
-    def write(self, text: str, **more: Any) -> Path:
-        """Write a patch that brings a cog, or another text of it."""
-        self.version += 1
-        given = {"reload": ("news",), **more}
-        return self.author.write(self.folder("atlas"), {NEWS: text}, name="news", version=self.version, **given)
-
-    async def deploy(self, text: str, *, canary: int = 1, soak_s: float = 0.0, **more: Any) -> PatchView:
-        receiving = PatchReceiveParams(path=str(self.write(text, **more)), deploy=True, canary=canary, soak_s=soak_s)
-        deployed: PatchView = await self.run(patches.receive, receiving)
-        return deployed
-
-    async def until_told(self, patch: PatchView, state: str) -> None:
-        await self.tap.wait_for("patch", "", detail=f"{patch.label}: {state.replace('_', ' ')}", timeout_s=60)
-
-    async def until(self, patch: PatchView, state: str) -> PatchDetails:
-        await self.until_told(patch, state)
-        shown: PatchDetails = await self.run(patches.show, PatchParams(patch.id))
-        assert shown.patch.state == state, shown
-        return shown
-
-    async def pids(self) -> dict[str, int | None]:
-        return {node.name: node.pid for node in (await self.stage.status()).nodes}
-
-    def has(self) -> list[str]:
-        """Return the nodes in whose folder the cog is."""
-        return [name for name in NAMES if (self.folder(name) / NEWS).exists()]
-
-    async def answer(self, name: str) -> str:
-        sent = await self.stage.operator.runs_command(self.stage.office, self.stage.bots[name], "news")
-        return sent.content
-
-    def identifies(self) -> int:
-        return sum(self.stage.sandbox.gateway.identifies.get(self.stage.bots[name].id, 0) for name in NAMES)
-
 
 @pytest.fixture
-async def fleet(stage: Stage, tap: EventTap) -> Fleet:
-    author = Author(stage.home)
-    await asyncio.to_thread(author.is_trusted_by, stage.client)
-    await asyncio.gather(*(stage.register(name) for name in NAMES))
-    for name in NAMES:
-        await tap.wait_for("verified", name)
-    return Fleet(stage, tap, author)
-
-
-def states(shown: PatchDetails) -> dict[str, str]:
-    return {node.node: node.state for node in shown.nodes}
+async def fleet(stage: Stage, tap: EventTap) -> AsyncIterator[Fleet]:
+    async with patched_fleet(stage, tap) as opened:
+        yield opened
 
 
 async def test_a_good_patch_goes_over_canary_and_waves_without_a_new_session_and_back(fleet: Fleet) -> None:
@@ -171,23 +92,6 @@ async def test_one_that_crashes_after_five_seconds_is_gone_at_the_next_start(fle
     after = await fleet.pids()
     assert [name for name in NAMES if after[name] != before[name]] == ["atlas"]
     assert states(shown)["borealis"] == "skipped"
-
-
-@pytest.mark.slow
-async def test_the_next_master_goes_on_where_one_was_killed(fleet: Fleet) -> None:
-    patch = await fleet.deploy(GOOD.format(text="late"), canary=0, reload=())
-    await fleet.until_told(patch, "rolling")
-    master = fleet.stage.master
-    assert master is not None
-    os.kill(master.process.pid, signal.SIGKILL)
-    await master.process.wait()
-    await fleet.stage.start_master()
-    shown: PatchDetails = await fleet.run(patches.show, PatchParams(patch.id))
-    while shown.patch.state in ("rolling", "soaking"):
-        await asyncio.sleep(0.1)
-        shown = await fleet.run(patches.show, PatchParams(patch.id))
-    assert states(shown) == dict.fromkeys(NAMES, "good")
-    assert [await fleet.answer(name) for name in NAMES] == ["late"] * 3
 
 
 async def fleet_cli(fleet: Fleet, *arguments: str) -> tuple[int, str]:

@@ -44,10 +44,13 @@ from master.ledger.rows import (
     process_events,
     pulse_snapshots,
     retention,
+    shop_events,
     solution_figures,
     solution_runs,
     solution_versions,
     solutions,
+    ticket_permissions,
+    tickets,
     tokens,
 )
 from master.ledger.rows.audit import AuditChain
@@ -72,8 +75,11 @@ from master.ledger.rows.records import (
     PatchTrack,
     ProcessRecord,
     PulseSnapshot,
+    ShopEvent,
     SolutionRun,
     SolutionState,
+    Ticket,
+    TicketPermission,
 )
 from master.ledger.schema.migrations import HEAD_REVISION
 from master.ledger.schema.tables import audit_log, metadata
@@ -102,10 +108,13 @@ REPOSITORIES = (
     process_events,
     pulse_snapshots,
     retention,
+    shop_events,
     solution_figures,
     solution_runs,
     solution_versions,
     solutions,
+    ticket_permissions,
+    tickets,
     tokens,
 )
 
@@ -124,6 +133,36 @@ def append_to_the_log(c: Connection, chain: AuditChain) -> None:
     chain.standing_alarms(c)
     chain.rebase(c)
     chain.length(c)
+
+
+def call_tickets(c: Connection) -> None:
+    """Call every function about tickets."""
+    ticket = Ticket(
+        id="T1", number=tickets.next_number(c, 5), guild_id=5, node_id="01A", category="support", state="queued",
+        author_id=7, opened_at=NOW, last_at=NOW, changed_at=NOW,
+    )  # fmt: skip
+    tickets.insert(c, ticket)
+    tickets.find_by_number(c, 5, 1)
+    tickets.in_states(c, ("queued", "opening"))
+    tickets.count_live(c, 5, 7, "support")
+    tickets.count_since(c, 5, 7, "support", NOW - timedelta(days=1))
+    tickets.change(c, "T1", was=("queued",), at=NOW, state="open", channel_id=9)
+    tickets.claim(c, "T1", 8, at=NOW)
+    tickets.find_by_channel(c, 9)
+    tickets.with_channel(c)
+    tickets.recent(c, node_id="01A", author_id=7, states=("open",), limit=5)
+    tickets.recent(c, limit=5)
+    held = TicketPermission(
+        id="P1", ticket_id="T1", channel_id=9, subject_id=8, subject_kind="user", permission_set="observer",
+        state="asking", asked_by="node:01A", at=NOW, changed_at=NOW,
+    )  # fmt: skip
+    ticket_permissions.insert(c, held)
+    ticket_permissions.change(c, "P1", was=("asking",), at=NOW, state="granted")
+    ticket_permissions.of_ticket(c, "T1")
+    ticket_permissions.of_ticket(c, "T1", ("granted",))
+    ticket_permissions.in_states(c, ("granted",))
+    ticket_permissions.recent(c, limit=5)
+    ticket_permissions.end_of_ticket(c, "T1", at=NOW, detail="gone")
 
 
 def call_every_function_of_giveaways(c: Connection) -> None:
@@ -179,12 +218,18 @@ def call_every_function(c: Connection) -> None:
     licences.insert(c, licence)
     licences.find_by_hash(c, b"h" * 32)
     licences.newest_of_node(c, "01A")
-    licences.set_state(c, "L1", LicenceState.ACTIVE, at=NOW)
-    licences.set_state(c, "L1", LicenceState.EXPIRED, at=NOW)
+    sold = ShopEvent(
+        source="stripe", event_id="evt_1", at=NOW, reference="sub_1", licence_id="L1", outcome="taken", detail=""
+    )
+    shop_events.put(c, sold)
+    shop_events.put(c, structs.replace(sold, outcome="issued"))
+    shop_events.find(c, "stripe", "evt_1")
+    shop_events.find_issued(c, "shop:stripe:evt_1")
+    shop_events.find_licence(c, "stripe", "sub_1")
     licences.revoke_of_node(c, "01A")
     licences.is_revoked(c, "01A")
     licences.list_revoked(c)
-    licences.reinstate_of_node(c, "01A")
+    licences.own_block(c, "01A")
     licences.get(c, "L1")
     licences.list_beginning(c, "L1")
     licences.list_matching(c)
@@ -193,6 +238,8 @@ def call_every_function(c: Connection) -> None:
     licences.list_of_node(c, "01A")
     licences.list_ending(c, NOW)
     licences.first_end_after(c, NOW)
+    licences.list_told_nothing(c, "system:master", NOW)
+    licences.list_ended_early(c, "system:master", NOW)
     licences.count(c)
     licences.change(c, licence, structs.replace(licence, state=LicenceState.ACTIVE, expires_at=NOW, holder_id=7))
     licences.change(c, structs.replace(licence, expires_at=NOW, holder_id=7), licence)
@@ -208,7 +255,9 @@ def call_every_function(c: Connection) -> None:
     what = LicenceEvent(id="E1", at=NOW, licence_id="L1", what="issued", actor="cli:ada")
     licence_events.insert(c, what)
     licence_events.list_of(c, "L1")
+    licence_events.list_since(c, "transferred", NOW)
     licence_events.count_since(c, "L1", "transferred", NOW)
+    call_tickets(c)
     run = Duplication(id="D1", at=NOW, node_id="01A", source="template 1", requested_by="cli:ada", outcome="running")
     duplications.insert(c, run)
     duplications.source_of(c, "01A")

@@ -35,6 +35,7 @@ class Master:
 
     def __init__(self, path: Path, *, asks_again: int = 0, silent: bool = False) -> None:
         self.taken: list[str] = []
+        self.two_taken = asyncio.Event()
         self.verifications = 0
         self._asks_again, self._silent = asks_again, silent
         self._verifier = Verifier(lambda _node, _epoch: KEY, clock=time.time, replay_guard=None, skew_s=None)
@@ -49,6 +50,8 @@ class Master:
             answer = VerificationResponse(accepted=True)
         elif isinstance(message.body, TicketRequest):
             self.taken.append(message.body.ticket_id)
+            if len(self.taken) == 2:
+                self.two_taken.set()
             if self._asks_again:
                 self._asks_again -= 1
                 answer = Acknowledgement(order="verify_again")
@@ -103,6 +106,25 @@ async def test_what_is_not_answered_is_not_sent_twice(tmp_path: Path) -> None:
             await link.ask(TicketRequest("open", ticket_id="one"), within_s=0.5)
         assert master.taken == ["one"]
     await master.server.close()
+
+
+async def test_a_master_that_dies_over_a_question_is_asked_again_only_where_that_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "nodes.sock"
+    first = Master(path, silent=True)
+    await first.server.start()
+    async with linked(path) as link:
+        await asyncio.wait_for(link.verified.wait(), 10)
+        once = asyncio.create_task(link.ask(TicketRequest("open", ticket_id="one")))
+        twice = asyncio.create_task(link.ask(TicketRequest("list", ticket_id="two"), again=True))
+        await asyncio.wait_for(first.two_taken.wait(), 10)
+        await first.server.close()
+        with pytest.raises(NotAnswered, match="the connection to the master ended"):
+            await asyncio.wait_for(once, 5)
+        second = Master(path)
+        await second.server.start()
+        assert await twice == TicketResponse(done=True, code="two")
+        assert (first.taken, second.taken) == (["one", "two"], ["two"])
+        await second.server.close()
 
 
 async def test_a_master_that_is_not_there_is_told_as_that(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from master.services.core.actors import Actor
 from master.services.core.auditing import audit_chain_of
 from master.services.core.views import ActionResult, FleetEvent, Registered
 from master.services.onboarding.saga import CloneRequest, RegisterRequest
-from master.supervision.clock import SystemClock
+from master.supervision.clock import Clock, SystemClock
 from master.supervision.spawner import PlainSpawner, Spawner
 from sandbox import BotHandle, Sandbox
 
@@ -148,6 +148,7 @@ async def open_house(
     spawner: Spawner | None = None,
     *,
     spool_dir: Path | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[House]:
     bus = EventBus()
     chain = audit_chain_of(settings)
@@ -159,7 +160,7 @@ async def open_house(
         spawner=spawner or PlainSpawner(),
         inspector=DiscordTokenInspector(settings.discord.api_base),
         discord=discord or DiscordView(user_id=lambda: MASTER_ID, state=lambda: "off"),
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
     )
     lasting = (
         services.supervisor.run,

@@ -13,7 +13,8 @@ from master.services.healing.sighting import SeenIn
 from master.services.healing.solution import Risk, Solution
 from master.services.healing.solution_reading import RefusedFile, check_text
 from master.services.repair.actions.registry import check_action
-from tests.solutions.raising import CASES, Case, Place, Unavailable
+from tests.solutions.raised import CASES
+from tests.solutions.raising import Case, Place, Unavailable
 
 WORSE_THAN_A_RESTART = {"quarantine", "install_package", "disable_cog", "recreate_channels"}
 """refresh_token is none: it acts on what Discord says of the vault's token, whatever a line says."""

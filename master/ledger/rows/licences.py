@@ -54,9 +54,10 @@ def list_matching(
     holder_id: int | None = None,
     node_id: str = "",
     limit: int = 100,
+    offset: int = 0,
 ) -> list[Licence]:
     """Return licences, the newest first; each filter that is given must be met."""
-    query = select(licenses).order_by(licenses.c.issued_at.desc(), licenses.c.id.desc()).limit(limit)
+    query = select(licenses).order_by(licenses.c.issued_at.desc(), licenses.c.id.desc()).limit(limit).offset(offset)
     if state is not None:
         query = query.where(licenses.c.state == state.value)
     if tier:
@@ -88,6 +89,21 @@ def list_ending(connection: Connection, before: datetime) -> list[Licence]:
     in_use = licenses.c.state.in_((LicenceState.ISSUED.value, LicenceState.ACTIVE.value))
     query = select(licenses).where(in_use, licenses.c.expires_at <= before).order_by(licenses.c.expires_at)
     return [_record(row) for row in connection.execute(query)]
+
+
+def list_told_nothing(connection: Connection, by: str, since: datetime) -> list[Licence]:
+    """Return the licences that ended since a moment, as ``by`` wrote down, and of whose end nobody was told."""
+    ended = licenses.c.state.in_((LicenceState.EXPIRED.value, LicenceState.REVOKED.value))
+    untold = licenses.c.warned_days.is_(None) | (licenses.c.warned_days >= 0)
+    query = select(licenses).where(ended, untold, licenses.c.changed_by == by, licenses.c.changed_at >= since)
+    return [_record(row) for row in connection.execute(query.order_by(licenses.c.changed_at))]
+
+
+def list_ended_early(connection: Connection, by: str, now: datetime) -> list[Licence]:
+    """Return the licences that ``by`` ended although their time is not over: the clock was ahead then."""
+    ended = licenses.c.state.in_((LicenceState.EXPIRED.value, LicenceState.REVOKED.value))
+    query = select(licenses).where(ended, licenses.c.changed_by == by, licenses.c.expires_at > now)
+    return [_record(row) for row in connection.execute(query.order_by(licenses.c.id))]
 
 
 def first_end_after(connection: Connection, moment: datetime) -> datetime | None:
@@ -168,30 +184,10 @@ def _record(row: Row[Any]) -> Licence:
     )
 
 
-def set_state(connection: Connection, licence_id: str, state: LicenceState, *, at: datetime) -> None:
-    """Change a licence's state; an activation sets its date."""
-    values: dict[str, object] = {"state": state.value}
-    if state is LicenceState.ACTIVE:
-        values["activated_at"] = at
-    connection.execute(licenses.update().where(licenses.c.id == licence_id).values(**values))
-
-
 def revoke_of_node(connection: Connection, node_id: str) -> int:
     """Revoke all licences of a node; returns how many were not revoked before."""
     known = (licenses.c.node_id == node_id, licenses.c.state != LicenceState.REVOKED.value)
     return connection.execute(licenses.update().where(*known).values(state=LicenceState.REVOKED.value)).rowcount
-
-
-def reinstate_of_node(connection: Connection, node_id: str) -> int:
-    """Restore the state of a node's revoked licences: active if they ever were; returns how many."""
-    revoked = (licenses.c.node_id == node_id, licenses.c.state == LicenceState.REVOKED.value)
-    count = 0
-    for condition, state in (
-        (licenses.c.activated_at.is_(None), LicenceState.ISSUED),
-        (licenses.c.activated_at.is_not(None), LicenceState.ACTIVE),
-    ):
-        count += connection.execute(licenses.update().where(*revoked, condition).values(state=state.value)).rowcount
-    return count
 
 
 def list_revoked(connection: Connection) -> frozenset[str]:
@@ -208,3 +204,12 @@ def is_revoked(connection: Connection, node_id: str) -> bool:
     """Tell whether a node has licences, and all of them are revoked."""
     states = connection.execute(select(licenses.c.state).where(licenses.c.node_id == node_id)).scalars().all()
     return bool(states) and set(states) == {LicenceState.REVOKED.value}
+
+
+def own_block(connection: Connection, node_id: str) -> LicenceState | None:
+    """Return why no licence may cover a node: all of its own are revoked or suspended; None if it may."""
+    found = connection.execute(select(licenses.c.state).where(licenses.c.node_id == node_id)).scalars().all()
+    states = {LicenceState(state) for state in found}
+    if not states or not states <= {LicenceState.REVOKED, LicenceState.SUSPENDED}:
+        return None
+    return LicenceState.SUSPENDED if LicenceState.SUSPENDED in states else LicenceState.REVOKED

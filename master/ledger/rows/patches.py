@@ -64,12 +64,14 @@ def in_states(connection: Connection, states: tuple[str, ...]) -> list[Patch]:
 
 
 def with_nodes_left(connection: Connection) -> list[Patch]:
-    """Return the patches that are done but for some nodes, the oldest first; with their documents.
+    """Return the patches whose roll-out is over but for some nodes, the oldest first; with their documents.
 
-    They get it before they start, or did not call it good yet.
+    They get it before they start, or did not call it good yet; one that was aborted stays on those that have it.
     """
     left = select(patch_nodes.c.patch_id).where(patch_nodes.c.state.in_(("absent", "healthy")))
-    query = select(patches).where(patches.c.state == "done", patches.c.id.in_(left)).order_by(patches.c.id)
+    query = (
+        select(patches).where(patches.c.state.in_(("done", "aborted")), patches.c.id.in_(left)).order_by(patches.c.id)
+    )
     return [_patch(row) for row in connection.execute(query)]
 
 

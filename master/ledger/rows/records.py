@@ -146,7 +146,8 @@ class ShopEvent(msgspec.Struct, frozen=True, kw_only=True):
     reference: str
     """What the shop calls the buyer or the subscription."""
     licence_id: str | None
-    outcome: Literal["issued", "renewed", "revoked", "ignored", "refused"]
+    outcome: Literal["taken", "issued", "renewed", "revoked", "ignored", "refused"]
+    """taken: on record, and not carried out yet."""
     detail: str = ""
 
 

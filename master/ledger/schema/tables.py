@@ -196,7 +196,7 @@ shop_events = Table(
     Column("outcome", Unicode(16), nullable=False),
     Column("detail", Unicode(400), nullable=False),
     Index("ix_shop_events_source_reference", "source", "reference"),
-    CheckConstraint("outcome IN ('issued', 'renewed', 'revoked', 'ignored', 'refused')", name="outcome"),
+    CheckConstraint("outcome IN ('taken', 'issued', 'renewed', 'revoked', 'ignored', 'refused')", name="outcome"),
     info={SINCE: "0008"},
 )
 

@@ -150,6 +150,8 @@ class Channel(Struct, frozen=True, kw_only=True):
     position: int = 0
     topic: str = ""
     overwrites: tuple[Overwrite, ...] = ()
+    last_message_id: int | None = None
+    """Its snowflake says when something was last written; that message may be gone."""
 
 
 class ChannelPlan(Struct, frozen=True, kw_only=True):
@@ -281,6 +283,32 @@ class DiscordPort(Protocol):
 
     async def remove_overwrite(self, channel_id: int, target_id: int, *, reason: str = "") -> None:
         """Remove the overwrite of one role or member."""
+        ...
+
+    # Threads
+
+    async def create_thread(self, channel_id: int, name: str) -> Channel:
+        """Create a private thread that only staff adds people to; never retried."""
+        ...
+
+    async def active_threads(self, guild_id: int) -> tuple[Channel, ...]:
+        """Return the threads of a server that are not archived, and that the bot may see."""
+        ...
+
+    async def edit_thread(self, thread_id: int, *, archived: bool, locked: bool) -> None:
+        """Archive a thread, or take it out of the archive; in a locked one only staff writes."""
+        ...
+
+    async def thread_members(self, thread_id: int) -> frozenset[int]:
+        """Return the ids of the users in a thread."""
+        ...
+
+    async def add_thread_member(self, thread_id: int, user_id: int) -> None:
+        """Add a user to a thread."""
+        ...
+
+    async def remove_thread_member(self, thread_id: int, user_id: int) -> None:
+        """Remove a user from a thread."""
         ...
 
     # Members

@@ -145,6 +145,11 @@ class LedgerCache:
                 del known[node_id]
                 self._changed.set()
 
+    def judge_again(self) -> None:
+        """Ask the ledger about every licence: what the tiers are for was changed."""
+        self._remembered.update(self._licences)
+        self._licences.clear()
+
     def revoke(self, node_id: str) -> None:
         """Forget whatever licence a node has: it was revoked."""
         for known in (self._licences, self._remembered):

@@ -77,3 +77,13 @@ class IssuedLicenceView(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"IssuedLicenceView({self.licence.id!r}, code=...)"
+
+
+class ImportedLicencesView(msgspec.Struct, frozen=True, kw_only=True):
+    """The licences of a file, in its order."""
+
+    licences: tuple[IssuedLicenceView, ...] = ()
+    """Those that were redeemed already have no code."""
+
+    def __repr__(self) -> str:
+        return f"ImportedLicencesView({len(self.licences)} licences)"

@@ -75,6 +75,8 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True):
     state: NodeState
     is_wanted: bool = True
     uptime_s: float | None = None
+    watched_s: float | None = None
+    """How long this master has had its process: one that was adopted has to say anew that it is ready."""
     detail: str = ""
     cogs_failed: tuple[str, ...] = ()
     errors: dict[str, SeenError] = {}

@@ -27,6 +27,11 @@ log = logging.getLogger(__name__)
 
 _AGAIN_S = 2.0
 _REASON_CHARACTERS = 400
+_UNFINISHED: dict[str, tuple[str, ...]] = {
+    "done": ("absent", "ordered", "received", "staged", "applied", "healthy"),
+    "aborted": ("applied", "healthy"),
+}
+"""By the state of a patch: states of a node that another patch has to wait for."""
 
 
 class PatchBook:
@@ -130,6 +135,15 @@ class PatchBook:
         rows = (self._nodes[patch_id].get(node_id) for patch_id in sorted(self._nodes))
         return [row for row in rows if row is not None and row.state == "absent"]
 
+    def unfinished_on(self, node_id: str, *, besides: str) -> list[PatchNode]:
+        """Return the rows of other patches, whose roll-out is over, that a node has on trial or is still to get."""
+        found = []
+        for patch_id, nodes in self._nodes.items():
+            row, patch = nodes.get(node_id), self._patches.get(patch_id)
+            if patch_id != besides and row and patch and row.state in _UNFINISHED.get(patch.state, ()):
+                found.append(row)
+        return found
+
     @property
     def is_flushed(self) -> bool:
         """Whether everything is on record."""
@@ -187,12 +201,13 @@ class PatchBook:
                 if not isinstance(error, LedgerError) or isinstance(error, Conflict):
                     raise  # A row that is refused is refused again.
                 log.warning("the state of a patch waits to be written", extra={"why": error.message})
-                await self._wait_for_ledger()
+                await self.wait_for_ledger()
             else:
                 for event in events:
                     self._bus.publish(event)
 
-    async def _wait_for_ledger(self) -> None:
+    async def wait_for_ledger(self) -> None:
+        """Return once it is worth to ask the ledger again."""
         if self._ledger.away is not None:
             await self._ledger.wait_available()
         else:

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from master.errors import FleetError
 from master.ledger.database import Ledger
-from master.ledger.rows.records import Node, PatchNode, PatchNodeState
+from master.ledger.errors import LedgerError
+from master.ledger.rows.records import Node, Patch, PatchNode, PatchNodeState
 from master.services.patches.book import PatchBook
 from master.services.patches.errors import PatchRefused
 from master.services.patches.showing import document_of
@@ -19,7 +20,7 @@ from master.services.patches.silent_trials import SilentTrials
 from master.services.patches.statuses import PatchStatuses
 from master.services.patches.targets import difference
 from master.services.patches.trusting import LedgerAcceptance
-from master.services.patches.ways import Ways
+from master.services.patches.ways import Way, Ways
 from master.supervision.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -65,41 +66,78 @@ class CatchingUp:
         return await self._trials.before_start(node)
 
     async def _catch_up(self, node: Node) -> None:
-        for row in self._book.absent_of(node.id):
-            patch = self._book.get(row.patch_id)
-            if patch is None or patch.state not in _IN_FORCE or self._ledger.away is not None:
-                continue
-            try:
-                await self._patch(node, row)
-            except FleetError as error:
-                log.warning("a node starts without its patch", extra={"node": node.name, "why": error.message})
-                self._set(row, "failed", error.message)
-            except TimeoutError:
-                log.warning("a node starts without its patch: the ledger is slow", extra={"node": node.name})
+        """Patch a node that waits for it.
 
-    async def _patch(self, node: Node, row: PatchNode) -> None:
-        patch = self._book.get(row.patch_id)
-        if patch is None:
-            return
+        Of several it gets the oldest: what comes after is put on top of what is good.
+        """
+        try:
+            for row, patch in self._waiting(node):
+                if await self._is_next(node, row, patch):
+                    await self._put(node, row, patch)
+                    return
+        except TimeoutError:
+            log.warning("a node starts without its patch: the ledger is slow", extra={"node": node.name})
+        except LedgerError as error:
+            log.warning("a node starts without its patch", extra={"node": node.name, "why": error.message})
+
+    async def once_good(self, node: Node) -> None:
+        """Have a node that runs take the next patch that it waits for, now that the one before is good on it."""
+        try:
+            for row, patch in self._waiting(node):
+                if self._ways.way_of(node) is Way.LATER:
+                    return
+                if await self._is_next(node, row, patch):
+                    await self._order(node, row, patch)
+                    return
+        except (TimeoutError, LedgerError):
+            log.warning("a node gets its next patch before its next start", extra={"node": node.name})
+
+    def _waiting(self, node: Node) -> list[tuple[PatchNode, Patch]]:
+        """Return the patches that a node waits for, the oldest first."""
+        if self._ledger.away is not None:
+            return []
+        found = [(row, self._book.get(row.patch_id)) for row in self._book.absent_of(node.id)]
+        return [(row, patch) for row, patch in found if patch is not None and patch.state in _IN_FORCE]
+
+    async def _is_next(self, node: Node, row: PatchNode, patch: Patch) -> bool:
+        """Tell whether a node gets a patch now; one that it is not to get any more is passed over."""
         try:
             await self._ledger.read(lambda connection: self._acceptance.require_trusted(connection, patch.key_id))
         except PatchRefused as error:
             log.warning("a node does not get a patch", extra={"node": node.name, "why": error.message})
             self._set(row, "skipped", error.message)
-            return
+            return False
         differs = await asyncio.to_thread(difference, self._folder_of(node), document_of(patch))
-        if differs:
+        # A master that was killed as it restarted a node leaves one that does not run, and has the patch in force.
+        if differs and not await self._ways.is_in_force(node, patch):
             self._set(row, "skipped", differs)
-            return
+            return False
         self._set(row, "ordered")
         async with asyncio.timeout(ON_RECORD_WITHIN_S):
             await self._book.flush()
-        before, release = await self._ways.put_in_folder(node, patch)
+        return True
+
+    async def _put(self, node: Node, row: PatchNode, patch: Patch) -> None:
+        try:
+            before, release = await self._ways.put_in_folder(node, patch)
+        except FleetError as error:
+            log.warning("a node starts without its patch", extra={"node": node.name, "why": error.message})
+            self._set(row, "failed", error.message)
+            return
         steps: tuple[tuple[PatchNodeState, int], ...] = (("received", before), ("applied", release))
         for state, number in steps:
             now = self._book.node(row.patch_id, row.node_id)
             if now is not None:
                 self._statuses.move(now, state, "before its start", release=number)
+
+    async def _order(self, node: Node, row: PatchNode, patch: Patch) -> None:
+        try:
+            await self._ways.give(node, patch, row, self._statuses.move_if_newer)
+        except FleetError as error:
+            log.warning("a node gets a patch before its next start", extra={"node": node.name, "why": error.message})
+            now = self._book.node(row.patch_id, row.node_id)
+            if now is not None and now.state == "ordered":
+                self._set(now, "absent", f"it gets it before it starts: {error.message}")
 
     def _set(self, row: PatchNode, state: PatchNodeState, detail: str = "") -> None:
         moved = replace(row, state=state, detail=detail, changed_at=self._clock.now())

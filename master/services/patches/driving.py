@@ -248,7 +248,10 @@ class Drive:
             if patch.reason != in_the_way:
                 await self._set("approved", reason=in_the_way)
             return None
-        ordered = sorted(choice.nodes, key=lambda node: (*self._tools.ways.busyness(node), node.name.casefold()))
+        ordered = sorted(
+            choice.nodes,
+            key=lambda node: (self._is_taken(node.id), *self._tools.ways.busyness(node), node.name.casefold()),
+        )
         waves = divide([node.id for node in ordered], progress)
         for number, wave in enumerate(waves):
             for node_id in wave:
@@ -303,7 +306,8 @@ class Drive:
         for row in under_way:
             if row.state == "applied" and row.detail == RESTART:
                 self._restart(row)
-            elif row.state != "applied" or row.detail != _RESTARTING or row.node_id not in self._since:
+            elif row.state != "applied" or row.detail != _RESTARTING or row.node_id not in self._restarted:
+                # A master that was killed may have written that it restarts a node, and not have done it.
                 self._ask(row.node_id, self._give)
         room = progress.at_once - len(under_way) - len(giving)
         given = [row for row in waiting if not self._is_asked(row.node_id)][: max(0, room)]
@@ -372,6 +376,10 @@ class Drive:
                 return
             await asyncio.sleep(AGAIN_S)
 
+    def _is_taken(self, node_id: str) -> bool:
+        """Tell whether a node has another patch on trial, or is still to get one: they come one after the other."""
+        return bool(self._book.unfinished_on(node_id, besides=self.patch_id))
+
     async def _give(self, node: Node, row: PatchNode) -> None:
         """Have a node take the patch: what it was before is on record first."""
         patch = self.patch
@@ -384,6 +392,10 @@ class Drive:
                 await self._book.flush()
                 if progress_of(patch).urgent:
                     self._tools.ways.release(node)
+                return
+            if self._is_taken(node.id):
+                self._book.put_node(self._moved(row, "absent", "it gets it once the patch before is good on it"))
+                await self._book.flush()
                 return
             baseline = await self._tools.judge.baseline(node.id)
             row = replace(self._moved(row, "ordered"), baseline=baseline)

@@ -28,7 +28,8 @@ from nodekit.releases.records import ReleaseState, Settled
 
 T = TypeVar("T")
 TIMEOUT_S = 60.0
-_MOST_OUTPUT = 1 << 20
+_MOST_OUTPUT = 2 << 20
+"""Of a helper. How many releases it finds is a node's word, and 100 of 10,000 files are 200 MB."""
 _CODE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from nodekit.releases.__main__ import main; sys.exit(main())"
 
 
@@ -105,6 +106,16 @@ class FolderPatching:
         await self._run("switch", folder, "--release", str(release), *begins)
         return before, release
 
+    async def is_in_force(self, folder: Path, patch_id: str) -> bool:
+        """Tell whether a patch is what is in force in a folder.
+
+        Raises
+        ------
+        FolderNotPatched
+        """
+        known = _in_force(await self._run("list", folder))
+        return known is not None and known.patch_id == patch_id
+
     async def back(self, folder: Path, patch_id: str) -> int:
         """Put the release before a patch in force again, if that is what is in force; returns what is now.
 
@@ -174,13 +185,19 @@ class FolderPatching:
         )
         try:
             async with asyncio.timeout(self._timeout_s):
-                output, complaint = await process.communicate()
+                output, complaint = await asyncio.gather(_read(process, process.stdout), _read(process, process.stderr))
+                await process.wait()
         except TimeoutError:
             raise FolderNotPatched(f"{folder.name}: it took longer than {self._timeout_s:g} s") from None
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await asyncio.shield(process.wait())
+        if len(output) > _MOST_OUTPUT:
+            raise FolderNotPatched(
+                f"{folder.name}: what is written in its .releases is too much to be true",
+                hint="the node's own code has written there: look at it, and remove the folder .releases",
+            )
         if process.returncode:
             why = visible(_complaint(output, complaint))[:400]
             raise FolderNotPatched(why or f"the helper ended with {process.returncode}")
@@ -199,6 +216,17 @@ class FolderPatching:
         allowed = isolation_of(folder, sys.executable, private=settings.private_paths, readable=[settings.patches_dir])
         rules = msgspec.json.encode((allowed.readable, allowed.writable)).decode()
         return (sys.executable, "-I", "-S", landlock.__file__, rules, *helper)
+
+
+async def _read(process: asyncio.subprocess.Process, stream: asyncio.StreamReader | None) -> bytes:
+    """Read all that a process writes, or a byte too much: then it is ended."""
+    output = bytearray()
+    while stream is not None and len(output) <= _MOST_OUTPUT and (chunk := await stream.read(1 << 16)):
+        output += chunk
+    if len(output) > _MOST_OUTPUT:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    return bytes(output)
 
 
 def _is_below(found: _Answer, patch_id: str) -> bool:

@@ -12,7 +12,7 @@ from statistics import median
 import msgspec
 from sqlalchemy import Connection
 
-from handshake.patch_document import PatchDocument
+from handshake.patch_document import DOCUMENTS
 from master.ledger.database import Ledger
 from master.ledger.rows import error_events, error_groups, patch_nodes, process_events, pulse_snapshots, solution_runs
 from master.ledger.rows.records import Patch, ProcessRecord, PulseSnapshot, SolutionRun
@@ -119,7 +119,7 @@ class HealthJudge:
             others=[facts[view.node_id] for view in unpatched],
             groups=await self._seen_groups(watched),
             box_offline=self._connectivity.is_offline,
-            restarts=msgspec.json.decode(patch.document, type=PatchDocument).restarts,
+            restarts=DOCUMENTS.decode(patch.document).restarts,
         )
         return judge_scene(scene, plan, soaked_s)
 
@@ -159,6 +159,7 @@ class HealthJudge:
             state=view.state,
             is_wanted=self._supervisor.is_wanted(node_id),
             uptime_s=view.uptime_s,
+            watched_s=view.watched_s,
             detail=view.detail,
             cogs_failed=view.cogs_failed,
             errors=rows.errors.get(node_id, {}),

@@ -263,7 +263,7 @@ def _not_up(one: Watched, plan: RolloutPlan) -> Iterator[_Said]:
     if before.was_broken:
         return
     ended = any(ending.at > before.at for ending in now.exits)
-    if now.state is NodeState.STARTING and (now.uptime_s or 0.0) > plan.answer_within_s:
+    if now.state is NodeState.STARTING and (now.watched_s or 0.0) > plan.answer_within_s:
         yield _Said(f"not ready after {duration(plan.answer_within_s)}", True, 2)
     elif now.state is NodeState.MISSING or (now.state in (NodeState.BACKOFF, NodeState.QUARANTINED) and not ended):
         yield _Said(f"{now.state.value}{f' ({now.detail})' if now.detail else ''}", True, 2)

@@ -46,6 +46,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Files of code that were too many or too large to be listed."""
 
 
+_MANIFESTS = msgspec.json.Decoder(Manifest)
+"""Made when this is imported: two threads that are the first to decode a type end their process (msgspec 0.22)."""
+
+
 class ManifestSigner:
     """Sign manifests, and tell whether a signature holds."""
 
@@ -80,7 +84,7 @@ class ManifestSigner:
 def read_manifest(generation: Generation) -> Manifest:
     """Return a generation's manifest; one that cannot be read is an empty one, whose signature does not hold."""
     try:
-        return msgspec.json.decode(generation.manifest, type=Manifest)
+        return _MANIFESTS.decode(generation.manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return Manifest(
             uid="", kind=generation.kind, subject=generation.subject, generation=0, at=0, cause=generation.cause

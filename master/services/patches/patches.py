@@ -233,6 +233,7 @@ class Patches:
         await self._rollouts.change(
             patch_id, lambda patch: replace(patch, message_channel_id=channel_id, message_id=message_id)
         )
+        self._rollouts.tell_message(patch_id)
 
     async def find_by_message(self, message_id: int) -> Patch | None:
         """Return the patch that a message shows; None if it shows none."""

@@ -127,8 +127,10 @@ class Receiving:
         folder = self._settings().patches_dir
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not (folder / f"{sha256}{SUFFIX}").exists():
-                replace_file(bundle_path(folder, sha256), content)
+            path = bundle_path(folder, sha256)
+            # What is there may be damaged: nodes would refuse it for ever.
+            if not _holds(path, content):
+                replace_file(path, content)
         except OSError as error:
             raise FilesFailed(
                 f"the patch cannot be kept in {folder}: {error.strerror}", hint="`fleet doctor` looks at the disk"
@@ -163,6 +165,13 @@ class Receiving:
 
         await self._ledger.write(write)
         return patch
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return read_regular(path, len(content) + 1) == content
+    except OSError:
+        return False
 
 
 def _read_bundle(path: str) -> bytes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ from master.configuration.settings import Settings
 from master.errors import FleetError
 from master.events import AlertLevel, NodeReady, PatchChanged
 from master.ledger.database import Ledger
-from master.ledger.errors import LedgerUnavailable
+from master.ledger.errors import LedgerTimedOut, LedgerUnavailable
 from master.ledger.rows import patch_nodes, patches
 from master.ledger.rows.records import Node, Patch, PatchNode, PatchState
 from master.services.core.patch_views import PatchNodeView
@@ -33,7 +34,11 @@ log = logging.getLogger(__name__)
 
 _LOOKED_AT = 50
 """Patches that a new master looks at for a template that was not patched yet, or not taken back."""
+MOST_CHOSEN = 100
+"""Nodes that an operator may name one by one: their ids are part of the plan, whose column has 4,000 characters."""
 _FAILED = ("failed", "rolled_back", "rollback_failed")
+_NEVER_ORDERED = ("waiting", "skipped", "absent")
+_TOLD_TIMES = 5
 _LEFT = ("ordered", "received", "staged", "applied", "healthy")
 _COULD: dict[PatchState, str] = {
     "received": "`fleet patch deploy` rolls it out",
@@ -79,6 +84,8 @@ class RollOuts:
         self._ordered_at: dict[tuple[str, str], float] = {}
         self._took_ms: dict[tuple[str, str], int] = {}
         self._group: asyncio.TaskGroup | None = None
+        self.once_good: Callable[[Node], Coroutine[Any, Any, None]] | None = None
+        """Called when a patch is good on a node that is still to get others; set by who brings them."""
         tools.statuses.on_moved = self._on_moved
         tools.statuses.on_restart_wanted = self._on_restart_wanted
         bus.on(NodeReady, self._on_ready)
@@ -138,7 +145,7 @@ class RollOuts:
         """Drive one roll-out; a defect in it must not end the others."""
         patch = drive.patch
         try:
-            await drive.run()
+            await self._drive_through_outages(drive)
         except Exception as error:
             log.exception("a roll-out failed, and is paused", extra={"patch": patch.id})
             await self._pause_broken(drive, f"{type(error).__name__}: {error}")
@@ -150,6 +157,16 @@ class RollOuts:
             # Those that wait for its nodes.
             for other in self._drives.values():
                 other.woken.set()
+
+    async def _drive_through_outages(self, drive: Drive) -> None:
+        """Drive one roll-out to its end; each step begins with what is on record, and so can be taken again."""
+        while True:
+            try:
+                await drive.run()
+                return
+            except (LedgerUnavailable, LedgerTimedOut) as error:
+                log.warning("a roll-out waits for the ledger", extra={"patch": drive.patch_id, "why": error.message})
+                await self._book.wait_for_ledger()
 
     async def _pause_broken(self, drive: Drive, why: str) -> None:
         async with drive.lock:
@@ -179,6 +196,9 @@ class RollOuts:
             self._tell_late(row)
         elif row.state == "healthy":
             self._praise_late(row)
+        node = self._tools.directory.get(row.node_id)
+        if row.state == "good" and self._group and self.once_good and node and self._book.absent_of(row.node_id):
+            self._group.create_task(self.once_good(node), name=f"next patch of {node.name}")
 
     def _say_what_is_left(self, patch_id: str) -> None:
         """Say of a patch that is done which nodes are not, as it is now."""
@@ -193,9 +213,9 @@ class RollOuts:
         return drive is not None and drive.restart_back(row, detail, release)
 
     def _praise_late(self, row: PatchNode) -> None:
-        """Have a node call a patch good that was rolled out before: it got it before it started."""
+        """Have a node call a patch good whose roll-out is over: it got it before it started, or it was aborted."""
         patch, node = self._book.get(row.patch_id), self._tools.directory.get(row.node_id)
-        if self._group is None or patch is None or node is None or patch.state != "done":
+        if self._group is None or patch is None or node is None or patch.state not in ("done", "aborted"):
             return
 
         async def praise(node: Node, patch: Patch) -> None:
@@ -271,6 +291,28 @@ class RollOuts:
             self._book.put(change(await self._load(patch_id)))
             await self._book.flush()
 
+    def tell_message(self, patch_id: str) -> None:
+        """Tell the nodes that were ordered to take a patch before it was posted which message shows it."""
+        if self._group is None:
+            return
+        for row in self._book.nodes(patch_id):
+            if row.state not in _NEVER_ORDERED:
+                self._group.create_task(self._tell_message(row), name=f"message to {row.node_id}")
+
+    async def _tell_message(self, row: PatchNode) -> None:
+        """Tell one node; a reaction is a view, and no reason to try for long."""
+        for _ in range(_TOLD_TIMES):
+            # Orders that bring a patch on its way go first, and a node takes one at a time.
+            await asyncio.sleep(1.0)
+            patch, node = self._book.get(row.patch_id), self._tools.directory.get(row.node_id)
+            if patch is None or node is None:
+                return
+            try:
+                await self._tools.ways.tell_message(node, patch)
+                return
+            except FleetError as error:
+                log.info("a node does not know the message yet", extra={"node": node.name, "why": error.message})
+
     async def deploy(
         self,
         patch_id: str,
@@ -291,7 +333,12 @@ class RollOuts:
             patch = await self._load(patch_id)
             _require(patch, ("received",), "rolled out")
             await self._require_acceptable(patch)
-            document = document_of(patch)
+            document, chosen = document_of(patch), tuple(dict.fromkeys(chosen))
+            if len(chosen) > MOST_CHOSEN:
+                raise PatchNotNow(
+                    f"{len(chosen)} nodes are too many to be named one by one: {MOST_CHOSEN} at most",
+                    hint="have the patch made for a tag: `fleet patch build --tag TAG`",
+                )
             choice = await self._tools.targets.choose(document, chosen)
             if not choice.nodes:
                 raise PatchNotNow(nobody(choice.skipped), hint=f"`fleet patch show '{patch.name} {patch.version}'`")
@@ -380,14 +427,13 @@ class RollOuts:
         self._go_on(patch_id)
 
     def _paused(self, patch: Patch) -> Progress:
-        return replace(progress_of(patch), paused_in=patch.state, paused_at=self._clock.now().timestamp())
+        return replace(progress_of(patch), paused_in=patch.state, paused_after_s=self._drive(patch.id).soaked_s())
 
     def _unpaused(self, progress: Progress) -> Progress:
         """Return a progress whose wave was not watched while it was paused."""
-        if progress.paused_in is None or not progress.paused_at or not progress.soak_began:
+        if progress.paused_in != "soaking":
             return progress
-        paused_s = max(0.0, self._clock.now().timestamp() - progress.paused_at)
-        return replace(progress, soak_began=progress.soak_began + paused_s, paused_at=0.0)
+        return replace(progress, soak_began=self._clock.now().timestamp() - progress.paused_after_s)
 
     async def abort(self, patch_id: str, *, actor: str, why: str) -> None:
         """End a roll-out where it is: nothing further is done to any node.
@@ -404,6 +450,10 @@ class RollOuts:
                 drive.forget_orders()
             self._put(patch, "aborted", reason=why, actor=actor, is_end=True)
             await self._book.flush()
+            for row in self._book.nodes(patch_id):
+                if row.state == "healthy":
+                    # What nobody calls good goes with the next start, and who has it is to keep it.
+                    self._praise_late(row)
         self._wake(patch_id)
         if patch.state == "paused":
             self._drives.pop(patch_id, None)

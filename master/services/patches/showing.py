@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-import msgspec
-
-from handshake.patch_document import PatchDocument
+from handshake.patch_document import DOCUMENTS, PatchDocument
 from master.ledger.rows.records import Patch, PatchNode
 from master.services.core.patch_views import (
     NodeReleaseView,
@@ -25,7 +23,7 @@ _UNTOLD = ("skipped", "waiting", "absent")
 
 def document_of(patch: Patch) -> PatchDocument:
     """Return the document of a patch that was accepted."""
-    return msgspec.json.decode(patch.document, type=PatchDocument)
+    return DOCUMENTS.decode(patch.document)
 
 
 def patch_view(patch: Patch, nodes: Iterable[PatchNode], keys: Mapping[str, str]) -> PatchView:

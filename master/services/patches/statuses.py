@@ -119,6 +119,8 @@ class PatchStatuses:
         before = row.release_before
         if before is None and state in ("received", "failed"):
             before = release
+        if state == "rolled_back" and row.state == "rolling_back":
+            detail = row.detail or detail  # Why it had to go back says more than how it did.
         moved = replace(
             row,
             state=state,

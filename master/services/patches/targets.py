@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
+import msgspec
 from sqlalchemy import Connection
 
 from handshake.files import read_regular
@@ -79,7 +81,10 @@ class Targets:
             else:
                 wanted.append(node)
         without = await self._without(document.depends_on, wanted)
-        found = await asyncio.to_thread(lambda: [difference(self._folder_of(node), document) for node in wanted])
+        coming = await self._coming()
+        found = await asyncio.to_thread(
+            lambda: [difference(self._folder_of(node), document, coming.get(node.id, {})) for node in wanted]
+        )
         kept = []
         for node, differs in zip(wanted, found, strict=True):
             if node.id in without:
@@ -89,6 +94,22 @@ class Targets:
             else:
                 kept.append(node)
         return Choice(tuple(kept), tuple(skipped))
+
+    async def _coming(self) -> dict[str, dict[str, str | None]]:
+        """Return what patches that nodes are still to get will make of their files: digest by path, by node."""
+
+        def read(connection: Connection) -> dict[str, dict[str, str | None]]:
+            found = dict[str, dict[str, str | None]]()
+            for patch in patches.with_nodes_left(connection):
+                if patch.state != "done":
+                    continue
+                after = files_after(msgspec.json.decode(patch.document, type=PatchDocument))
+                for row in patch_nodes.of_patch(connection, patch.id):
+                    if row.state == "absent":
+                        found.setdefault(row.node_id, {}).update(after)
+            return found
+
+        return await self._ledger.read(read)
 
     async def _without(self, names: Sequence[str], nodes: Iterable[Node]) -> dict[str, str]:
         """Return the patch that each node lacks of those that it must have."""
@@ -126,14 +147,26 @@ def _kinds(document: PatchDocument) -> str:
     return " and ".join(told)
 
 
-def difference(folder: Path, document: PatchDocument) -> str:
-    """Return why a patch does not fit a folder, in one line; empty when it does. Blocks."""
+def files_after(document: PatchDocument) -> dict[str, str | None]:
+    """Return what a patch makes of the files that it touches: digest by path; None: it is taken away."""
+    after: dict[str, str | None] = {file.path: None for file in document.removed}
+    return after | {file.path: file.sha256 for file in document.files}
+
+
+def difference(folder: Path, document: PatchDocument, coming: Mapping[str, str | None] = MappingProxyType({})) -> str:
+    """Return why a patch does not fit a folder, in one line; empty when it does. Blocks.
+
+    Parameters
+    ----------
+    coming
+        Digests of files as they will be by the time that the folder is patched.
+    """
     if not folder.is_dir():
         return "its folder is gone"
     before = {file.path: file.base for file in document.files}
     before |= {file.path: file.base for file in document.removed}
     after: dict[str, str | None] = {file.path: file.sha256 for file in document.files}
-    found = {path: _digest(folder / path) for path in before}
+    found = {path: coming[path] if path in coming else _digest(folder / path) for path in before}
     if all(found[path] == after.get(path) for path in found):
         return "it is already as the patch would make it"
     for path, digest in found.items():

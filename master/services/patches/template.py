@@ -40,9 +40,15 @@ class TemplatePatching:
     def __init__(self, folders: FolderPatching, settings: Callable[[], Settings]) -> None:
         self._folders = folders
         self._settings = settings
+        self._turn = asyncio.Lock()
+        """What comes later is compared with what the one before has made of it."""
 
     async def apply(self, patch: Patch) -> str:
         """Patch the template, if the patch is for what is cloned from it; returns what came of it, in words."""
+        async with self._turn:
+            return await self._apply(patch)
+
+    async def _apply(self, patch: Patch) -> str:
         document, folder = document_of(patch), self._settings().identity.template_path
         if folder.resolve().is_relative_to(_PROGRAM):
             return "left as it is: it came with Fleetmaster, and an update would undo it; TEMPLATE_PATH names a copy"
@@ -67,7 +73,8 @@ class TemplatePatching:
         if progress_of(patch).template != PATCHED:
             return progress_of(patch).template
         try:
-            await self._folders.back(self._settings().identity.template_path, patch.id)
+            async with self._turn:
+                await self._folders.back(self._settings().identity.template_path, patch.id)
         except FolderNotPatched as error:
             return f"still patched: {error.message}"
         return "rolled back"

@@ -95,6 +95,15 @@ class Ways:
         folder = self._launcher.folder_of(node)
         return await self._folders.put(folder, patch_id=patch.id, sha256=patch.bundle_hash.hex())
 
+    async def is_in_force(self, node: Node, patch: Patch) -> bool:
+        """Tell whether a patch is what is in force in a node's folder.
+
+        Raises
+        ------
+        FolderNotPatched
+        """
+        return await self._folders.is_in_force(self._launcher.folder_of(node), patch.id)
+
     async def provide(self, node: Node, patch: Patch) -> None:
         """Install what a patch requires and the operator allows; the rest may be in the node's libraries already.
 
@@ -152,6 +161,16 @@ class Ways:
             await self._orders.send(node, "patch_good", patch=order_of(patch))
         elif node.readiness is not ReadinessKind.HANDSHAKE:
             told(row, "good", "", await self._folders.mark_good(self._launcher.folder_of(node), patch.id))
+
+    async def tell_message(self, node: Node, patch: Patch) -> None:
+        """Tell a node which message shows a patch that it was ordered to take before: it reacts to it.
+
+        Raises
+        ------
+        FleetError
+        """
+        if self.way_of(node) is Way.ORDER:
+            await self._orders.send(node, "patch_posted", patch=order_of(patch))
 
     async def restart(self, node: Node) -> None:
         """Restart a node that has a patch in force.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
+from master.events import AlertLevel
+from master.services.core.alerts import Alerts
 from master.services.trust.licence_rules import TooManyGuesses
 from master.supervision.clock import Clock
 from master.wording import duration
@@ -15,6 +17,20 @@ MOST_OF_ONE = 5
 MOST_OF_ALL = 100
 """Wrong codes of all in the window; from then on each person has one."""
 MOST_PEOPLE = 10_000
+
+
+def flag_guesses(alerts: Alerts, who: int, count: int) -> None:
+    """Raise the alert for wrong codes of one person, or of many (0)."""
+    by = f"<@{who}>" if who else "Several people"
+    alerts.raise_alert(
+        AlertLevel.WARNING,
+        "Licence codes are guessed",
+        key=f"licence guesses:{who}",
+        text=f"{by} tried {count} wrong codes in {duration(WINDOW_S)}. Further ones are not looked at until that is "
+        "over. A code cannot be guessed; somebody may have a list of codes of another shop, or types one again "
+        "and again.",
+        is_security=True,
+    )
 
 
 class Guesses:

@@ -24,8 +24,13 @@ class LicenceShowing:
     def __init__(self, ledger: Ledger, licensing: Licensing, clock: Clock) -> None:
         self._ledger, self._licensing, self._clock = ledger, licensing, clock
 
+    @property
+    def tier_names(self) -> tuple[str, ...]:
+        """Names of the tiers in the config."""
+        return self._licensing.tier_names
+
     async def list(
-        self, *, state: str = "", tier: str = "", holder_id: int | None = None, limit: int = 100
+        self, *, state: str = "", tier: str = "", holder_id: int | None = None, limit: int = 100, offset: int = 0
     ) -> LicencesView:
         """Return licences, the newest first.
 
@@ -36,7 +41,9 @@ class LicenceShowing:
         wanted = LicenceState(state) if state else None
 
         def read(connection: Connection) -> LicencesView:
-            found = licences.list_matching(connection, state=wanted, tier=tier, holder_id=holder_id, limit=limit)
+            found = licences.list_matching(
+                connection, state=wanted, tier=tier, holder_id=holder_id, limit=limit, offset=offset
+            )
             names = nodes.names(connection)
             return LicencesView(
                 licences=tuple(self.details(licence, names) for licence in found),

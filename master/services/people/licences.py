@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Literal
 
+from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from handshake.messages import LicenceStatus
@@ -18,6 +19,7 @@ from master.ledger.rows import licence_events, licence_uses, licences
 from master.ledger.rows.records import Licence, LicenceState
 from master.services.core.actors import Actor
 from master.services.people.licence_cache import LicenceCache
+from master.services.people.licence_files import WantedLicence
 from master.services.people.licence_guesses import Guesses
 from master.services.trust.licence_rules import (
     PAST,
@@ -52,6 +54,10 @@ async def _reach_nothing(_licence: Licence, _action: LicenceAction) -> None:
     """Reach no node: none runs."""
 
 
+def _tell_nobody(_user_id: int) -> None:
+    """Tell no node: none runs."""
+
+
 class Licences:
     """Issue, redeem, check and change licences.
 
@@ -76,7 +82,9 @@ class Licences:
         self._ledger, self._licensing = ledger, licensing
         self._bus, self._clock = bus, clock
         self.guesses = guesses
-        self._reach = reach
+        self.reach = reach
+        self.tell_of: Callable[[int], None] = _tell_nobody
+        """Has the nodes that asked about a person ask again."""
         self._cache = LicenceCache()
 
     async def issue(
@@ -119,6 +127,46 @@ class Licences:
         await self._ledger.write(write)
         self._announce(issued.record, "issued", actor)
         return issued
+
+    async def take_in(self, wanted: Sequence[WantedLicence], *, actor: Actor) -> list[IssuedLicence]:
+        """Issue the licences of a file, all or none; those that are redeemed are their holders' at once.
+
+        Raises
+        ------
+        TierUnknown
+        LedgerError
+        """
+        now, origin = self._clock.now(), f"import:{actor.label}"
+        made: list[IssuedLicence] = []
+        for row in wanted:
+            issued = self._licensing.issue(
+                None,
+                row.tier,
+                days=row.days,
+                expires_at=row.expires_at,
+                holder_id=row.holder_id,
+                origin=origin,
+                note=row.note,
+            )
+            if row.redeemed:
+                active = replace(issued.record, state=LicenceState.ACTIVE, activated_at=now)
+                issued = IssuedLicence(active, issued.code)
+            made.append(issued)
+
+        def write(connection: Connection) -> None:
+            for issued in made:
+                record = issued.record
+                licences.insert(connection, record)
+                note_event(connection, record.id, "issued", at=now, actor=actor.label, detail=origin)
+                if record.state is LicenceState.ACTIVE:
+                    note_event(connection, record.id, "redeemed", at=now, actor=actor.label, detail=origin)
+                    licence_uses.put(connection, record.id, "person", str(record.holder_id), at=now)
+
+        await self._ledger.write(write)
+        self._cache.clear()
+        for issued in made:
+            self._announce(issued.record, "issued", actor, detail=origin)
+        return made
 
     def read_code(self, text: str, *, user_id: int) -> bytes:
         """Return the keyed hash of a genuine code, which is looked up by it; counts wrong ones.
@@ -194,6 +242,8 @@ class Licences:
 
         after = await self._ledger.write(write)
         self._announce(after, "redeemed", actor, user_id=user_id)
+        # A refusal is remembered too.
+        self.tell_of(user_id)
         return after
 
     def _check_redeemable(self, connection: Connection, licence: Licence, user_id: int) -> None:
@@ -300,7 +350,7 @@ class Licences:
 
         after = await self._ledger.write(write)
         self._announce(after, PAST[action], actor, detail=detail)
-        await self._reach(after, action)
+        await self.reach(after, action)
         return after
 
     async def transfer(self, licence_id: str, *, to_user_id: int, actor: Actor, limited: bool = True) -> Licence:
@@ -339,9 +389,11 @@ class Licences:
             return after, licence.holder_id
 
         after, before = await self._ledger.write(write)
+        self._announce(after, "transferred", actor, user_id=to_user_id, detail=f"from {before}")
+        self.tell_of(to_user_id)
         if before is not None:
             self._cache.forget(after.id, before)
-        self._announce(after, "transferred", actor, user_id=to_user_id, detail=f"from {before}")
+            self.tell_of(before)
         return after
 
     def _announce(

@@ -49,6 +49,7 @@ TRANSITIONS: dict[tuple[LicenceState, LicenceAction], LicenceState] = {
     (_ACTIVE, "suspend"): _SUSPENDED,
     (_SUSPENDED, "reinstate"): _ACTIVE,
     (_REVOKED, "reinstate"): _ACTIVE,
+    (_EXPIRED, "reinstate"): _ACTIVE,
     (_ISSUED, "revoke"): _REVOKED,
     (_ACTIVE, "revoke"): _REVOKED,
     (_SUSPENDED, "revoke"): _REVOKED,
@@ -174,11 +175,11 @@ def target_of(licence: Licence, action: LicenceAction, tier: LicenceTier, now: d
         raise kind(f"licence {licence.id} {why}: it cannot be {PAST[action]}", hint=hint.format(id=licence.id))
     if action == "expire" and tier.on_expiry == "revoke":
         return _REVOKED
-    if action == "reinstate" and licence.state is _REVOKED and has_ended(licence, tier, now):
-        raise LicenceExpired(
-            f"licence {licence.id} ended {licence.expires_at:%Y-%m-%d}: it cannot be reinstated",
-            hint="issue a new one: `fleet licence issue`",
-        )
+    if action == "reinstate" and licence.state is not _SUSPENDED and has_ended(licence, tier, now):
+        # Legal where the clock was ahead when it ended.
+        hint = f"`fleet licence renew {licence.id}`" if licence.state is _EXPIRED else "issue a new one"
+        ended = f"licence {licence.id} ended {licence.expires_at:%Y-%m-%d}: it cannot be reinstated"
+        raise LicenceExpired(ended, hint=hint)
     if target is _ACTIVE and action in ("renew", "reinstate") and licence.activated_at is None:
         return _ISSUED
     return target

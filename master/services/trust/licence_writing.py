@@ -10,7 +10,11 @@ from master.configuration.settings import LicenceTier
 from master.ledger.identifiers import ulid_of
 from master.ledger.rows import licence_events, licences
 from master.ledger.rows.records import Licence, LicenceChange, LicenceEvent
+from master.services.core.actors import Actor
 from master.services.trust.licence_rules import PAST, LicenceAction, LicenceRefused, moved
+
+KEEPER = Actor(face="system", identity="licences", name="the keeper of licences")
+"""Who ends licences whose time is over."""
 
 
 def note(

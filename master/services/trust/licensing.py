@@ -18,10 +18,9 @@ from master.ledger.rows import licence_uses, licences
 from master.ledger.rows.records import Licence, LicenceState, Node
 from master.security.errors import InvalidLicenceCode
 from master.security.licence_codes import LicenceCodes
-from master.services.core.actors import SYSTEM
 from master.services.core.errors import TierUnknown
 from master.services.trust.licence_rules import Judgement, LicenceAction, judge, replace_reason
-from master.services.trust.licence_writing import apply
+from master.services.trust.licence_writing import KEEPER, apply
 from master.services.trust.source import Source
 from master.supervision.clock import Clock
 
@@ -161,6 +160,9 @@ class Licensing:
     def _counted(
         self, connection: Connection, found: Judgement, licence: Licence, tier: LicenceTier, node_id: str
     ) -> Judgement:
+        block = licences.own_block(connection, node_id)
+        if block is not None:
+            return replace_reason(found, "revoked" if block is LicenceState.REVOKED else "suspended")
         if licence_uses.has(connection, licence.id, "node", node_id):
             return found
         if tier.nodes and licence_uses.count_nodes(connection, licence.id) >= tier.nodes:
@@ -181,7 +183,7 @@ class Licensing:
             is_first = found.becomes is LicenceState.ACTIVE
             detail = f"node {node_id}" if is_first else ""
             action: LicenceAction = "redeem" if is_first else "expire"
-            apply(connection, licence, action, self.tier_of(licence), at=now, actor=SYSTEM.label, detail=detail)
+            apply(connection, licence, action, self.tier_of(licence), at=now, actor=KEEPER.label, detail=detail)
         return found
 
     def status(self, connection: Connection, node_id: str, code_hash: bytes, feature: str = "") -> LicenceStatus:
@@ -218,18 +220,26 @@ class LicenceChecks:
     ----------
     of_person
         Answers for a person and a feature.
+    note_asked
+        Called with a person, and the id of the node that asked about them.
     """
 
     def __init__(
-        self, ledger: Ledger, licensing: Licensing, of_person: Callable[[int, str], Awaitable[LicenceStatus]]
+        self,
+        ledger: Ledger,
+        licensing: Licensing,
+        of_person: Callable[[int, str], Awaitable[LicenceStatus]],
+        note_asked: Callable[[int, str], None],
     ) -> None:
         self._ledger = ledger
         self._licensing = licensing
         self._of_person = of_person
+        self._note_asked = note_asked
 
     async def handle(self, node: Node, body: LicenceCheck, message: Message, source: Source) -> LicenceStatus:
         """Handle a licence check."""
         if not body.licence and body.user_id:
+            self._note_asked(body.user_id, node.id)
             return await self._of_person(body.user_id, body.feature)
         code_hash = self._licensing.hash_of(body.licence)
         if code_hash is None:

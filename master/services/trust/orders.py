@@ -34,6 +34,12 @@ class OrderFailed(ServiceError):
     code: ClassVar[str] = "order_failed"
 
 
+class OrderInTheWay(OrderFailed):
+    """The node has another order under way; it may take this one after it."""
+
+    code: ClassVar[str] = "order_in_the_way"
+
+
 @dataclass(slots=True)
 class _Pending:
     order: Order
@@ -78,11 +84,13 @@ class NodeOrders:
 
         Raises
         ------
+        OrderInTheWay
+            It has another one.
         OrderFailed
-            It has another one, did not answer in time, ended, or could not do it.
+            It did not answer in time, ended, or could not do it.
         """
         if node.id in self._pending:
-            raise OrderFailed(f"{node.name} has another order under way")
+            raise OrderInTheWay(f"{node.name} has another order under way")
         loop, order = asyncio.get_running_loop(), Order(secrets.token_hex(8), kind, argument, patch)
         pending = self._pending[node.id] = _Pending(order, loop.create_future(), loop.create_future())
         pid = self._pid_of(node.id)

@@ -59,6 +59,10 @@ class Reception:
         self._sessions = sessions
         self._verifier = Verifier(keys.find, clock=wall_clock, replay_guard=None, skew_s=None)
 
+    def add_handlers(self, handlers: Mapping[type[Body], MessageHandler]) -> None:
+        """Take more types of messages: those whose handlers are services above this one."""
+        self._handlers.update(handlers)
+
     async def receive(self, text: str, source: Source) -> str | None:
         """Handle one message; returns the signed answer, or None if there is none, as for a refused message."""
         try:

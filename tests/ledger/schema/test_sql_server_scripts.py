@@ -80,9 +80,12 @@ def test_every_statement_of_it_is_t_sql() -> None:
 def test_no_later_statement_of_a_block_uses_what_an_earlier_one_adds_to_a_table() -> None:
     # A server compiles a block as a whole: a column that is not there yet would be an error before anything ran.
     for statements in blocks_of(render_schema()).values():
-        added = [found[1] for statement in statements if (found := re.match(r"ALTER TABLE \w+ ADD (\w+)", statement))]
-        for column in added:
-            assert sum(column in statement for statement in statements) == 1
+        added = [found for statement in statements if (found := re.match(r"ALTER TABLE (\w+) ADD (\w+)", statement))]
+        for table, column in (found.groups() for found in added):
+            of_table = [
+                one for one in statements if re.search(rf"\b{table}\b", one) and not one.startswith("CREATE TABLE")
+            ]
+            assert sum(re.search(rf"\b{column}\b", statement) is not None for statement in of_table) == 1
 
 
 def run_like_a_server(script: str, present: str | None) -> list[str]:

@@ -124,3 +124,22 @@ async def test_reactions_show_how_it_goes_and_a_deleted_message_changes_nothing(
     await orders.send(patched.node, "patch_back", patch=patch)
     await patched.until("rolled_back")
     assert patched.words[-1] == "rolled_back"
+
+
+async def test_one_that_was_ordered_before_it_was_posted_is_shown_on_its_message_later(patched: PatchedNode) -> None:
+    person = patched.living.house.sandbox.create_human("bob")
+    patched.living.guild.add_member(person)
+    channel = patched.living.guild.create_channel("patches")
+    bundle = bundle_of(patched.folder, {"cogs/ranks.py": COG.format(version=2)}, reload=["ranks"])
+    digest = patched.publish(bundle)
+    await patched.order(digest)
+    await patched.until("healthy")
+    message = await person.sends(channel, "ranks 2")
+    orders = patched.living.house.services.tools.orders
+    posted = PatchOrder(patch_id="P1", sha256=digest, channel_id=channel.id, message_id=message.id)
+    assert await orders.send(patched.node, "patch_posted", patch=posted) == "noted"
+    shown = await channel.wait_for_message(lambda m: m.id == message.id and len(m.reactions) == 3)
+    assert {str(emoji) for emoji in shown.reactions} == {EMOJIS[name] for name in ("received", "staged", "applied")}
+    # Also what an order says that names no message.
+    await patched.order(digest, kind="patch_back")
+    await channel.wait_for_message(lambda m: m.id == message.id and len(m.reactions) == 4)

@@ -117,6 +117,12 @@ SITUATIONS = [
     Situation("none of them runs", OPEN, one(is_wanted=False), says="none of the patched nodes runs"),
     Situation("without Discord", OPEN, one(exits=ended(9)), scene={"box_offline": True}, says="cannot reach Discord"),
     Situation("it is starting", OPEN, one(state=NodeState.STARTING, uptime_s=3.0), says="atlas: starting"),
+    Situation(
+        "the next master has adopted it, and has not heard of it yet",
+        OPEN,
+        one(state=NodeState.STARTING, uptime_s=9_000.0, watched_s=0.5),
+        says="atlas: starting",
+    ),
     # Errors
     Situation(
         "a new error on the canary", BAD, one(errors={"e1": seen()}), others(7),
@@ -208,7 +214,8 @@ SITUATIONS = [
     Situation("it ended itself twice", BAD, one(exits=ended(1, 9, exit_code=0)), scene={"restarts": True}),
     # Not up
     Situation(
-        "not ready in time", BAD, one(state=NodeState.STARTING, uptime_s=61.0), others(1), says="not ready after 1m00s"
+        "not ready in time", BAD, one(state=NodeState.STARTING, uptime_s=61.0, watched_s=61.0), others(1),
+        says="not ready after 1m00s"
     ),
     Situation("cogs failed", BAD, one(cogs_failed=("ranks",), state=NodeState.DEGRADED), says="cogs failed: ranks"),
     Situation(

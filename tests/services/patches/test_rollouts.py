@@ -73,6 +73,8 @@ class Played:
     """While it is not set, what a patch requires is being installed."""
     holding: asyncio.Event | None = None
     """While it is not set, ordered nodes say nothing."""
+    busy: int = 0
+    """So many orders about a message are not taken."""
     has_it: set[str] = field(default_factory=set)
     _busy: int = 0
 
@@ -127,6 +129,12 @@ class Played:
         if self.script.get(node.name) == "undecided":
             return
         told(row, "good", "", 1)
+
+    async def tell_message(self, node: Node, patch: Patch) -> None:
+        if self.busy:
+            self.busy -= 1
+            raise OrderFailed(f"{node.name} has another order under way")
+        self.orders.append((f"message {patch.message_id}", node.name))
 
     async def restart(self, node: Node) -> None:
         self.orders.append(("restart", node.name))
@@ -411,6 +419,15 @@ async def test_a_patch_that_is_done_says_which_nodes_are_on_trial_until_they_are
     scene.statuses.move(vega, "good", "", release=1)
     await scene.book.flush()
     assert (await scene.until(patch_id, "done")).reason == ""
+
+
+async def test_nodes_that_were_ordered_before_it_was_posted_are_told_the_message(scene: Scene) -> None:
+    patch_id = await scene.deploy()
+    await scene.until(patch_id, "soaking")
+    scene.played.busy = 1
+    await scene.patches.set_message(patch_id, 8, 7)
+    await eventually(lambda: ("message 7", "atlas") in scene.played.orders)
+    assert [name for order, name in scene.played.orders if order == "message 7"] == ["atlas"]
 
 
 async def test_where_nothing_happens_it_soaks_longer_and_then_asks(scene: Scene) -> None:

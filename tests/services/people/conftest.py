@@ -1,4 +1,4 @@
-"""A server with masters that come and go, for giveaways."""
+"""A desk at which licences are issued and redeemed; a server with masters that come and go, for giveaways."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from master.ledger.database import Ledger
+from master.security.derivation import MasterSecret
 from sandbox import Sandbox
 from tests.conftest import TurnableClock
+from tests.services.people.desk import Desk
 from tests.services.people.giveaway_scene import GiveawayScene, open_giveaway_scene
+
+
+@pytest.fixture
+def desk(ledger: Ledger, master_secret: MasterSecret, clock: TurnableClock) -> Desk:
+    return Desk(ledger, master_secret, clock)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from msgspec import structs
 from handshake.redaction import Secret
 from master.bot import lookup as lookup_module
 from master.bot.lookup import HttpLookup
-from master.configuration.settings import ChannelSettings, Settings
+from master.configuration.settings import ChannelSettings, LicenceTier, Settings, TicketCategory, TicketSettings
 from master.services.core.registered_commands import Registered, save_record
 from master.services.onboarding.identity import Answer
 from master.services.upkeep.diagnosis import Finding
@@ -254,3 +254,40 @@ async def test_nonsense_with_a_200_is_a_line_too(office: Office, body: bytes) ->
         lookup.path = path
         found = await ask_discord(office.settings, secret, lookup)
         assert any(finding.verdict == "fail" and finding.fix for finding in found), path
+
+
+async def test_what_tickets_need_is_said_before_the_first_ticket(office: Office) -> None:
+    assert not any(what.startswith("tickets") for what in await office.ask())
+    place = office.sandbox.world.create_channel(office.guild.guild, "tickets", kind=4)
+    staff = office.guild.create_role("staff")
+    category = TicketCategory(channel_id=place.id, staff_roles=frozenset({staff.id}))
+    office.settings = structs.replace(office.settings, tickets=TicketSettings(categories={"support": category}))
+    found = (await office.ask())["tickets support"]
+    assert found.verdict == "fail"
+    assert found.detail == "the master lacks Manage Messages, Manage Channels, Manage Roles in tickets"
+    role = next(role for role in office.guild.guild.roles.values() if role.name == "Fleetmaster")
+    role.permissions |= permissions.MANAGE_MESSAGES | permissions.MANAGE_CHANNELS | permissions.MANAGE_ROLES
+    role.position, staff.position = 1, 2
+    found = (await office.ask())["tickets support"]
+    assert (found.verdict, found.detail) == ("warn", "the master's role is below staff")
+    role.position, staff.position = 2, 1
+    assert (await office.ask())["tickets support"].verdict == "ok"
+    place.overwrites[office.bot.id] = Overwrite(office.bot.id, 1, 0, permissions.MANAGE_ROLES)
+    assert (await office.ask())["tickets support"].detail == "the master lacks Manage Roles in tickets"
+
+
+async def test_a_role_that_licences_bring_and_the_bot_cannot_give_is_told_before_anybody_redeems_one(
+    office: Office,
+) -> None:
+    top = office.guild.create_role("top")
+    tiers = (LicenceTier(name="pro", role_id=top.id), LicenceTier(name="old", role_id=1))
+    office.settings = structs.replace(office.settings, licence_tiers=tiers)
+    found = await office.ask()
+    assert found["licence role pro"].detail == "the master lacks Manage Roles, which the role top needs"
+    assert found["licence role old"].detail == "there is no role 1 on the server"
+    own = office.guild.guild.roles[office.guild.guild.members[office.bot.id].role_ids[0]]
+    own.permissions |= permissions.MANAGE_ROLES
+    office.settings = structs.replace(office.settings, licence_tiers=tiers[:1])
+    assert (await office.ask())["licence role pro"].fix == "Server Settings > Roles: drag the master's role above top"
+    top.position = 0
+    assert (await office.ask())["licence roles"].detail == "Fleetmaster can give the role of 1 tier"

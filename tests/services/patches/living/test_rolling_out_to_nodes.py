@@ -25,9 +25,9 @@ ENDED = ("done", "rolled_back", "failed", "aborted")
 ACTOR = "cli:ada"
 
 
-def bundle(living: LivingHouse, author: Author, new: str, **fields: Any) -> str:
+def bundle(living: LivingHouse, author: Author, new: str, *, old: str = OLD, **fields: Any) -> str:
     now, files = int(time.time()), {"cogs/ranks.py": new.encode()}
-    digests = [hashlib.sha256(text.encode()).hexdigest() for text in (OLD, new)]
+    digests = [hashlib.sha256(text.encode()).hexdigest() for text in (old, new)]
     file = PatchedFile(path="cogs/ranks.py", sha256=digests[1], length=len(new), base=digests[0])
     archive = zipped(files)
     document = document_of(files, archive, **{"created": now - 60, "expires": now + 600, **fields})
