@@ -24,7 +24,7 @@ from handshake.messages import (
     TicketView,
 )
 from nodekit.attachment import attachment_of
-from nodekit.link import ASK_WITHIN_S, MasterAway, NodeLink, NotAnswered
+from nodekit.link import MasterAway, NodeLink, NotAnswered
 
 __all__ = [
     "PRIORITIES",
@@ -42,6 +42,8 @@ PRIORITIES: tuple[Priority, ...] = ("low", "normal", "high", "urgent")
 
 FRESH_S = 60.0
 """How long the categories are taken for those that the master has; they change with its config."""
+WITHIN_S = 30.0
+"""How long whoever pressed waits for a master that is being restarted; Discord gives a deferred answer 15 minutes."""
 QUICK_S = 1.5
 """For a form: Discord takes it within three seconds, or not at all."""
 TEXT_CHARACTERS, ANSWER_CHARACTERS = 400, 1_000
@@ -80,7 +82,7 @@ class TicketDesk:
             Within the time that a form has, else those known from before.
         """
         if time.monotonic() - self._read_at > FRESH_S:
-            answer = await self._ask(TicketRequest("categories"), QUICK_S if quick else ASK_WITHIN_S)
+            answer = await self._ask(TicketRequest("categories"), QUICK_S if quick else WITHIN_S)
             if answer.done:
                 self._categories, self._read_at = answer.categories, time.monotonic()
         return self._categories
@@ -173,7 +175,7 @@ class TicketDesk:
     ) -> TicketResponse:
         return await self._ask(TicketRequest(action, ticket_id, actor.id, text=text[:TEXT_CHARACTERS]))
 
-    async def _ask(self, request: TicketRequest, within_s: float = ASK_WITHIN_S) -> TicketResponse:
+    async def _ask(self, request: TicketRequest, within_s: float = WITHIN_S) -> TicketResponse:
         try:
             # Asked twice, all but a new ticket is the same as asked once.
             answer = await self._link().ask(request, within_s=within_s, again=request.action != "open")
@@ -187,7 +189,7 @@ class TicketDesk:
 
     async def _ask_permission(self, request: TicketPermissionRequest) -> TicketPermissionResponse:
         try:
-            answer = await self._link().ask(request, again=True)
+            answer = await self._link().ask(request, within_s=WITHIN_S, again=True)
         except MasterAway:
             return TicketPermissionResponse(granted=False, code="master_away", reason=_MASTER_AWAY)
         except NotAnswered:

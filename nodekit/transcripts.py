@@ -16,6 +16,7 @@ MOST_BYTES = 7_000_000
 """Of each file: Discord takes ten megabytes in one message."""
 _BETWEEN_LINES = re.compile(r"\r\n|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]")
 """What some program takes for the end of a line."""
+_MENTION = re.compile(r"<@!?([0-9]{1,20})>")
 _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn")
 """Categories of characters that show nothing, or turn the line around; joiners of emoji are among them and stay."""
 _JOINERS = "\u200c\u200d\t"
@@ -73,7 +74,9 @@ async def transcribe(
     ------
     discord.HTTPException
     """
-    found = [_entry_of(message) async for message in channel.history(limit=MOST_MESSAGES)]
+    messages = [message async for message in channel.history(limit=MOST_MESSAGES)]
+    names = {user.id: user.display_name for message in messages for user in (message.author, *message.mentions)}
+    found = [_entry_of(message, names) for message in messages]
     notes = []
     if len(found) >= MOST_MESSAGES:
         notes.append(f"Only the last {MOST_MESSAGES:,} messages are here.")
@@ -82,8 +85,13 @@ async def transcribe(
     return render(found[::-1], title=title, facts=facts, notes=notes)
 
 
-def _entry_of(message: discord.Message) -> Entry:
-    parts = [message.clean_content]
+def _entry_of(message: discord.Message, names: dict[int, str]) -> Entry:
+    """Return a message as it is shown, with the names of those who are mentioned."""
+
+    def name_of(found: re.Match[str]) -> str:
+        return f"@{names.get(int(found[1]), found[1])}"
+
+    parts = [message.content]
     for embed in message.embeds:
         parts += [embed.title or "", embed.description or ""]
         parts += [f"{field.name}: {field.value}" for field in embed.fields]
@@ -91,7 +99,7 @@ def _entry_of(message: discord.Message) -> Entry:
     return Entry(
         at=message.created_at,
         author=name if name == message.author.name else f"{name} ({message.author.name})",
-        text="\n".join(part for part in parts if part),
+        text=_MENTION.sub(name_of, "\n".join(part for part in parts if part)),
         files=tuple(f"{file.filename} ({file.size:,} bytes)" for file in message.attachments),
         is_bot=message.author.bot,
         edited=message.edited_at is not None,

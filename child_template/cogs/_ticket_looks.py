@@ -72,8 +72,8 @@ def ticket_embed(ticket: TicketView, form_answers: Iterable[tuple[str, str]]) ->
         embed.add_field(name=question[:256], value=plain(answer) or "nothing", inline=False)
     if ticket.state in ("closing", "closed"):
         embed.colour = discord.Colour.dark_grey()
-        by = f" by {mention(ticket.closed_by)}" if ticket.closed_by else ""
-        embed.add_field(name=f"Closed{'' if by else ' by itself'}", value=f"{plain(ticket.reason) or 'no reason'}{by}")
+        by = f"\nby {mention(ticket.closed_by)}" if ticket.closed_by else ""
+        embed.add_field(name="Closed", value=f"{plain(ticket.reason) or 'without a reason'}{by}", inline=False)
     return embed
 
 

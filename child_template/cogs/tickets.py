@@ -377,9 +377,9 @@ class Tickets(commands.GroupCog, group_name="ticket", group_description="Tickets
         if ticket.channel_id and ticket.state in ("open", "closing", "closed"):
             await self.show_message(ticket, record)
             if ticket.state == "open":
-                record["handed_over"] = False
+                record |= {"handed_over": False, "told": ""}
             elif ticket.state == "closed" and not record.get("handed_over"):
-                await self.hand_over(ticket)
+                await self.hand_over(ticket, record)
                 record["handed_over"] = True
         await self.store.save()
 
@@ -424,27 +424,36 @@ class Tickets(commands.GroupCog, group_name="ticket", group_description="Tickets
                 return message.id
         return None
 
-    async def hand_over(self, ticket: TicketView) -> None:
+    async def hand_over(self, ticket: TicketView, record: dict[str, Any]) -> None:
         """Send the transcript to the author, and to the category's log, which says whether the author got it."""
         made, category = await self.transcribe(ticket), await self.category(ticket.category)
-        name, told = f"ticket-{ticket.number}", "Its author has it too."
-        try:
-            author = self.bot.get_user(ticket.author_id) or await self.bot.fetch_user(ticket.author_id)
-            await author.send(embed=looks.ticket_embed(ticket, ()), files=made.files(name))
-        except discord.Forbidden:
-            told = "Its author has not got it: their direct messages are closed."
-        except discord.HTTPException as error:
-            told = f"Its author has not got it: Discord answers {error.status}."
+        name = f"ticket-{ticket.number}"
+        if not record.get("told"):
+            # Written down: should the log fail, the author does not get it once more.
+            record["told"] = await self.tell_author(ticket, made.files(name))
+            await self.store.save()
         if category is None or not category.log_channel_id:
             return
         try:
             await self.channel(category.log_channel_id).send(
-                embed=looks.ending_embed(ticket, made.messages, told),
+                embed=looks.ending_embed(ticket, made.messages, record["told"]),
                 files=made.files(name),
                 view=looks.reopen_button(ticket),
             )
         except (discord.Forbidden, discord.NotFound) as error:
             log.error("no transcripts in channel %s, the log of %s: %s", category.log_channel_id, category.name, error)
+
+    async def tell_author(self, ticket: TicketView, files: list[discord.File]) -> str:
+        """Send the transcript to the author; returns whether they have it, for the log."""
+        text = f"Your ticket {ticket.number} is closed. What was written in it is in these files."
+        try:
+            author = self.bot.get_user(ticket.author_id) or await self.bot.fetch_user(ticket.author_id)
+            await author.send(text, embed=looks.ticket_embed(ticket, ()), files=files)
+        except discord.Forbidden:
+            return "Its author has not got it: their direct messages are closed."
+        except discord.HTTPException as error:
+            return f"Its author has not got it: Discord answers {error.status}."
+        return "Its author has it too."
 
     async def transcribe(self, ticket: TicketView) -> Any:
         """Return the transcript of a ticket."""
@@ -494,6 +503,8 @@ class Tickets(commands.GroupCog, group_name="ticket", group_description="Tickets
 
 def said(answer: TicketPermissionResponse, text: str) -> str:
     """Return what to tell of a permission: the text if it was done, else why not."""
+    if answer.code == "asking":
+        return "A person has to allow that, and is asked now."
     return text if answer.granted or answer.code == "revoked" else sentence(answer.reason or answer.code)
 
 

@@ -199,9 +199,9 @@ class DiscordPyPort(DiscordPort):
         """Create a channel or category."""
         doing = f"create channel {plan.name}"
         route = Route("POST", "/guilds/{guild_id}/channels", guild_id=guild_id)
-        answer = await self._do(
-            doing, route, needs="Manage Channels", repeatable=False, json=plan_payload(plan), reason=reason
-        )
+        # Discord names none: what it wants for an overwrite is each permission that stands in it.
+        needs = "Manage Channels, and each that it sets for others," if plan.overwrites else "Manage Channels"
+        answer = await self._do(doing, route, needs=needs, repeatable=False, json=plan_payload(plan), reason=reason)
         return decode(answer, WireChannel, doing).channel()
 
     async def edit_channel(self, channel_id: int, changes: ChannelChanges, *, reason: str = "") -> Channel:

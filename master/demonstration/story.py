@@ -27,6 +27,7 @@ from handshake.signing import NodeKey, Signer
 from handshake.transports import channel
 from master.demonstration.owner import remove_abandoned
 from master.demonstration.patching import patch_and_roll_back
+from master.demonstration.people import serve_people
 from master.demonstration.repairing import break_and_repair
 from master.demonstration.stage import NAMES, EventTap, Stage, StageError
 from master.errors import FleetError
@@ -74,6 +75,7 @@ class Story:
             ("a forged pulse, flagged", self._forge),
             ("a cog that no restart mends", self._repair),
             ("new code, and back by itself", self._patch),
+            ("licence, giveaway, ticket", self._serve_people),
             ("what it costs", self._measure),
         ]
         for name, run_step in steps:
@@ -182,6 +184,10 @@ class Story:
         """Patch every node, and see a bad patch taken back."""
         return await patch_and_roll_back(self._stage, self._tap, self.figures)
 
+    async def _serve_people(self) -> str:
+        """Have members use what the master does for them."""
+        return await serve_people(self._stage, self._tap, self.figures)
+
     async def _measure(self) -> str:
         status = await self._stage.status()
         master = status.master
@@ -271,7 +277,7 @@ async def _run_story(stage: Stage, tap: EventTap, nodes: int, console: Console, 
     finally:
         playing.cancel()
         await asyncio.gather(playing, return_exceptions=True)
-    ok = len(story.steps) == 8 and all(step.ok for step in story.steps)
+    ok = len(story.steps) == 9 and all(step.ok for step in story.steps)
     return Outcome(ok=ok, steps=story.steps, figures=story.figures)
 
 
@@ -372,6 +378,9 @@ _FIGURES = {
     "error_to_repaired_ms": ("error to repaired", "ms"),
     "patched_ms": ("all nodes patched", "ms"),
     "taken_back_ms": ("a bad patch taken back", "ms"),
+    "redeemed_ms": ("a licence redeemed, with its role", "ms"),
+    "giveaway_ms": ("a giveaway, to its draw", "ms"),
+    "ticket_ms": ("a panel, and a ticket opened at it", "ms"),
     "master_cpu_s": ("master's CPU so far", "s"),
     "master_rss_mb": ("master's memory (RSS)", "MB"),
     "node_pss_mb": ("a node's memory (PSS)", "MB"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,14 @@ from tests.child_template.ticket_scene import (
     buttons,
     field,
     kill_node,
+    picture,
     restart,
     scene,
     wait_for_channel,
 )
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tickets.md").read_text("utf-8")
+"""Its pictures are of the real messages."""
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -25,13 +30,11 @@ pytestmark = pytest.mark.timeout(120)
 async def test_a_ticket_from_the_panel_to_the_transcript_of_a_node_without_any_right(empty_ledger: Path) -> None:
     async with scene(empty_ledger) as up:
         panel = await up.panel()
-        channel = await up.open(
-            up.ann, panel, {"What is it about?": "<b>Stove</b> [x](http://e.vil)", "Which order?": "17"}
-        )
+        channel = await up.open(up.ann, panel, {QUESTIONS[0]: "The stove does not light", QUESTIONS[1]: "4711"})
         greeting = await up.greeting(channel)
         assert up.ann.id in [user.id for user in greeting.mentions]
-        assert field(greeting, "Which order?") == "17"
-        assert "\\[x\\]\\(http" in field(greeting, "What is it about?")
+        assert picture(up, panel) in PAGE
+        assert picture(up, greeting) in PAGE
         assert buttons(greeting) == ["Claim", "Close"]
         await up.ann.sends(channel, "Hello <script>alert(1)</script>")
 
@@ -57,7 +60,7 @@ async def test_a_ticket_from_the_panel_to_the_transcript_of_a_node_without_any_r
         closed = await answered(await up.sam.submits_modal(form, {"answer0": "Sent a new one"}))
         assert closed.content == "The ticket is closed."
         logged = await up.log.wait_for_message(lambda m: bool(m.attachments), timeout_s=20)
-        assert "Its author has it too" in field(logged, "Transcript")
+        assert picture(up, logged).partition("\n  file:")[0] in PAGE
         page, text = (file.content.decode() for file in logged.attachments)
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
         assert "<script" not in page
@@ -96,8 +99,9 @@ async def test_presses_and_forms_are_answered_while_node_and_master_die(empty_le
         assert stage.master is not None
         stage.master.process.kill()
         await stage.master.process.wait()
+        starting = asyncio.create_task(stage.start_master())
         away = await up.sam.presses(greeting, "Claim")
-        await stage.start_master()
+        await starting
         assert "It is yours" in (await answered(away)).content, "the question waits for the next master"
         await up.greeting(channel, lambda m: buttons(m) == ["Release", "Close"])
         assert sum("your ticket" in m.content for m in channel.messages) == 1
@@ -117,7 +121,6 @@ async def test_closed_direct_messages_an_outage_and_a_missing_intent_are_told(em
         greeting = await up.greeting(channel)
         await up.ann.sends(channel, "my secret")
         up.ann.closes_direct_messages()
-        up.stage.sandbox.faults.answer_next(500, count=8, method="POST", path_contains=f"/channels/{up.log.id}/")
         form = await up.press(up.ann, greeting, "Close")
         await answered(await up.ann.submits_modal(form, {}))
         logged = await up.log.wait_for_message(lambda m: bool(m.attachments), timeout_s=60)
@@ -139,10 +142,13 @@ async def test_in_threads_a_closed_ticket_is_reopened_from_the_log(empty_ledger:
         await up.ann.sends(channel, "hello")
         assert "It is yours" in (await up.press(up.sam, greeting, "Claim")).content
         form = await up.press(up.ann, greeting, "Close")
+        up.stage.sandbox.faults.answer_next(503, method="POST", path_contains=f"/channels/{up.log.id}/")
         await answered(await up.ann.submits_modal(form, {"answer0": "solved"}))
         logged = await up.log.wait_for_message(lambda m: bool(m.attachments), timeout_s=20)
         assert "hello" in logged.attachments[1].content.decode()
         assert channel.channel.archived
+        direct = up.stage.sandbox.world.direct_channel(up.node.account, up.ann.user)
+        assert len(direct.messages) == 1, "the author gets it once, though the log was tried twice"
         assert "is open again" in (await up.press(up.sam, logged, "Reopen")).content
         await up.ann.sends(channel, "not solved")
 
@@ -173,7 +179,9 @@ async def test_who_may_not_is_told_why(empty_ledger: Path) -> None:
         outside = await answered(await ann.runs_command(office, node, "ticket close"))
         assert told(outside) == "Use this in the channel of a ticket."
         panel = await up.panel()
-        channel = await up.open(ann, panel)
+        channel = await up.open(ann, panel, dict.fromkeys(QUESTIONS, "<@1> **now** [x](http://e.vil)"))
+        greeting = await up.greeting(channel)
+        assert field(greeting, QUESTIONS[0]) == "\\<\\@1\\> \\*\\*now\\*\\* \\[x\\]\\(http\\://e.vil\\)"
         for name, options in (
             ("transfer", {"to": up.sam}),
             ("priority", {"priority": "urgent"}),

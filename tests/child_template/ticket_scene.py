@@ -23,6 +23,7 @@ from sandbox.permissions import (
     MANAGE_THREADS,
 )
 from sandbox.records import Role
+from sandbox.showing import message_lines
 from tests.child_template.template_nodes import change_config, copy_template, start_node
 
 QUESTIONS = ("What is it about?", "Which order?")
@@ -97,6 +98,11 @@ def field(message: Message, name: str) -> str:
 def buttons(message: Message) -> list[str]:
     """Return the labels of a message's buttons."""
     return [str(leaf["label"]) for row in message.components for leaf in row["components"]]
+
+
+def picture(up: Scene, message: Message) -> str:
+    """Return a message as a person sees it."""
+    return "\n".join(message_lines(up.stage.sandbox.world, message))
 
 
 @asynccontextmanager

@@ -110,6 +110,8 @@ class Tickets:
         if isinstance(ticket, TicketRefused):
             raise ticket
         self._tools.publish(ticket, ticket.state, actor=f"discord:{ticket.author_id}")
+        # The upkeep sleeps for as long as there is no ticket: from now on one becomes stale, or waits for room.
+        self._work.woken.set()
         return ticket
 
     # While it is open
