@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,12 +11,13 @@ import discord
 
 from master.bot.answering import actor_of, answer, answer_error, defer
 from master.bot.client import MasterBot
-from master.bot.embeds import success_embed
+from master.bot.embeds import error_embed, success_embed
 from master.cogs._giveaway_embeds import draw_embed
 from master.errors import FleetError
 from master.operations import giveaways
 from master.operations.giveaway_parameters import GiveawayEnterParams, GiveawayParams
 from master.services.core.giveaway_views import DrawView, EntryView
+from master.services.people.giveaway_errors import NotEligible
 from master.services.people.giveaway_messages import PREFIX
 from master.wording import as_code, as_markdown
 
@@ -39,12 +41,9 @@ async def on_press(interaction: discord.Interaction[MasterBot]) -> None:
 async def send_draw(interaction: discord.Interaction[MasterBot], draw: DrawView) -> None:
     """Answer with a recomputed draw and its file."""
     embed = draw_embed(interaction.client.services.settings, draw)
-    content = discord.utils.MISSING
+    file = discord.File(io.BytesIO(draw.document.encode()), f"giveaway-{draw.id}.json")
     try:
-        import io
-
-        file = discord.File(io.BytesIO(draw.document.encode()), f"giveaway-{draw.id}.json")
-        await interaction.followup.send(content, embed=embed, file=file, ephemeral=True)
+        await interaction.followup.send(embed=embed, file=file, ephemeral=True)
     except discord.HTTPException:
         # A server that takes no file there, or none of this size: its words are worth having all the same.
         await answer(interaction, embed)
@@ -75,7 +74,14 @@ async def _answer_soon(
     done, _ = await asyncio.wait({task}, timeout=PATIENCE_S)
     if not done:
         await defer(interaction)
-    taken = await task
+    try:
+        taken = await task
+    except NotEligible as error:
+        # Its hint names roles as Discord shows them, which a hint of the config's words would not.
+        embed = error_embed(interaction.client.services.settings, error)
+        embed.description = f"{error.hint[:1].upper()}{error.hint[1:]}."
+        await answer(interaction, embed)
+        return
     embed = _entry_embed(interaction.client, taken)
     if taken.outcome == "already":
         view = discord.ui.View(timeout=None)

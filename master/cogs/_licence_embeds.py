@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import discord
 
 from master.bot.embeds import success_embed
 from master.configuration.settings import EmojiSettings, Settings
-from master.services.core.licence_views import IssuedLicenceView, LicenceDetails
+from master.services.core.licence_views import IssuedLicenceView, LicenceDetails, LicenceEventView
 from master.wording import as_code, as_markdown
 
 SHORT_ID = 8
 """Characters of an id that people are shown; any beginning that is unique names a licence."""
 _EVENTS_SHOWN = 8
+_ID = re.compile(r"\b[0-9]{17,20}\b")
 _WORDS = {
     "valid": "valid",
     "grace": "over, and held by its grace",
@@ -82,19 +84,15 @@ def details_embed(settings: Settings, licence: LicenceDetails) -> discord.Embed:
         embed.add_field(name="Holder", value=f"<@{licence.holder_id}>")
     if licence.node_id:
         embed.add_field(name="Bot", value=as_markdown(licence.node or licence.node_id))
-    embed.add_field(name="Issued", value=f"<t:{int(licence.issued_at)}:D>\nby {as_markdown(licence.origin) or '-'}")
-    embed.add_field(name="Ends", value=_end(licence) or "never")
+    embed.add_field(name="Issued", value=f"<t:{int(licence.issued_at)}:D>\nby {_who(licence.origin) or '-'}")
+    embed.add_field(name="Ends", value=_end(licence).removeprefix("until ") or "never")
     if licence.features:
         embed.add_field(name="Includes", value=_features(licence))
     people = [f"<@{use.subject}>" for use in licence.uses if use.kind == "person"]
     nodes = [as_markdown(use.name or use.subject) for use in licence.uses if use.kind == "node"]
     if people or nodes:
         embed.add_field(name="In use by", value=", ".join([*people, *nodes][:30]), inline=False)
-    events = [
-        f"<t:{int(event.at)}:f> {event.what} by {as_markdown(event.actor)}"
-        + (f": {as_markdown(event.detail)}" if event.detail else "")
-        for event in licence.events[:_EVENTS_SHOWN]
-    ]
+    events = [_event(event) for event in licence.events[:_EVENTS_SHOWN]]
     if events:
         embed.add_field(name="What became of it", value="\n".join(events)[:1_000], inline=False)
     embed.set_footer(text=f"licence {licence.id}")
@@ -119,7 +117,9 @@ def issued_embed(settings: Settings, issued: IssuedLicenceView) -> discord.Embed
 
 def redeemed_embed(settings: Settings, licence: LicenceDetails) -> discord.Embed:
     """Render a licence that its holder just redeemed."""
-    lines = [part for part in (_sentence(_end(licence)), _features(licence)) if part]
+    lines = [
+        part for part in (_sentence(_end(licence)), _features(licence) and f"Includes {_features(licence)}") if part
+    ]
     embed = success_embed(settings, f"{as_markdown(licence.tier)} is yours", "\n".join(lines))
     embed.set_footer(text=f"licence {short_id(licence)}: /licence show")
     return embed
@@ -129,6 +129,24 @@ def changed_embed(settings: Settings, licence: LicenceDetails, what: str) -> dis
     """Render a licence after a change."""
     title = f"{as_markdown(licence.tier)} {short_id(licence)} is {what}"
     return success_embed(settings, title, f"{_sentence(words_of(licence))}. {_sentence(_end(licence))}".strip())
+
+
+def _event(event: LicenceEventView) -> str:
+    """Return one line of a history, without what the embed says anyway."""
+    actor = event.actor.partition(":")[2]
+    says_more = event.detail and event.what != "issued" and event.detail != f"by {actor}"
+    detail = f": {_ID.sub(_mention, as_markdown(event.detail))}" if says_more else ""
+    return f"<t:{int(event.at)}:f> {event.what} by {_who(event.actor)}{detail}"
+
+
+def _who(label: str) -> str:
+    """Return an actor; people of Discord by their names."""
+    face, _, identity = label.partition(":")
+    return f"<@{identity}>" if face == "discord" and identity.isdecimal() else as_markdown(label)
+
+
+def _mention(found: re.Match[str]) -> str:
+    return f"<@{found[0]}>"
 
 
 def _end(licence: LicenceDetails) -> str:

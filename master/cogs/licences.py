@@ -39,7 +39,7 @@ from master.services.core.licence_views import LicenceDetails
 from master.services.core.permissions import Permission
 from master.wording import as_markdown
 
-_INSTEAD_OF_FORM = "ask a moderator, who redeems it for you on the box: `fleet licence redeem --for YOUR-ID`"
+_INSTEAD_OF_FORM = "ask a moderator, who redeems it for you on the box: `fleet licence redeem --user YOUR-ID`"
 _ON_PAGE = 15
 _LISTED = 300
 

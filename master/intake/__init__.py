@@ -1,1 +1,1 @@
-"""Takes what sentry-sdk in the nodes sends to the loopback address, as errors that were seen; a face, as control is."""
+"""Takes what arrives on the loopback address: errors of nodes by sentry-sdk, sales of shops; a face, as control is."""

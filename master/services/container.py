@@ -370,7 +370,7 @@ def build_services(
     )
     watching = Watching(directory=base.directory, watched=launcher.watched, bus=bus, clock=clock)
     reloading.follow(lambda _new: scheduled.look_again(), lambda _new: watching.look_again())
-    licences.reach = LicenceReach(
+    licences.reach = reach = LicenceReach(
         ledger=ledger,
         ledger_cache=base.ledger_cache,
         directory=base.directory,
@@ -379,6 +379,7 @@ def build_services(
         orders=trust.orders,
         asked_by=asked_by,
     )
+    licences.tell_of = reach.tell_of
     licence_keeper, licence_roles = _build_licence_keeping(base, licences, alerts, discord, reloading)
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
     read_lines = partial(_recent_lines, base)

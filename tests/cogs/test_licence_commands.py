@@ -16,11 +16,14 @@ from master.configuration.settings import LicenceTier, PeopleSettings
 from master.ledger.rows import audit
 from nodekit.endpoints import apply_endpoints
 from sandbox import Interaction, Person, Sandbox
+from sandbox.showing import form_lines, message_lines
+from sandbox.world import World
 from tests.cogs.conftest import Scene
 from tests.services.conftest import open_house, settings_in
 
 PRO = LicenceTier(name="pro", days=30, features=("exports", "music"))
 TEAM = LicenceTier(name="te_am", people=3, transfers_a_month=0)
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "licences.md"
 CODE = re.compile(r"FM1(?:-[0-9A-Z]{5}){8}")
 
 
@@ -75,7 +78,7 @@ class Counter:
 
 @pytest.fixture
 async def counter(tmp_path: Path, sandbox: Sandbox, empty_ledger: Path) -> AsyncIterator[Counter]:
-    ada, bo, eve = (sandbox.create_human(name) for name in ("ada", "b_o", "eve"))
+    ada, bo, eve = (sandbox.create_human(name) for name in ("ada", "bo", "eve"))
     guild = sandbox.create_guild("HQ", sandbox.create_human("owner"))
     for person in (ada, bo, eve):
         guild.add_member(person)
@@ -198,3 +201,32 @@ async def test_a_code_is_nowhere_but_in_its_one_answer(
         assert text not in caplog.text
         assert text not in repr(rows)
         assert text.encode() not in kept
+
+
+async def test_the_pictures_in_the_docs_are_what_people_see(counter: Counter) -> None:
+    world, documented = counter.scene.sandbox.world, DOCS.read_text("utf-8")
+    issued = await counter.runs(counter.ada, "licence issue", {"tier": "pro", "note": "thanks for testing"})
+    licence_id, code = issued.embeds[0]["footer"]["text"].removeprefix("licence "), CODE.findall(str(issued.embeds))[0]
+    form = await counter.bo.runs_command(counter.scene.office, counter.scene.account, "licence redeem")
+    assert form.modal is not None
+    redeemed = await counter.bo.submits_modal(form, {"Licence code": code})
+    await redeemed.wait_until(lambda i: bool(i.embeds))
+    shown = await counter.runs(counter.ada, "licence show", {"licence": licence_id})
+    asked = await counter.runs(counter.ada, "licence revoke", {"licence": licence_id})
+
+    for picture in (
+        said(world, issued, code, licence_id),
+        "\n".join([*form_lines(form.modal), "", said(world, redeemed, code, licence_id)]),
+        said(world, shown, code, licence_id),
+        said(world, asked, code, licence_id),
+    ):
+        assert f"```text\n{picture}\n```" in documented, f"docs/licences.md should show\n{picture}"
+
+
+def said(world: World, answered: Interaction, code: str, licence_id: str) -> str:
+    """Return an answer as lines of text, with the same code, id and dates in each run."""
+    assert answered.message is not None
+    text = "\n".join(message_lines(world, answered.message))
+    text = text.replace(code, "FM1-" + "-".join(["XXXXX"] * 8)).replace(licence_id, "8c1f0a52d3b94e67")
+    text = text.replace(licence_id[:8], "8c1f0a52")
+    return re.sub(r"<t:[0-9]+:f>", "23 November 2026 12:00", re.sub(r"<t:[0-9]+:D>", "23 November 2026", text))

@@ -129,11 +129,14 @@ COMMANDS = (
     Typed("licence list --json"),
     Typed("licence import {folder}/licences.csv"),
     Typed("licence export --file {folder}/exported.csv"),
+    Typed("licence transfer ffff 7 --json", shows=False),
     Typed("licence redeem --user 7", stdin="atlas", shows=False),  # a token is no code
     *(
         Typed(f"licence {verb} ffff", shows=False)  # no licence has this id
-        for verb in ("show", "renew --days 3", "suspend --json", "reinstate", "revoke --yes", "transfer 7 --json")
+        for verb in ("show", "renew --days 3", "suspend --json", "reinstate", "revoke --yes")
     ),
+    Typed("giveaway list --json"),
+    *(Typed(f"giveaway {verb} 01", shows=False) for verb in ("show", "export")),  # there is none
     Typed("rotate-secret --yes"),
     Typed("shutdown --yes"),
 )
@@ -141,6 +144,7 @@ WITHOUT_A_MASTER = {
     *("demo", "init", "run", "up", "home", "install-command", "install-service", "check", "test", "lock", "sandbox"),
     *("down", "uninstall"),  # a master that is gone is what it wants (tests/cli/test_background.py)
     *("restore", "ledger import", "ledger migrate"),  # these need that none runs
+    "giveaway verify",  # a file's, without a fleet
     # Of an author, who has no master.
     *(f"patch {verb}" for verb in ("build", "diff", "new", "show", "sign", "try", "verify")),
 }

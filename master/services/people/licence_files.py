@@ -20,7 +20,7 @@ MAX_ROWS = 5_000
 """Their codes are one answer of the master."""
 MAX_BYTES = 4 * 1024 * 1024
 MOST_MISTAKES = 10
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA, _BLANK = ("=", "+", "-", "@"), ("\t", "\r")
 _COLUMNS = (
     *("id", "tier", "state", "issued_at", "expires_at", "activated_at"),
     *("holder_id", "guild_id", "node", "origin", "note"),
@@ -51,11 +51,16 @@ class WantedLicence(msgspec.Struct, frozen=True, kw_only=True):
 
 def safe_cell(text: str) -> str:
     """Return a cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if _is_formula(text) else text
 
 
 def _plain_cell(text: str) -> str:
-    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
+    return text[1:] if text.startswith("'") and _is_formula(text[1:]) else text
+
+
+def _is_formula(text: str) -> bool:
+    """Tell whether a spreadsheet may run a cell; of one that was made safe too, so that it is read as it was."""
+    return text.startswith(_BLANK) or text.lstrip("' \t\r\n").startswith(_FORMULA)
 
 
 def csv_header() -> str:
@@ -147,7 +152,7 @@ def read_csv(text: str, tiers: Iterable[str]) -> list[WantedLicence]:
 def _wanted(cells: dict[str, str | None], line: int, tiers: set[str]) -> WantedLicence:
     if None in cells:
         raise ValueError("it has more cells than the first line has columns")
-    values = {name: _plain_cell((cells.get(name) or "").strip()) for name in _READ}
+    values = {name: _plain_cell(cells.get(name) or "").strip() for name in _READ}
     tier = values["tier"]
     if tier.casefold() not in tiers:
         raise ValueError(f"there is no licence tier {tier[:40]!r}")

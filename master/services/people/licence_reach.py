@@ -75,8 +75,12 @@ class LicenceReach:
             if node.id in nodes:
                 await self._reach(node, licence)
         for user_id in people:
-            for node_id in self._asked_by.about(user_id):
-                self._order(node_id, str(user_id))
+            self.tell_of(user_id)
+
+    def tell_of(self, user_id: int) -> None:
+        """Tell the nodes that asked about a person to ask again, soon."""
+        for node_id in self._asked_by.about(user_id):
+            self._order(node_id, str(user_id))
 
     async def _reach(self, node: Node, licence: Licence) -> None:
         self._ledger_cache.forget_licence(node.id, licence.code_hash)

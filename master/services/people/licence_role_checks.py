@@ -57,7 +57,7 @@ def _trouble(tier: LicenceTier, role: Role | None, bits: int, highest: tuple[int
         return f"the role {role.name} belongs to a bot or an integration", f"config.py: {key}: name another role"
     if not bits & (_ADMINISTRATOR | _MANAGE_ROLES):
         return (
-            f"the role {role.name} needs Manage Roles",
+            f"the master lacks Manage Roles, which the role {role.name} needs",
             "Server Settings > Roles: allow the master's role Manage Roles",
         )
     if (role.position, -role.id) >= highest:

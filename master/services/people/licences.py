@@ -54,6 +54,10 @@ async def _reach_nothing(_licence: Licence, _action: LicenceAction) -> None:
     """Reach no node: none runs."""
 
 
+def _tell_nobody(_user_id: int) -> None:
+    """Tell no node: none runs."""
+
+
 class Licences:
     """Issue, redeem, check and change licences.
 
@@ -79,6 +83,8 @@ class Licences:
         self._bus, self._clock = bus, clock
         self.guesses = guesses
         self.reach = reach
+        self.tell_of: Callable[[int], None] = _tell_nobody
+        """Has the nodes that asked about a person ask again."""
         self._cache = LicenceCache()
 
     async def issue(
@@ -236,6 +242,8 @@ class Licences:
 
         after = await self._ledger.write(write)
         self._announce(after, "redeemed", actor, user_id=user_id)
+        # A refusal is remembered too.
+        self.tell_of(user_id)
         return after
 
     def _check_redeemable(self, connection: Connection, licence: Licence, user_id: int) -> None:
@@ -381,9 +389,11 @@ class Licences:
             return after, licence.holder_id
 
         after, before = await self._ledger.write(write)
+        self._announce(after, "transferred", actor, user_id=to_user_id, detail=f"from {before}")
+        self.tell_of(to_user_id)
         if before is not None:
             self._cache.forget(after.id, before)
-        self._announce(after, "transferred", actor, user_id=to_user_id, detail=f"from {before}")
+            self.tell_of(before)
         return after
 
     def _announce(

@@ -11,6 +11,7 @@ import msgspec
 from handshake.redaction import Secret
 from master.configuration.settings import Settings
 from master.errors import FleetError
+from master.services.core.discord_port import Role
 from master.services.core.errors import DiscordRefused, DiscordUnavailable
 from master.services.core.registered_commands import load_registered
 from master.services.onboarding.identity import (
@@ -20,6 +21,7 @@ from master.services.onboarding.identity import (
     identity_of,
     invite_url,
 )
+from master.services.people.licence_role_checks import role_troubles
 from master.services.upkeep.diagnosis import Finding
 from master.services.upkeep.ticket_findings import ask_about_tickets, needed_for_tickets
 
@@ -74,6 +76,9 @@ class _Application(msgspec.Struct):
 class _Role(msgspec.Struct):
     id: int
     permissions: int
+    name: str = ""
+    position: int = 0
+    managed: bool = False
 
 
 class _Guild(msgspec.Struct):
@@ -204,7 +209,22 @@ class _Survey:
             fix = f"check IDENTITY['GUILD_ID'], or {self._invite()}"
             return [Finding("server", "fail", f"{self.bot.username} is not on the server {guild_id}", fix)]
         found = Finding("server", "ok", f"{self.bot.username} is on {guild.name}")
-        return [found, *await self._channels(guild, member)]
+        return [found, *await self._channels(guild, member), *self._licence_roles(guild, member)]
+
+    def _licence_roles(self, guild: _Guild, member: _Member) -> list[Finding]:
+        """Look whether the bot can give the roles of licence tiers, before anybody redeems one."""
+        tiers = [tier for tier in self.settings.licence_tiers if tier.role_id]
+        if not tiers:
+            return []
+        roles = [
+            Role(id=one.id, name=one.name, position=one.position, permissions=one.permissions, is_managed=one.managed)
+            for one in guild.roles
+        ]
+        troubles = role_troubles(tiers, roles, frozenset(member.roles), guild.id)
+        if not troubles:
+            count = "of 1 tier" if len(tiers) == 1 else f"of each of {len(tiers)} tiers"
+            return [Finding("licence roles", "ok", f"{self.bot.username} can give the role {count}")]
+        return [Finding(f"licence role {one.tier}", "fail", one.problem, one.fix) for one in troubles]
 
     async def _channels(self, guild: _Guild | None, member: _Member) -> list[Finding]:
         channels = self.settings.channels

@@ -12,7 +12,7 @@ from msgspec import structs
 from handshake.redaction import Secret
 from master.bot import lookup as lookup_module
 from master.bot.lookup import HttpLookup
-from master.configuration.settings import ChannelSettings, Settings, TicketCategory, TicketSettings
+from master.configuration.settings import ChannelSettings, LicenceTier, Settings, TicketCategory, TicketSettings
 from master.services.core.registered_commands import Registered, save_record
 from master.services.onboarding.identity import Answer
 from master.services.upkeep.diagnosis import Finding
@@ -274,3 +274,20 @@ async def test_what_tickets_need_is_said_before_the_first_ticket(office: Office)
     assert (await office.ask())["tickets support"].verdict == "ok"
     place.overwrites[office.bot.id] = Overwrite(office.bot.id, 1, 0, permissions.MANAGE_ROLES)
     assert (await office.ask())["tickets support"].detail == "the master lacks Manage Roles in tickets"
+
+
+async def test_a_role_that_licences_bring_and_the_bot_cannot_give_is_told_before_anybody_redeems_one(
+    office: Office,
+) -> None:
+    top = office.guild.create_role("top")
+    tiers = (LicenceTier(name="pro", role_id=top.id), LicenceTier(name="old", role_id=1))
+    office.settings = structs.replace(office.settings, licence_tiers=tiers)
+    found = await office.ask()
+    assert found["licence role pro"].detail == "the master lacks Manage Roles, which the role top needs"
+    assert found["licence role old"].detail == "there is no role 1 on the server"
+    own = office.guild.guild.roles[office.guild.guild.members[office.bot.id].role_ids[0]]
+    own.permissions |= permissions.MANAGE_ROLES
+    office.settings = structs.replace(office.settings, licence_tiers=tiers[:1])
+    assert (await office.ask())["licence role pro"].fix == "Server Settings > Roles: drag the master's role above top"
+    top.position = 0
+    assert (await office.ask())["licence roles"].detail == "Fleetmaster can give the role of 1 tier"
