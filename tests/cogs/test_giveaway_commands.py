@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.giveaway_storm import StormResult, crowd, storm
 from master.services.people.giveaway_draw import check
 from sandbox import CommandNotVisible, Interaction, Message, Person, SandboxError
-from tests.cogs.giveaway_storm import StormResult, crowd, storm
 from tests.cogs.patch_scene import PatchScene, answered
 
 

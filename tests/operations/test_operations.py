@@ -38,12 +38,7 @@ async def rows(house: House) -> list[AuditRow]:
     return await house.services.ledger.read(lambda c: audit.search(c))
 
 
-READ_BY_MODERATORS = {
-    "tickets",
-    "ticket_show",
-    "ticket_permissions",
-    "ticket_check",
-}
+READ_BY_MODERATORS = {"tickets", "ticket_show", "ticket_permissions", "ticket_check", "licences", "licence_show"}
 """Of what is done for people moderators read too; nothing is changed by it."""
 
 
