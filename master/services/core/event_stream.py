@@ -19,6 +19,7 @@ from master.events import (
     LedgerAway,
     LedgerReturned,
     LedgerRewritten,
+    LicenceChanged,
     MemoryMerged,
     MessageRefused,
     NodeAdded,
@@ -62,6 +63,7 @@ _DETAILS: dict[type[Event], Callable[..., str]] = {
     AlertRaised: lambda event: event.title,
     PatchChanged: lambda event: ": ".join(filter(None, (event.name, event.state.replace("_", " "), event.detail))),
     NodePatched: lambda event: f"{event.name}: {event.state.replace('_', ' ')}",
+    LicenceChanged: lambda event: ": ".join(filter(None, (f"{event.licence_id} {event.what}", event.detail))),
     StderrLine: lambda event: event.line,
 }
 

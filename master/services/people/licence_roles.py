@@ -12,7 +12,6 @@ from functools import partial
 from sqlalchemy import Connection
 
 from master.bus import EventBus
-from master.configuration.settings import LicenceTier
 from master.events import AlertLevel, GatewayConnected, LicenceChanged
 from master.ledger.database import Ledger
 from master.ledger.rows import licence_events, licence_uses, licences
@@ -74,8 +73,8 @@ class LicenceRoles:
         self._owed: set[int] = set()
         """People whose roles are not as they should be, as far as is known, while Discord was away."""
         self._wake = asyncio.Event()
-        self._checked: tuple[LicenceTier, ...] | None = None
-        """The tiers whose roles were checked."""
+        self._checked: tuple[tuple[str, int], ...] | None = None
+        """The tiers, with their roles, that were checked."""
         self._all_due = 0.0
         bus.on(LicenceChanged, self._on_changed)
         bus.on(GatewayConnected, lambda _event: self._wake.set())
@@ -125,7 +124,8 @@ class LicenceRoles:
     async def _check_setup(self) -> None:
         """Tell once, after the start and after each change of the tiers, which roles cannot be given."""
         tiers, port, guild_id = self._licensing.tiers, self._port, self._guild_id()
-        if self._checked == tiers or port is None or not self._own_id():
+        named = tuple((tier.name, tier.role_id) for tier in tiers)
+        if self._checked == named or port is None or not self._own_id():
             return
         roles, own = await port.roles(guild_id), await port.roles_of(guild_id, self._own_id())
         for trouble in role_troubles(tiers, roles, own, guild_id):
@@ -135,7 +135,7 @@ class LicenceRoles:
                 key=f"licence role:{trouble.role_id}",
                 text=f"{trouble.problem}. {trouble.fix}",
             )
-        self._checked = tiers
+        self._checked = named
 
     async def _settle_changed(self) -> None:
         changed, self._changed = self._changed, set()
