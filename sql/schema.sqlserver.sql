@@ -508,6 +508,7 @@ BEGIN
         CONSTRAINT ck_licence_uses_kind CHECK (kind IN ('node', 'person')),
         CONSTRAINT fk_licence_uses_licence_id FOREIGN KEY(licence_id) REFERENCES licenses (id)
     );
+    CREATE INDEX ix_licence_uses_kind_subject ON licence_uses (kind, subject);
     CREATE TABLE licence_events (
         id NVARCHAR(26) NOT NULL,
         at DATETIME2(3) NOT NULL,

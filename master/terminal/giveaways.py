@@ -19,7 +19,6 @@ _COLUMNS = (
     Column("ENDS", 1),
     Column("IN", 2, align="right"),
     Column("WINNERS", 3, align="right"),
-    Column("PRIZE"),
 )
 _LABEL = 12
 SHOWN_ID = 13
@@ -48,13 +47,12 @@ def giveaways_lines(found: GiveawaysView, *, width: int | None) -> Iterator[Text
                 local_time(view.ends_at, "%m-%d %H:%M"),
                 str(view.entries),
                 str(view.winners),
-                visible(view.prize),
             ],
-            one_line(""),
+            one_line(visible(view.prize)),
         )
         for view in found.giveaways
     ]
-    yield from lay_out(_COLUMNS, rows, width=width).lines
+    yield from lay_out(_COLUMNS, rows, width=width, note="PRIZE").lines
 
 
 def giveaway_lines(details: GiveawayDetails) -> Iterator[Text]:
@@ -103,7 +101,8 @@ def _facts(details: GiveawayDetails, view: GiveawayView) -> Iterator[tuple[str, 
         yield "text", visible_lines(details.description).replace("\n", f"\n{' ' * _LABEL}")
     yield "starts", local_time(view.starts_at, "%Y-%m-%d %H:%M:%S")
     yield "ends", local_time(view.ends_at, "%Y-%m-%d %H:%M:%S")
-    yield "entries", f"{view.entries:,}, of which {view.winners} win{'s' * (view.winners == 1)}"
+    yield "entries", f"{view.entries:,}"
+    yield "winners", f"{view.winners}"
     if rules := _rules(details.rules):
         yield "to enter", rules
     if details.prize_tier:

@@ -36,6 +36,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["licence_id"], ["licenses.id"], name=op.f("fk_licence_uses_licence_id")),
         sa.PrimaryKeyConstraint("licence_id", "kind", "subject", name=op.f("pk_licence_uses")),
     )
+    op.create_index("ix_licence_uses_kind_subject", "licence_uses", ["kind", "subject"])
     op.create_table(
         "licence_events",
         sa.Column("id", sa.Unicode(length=26), nullable=False),

@@ -118,7 +118,7 @@ async def test_a_master_that_dies_over_a_question_is_asked_again_only_where_that
         twice = asyncio.create_task(link.ask(TicketRequest("list", ticket_id="two"), again=True))
         await asyncio.wait_for(first.two_taken.wait(), 10)
         await first.server.close()
-        with pytest.raises(NotAnswered, match="the connection to the master ended"):
+        with pytest.raises(NotAnswered, match="the master closed the connection"):
             await asyncio.wait_for(once, 5)
         second = Master(path)
         await second.server.start()

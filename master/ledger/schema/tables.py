@@ -161,6 +161,7 @@ licence_uses = Table(
     Column("subject", Unicode(26), primary_key=True),
     Column("at", UtcDateTime, nullable=False),
     Column("last_at", UtcDateTime, nullable=False),
+    Index("ix_licence_uses_kind_subject", "kind", "subject"),
     CheckConstraint("kind IN ('node', 'person')", name="kind"),
     info={SINCE: "0008"},
 )

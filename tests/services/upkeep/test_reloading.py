@@ -83,7 +83,7 @@ def settings(tmp_path: Path, sandbox: Sandbox, empty_ledger: Path) -> Settings:
     text = CONFIG.format(api_base=sandbox.api_base, gateway_url=sandbox.gateway_url)
     (tmp_path / "config.py").write_text(text)
     with open(os.open(tmp_path / ".env", os.O_WRONLY | os.O_CREAT, 0o600), "w") as env:
-        env.write(f"MASTER_SECRET={new_master_secret()}\n")
+        env.write(f"MASTER_SECRET={new_master_secret()}\nSTRIPE_WEBHOOK_SECRET=whsec_x\n")
     return load_settings(tmp_path, {})
 
 
