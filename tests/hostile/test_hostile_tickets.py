@@ -200,6 +200,7 @@ async def test_the_master_is_not_locked_out_of_a_ticket(desk: TicketHouse, socke
     assert desk.may(desk.bot, opened) == "rw"
 
 
+@pytest.mark.slow
 async def test_a_thousand_requests_are_sixty(desk: TicketHouse, socket: Socket) -> None:
     desk.update(requests_a_minute=60)
     other = await desk.borealis.opens(desk.eve)
@@ -217,6 +218,7 @@ async def test_a_thousand_requests_are_sixty(desk: TicketHouse, socket: Socket) 
     assert (await desk.borealis.asks("list", ticket_id=other.id)).done
 
 
+@pytest.mark.slow
 async def test_questions_of_one_node_are_bounded(desk: TicketHouse, socket: Socket) -> None:
     opened, line = await desk.atlas.opens(desk.eve), await socket.line()
     codes: Counter[str] = Counter()
