@@ -109,6 +109,8 @@ class TicketPermissions:
             raise TicketRefused("not_open", f"ticket {ticket.number} is {ticket.state}")
         if ticket.is_thread and body.permission_set == "observer":
             raise TicketRefused("not_in_threads", "who is in a thread may write in it")
+        if self._tools.is_own_bot(body.user_id):
+            raise TicketRefused("is_a_bot", "the fleet's own bots have what they need in a ticket")
         roles = await self._tools.roles_of(body.user_id) if body.user_id else None
         if roles is None:
             raise TicketRefused("not_a_member", "that person is not on the server")

@@ -88,8 +88,9 @@ def overwrites_of(
     staff: PermissionSet = "staff" if is_open and ticket.claimed_by is None else "observer"
     found = [Overwrite(ticket.guild_id, "role", 0, VIEW_CHANNEL)]
     found += [_overwrite(role_id, "role", staff) for role_id in sorted(category.staff_roles)]
-    found += [_overwrite(bot_id, "member", "participant") for bot_id in (master_id, node_bot_id) if bot_id]
     found += [_overwrite(user_id, "member", held) for user_id, held in sorted(people.items())]
+    # Last: whatever is on record of them, the master must not be locked out.
+    found += [_overwrite(bot_id, "member", "participant") for bot_id in (master_id, node_bot_id) if bot_id]
     return tuple({one.target_id: one for one in found}.values())
 
 

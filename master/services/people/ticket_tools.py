@@ -74,6 +74,10 @@ class TicketTools:
         node = self.directory.get(ticket.node_id)
         return 0 if node is None else node.bot_user_id
 
+    def is_own_bot(self, user_id: int) -> bool:
+        """Tell whether somebody is the master's bot, or a node's: those have what they need, and are let in by none."""
+        return user_id == self.master_user_id() or self.directory.by_user(user_id) is not None
+
     async def roles_of(self, user_id: int) -> frozenset[int] | None:
         """Return a person's roles on the fleet's server; None if he is not on it.
 

@@ -85,7 +85,8 @@ class Tickets:
         category = self._tools.settings().tickets.categories.get(category_name)
         if category is None or not self.may_open(node, category):
             raise TicketRefused("no_such_category", f"{node.name} has no ticket category {category_name[:40]!r}")
-        roles = await self._tools.roles_of(person_id) if person_id else None
+        is_person = person_id and not self._tools.is_own_bot(person_id)
+        roles = await self._tools.roles_of(person_id) if is_person else None
         if roles is None:
             raise TicketRefused("not_a_member", "whoever opens a ticket has to be on the server")
         limited = not self._tools.is_staff(category, person_id, roles)

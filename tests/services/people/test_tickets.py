@@ -242,6 +242,7 @@ async def test_a_refusal_of_discord_is_said_with_the_permission_and_costs_no_pla
     await desk.atlas.opens(desk.eve)
 
 
+@pytest.mark.slow
 async def test_an_outage_of_discord_costs_no_ticket_and_no_step(
     desk: TicketHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
