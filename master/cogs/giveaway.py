@@ -199,7 +199,8 @@ class GiveawayCommands(
         """Ask, then end a giveaway."""
         found = await _found(interaction, giveaway)
         params = GiveawayParams(giveaway=found.id, guild_id=found.guild_id)
-        text = f"{found.entries:,} are in, {min(found.winners, found.entries):,} win. A draw is made once."
+        winning = min(found.winners, found.entries)
+        text = f"{found.entries:,} are in, {winning:,} {'wins' if winning == 1 else 'win'}. A draw is made once."
         await _ask(
             interaction, f"End the giveaway of {as_markdown(found.prize)}?", text, giveaways.end, "End it", params
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from benchmarks.giveaway_storm import StormResult, crowd, storm
 from master.services.people.giveaway_draw import check
 from sandbox import CommandNotVisible, Interaction, Message, Person, SandboxError
+from sandbox.showing import message_lines
 from tests.cogs.patch_scene import PatchScene, answered
 
 
@@ -43,20 +46,55 @@ async def pressed(person: Person, where: Message | Interaction, button: str) -> 
 
 
 def text_of(interaction: Interaction) -> str:
-    shown = interaction.followups[-1] if interaction.followups else interaction.message
-    assert shown is not None
+    shown = shown_of(interaction)
     assert shown.ephemeral_for is not None
     return str(shown.embeds)
+
+
+def shown_of(interaction: Interaction) -> Message:
+    shown = interaction.followups[-1] if interaction.followups else interaction.message
+    assert shown is not None
+    return shown
 
 
 async def agrees(stall: PatchScene, name: str, label: str, **options: Any) -> str:
     """Run a command as ada that asks, and say yes."""
     asked = await stall.runs(f"giveaway {name}", options)
-    question = asked.followups[-1] if asked.followups else asked.message
-    assert question is not None
+    question = shown_of(asked)
     await stall.ada.presses(question, label)
     await stall.until(lambda: "?" not in str(question.embeds[0]["title"]))
     return str(question.embeds)
+
+
+def as_on_the_page(lines: list[str]) -> str:
+    """Return what is shown, with what differs each time as on the page."""
+    text = "\n".join(lines)
+    for pattern, instead in (
+        (r"<t:\d+:R>", "in 7 days"),
+        (r"<t:\d+:f>", "30 November 2026 02:01"),
+        (r"`[0-9a-f]{64}`", "`944ec78b970c009e466e7e150a74cc9683c858808f213dff06ca05476d19ba33`"),
+        (r"\b01[0-9A-Z]{24}\b", "01M831D71RFJ5V9CEYK5C35YR8"),
+        (r"\(\d+ bytes\)", "(496 bytes)"),
+        (r"^#[\w-]+", "#lounge"),
+        (r"🎉 @\w+:", "🎉 @ben:"),
+    ):
+        text = re.sub(pattern, instead, text, flags=re.MULTILINE)
+    return text
+
+
+async def test_the_pictures_in_the_docs_are_what_people_see(stall: PatchScene) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "giveaways.md").read_text("utf-8")
+    world = stall.sandbox.world
+    message = await started(stall, prize="A year of pro", duration="7d", description="For all who test with us.")
+    assert as_on_the_page(message_lines(world, message)) in page
+    for person in (stall.ada, stall.ben, stall.eve):
+        entered = await answered(await person.presses(message, f"giveaway:enter:{id_of(message)}"))
+    assert as_on_the_page(message_lines(world, shown_of(entered))) in page
+    asked = await stall.runs("giveaway end", {"giveaway": id_of(message)})
+    assert as_on_the_page(message_lines(world, shown_of(asked))) in page
+    await stall.ada.presses(shown_of(asked), "End it")
+    announcement = await stall.shown(lambda m: bool(m.attachments))
+    assert as_on_the_page(message_lines(world, announcement)) in page
 
 
 async def test_a_giveaway_from_the_command_to_the_check_of_its_draw(stall: PatchScene) -> None:
