@@ -93,6 +93,7 @@ async def test_the_owner_reloads_and_syncs(stage: Stage, tap: EventTap) -> None:
     assert stage.sandbox.gateway.identifies[atlas.id] == 1
 
 
+@pytest.mark.slow
 async def test_cogs_are_loaded_again_by_themselves_while_somebody_develops(sandbox: Sandbox, tmp_path: Path) -> None:
     ada = sandbox.create_human("ada")
     guild = sandbox.create_guild("HQ", owner=ada)

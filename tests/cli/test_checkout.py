@@ -62,6 +62,7 @@ def test_check_names_each_step_and_leaves_the_code_as_it_is(checkout: Path) -> N
     assert (checkout / "room" / "door.py").read_text() == UNTIDY
 
 
+@pytest.mark.slow
 def test_check_fix_puts_right_what_can_be_and_then_checks(checkout: Path) -> None:
     done = check(checkout, "--fix")
     assert done.returncode == 0, done.stdout + done.stderr

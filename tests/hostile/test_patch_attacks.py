@@ -238,6 +238,7 @@ async def test_a_bundle_that_was_damaged_in_its_place_is_mended_when_it_is_hande
         assert kept.read_bytes() == content
 
 
+@pytest.mark.slow
 async def test_an_outage_of_the_ledger_while_a_wave_is_judged_is_no_defect(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

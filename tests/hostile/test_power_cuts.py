@@ -16,6 +16,7 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - what a disk would have lost is worked
 
 
 @pytest.mark.timeout(3_600)
+@pytest.mark.slow
 def test_after_a_power_cut_a_folder_is_old_or_new() -> None:
     each = rounds(120) // len(SCENES)
     seed = random.randrange(1 << 32)  # noqa: S311  # noqa: S311

@@ -167,6 +167,7 @@ async def test_a_failure_of_one_does_not_stop_the_others(stage: Stage, tap: Even
     await tap.wait_for("ready", "two")
 
 
+@pytest.mark.slow
 async def test_without_a_master_it_can_be_looked_at(tmp_path: Path) -> None:
     folder = folder_with(tmp_path / "bots", one=SLEEPER)
     file = folder / "ecosystem.json"

@@ -127,6 +127,7 @@ time.sleep({sleep_s})
 
 @pytest.mark.parametrize("way", ["a fork", "an interpreter of its own"])
 @pytest.mark.parametrize("sleep_s", [0, 60], ids=["ends", "hangs"])
+@pytest.mark.slow
 def test_a_check_leaves_nothing_behind_and_takes_nothing_along(tmp_path: Path, way: str, sleep_s: int) -> None:
     (tmp_path / "scratch.py").write_text("import tempfile\nPLACE = tempfile.TemporaryDirectory()\n")
     path = tmp_path / "pids"

@@ -190,6 +190,7 @@ async def test_who_was_made_an_operator_may_act_and_who_is_none_any_more_may_not
         await fleet.house.act(mallory, nodes.start, "atlas")
 
 
+@pytest.mark.slow
 async def test_a_smaller_log_is_rotated_at_its_new_size(fleet: Fleet) -> None:
     await fleet.clone("atlas", TALKS)
     out, _ = fleet.services.overview._logs.paths("atlas")
@@ -203,6 +204,7 @@ async def test_a_smaller_log_is_rotated_at_its_new_size(fleet: Fleet) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 async def test_a_node_is_told_of_another_pulse_interval_and_not_expected_by_it_before(fleet: Fleet) -> None:
     atlas = Caller(fleet.house, await fleet.clone("atlas"))
     first = await atlas.says(atlas.request())

@@ -13,6 +13,7 @@ from tests.services.repair.actions.conftest import LivingHouse
 NEWER = COG.format(version=3, setup="pass")
 
 
+@pytest.mark.slow
 async def test_a_stopped_node_gets_every_patch_that_it_missed(living: LivingHouse, author: Author) -> None:
     services = living.house.services
     await living.clone("atlas")

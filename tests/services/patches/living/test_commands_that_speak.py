@@ -24,6 +24,7 @@ def living_settings(rolling_settings: Settings) -> Settings:  # noqa: F811
     return replace(rolling_settings, nodes={"atlas": run})
 
 
+@pytest.mark.slow
 async def test_a_patch_that_restarts_it_takes_effect_and_is_good(living: LivingHouse, author: Author) -> None:
     await living.clone("atlas")
     done = await deploy(living, author, NEW, reload=())
