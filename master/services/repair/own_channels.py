@@ -55,7 +55,11 @@ class OwnChannels:
         """Remember the channels whenever the master is connected, until cancelled."""
         with self._bus.subscribe(GatewayConnected, capacity=1) as connections:
             async for _ in connections:
-                await self.remember()
+                try:
+                    await self.remember()
+                except ActionFailed as error:
+                    # Such as a full disk, which is told by who watches it; the next connection tries it again.
+                    log.warning("the fleet's channels are not remembered", extra={"why": error.message})
 
     async def remember(self) -> None:
         """Look at the channels, and write down what they look like; one that cannot be seen is left as it was."""
