@@ -242,8 +242,9 @@ def _anonymous() -> BotAccount:
 
 
 def _major(request: web.Request) -> str:
-    info = request.match_info
-    return info.get("channel_id") or info.get("guild_id") or info.get("webhook_token") or ""
+    # An interaction's token is a webhook's: each has limits of its own.
+    names = ("channel_id", "guild_id", "webhook_token", "interaction_token")
+    return next((found for name in names if (found := request.match_info.get(name))), "")
 
 
 def _shape(result: Any) -> tuple[int, Any]:
