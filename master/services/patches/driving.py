@@ -323,6 +323,8 @@ class Drive:
         if waiting or under_way or any(row.state == "rolling_back" for row in rows):
             return AGAIN_S
         soak = replace(progress, soak_began=self._clock.now().timestamp(), soak_for_s=progress.soak_s)
+        # From here on, and not from the first look: the clock may be set in between.
+        self._soak = soak.soak_began, 0.0, self._clock.monotonic()
         await self._set("soaking", progress=soak)
         self._judged_at = float("-inf")
         return 0.0
