@@ -107,7 +107,7 @@ class TicketDesk:
         return await self._do("claim", ticket_id, actor)
 
     async def release(self, ticket_id: str, actor: discord.abc.Snowflake) -> TicketResponse:
-        """Give a ticket back to all of the staff."""
+        """Release a ticket to all of the staff."""
         return await self._do("release", ticket_id, actor)
 
     async def transfer(self, ticket_id: str, actor: discord.abc.Snowflake, to: discord.abc.Snowflake) -> TicketResponse:

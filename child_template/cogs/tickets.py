@@ -276,7 +276,7 @@ class Tickets(commands.GroupCog, group_name="ticket", group_description="Tickets
         await self.done(interaction, answer, "It is yours: only you and its author write in it now.")
 
     async def press_release(self, interaction: Press, ticket_id: str) -> None:
-        """Give a ticket back."""
+        """Release a ticket."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         await self.done(
             interaction, await self.desk.release(ticket_id, interaction.user), "All of the staff write in it."

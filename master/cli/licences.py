@@ -290,7 +290,7 @@ def suspend(
 def reinstate(
     licence_id: LicenceArgument, why: WhyOption = "", home: HomeOption = None, as_json: JsonOption = False
 ) -> None:
-    """Give a licence back that was suspended or revoked."""
+    """Reinstate a licence that was suspended or revoked."""
     with reporting_errors(as_json=as_json):
         _change(operations.reinstate, licence_id, why, home, "reinstated", as_json=as_json)
 

@@ -200,7 +200,7 @@ class LicenceCommands(commands.GroupCog, group_name="licence", group_description
     @app_commands.command(description="Give a licence back that was suspended or revoked")
     @app_commands.describe(licence="The licence", why="For its history")
     async def reinstate(self, interaction: discord.Interaction[MasterBot], licence: LicenceId, why: Why = "") -> None:
-        """Give a licence back."""
+        """Reinstate a licence."""
         params = LicenceChangeParams(licence=licence, why=why)
         await self._change(interaction, licences.reinstate, params, "reinstated")
 

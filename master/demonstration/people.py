@@ -55,7 +55,7 @@ def _milliseconds(began: float) -> float:
 
 
 async def _prepare(stage: Stage) -> tuple[ChannelHandle, Role, list[Person]]:
-    """Give the master what it needs, and tell it of tiers and tickets while it runs."""
+    """Set up roles, channels and members, and have the master reload its config with tiers and tickets."""
     guild = stage.guild
     role, staff = guild.create_role("pro"), guild.create_role("staff")
     master = guild.role_of(stage.master_bot)

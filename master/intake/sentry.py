@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from handshake.crowd import Crowd
 from handshake.rare_log import RareLog
 from master.events import AlertLevel
+from master.intake.connections import Connections
 from master.intake.envelopes import BROTLI_MISSING, read_envelope, read_store
 from master.intake.events import Event, sighting_of
 from master.intake.requests import MAX_HEAD_BYTES, Head, RequestRefused, read_body, read_head, send_answer
@@ -71,8 +71,7 @@ class SentryIntake:
         self._take = take
         self._alerts = alerts
         self._clock = clock
-        self._crowd: Crowd[asyncio.Task[None]] = Crowd(MAX_CONNECTIONS, one_each=True)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections = Connections(self._converse, who="an SDK", most=MAX_CONNECTIONS, one_each=True)
         self._bodies = asyncio.Semaphore(BODIES)
         self._readers = asyncio.Semaphore(READERS)
         self._allowances: dict[str, _Allowance] = {}
@@ -95,16 +94,14 @@ class SentryIntake:
         finally:
             self._addresses.is_listening = False
             server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._connections.end()
 
     async def _listen(self) -> asyncio.Server:
         addresses = self._addresses
         while True:
             try:
                 server = await asyncio.start_server(
-                    self._serve, LOOPBACK, addresses.port, limit=MAX_HEAD_BYTES, backlog=MAX_CONNECTIONS
+                    self._connections.serve, LOOPBACK, addresses.port, limit=MAX_HEAD_BYTES, backlog=MAX_CONNECTIONS
                 )
             except OSError as error:
                 self._say_taken(error.strerror or str(error))
@@ -137,28 +134,6 @@ class SentryIntake:
 
     # A connection
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a connection is served in a task")
-        self._tasks.add(task)
-        leaving = self._crowd.enter(task, 0)
-        if leaving is not None:
-            self._crowd.leave(leaving)
-            leaving.cancel()
-        try:
-            await self._converse(reader, writer, task)
-        except OSError as error:
-            # Broken, timed out, or gone before its answer could be ended (ENOTCONN).
-            log.debug("a connection of an SDK ended", extra={"why": type(error).__name__})
-        except asyncio.CancelledError:
-            # By close(), or to make room: nobody awaits it.
-            log.debug("a connection of an SDK made room")
-        finally:
-            self._tasks.discard(task)
-            self._crowd.leave(task)
-            writer.transport.abort()
-
     async def _converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, task: asyncio.Task[None]
     ) -> None:
@@ -168,9 +143,9 @@ class SentryIntake:
                 return
             node, kind = self._whose(head)
             # From now on it is one of that node's; strangers make room first.
-            self._crowd.leave(task)
-            self._crowd.enter(task, hash(node.id))
-            self._crowd.prove(task)
+            self._connections.crowd.leave(task)
+            self._connections.crowd.enter(task, hash(node.id))
+            self._connections.crowd.prove(task)
             events = await self._read(reader, writer, head, node, kind)
             event_id = self._take_all(events, node)
         except RequestRefused as refusal:

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from http import HTTPStatus
 
-from handshake.crowd import Crowd
 from handshake.rare_log import RareLog
 from master.configuration.settings import ShopSettings
 from master.events import AlertLevel
+from master.intake.connections import Connections
 from master.intake.requests import MAX_HEAD_BYTES, Head, RequestRefused, read_body, read_head, send_answer, too_large
 from master.ledger.errors import LedgerError
 from master.services.core.alerts import Alerts
@@ -48,8 +48,7 @@ class ShopIntake:
         self._shops = shops
         self._alerts = alerts
         self._wall_clock = wall_clock
-        self._crowd: Crowd[asyncio.Task[None]] = Crowd(MAX_CONNECTIONS, one_each=False)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections = Connections(self._converse, who="a shop", most=MAX_CONNECTIONS, one_each=False)
         self._refused = RareLog(log, "what a shop sent was refused")
         self._strange = RareLog(log, "a webhook was called by somebody who is not the shop")
         self._warned: set[str] = set()
@@ -64,9 +63,7 @@ class ShopIntake:
             await asyncio.Event().wait()
         finally:
             server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._connections.end()
             await self._shops.end()
 
     async def _listen(self) -> asyncio.Server:
@@ -74,7 +71,7 @@ class ShopIntake:
         while True:
             try:
                 server = await asyncio.start_server(
-                    self._serve, LOOPBACK, port, limit=MAX_HEAD_BYTES, backlog=MAX_CONNECTIONS
+                    self._connections.serve, LOOPBACK, port, limit=MAX_HEAD_BYTES, backlog=MAX_CONNECTIONS
                 )
             except OSError as error:
                 if not told:
@@ -96,27 +93,6 @@ class ShopIntake:
 
     # A connection
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a connection is served in a task")
-        self._tasks.add(task)
-        leaving = self._crowd.enter(task, 0)
-        if leaving is not None:
-            self._crowd.leave(leaving)
-            leaving.cancel()
-        try:
-            await self._converse(reader, writer, task)
-        except OSError as error:
-            log.debug("a connection of a shop ended", extra={"why": type(error).__name__})
-        except asyncio.CancelledError:
-            # By the master's end, or to make room: nobody awaits it, and the shop tells it again.
-            log.debug("a connection of a shop made room")
-        finally:
-            self._tasks.discard(task)
-            self._crowd.leave(task)
-            writer.transport.abort()
-
     async def _converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, task: asyncio.Task[None]
     ) -> None:
@@ -126,7 +102,7 @@ class ShopIntake:
                 return
             sale = await self._read(reader, writer, head)
             # Genuine: strangers make room first.
-            self._crowd.prove(task)
+            self._connections.crowd.prove(task)
             outcome = await self._shops.take(sale)
         except RequestRefused as refusal:
             self._refused(status=refusal.status.value, why=refusal.reason)

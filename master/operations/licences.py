@@ -170,7 +170,7 @@ async def suspend(call: Call[Services], parameters: LicenceChangeParams) -> Lice
     audit=Audit.ONE_ROW,
 )
 async def reinstate(call: Call[Services], parameters: LicenceChangeParams) -> LicenceDetails:
-    """Give a licence back that was suspended or revoked."""
+    """Reinstate a licence that was suspended or revoked."""
     licence = await _found(call, parameters.licence)
     changed = await call.services.licences.change(licence.id, "reinstate", actor=call.actor, why=parameters.why)
     return call.services.licence_showing.details(changed)

@@ -25,7 +25,7 @@ SEES = VIEW_CHANNEL | SEND_MESSAGES
 
 
 def give(world: World, *bits: int) -> None:
-    """Give the bot's role permissions."""
+    """Add permissions to the bot's role."""
     role = world.guild.role_of(world.bot)
     for bit in bits:
         role.permissions |= bit

@@ -330,7 +330,7 @@ class Drive:
         return 0.0
 
     async def _stop_untrusted(self, why: str) -> None:
-        """Give a patch to no further node whose key was revoked; what has it, an operator has to judge."""
+        """Order no further node to take a patch whose key was revoked; what has it, an operator has to judge."""
         await self._set("paused", progress=replace(progress_of(self.patch), paused_in="rolling"), reason=why)
         label = _label(self.patch)
         self._tools.alerts.raise_alert(

@@ -118,7 +118,7 @@ class LicenceKeeper:
         return min((moment for moment in moments if moment is not None), default=None)
 
     async def _reinstate_early(self, now: datetime) -> None:
-        """Give back what ended while the clock was ahead."""
+        """Reinstate what ended while the clock was ahead."""
         for licence in await self._ledger.read(lambda c: licences.list_ended_early(c, KEEPER.label, now)):
             await self._licences.change(
                 licence.id, "reinstate", actor=KEEPER, why="its time is not over: the clock was ahead"

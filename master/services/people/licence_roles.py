@@ -39,7 +39,7 @@ _FROM = re.compile(r"^from (\d+) to ")
 
 
 class LicenceRoles:
-    """Give and take the roles of licences.
+    """Add and remove the roles of licences.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ class LicenceRoles:
             await asyncio.sleep(self._pause_s)
 
     async def settle(self, user_id: int, *, is_change: bool) -> None:
-        """Give a person the roles of their valid licences, and take those of the others.
+        """Add the roles of a person's valid licences, and remove those of the others.
 
         Parameters
         ----------

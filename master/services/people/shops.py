@@ -103,7 +103,7 @@ class Shops:
             self._working.discard(key)
 
     async def end(self) -> None:
-        """Give up telling buyers; what they bought is theirs."""
+        """Stop telling buyers; what they bought is theirs."""
         for task in self._telling:
             task.cancel()
         await asyncio.gather(*self._telling, return_exceptions=True)

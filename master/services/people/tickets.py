@@ -133,7 +133,7 @@ class Tickets:
         return self._told(claimed, ticket, "claimed", person_id, "")
 
     async def release(self, ticket: Ticket, person_id: int) -> Ticket:
-        """Give a claimed ticket back to all of the staff."""
+        """Release a claimed ticket to all of the staff."""
         await self._require_staff(ticket, person_id)
         if ticket.claimed_by is None:
             return ticket
