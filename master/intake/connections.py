@@ -24,7 +24,7 @@ class Connections:
     most
         Connections at a time.
     one_each
-        Whether each of those who are known keeps one when others have to make room.
+        Whether one who is known needs one connection alone; then the second of one makes room too.
     """
 
     def __init__(self, converse: Converse, *, who: str, most: int, one_each: bool) -> None:
