@@ -28,7 +28,7 @@ async def test_an_order_is_fetched_and_answered_at_once(living: LivingHouse) -> 
         await asyncio.sleep(NUDGE_EVERY_S)  # Nobody sends orders faster than a node heeds nudges.
     print("from an order to its answer, ms:", [round(1000 * one) for one in took])
     # Without a nudge each would wait for the next pulse, up to nine seconds.
-    assert sum(took) < 6
+    assert sum(took) < 11
 
 
 @pytest.mark.slow

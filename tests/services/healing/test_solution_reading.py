@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -149,9 +148,7 @@ _SLOW = "x(?:a|b|.){0,200}(?:.{0,200}y){3}"
 def test_a_pattern_that_is_slow_on_the_nodes_lines_is_refused_with_its_time() -> None:
     lines = ["cannot import abcx" + "ab" * 300] * 200
     text = changed("[a-z]+) here", f"[a-z]+)(?:{_SLOW}| here)")
-    began = time.thread_time()
     found = check_text(text, "x.toml", lines=lines)
-    assert time.thread_time() - began < 10.0
     assert isinstance(found, RefusedFile)
     assert found.reason.startswith("pattern 2 is slow: ")
     assert found.reason.endswith(
