@@ -22,7 +22,7 @@ from master.security.derivation import new_master_secret
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMENTED_OUT = ("DATABASE", "NODES")
-NAMED = {"NODES": "welcome", "CATEGORIES": "support"}
+NAMED = {"NODES": "welcome", "CATEGORIES": "support", "MAILBOXES": "inbox", "RULES": "billing", "ANNOUNCE": "news"}
 """What the example has one of, by name."""
 MINIMAL = 'import os\nIDENTITY = {"MASTER_SECRET": os.environ["MASTER_SECRET"]}\n'
 
