@@ -34,6 +34,7 @@ EXTENSIONS = (
     "master.cogs.licences",
     "master.cogs.listener",
     "master.cogs.patch_tracker",
+    "master.cogs.selffix",
     "master.cogs.solutions_manager",
     "master.cogs.t_perm",
 )
@@ -102,6 +103,8 @@ class MasterBot(commands.Bot):
         intents.guilds = True
         intents.guild_messages = True
         intents.guild_reactions = True
+        # Who did it, of the server's channels: by events, for the audit log itself is late under load.
+        intents.moderation = True
         intents.message_content = services.settings.channels.verify != 0
         super().__init__(
             command_prefix=commands.when_mentioned,
