@@ -167,7 +167,7 @@ class TicketUpkeep:
                 await self._do(ticket.id, channels.get(ticket.channel_id))
 
     async def _is_claimed_by_staff(self, ticket: Ticket) -> bool:
-        """Tell whether who claimed an open ticket is of the staff; else it is released: it would be theirs to its end."""
+        """Tell whether who claimed an open ticket is of the staff; else it is released."""
         former = ticket.claimed_by
         if ticket.state != "open" or former is None:
             return False
