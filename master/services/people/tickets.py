@@ -18,11 +18,11 @@ from master.ledger.identifiers import new_ulid
 from master.ledger.rows import ticket_permissions, tickets
 from master.ledger.rows.records import Node, Ticket, TicketPriority, TicketState
 from master.services.people.ticket_errors import NoSuchTicket, TicketRefused
+from master.services.people.ticket_limits import TicketLimits, beyond, limits_of
 from master.services.people.ticket_tools import TicketTools
 from master.services.people.ticket_work import TicketWork
 from master.wording import visible
 
-_DAY = timedelta(days=1)
 TOUCHED_EVERY = timedelta(minutes=1)
 """What is written in a ticket moves its time on at most so often."""
 _REASON_CHARACTERS, _TOPIC_CHARACTERS = 400, 200
@@ -89,7 +89,7 @@ class Tickets:
         roles = await self._tools.roles_of(person_id) if is_person else None
         if roles is None:
             raise TicketRefused("not_a_member", "whoever opens a ticket has to be on the server")
-        limited = not self._tools.is_staff(category, person_id, roles)
+        limits = None if self._tools.is_staff(category, person_id, roles) else limits_of(category, roles)
         now = self._tools.clock.now()
         new = Ticket(
             id=new_ulid(self._tools.clock),
@@ -105,7 +105,7 @@ class Tickets:
             last_at=now,
             changed_at=now,
         )
-        return self._announced(await self._tools.ledger.write(partial(_insert, new, category if limited else None)))
+        return self._announced(await self._tools.ledger.write(partial(_insert, new, limits)))
 
     def _announced(self, ticket: Ticket | TicketRefused) -> Ticket:
         if isinstance(ticket, TicketRefused):
@@ -256,22 +256,13 @@ class Tickets:
         return changed
 
 
-def _insert(new: Ticket, limits: TicketCategory | None, connection: Connection) -> Ticket | TicketRefused:
-    """Insert a ticket within its author's limits: counted and written in one transaction, of one writer."""
-    guild_id, author_id = new.guild_id, new.author_id
-    if limits is not None:
-        live = tickets.count_live(connection, guild_id, author_id, new.category)
-        if live >= limits.most_open_each:
-            return TicketRefused(
-                "too_many_open",
-                f"you have {live} open ticket{'s' * (live != 1)} of this kind, which is as many as there may be",
-            )
-        today = tickets.count_since(connection, guild_id, author_id, new.category, new.opened_at - _DAY)
-        if today >= limits.most_a_day:
-            return TicketRefused("too_many_today", f"you opened {today} tickets of this kind within a day")
+def _insert(new: Ticket, limits: TicketLimits | None, connection: Connection) -> Ticket | TicketRefused:
+    """Insert a ticket within its author's limits; None: without any."""
+    if limits is not None and (refused := beyond(connection, new, limits)) is not None:
+        return refused
     waits = any(one.category == new.category for one in tickets.in_states(connection, ("queued",)))
     state: TicketState = "queued" if waits else "opening"
-    ticket = msgspec.structs.replace(new, number=tickets.next_number(connection, guild_id), state=state)
+    ticket = msgspec.structs.replace(new, number=tickets.next_number(connection, new.guild_id), state=state)
     tickets.insert(connection, ticket)
     return ticket
 
