@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMENTED_OUT = ("DATABASE", "NODES")
 NAMED = {"NODES": "welcome", "CATEGORIES": "support", "MAILBOXES": "inbox", "RULES": "billing", "ANNOUNCE": "news"}
 """What the example has one of, by name."""
-REQUIRED = {("MAILBOXES", "inbox"): "'HOST': 'h', 'USER': 'u', "}
+REQUIRED: dict[tuple[str, ...], str] = {("MAILBOXES", "inbox"): "'HOST': 'h', 'USER': 'u', "}
 """What has to be said beside any other setting, by the path of the dict that it is in."""
 MINIMAL = 'import os\nIDENTITY = {"MASTER_SECRET": os.environ["MASTER_SECRET"]}\n'
 
