@@ -138,6 +138,7 @@ class WireChannel(WireId):
     topic: str | None = None
     permission_overwrites: list[WireOverwrite] = []
     last_message_id: int | None = None
+    owner_id: int | None = None
 
     def channel(self) -> Channel:
         """Convert to the port's Struct."""
@@ -154,6 +155,7 @@ class WireChannel(WireId):
                 for o in self.permission_overwrites
             ),
             last_message_id=self.last_message_id,
+            owner_id=self.owner_id or 0,
         )
 
 
