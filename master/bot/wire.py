@@ -93,6 +93,7 @@ class WireMessage(WireId):
     edited_timestamp: datetime | None = None
     attachments: list[WireAttachment] = []
     reactions: list[WireReaction] = []
+    pinned: bool = False
 
     def posted(self) -> PostedMessage:
         """Convert to the port's Struct."""
@@ -110,6 +111,7 @@ class WireMessage(WireId):
             reactions=tuple(
                 PostedReaction(emoji=_emoji_key(r.emoji), count=r.count, is_own=r.me) for r in self.reactions
             ),
+            is_pinned=self.pinned,
         )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from master.operations import (
     changing,
+    channels,
     errors,
     giveaways,
     kernel,
@@ -111,6 +112,13 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     tickets.decide,
     tickets.revoke,
     tickets.check,
+    channels.listing,
+    channels.diff,
+    channels.repair,
+    channels.leave,
+    channels.history,
+    channels.undo,
+    channels.capture,
     ledger.audit,
     ledger.verify_audit,
     ledger.acknowledge_audit,

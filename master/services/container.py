@@ -31,6 +31,7 @@ from master.security.secrets_file import SecretsFile
 from master.security.vault import SeedVault, TokenVault
 from master.services.channels.channels import Channels, build_channels
 from master.services.channels.moves import ChannelMoves
+from master.services.channels.records import ChannelRecords
 from master.services.channels.recreating import recreate
 from master.services.channels.tools import ChannelTools
 from master.services.core.alert_outbox import AlertOutbox
@@ -158,6 +159,7 @@ class LedgerServices:
     lineage: Lineage
     patch_keys: PatchKeys
     giveaway_records: GiveawayRecords
+    channel_records: ChannelRecords
     licences: Licences
     licence_showing: LicenceShowing
 
@@ -265,6 +267,7 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
         patch_keys=PatchKeys(ledger, clock),
         lineage=Lineage(ledger, ManifestSigner(master_secret_of(settings.identity))),
         giveaway_records=GiveawayRecords(ledger),
+        channel_records=ChannelRecords(ledger),
         licences=Licences(ledger=ledger, licensing=licensing, bus=EventBus(), clock=clock, guesses=Guesses(clock)),
         licence_showing=LicenceShowing(ledger, licensing, clock),
     )
@@ -631,6 +634,7 @@ def build_services(
         ticketing=ticketing,
         channels=channels,
         giveaway_records=giveaway_records,
+        channel_records=ChannelRecords(ledger),
         giveaways=None
         if discord.port is None
         else build_giveaways(
@@ -724,7 +728,7 @@ def _build_channels(
         moves=moves,
         take_effect=reloading.take_effect,
     )
-    channels = build_channels(tools, orders, base.directory)
+    channels = build_channels(tools, orders, base.directory, lambda: reloading.written)
     reloading.follow(lambda _new: channels.keeper.look_again())
     return channels
 

@@ -73,6 +73,9 @@ COMMANDS = (
     *(Typed(f"tickets {verb} 01AB", shows=False) for verb in ("grant", "refuse", "revoke")),
     Typed("tickets permissions"),
     Typed("tickets check --json"),
+    *(Typed(f"channels {verb}", shows=False) for verb in ("list", "diff", "repair --yes", "capture --yes --json")),
+    Typed("channels undo 01 --yes", shows=False),  # there is no Discord here, and nothing was repaired
+    Typed("channels history --json"),
     Typed("start atlas"),
     Typed("restart atlas --json"),
     Typed("restart --all"),

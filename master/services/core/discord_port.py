@@ -109,6 +109,7 @@ class PostedMessage(Struct, frozen=True, kw_only=True):
     edited_at: datetime | None = None
     attachments: tuple[PostedAttachment, ...] = ()
     reactions: tuple[PostedReaction, ...] = ()
+    is_pinned: bool = False
 
     @property
     def ref(self) -> MessageRef:
@@ -243,6 +244,10 @@ class DiscordPort(Protocol):
 
     async def download(self, attachment: PostedAttachment, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         """Return an attachment's content; stops and raises when it is larger than ``max_bytes``."""
+        ...
+
+    async def pin(self, message: MessageRef) -> None:
+        """Pin a message."""
         ...
 
     # Reactions
