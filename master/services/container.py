@@ -30,13 +30,14 @@ from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
 from master.security.vault import SeedVault, TokenVault
 from master.services.channels.channels import Channels, build_channels
-from master.services.channels.moves import ChannelMoves
+from master.services.channels.keeper import ChannelKeeper
 from master.services.channels.records import ChannelRecords
 from master.services.channels.recreating import recreate
 from master.services.channels.tools import ChannelTools
 from master.services.core.alert_outbox import AlertOutbox
 from master.services.core.alerts import Alerts
 from master.services.core.auditing import Auditor
+from master.services.core.channel_moves import ChannelMoves
 from master.services.core.directory import NodeDirectory
 from master.services.core.discord_port import DiscordPort
 from master.services.core.keys import master_secret_of
@@ -476,7 +477,16 @@ def build_services(
     intake.monitor.follow(repair.take)
     intake.monitor.follow(lambda finding: error_groups.known_to_solution(finding.sighting.fingerprint))
     overview = _build_overview(
-        base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
+        base,
+        supervisor,
+        launcher,
+        discord,
+        merging,
+        trust.keys,
+        state_watch,
+        lambda: spawner.trouble,
+        box,
+        channels.keeper,
     )
     judge = HealthJudge(
         ledger=ledger,
@@ -843,6 +853,7 @@ def _build_overview(
     state_watch: StateWatch,
     start_trouble: Callable[[], str],
     box: BoxWatch,
+    channels: ChannelKeeper,
 ) -> Overview:
     return Overview(
         settings=base.settings,
@@ -859,7 +870,7 @@ def _build_overview(
         start_trouble=start_trouble,
         isolation=lambda: launcher.isolation(base.directory, supervisor.isolated_names()),
         is_revoked=base.ledger_cache.is_revoked,
-        troubles=lambda: (*state_watch.troubles(), *base.sentry_addresses.troubles()),
+        troubles=lambda: (*state_watch.troubles(), *base.sentry_addresses.troubles(), *channels.troubles()),
         sentry=lambda: base.sentry_addresses.state,
     )
 
