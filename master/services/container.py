@@ -638,6 +638,7 @@ def build_services(
             bus=bus,
             clock=clock,
             settings=lambda: reloading.settings,
+            own_id=discord.user_id,
         ),
         reloading=reloading,
         discord=discord.port,
