@@ -121,6 +121,7 @@ from master.services.trust.revocation import Revocation
 from master.services.trust.rotation import SecretRotation
 from master.services.trust.verification import Verification
 from master.services.upkeep.box import BoxWatch
+from master.services.upkeep.doctor import Doctor, LookupOf
 from master.services.upkeep.ledger_admin import LedgerAdmin
 from master.services.upkeep.reloading import Reloading
 from master.services.upkeep.retention import Retention
@@ -213,6 +214,7 @@ class Services(LedgerServices):
     licence_keeper: LicenceKeeper
     licence_roles: LicenceRoles
     ticketing: Ticketing
+    doctor: Doctor
     giveaways: Giveaways | None
     """None for a master without a token."""
     discord: DiscordPort | None
@@ -237,6 +239,8 @@ class DiscordView:
     """None without a token; its calls fail at once while the connection is down."""
     probe: Probe | None = None
     """Looks whether Discord can be reached; None: it is taken to be there."""
+    lookup_of: LookupOf | None = None
+    """Returns what asks Discord beside the connection, for the doctor; None: he does not ask it."""
 
 
 def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -> LedgerServices:
@@ -624,6 +628,7 @@ def build_services(
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         ticketing=ticketing,
+        doctor=Doctor(settings.home, overview.master_status, discord.lookup_of),
         giveaway_records=giveaway_records,
         giveaways=None
         if discord.port is None
