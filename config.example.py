@@ -29,6 +29,8 @@ IDENTITY = {
     "TEMPLATE_PATH": None,
     # Your server: slash commands appear there at once. None: everywhere, which may take Discord an hour.
     "GUILD_ID": None,
+    # Other servers of yours with the same slash commands. Elsewhere the master answers nobody.
+    "MORE_GUILDS": [],
     # Every key of the fleet is derived from this. Made by `fleet init`; never share it, and keep a copy of it.
     "MASTER_SECRET": os.environ.get("MASTER_SECRET", ""),
     # The master's own bot token. Empty: the fleet runs without Discord commands.

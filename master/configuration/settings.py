@@ -76,6 +76,13 @@ class IdentitySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Set while running nodes may still use its keys."""
     next_secret: Annotated[Secret[bytes] | None, NOT_IN_CONFIG] = None
     """Set when a rotation was interrupted."""
+    more_guilds: frozenset[Snowflake] = frozenset()
+    """Other servers in which the slash commands are there."""
+
+    @property
+    def guild_ids(self) -> tuple[int, ...]:
+        """The servers with slash commands, the fleet's own first; empty: all that the master is on."""
+        return (self.guild_id, *sorted(self.more_guilds - {self.guild_id})) if self.guild_id else ()
 
 
 class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -641,6 +648,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def registered_commands_path(self) -> Path:
         """The slash commands that were registered last."""
         return self.state_dir / "commands.json"
+
+    @property
+    def disabled_cogs_path(self) -> Path:
+        """Which cogs of the master are disabled."""
+        return self.state_dir / "cogs.json"
 
     @property
     def own_channels_path(self) -> Path:

@@ -121,7 +121,9 @@ from master.services.trust.revocation import Revocation
 from master.services.trust.rotation import SecretRotation
 from master.services.trust.verification import Verification
 from master.services.upkeep.box import BoxWatch
+from master.services.upkeep.cogs import Cogs
 from master.services.upkeep.doctor import Doctor, LookupOf
+from master.services.upkeep.guild_watch import GuildWatch
 from master.services.upkeep.ledger_admin import LedgerAdmin
 from master.services.upkeep.reloading import Reloading
 from master.services.upkeep.retention import Retention
@@ -198,6 +200,8 @@ class Services(LedgerServices):
     log_flushing: LogFlushing
     reloading: Reloading
     state_watch: StateWatch
+    cogs: Cogs
+    guild_watch: GuildWatch
     library: SolutionLibrary
     folders: FolderWatch
     output_watch: OutputWatch
@@ -237,6 +241,8 @@ class DiscordView:
     """Why the slash commands are not registered; empty if they are."""
     port: DiscordPort | None = None
     """None without a token; its calls fail at once while the connection is down."""
+    cogs: tuple[str, ...] = ()
+    """The names of all cogs."""
     probe: Probe | None = None
     """Looks whether Discord can be reached; None: it is taken to be there."""
     lookup_of: LookupOf | None = None
@@ -362,6 +368,8 @@ def build_services(
     merging = PageMerging(settings.merging_path, enabled=settings.supervision.merge_memory, bus=bus, clock=clock)
     retention = Retention(ledger, settings.retention, clock)
     state_watch = StateWatch(ledger=ledger, supervisor=supervisor, alerts=alerts)
+    cogs = Cogs(discord.cogs, settings.disabled_cogs_path, alerts, clock)
+    guild_watch = GuildWatch(settings.identity, discord.user_id, alerts)
     reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
     works = FileWorks(settings.changes_dir, settings.removed_dir, ledger)
     locks = NodeLocks(base.directory)
@@ -472,7 +480,15 @@ def build_services(
     intake.monitor.follow(repair.take)
     intake.monitor.follow(lambda finding: error_groups.known_to_solution(finding.sighting.fingerprint))
     overview = _build_overview(
-        base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
+        base,
+        supervisor,
+        launcher,
+        discord,
+        merging,
+        trust.keys,
+        lambda: (*state_watch.troubles(), *guild_watch.troubles(), *cogs.troubles()),
+        lambda: spawner.trouble,
+        box,
     )
     judge = HealthJudge(
         ledger=ledger,
@@ -592,6 +608,8 @@ def build_services(
         stderr_lines=StderrLines(bus, clock, base.logs, supervisor),
         log_flushing=LogFlushing(base.logs),
         state_watch=state_watch,
+        cogs=cogs,
+        guild_watch=guild_watch,
         library=library,
         folders=folders,
         output_watch=intake.output_watch,
@@ -815,7 +833,7 @@ def _build_overview(
     discord: DiscordView,
     merging: PageMerging,
     keys: NodeKeys,
-    state_watch: StateWatch,
+    troubles: Callable[[], tuple[str, ...]],
     start_trouble: Callable[[], str],
     box: BoxWatch,
 ) -> Overview:
@@ -834,7 +852,7 @@ def _build_overview(
         start_trouble=start_trouble,
         isolation=lambda: launcher.isolation(base.directory, supervisor.isolated_names()),
         is_revoked=base.ledger_cache.is_revoked,
-        troubles=lambda: (*state_watch.troubles(), *base.sentry_addresses.troubles()),
+        troubles=lambda: (*troubles(), *base.sentry_addresses.troubles()),
         sentry=lambda: base.sentry_addresses.state,
     )
 
