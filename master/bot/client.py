@@ -31,6 +31,7 @@ EXTENSIONS = (
     "master.cogs.duplicate",
     "master.cogs.error_monitor",
     "master.cogs.giveaway",
+    "master.cogs.gmail_watch",
     "master.cogs.licences",
     "master.cogs.listener",
     "master.cogs.patch_tracker",

@@ -77,6 +77,18 @@ class WireReaction(Struct):
     me: bool = False
 
 
+class WireFooter(Struct):
+    """The footer of an embed."""
+
+    text: str = ""
+
+
+class WireEmbed(Struct):
+    """An embed of a message."""
+
+    footer: WireFooter | None = None
+
+
 class WireMessage(WireId):
     """A message."""
 
@@ -87,6 +99,7 @@ class WireMessage(WireId):
     edited_timestamp: datetime | None = None
     attachments: list[WireAttachment] = []
     reactions: list[WireReaction] = []
+    embeds: list[WireEmbed] = []
 
     def posted(self) -> PostedMessage:
         """Convert to the port's Struct."""
@@ -104,6 +117,7 @@ class WireMessage(WireId):
             reactions=tuple(
                 PostedReaction(emoji=_emoji_key(r.emoji), count=r.count, is_own=r.me) for r in self.reactions
             ),
+            footers=tuple(embed.footer.text for embed in self.embeds if embed.footer is not None),
         )
 
 

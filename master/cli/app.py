@@ -113,6 +113,7 @@ _COMMANDS = (
     _Command("revoke", "steering:revoke", _NODES),
     _Command("reinstate", "steering:reinstate", _NODES),
     _Command("giveaway", "giveaways:giveaway", _PEOPLE, is_group=True),
+    _Command("mailbox", "mailbox:mailbox", _PEOPLE, is_group=True),
     _Command("audit", "ledger:audit", _LEDGER, is_group=True),
     _Command("ledger", "ledger:ledger", _LEDGER, is_group=True),
     _Command("backup", "backups:backup", _LEDGER),

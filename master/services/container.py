@@ -59,6 +59,8 @@ from master.services.healing.monitor import ErrorMonitor
 from master.services.healing.output_watch import OutputWatch
 from master.services.healing.sentry_addresses import SentryAddresses
 from master.services.healing.sources import ErrorSources
+from master.services.mailbox.mail_tools import MailTools
+from master.services.mailbox.mailboxes import Mailboxes
 from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
 from master.services.onboarding.identity import TokenInspector
@@ -213,6 +215,7 @@ class Services(LedgerServices):
     licence_keeper: LicenceKeeper
     licence_roles: LicenceRoles
     ticketing: Ticketing
+    mailboxes: Mailboxes
     giveaways: Giveaways | None
     """None for a master without a token."""
     discord: DiscordPort | None
@@ -443,6 +446,19 @@ def build_services(
         {TicketRequest: ticketing.desk.handle, TicketPermissionRequest: ticketing.permissions.handle}
     )
     reloading.follow(lambda _new: ticketing.upkeep.look_again())
+    mailboxes = Mailboxes(
+        MailTools(
+            ledger=ledger,
+            bus=bus,
+            clock=clock,
+            settings=lambda: reloading.settings,
+            alerts=alerts,
+            vault=TokenVault(base.secret),
+            ticketing=ticketing,
+            discord=discord.port,
+            own_user_id=discord.user_id,
+        )
+    )
     signer = ManifestSigner(base.secret)
     judge = HealthJudge(
         ledger=ledger,
@@ -468,7 +484,7 @@ def build_services(
     intake.monitor.follow(repair.take)
     intake.monitor.follow(lambda finding: error_groups.known_to_solution(finding.sighting.fingerprint))
     overview = _build_overview(
-        base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
+        base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box, mailboxes
     )
     judge = HealthJudge(
         ledger=ledger,
@@ -624,6 +640,7 @@ def build_services(
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         ticketing=ticketing,
+        mailboxes=mailboxes,
         giveaway_records=giveaway_records,
         giveaways=None
         if discord.port is None
@@ -812,6 +829,7 @@ def _build_overview(
     state_watch: StateWatch,
     start_trouble: Callable[[], str],
     box: BoxWatch,
+    mailboxes: Mailboxes,
 ) -> Overview:
     return Overview(
         settings=base.settings,
@@ -830,6 +848,7 @@ def _build_overview(
         is_revoked=base.ledger_cache.is_revoked,
         troubles=lambda: (*state_watch.troubles(), *base.sentry_addresses.troubles()),
         sentry=lambda: base.sentry_addresses.state,
+        mailboxes=mailboxes.facts,
     )
 
 

@@ -109,6 +109,8 @@ class PostedMessage(Struct, frozen=True, kw_only=True):
     edited_at: datetime | None = None
     attachments: tuple[PostedAttachment, ...] = ()
     reactions: tuple[PostedReaction, ...] = ()
+    footers: tuple[str, ...] = ()
+    """Of its embeds."""
 
     @property
     def ref(self) -> MessageRef:
