@@ -222,6 +222,7 @@ TICKETS = {
         #     "QUESTIONS": ("What is it about?",),
         #     "MOST_OPEN_EACH": 1,
         #     "MOST_A_DAY": 5,
+        #     "LIMITS_BY_ROLE": {},  # {ROLE_ID: 3}, or {ROLE_ID: {"MOST_OPEN": 3, "MOST_A_DAY": 10}}; 0: none
         #     "STALE_HOURS": 48.0,  # 0: never
         #     "CLOSE_HOURS": 24.0,  # after the warning
         # },

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from handshake.sockets import Peer
 from handshake.transports.local import Handler, LocalServer
+from master.bot.lookup import lookup_of
 from master.bot.probe import DiscordProbe
 from master.bot.token_inspector import DiscordTokenInspector
 from master.bus import EventBus
@@ -141,6 +142,7 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
             commands_problem=discord.commands_problem,
             port=discord.port,
             probe=DiscordProbe(settings.discord).look,
+            lookup_of=lookup_of,
         ),
         clock=SystemClock(),
         cgroups=find_cgroups(),

@@ -78,13 +78,13 @@ class WireReaction(Struct):
 
 
 class WireFooter(Struct):
-    """The footer of an embed."""
+    """What stands below an embed."""
 
     text: str = ""
 
 
 class WireEmbed(Struct):
-    """An embed of a message."""
+    """An embed, as far as it is read."""
 
     footer: WireFooter | None = None
 
@@ -146,6 +146,7 @@ class WireChannel(WireId):
     topic: str | None = None
     permission_overwrites: list[WireOverwrite] = []
     last_message_id: int | None = None
+    owner_id: int | None = None
 
     def channel(self) -> Channel:
         """Convert to the port's Struct."""
@@ -162,6 +163,7 @@ class WireChannel(WireId):
                 for o in self.permission_overwrites
             ),
             last_message_id=self.last_message_id,
+            owner_id=self.owner_id or 0,
         )
 
 

@@ -339,6 +339,16 @@ class GiveawaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long winners have to claim a prize that cannot be sent to them, unless the giveaway says otherwise."""
 
 
+class TicketRoleLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How many tickets a role's members may have. In config.py by the role's id, also just the open ones."""
+
+    role_id: Snowflake
+    most_open: Annotated[int, Meta(ge=0, le=50)] | None = None
+    """Instead of the category's ``most_open_each``, which None stands for; 0: they open none."""
+    most_a_day: Annotated[int, Meta(ge=1, le=1_000)] | None = None
+    """Instead of the category's, which None stands for."""
+
+
 class TicketCategory(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of ticket."""
 
@@ -359,6 +369,11 @@ class TicketCategory(msgspec.Struct, frozen=True, kw_only=True):
     """Open tickets of one person."""
     most_a_day: Annotated[int, Meta(ge=1, le=1_000)] = 5
     """Tickets that one person opens in a day."""
+    limits_by_role: Annotated[
+        tuple[TicketRoleLimits, ...],
+        Meta(description="a dict of limits by a role's id, {ROLE_ID: 3} or {ROLE_ID: {'MOST_OPEN': 3}}"),
+    ] = ()
+    """Of one's roles that are named here the highest limit counts; who has none of them has the two above."""
     stale_hours: Annotated[float, Meta(ge=0, le=8_760)] = 48.0
     """A ticket in which nothing was written for so long is warned of; 0: never."""
     close_hours: Annotated[float, Meta(ge=0, le=8_760)] = 24.0
@@ -477,7 +492,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     licence_tiers: Annotated[
         tuple[LicenceTier, ...],
         key("LICENCES"),
-        Meta(description="a dict of tiers by name, {'standard': 0, 'pro': {'DAYS': 365}}"),
+        Meta(min_length=1, description="a dict of tiers by name, {'standard': 0, 'pro': {'DAYS': 365}}"),
         NOW,
     ] = (LicenceTier(name="standard"),)
     retention: Annotated[RetentionSettings, NOW] = field(default_factory=RetentionSettings)

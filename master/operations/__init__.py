@@ -132,6 +132,7 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     ledger.import_archive,
     ledger.migrate,
     kernel.events,
+    kernel.doctor,
     kernel.reload,
     kernel.shutdown,
 )

@@ -29,9 +29,16 @@ async def listing(call: Call[Services], parameters: NoParams) -> list[MailboxRow
     return await call.services.mailboxes.listing()
 
 
-@operation("mailbox_test", parameters=MailboxParams, result=MailboxTested, permission=Permission.OPERATE)
+@operation(
+    "mailbox_test",
+    parameters=MailboxParams,
+    result=MailboxTested,
+    permission=Permission.OPERATE,
+    audit=Audit.ONE_ROW,
+)
 async def test(call: Call[Services], parameters: MailboxParams) -> MailboxTested:
     """Say step by step what of a mailbox works, and what its rules would do; nothing is done."""
+    call.entry.detail = parameters.mailbox
     return await call.services.mailboxes.test(parameters.mailbox)
 
 
@@ -76,7 +83,7 @@ async def password(call: Call[Services], parameters: MailboxPasswordParams) -> M
     return await call.services.mailboxes.set_password(parameters.mailbox, Secret(parameters.secret))
 
 
-@operation("mails", parameters=MailsParams, result=list[MailRow], permission=Permission.OPERATE)
+@operation("mails", parameters=MailsParams, result=list[MailRow], permission=Permission.VIEW)
 async def mails(call: Call[Services], parameters: MailsParams) -> list[MailRow]:
     """Show mails that came, and what came of them, newest first."""
     return await call.services.mailboxes.mails(

@@ -123,6 +123,7 @@ from master.services.trust.revocation import Revocation
 from master.services.trust.rotation import SecretRotation
 from master.services.trust.verification import Verification
 from master.services.upkeep.box import BoxWatch
+from master.services.upkeep.doctor import Doctor, LookupOf
 from master.services.upkeep.ledger_admin import LedgerAdmin
 from master.services.upkeep.reloading import Reloading
 from master.services.upkeep.retention import Retention
@@ -216,6 +217,7 @@ class Services(LedgerServices):
     licence_roles: LicenceRoles
     ticketing: Ticketing
     mailboxes: Mailboxes
+    doctor: Doctor
     giveaways: Giveaways | None
     """None for a master without a token."""
     discord: DiscordPort | None
@@ -240,6 +242,8 @@ class DiscordView:
     """None without a token; its calls fail at once while the connection is down."""
     probe: Probe | None = None
     """Looks whether Discord can be reached; None: it is taken to be there."""
+    lookup_of: LookupOf | None = None
+    """Returns what asks Discord beside the connection, for the doctor; None: he does not ask it."""
 
 
 def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -> LedgerServices:
@@ -641,6 +645,7 @@ def build_services(
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         ticketing=ticketing,
         mailboxes=mailboxes,
+        doctor=Doctor(settings.home, overview.master_status, discord.lookup_of),
         giveaway_records=giveaway_records,
         giveaways=None
         if discord.port is None
@@ -655,6 +660,7 @@ def build_services(
             bus=bus,
             clock=clock,
             settings=lambda: reloading.settings,
+            own_id=discord.user_id,
         ),
         reloading=reloading,
         discord=discord.port,

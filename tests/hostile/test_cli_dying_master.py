@@ -68,7 +68,7 @@ COMMANDS = (
     Typed("repairs --node atlas"),
     Typed("repairs do 01", shows=False),  # nothing asks here
     Typed("repairs decline 01 --json", shows=False),
-    Typed("tickets --node atlas --json"),
+    Typed("tickets list --node atlas --json"),
     *(Typed(f"tickets {verb} 7", shows=False) for verb in ("show", "close", "reopen", "delete --yes")),
     *(Typed(f"tickets {verb} 01AB", shows=False) for verb in ("grant", "refuse", "revoke")),
     Typed("tickets permissions"),

@@ -275,6 +275,7 @@ def call_every_function(c: Connection) -> None:
     shop_events.find(c, "stripe", "evt_1")
     shop_events.find_issued(c, "shop:stripe:evt_1")
     shop_events.find_licence(c, "stripe", "sub_1")
+    shop_events.was_refunded(c, "stripe", "sub_1")
     licences.revoke_of_node(c, "01A")
     licences.is_revoked(c, "01A")
     licences.list_revoked(c)

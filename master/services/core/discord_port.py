@@ -154,6 +154,8 @@ class Channel(Struct, frozen=True, kw_only=True):
     overwrites: tuple[Overwrite, ...] = ()
     last_message_id: int | None = None
     """Its snowflake says when something was last written; that message may be gone."""
+    owner_id: int = 0
+    """Of a thread: who made it."""
 
 
 class ChannelPlan(Struct, frozen=True, kw_only=True):

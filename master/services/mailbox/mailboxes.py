@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_MISSING = "aioimaplib is not installed: python -m pip install 'fleetmaster-bots[mail]'"
+_MISSING = "the libraries for mail are not installed: `FLEET_EXTRAS=mail ./fleet doctor` does that, then restart"
 _OPEN = ("seen", "acting")
 
 

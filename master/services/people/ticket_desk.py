@@ -63,7 +63,7 @@ class TicketDesk:
         if not self._gate.is_verified(node.id):
             return Acknowledgement(order="verify_again")
         try:
-            await self._gate.require(node)
+            await self._gate.require(node, body.actor_id)
             return await self._answer(node, body)
         except TicketRefused as error:
             return TicketResponse(done=False, code=error.why, reason=error.message[:_LINE_CHARACTERS])

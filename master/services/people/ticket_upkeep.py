@@ -158,9 +158,29 @@ class TicketUpkeep:
             log.info("tickets are not compared with Discord", extra={"why": error.message})
             return
         self._reconciled_s = now
+        staff = set[tuple[int | None, str]]()
         for ticket in await self._tools.ledger.read(rows.with_channel):
+            claimed = (ticket.claimed_by, ticket.category)
+            if claimed not in staff and await self._is_claimed_by_staff(ticket):
+                staff.add(claimed)
             if ticket.channel_id is not None:
                 await self._do(ticket.id, channels.get(ticket.channel_id))
+
+    async def _is_claimed_by_staff(self, ticket: Ticket) -> bool:
+        """Tell whether who claimed an open ticket is of the staff; else it is released."""
+        former = ticket.claimed_by
+        if ticket.state != "open" or former is None:
+            return False
+        try:
+            released = await self._tickets.release_former(ticket)
+            if released is None:
+                return True
+            self._work.tell(released)
+            if released.is_thread and released.channel_id is not None and former != released.author_id:
+                await self._tools.port.remove_thread_member(released.channel_id, former)
+        except DiscordPortError as error:
+            log.info("who claimed a ticket is not known", extra={"ticket": ticket.id, "why": error.message})
+        return False
 
     async def seen(self, channel: Channel) -> None:
         """Look at a channel that was changed: if it is a ticket's, strays go at once."""
