@@ -189,9 +189,11 @@ class Answering:
 
     async def _end(self, answer: MailAnswer, state: AnswerState, detail: str) -> None:
         await self._change(answer, ("waiting", "sending"), state, detail)
+        if state != "sent":
+            await self._alert(answer, state, detail)
         self._tools.tell_act(answer.ticket_id, "", "", "answer", f"{state}{': ' if detail else ''}{detail}")
-        if state == "sent":
-            return
+
+    async def _alert(self, answer: MailAnswer, state: AnswerState, detail: str) -> None:
         ticket = await self._tools.ledger.read(lambda connection: tickets.find(connection, answer.ticket_id))
         number = 0 if ticket is None else ticket.number
         what = "may not have been sent" if state == "asked" else "was not sent"

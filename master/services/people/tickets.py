@@ -142,11 +142,13 @@ class Tickets:
             changed_at=now,
         )
 
+        beside = self._beside(self._tools.category_of(new))
+
         def write(connection: Connection) -> Ticket | TicketRefused:
             known = tickets.find(connection, ticket_id)
             if known is not None:
                 return known
-            made = _insert(new, None, connection)
+            made = _insert(new, None, beside, connection)
             also(connection)
             return made
 
