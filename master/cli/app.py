@@ -117,6 +117,7 @@ _COMMANDS = (
     _Command("revoke", "steering:revoke", _NODES),
     _Command("reinstate", "steering:reinstate", _NODES),
     _Command("giveaway", "giveaways:giveaway", _PEOPLE, is_group=True),
+    _Command("mailbox", "mailbox:mailbox", _PEOPLE, is_group=True),
     _Command("giveaways", "giveaways:giveaway", _PEOPLE, is_group=True, is_alias=True),
     _Command("audit", "ledger:audit", _LEDGER, is_group=True),
     _Command("ledger", "ledger:ledger", _LEDGER, is_group=True),

@@ -59,6 +59,8 @@ from master.services.healing.monitor import ErrorMonitor
 from master.services.healing.output_watch import OutputWatch
 from master.services.healing.sentry_addresses import SentryAddresses
 from master.services.healing.sources import ErrorSources
+from master.services.mailbox.mail_tools import MailTools
+from master.services.mailbox.mailboxes import Mailboxes
 from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
 from master.services.onboarding.identity import TokenInspector
@@ -218,6 +220,7 @@ class Services(LedgerServices):
     licence_keeper: LicenceKeeper
     licence_roles: LicenceRoles
     ticketing: Ticketing
+    mailboxes: Mailboxes
     doctor: Doctor
     giveaways: Giveaways | None
     """None for a master without a token."""
@@ -455,6 +458,19 @@ def build_services(
         {TicketRequest: ticketing.desk.handle, TicketPermissionRequest: ticketing.permissions.handle}
     )
     reloading.follow(lambda _new: ticketing.upkeep.look_again())
+    mailboxes = Mailboxes(
+        MailTools(
+            ledger=ledger,
+            bus=bus,
+            clock=clock,
+            settings=lambda: reloading.settings,
+            alerts=alerts,
+            vault=TokenVault(base.secret),
+            ticketing=ticketing,
+            discord=discord.port,
+            own_user_id=discord.user_id,
+        )
+    )
     signer = ManifestSigner(base.secret)
     judge = HealthJudge(
         ledger=ledger,
@@ -489,6 +505,7 @@ def build_services(
         lambda: (*state_watch.troubles(), *guild_watch.troubles(), *cogs.troubles()),
         lambda: spawner.trouble,
         box,
+        mailboxes,
     )
     judge = HealthJudge(
         ledger=ledger,
@@ -646,6 +663,7 @@ def build_services(
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         ticketing=ticketing,
+        mailboxes=mailboxes,
         doctor=Doctor(settings.home, overview.master_status, discord.lookup_of),
         giveaway_records=giveaway_records,
         giveaways=None
@@ -836,6 +854,7 @@ def _build_overview(
     troubles: Callable[[], tuple[str, ...]],
     start_trouble: Callable[[], str],
     box: BoxWatch,
+    mailboxes: Mailboxes,
 ) -> Overview:
     return Overview(
         settings=base.settings,
@@ -854,6 +873,7 @@ def _build_overview(
         is_revoked=base.ledger_cache.is_revoked,
         troubles=lambda: (*troubles(), *base.sentry_addresses.troubles()),
         sentry=lambda: base.sentry_addresses.state,
+        mailboxes=mailboxes.facts,
     )
 
 
