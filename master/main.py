@@ -189,6 +189,7 @@ async def _prepare(services: Services) -> None:
         services.onboarding.hold()
     if ledger.audit_cut:
         services.bus.publish(AuditLogCut(at=services.clock.now(), detail=ledger.audit_cut))
+    await services.channels.load()
     await services.library.reload()
     await services.opening.load()
     services.reloading.warn_of_unknown_names()
@@ -230,8 +231,9 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("licences", services.licence_keeper.run),
                 ("roles of licences", services.licence_roles.run),
                 ("tickets", services.ticketing.upkeep.run),
-                ("own channels", services.tools.own_channels.run),
                 ("mailboxes", services.mailboxes.run),
+                ("channels", services.channels.keeper.run),
+                ("channels of nodes", services.channels.following.run),
                 ("giveaways", partial(_run_giveaways, services)),
                 ("intake for sentry-sdk", partial(_take_from_sdks, services)),
                 ("shop", partial(_take_from_shops, services)),

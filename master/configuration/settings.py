@@ -655,9 +655,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.state_dir / "cogs.json"
 
     @property
-    def own_channels_path(self) -> Path:
-        """What the fleet's channels look like."""
-        return self.state_dir / "channels.json"
+    def channel_moves_path(self) -> Path:
+        """Which channel took the place of which."""
+        return self.state_dir / "channel-moves.json"
 
     @property
     def merging_path(self) -> Path:

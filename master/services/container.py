@@ -29,6 +29,10 @@ from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
 from master.security.vault import SeedVault, TokenVault
+from master.services.channels.channels import Channels, build_channels
+from master.services.channels.moves import ChannelMoves
+from master.services.channels.recreating import recreate
+from master.services.channels.tools import ChannelTools
 from master.services.core.alert_outbox import AlertOutbox
 from master.services.core.alerts import Alerts
 from master.services.core.auditing import Auditor
@@ -107,7 +111,6 @@ from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
 from master.services.repair.manager import SolutionManager
 from master.services.repair.modes import Modes
-from master.services.repair.own_channels import OwnChannels
 from master.services.repair.repair import Repair
 from master.services.repair.stored import recent_lines
 from master.services.repair.testing import SolutionTesting
@@ -222,6 +225,7 @@ class Services(LedgerServices):
     ticketing: Ticketing
     mailboxes: Mailboxes
     doctor: Doctor
+    channels: Channels
     giveaways: Giveaways | None
     """None for a master without a token."""
     discord: DiscordPort | None
@@ -410,6 +414,7 @@ def build_services(
     intake = _build_intake(base, library, folders, error_groups)
     auditor = Auditor(ledger, ledger.chain, clock, base.permissions, bus)
     installer = PackageInstaller(lambda: reloading.settings, os.environ)
+    channels = _build_channels(base, alerts, discord, reloading, trust.orders)
     tools = Tools(
         fleet=fleet,
         supervisor=supervisor,
@@ -422,7 +427,7 @@ def build_services(
         inspector=inspector,
         orders=trust.orders,
         installer=installer,
-        own_channels=OwnChannels(discord.port, bus, lambda: reloading.settings, settings.own_channels_path),
+        recreate_channels=partial(recreate, channels.keeper, lambda: reloading.written, channels.tools.moves),
         returning=Returning(
             ledger=ledger,
             bus=bus,
@@ -665,6 +670,7 @@ def build_services(
         ticketing=ticketing,
         mailboxes=mailboxes,
         doctor=Doctor(settings.home, overview.master_status, discord.lookup_of),
+        channels=channels,
         giveaway_records=giveaway_records,
         giveaways=None
         if discord.port is None
@@ -742,6 +748,27 @@ def _build_licence_keeping(
         lambda _new: base.ledger_cache.judge_again(), lambda _new: keeper.look_again(), lambda _new: roles.look_again()
     )
     return keeper, roles
+
+
+def _build_channels(
+    base: _Base, alerts: Alerts, discord: DiscordView, reloading: Reloading, orders: NodeOrders
+) -> Channels:
+    moves = ChannelMoves(base.settings.channel_moves_path)
+    reloading.adjust = moves.follow
+    tools = ChannelTools(
+        ledger=base.ledger,
+        bus=base.bus,
+        clock=base.clock,
+        alerts=alerts,
+        settings=lambda: reloading.settings,
+        discord=discord.port,
+        master_user_id=discord.user_id,
+        moves=moves,
+        take_effect=reloading.take_effect,
+    )
+    channels = build_channels(tools, orders, base.directory)
+    reloading.follow(lambda _new: channels.keeper.look_again())
+    return channels
 
 
 def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) -> Launcher:
