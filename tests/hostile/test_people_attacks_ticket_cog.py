@@ -75,7 +75,8 @@ async def test_a_transcript_is_made_beside_the_event_loop(monkeypatch: pytest.Mo
 
 
 async def _nothing() -> AsyncIterator[discord.Message]:
-    for message in ():
+    nothing: tuple[discord.Message, ...] = ()
+    for message in nothing:
         yield message
 
 
