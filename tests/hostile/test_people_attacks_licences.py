@@ -13,7 +13,9 @@ import pytest
 from master.configuration.settings import LicenceTier
 from master.ledger.database import Ledger
 from master.security.derivation import MasterSecret
+from master.services.people import licence_reach
 from master.services.people.licence_files import LicenceFileRefused, read_csv, safe_cell
+from master.services.people.licence_reach import AskedBy
 from master.services.trust.licence_rules import LATEST_END, LicenceOfAnother, LicenceRefused, TooManyPeople
 from tests.conftest import TurnableClock
 from tests.hostile.effort import rounds
@@ -21,6 +23,9 @@ from tests.intake.test_shop_webhook import Shop, listening
 from tests.services.conftest import OPERATOR
 from tests.services.people.desk import ADA, BO, CY, Desk, person
 from tests.services.people.shop_examples import BUYER, checkout, kofi_membership, refund, signature
+from tests.services.people.test_licence_keeping import Scene, scene
+
+__all__ = ["scene"]
 
 TIERS = ("pro", "team", "kept", "ended")
 
@@ -92,6 +97,42 @@ async def test_who_passed_a_licence_on_cannot_take_it_from_the_new_holder_at_the
     assert isinstance(late, LicenceOfAnother)
     assert (await desk.showing.show(licence)).holder_id == BO
     assert (await desk.reason(CY))[0] is False
+
+
+async def test_who_redeems_while_everybody_is_looked_at_has_the_role_first(scene: Scene) -> None:
+    """After a start all holders are looked at, slowly: with thousands of them that takes a quarter of an hour."""
+    people = [scene.sandbox.create_human(f"p{number}") for number in range(6)]
+    for one in people[:-1]:
+        scene.guild.add_member(one)
+        await scene.desk.redeemed("pro", one.id)
+    scene.guild.add_member(people[-1])
+    given, real = list[int](), scene.port.add_role
+
+    async def add_role(guild_id: int, user_id: int, role_id: int, *, reason: str = "") -> None:
+        if not given:
+            # Bought right now.
+            await scene.desk.redeemed("pro", people[-1].id)
+        given.append(user_id)
+        await real(guild_id, user_id, role_id, reason=reason)
+
+    scene.port.add_role = add_role  # type: ignore[method-assign]
+    scene.roles._changed.clear()
+    await scene.roles.step()
+    assert given == [people[0].id, people[-1].id, *(one.id for one in people[1:-1])]
+
+
+def test_a_node_that_asks_about_everybody_keeps_no_other_from_hearing_of_a_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(licence_reach, "MOST_ASKED", 100)
+    asked = AskedBy()
+    for user_id in range(20):
+        asked.note(user_id, "honest")
+    for user_id in range(10_000):
+        asked.note(user_id, "rogue")
+    assert all("honest" in asked.about(user_id) for user_id in range(20))
+    assert sum("rogue" in asked.about(user_id) for user_id in range(10_000)) == 80
+    assert asked.about(9_999) == {"rogue"}
 
 
 async def test_a_sale_that_is_told_after_its_refund_brings_no_licence(shop: Shop) -> None:
