@@ -85,6 +85,7 @@ from master.services.patches.manifest import ManifestSigner
 from master.services.patches.node_permissions import permissions_of
 from master.services.patches.patches import Patches
 from master.services.patches.receiving import Receiving
+from master.services.patches.restored_trials import RestoredTrials
 from master.services.patches.restoring import Restoring
 from master.services.patches.returning import Returning
 from master.services.patches.rollout import RollOuts
@@ -219,6 +220,7 @@ class Services(LedgerServices):
     patches: Patches
     lineage_keeper: LineageKeeper
     restoring: Restoring
+    restored_trials: RestoredTrials
     patch_tracking: PatchTracking
     licence_keeper: LicenceKeeper
     licence_roles: LicenceRoles
@@ -653,6 +655,14 @@ def build_services(
             lineage=lineage,
             keeper=keeper,
             folders=FolderPatching(lambda: reloading.settings),
+        ),
+        restored_trials=RestoredTrials(
+            ledger=ledger,
+            supervisor=supervisor,
+            orders=trust.orders,
+            book=book,
+            statuses=statuses,
+            alerts=alerts,
         ),
         patches=_build_patches(
             base,
