@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sandbox import composing, payloads, permissions
+from sandbox.audit import Act, Entry
 from sandbox.bodies import Upload
 from sandbox.command_store import CommandStore
 from sandbox.errors import DiscordError, SandboxError
 from sandbox.events import Event
+from sandbox.housekeeping import Housekeeping
 from sandbox.interactions import (
     AUTOCOMPLETE,
     COMMAND,
@@ -21,7 +23,8 @@ from sandbox.interactions import (
     Interaction,
     Interactions,
 )
-from sandbox.records import Attachment, BotAccount, Channel, Guild, Message, Role, User
+from sandbox.records import Attachment, BotAccount, Channel, ForumTag, Guild, Message, Role, User
+from sandbox.shaping import FORUM
 from sandbox.world import World
 
 _STRING, _INTEGER, _BOOLEAN, _USER, _CHANNEL, _ROLE, _NUMBER, _ATTACHMENT = 3, 4, 5, 6, 7, 8, 10, 11
@@ -142,6 +145,20 @@ class GuildHandle:
         """Add a category."""
         return ChannelHandle(self._people, self._world.create_channel(self.guild, name, kind=4))
 
+    def create_forum(self, name: str, tags: Sequence[str] = ()) -> ChannelHandle:
+        """Add a forum with tags."""
+
+        def prepare(channel: Channel) -> None:
+            channel.tags = [ForumTag(self._world.new_id(), tag) for tag in tags]
+
+        forum = self._world.create_channel(self.guild, name, kind=FORUM, prepare=prepare)
+        return ChannelHandle(self._people, forum)
+
+    @property
+    def audit_log(self) -> Sequence[Entry]:
+        """The entries of the audit log, oldest first."""
+        return self._world.audit.of(self.guild.id)
+
     def channel(self, channel_id: int) -> ChannelHandle:
         """Return a channel, or a thread, by its id; one that is gone is a KeyError."""
         return ChannelHandle(self._people, self._world.channels[channel_id])
@@ -156,7 +173,7 @@ class GuildHandle:
         self._world.add_member(self.guild, person.user, [role.id for role in roles])
 
 
-class Person:
+class Person(Housekeeping):
     """One person with a Discord client."""
 
     def __init__(self, people: People, user: User) -> None:
@@ -177,11 +194,6 @@ class Person:
     def closes_direct_messages(self, *, closed: bool = True) -> None:
         """Take no direct messages of members of shared servers any more, or take them again."""
         self.user.takes_direct_messages = not closed
-
-    def _require(self, channel: Channel, bits: int, what: str) -> None:
-        have = self._world.permissions_in(self.user, channel)
-        if have & bits != bits:
-            raise SandboxError(f"{self.name} may not {what} in #{channel.name}")
 
     async def sends(
         self,
@@ -223,12 +235,7 @@ class Person:
         channel = self._world.channels[message.channel_id]
         if message.author is not self.user:
             self._require(channel, permissions.MANAGE_MESSAGES, "delete messages of others")
-        self._world.delete_message(channel, message)
-
-    async def deletes_channel(self, channel: ChannelHandle) -> None:
-        """Delete a channel."""
-        self._require(channel.channel, permissions.MANAGE_CHANNELS, "delete the channel")
-        self._world.delete_channel(channel.channel)
+        self._world.delete_message(channel, message, Act(self.user))
 
     async def reacts(self, message: Message, emoji: str) -> None:
         """Add a reaction.

@@ -60,6 +60,11 @@ def created_at(snowflake: int) -> datetime:
     return datetime.fromtimestamp(((snowflake >> 22) + _DISCORD_EPOCH_MS) / 1000, UTC)
 
 
+def snowflake_at(moment: datetime) -> int:
+    """Return the lowest id that Discord makes at a moment."""
+    return max(int(moment.timestamp() * 1000) - _DISCORD_EPOCH_MS, 0) << 22
+
+
 def requirement_lines(rules: GiveawayRules) -> list[str]:
     """Say for people who may enter; empty: everybody."""
     lines = [f"<@&{role_id}>" for role_id in rules.role_ids]

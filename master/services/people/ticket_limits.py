@@ -38,6 +38,19 @@ def beyond(connection: Connection, new: Ticket, limits: TicketLimits) -> TicketR
 
     Counted in the transaction that inserts the ticket, of one writer: two presses at once are not both below a limit.
     """
+    if (refused := too_many_open(connection, new, limits)) is not None:
+        return refused
+    today = tickets.count_since(connection, new.guild_id, new.author_id, new.category, new.opened_at - _DAY)
+    if today >= limits.most_a_day:
+        return TicketRefused(
+            "too_many_today",
+            f"you opened {today} ticket{'s' * (today != 1)} of this kind within a day, which is as many as you may",
+        )
+    return None
+
+
+def too_many_open(connection: Connection, new: Ticket, limits: TicketLimits) -> TicketRefused | None:
+    """Return why somebody may not have another ticket open; None if he may."""
     if limits.most_open == 0:
         return TicketRefused("not_allowed", "with your roles you cannot open tickets of this kind")
     live = tickets.count_live(connection, new.guild_id, new.author_id, new.category)
@@ -45,11 +58,5 @@ def beyond(connection: Connection, new: Ticket, limits: TicketLimits) -> TicketR
         return TicketRefused(
             "too_many_open",
             f"you have {live} open ticket{'s' * (live != 1)} of this kind, which is as many as there may be",
-        )
-    today = tickets.count_since(connection, new.guild_id, new.author_id, new.category, new.opened_at - _DAY)
-    if today >= limits.most_a_day:
-        return TicketRefused(
-            "too_many_today",
-            f"you opened {today} ticket{'s' * (today != 1)} of this kind within a day, which is as many as you may",
         )
     return None
