@@ -57,7 +57,8 @@ def draw_embed(settings: Settings, draw: DrawView) -> discord.Embed:
         f"{'is as its rule says' if fits else 'does not fit'}"[:200],
         description="\n".join(f"- {as_markdown(problem)}" for problem in draw.problems)[:2000]
         or f"Recomputed from the seed and {counted(draw.entries, 'entry', 'entries')}: the same winners. The "
-        "file has all that you need to do it yourself: `fleet giveaway verify FILE`, or the script in docs/giveaways.md.",
+        "file has all that you need to do it yourself: `fleet giveaway verify FILE`, or the script in "
+        "docs/giveaways.md.",
         colour=settings.colours.success if fits else settings.colours.error,
     )
     winners = ", ".join(f"<@{user_id}>" for user_id in draw.winners) or "nobody"
