@@ -211,6 +211,20 @@ async def test_nothing_that_people_fill_in_mentions_anybody_or_breaks_a_message(
             assert "\u202e" not in words_of(message)
 
 
+def test_a_thousand_draws_since_a_crowd_has_left_are_a_file_that_can_be_posted() -> None:
+    entries = [(10**18 + number, 1) for number in range(2_000)]
+    hashed, former, draws = entries_hash("G", entries), list[int](), list[Draw]()
+    for number in range(1_000):
+        won = pick(SEED, hashed, number, entries, 1, without=former)
+        draws.append(Draw(tuple(former), tuple(won)))
+        former += won
+    text = document("G", "a mug", SEED, entries, draws)
+    print(f"{len(text):,} bytes of 1,000 draws from 2,000 entries")
+    assert len(text) < 1_000_000
+    assert check(text).problems == ()
+    assert check(text).draws == tuple(draws)
+
+
 class AwayOnce:
     """A ledger that is away at one write or read, the ``at``-th, and there again at the next."""
 
