@@ -12,6 +12,7 @@ import pytest
 
 from master.configuration.settings import LicenceTier
 from master.ledger.database import Ledger
+from master.ledger.rows import nodes
 from master.security.derivation import MasterSecret
 from master.services.people import licence_reach
 from master.services.people.licence_files import LicenceFileRefused, read_csv, safe_cell
@@ -20,6 +21,7 @@ from master.services.trust.licence_rules import LATEST_END, LicenceOfAnother, Li
 from tests.conftest import TurnableClock
 from tests.hostile.effort import rounds
 from tests.intake.test_shop_webhook import Shop, listening
+from tests.ledger.test_database import a_node
 from tests.services.conftest import OPERATOR
 from tests.services.people.desk import ADA, BO, CY, DAY, Desk, person
 from tests.services.people.shop_examples import (
@@ -93,6 +95,19 @@ async def test_one_code_that_many_redeem_at_once_is_one_persons(desk: Desk) -> N
     won = [one for one in done if isinstance(one, str)]
     assert len(won) == 1
     assert all(isinstance(one, TooManyPeople) for one in done if one not in won)
+
+
+async def test_a_code_that_is_meant_for_one_person_is_theirs_though_a_node_used_it_first(desk: Desk) -> None:
+    await desk.ledger.write(lambda connection: nodes.insert(connection, a_node()))
+    licence_id, code = await desk.issue(holder_id=ADA)
+    code_hash = desk.licensing.hash_of(code)
+    assert code_hash is not None
+    settled = await desk.ledger.write(lambda c: desk.licensing.settle(c, a_node().id, code_hash))
+    assert settled.is_valid
+    assert (await desk.showing.show(licence_id)).state == "active"
+    with pytest.raises(LicenceOfAnother):
+        await desk.redeem(code, BO)
+    assert await desk.redeem(code, ADA) == licence_id
 
 
 async def test_who_passed_a_licence_on_cannot_take_it_from_the_new_holder_at_the_same_moment(desk: Desk) -> None:
