@@ -41,11 +41,11 @@ def refusal(rules: GiveawayRules, entrant: Entrant, now: datetime) -> str:
     """Say what somebody lacks; empty if he may enter. The tier of his licence is asked for elsewhere."""
     lacking = [role_id for role_id in rules.role_ids if role_id not in entrant.role_ids]
     if lacking:
-        return f"it is for who has {' and '.join(f'<@&{role_id}>' for role_id in lacking)}"
+        return f"it is for members with {' and '.join(f'<@&{role_id}>' for role_id in lacking)}"
     if rules.account_days and now - created_at(entrant.user_id) < timedelta(days=rules.account_days):
         return f"it is for accounts that are at least {_days(rules.account_days)} old"
     if rules.member_days and (entrant.joined_at is None or now - entrant.joined_at < timedelta(days=rules.member_days)):
-        return f"it is for who has been here for at least {_days(rules.member_days)}"
+        return f"it is for members who have been here for at least {_days(rules.member_days)}"
     return ""
 
 

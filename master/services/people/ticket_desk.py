@@ -117,6 +117,8 @@ class TicketDesk:
         )
         shown = list[TicketView]()
         room = _MOST_BYTES
+        # Those that came by mail are not its own.
+        found = [ticket for ticket in found if ticket.author_id]
         for ticket in found:
             view = view_of(ticket)
             room -= len(msgspec.json.encode(view)) + 1
