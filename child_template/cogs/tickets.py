@@ -92,8 +92,10 @@ class Tickets(commands.GroupCog, group_name="ticket", group_description="Tickets
         """Show all tickets as they are now."""
         await self.bot.wait_until_ready()
         found = {ticket.id: ticket for ticket in (await self.desk.list()).tickets}
-        for ticket_id in {*self.known, *found}:
-            await self.keep_showing(ticket_id, found.get(ticket_id))
+        for ticket_id in sorted({*self.known, *found}):
+            if not await self.try_showing(ticket_id, found.get(ticket_id)):
+                # Again later, beside the others: they do not wait for it.
+                self.begin(self.keep_showing(ticket_id))
 
     # Panels and commands
 
@@ -345,28 +347,31 @@ class Tickets(commands.GroupCog, group_name="ticket", group_description="Tickets
 
     async def keep_showing(self, ticket_id: str, ticket: TicketView | None = None) -> None:
         """Show a ticket; when Discord or the master is not there, again later."""
-        for pause in (*AGAIN_S, None):
-            try:
-                async with self.turns[ticket_id]:
-                    answer = (
-                        await self.desk.find(ticket_id) if ticket is None else TicketResponse(True, tickets=(ticket,))
-                    )
-                    if answer.code == "not_your_ticket":
-                        self.known.pop(ticket_id, None)
-                    elif not answer.tickets:
-                        raise ConnectionError(answer.reason)
-                    else:
-                        await self.show(answer.tickets[0])
+        for pause in AGAIN_S:
+            if await self.try_showing(ticket_id, ticket):
                 return
-            except discord.NotFound:
-                log.info("the channel of ticket %s is gone", ticket_id)
-                return
-            except (discord.HTTPException, OSError) as error:
-                if pause is None:
-                    log.warning("ticket %s could not be shown: %s", ticket_id, error)
-                    return
-                ticket = None
-                await asyncio.sleep(pause)
+            ticket = None
+            await asyncio.sleep(pause)
+        if not await self.try_showing(ticket_id):
+            log.warning("ticket %s could not be shown", ticket_id)
+
+    async def try_showing(self, ticket_id: str, ticket: TicketView | None = None) -> bool:
+        """Show a ticket; False if that is to be tried again."""
+        try:
+            async with self.turns[ticket_id]:
+                answer = await self.desk.find(ticket_id) if ticket is None else TicketResponse(True, tickets=(ticket,))
+                if answer.code == "not_your_ticket":
+                    self.known.pop(ticket_id, None)
+                elif not answer.tickets:
+                    raise ConnectionError(answer.reason)
+                else:
+                    await self.show(answer.tickets[0])
+        except discord.NotFound:
+            log.info("the channel of ticket %s is gone", ticket_id)
+        except (discord.HTTPException, OSError) as error:
+            log.info("ticket %s cannot be shown now: %s", ticket_id, error)
+            return False
+        return True
 
     async def show(self, ticket: TicketView) -> None:
         """Bring a ticket's own message in line with it; of a closed one the transcript is made, once."""

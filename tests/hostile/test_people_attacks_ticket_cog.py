@@ -9,6 +9,7 @@ from pathlib import Path
 
 import discord
 import pytest
+from aiohttp import web
 
 from nodekit import transcripts
 from nodekit.transcripts import Entry, render
@@ -87,3 +88,32 @@ def test_every_character_is_shown_or_replaced_as_its_category_says() -> None:
         assert hidden not in text
     for kept in ("é", "\u200d", "\u2764", "\U0001f600", "~"):
         assert kept in text
+
+
+@pytest.mark.slow
+async def test_tickets_that_cannot_be_shown_hold_up_no_other_after_a_start(empty_ledger: Path) -> None:
+    """Each is tried again for twelve minutes; the others must not wait behind it."""
+    async with scene(empty_ledger) as up:
+        stage, panel = up.stage, await up.panel()
+        channels = [await up.open(up.sam, panel) for _ in range(5)]
+        for channel in channels:
+            await up.greeting(channel)
+        await stage.act("stop", ["atlas"])
+        for number in range(1, 6):
+            closed = await stage.operator.runs_command(
+                stage.office, stage.master_bot, "ticket close", {"ticket": str(number)}
+            )
+            await answered(closed)
+        locked = {f"/channels/{channel.id}/" for channel in channels[:-1]}
+
+        async def instead(request: web.Request) -> web.StreamResponse | None:
+            if any(path in request.path for path in locked):
+                return web.json_response({"message": "Missing Access", "code": 50001}, status=403)
+            return None
+
+        stage.sandbox.faults.instead = instead
+        since = len(up.tap.events)
+        await stage.act("start", ["atlas"])
+        await up.tap.wait_for("ready", "atlas", since=since)
+        await up.greeting(channels[-1], lambda message: buttons(message) == ["Reopen", "Delete"])
+        stage.sandbox.faults.instead = None
