@@ -63,9 +63,9 @@ from master.services.healing.monitor import ErrorMonitor
 from master.services.healing.output_watch import OutputWatch
 from master.services.healing.sentry_addresses import SentryAddresses
 from master.services.healing.sources import ErrorSources
+from master.services.healing.undecided_exits import UndecidedExits
 from master.services.mailbox.mail_tools import MailTools
 from master.services.mailbox.mailboxes import Mailboxes
-from master.services.healing.undecided_exits import UndecidedExits
 from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
 from master.services.onboarding.identity import TokenInspector
