@@ -21,6 +21,8 @@ from master.operations.parameters import NamesParams, NoParams, RegisterParams
 from master.services.core.views import ActionResult, MasterStatus, Registered
 
 DEAF = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True)\nsignal.pause()\n"
+pytestmark = pytest.mark.slow
+
 WITHIN_S = 60.0
 
 
@@ -122,11 +124,9 @@ async def test_a_task_that_will_not_end_is_named_and_does_not_keep_it(empty_ledg
         await stage.start_master()
 
 
-@pytest.mark.parametrize("signals", [(signal.SIGHUP,), (signal.SIGHUP, signal.SIGHUP)])
-async def test_nodes_that_are_kept_are_not_waited_for(stage: Stage, signals: tuple[signal.Signals, ...]) -> None:
+async def test_nodes_that_are_kept_are_not_waited_for(stage: Stage) -> None:
     node = await deaf_node(stage, "atlas", grace_s=300.0)
-    for number in signals:
-        process_of(stage).send_signal(number)
+    process_of(stage).send_signal(signal.SIGHUP)
     assert await process_of(stage).wait() == ExitCode.OK
     assert node.is_running()
     await stage.start_master()

@@ -88,8 +88,9 @@ class GuildWatch:
 
     def became_available(self, guild_id: int) -> None:
         """Note that a server is back."""
-        log.info("a server is available again", extra={"server": guild_id})
-        self._unavailable.discard(guild_id)
+        if guild_id in self._unavailable:
+            log.info("a server is available again", extra={"server": guild_id})
+            self._unavailable.discard(guild_id)
         if guild_id in self._missing:
             self._found(guild_id)
 
