@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,8 +18,8 @@ import pytest
 
 from master.demonstration.stage import Stage
 from master.errors import ExitCode, FleetError
-from master.operations.parameters import NamesParams, NoParams, RegisterParams
-from master.services.core.views import ActionResult, MasterStatus, Registered
+from master.operations.parameters import AuditParams, NamesParams, NoParams, RegisterParams
+from master.services.core.views import ActionResult, AuditView, MasterStatus, Registered
 
 DEAF = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True)\nsignal.pause()\n"
 pytestmark = pytest.mark.slow
@@ -135,3 +136,23 @@ async def test_nodes_that_are_kept_are_not_waited_for(stage: Stage) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         process_of(stage).send_signal(number)
     await process_of(stage).wait()
+
+
+async def test_it_ends_without_its_ledger_and_without_discord_and_what_was_written_is_kept(empty_ledger: Path) -> None:
+    async with Stage(ledger=empty_ledger) as stage:
+        config = stage.home / "config.py"
+        config.write_text(config.read_text() + "DATABASE = {'STATEMENT_TIMEOUT_S': 0.05}\n")
+        await stage.start_master()
+        other = sqlite3.connect(stage.home / "state" / "ledger.db", isolation_level=None, timeout=10)
+        other.execute("BEGIN IMMEDIATE")
+        async with stage.sandbox.faults.outage():
+            # It is audited while the ledger is away: its row waits in the spool.
+            await asyncio.to_thread(stage.client.call, "reload", NoParams(), answer=dict, timeout_s=20.0)
+            process_of(stage).send_signal(signal.SIGTERM)
+            assert await process_of(stage).wait() == ExitCode.OK
+        other.close()
+        await stage.start_master()
+        found = await asyncio.to_thread(
+            stage.client.call, "audit", AuditParams(limit=20), answer=list[AuditView], timeout_s=20.0
+        )
+        assert "reload" in {row.action for row in found}
