@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -358,3 +359,39 @@ def test_the_table_says_what_is_wrong_in_80_columns_and_in_a_pipe() -> None:
     piped = [line.plain for line in cog_lines(cogs, width=None)]
     assert len(piped) == 3
     assert piped[1].split()[:4] == ["juke", "✗", "failed", "-"]
+
+
+async def test_a_button_whose_cog_is_not_there_says_so(scene: Scene) -> None:
+    await scene.register("atlas")
+    message = (await scene.runs("runbots")).message
+    assert message is not None
+    await act(scene, operations.disable, "bot_manager")
+    pressed = await scene.ada.presses(message, "Refresh")
+    assert "Nobody here answers this button now" in pressed.embeds[0]["title"]
+    assert "not there: bot_manager" in pressed.embeds[0]["description"].replace("\\", "")
+    await act(scene, operations.enable, "bot_manager")
+    assert "Nothing was done" not in str((await scene.presses(message, "Refresh")).embeds)
+
+
+async def test_a_press_that_comes_while_its_cog_is_loaded_anew_waits_for_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert scene.bot is not None
+    await scene.register("atlas")
+    message = (await scene.runs("runbots")).message
+    assert message is not None
+    unloaded, go_on, set_up = asyncio.Event(), asyncio.Event(), scene.bot.loader._set_up
+
+    async def slowly(name: str, module: ModuleType) -> None:
+        unloaded.set()
+        await go_on.wait()
+        await set_up(name, module)
+
+    monkeypatch.setattr(scene.bot.loader, "_set_up", slowly)
+    reloading = asyncio.create_task(act(scene, operations.reload, "bot_manager"))
+    await unloaded.wait()
+    pressing = asyncio.create_task(scene.presses(message, "Refresh"))
+    await until(lambda: any("on_interaction" in task.get_name() for task in asyncio.all_tasks()))
+    go_on.set()
+    assert "Nothing was done" not in str((await pressing).embeds)
+    await reloading
