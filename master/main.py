@@ -15,6 +15,7 @@ from typing import Protocol
 
 from handshake.sockets import Peer
 from handshake.transports.local import Handler, LocalServer
+from master.bot.lookup import lookup_of
 from master.bot.probe import DiscordProbe
 from master.bot.token_inspector import DiscordTokenInspector
 from master.bus import EventBus
@@ -154,6 +155,7 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus, *, own_pr
             port=discord.port,
             cogs=discord.cogs,
             probe=DiscordProbe(settings.discord).look,
+            lookup_of=lookup_of,
         ),
         clock=SystemClock(),
         cgroups=find_cgroups(),
@@ -193,6 +195,7 @@ async def _prepare(services: Services) -> None:
         services.onboarding.hold()
     if ledger.audit_cut:
         services.bus.publish(AuditLogCut(at=services.clock.now(), detail=ledger.audit_cut))
+    await services.channels.load()
     await services.library.reload()
     await services.opening.load()
     services.reloading.warn_of_unknown_names()
@@ -236,7 +239,9 @@ async def _run_until_asked(
                 ("licences", services.licence_keeper.run),
                 ("roles of licences", services.licence_roles.run),
                 ("tickets", services.ticketing.upkeep.run),
-                ("own channels", services.tools.own_channels.run),
+                ("mailboxes", services.mailboxes.run),
+                ("channels", services.channels.keeper.run),
+                ("channels of nodes", services.channels.following.run),
                 ("giveaways", partial(_run_giveaways, services)),
                 ("intake for sentry-sdk", partial(_take_from_sdks, services)),
                 ("shop", partial(_take_from_shops, services)),

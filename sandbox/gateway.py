@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from aiohttp import WSMsgType, web
 
-from sandbox import intents, payloads
+from sandbox import intents, payloads, permissions
 from sandbox.bodies import Snowflake
 from sandbox.events import Event
 from sandbox.records import BotAccount
@@ -39,6 +39,8 @@ MAX_PAYLOAD_BYTES = 4096
 MAX_EVENTS_PER_MINUTE = 120
 REPLAY_EVENTS = 500
 RESUME_WINDOW_S = 300.0
+ENDING_CODES = (1000, 1001)
+"""With these a client ends its session, too: docs/events/gateway#initiating-a-disconnect."""
 DAILY_IDENTIFIES = 1000
 MEMBERS_PER_CHUNK = 1000
 ROUND_TRIP_S = 0.02
@@ -215,7 +217,9 @@ class Gateway:
         if event.channel_id is not None:
             return self._world.can_see(session.account, event.channel_id)
         guild = self._world.guilds.get(event.guild_id or 0)
-        return guild is not None and session.account.id in guild.members
+        if guild is None or session.account.id not in guild.members:
+            return False
+        return permissions.in_guild(guild, session.account.id) & event.needs == event.needs
 
     def _with_content(self, session: Session, event: Event) -> bool:
         if event.name not in ("MESSAGE_CREATE", "MESSAGE_UPDATE"):
@@ -281,6 +285,8 @@ class Gateway:
             except TimeoutError:
                 connection.close(4009)
                 break
+            if message.type is WSMsgType.CLOSE and message.data in ENDING_CODES and connection.session is not None:
+                self._forget(connection.session)
             if message.type is not WSMsgType.TEXT and message.type is not WSMsgType.BINARY:
                 return
             code = self._take(connection, message.data)

@@ -109,6 +109,8 @@ class MasterBot(commands.Bot):
         intents.guilds = True
         intents.guild_messages = True
         intents.guild_reactions = True
+        # Who did it, of the server's channels: by events, for the audit log itself is late under load.
+        intents.moderation = True
         intents.message_content = services.settings.channels.verify != 0
         super().__init__(
             command_prefix=commands.when_mentioned,

@@ -258,7 +258,7 @@ class Reader:
     def _read_named(self, shape: Shape, struct_type: type[msgspec.Struct], value: Any, key: str) -> Any:
         """Read a dict from names to the Struct's other fields, or to the value of the first of them alone."""
         name_field, other, *more = fields_of(struct_type)
-        if not isinstance(value, dict) or not value:
+        if not isinstance(value, dict) or len(value) < shape.fewest:
             return self._wrong(shape, value, key, "a dict by name")
         found = []
         for name, entry in value.items():

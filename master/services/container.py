@@ -29,6 +29,10 @@ from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
 from master.security.vault import SeedVault, TokenVault
+from master.services.channels.channels import Channels, build_channels
+from master.services.channels.moves import ChannelMoves
+from master.services.channels.recreating import recreate
+from master.services.channels.tools import ChannelTools
 from master.services.core.alert_outbox import AlertOutbox
 from master.services.core.alerts import Alerts
 from master.services.core.auditing import Auditor
@@ -59,9 +63,12 @@ from master.services.healing.monitor import ErrorMonitor
 from master.services.healing.output_watch import OutputWatch
 from master.services.healing.sentry_addresses import SentryAddresses
 from master.services.healing.sources import ErrorSources
+from master.services.healing.undecided_exits import UndecidedExits
+from master.services.mailbox.mail_tools import MailTools
+from master.services.mailbox.mailboxes import Mailboxes
 from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
-from master.services.onboarding.identity import TokenInspector
+from master.services.onboarding.identity import TokenInspector, invite_url
 from master.services.onboarding.node_locks import NodeLocks
 from master.services.onboarding.removal import Removal
 from master.services.onboarding.renaming import Renaming
@@ -79,6 +86,7 @@ from master.services.patches.manifest import ManifestSigner
 from master.services.patches.node_permissions import permissions_of
 from master.services.patches.patches import Patches
 from master.services.patches.receiving import Receiving
+from master.services.patches.restored_trials import RestoredTrials
 from master.services.patches.restoring import Restoring
 from master.services.patches.returning import Returning
 from master.services.patches.rollout import RollOuts
@@ -105,7 +113,6 @@ from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
 from master.services.repair.manager import SolutionManager
 from master.services.repair.modes import Modes
-from master.services.repair.own_channels import OwnChannels
 from master.services.repair.repair import Repair
 from master.services.repair.stored import recent_lines
 from master.services.repair.testing import SolutionTesting
@@ -122,8 +129,10 @@ from master.services.trust.rotation import SecretRotation
 from master.services.trust.verification import Verification
 from master.services.upkeep.box import BoxWatch
 from master.services.upkeep.cogs import Cogs
+from master.services.upkeep.doctor import Doctor, LookupOf
 from master.services.upkeep.guild_watch import GuildWatch
 from master.services.upkeep.ledger_admin import LedgerAdmin
+from master.services.upkeep.needed_permissions import needed_permissions
 from master.services.upkeep.reloading import Reloading
 from master.services.upkeep.retention import Retention
 from master.services.upkeep.state_watch import StateWatch
@@ -213,10 +222,14 @@ class Services(LedgerServices):
     patches: Patches
     lineage_keeper: LineageKeeper
     restoring: Restoring
+    restored_trials: RestoredTrials
     patch_tracking: PatchTracking
     licence_keeper: LicenceKeeper
     licence_roles: LicenceRoles
     ticketing: Ticketing
+    mailboxes: Mailboxes
+    doctor: Doctor
+    channels: Channels
     giveaways: Giveaways | None
     """None for a master without a token."""
     discord: DiscordPort | None
@@ -243,6 +256,8 @@ class DiscordView:
     """The names of all cogs."""
     probe: Probe | None = None
     """Looks whether Discord can be reached; None: it is taken to be there."""
+    lookup_of: LookupOf | None = None
+    """Returns what asks Discord beside the connection, for the doctor; None: he does not ask it."""
 
 
 def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -> LedgerServices:
@@ -365,7 +380,11 @@ def build_services(
     retention = Retention(ledger, settings.retention, clock)
     state_watch = StateWatch(ledger=ledger, supervisor=supervisor, alerts=alerts)
     cogs = Cogs(discord.cogs, settings.disabled_cogs_path, alerts, clock)
-    guild_watch = GuildWatch(settings.identity, discord.user_id, alerts)
+    guild_watch = GuildWatch(
+        settings.identity,
+        lambda: invite_url(discord.user_id(), needed_permissions(reloading.settings)),
+        alerts,
+    )
     reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
     works = FileWorks(settings.changes_dir, settings.removed_dir, ledger)
     locks = NodeLocks(base.directory)
@@ -400,9 +419,11 @@ def build_services(
         book=ErrorBook(ledger, clock, library),
         alerts=GroupAlerts(alerts, base.directory, clock),
     )
-    intake = _build_intake(base, library, folders, error_groups)
+    undecided = UndecidedExits()
+    intake = _build_intake(base, library, folders, error_groups, undecided)
     auditor = Auditor(ledger, ledger.chain, clock, base.permissions, bus)
     installer = PackageInstaller(lambda: reloading.settings, os.environ)
+    channels = _build_channels(base, alerts, discord, reloading, trust.orders)
     tools = Tools(
         fleet=fleet,
         supervisor=supervisor,
@@ -415,7 +436,7 @@ def build_services(
         inspector=inspector,
         orders=trust.orders,
         installer=installer,
-        own_channels=OwnChannels(discord.port, bus, lambda: reloading.settings, settings.own_channels_path),
+        recreate_channels=partial(recreate, channels.keeper, lambda: reloading.written, channels.tools.moves),
         returning=Returning(
             ledger=ledger,
             bus=bus,
@@ -451,6 +472,19 @@ def build_services(
         {TicketRequest: ticketing.desk.handle, TicketPermissionRequest: ticketing.permissions.handle}
     )
     reloading.follow(lambda _new: ticketing.upkeep.look_again())
+    mailboxes = Mailboxes(
+        MailTools(
+            ledger=ledger,
+            bus=bus,
+            clock=clock,
+            settings=lambda: reloading.settings,
+            alerts=alerts,
+            vault=TokenVault(base.secret),
+            ticketing=ticketing,
+            discord=discord.port,
+            own_user_id=discord.user_id,
+        )
+    )
     signer = ManifestSigner(base.secret)
     judge = HealthJudge(
         ledger=ledger,
@@ -471,6 +505,7 @@ def build_services(
         connectivity=connectivity,
         bus=bus,
         settings=lambda: reloading.settings,
+        exits=undecided,
     )
     repair.alerts.is_muted, repair.alerts.told = error_groups.is_muted, error_groups.told
     intake.monitor.follow(repair.take)
@@ -485,6 +520,7 @@ def build_services(
         lambda: (*state_watch.troubles(), *guild_watch.troubles(), *cogs.troubles()),
         lambda: spawner.trouble,
         box,
+        mailboxes,
     )
     judge = HealthJudge(
         ledger=ledger,
@@ -520,6 +556,7 @@ def build_services(
             exit_output=intake.exit_output,
             groups=error_groups,
             told_otherwise=repair.tells,
+            exits=undecided,
         ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
@@ -628,6 +665,14 @@ def build_services(
             keeper=keeper,
             folders=FolderPatching(lambda: reloading.settings),
         ),
+        restored_trials=RestoredTrials(
+            ledger=ledger,
+            supervisor=supervisor,
+            orders=trust.orders,
+            book=book,
+            statuses=statuses,
+            alerts=alerts,
+        ),
         patches=_build_patches(
             base,
             supervisor,
@@ -642,6 +687,9 @@ def build_services(
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         ticketing=ticketing,
+        mailboxes=mailboxes,
+        doctor=Doctor(settings.home, overview.master_status, discord.lookup_of),
+        channels=channels,
         giveaway_records=giveaway_records,
         giveaways=None
         if discord.port is None
@@ -656,6 +704,7 @@ def build_services(
             bus=bus,
             clock=clock,
             settings=lambda: reloading.settings,
+            own_id=discord.user_id,
         ),
         reloading=reloading,
         discord=discord.port,
@@ -718,6 +767,27 @@ def _build_licence_keeping(
         lambda _new: base.ledger_cache.judge_again(), lambda _new: keeper.look_again(), lambda _new: roles.look_again()
     )
     return keeper, roles
+
+
+def _build_channels(
+    base: _Base, alerts: Alerts, discord: DiscordView, reloading: Reloading, orders: NodeOrders
+) -> Channels:
+    moves = ChannelMoves(base.settings.channel_moves_path)
+    reloading.adjust = moves.follow
+    tools = ChannelTools(
+        ledger=base.ledger,
+        bus=base.bus,
+        clock=base.clock,
+        alerts=alerts,
+        settings=lambda: reloading.settings,
+        discord=discord.port,
+        master_user_id=discord.user_id,
+        moves=moves,
+        take_effect=reloading.take_effect,
+    )
+    channels = build_channels(tools, orders, base.directory)
+    reloading.follow(lambda _new: channels.keeper.look_again())
+    return channels
 
 
 def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) -> Launcher:
@@ -791,10 +861,12 @@ def _handlers(
     }
 
 
-def _build_intake(base: _Base, library: SolutionLibrary, folders: FolderWatch, groups: ErrorGroups) -> _Intake:
+def _build_intake(
+    base: _Base, library: SolutionLibrary, folders: FolderWatch, groups: ErrorGroups, undecided: UndecidedExits
+) -> _Intake:
     bus, clock, directory = base.bus, base.clock, base.directory
     exit_output = ExitOutput(bus, directory, LastOutput(base.logs))
-    monitor = ErrorMonitor(library, groups, clock)
+    monitor = ErrorMonitor(library, groups, clock, undecided)
     ErrorSources(bus, exit_output, monitor)
     output_watch = OutputWatch(
         bus=bus,
@@ -830,6 +902,7 @@ def _build_overview(
     troubles: Callable[[], tuple[str, ...]],
     start_trouble: Callable[[], str],
     box: BoxWatch,
+    mailboxes: Mailboxes,
 ) -> Overview:
     return Overview(
         settings=base.settings,
@@ -848,6 +921,7 @@ def _build_overview(
         is_revoked=base.ledger_cache.is_revoked,
         troubles=lambda: (*troubles(), *base.sentry_addresses.troubles()),
         sentry=lambda: base.sentry_addresses.state,
+        mailboxes=mailboxes.facts,
     )
 
 

@@ -256,9 +256,11 @@ class Licences:
             raise refusal(found, licence)
         if licence_uses.has(connection, licence.id, "person", str(user_id)):
             raise LicenceIsYours("you redeemed this licence before; it is yours")
-        if licence.state is LicenceState.ISSUED and licence.holder_id not in (None, user_id):
+        people = licence_uses.count_people(connection, licence.id)
+        # Not by its state: a node may have used it before.
+        if not people and licence.holder_id not in (None, user_id):
             raise LicenceOfAnother("this licence is meant for somebody else")
-        if licence_uses.count_people(connection, licence.id) >= tier.people:
+        if people >= tier.people:
             many = "somebody" if tier.people == 1 else f"{tier.people} people, as many as may,"
             raise TooManyPeople(f"{many} redeemed this licence before", hint="a code works once for each place in it")
 
@@ -353,11 +355,15 @@ class Licences:
         await self.reach(after, action)
         return after
 
-    async def transfer(self, licence_id: str, *, to_user_id: int, actor: Actor, limited: bool = True) -> Licence:
+    async def transfer(
+        self, licence_id: str, *, to_user_id: int, actor: Actor, held_by: int | None = None, limited: bool = True
+    ) -> Licence:
         """Pass a licence on to another person.
 
         Parameters
         ----------
+        held_by
+            Whose it has to be as it is written: of two who pass it on at once the second has it no more. None: anybody.
         limited
             Whether the tier's transfers a month count: for its holder, not for who moderates.
 
@@ -373,6 +379,8 @@ class Licences:
             tier = self._licensing.tier_of(licence)
             if licence.node_id is not None:
                 raise LicenceOfNode(f"licence {licence.id} is a bot's own: it is not passed on")
+            if held_by is not None and licence.holder_id != held_by:
+                raise LicenceOfAnother(f"licence {licence.id} is somebody else's by now")
             if licence.holder_id == to_user_id or licence_uses.has(connection, licence.id, "person", str(to_user_id)):
                 raise LicenceIsYours(f"licence {licence.id} is that person's already")
             made = licence_events.count_since(connection, licence.id, "transferred", now - TRANSFER_PERIOD)

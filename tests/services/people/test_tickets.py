@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from master.cogs._ticket_embeds import details_embed
+from master.configuration.settings import TicketRoleLimits, TicketSettings
 from master.events import GatewayConnected
+from master.services.core.ticket_views import form_of
 from master.services.people import ticket_desk, ticket_tools
+from master.terminal.tickets import details_lines
 from sandbox import permissions
-from sandbox.records import Overwrite
+from sandbox.records import Overwrite, Role
 from tests.services.people.ticket_house import TicketHouse, category, desk
 
 __all__ = ["desk"]
@@ -96,6 +100,70 @@ async def test_one_person_has_so_many_open_and_so_many_a_day(desk: TicketHouse) 
         await desk.atlas.opens(desk.sam)
     await desk.later(hours=25)
     await desk.atlas.opens(desk.eve)
+
+
+async def test_many_tickets_at_once_are_no_flood(desk: TicketHouse) -> None:
+    desk.update(
+        requests_a_minute=TicketSettings().requests_a_minute,
+        categories=category(desk, most_open_each=50, most_a_day=100),
+    )
+    atlas, sam = desk.atlas, desk.sam
+    # What the template's cog asks from the form to the transcript; 20 tickets at once made 133 requests in 7 s.
+    for _ in range(12):
+        opened = await atlas.opens(desk.eve)
+        for action in ("claim", "touch", "priority", "topic", "list", "close"):
+            answer = await atlas.asks(action, ticket_id=opened.id, actor_id=sam.id, text="high")
+            assert answer.code != "too_often", action
+
+
+async def test_a_list_has_what_is_open_first_and_ones_own_however_many_there_are(desk: TicketHouse) -> None:
+    desk.update(categories=category(desk, most_a_day=100))
+    first = await desk.atlas.opens(desk.eve)
+    others = [await desk.atlas.opens(desk.sam, text="x" * 200) for _ in range(16)]
+    await desk.atlas.asks("close", ticket_id=others[-1].id, actor_id=desk.sam.id)
+    every = await desk.atlas.asks("list")
+    listed = [one.id for one in every.tickets]
+    assert (every.position, first.id in listed, others[-1].id in listed) == (17 - len(listed), False, False)
+    mine = await desk.atlas.asks("list", subject_id=desk.eve.id)
+    assert ([one.id for one in mine.tickets], mine.position) == ([first.id], 0)
+
+
+async def test_the_answers_of_a_form_are_shown_with_their_questions(desk: TicketHouse) -> None:
+    desk.update(categories=category(desk, questions=("What is it about?", "Since *when*?")))
+    opened = await desk.atlas.opens(desk.eve, answers=("My bot is red", "today", "1.2"))
+    found = await desk.ticketing.showing.show(str(opened.number))
+    form = [("What is it about?", "My bot is red"), ("Since *when*?", "today"), ("Question 3", "1.2")]
+    assert form_of(found) == form
+    shown = "\n".join(line.plain for line in details_lines(found, width=80))
+    assert "  Since *when*?\n    today" in shown
+    (field,) = [one for one in details_embed(desk.settings, found).fields if one.name == "Form"]
+    assert "**Since \\*when\\*?** today" in str(field.value)
+
+
+async def test_roles_have_limits_of_their_own_and_the_highest_counts(desk: TicketHouse) -> None:
+    patrons, muted = desk.guild.create_role("patrons"), desk.guild.create_role("muted")
+    limits = (TicketRoleLimits(role_id=patrons.id, most_open=2), TicketRoleLimits(role_id=muted.id, most_open=0))
+    desk.update(categories=category(desk, most_open_each=1, most_a_day=3, limits_by_role=limits))
+
+    def give(*roles: Role) -> None:
+        members = desk.guild.guild
+        desk.sandbox.world.set_member_roles(members, members.members[desk.eve.id], [role.id for role in roles])
+
+    async def asks() -> str:
+        return (await desk.atlas.asks("open", actor_id=desk.eve.id, category="support")).code
+
+    give(muted)
+    assert await asks() == "not_allowed"
+    give()
+    assert [await asks(), await asks()] == ["open", "too_many_open"]
+    # The master asks Discord each time: a role counts from the next press on, and a node has no say in it.
+    give(muted, patrons)
+    assert [await asks(), await asks()] == ["open", "too_many_open"]
+    desk.update(categories=category(desk, limits_by_role=(TicketRoleLimits(role_id=patrons.id, most_open=9),)))
+    assert [await asks(), await asks()] == ["open", "too_many_today"]
+    more = (TicketRoleLimits(role_id=patrons.id, most_open=9, most_a_day=4),)
+    desk.update(categories=category(desk, limits_by_role=more))
+    assert await asks() == "open"
 
 
 async def test_a_full_category_is_a_queue_and_whoever_is_first_is_let_in_first(desk: TicketHouse) -> None:
@@ -214,6 +282,11 @@ async def test_what_is_missing_is_said_at_the_start_and_not_at_the_first_ticket(
     desk.update(categories=category(desk, channel_id=1, staff_roles=frozenset()))
     found = {one.category: one for one in await desk.ticketing.check.look()}
     assert found["support"].detail == "its channel 1 is gone"
+    gone = (TicketRoleLimits(role_id=10**17, most_open=2),)
+    desk.update(categories=category(desk, channel_id=desk.place.id, staff_roles={desk.staff.id}, limits_by_role=gone))
+    role.permissions |= permissions.MANAGE_ROLES | permissions.MANAGE_MESSAGES
+    found = {one.category: one for one in await desk.ticketing.check.look()}
+    assert found["support"].detail == f"a role with limits of its own, {10**17}, is gone"
 
 
 @pytest.mark.parametrize("way", ["never", "lost"])
