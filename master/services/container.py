@@ -71,7 +71,7 @@ from master.services.mailbox.mail_tools import MailTools
 from master.services.mailbox.mailboxes import Mailboxes
 from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
-from master.services.onboarding.identity import TokenInspector
+from master.services.onboarding.identity import TokenInspector, invite_url
 from master.services.onboarding.node_locks import NodeLocks
 from master.services.onboarding.removal import Removal
 from master.services.onboarding.renaming import Renaming
@@ -120,6 +120,7 @@ from master.services.upkeep.cogs import Cogs
 from master.services.upkeep.doctor import Doctor
 from master.services.upkeep.guild_watch import GuildWatch
 from master.services.upkeep.ledger_admin import LedgerAdmin
+from master.services.upkeep.needed_permissions import needed_permissions
 from master.services.upkeep.reloading import Reloading
 from master.services.upkeep.retention import Retention
 from master.services.upkeep.state_watch import StateWatch
@@ -330,7 +331,11 @@ def build_services(
     retention = Retention(ledger, settings.retention, clock)
     state_watch = StateWatch(ledger=ledger, supervisor=supervisor, alerts=alerts)
     cogs = Cogs(discord.cogs, settings.disabled_cogs_path, alerts, clock)
-    guild_watch = GuildWatch(settings.identity, discord.user_id, alerts)
+    guild_watch = GuildWatch(
+        settings.identity,
+        lambda: invite_url(discord.user_id(), needed_permissions(reloading.settings)),
+        alerts,
+    )
     reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
     works = FileWorks(settings.changes_dir, settings.removed_dir, ledger)
     locks = NodeLocks(base.directory)
