@@ -29,6 +29,8 @@ IDENTITY = {
     "TEMPLATE_PATH": None,
     # Your server: slash commands appear there at once. None: everywhere, which may take Discord an hour.
     "GUILD_ID": None,
+    # Other servers of yours with the same slash commands. Elsewhere the master answers nobody.
+    "MORE_GUILDS": [],
     # Every key of the fleet is derived from this. Made by `fleet init`; never share it, and keep a copy of it.
     "MASTER_SECRET": os.environ.get("MASTER_SECRET", ""),
     # The master's own bot token. Empty: the fleet runs without Discord commands.
@@ -222,6 +224,7 @@ TICKETS = {
         #     "QUESTIONS": ("What is it about?",),
         #     "MOST_OPEN_EACH": 1,
         #     "MOST_A_DAY": 5,
+        #     "LIMITS_BY_ROLE": {},  # {ROLE_ID: 3}, or {ROLE_ID: {"MOST_OPEN": 3, "MOST_A_DAY": 10}}; 0: none
         #     "STALE_HOURS": 48.0,  # 0: never
         #     "CLOSE_HOURS": 24.0,  # after the warning
         # },
@@ -229,4 +232,49 @@ TICKETS = {
     "ASK_FOR": ["staff"],  # permission sets that a person approves each time: participant, observer, staff
     "MOST_HOURS": 168.0,  # the longest time for which a node gets somebody into a ticket
     "REQUESTS_A_MINUTE": 60,  # of one node
+}
+
+# The repair of the server's channels (docs/selffix.md): those named here, and those of channels.toml beside this file.
+SELFFIX = {
+    "MODE": "repair",  # "ask": a question in LOG_CHANNEL first; "off"
+    "DEBOUNCE_S": 30.0,  # how long a change rests before it is looked at
+    "MOST_AN_HOUR": 3,  # what was repaired so often is asked about instead
+}
+
+# Mailboxes that are watched (docs/mailbox.md); their passwords: `fleet mailbox password NAME`.
+MAILBOXES = {
+    # "inbox": {
+    #     "HOST": "imap.example.org",
+    #     "PORT": 993,
+    #     "SECURITY": "tls",  # starttls, none (only for a server on this box)
+    #     "USER": "bots@example.org",
+    #     "LOGIN": "password",  # xoauth2
+    #     "FOLDER": "INBOX",
+    #     "AUTHSERV_ID": "mx.example.org",  # as your mail server calls itself in Authentication-Results
+    #     "CHANNEL_ID": None,  # where `post` posts
+    #     "SMTP_HOST": "smtp.example.org",  # to answer from tickets
+    #     "SMTP_PORT": 465,
+    #     "SMTP_SECURITY": "tls",
+    #     "RULES": {  # the first that fits counts
+    #         "billing": {
+    #             "SENDER": "@shop\\.example",
+    #             "SUBJECT": "payment failed",
+    #             "LIST_ID": "news",
+    #             "BODY": "invoice",
+    #             "ACTION": "notify",  # post, ticket, licence, solution, ignore
+    #             "TRUSTED": True,  # only if your own mail server vouches for the sender
+    #             "CHANNEL_ID": None,  # for post
+    #             "CATEGORY": "support",  # for ticket
+    #             "TIER": "pro",  # for licence
+    #             "RENEW": False,
+    #             "SOLUTION": "bad_token",  # for solution
+    #             "NODE": "welcome",
+    #         },
+    #     },
+    # },
+}
+
+# Where announcements go (docs/announcements.md): a channel, or the address in .env, ANNOUNCE_<NAME>.
+ANNOUNCE = {
+    # "news": {"CHANNEL_ID": None},
 }

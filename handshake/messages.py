@@ -275,6 +275,7 @@ OrderKind = Literal[
     "patch_posted",
     "check_licence",
     "ticket_changed",
+    "channel_moved",
 ]
 
 

@@ -508,6 +508,91 @@ class TicketChanged(Event, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class ServerChannelChanged(Event, frozen=True, kw_only=True):
+    """A channel of a server was created, changed or deleted, by whomever; of those that the fleet may want."""
+
+    kind: ClassVar[str] = "server_channel"
+
+    guild_id: int
+    channel_id: int
+    what: Literal["created", "changed", "deleted"]
+
+
+class ServerAuditEntry(Event, frozen=True, kw_only=True):
+    """Discord's own audit log names who did something to a channel."""
+
+    kind: ClassVar[str] = "server_audit"
+
+    guild_id: int
+    target_id: int
+    action: str
+    """As Discord names it, such as ``channel_delete``."""
+    user_id: int
+    user: str = ""
+    reason: str = ""
+
+
+class ChannelMoved(Event, frozen=True, kw_only=True):
+    """A channel was made anew, and has another id: whoever goes by the old one follows."""
+
+    kind: ClassVar[str] = "channel_moved"
+    essential: ClassVar[bool] = True
+
+    key: str
+    guild_id: int
+    old_id: int
+    new_id: int
+
+
+class ChannelRepaired(Event, frozen=True, kw_only=True):
+    """The server's channels were found to differ from the wanted ones, and something came of it."""
+
+    kind: ClassVar[str] = "channel_repair"
+    essential: ClassVar[bool] = True
+
+    repair_id: str
+    key: str
+    what: str
+    """repaired, asked, left, failed, undone."""
+    detail: str = ""
+
+
+class MailboxChanged(Event, frozen=True, kw_only=True):
+    """A mailbox has another state."""
+
+    kind: ClassVar[str] = "mailbox"
+    essential: ClassVar[bool] = True
+
+    mailbox: str
+    state: str
+    detail: str = ""
+
+
+class MailActedOn(Event, frozen=True, kw_only=True):
+    """A mail set something off."""
+
+    kind: ClassVar[str] = "mail"
+    essential: ClassVar[bool] = True
+
+    mail_id: str
+    mailbox: str
+    rule: str
+    action: str
+    detail: str = ""
+
+
+class AnnouncementChanged(Event, frozen=True, kw_only=True):
+    """An announcement was scheduled, sent to a place, or cancelled."""
+
+    kind: ClassVar[str] = "announcement"
+    essential: ClassVar[bool] = True
+
+    announcement_id: str
+    what: str
+    place: str = ""
+    detail: str = ""
+
+
 class PatchChanged(Event, frozen=True, kw_only=True):
     """A patch was received, approved, rolled out further, paused, finished or rolled back."""
 

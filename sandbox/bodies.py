@@ -213,7 +213,7 @@ class ChannelBody(Struct):
     """A new guild channel, or an edit of one."""
 
     name: Annotated[str, Meta(min_length=1, max_length=100)] | UnsetType = UNSET
-    type: Literal[0, 4] | UnsetType | None = UNSET
+    type: Literal[0, 4, 15] | UnsetType | None = UNSET
     topic: Annotated[str, Meta(max_length=1024)] | UnsetType | None = UNSET
     nsfw: bool | UnsetType | None = UNSET
     rate_limit_per_user: Annotated[int, Meta(ge=0, le=21600)] | UnsetType | None = UNSET
@@ -224,6 +224,40 @@ class ChannelBody(Struct):
     locked: bool | UnsetType = UNSET
     auto_archive_duration: Literal[60, 1440, 4320, 10080] | UnsetType = UNSET
     invitable: bool | UnsetType = UNSET
+    flags: int | UnsetType | None = UNSET
+    available_tags: list[TagBody] | UnsetType | None = UNSET
+    applied_tags: list[Snowflake] | UnsetType | None = UNSET
+    default_auto_archive_duration: Literal[60, 1440, 4320, 10080] | UnsetType | None = UNSET
+    default_thread_rate_limit_per_user: Annotated[int, Meta(ge=0, le=21600)] | UnsetType | None = UNSET
+    default_reaction_emoji: ReactionBody | UnsetType | None = UNSET
+    default_sort_order: Literal[0, 1] | UnsetType | None = UNSET
+    default_forum_layout: Literal[0, 1, 2] | UnsetType | None = UNSET
+
+
+class TagBody(Struct):
+    """A tag of a forum."""
+
+    name: Annotated[str, Meta(max_length=20)]
+    id: Snowflake | None = None
+    moderated: bool | None = False
+    emoji_id: Snowflake | None = None
+    emoji_name: Annotated[str, Meta(max_length=100)] | None = None
+
+
+class ReactionBody(Struct):
+    """The reaction that a forum offers under each post."""
+
+    emoji_id: Snowflake | None = None
+    emoji_name: str | None = None
+
+
+class PositionBody(Struct):
+    """Where one of several channels goes."""
+
+    id: Snowflake
+    position: Annotated[int, Meta(ge=0)] | None = None
+    lock_permissions: bool | None = False
+    parent_id: Snowflake | UnsetType | None = UNSET
 
 
 class OverwriteBody(Struct):
@@ -242,6 +276,44 @@ class ThreadBody(Struct):
     type: Literal[10, 11, 12] | None = 12
     auto_archive_duration: Literal[60, 1440, 4320, 10080] | None = 4320
     invitable: bool | None = True
+    rate_limit_per_user: Annotated[int, Meta(ge=0, le=21600)] | None = None
+
+
+class PostBody(Struct):
+    """A new post of a forum."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=100)]
+    message: dict[str, Any]
+    auto_archive_duration: Literal[60, 1440, 4320, 10080] | None = None
+    rate_limit_per_user: Annotated[int, Meta(ge=0, le=21600)] | None = None
+    applied_tags: list[Snowflake] | None = None
+
+
+class WebhookBody(Struct):
+    """A new webhook, or an edit of one."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=80)] | UnsetType = UNSET
+    channel_id: Snowflake | UnsetType | None = UNSET
+    avatar: str | UnsetType | None = UNSET
+
+
+class WebhookMessageBody(Struct):
+    """What a webhook's message has beside those of others."""
+
+    username: Annotated[str, Meta(min_length=1, max_length=80)] | None = None
+    avatar_url: Annotated[str, Meta(max_length=2048)] | None = None
+    thread_name: Annotated[str, Meta(max_length=100)] | None = None
+    applied_tags: list[Snowflake] | None = None
+
+
+class RoleBody(Struct):
+    """A new role, or an edit of one."""
+
+    name: Annotated[str, Meta(max_length=100)] | UnsetType | None = UNSET
+    permissions: Snowflake | UnsetType | None = UNSET
+    color: Colour | UnsetType | None = UNSET
+    hoist: bool | UnsetType | None = UNSET
+    mentionable: bool | UnsetType | None = UNSET
 
 
 class DirectBody(Struct):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from sandbox import permissions
+from sandbox.audit import Act
 from sandbox.bodies import AllowedMentions, MessageBody, Upload, check_components, convert
 from sandbox.errors import DiscordError, closed_direct_messages, invalid_form, missing_permissions, unknown
 from sandbox.records import Attachment, Channel, Message, User
@@ -20,6 +22,7 @@ _LOADING = 1 << 7
 MAX_EMBED_CHARACTERS = 6_000
 NONCE_WINDOW_S = 300.0
 """Discord says "the past few minutes"."""
+NOT_FOR_MESSAGES = (4, 15)
 MAX_FILE_BYTES = 10 * 1024 * 1024
 
 _USER_MENTION = re.compile(r"<@!?(\d{1,20})>")
@@ -52,11 +55,13 @@ def check_takes_messages(world: World, channel: Channel, author: User) -> None:
     Raises
     ------
     DiscordError
-        50007 for a person who takes no direct messages, 160005 for a locked thread.
+        50007 for a person who takes no direct messages, 50008 for a category or a forum, 160005 for a locked thread.
     """
     others = [user for user in channel.recipients if user is not author]
     if channel.guild_id is None and not all(user.takes_direct_messages for user in others):
         raise closed_direct_messages()
+    if channel.type in NOT_FOR_MESSAGES:
+        raise DiscordError(400, 50008, "Cannot send messages in a non-text channel")
     if channel.locked and not world.permissions_in(author, channel) & permissions.MANAGE_THREADS:
         raise DiscordError(400, 160005, "This thread is locked")
 
@@ -112,6 +117,39 @@ def compose(
             message.reference_id, message.type = None, 0
     _mention(world, channel, message, body, may_mention_all=bool(have & permissions.MENTION_EVERYONE))
     return message
+
+
+def start_post(
+    world: World,
+    forum: Channel,
+    message: Message,
+    name: str,
+    *,
+    minutes: int | None = None,
+    tag_ids: Sequence[int] = (),
+    slowmode_s: int | None = None,
+    act: Act | None = None,
+) -> Channel:
+    """Start a forum's post with its first message, and post that: both have one id, and come in this order."""
+
+    def prepare(thread: Channel) -> None:
+        thread.applied_tag_ids = list(tag_ids)
+        if slowmode_s is not None:
+            thread.slowmode_s = slowmode_s
+
+    thread = world.create_thread(
+        forum,
+        message.author,
+        name,
+        kind=11,
+        minutes=minutes or forum.default_archive_minutes or 4320,
+        thread_id=message.id,
+        prepare=prepare,
+        act=act,
+    )
+    message.channel_id = thread.id
+    world.post(message)
+    return thread
 
 
 def posted_before(world: World, channel: Channel, author: User, raw: Any) -> Message | None:

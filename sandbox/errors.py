@@ -94,6 +94,7 @@ _UNKNOWN = {
     "interaction": 10062,
     "application command": 10063,
     "permission overwrite": 10009,
+    "tag": 10087,
 }
 
 

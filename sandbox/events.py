@@ -23,6 +23,8 @@ class Event:
         If set, only bots that may see the channel get it.
     only_for
         If set, only the bot with this user id gets it.
+    needs
+        Permissions in the guild that a bot needs to get it.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Event:
     guild_id: int | None = None
     channel_id: int | None = None
     only_for: int | None = None
+    needs: int = 0
 
 
 Listener = Callable[[Event], None]

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from aiohttp import WSMsgType, web
 
-from sandbox import intents, payloads
+from sandbox import intents, payloads, permissions
 from sandbox.bodies import Snowflake
 from sandbox.events import Event
 from sandbox.records import BotAccount
@@ -217,7 +217,9 @@ class Gateway:
         if event.channel_id is not None:
             return self._world.can_see(session.account, event.channel_id)
         guild = self._world.guilds.get(event.guild_id or 0)
-        return guild is not None and session.account.id in guild.members
+        if guild is None or session.account.id not in guild.members:
+            return False
+        return permissions.in_guild(guild, session.account.id) & event.needs == event.needs
 
     def _with_content(self, session: Session, event: Event) -> bool:
         if event.name not in ("MESSAGE_CREATE", "MESSAGE_UPDATE"):

@@ -6,7 +6,22 @@ from typing import Any
 from urllib.parse import quote
 
 from sandbox.intents import GUILD_MEMBERS, GUILD_PRESENCES, MESSAGE_CONTENT
-from sandbox.records import Attachment, BotAccount, Channel, Guild, Member, Message, Overwrite, Role, User
+from sandbox.records import (
+    Attachment,
+    BotAccount,
+    Channel,
+    ForumTag,
+    Guild,
+    Member,
+    Message,
+    Overwrite,
+    Role,
+    User,
+    Webhook,
+)
+
+PINNED_NOTE = 6
+"""The type of the message by which a channel says that one was pinned."""
 
 
 def user(who: User) -> dict[str, Any]:
@@ -75,11 +90,11 @@ def role(what: Role) -> dict[str, Any]:
         "name": what.name,
         "permissions": str(what.permissions),
         "position": what.position,
-        "color": 0,
-        "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None},
-        "hoist": False,
+        "color": what.colour,
+        "colors": {"primary_color": what.colour, "secondary_color": None, "tertiary_color": None},
+        "hoist": what.hoist,
         "managed": what.managed_by is not None,
-        "mentionable": False,
+        "mentionable": what.mentionable,
         "icon": None,
         "unicode_emoji": None,
         "flags": 0,
@@ -122,7 +137,7 @@ def channel(what: Channel) -> dict[str, Any]:
     data: dict[str, Any] = {
         "id": str(what.id),
         "type": what.type,
-        "flags": 0,
+        "flags": what.flags,
         "last_message_id": None if last is None else str(last),
     }
     if what.guild_id is None:
@@ -139,7 +154,7 @@ def channel(what: Channel) -> dict[str, Any]:
             owner_id=str(what.owner_id),
             thread_metadata={
                 "archived": what.archived,
-                "archive_timestamp": what.created_at,
+                "archive_timestamp": what.archived_at or what.created_at,
                 "auto_archive_duration": what.auto_archive_minutes,
                 "locked": what.locked,
                 "create_timestamp": what.created_at,
@@ -149,13 +164,62 @@ def channel(what: Channel) -> dict[str, Any]:
             member_count=len(what.thread_members),
             total_message_sent=len(what.messages),
         )
-        return data
+        if what.applied_tag_ids:
+            data["applied_tags"] = [str(tag_id) for tag_id in what.applied_tag_ids]
+        return data | _pins(what)
     data.update(
         position=what.position,
         nsfw=what.nsfw,
         topic=what.topic,
         permission_overwrites=[overwrite(o) for o in what.overwrites.values()],
     )
+    if what.default_archive_minutes is not None:
+        data["default_auto_archive_duration"] = what.default_archive_minutes
+    if what.default_thread_slowmode_s:
+        data["default_thread_rate_limit_per_user"] = what.default_thread_slowmode_s
+    if what.is_forum:
+        data.update(_forum(what))
+    return data | _pins(what)
+
+
+def _pins(what: Channel) -> dict[str, Any]:
+    return {} if what.last_pin_at is None else {"last_pin_timestamp": what.last_pin_at}
+
+
+def _forum(what: Channel) -> dict[str, Any]:
+    return {
+        "available_tags": [forum_tag(tag) for tag in what.tags],
+        "default_reaction_emoji": what.default_reaction,
+        "default_sort_order": what.default_sort_order,
+        "default_forum_layout": what.default_layout,
+    }
+
+
+def forum_tag(what: ForumTag) -> dict[str, Any]:
+    """ForumTagResponse."""
+    return {
+        "id": str(what.id),
+        "name": what.name,
+        "moderated": what.moderated,
+        "emoji_id": None if what.emoji_id is None else str(what.emoji_id),
+        "emoji_name": what.emoji_name,
+    }
+
+
+def webhook(what: Webhook, *, with_token: bool = True) -> dict[str, Any]:
+    """GuildIncomingWebhookResponse."""
+    data: dict[str, Any] = {
+        "id": str(what.id),
+        "type": 1,
+        "guild_id": str(what.guild_id),
+        "channel_id": str(what.channel_id),
+        "name": what.name,
+        "avatar": None,
+        "application_id": None if what.application_id is None else str(what.application_id),
+        "user": user(what.user),
+    }
+    if with_token:
+        data["token"] = what.token
     return data
 
 
@@ -317,6 +381,8 @@ def message(
             "message_id": str(what.reference_id),
             **({"guild_id": str(guild_id)} if guild_id is not None else {}),
         }
+        if what.type == PINNED_NOTE:
+            return data
         data["referenced_message"] = (
             None if referenced is None else message(referenced, attachments_base, referenced=None, guild_id=guild_id)
         )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sandbox import composing, payloads, permissions
+from sandbox.audit import Act, Entry
 from sandbox.bodies import Upload
 from sandbox.command_store import CommandStore
 from sandbox.errors import DiscordError, SandboxError
 from sandbox.events import Event
+from sandbox.housekeeping import Housekeeping
 from sandbox.interactions import (
     AUTOCOMPLETE,
     COMMAND,
@@ -21,10 +23,13 @@ from sandbox.interactions import (
     Interaction,
     Interactions,
 )
-from sandbox.records import Attachment, BotAccount, Channel, Guild, Message, Role, User
+from sandbox.records import Attachment, BotAccount, Channel, ForumTag, Guild, Message, Role, User
+from sandbox.shaping import FORUM
 from sandbox.world import World
 
 _STRING, _INTEGER, _BOOLEAN, _USER, _CHANNEL, _ROLE, _NUMBER, _ATTACHMENT = 3, 4, 5, 6, 7, 8, 10, 11
+_ROLE_SELECT = 6
+"""The type of a menu of roles."""
 _BOT_DM = 1
 """The context of a direct message with the bot."""
 _NOT_IN_FILENAMES = re.compile(r"[^\w.-]")
@@ -140,6 +145,20 @@ class GuildHandle:
         """Add a category."""
         return ChannelHandle(self._people, self._world.create_channel(self.guild, name, kind=4))
 
+    def create_forum(self, name: str, tags: Sequence[str] = ()) -> ChannelHandle:
+        """Add a forum with tags."""
+
+        def prepare(channel: Channel) -> None:
+            channel.tags = [ForumTag(self._world.new_id(), tag) for tag in tags]
+
+        forum = self._world.create_channel(self.guild, name, kind=FORUM, prepare=prepare)
+        return ChannelHandle(self._people, forum)
+
+    @property
+    def audit_log(self) -> Sequence[Entry]:
+        """The entries of the audit log, oldest first."""
+        return self._world.audit.of(self.guild.id)
+
     def channel(self, channel_id: int) -> ChannelHandle:
         """Return a channel, or a thread, by its id; one that is gone is a KeyError."""
         return ChannelHandle(self._people, self._world.channels[channel_id])
@@ -154,7 +173,7 @@ class GuildHandle:
         self._world.add_member(self.guild, person.user, [role.id for role in roles])
 
 
-class Person:
+class Person(Housekeeping):
     """One person with a Discord client."""
 
     def __init__(self, people: People, user: User) -> None:
@@ -175,11 +194,6 @@ class Person:
     def closes_direct_messages(self, *, closed: bool = True) -> None:
         """Take no direct messages of members of shared servers any more, or take them again."""
         self.user.takes_direct_messages = not closed
-
-    def _require(self, channel: Channel, bits: int, what: str) -> None:
-        have = self._world.permissions_in(self.user, channel)
-        if have & bits != bits:
-            raise SandboxError(f"{self.name} may not {what} in #{channel.name}")
 
     async def sends(
         self,
@@ -221,12 +235,7 @@ class Person:
         channel = self._world.channels[message.channel_id]
         if message.author is not self.user:
             self._require(channel, permissions.MANAGE_MESSAGES, "delete messages of others")
-        self._world.delete_message(channel, message)
-
-    async def deletes_channel(self, channel: ChannelHandle) -> None:
-        """Delete a channel."""
-        self._require(channel.channel, permissions.MANAGE_CHANNELS, "delete the channel")
-        self._world.delete_channel(channel.channel)
+        self._world.delete_message(channel, message, Act(self.user))
 
     async def reacts(self, message: Message, emoji: str) -> None:
         """Add a reaction.
@@ -281,8 +290,8 @@ class Person:
         interaction = await self._begin(AUTOCOMPLETE, bot.account, channel.channel, data)
         return interaction.choices
 
-    async def submits_modal(self, interaction: Interaction, values: dict[str, str]) -> Interaction:
-        """Fill in a modal's fields by label or custom id, and submit it.
+    async def submits_modal(self, interaction: Interaction, values: Mapping[str, str | Sequence[Role]]) -> Interaction:
+        """Fill in a modal's fields by label or custom id, a menu of roles with the roles, and submit it.
 
         Raises
         ------
@@ -292,21 +301,43 @@ class Person:
         if interaction.modal is None:
             raise SandboxError("there is no modal to fill")
         rows, unknown = [], dict(values)
+        roles: dict[str, Any] = {}
         for row in interaction.modal["components"]:
             leaf = row.get("component") or row["components"][0]
             label = row.get("label") or leaf.get("label")
             key = next((k for k in (leaf["custom_id"], label) if k in unknown), None)
-            value = str(unknown.pop(key)) if key is not None else leaf.get("value") or ""
-            _check_input(leaf, label, value)
-            filled = {"type": leaf["type"], "custom_id": leaf["custom_id"], "value": value, "id": 2}
+            given = unknown.pop(key) if key is not None else None
+            filled = {"type": leaf["type"], "custom_id": leaf["custom_id"], "id": 2}
+            if leaf["type"] == _ROLE_SELECT:
+                filled["values"] = self._chosen_roles(leaf, given, interaction.channel, roles)
+            else:
+                filled["value"] = str(leaf.get("value") or "" if given is None else given)
+                _check_input(leaf, label, filled["value"])
             if "component" in row:
                 rows.append({"type": row["type"], "id": 1, "component": filled})
             else:
                 rows.append({"type": 1, "id": 1, "components": [filled]})
         if unknown:
             raise SandboxError(f"the modal has no field {', '.join(unknown)}")
-        data = {"custom_id": interaction.modal["custom_id"], "components": rows}
+        data: dict[str, Any] = {"custom_id": interaction.modal["custom_id"], "components": rows}
+        if roles:
+            data["resolved"] = {"roles": roles}
         return await self._begin(MODAL_SUBMIT, interaction.bot, interaction.channel, data, source=interaction.source)
+
+    def _chosen_roles(
+        self, leaf: dict[str, Any], given: str | Sequence[Role] | None, where: Channel, resolved: dict[str, Any]
+    ) -> list[str]:
+        """Return the ids that a menu of roles has, and put the roles into ``resolved``."""
+        if isinstance(given, str):
+            raise SandboxError("a menu of roles is filled with roles")
+        chosen = [one["id"] for one in leaf.get("default_values") or ()] if given is None else [one.id for one in given]
+        ids = [str(role_id) for role_id in chosen]
+        fewest, most = leaf.get("min_values", 1), leaf.get("max_values") or 1
+        if not (fewest <= len(ids) <= most or (not ids and not leaf.get("required", True))):
+            raise SandboxError(f"the menu takes {fewest} to {most} roles")
+        known = self._world.guilds[where.guild_id].roles if where.guild_id else {}
+        resolved.update({found: payloads.role(known[int(found)]) for found in ids})
+        return ids
 
     async def presses(self, where: Interaction | Message, button: str) -> Interaction:
         """Press a button, by its label or custom id.

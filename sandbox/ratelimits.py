@@ -35,6 +35,8 @@ _LIMITS: dict[tuple[str, str], tuple[int, float]] = {
     ("DELETE", _REACTION + "/@me"): (1, 0.25),
     ("DELETE", _REACTION + "/{user_id}"): (1, 0.25),
     ("POST", "/guilds/{guild_id}/channels"): (50, 10.0),
+    # discord/discord-api-docs#2190; an edit of the name or topic has a limit of its own beside it, below.
+    ("PATCH", "/channels/{channel_id}"): (10, 15.0),
     ("POST", "/webhooks/{webhook_id}/{webhook_token}"): (5, 2.0),
     ("PUT", "/applications/{application_id}/commands"): (20, 60.0),
 }

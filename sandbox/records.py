@@ -42,6 +42,9 @@ class Role:
     permissions: int
     position: int = 1
     managed_by: int | None = None
+    hoist: bool = False
+    mentionable: bool = False
+    colour: int = 0
 
 
 @dataclass(slots=True)
@@ -95,7 +98,7 @@ class Message:
     reference_id: int | None = None
     edited_timestamp: str | None = None
     flags: int = 0
-    pinned: bool = False
+    pinned_at: str | None = None
     tts: bool = False
     nonce: str | int | None = None
     application_id: int | None = None
@@ -105,14 +108,30 @@ class Message:
     thread_id: int | None = None
     on_change: Callable[[], None] | None = field(default=None, repr=False)
 
+    @property
+    def pinned(self) -> bool:
+        """Tell whether the message is pinned."""
+        return self.pinned_at is not None
+
     def mentions_user(self, user_id: int) -> bool:
         """Tell whether the message mentions a user."""
         return any(user.id == user_id for user in self.mentions)
 
 
 @dataclass(slots=True)
+class ForumTag:
+    """What the posts of a forum can be marked with."""
+
+    id: int
+    name: str
+    moderated: bool = False
+    emoji_id: int | None = None
+    emoji_name: str | None = None
+
+
+@dataclass(slots=True)
 class Channel:
-    """A text channel (0), category (4), direct message (1) or thread (10, 11, 12)."""
+    """A text channel (0), category (4), forum (15), direct message (1) or thread (10, 11, 12)."""
 
     id: int
     type: int
@@ -133,12 +152,45 @@ class Channel:
     """Of a private thread: whether people without MANAGE_THREADS may add others."""
     auto_archive_minutes: int = 4320
     created_at: str = ""
+    archived_at: str = ""
+    """When a thread was archived, or opened again, last."""
     thread_members: set[int] = field(default_factory=set)
+    flags: int = 0
+    last_pin_at: str | None = None
+    default_archive_minutes: int | None = None
+    """What a channel gives to its new threads; None when it has no choice of its own."""
+    default_thread_slowmode_s: int = 0
+    tags: list[ForumTag] = field(default_factory=list)
+    """Of a forum: what its posts can be marked with."""
+    applied_tag_ids: list[int] = field(default_factory=list)
+    """Of a forum's post."""
+    default_reaction: dict[str, str | None] | None = None
+    default_sort_order: int | None = None
+    default_layout: int = 0
 
     @property
     def is_thread(self) -> bool:
         """Tell whether this is a thread."""
         return self.type in (10, 11, 12)
+
+    @property
+    def is_forum(self) -> bool:
+        """Tell whether this is a forum, which takes posts and no messages."""
+        return self.type == 15
+
+
+@dataclass(slots=True)
+class Webhook:
+    """An incoming webhook of a channel: who knows its token writes there, under any name."""
+
+    id: int
+    name: str
+    guild_id: int
+    channel_id: int
+    user: User
+    token: str = field(repr=False)
+    application_id: int | None = None
+    """The application that made it, which alone is shown its token."""
 
 
 @dataclass(slots=True)

@@ -19,7 +19,17 @@ from sandbox.interactions import Interactions
 from sandbox.people import BotHandle, GuildHandle, People, Person
 from sandbox.ratelimits import RateLimits
 from sandbox.records import BotAccount
-from sandbox.rest import applications, channels, guilds, messages, users
+from sandbox.rest import (
+    applications,
+    audit_logs,
+    channels,
+    guilds,
+    messages,
+    roles,
+    threads,
+    users,
+    webhooks,
+)
 from sandbox.rest.call import NO_CONTENT, Call, Created, Route
 from sandbox.sparse import thinned
 from sandbox.world import World
@@ -96,10 +106,10 @@ class Sandbox:
         app.router.add_get("/gateway/", self.gateway.handle)
         app.router.add_get("/attachments/{channel_id}/{attachment_id}/{filename}", self._attachment)
         app.router.add_get("/ephemeral-attachments/{application_id}/{attachment_id}/{filename}", self._upload)
-        for module in (users, guilds, channels, messages, applications):
+        for module in (users, guilds, roles, audit_logs, channels, threads, messages, webhooks, applications):
             for method, route, function in module.ROUTES:
                 self._add(app, method, route, function, needs_token=True)
-        for method, route, function in applications.WITHOUT_TOKEN:
+        for method, route, function in (*applications.WITHOUT_TOKEN, *webhooks.WITHOUT_TOKEN):
             self._add(app, method, route, function, needs_token=False)
         app.router.add_route("*", "/{rest:.*}", self._unknown)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, handle_signals=False)

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sandbox import payloads, permissions
+from sandbox.audit import Act, AuditLog, channel_facts, role_facts
 from sandbox.errors import DiscordError, missing_access, missing_permissions, unknown
 from sandbox.events import Event, Listener
 from sandbox.intents import MESSAGE_CONTENT
-from sandbox.records import Attachment, BotAccount, Channel, Guild, Member, Message, Role, User
+from sandbox.records import Attachment, BotAccount, Channel, Guild, Member, Message, Role, User, Webhook
 
 DISCORD_EPOCH_MS = 1_420_070_400_000
 MAX_MESSAGES_KEPT = 5_000
@@ -21,6 +22,8 @@ MAX_MESSAGES_KEPT = 5_000
 
 
 MAX_REACTION_KINDS = 20
+MAX_PINS = 250
+"""Of a channel: discord/discord-api-docs#8426."""
 MAX_UPLOADS_KEPT = 50
 """Files given to commands: Discord drops them too, after a day."""
 
@@ -42,6 +45,8 @@ class World:
         self.users: dict[int, User] = {}
         self.guilds: dict[int, Guild] = {}
         self.channels: dict[int, Channel] = {}
+        self.webhooks: dict[int, Webhook] = {}
+        self.audit = AuditLog(lambda: self.clock(), self.new_id, self.emit)
         self.attachments_base = ""
         self.uploads: dict[int, Attachment] = {}
         """Files that people gave to commands, by their ids."""
@@ -61,6 +66,10 @@ class World:
     def now(self) -> str:
         """Return the current time in Discord's format."""
         return datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="milliseconds")
+
+    def now_exactly(self) -> str:
+        """Return the current time with microseconds, by which pins are in order."""
+        return datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="microseconds")
 
     def new_token(self, user_id: int) -> str:
         """Make a token in the format of a real one."""
@@ -185,13 +194,43 @@ class World:
         self.add_member(guild, owner)
         return guild
 
-    def create_role(self, guild: Guild, name: str, bits: int, *, managed_by: int | None = None) -> Role:
-        """Add a role above all others."""
+    def create_role(
+        self,
+        guild: Guild,
+        name: str,
+        bits: int,
+        *,
+        managed_by: int | None = None,
+        prepare: Callable[[Role], None] = lambda _role: None,
+        act: Act | None = None,
+    ) -> Role:
+        """Add a role: of a bot or in a set-up above all others, of a person or a bot's call below, as on Discord."""
         role = Role(self.new_id(), name, bits, len(guild.roles), managed_by)
+        prepare(role)
         guild.roles[role.id] = role
         data = {"guild_id": str(guild.id), "role": payloads.role(role)}
         self.emit(Event("GUILD_ROLE_CREATE", data, guild.id))
+        if act is not None:
+            self.move_role(guild, role, 1)
+        self.audit.role_created(guild, role, act)
         return role
+
+    def edit_role(self, guild: Guild, role: Role, change: Callable[[Role], None], act: Act | None = None) -> None:
+        """Change a role."""
+        before = role_facts(role)
+        change(role)
+        self.emit(Event("GUILD_ROLE_UPDATE", {"guild_id": str(guild.id), "role": payloads.role(role)}, guild.id))
+        self.audit.role_edited(guild, role, before, act)
+
+    def delete_role(self, guild: Guild, role: Role, act: Act | None = None) -> None:
+        """Remove a role from the guild, its members and its channels; as on Discord, of these no events are sent."""
+        del guild.roles[role.id]
+        for member in guild.members.values():
+            member.role_ids = [role_id for role_id in member.role_ids if role_id != role.id]
+        for channel in guild.channels.values():
+            channel.overwrites.pop(role.id, None)
+        self.emit(Event("GUILD_ROLE_DELETE", {"guild_id": str(guild.id), "role_id": str(role.id)}, guild.id))
+        self.audit.role_deleted(guild, role, act)
 
     def move_role(self, guild: Guild, role: Role, position: int) -> None:
         """Move a role to a position above @everyone's 0; the others make room."""
@@ -209,7 +248,10 @@ class World:
         data = {**payloads.member(member), "guild_id": str(guild.id)}
         self.emit(Event("GUILD_MEMBER_ADD", data, guild.id))
         if isinstance(user, BotAccount):
-            self.emit(Event("GUILD_CREATE", self.guild_for_gateway(guild, user), guild.id, only_for=user.id))
+            joined = self.guild_for_gateway(guild, user)
+            # Said of a guild that comes or comes back with a session; its absence tells clients that this one is new.
+            del joined["unavailable"]
+            self.emit(Event("GUILD_CREATE", joined, guild.id, only_for=user.id))
         return member
 
     def remove_member(self, guild: Guild, user: User) -> None:
@@ -220,11 +262,12 @@ class World:
         data = {"guild_id": str(guild.id), "user": payloads.user(user)}
         self.emit(Event("GUILD_MEMBER_REMOVE", data, guild.id))
 
-    def set_member_roles(self, guild: Guild, member: Member, role_ids: list[int]) -> None:
+    def set_member_roles(self, guild: Guild, member: Member, role_ids: list[int], act: Act | None = None) -> None:
         """Set a member's roles."""
-        member.role_ids = role_ids
+        before, member.role_ids = member.role_ids, role_ids
         data = {**payloads.member(member), "guild_id": str(guild.id)}
         self.emit(Event("GUILD_MEMBER_UPDATE", data, guild.id))
+        self.audit.roles_given(guild, member.user, before, role_ids, act)
 
     # Channels
 
@@ -237,6 +280,7 @@ class World:
         topic: str | None = None,
         parent_id: int | None = None,
         prepare: Callable[[Channel], None] = lambda _channel: None,
+        act: Act | None = None,
     ) -> Channel:
         """Add a channel to a guild; ``prepare`` fills it before anybody is told of it."""
         channel = Channel(self.new_id(), kind, name, guild.id, len(guild.channels), topic=topic, parent_id=parent_id)
@@ -244,15 +288,24 @@ class World:
         guild.channels[channel.id] = channel
         self.channels[channel.id] = channel
         self.emit(Event("CHANNEL_CREATE", payloads.channel(channel), guild.id, channel.id))
+        self.audit.channel_created(channel, act)
         return channel
+
+    def edit_channel(self, channel: Channel, change: Callable[[Channel], object], act: Act | None = None) -> None:
+        """Change a channel or its overwrites."""
+        before, overwrites = channel_facts(channel), dict(channel.overwrites)
+        change(channel)
+        self.update_channel(channel)
+        if channel.guild_id is not None:
+            self.audit.channel_edited(self.guilds[channel.guild_id], channel, before, overwrites, act)
 
     def update_channel(self, channel: Channel) -> None:
         """Send the event of a changed channel."""
         name = "THREAD_UPDATE" if channel.is_thread else "CHANNEL_UPDATE"
         self.emit(Event(name, payloads.channel(channel), channel.guild_id, channel.id))
 
-    def delete_channel(self, channel: Channel) -> None:
-        """Remove a channel, its threads and its messages."""
+    def delete_channel(self, channel: Channel, act: Act | None = None) -> None:
+        """Remove a channel, its threads, its webhooks and its messages."""
         for thread in [c for c in self.channels.values() if c.is_thread and c.parent_id == channel.id]:
             self.delete_channel(thread)
         name = "THREAD_DELETE" if channel.is_thread else "CHANNEL_DELETE"
@@ -261,9 +314,12 @@ class World:
         for child in [c for c in self.channels.values() if channel.type == 4 and c.parent_id == channel.id]:
             child.parent_id = None
             self.update_channel(child)
+        for webhook in [one for one in self.webhooks.values() if one.channel_id == channel.id]:
+            del self.webhooks[webhook.id]
         del self.channels[channel.id]
         if channel.guild_id is not None:
             self.guilds[channel.guild_id].channels.pop(channel.id, None)
+        self.audit.channel_deleted(channel, act)
 
     def guild_for_gateway(self, guild: Guild, viewer: BotAccount) -> dict[str, Any]:
         """Return a guild as in GUILD_CREATE, with the active threads that the bot may see."""
@@ -311,9 +367,18 @@ class World:
         return self.channels[self._direct[key]]
 
     def create_thread(
-        self, parent: Channel, owner: User, name: str, *, kind: int, minutes: int, thread_id: int | None = None
+        self,
+        parent: Channel,
+        owner: User,
+        name: str,
+        *,
+        kind: int,
+        minutes: int,
+        thread_id: int | None = None,
+        prepare: Callable[[Channel], None] = lambda _thread: None,
+        act: Act | None = None,
     ) -> Channel:
-        """Add a thread to a channel."""
+        """Add a thread to a channel; ``prepare`` fills it before anybody is told of it."""
         thread = Channel(
             thread_id or self.new_id(),
             kind,
@@ -324,11 +389,14 @@ class World:
             auto_archive_minutes=minutes,
             created_at=self.now(),
             thread_members={owner.id},
+            slowmode_s=parent.default_thread_slowmode_s,
         )
+        prepare(thread)
         self.channels[thread.id] = thread
         self.emit(
             Event("THREAD_CREATE", {**payloads.channel(thread), "newly_created": True}, thread.guild_id, thread.id)
         )
+        self.audit.channel_created(thread, act)
         return thread
 
     # Messages
@@ -337,7 +405,7 @@ class World:
         """Add a message to its channel, and send its event."""
         channel = self.channels[message.channel_id]
         if channel.archived and message.ephemeral_for is None:
-            channel.archived = False
+            channel.archived, channel.archived_at = False, self.now()
             self.update_channel(channel)
         channel.messages[message.id] = message
         if len(channel.messages) > MAX_MESSAGES_KEPT:
@@ -380,7 +448,7 @@ class World:
                 reaction["me"] = viewer.id in users
         return data
 
-    def delete_message(self, channel: Channel, message: Message) -> None:
+    def delete_message(self, channel: Channel, message: Message, act: Act | None = None) -> None:
         """Remove a message."""
         del channel.messages[message.id]
         if message.ephemeral_for is None:
@@ -388,6 +456,33 @@ class World:
             if channel.guild_id is not None:
                 data["guild_id"] = str(channel.guild_id)
             self.emit(Event("MESSAGE_DELETE", data, channel.guild_id, channel.id))
+            self.audit.message_deleted(channel, message, act)
+
+    def pin(self, channel: Channel, message: Message, by: Act, *, pinned: bool) -> None:
+        """Pin a message, which the channel says with a message of its own, or pin it no more.
+
+        Raises
+        ------
+        DiscordError
+            30003 for one too many.
+        """
+        if pinned is message.pinned:
+            return
+        if pinned and sum(one.pinned for one in channel.messages.values()) >= MAX_PINS:
+            raise DiscordError(400, 30003, f"Maximum number of pins reached ({MAX_PINS})")
+        message.pinned_at = self.now_exactly() if pinned else None
+        if pinned:
+            channel.last_pin_at = message.pinned_at
+        self.changed(message)
+        data = {"channel_id": str(channel.id), "last_pin_timestamp": channel.last_pin_at}
+        if channel.guild_id is not None:
+            data["guild_id"] = str(channel.guild_id)
+        self.emit(Event("CHANNEL_PINS_UPDATE", data, channel.guild_id, channel.id))
+        self.audit.pinned(channel, message, by)
+        if pinned:
+            note = Message(self.new_id(), channel.id, by.user, "", self.now(), type=payloads.PINNED_NOTE)
+            note.reference_id = message.id
+            self.post(note)
 
     def check_reaction(self, channel: Channel, message: Message, user: User, emoji: str) -> None:
         """Check that ``user`` may add a reaction.

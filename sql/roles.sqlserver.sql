@@ -33,7 +33,17 @@ GRANT SELECT, INSERT ON shop_events TO fleetmaster_master;
 GRANT SELECT, INSERT, UPDATE ON giveaway_winners TO fleetmaster_master;
 GRANT SELECT, INSERT, UPDATE ON giveaways TO fleetmaster_master;
 GRANT SELECT, INSERT, UPDATE, DELETE ON giveaway_entries TO fleetmaster_master;
-GRANT SELECT, INSERT, UPDATE ON gmail_watch TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE, DELETE ON gmail_watch TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mails TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mail_actions TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE ON mail_threads TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE ON mail_answers TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE, DELETE ON wanted_channels TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE ON channel_moves TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE, DELETE ON channel_repairs TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE, DELETE ON channel_panels TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE ON announcements TO fleetmaster_master;
+GRANT SELECT, INSERT, UPDATE ON announcement_places TO fleetmaster_master;
 GRANT SELECT, INSERT, UPDATE, DELETE ON node_tokens TO fleetmaster_master;
 
 -- Events, which are pruned when they are old.

@@ -1,4 +1,4 @@
--- The ledger of Fleetmaster on SQL Server 2017 or later, at revision 0009.
+-- The ledger of Fleetmaster on SQL Server 2017 or later, at revision 0010.
 -- Rendered from the migrations by `python -m master.ledger.schema.rendering`; do not edit.
 -- It may be run again: a revision that is there already is passed over.
 -- Filtered indexes want these two on; sqlcmd has the first one off.
@@ -650,5 +650,167 @@ BEGIN
     BEGIN TRANSACTION;
     CREATE INDEX ix_licenses_holder_id ON licenses (holder_id);
     UPDATE alembic_version SET version_num='0009' WHERE alembic_version.version_num = '0008';
+    COMMIT TRANSACTION;
+END;
+
+IF NOT EXISTS (SELECT 1 FROM alembic_version WHERE version_num >= N'0010')
+BEGIN
+    BEGIN TRANSACTION;
+    DROP TABLE gmail_watch;
+    CREATE TABLE gmail_watch (
+        id NVARCHAR(26) NOT NULL,
+        name NVARCHAR(40) NOT NULL,
+        sealed_secret VARBINARY(8192) NULL,
+        uid_validity BIGINT NULL,
+        uid_next BIGINT NULL,
+        since DATETIME2(3) NULL,
+        last_mail_at DATETIME2(3) NULL,
+        is_paused BIT NOT NULL,
+        state NVARCHAR(16) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        changed_at DATETIME2(3) NOT NULL,
+        CONSTRAINT pk_gmail_watch PRIMARY KEY (id),
+        CONSTRAINT ck_gmail_watch_state CHECK (state IN ('stopped', 'starting', 'ready', 'degraded', 'backoff', 'quarantined')),
+        CONSTRAINT uq_gmail_watch_name UNIQUE (name)
+    );
+    CREATE TABLE mails (
+        id NVARCHAR(26) NOT NULL,
+        mailbox NVARCHAR(40) NOT NULL,
+        uid_validity BIGINT NOT NULL,
+        uid BIGINT NOT NULL,
+        mail_hash VARBINARY(32) NOT NULL,
+        message_id NVARCHAR(400) NOT NULL,
+        sender NVARCHAR(320) NOT NULL,
+        subject NVARCHAR(400) NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        is_trusted BIT NOT NULL,
+        content NVARCHAR(max) NOT NULL,
+        state NVARCHAR(16) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        changed_at DATETIME2(3) NOT NULL,
+        CONSTRAINT pk_mails PRIMARY KEY (id),
+        CONSTRAINT ck_mails_state CHECK (state IN ('seen', 'acting', 'done', 'failed', 'ignored'))
+    );
+    CREATE INDEX ix_mails_mailbox_uid ON mails (mailbox, uid_validity, uid);
+    CREATE INDEX ix_mails_state ON mails (state);
+    CREATE UNIQUE INDEX uq_mails_mailbox_mail_hash ON mails (mailbox, mail_hash);
+    CREATE TABLE mail_actions (
+        mail_id NVARCHAR(26) NOT NULL,
+        number INTEGER NOT NULL,
+        [rule] NVARCHAR(40) NOT NULL,
+        action NVARCHAR(16) NOT NULL,
+        [plan] NVARCHAR(max) NOT NULL,
+        state NVARCHAR(16) NOT NULL,
+        result NVARCHAR(120) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        changed_at DATETIME2(3) NOT NULL,
+        CONSTRAINT pk_mail_actions PRIMARY KEY (mail_id, number),
+        CONSTRAINT ck_mail_actions_state CHECK (state IN ('planned', 'doing', 'done', 'failed', 'asked')),
+        CONSTRAINT fk_mail_actions_mail_id FOREIGN KEY(mail_id) REFERENCES mails (id)
+    );
+    CREATE INDEX ix_mail_actions_state ON mail_actions (state);
+    CREATE TABLE mail_threads (
+        ticket_id NVARCHAR(26) NOT NULL,
+        mailbox NVARCHAR(40) NOT NULL,
+        address NVARCHAR(320) NOT NULL,
+        subject NVARCHAR(400) NOT NULL,
+        last_message_id NVARCHAR(400) NOT NULL,
+        message_ids NVARCHAR(max) NOT NULL,
+        changed_at DATETIME2(3) NOT NULL,
+        CONSTRAINT pk_mail_threads PRIMARY KEY (ticket_id),
+        CONSTRAINT fk_mail_threads_ticket_id FOREIGN KEY(ticket_id) REFERENCES tickets (id)
+    );
+    CREATE TABLE mail_answers (
+        id NVARCHAR(26) NOT NULL,
+        ticket_id NVARCHAR(26) NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        text NVARCHAR(max) NOT NULL,
+        written_by NVARCHAR(120) NOT NULL,
+        message_id NVARCHAR(400) NOT NULL,
+        state NVARCHAR(16) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        changed_at DATETIME2(3) NOT NULL,
+        CONSTRAINT pk_mail_answers PRIMARY KEY (id),
+        CONSTRAINT ck_mail_answers_state CHECK (state IN ('waiting', 'sending', 'sent', 'failed', 'asked')),
+        CONSTRAINT fk_mail_answers_ticket_id FOREIGN KEY(ticket_id) REFERENCES tickets (id)
+    );
+    CREATE INDEX ix_mail_answers_state ON mail_answers (state);
+    CREATE INDEX ix_mail_answers_ticket_id ON mail_answers (ticket_id);
+    CREATE TABLE wanted_channels (
+        [key] NVARCHAR(100) NOT NULL,
+        guild_id BIGINT NOT NULL,
+        channel_id BIGINT NOT NULL,
+        seen NVARCHAR(max) NOT NULL,
+        changed_at DATETIME2(3) NOT NULL,
+        CONSTRAINT pk_wanted_channels PRIMARY KEY ([key])
+    );
+    CREATE INDEX ix_wanted_channels_channel_id ON wanted_channels (channel_id);
+    CREATE TABLE channel_moves (
+        old_id BIGINT NOT NULL IDENTITY,
+        new_id BIGINT NOT NULL,
+        [key] NVARCHAR(100) NOT NULL,
+        guild_id BIGINT NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        CONSTRAINT pk_channel_moves PRIMARY KEY (old_id)
+    );
+    CREATE TABLE channel_repairs (
+        id NVARCHAR(26) NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        guild_id BIGINT NOT NULL,
+        [key] NVARCHAR(100) NOT NULL,
+        channel_id BIGINT NOT NULL,
+        drift NVARCHAR(16) NOT NULL,
+        wanted NVARCHAR(max) NOT NULL,
+        found NVARCHAR(max) NOT NULL,
+        culprit_id BIGINT NULL,
+        culprit NVARCHAR(120) NOT NULL,
+        state NVARCHAR(16) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        changed_at DATETIME2(3) NOT NULL,
+        changed_by NVARCHAR(120) NOT NULL,
+        CONSTRAINT pk_channel_repairs PRIMARY KEY (id),
+        CONSTRAINT ck_channel_repairs_drift CHECK (drift IN ('gone', 'renamed', 'moved', 'topic', 'permissions', 'order', 'panel', 'pin')),
+        CONSTRAINT ck_channel_repairs_state CHECK (state IN ('found', 'repairing', 'repaired', 'asked', 'left', 'failed', 'undoing', 'undone'))
+    );
+    CREATE INDEX ix_channel_repairs_key_at ON channel_repairs ([key], at);
+    CREATE INDEX ix_channel_repairs_state ON channel_repairs (state);
+    CREATE TABLE channel_panels (
+        [key] NVARCHAR(100) NOT NULL,
+        channel_id BIGINT NOT NULL,
+        message_id BIGINT NOT NULL,
+        content_hash VARBINARY(32) NOT NULL,
+        changed_at DATETIME2(3) NOT NULL,
+        CONSTRAINT pk_channel_panels PRIMARY KEY ([key])
+    );
+    CREATE TABLE announcements (
+        id NVARCHAR(26) NOT NULL,
+        at DATETIME2(3) NOT NULL,
+        due_at DATETIME2(3) NOT NULL,
+        schedule NVARCHAR(120) NOT NULL,
+        parent_id NVARCHAR(26) NULL,
+        title NVARCHAR(200) NOT NULL,
+        text NVARCHAR(max) NOT NULL,
+        state NVARCHAR(16) NOT NULL,
+        written_by NVARCHAR(120) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        changed_at DATETIME2(3) NOT NULL,
+        CONSTRAINT pk_announcements PRIMARY KEY (id),
+        CONSTRAINT ck_announcements_state CHECK (state IN ('scheduled', 'sending', 'sent', 'cancelled', 'failed'))
+    );
+    CREATE INDEX ix_announcements_state_due_at ON announcements (state, due_at);
+    CREATE TABLE announcement_places (
+        announcement_id NVARCHAR(26) NOT NULL,
+        place NVARCHAR(40) NOT NULL,
+        state NVARCHAR(16) NOT NULL,
+        attempts INTEGER NOT NULL,
+        next_at DATETIME2(3) NULL,
+        url NVARCHAR(400) NOT NULL,
+        detail NVARCHAR(400) NOT NULL,
+        changed_at DATETIME2(3) NOT NULL,
+        CONSTRAINT pk_announcement_places PRIMARY KEY (announcement_id, place),
+        CONSTRAINT ck_announcement_places_state CHECK (state IN ('waiting', 'sending', 'sent', 'asked', 'given_up')),
+        CONSTRAINT fk_announcement_places_announcement_id FOREIGN KEY(announcement_id) REFERENCES announcements (id)
+    );
+    UPDATE alembic_version SET version_num='0010' WHERE alembic_version.version_num = '0009';
     COMMIT TRANSACTION;
 END;

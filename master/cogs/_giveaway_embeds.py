@@ -20,7 +20,7 @@ _STATES = {
 def giveaway_line(view: GiveawayView) -> str:
     """Return one giveaway for a list."""
     when = _STATES.get(view.state, view.state).format(starts=int(view.starts_at), ends=int(view.ends_at))
-    people = "nobody in" if not view.entries else f"{view.entries:,} in"
+    people = "no entries" if not view.entries else f"{view.entries:,} {'entry' if view.entries == 1 else 'entries'}"
     won = f", won by {', '.join(f'<@{user_id}>' for user_id in view.won_by[:5])}" if view.won_by else ""
     more = f" and {len(view.won_by) - 5} more" if len(view.won_by) > 5 else ""
     return f"**{as_markdown(view.prize)}** {when}: {people}{won}{more} · {_where(view)}\n`{view.id}`"

@@ -24,7 +24,8 @@ def _ticket_line(row: TicketRow) -> str:
     state = f"place {row.position} in the queue" if row.position else row.state
     claimed = f", claimed by <@{row.claimed_by}>" if row.claimed_by else ""
     priority = "" if row.priority == "normal" else f", {row.priority}"
-    head = f"**{row.number}**{place} {state}{priority}, of <@{row.author_id}>{claimed}"
+    author = f"of <@{row.author_id}>" if row.author_id else "by mail"
+    head = f"**{row.number}**{place} {state}{priority}, {author}{claimed}"
     about = " ".join(filter(None, (as_markdown(row.node), as_markdown(row.category), as_markdown(row.topic))))
     return f"{head}\n{shortened(about, _LINE_CHARACTERS)}, <t:{int(row.last_at)}:R>"
 
@@ -39,7 +40,7 @@ def details_embed(settings: Settings, found: TicketDetails) -> discord.Embed:
     )
     place = f"<#{ticket.channel_id}>" if ticket.channel_id else "none"
     for name, value in (
-        ("Author", f"<@{ticket.author_id}>"),
+        ("Author", f"<@{ticket.author_id}>" if ticket.author_id else "by mail"),
         ("Claimed by", f"<@{ticket.claimed_by}>" if ticket.claimed_by else "nobody"),
         ("Channel", place),
         ("Bot", as_markdown(ticket.node)),

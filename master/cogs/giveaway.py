@@ -8,12 +8,13 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from master.bot.answering import actor_of, answer, defer
+from master.bot.answering import actor_of, answer, ask, defer
 from master.bot.client import MasterBot
 from master.bot.embeds import success_embed
 from master.bot.operation_commands import AnyOperation, carries_out
 from master.cogs._durations import seconds_of
 from master.cogs._giveaway_embeds import details_text, giveaway_line
+from master.cogs._giveaway_form import INSTEAD_OF_FORM, GiveawayForm, Typed, start
 from master.cogs._giveaway_presses import on_press, send_draw
 from master.cogs._views import Confirm, Pages, lines_in_pages
 from master.errors import FleetError
@@ -62,7 +63,7 @@ class GiveawayCommands(
         self._bot.press_handlers.pop(PREFIX, None)
 
     @carries_out(giveaways.start)
-    @app_commands.command(description="Start a giveaway here, or in a channel that you name")
+    @app_commands.command(description="Start a giveaway; without prize or duration a form asks for them")
     @app_commands.describe(
         prize="What is given away",
         duration="How long it is open: 30m, 12h, 7d, 1d12h",
@@ -85,8 +86,8 @@ class GiveawayCommands(
     async def start(
         self,
         interaction: discord.Interaction[MasterBot],
-        prize: app_commands.Range[str, 1, 200],
-        duration: Duration,
+        prize: app_commands.Range[str, 1, 200] | None = None,
+        duration: Duration | None = None,
         winners: Winners = 1,
         description: app_commands.Range[str, 0, 1000] = "",
         channel: discord.TextChannel | None = None,
@@ -103,8 +104,7 @@ class GiveawayCommands(
         claim_hours: app_commands.Range[float, 0, 720] = 0.0,
         prize_tier: app_commands.Range[str, 0, 40] = "",
     ) -> None:
-        """Start a giveaway."""
-        await defer(interaction)
+        """Start a giveaway, or ask for what it needs."""
         rules = GiveawayRules(
             role_ids=tuple(role.id for role in (required_role, second_required_role) if role is not None),
             account_days=account_days,
@@ -119,8 +119,8 @@ class GiveawayCommands(
         params = GiveawayStartParams(
             guild_id=interaction.guild_id or 0,
             channel_id=(interaction.channel_id or 0) if channel is None else channel.id,
-            prize=prize,
-            duration_s=seconds_of(duration),
+            prize=prize or "",
+            duration_s=0.0 if duration is None else seconds_of(duration),
             winners=winners,
             description=description,
             rules=rules,
@@ -128,12 +128,12 @@ class GiveawayCommands(
             claim_s=int(claim_hours * 3600),
             starts_in_s=0.0 if starts_in is None else seconds_of(starts_in),
         )
-        operations = interaction.client.operations
-        made = await operations.run(giveaways.start, actor_of(interaction), params)
-        words = "scheduled" if made.state == "scheduled" else "open"
-        if made.state == "open" and made.message_id is None:
-            words = "on record; its message is posted once Discord is back"
-        await _done(interaction, f"The giveaway is {words}", giveaway_line(made))
+        if prize is None or duration is None:
+            typed = Typed(prize or "", duration or "", str(winners), description, rules.role_ids)
+            await ask(interaction, GiveawayForm(typed, params), INSTEAD_OF_FORM)
+            return
+        await defer(interaction)
+        await start(interaction, params)
 
     @carries_out(giveaways.listing)
     @app_commands.command(name="list", description="The giveaways of this server, the latest first")

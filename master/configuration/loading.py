@@ -22,7 +22,7 @@ from master.configuration.checks import contradictions
 from master.configuration.home import CONFIG_NAME
 from master.configuration.programs import check_command, check_ready_sign, check_schedule
 from master.configuration.reading import ConfigProblem, Form, PathRefused, Reader, expanded, resolved
-from master.configuration.settings import ENV_NAME, DatabaseSettings, Settings
+from master.configuration.settings import ENV_NAME, AnnouncePlace, DatabaseSettings, Settings
 from master.errors import ExitCode, FleetError
 from master.security.derivation import check_master_secret, decode_kept_keys
 from master.security.errors import SecretRefused
@@ -181,12 +181,24 @@ def _build(home: Path, values: Mapping[str, Any], reader: Reader, secrets: Mappi
     database = _resolve_database(settings.database, home, settings.state_dir, reader)
     identity = replace(settings.identity, **_rotation(secrets, reader))
     shop = replace(settings.shop, **_shop_secrets(secrets))
-    settings = replace(settings, database=database, identity=identity, shop=shop)
+    announce = _announce_secrets(settings.announce, secrets)
+    settings = replace(settings, database=database, identity=identity, shop=shop, announce=announce)
     for problem in contradictions(settings):
         # With invalid values replaced by defaults, further checks would report false problems.
         if not any(known.key.startswith(problem.key) for known in reader.problems):
             reader.problems.append(problem)
     return settings
+
+
+def _check_pattern(text: str) -> str:
+    # Imported here: a config without patterns needs no RE2.
+    import re2
+
+    try:
+        re2.compile(text)
+    except re2.error as error:
+        raise FleetError(f"is no pattern: {error}", hint="https://github.com/google/re2/wiki/Syntax") from error
+    return text
 
 
 def _check_token(text: str) -> str:
@@ -201,6 +213,7 @@ FORMS: dict[str, Form] = {
     "command line": check_command,
     "schedule": check_schedule,
     "readiness": check_ready_sign,
+    "pattern": _check_pattern,
 }
 """Parsers of texts, by the names that the types of the settings use."""
 
@@ -222,6 +235,16 @@ def _shop_secrets(secrets: Mapping[str, str]) -> dict[str, Secret[str]]:
     """Return what the shops sign with; config.py does not use it."""
     names = {"stripe_secret": "STRIPE_WEBHOOK_SECRET", "kofi_token": "KOFI_VERIFICATION_TOKEN"}
     return {field: Secret(secrets[name].strip()) for field, name in names.items() if secrets.get(name, "").strip()}
+
+
+def _announce_secrets(announce: Mapping[str, AnnouncePlace], secrets: Mapping[str, str]) -> Mapping[str, AnnouncePlace]:
+    """Return the places with their addresses, which hold passwords; config.py does not use them."""
+
+    def with_address(name: str, place: AnnouncePlace) -> AnnouncePlace:
+        found = secrets.get(f"ANNOUNCE_{name.upper().replace('-', '_')}", "").strip()
+        return replace(place, url=Secret(found)) if found else place
+
+    return {name: with_address(name, place) for name, place in announce.items()}
 
 
 def _resolve_database(given: DatabaseSettings, home: Path, state_dir: Path, reader: Reader) -> DatabaseSettings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -259,7 +258,7 @@ class Reader:
     def _read_named(self, shape: Shape, struct_type: type[msgspec.Struct], value: Any, key: str) -> Any:
         """Read a dict from names to the Struct's other fields, or to the value of the first of them alone."""
         name_field, other, *more = fields_of(struct_type)
-        if not isinstance(value, dict) or not value:
+        if not isinstance(value, dict) or len(value) < shape.fewest:
             return self._wrong(shape, value, key, "a dict by name")
         found = []
         for name, entry in value.items():
@@ -306,5 +305,7 @@ def shown(value: Any) -> str:
 def nearest(key: str, known: Collection[str]) -> str:
     """Suggest the known key that was probably meant."""
     by_capitals = {name.upper(): name for name in known}
+    import difflib
+
     near = difflib.get_close_matches(key.upper(), by_capitals, n=1)
     return f"did you mean {by_capitals[near[0]]!r}?" if near else f"known are: {', '.join(known)}"

@@ -36,6 +36,7 @@ Colour = Annotated[int, Meta(ge=0, le=0xFFFFFF, description="a colour from 0x000
 NodeName = Annotated[str, checked_as("node name"), Meta(description="the name of a node")]
 FolderOrFile = Annotated[Path, Meta(description="the path of a folder or a file, as text")]
 CommandLine = Annotated[str, checked_as("command line"), Meta(description="a command line, such as 'node index.js'")]
+Pattern = Annotated[str, checked_as("pattern"), Meta(description="a pattern (RE2)")]
 TimeoutS = Annotated[float, Meta(ge=0.01, le=600)]
 Days = Annotated[int, Meta(ge=0, le=36_500)]
 MemoryBytes = Annotated[int, Meta(ge=0, le=2**40)]
@@ -75,6 +76,13 @@ class IdentitySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Set while running nodes may still use its keys."""
     next_secret: Annotated[Secret[bytes] | None, NOT_IN_CONFIG] = None
     """Set when a rotation was interrupted."""
+    more_guilds: frozenset[Snowflake] = frozenset()
+    """Other servers in which the slash commands are there."""
+
+    @property
+    def guild_ids(self) -> tuple[int, ...]:
+        """The servers with slash commands, the fleet's own first; empty: all that the master is on."""
+        return (self.guild_id, *sorted(self.more_guilds - {self.guild_id})) if self.guild_id else ()
 
 
 class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -338,6 +346,16 @@ class GiveawaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long winners have to claim a prize that cannot be sent to them, unless the giveaway says otherwise."""
 
 
+class TicketRoleLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How many tickets a role's members may have. In config.py by the role's id, also just the open ones."""
+
+    role_id: Snowflake
+    most_open: Annotated[int, Meta(ge=0, le=50)] | None = None
+    """Instead of the category's ``most_open_each``, which None stands for; 0: they open none."""
+    most_a_day: Annotated[int, Meta(ge=1, le=1_000)] | None = None
+    """Instead of the category's, which None stands for."""
+
+
 class TicketCategory(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of ticket."""
 
@@ -358,6 +376,11 @@ class TicketCategory(msgspec.Struct, frozen=True, kw_only=True):
     """Open tickets of one person."""
     most_a_day: Annotated[int, Meta(ge=1, le=1_000)] = 5
     """Tickets that one person opens in a day."""
+    limits_by_role: Annotated[
+        tuple[TicketRoleLimits, ...],
+        Meta(description="a dict of limits by a role's id, {ROLE_ID: 3} or {ROLE_ID: {'MOST_OPEN': 3}}"),
+    ] = ()
+    """Of one's roles that are named here the highest limit counts; who has none of them has the two above."""
     stale_hours: Annotated[float, Meta(ge=0, le=8_760)] = 48.0
     """A ticket in which nothing was written for so long is warned of; 0: never."""
     close_hours: Annotated[float, Meta(ge=0, le=8_760)] = 24.0
@@ -375,6 +398,81 @@ class TicketSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The longest time for which a node gets somebody into a ticket."""
     requests_a_minute: Annotated[int, Meta(ge=1, le=10_000)] = 60
     """Of one node."""
+
+
+class SelffixSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The repair of the server's channels: of CHANNELS, of TICKETS, and of channels.toml beside config.py."""
+
+    mode: Literal["off", "ask", "repair"] = "repair"
+    """What drift does: nothing; a question in LOG_CHANNEL; it is put right and told."""
+    debounce_s: Annotated[float, Meta(ge=0.1, le=3_600)] = 30.0
+    """How long a change has to rest before it is looked at: people move several things at once."""
+    most_an_hour: Annotated[int, Meta(ge=1, le=100)] = 3
+    """A thing that was repaired so often within an hour is asked about instead."""
+
+
+class MailRule(msgspec.Struct, frozen=True, kw_only=True):
+    """What is done about a mail that fits: all that is said of it has to.
+
+    Patterns are RE2, upper and lower case alike.
+    """
+
+    sender: Pattern = ""
+    """Of the address in From."""
+    subject: Pattern = ""
+    list_id: Pattern = ""
+    """Of List-Id."""
+    body: Pattern = ""
+    """Of the text."""
+    action: Literal["post", "ticket", "licence", "solution", "notify", "ignore"] = "post"
+    trusted: bool = True
+    """Only if one's own mail server vouches for the sender, by DKIM or SPF: `licence` and `solution` need that."""
+    channel_id: Snowflake = 0
+    """For `post`."""
+    category: str = ""
+    """A ticket's, of TICKETS; for `ticket`."""
+    tier: str = ""
+    """Of LICENCES; for `licence`."""
+    renew: bool = False
+    """For `licence`: the one that the mail names by its id is renewed, none is issued."""
+    solution: str = ""
+    """For `solution`: its id."""
+    node: str = ""
+    """For `solution`: the node that it acts on."""
+
+
+class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A mailbox that is watched. Its password is none of config.py's business: `fleet mailbox password NAME`."""
+
+    host: str
+    """The IMAP server's."""
+    user: str
+    port: Annotated[int, Meta(ge=1, le=65_535)] = 993
+    security: Literal["tls", "starttls", "none"] = "tls"
+    """`none` is for a server on this very box."""
+    login: Literal["password", "xoauth2"] = "password"
+    folder: str = "INBOX"
+    authserv_id: str = ""
+    """How one's own mail server calls itself in Authentication-Results; empty: no sender is vouched for."""
+    channel_id: Snowflake = 0
+    """Where `post` posts if the rule names no channel; 0: LOG_CHANNEL."""
+    smtp_host: str = ""
+    """Through which tickets are answered; empty: they are not."""
+    smtp_port: Annotated[int, Meta(ge=1, le=65_535)] = 465
+    smtp_security: Literal["tls", "starttls", "none"] = "tls"
+    rules: Mapping[str, MailRule] = field(default_factory=dict)
+    """By a short name, tried in their order; the first that fits counts."""
+
+
+class AnnouncePlace(msgspec.Struct, frozen=True, kw_only=True):
+    """Where announcements go: a channel, or else an address.
+
+    The address is in .env, as ANNOUNCE_<NAME>: one of apprise's, or devto://KEY.
+    """
+
+    channel_id: Snowflake = 0
+    """A text, announcement or forum channel of any server in which the master is."""
+    url: Annotated[Secret[str] | None, NOT_IN_CONFIG] = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -401,7 +499,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     licence_tiers: Annotated[
         tuple[LicenceTier, ...],
         key("LICENCES"),
-        Meta(description="a dict of tiers by name, {'standard': 0, 'pro': {'DAYS': 365}}"),
+        Meta(min_length=1, description="a dict of tiers by name, {'standard': 0, 'pro': {'DAYS': 365}}"),
         NOW,
     ] = (LicenceTier(name="standard"),)
     retention: Annotated[RetentionSettings, NOW] = field(default_factory=RetentionSettings)
@@ -410,6 +508,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shop: ShopSettings = field(default_factory=ShopSettings)
     giveaways: Annotated[GiveawaySettings, NOW] = field(default_factory=GiveawaySettings)
     tickets: Annotated[TicketSettings, NOW] = field(default_factory=TicketSettings)
+    selffix: Annotated[SelffixSettings, NOW] = field(default_factory=SelffixSettings)
+    mailboxes: Mapping[str, MailboxSettings] = field(default_factory=dict)
+    """By a short name, such as 'support'."""
+    announce: Annotated[Mapping[str, AnnouncePlace], NOW] = field(default_factory=dict)
+    """By a short name, such as 'news'."""
     nodes: Annotated[Mapping[str, NodeSettings], AT_NODE_START] = field(default_factory=dict)
     """By the node's name in lower case."""
 
@@ -445,6 +548,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def solutions_dir(self) -> Path:
         """The operator's own solutions, a file each."""
         return self.home / "solutions"
+
+    @property
+    def channels_path(self) -> Path:
+        """The server's wanted channels, beyond those that config.py names."""
+        return self.home / "channels.toml"
 
     @property
     def patches_dir(self) -> Path:
@@ -542,9 +650,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.state_dir / "commands.json"
 
     @property
-    def own_channels_path(self) -> Path:
-        """What the fleet's channels look like."""
-        return self.state_dir / "channels.json"
+    def disabled_cogs_path(self) -> Path:
+        """Which cogs of the master are disabled."""
+        return self.state_dir / "cogs.json"
+
+    @property
+    def channel_moves_path(self) -> Path:
+        """Which channel took the place of which."""
+        return self.state_dir / "channel-moves.json"
 
     @property
     def merging_path(self) -> Path:

@@ -47,6 +47,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     optional: bool = False
     least: float | None = None
     most: float | None = None
+    fewest: int = 0
+    """Of entries, where there may be several."""
     pattern: str | None = None
     wording: str = ""
     """What to write instead of a wrong value; if empty, derived from kind and bounds."""
@@ -107,6 +109,7 @@ def shape_of(annotation: Any) -> Shape:
     for meta in metas:
         said = {"least": meta.ge, "most": meta.le, "pattern": meta.pattern, "wording": meta.description}
         found.update({name: value for name, value in said.items() if value is not None})
+        found.update({"fewest": meta.min_length} if meta.min_length is not None else {})
         found.update({"form": meta.extra["form"]} if meta.extra and "form" in meta.extra else {})
     return Shape(kind=kind, optional=optional, **found)
 

@@ -206,10 +206,11 @@ async def transfer(call: Call[Services], parameters: LicenceTransferParams) -> L
     """Pass a licence on to somebody: one's own, or as a moderator anybody's."""
     services = call.services
     may_all = services.permissions.allow(call.actor, Permission.MODERATE)
-    licence = await services.licences.find_for(parameters.licence, user_id=None if may_all else _person_of(call.actor))
+    held_by = None if may_all else _person_of(call.actor)
+    licence = await services.licences.find_for(parameters.licence, user_id=held_by)
     async with services.auditor.action(call.actor, "licence_transfer") as entry:
         entry.detail = f"{licence.id} to {parameters.user_id}"
         passed = await services.licences.transfer(
-            licence.id, to_user_id=parameters.user_id, actor=call.actor, limited=not may_all
+            licence.id, to_user_id=parameters.user_id, actor=call.actor, held_by=held_by, limited=not may_all
         )
     return services.licence_showing.details(passed)

@@ -51,7 +51,7 @@ def ticket_lines(rows: Sequence[TicketRow], *, width: int | None) -> list[Text]:
             visible(row.category),
             _state(row),
             one_line((row.priority, _PRIORITIES.get(row.priority, ""))),
-            str(row.author_id),
+            str(row.author_id) if row.author_id else "by mail",
             str(row.claimed_by) if row.claimed_by else "-",
             duration(max(0.0, now - row.last_at)) if row.state == "open" else "-",
         ]
@@ -77,7 +77,7 @@ def details_lines(found: TicketDetails, *, width: int | None) -> Iterator[Text]:
         "channel": (f"{ticket.channel_id}" + (", a thread" if ticket.is_thread else ""))
         if ticket.channel_id
         else "none",
-        "author": str(ticket.author_id),
+        "author": str(ticket.author_id) if ticket.author_id else "by mail",
         "claimed by": str(ticket.claimed_by) if ticket.claimed_by else "nobody",
         "priority": ticket.priority,
         "opened": local_time(ticket.opened_at, "%Y-%m-%d %H:%M:%S"),

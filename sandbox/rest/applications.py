@@ -1,4 +1,4 @@
-"""Application commands, interaction callbacks and their webhooks."""
+"""Application commands, and interaction callbacks; their webhooks' routes are in ``webhooks``."""
 
 from __future__ import annotations
 
@@ -112,7 +112,6 @@ async def delete_message(call: Call) -> Any:
 
 _GLOBAL = "/applications/{application_id}/commands"
 _GUILD = "/applications/{application_id}/guilds/{guild_id}/commands"
-_HOOK = "/webhooks/{webhook_id}/{webhook_token}"
 
 ROUTES: Routes = [
     *(
@@ -136,9 +135,5 @@ ROUTES: Routes = [
 
 WITHOUT_TOKEN: Routes = [
     ("POST", "/interactions/{interaction_id}/{interaction_token}/callback", callback),
-    ("POST", _HOOK, follow_up),
-    ("GET", _HOOK + "/messages/{message_id}", get_message),
-    ("PATCH", _HOOK + "/messages/{message_id}", edit_message),
-    ("DELETE", _HOOK + "/messages/{message_id}", delete_message),
 ]
 """Routes that are authenticated by the token in their path."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 from aiohttp import web
 
+from sandbox.audit import Act
 from sandbox.bodies import Upload, read_body
 from sandbox.command_store import CommandStore
 from sandbox.errors import invalid_form
@@ -16,6 +19,7 @@ from sandbox.ratelimits import RateLimits
 from sandbox.records import BotAccount
 from sandbox.world import World
 
+MAX_REASON_CHARACTERS = 512
 NO_CONTENT = object()
 """Returned by a route that answers 204."""
 
@@ -72,9 +76,39 @@ class Call:
             raise invalid_form(name, "NUMBER_TYPE_MAX", message)
         return int(raw)
 
+    @property
+    def act(self) -> Act:
+        """Who calls, and the reason that the audit log is given.
+
+        Raises
+        ------
+        DiscordError
+            50035 for a reason of more than 512 characters.
+        """
+        reason = unquote(self.request.headers.get("X-Audit-Log-Reason", ""))
+        if len(reason) > MAX_REASON_CHARACTERS:
+            message = f"Must be {MAX_REASON_CHARACTERS} or fewer in length."
+            raise invalid_form("reason", "BASE_TYPE_MAX_LENGTH", message)
+        return Act(self.account, reason or None)
+
     async def body(self) -> tuple[Any, list[Upload]]:
         """Read the JSON and the files."""
         return await read_body(self.request)
+
+
+def moment_in_query(call: Call, name: str) -> datetime:
+    """Return a moment of the query.
+
+    Raises
+    ------
+    DiscordError
+        50035 for what is none.
+    """
+    try:
+        found = datetime.fromisoformat(call.request.query[name])
+    except ValueError:
+        raise invalid_form(name, "DATETIME_TYPE_INVALID", "Could not parse the timestamp.") from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 Route = Callable[[Call], Awaitable[Any]]

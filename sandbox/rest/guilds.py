@@ -1,18 +1,18 @@
-"""Guilds, their roles and members."""
+"""Guilds, their channels and members."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from msgspec import UNSET
 
-from sandbox import payloads, permissions
-from sandbox.bodies import ChannelBody, MemberBody, convert
-from sandbox.errors import DiscordError, invalid_form, missing_access, missing_permissions, unknown
+from sandbox import payloads, permissions, shaping
+from sandbox.bodies import ChannelBody, MemberBody, PositionBody, convert
+from sandbox.errors import invalid_form, missing_access, missing_permissions, unknown
 from sandbox.intents import GUILD_MEMBERS
-from sandbox.records import Guild, Member, Role
+from sandbox.records import Channel, Guild, Member, Role
 from sandbox.rest.call import NO_CONTENT, Call, Created, Routes
-from sandbox.rest.channels import MAX_CHANNELS, check_channel_body, fill_channel
 
 
 def _guild(call: Call, needed: int = 0) -> Guild:
@@ -81,17 +81,48 @@ async def create_channel(call: Call) -> Any:
     body = convert(raw, ChannelBody)
     if body.name is UNSET:
         raise invalid_form("name", "BASE_TYPE_REQUIRED", "This field is required")
-    check_channel_body(call, guild, body, permissions.in_guild(guild, call.account.id))
-    if len(guild.channels) >= MAX_CHANNELS:
-        raise DiscordError(400, 30013, f"Maximum number of guild channels reached ({MAX_CHANNELS})")
-    kind = body.type if isinstance(body.type, int) else 0
-    channel = call.world.create_channel(guild, body.name, kind=kind, prepare=lambda made: fill_channel(made, body))
+    shaping.check_body(guild, body, permissions.in_guild(guild, call.account.id))
+    shaping.check_room(guild)
+    channel = call.world.create_channel(
+        guild,
+        body.name,
+        kind=body.type if isinstance(body.type, int) else shaping.TEXT,
+        prepare=lambda made: shaping.fill(call.world, made, body),
+        act=call.act,
+    )
     return Created(payloads.channel(channel))
 
 
-async def list_roles(call: Call) -> Any:
-    """GET /guilds/{guild_id}/roles."""
-    return [payloads.role(role) for role in _guild(call).roles.values()]
+async def move_channels(call: Call) -> Any:
+    """PATCH /guilds/{guild_id}/channels: positions and categories of several; the audit log says nothing of it."""
+    guild = _guild(call, permissions.MANAGE_CHANNELS)
+    raw, _ = await call.body()
+    moves = [(_own_channel(guild, body), body) for body in convert(raw, list[PositionBody])]
+    for channel, body in moves:
+        if body.parent_id is not UNSET and body.parent_id is not None:
+            shaping.check_parent(guild, int(body.parent_id), is_category=channel.type == shaping.CATEGORY, own=channel)
+        if body.lock_permissions and not permissions.in_guild(guild, call.account.id) & permissions.MANAGE_ROLES:
+            raise missing_permissions()
+    for channel, body in moves:
+        call.world.edit_channel(channel, lambda one, body=body: _move(guild, one, body), call.act)  # type: ignore[misc]
+    return NO_CONTENT
+
+
+def _own_channel(guild: Guild, body: PositionBody) -> Channel:
+    channel = guild.channels.get(int(body.id))
+    if channel is None:
+        raise unknown("channel")
+    return channel
+
+
+def _move(guild: Guild, channel: Channel, body: PositionBody) -> None:
+    if body.position is not None:
+        channel.position = body.position
+    if body.parent_id is not UNSET:
+        channel.parent_id = int(body.parent_id) if body.parent_id is not None else None
+    parent = guild.channels.get(channel.parent_id or 0)
+    if body.lock_permissions and parent is not None:
+        channel.overwrites = {one.id: replace(one) for one in parent.overwrites.values()}
 
 
 async def list_members(call: Call) -> Any:
@@ -125,8 +156,9 @@ async def edit_member(call: Call) -> Any:
             _role_below(call, guild, role_id)
     if body.nick is not UNSET:
         _check_nickname(call, guild, member)
-        member.nick = body.nick
-    call.world.set_member_roles(guild, member, role_ids)
+        before, member.nick = member.nick, body.nick
+        call.world.audit.renamed(guild, member.user, before, member.nick, call.act)
+    call.world.set_member_roles(guild, member, role_ids, call.act)
     return payloads.member(member)
 
 
@@ -136,7 +168,7 @@ async def add_role(call: Call) -> Any:
     member = _member(guild, call.id("user_id"))
     role = _role_below(call, guild, call.id("role_id"))
     if role.id not in member.role_ids:
-        call.world.set_member_roles(guild, member, [*member.role_ids, role.id])
+        call.world.set_member_roles(guild, member, [*member.role_ids, role.id], call.act)
     return NO_CONTENT
 
 
@@ -145,7 +177,8 @@ async def remove_role(call: Call) -> Any:
     guild = _guild(call, permissions.MANAGE_ROLES)
     member = _member(guild, call.id("user_id"))
     role = _role_below(call, guild, call.id("role_id"))
-    call.world.set_member_roles(guild, member, [i for i in member.role_ids if i != role.id])
+    left = [i for i in member.role_ids if i != role.id]
+    call.world.set_member_roles(guild, member, left, call.act)
     return NO_CONTENT
 
 
@@ -153,8 +186,8 @@ ROUTES: Routes = [
     ("GET", "/guilds/{guild_id}", get_guild),
     ("GET", "/guilds/{guild_id}/channels", list_channels),
     ("POST", "/guilds/{guild_id}/channels", create_channel),
+    ("PATCH", "/guilds/{guild_id}/channels", move_channels),
     ("GET", "/guilds/{guild_id}/threads/active", list_active_threads),
-    ("GET", "/guilds/{guild_id}/roles", list_roles),
     ("GET", "/guilds/{guild_id}/members", list_members),
     ("GET", "/guilds/{guild_id}/members/{user_id}", get_member),
     ("PATCH", "/guilds/{guild_id}/members/{user_id}", edit_member),

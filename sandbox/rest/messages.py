@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
 from sandbox import composing, payloads, permissions
 from sandbox.bodies import BulkDeleteBody, convert
-from sandbox.errors import DiscordError, missing_permissions, thread_archived, unknown
+from sandbox.errors import DiscordError, thread_archived, unknown
 from sandbox.events import Event
 from sandbox.records import Channel, Message
-from sandbox.rest.call import NO_CONTENT, Call, Routes
+from sandbox.rest.call import NO_CONTENT, Call, Routes, moment_in_query
 
+PINS_PER_PAGE = 50
 TWO_WEEKS_MS = 14 * 24 * 3600 * 1000
 _SYMBOLS = ("So", "Sm", "Sk", "Po", "Pd")
 _KEYCAP = "\u20e3"
@@ -32,8 +34,6 @@ async def create_message(call: Call) -> Any:
     """POST /channels/{channel_id}/messages."""
     channel = _channel(call, permissions.SEND_MESSAGES)
     composing.check_takes_messages(call.world, channel, call.account)
-    if channel.type == 4:
-        raise DiscordError(400, 50008, "Cannot send messages in a non-text channel")
     raw, uploads = await call.body()
     known = composing.posted_before(call.world, channel, call.account, raw)
     if known is not None:
@@ -91,7 +91,7 @@ async def delete_message(call: Call) -> Any:
         _channel(call, permissions.MANAGE_MESSAGES)
         if channel.guild_id is None:
             raise DiscordError(403, 50003, "Cannot execute action on a DM channel")
-    call.world.delete_message(channel, message)
+    call.world.delete_message(channel, message, call.act)
     return NO_CONTENT
 
 
@@ -108,31 +108,41 @@ async def bulk_delete(call: Call) -> Any:
     if channel.guild_id is not None:
         data["guild_id"] = str(channel.guild_id)
     call.world.emit(Event("MESSAGE_DELETE_BULK", data, channel.guild_id, channel.id))
+    call.world.audit.messages_deleted(channel, len(gone), call.act)
     return NO_CONTENT
 
 
+def _pinned(call: Call, channel: Channel) -> list[Message]:
+    """Return what is pinned, last first; nothing without READ_MESSAGE_HISTORY, as on Discord."""
+    if not call.world.permissions_in(call.account, channel) & permissions.READ_MESSAGE_HISTORY:
+        return []
+    found = [message for message in channel.messages.values() if message.pinned]
+    return sorted(found, key=lambda message: message.pinned_at or "", reverse=True)
+
+
 async def list_pins(call: Call) -> Any:
-    """GET /channels/{channel_id}/pins."""
-    channel = _channel(call)
-    return [call.world.render(m, call.account) for m in channel.messages.values() if m.pinned]
+    """GET /channels/{channel_id}/pins: the last fifty."""
+    return [call.world.render(m, call.account) for m in _pinned(call, _channel(call))[:PINS_PER_PAGE]]
 
 
 async def list_pins_paged(call: Call) -> Any:
     """GET /channels/{channel_id}/messages/pins."""
-    channel = _channel(call)
-    pinned = [m for m in channel.messages.values() if m.pinned]
-    items = [{"pinned_at": call.world.now(), "message": call.world.render(m, call.account)} for m in pinned]
-    return {"items": items, "has_more": False}
+    limit = call.query("limit", default=PINS_PER_PAGE, least=1, most=PINS_PER_PAGE)
+    found = _pinned(call, _channel(call))
+    if "before" in call.request.query:
+        before = moment_in_query(call, "before")
+        found = [m for m in found if m.pinned_at is not None and datetime.fromisoformat(m.pinned_at) < before]
+    items = [{"pinned_at": m.pinned_at, "message": call.world.render(m, call.account)} for m in found[:limit]]
+    return {"items": items, "has_more": len(found) > limit}
 
 
 def _set_pin(call: Call, *, pinned: bool) -> Any:
-    channel = _channel(call)
-    have = call.world.permissions_in(call.account, channel)
-    if not have & (permissions.MANAGE_MESSAGES | permissions.PIN_MESSAGES):
-        raise missing_permissions()
+    """Pin or unpin: MANAGE_MESSAGES has not been enough for it since February 2026 (discord/discord-api-docs#8002)."""
+    channel = _channel(call, permissions.PIN_MESSAGES)
     message = _message(call, channel)
-    message.pinned = pinned
-    call.world.changed(message)
+    if message.type == payloads.PINNED_NOTE:
+        raise DiscordError(403, 50021, "Cannot execute action on a system message")
+    call.world.pin(channel, message, call.act, pinned=pinned)
     return NO_CONTENT
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from master.configuration.loading import ConfigError, load_settings, state_dir_of
+from master.configuration.settings import TicketRoleLimits
 from master.security.derivation import new_master_secret
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "config.example.py"
@@ -211,6 +212,23 @@ def test_paths_that_are_opened_to_a_node_are_relative_to_the_home(tmp_path: Path
     assert settings.node("atlas").readable == (tmp_path / "songs", Path("/srv/data"))
     assert settings.node("atlas").writable == (tmp_path / "bots" / "shared",)
     assert settings.is_isolated(settings.node("atlas"))
+
+
+def test_limits_of_tickets_are_by_role_as_a_number_or_as_two(tmp_path: Path) -> None:
+    first, second = 10**17, 10**17 + 1
+    limits = f"{{{first}: 3, '{second}': {{'MOST_A_DAY': 9}}}}"
+    config = MINIMAL + f"TICKETS = {{'CATEGORIES': {{'support': {{'LIMITS_BY_ROLE': {limits}}}}}}}\n"
+    assert load_settings(home_with(tmp_path, config), {}).tickets.categories["support"].limits_by_role == (
+        TicketRoleLimits(role_id=first, most_open=3),
+        TicketRoleLimits(role_id=second, most_a_day=9),
+    )
+    none = config.replace(limits, "{}")
+    assert load_settings(home_with(tmp_path, none), {}).tickets.categories["support"].limits_by_role == ()
+    (problem,) = problems_of(home_with(tmp_path, config.replace("3", "99", 1))).items()
+    assert problem == (
+        f"TICKETS['CATEGORIES']['support']['LIMITS_BY_ROLE'][{first}]",
+        "is 99 -> a whole number from 0 to 50",
+    )
 
 
 SELLING = MINIMAL + 'LICENCES = {"pro": 30}\nSHOP = {"PORT": 8400, "PRODUCTS": {"price_1": "Pro"}}\n'

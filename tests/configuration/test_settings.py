@@ -22,8 +22,10 @@ from master.security.derivation import new_master_secret
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMENTED_OUT = ("DATABASE", "NODES")
-NAMED = {"NODES": "welcome", "CATEGORIES": "support"}
+NAMED = {"NODES": "welcome", "CATEGORIES": "support", "MAILBOXES": "inbox", "RULES": "billing", "ANNOUNCE": "news"}
 """What the example has one of, by name."""
+REQUIRED: dict[tuple[str, ...], str] = {("MAILBOXES", "inbox"): "'HOST': 'h', 'USER': 'u', "}
+"""What has to be said beside any other setting, by the path of the dict that it is in."""
 MINIMAL = 'import os\nIDENTITY = {"MASTER_SECRET": os.environ["MASTER_SECRET"]}\n'
 
 
@@ -69,8 +71,9 @@ def config_with(leaf: Leaf, value: Any) -> str:
     text = MINIMAL + 'inf, nan = map(float, ("inf", "nan"))\n'
     section, *inner = leaf.path
     entry = repr(value)
-    for key in reversed(inner):
-        entry = "{" + f"{key!r}: {entry}" + "}"
+    for depth, key in reversed(list(enumerate(inner))):
+        beside = REQUIRED.get((section, *inner[:depth]), "")
+        entry = "{" + beside + f"{key!r}: {entry}" + "}"
     return text + (f"IDENTITY.update({entry})\n" if section == "IDENTITY" else f"{section} = {entry}\n")
 
 
@@ -126,7 +129,12 @@ def test_a_number_has_bounds_and_is_held_to_them(home: Path, leaf: Leaf, data: s
 def example() -> dict[str, Any]:
     """Return what the example says, with what is commented out in it."""
     text = (ROOT / "config.example.py").read_text("utf-8")
-    text = re.sub(r'^(\s*)# ( *)(?="[A-Z_]+":|"welcome":|"support":|"pro":|\},)', r"\1\2", text, flags=re.MULTILINE)
+    text = re.sub(
+        r'^(\s*)# ( *)(?="[A-Z_]+":|"welcome":|"support":|"pro":|"inbox":|"billing":|"news":|\},)',
+        r"\1\2",
+        text,
+        flags=re.MULTILINE,
+    )
     found: dict[str, Any] = {}
     os.environ["LEDGER_PASSWORD"] = "hunter2"
     try:

@@ -211,7 +211,7 @@ async def test_a_refund_takes_the_licence_back(shop: Shop) -> None:
     assert (await shop.licences.check_person(BUYER)).reason == "revoked"
     # A payment for what was revoked is a question for a person.
     assert (await shop.stripe("charge.refunded", refund(payment_intent="pi_other"), "evt_5")).content == {
-        "outcome": "refused"
+        "outcome": "revoked"
     }
     assert shop.alerts == ["What Stripe sold needs you"]
 

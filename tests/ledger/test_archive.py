@@ -195,14 +195,14 @@ async def test_the_write_ahead_log_of_a_crash_is_kept_with_the_old_ledger(
     crashing = (
         "import os, sqlite3, sys; d = sqlite3.connect(sys.argv[1]); d.execute(sys.argv[2]); d.commit(); os._exit(0)"
     )
-    row = "INSERT INTO gmail_watch VALUES ('01X', x'00', 1, NULL, 'paused', '', '2026-11-21')"
+    row = "INSERT INTO facts VALUES ('crash', 'x')"
     crashed = await asyncio.create_subprocess_exec(sys.executable, "-c", crashing, str(target / "ledger.db"), row)
     assert await crashed.wait() == 0
     assert (target / "ledger.db-wal").stat().st_size > 0
     found = await asyncio.to_thread(restore, settings, archive, at=NOW)
     with sqlite3.connect(found.kept) as kept, sqlite3.connect(target / "ledger.db") as present:
-        assert kept.execute("SELECT count(*) FROM gmail_watch").fetchone() == (1,)
-        assert present.execute("SELECT count(*) FROM gmail_watch").fetchone() == (0,)
+        assert kept.execute("SELECT count(*) FROM facts WHERE name = 'crash'").fetchone() == (1,)
+        assert present.execute("SELECT count(*) FROM facts WHERE name = 'crash'").fetchone() == (0,)
         assert present.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 

@@ -37,7 +37,7 @@ async def test_messages_embeds_files_replies_edits_history(world: World) -> None
         with pytest.raises(discord.Forbidden):
             await reply.pin()
         role_id = world.guild.guild.members[world.bot.id].role_ids[0]
-        world.guild.guild.roles[role_id].permissions |= permissions.MANAGE_MESSAGES
+        world.guild.guild.roles[role_id].permissions |= permissions.PIN_MESSAGES
         await reply.pin()
         assert [m.id async for m in channel.pins()] == [reply.id]
         await reply.delete()

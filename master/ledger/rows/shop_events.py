@@ -40,6 +40,15 @@ def find_licence(connection: Connection, source: str, reference: str) -> str | N
     return found
 
 
+def was_refunded(connection: Connection, source: str, reference: str) -> bool:
+    """Tell whether a payment was refunded before a licence was known for it."""
+    known = (shop_events.c.source == source, shop_events.c.reference == reference)
+    query = select(shop_events.c.event_id).where(
+        *known, shop_events.c.outcome == "revoked", shop_events.c.licence_id.is_(None)
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
 def _record(row: Row[Any]) -> ShopEvent:
     return ShopEvent(
         source=row.source,

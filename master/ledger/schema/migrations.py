@@ -24,7 +24,7 @@ from master.ledger.errors import LedgerError, LedgerTooNew, LedgerTooOld
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD_REVISION = "0009"
+HEAD_REVISION = "0010"
 """The newest revision in sql/versions; a test holds the two together."""
 MIGRATION_TIMEOUT_S = 300.0
 

@@ -645,12 +645,202 @@ gmail_watch = Table(
     "gmail_watch",
     metadata,
     Column("id", _ulid, primary_key=True),
-    # A hash: the address itself stays in the mailbox.
-    Column("mailbox_hash", LargeBinary(32), nullable=False, unique=True),
-    Column("history_id", BigInteger, nullable=False),
-    Column("last_message_at", UtcDateTime),
+    # Its name in MAILBOXES.
+    Column("name", Unicode(40), nullable=False, unique=True),
+    # The password or the refresh token.
+    Column("sealed_secret", LargeBinary(8192)),
+    # UIDs say nothing about a mailbox whose UIDVALIDITY is another; NULL until it was opened once.
+    Column("uid_validity", BigInteger),
+    Column("uid_next", BigInteger),
+    # What came before is not acted on, whatever becomes of the UIDs.
+    Column("since", UtcDateTime),
+    Column("last_mail_at", UtcDateTime),
+    Column("is_paused", Boolean, nullable=False),
     Column("state", Unicode(16), nullable=False),
     Column("detail", Unicode(400), nullable=False),
-    Column("updated_at", UtcDateTime, nullable=False),
-    CheckConstraint("state IN ('watching', 'paused', 'failed')", name="state"),
+    Column("changed_at", UtcDateTime, nullable=False),
+    CheckConstraint("state IN ('stopped', 'starting', 'ready', 'degraded', 'backoff', 'quarantined')", name="state"),
+    info={SINCE: "0010"},
+)
+
+mails = Table(
+    "mails",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("mailbox", Unicode(40), nullable=False),
+    Column("uid_validity", BigInteger, nullable=False),
+    Column("uid", BigInteger, nullable=False),
+    # Of its Message-ID, or of its header where it has none: the same mail under another UID.
+    Column("mail_hash", LargeBinary(32), nullable=False),
+    Column("message_id", Unicode(400), nullable=False),
+    Column("sender", Unicode(320), nullable=False),
+    Column("subject", Unicode(400), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("is_trusted", Boolean, nullable=False),
+    # What actions need of it, JSON; empty once they are done.
+    Column("content", UnicodeText, nullable=False),
+    Column("state", Unicode(16), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Index("uq_mails_mailbox_mail_hash", "mailbox", "mail_hash", unique=True),
+    Index("ix_mails_mailbox_uid", "mailbox", "uid_validity", "uid"),
+    Index("ix_mails_state", "state"),
+    CheckConstraint("state IN ('seen', 'acting', 'done', 'failed', 'ignored')", name="state"),
+    info={SINCE: "0010"},
+)
+
+mail_actions = Table(
+    "mail_actions",
+    metadata,
+    Column("mail_id", _ulid, ForeignKey("mails.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("rule", Unicode(40), nullable=False),
+    Column("action", Unicode(16), nullable=False),
+    # The rule as it was when the mail came; JSON.
+    Column("plan", UnicodeText, nullable=False),
+    Column("state", Unicode(16), nullable=False),
+    # What it made: a message, a ticket, a licence, a run.
+    Column("result", Unicode(120), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Index("ix_mail_actions_state", "state"),
+    CheckConstraint("state IN ('planned', 'doing', 'done', 'failed', 'asked')", name="state"),
+    info={SINCE: "0010"},
+)
+
+mail_threads = Table(
+    "mail_threads",
+    metadata,
+    # Who wrote the mail that opened the ticket, and where the thread is.
+    Column("ticket_id", _ulid, ForeignKey("tickets.id"), primary_key=True),
+    Column("mailbox", Unicode(40), nullable=False),
+    Column("address", Unicode(320), nullable=False),
+    Column("subject", Unicode(400), nullable=False),
+    Column("last_message_id", Unicode(400), nullable=False),
+    # Message-IDs, oldest first; JSON.
+    Column("message_ids", UnicodeText, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    info={SINCE: "0010"},
+)
+
+mail_answers = Table(
+    "mail_answers",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("ticket_id", _ulid, ForeignKey("tickets.id"), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("text", UnicodeText, nullable=False),
+    Column("written_by", Unicode(120), nullable=False),
+    Column("message_id", Unicode(400), nullable=False),
+    Column("state", Unicode(16), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Index("ix_mail_answers_ticket_id", "ticket_id"),
+    Index("ix_mail_answers_state", "state"),
+    CheckConstraint("state IN ('waiting', 'sending', 'sent', 'failed', 'asked')", name="state"),
+    info={SINCE: "0010"},
+)
+
+wanted_channels = Table(
+    "wanted_channels",
+    metadata,
+    # What the fleet has a channel for: 'LOG', 'tickets/support', 'tree/welcome'; its id changes when it is made anew.
+    Column("key", Unicode(100), primary_key=True),
+    Column("guild_id", BigInteger, nullable=False),
+    Column("channel_id", BigInteger, nullable=False),
+    # How it was when it was seen last; JSON.
+    Column("seen", UnicodeText, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Index("ix_wanted_channels_channel_id", "channel_id"),
+    info={SINCE: "0010"},
+)
+
+channel_moves = Table(
+    "channel_moves",
+    metadata,
+    # A channel that was made anew has another id: what config.py, nodes and messages name by the old one is found.
+    Column("old_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("new_id", BigInteger, nullable=False),
+    Column("key", Unicode(100), nullable=False),
+    Column("guild_id", BigInteger, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    info={SINCE: "0010"},
+)
+
+channel_repairs = Table(
+    "channel_repairs",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("guild_id", BigInteger, nullable=False),
+    Column("key", Unicode(100), nullable=False),
+    Column("channel_id", BigInteger, nullable=False),
+    Column("drift", Unicode(16), nullable=False),
+    # What was wanted, and what was found; JSON.
+    Column("wanted", UnicodeText, nullable=False),
+    Column("found", UnicodeText, nullable=False),
+    # Who did it, by the server's audit log; NULL where that does not say.
+    Column("culprit_id", BigInteger),
+    Column("culprit", Unicode(120), nullable=False),
+    Column("state", Unicode(16), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("changed_by", Unicode(120), nullable=False),
+    Index("ix_channel_repairs_key_at", "key", "at"),
+    Index("ix_channel_repairs_state", "state"),
+    CheckConstraint(
+        "drift IN ('gone', 'renamed', 'moved', 'topic', 'permissions', 'order', 'panel', 'pin')", name="drift"
+    ),
+    CheckConstraint(
+        "state IN ('found', 'repairing', 'repaired', 'asked', 'left', 'failed', 'undoing', 'undone')", name="state"
+    ),
+    info={SINCE: "0010"},
+)
+
+channel_panels = Table(
+    "channel_panels",
+    metadata,
+    # A message that has to be in a channel: its key in the wanted tree.
+    Column("key", Unicode(100), primary_key=True),
+    Column("channel_id", BigInteger, nullable=False),
+    Column("message_id", BigInteger, nullable=False),
+    Column("content_hash", LargeBinary(32), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    info={SINCE: "0010"},
+)
+
+announcements = Table(
+    "announcements",
+    metadata,
+    Column("id", _ulid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    # A cron line; empty: once. Each time is a row of its own, which names this one.
+    Column("schedule", Unicode(120), nullable=False),
+    Column("parent_id", _ulid),
+    Column("title", Unicode(200), nullable=False),
+    Column("text", UnicodeText, nullable=False),
+    Column("state", Unicode(16), nullable=False),
+    Column("written_by", Unicode(120), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Index("ix_announcements_state_due_at", "state", "due_at"),
+    CheckConstraint("state IN ('scheduled', 'sending', 'sent', 'cancelled', 'failed')", name="state"),
+    info={SINCE: "0010"},
+)
+
+announcement_places = Table(
+    "announcement_places",
+    metadata,
+    Column("announcement_id", _ulid, ForeignKey("announcements.id"), primary_key=True),
+    # Its name in ANNOUNCE.
+    Column("place", Unicode(40), primary_key=True),
+    Column("state", Unicode(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", UtcDateTime),
+    Column("url", Unicode(400), nullable=False),
+    Column("detail", Unicode(400), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    CheckConstraint("state IN ('waiting', 'sending', 'sent', 'asked', 'given_up')", name="state"),
+    info={SINCE: "0010"},
 )

@@ -1,1 +1,1 @@
-"""The wanted channels of the Discord server, and their repair. Not implemented yet."""
+"""The wanted channels of the Discord server, and their repair."""

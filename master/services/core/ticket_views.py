@@ -18,6 +18,7 @@ class TicketRow(msgspec.Struct, frozen=True, kw_only=True):
     channel_id: int
     is_thread: bool
     author_id: int
+    """0: it came by mail."""
     claimed_by: int = 0
     priority: str
     topic: str

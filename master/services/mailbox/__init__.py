@@ -1,1 +1,1 @@
-"""Messages that trigger actions. Not implemented yet."""
+"""Mailboxes that are watched: mail to actions, each exactly once."""

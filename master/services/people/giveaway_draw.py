@@ -143,6 +143,8 @@ def _check(said: dict[str, Any]) -> Checked:
     draws = [Draw(_ids(draw["without"]), _ids(draw["winners"])) for draw in said["draws"]]
     computed = entries_hash(giveaway_id, entries)
     problems = []
+    if not draws:
+        problems.append("there is no draw in it")
     if len({user_id for user_id, _ in entries}) != len(entries):
         problems.append("somebody is in it twice")
     if len(seed) != SEED_BYTES:

@@ -49,6 +49,7 @@ def read_sale(body: bytes, token: str) -> Sale:
         )
     if not 0 < len(payment.message_id) <= 120:
         raise SaleUnreadable("the payment has no message_id")
+    buyer_id = user_id_in(payment.discord_userid or "") or user_id_in(payment.message or "")
     again = payment.is_subscription_payment and not payment.is_first_subscription_payment
     names = (payment.tier_name or "", *(item.direct_link_code for item in payment.shop_items or ()), payment.type)
     return Sale(
@@ -56,8 +57,8 @@ def read_sale(body: bytes, token: str) -> Sale:
         event_id=payment.message_id,
         what="paid_again" if again else "sold",
         products=tuple(dict.fromkeys(name for name in names if name)),
-        buyer_id=user_id_in(payment.discord_userid or "") or user_id_in(payment.message or ""),
-        reference=_reference_of(payment),
+        buyer_id=buyer_id,
+        reference=_reference_of(payment, buyer_id),
     )
 
 
@@ -70,9 +71,11 @@ def _payment_in(body: bytes) -> _Payment:
     return found  # type: ignore[no-any-return]
 
 
-def _reference_of(payment: _Payment) -> str:
+def _reference_of(payment: _Payment, buyer_id: int) -> str:
     """Return what all payments of one membership have in common, without who the buyer is."""
-    if not payment.is_subscription_payment:
-        return f"payment:{payment.kofi_transaction_id}"[:120]
-    who = f"{(payment.email or '').casefold()}\n{payment.tier_name or ''}"
+    member = (payment.email or "").casefold() or (str(buyer_id) if buyer_id else "")
+    # Of a member of whom nothing is known each payment stands alone: it must renew nobody else's licence.
+    if not payment.is_subscription_payment or not member:
+        return f"payment:{payment.kofi_transaction_id or payment.message_id}"[:120]
+    who = f"{member}\n{payment.tier_name or ''}"
     return "member:" + hashlib.sha256(who.encode()).hexdigest()[:32]

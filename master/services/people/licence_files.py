@@ -15,12 +15,14 @@ from handshake.files import read_regular
 from master.errors import ExitCode
 from master.services.core.errors import FilesFailed, ServiceError
 from master.services.core.licence_views import LicenceDetails
+from master.services.trust.licence_rules import EARLIEST_END, LATEST_END
 
 MAX_ROWS = 5_000
 """Their codes are one answer of the master."""
 MAX_BYTES = 4 * 1024 * 1024
 MOST_MISTAKES = 10
-_FORMULA, _BLANK = ("=", "+", "-", "@"), ("\t", "\r")
+_FORMULA, _BLANK = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"), ("\t", "\r")
+"""With the wide forms, which spreadsheets set to Japanese or Chinese take too."""
 _COLUMNS = (
     *("id", "tier", "state", "issued_at", "expires_at", "activated_at"),
     *("holder_id", "guild_id", "node", "origin", "note"),
@@ -190,6 +192,10 @@ def _read_moment(text: str) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ValueError(f"expires_at is a date such as 2027-01-31, not {text[:30]!r}") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    if not EARLIEST_END <= moment <= LATEST_END:
+        between = f"{EARLIEST_END:%Y-%m-%d} and {LATEST_END:%Y-%m-%d}"
+        raise ValueError(f"expires_at is a date between {between}, not {text[:30]!r}; one that never ends has days 0")
+    return moment

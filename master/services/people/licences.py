@@ -353,11 +353,15 @@ class Licences:
         await self.reach(after, action)
         return after
 
-    async def transfer(self, licence_id: str, *, to_user_id: int, actor: Actor, limited: bool = True) -> Licence:
+    async def transfer(
+        self, licence_id: str, *, to_user_id: int, actor: Actor, held_by: int | None = None, limited: bool = True
+    ) -> Licence:
         """Pass a licence on to another person.
 
         Parameters
         ----------
+        held_by
+            Whose it has to be as it is written: of two who pass it on at once the second has it no more. None: anybody.
         limited
             Whether the tier's transfers a month count: for its holder, not for who moderates.
 
@@ -373,6 +377,8 @@ class Licences:
             tier = self._licensing.tier_of(licence)
             if licence.node_id is not None:
                 raise LicenceOfNode(f"licence {licence.id} is a bot's own: it is not passed on")
+            if held_by is not None and licence.holder_id != held_by:
+                raise LicenceOfAnother(f"licence {licence.id} is somebody else's by now")
             if licence.holder_id == to_user_id or licence_uses.has(connection, licence.id, "person", str(to_user_id)):
                 raise LicenceIsYours(f"licence {licence.id} is that person's already")
             made = licence_events.count_since(connection, licence.id, "transferred", now - TRANSFER_PERIOD)

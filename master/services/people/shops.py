@@ -130,6 +130,9 @@ class Shops:
             return await self._revoke(sale, licence)
         if licence is not None and sale.what == "paid_again":
             return await self._renew(sale, licence, known)
+        if await self._ledger.read(lambda c: shop_events.was_refunded(c, sale.source, sale.reference)):
+            # Shops tell in no order: what is paid back is not sold any more.
+            return self._event(sale, "ignored", detail="it was refunded before")
         tier = next((self._products[name] for name in sale.products if name in self._products), "")
         if not tier:
             return self._pass_over(sale)
@@ -172,7 +175,8 @@ class Shops:
 
     async def _revoke(self, sale: Sale, licence: Licence | None) -> ShopEvent:
         if licence is None:
-            return self._refuse(sale, f"{sale.reference} was refunded, and no licence is known for it", _NO_LICENCE)
+            self._complain(sale, f"{sale.reference} was refunded, and no licence is known for it", _NO_LICENCE)
+            return self._event(sale, "revoked", detail="no licence was known for it")
         if licence.state is not LicenceState.REVOKED:
             await self._licences.change(licence.id, "revoke", actor=_actor(sale), why="refunded")
         return self._event(sale, "revoked", licence.id)
@@ -191,6 +195,10 @@ class Shops:
         return self._event(sale, "ignored", detail=named)
 
     def _refuse(self, sale: Sale, why: str, fix: str = "") -> ShopEvent:
+        self._complain(sale, why, fix)
+        return self._event(sale, "refused", detail=why)
+
+    def _complain(self, sale: Sale, why: str, fix: str) -> None:
         self._alerts.raise_alert(
             AlertLevel.ERROR,
             f"What {SHOP_NAMES[sale.source]} sold needs you",
@@ -198,7 +206,6 @@ class Shops:
             text=f"{as_markdown(visible(why))}. {fix}".strip()[:1_500],
             fields=(("Event", sale.event_id), ("Reference", sale.reference or "-")),
         )
-        return self._event(sale, "refused", detail=why)
 
     def _event(self, sale: Sale, outcome: Outcome, licence_id: str | None = None, detail: str = "") -> ShopEvent:
         return ShopEvent(

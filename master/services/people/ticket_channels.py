@@ -6,7 +6,7 @@ Every call may be made again: a channel that was made, and not written down, is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from master.ledger.rows.records import Ticket, TicketPermission
 from master.services.core.discord_port import Channel, ChannelPlan, Overwrite
@@ -74,7 +74,10 @@ class TicketChannels:
         known = [
             thread
             for thread in await port.active_threads(self._tools.guild_id)
-            if thread.parent_id == parent_id and thread.name == _name(ticket)
+            # Anybody may have made one of this name, to read what is written in the ticket: the master's own alone.
+            if thread.parent_id == parent_id
+            and thread.name == _name(ticket)
+            and thread.owner_id == self._tools.master_user_id()
         ]
         thread = known[0] if known else await port.create_thread(parent_id, _name(ticket))
         await self._fill_thread(ticket, permissions, thread.id, ())
@@ -95,7 +98,7 @@ class TicketChannels:
         ended
             Those whose permissions are being taken back; out of a thread they have to be taken by name.
         seen
-            The channel as it is, if that is known.
+            The channel as it was a moment ago, if that is known. If it is in line then, nothing is asked of Discord.
 
         Raises
         ------
@@ -107,8 +110,11 @@ class TicketChannels:
             await self._align_thread(ticket, permissions, ticket.channel_id, ended)
             return []
         port = self._tools.port
-        channel = seen or await port.channel(ticket.channel_id)
         wanted = {one.target_id: one for one in self._overwrites(ticket, permissions)}
+        if seen is not None and not _differs(seen, wanted):
+            return []
+        # Anew: what was seen may be from before the master's own last change, which nobody is to be blamed for.
+        channel = await port.channel(ticket.channel_id)
         before = {one.target_id: one for one in channel.overwrites}
         changed: list[str] = []
         reason = f"Ticket {ticket.number}"
@@ -118,11 +124,27 @@ class TicketChannels:
                 await self._remove(channel.id, stray, reason)
                 changed.append(f"<@{stray.target_id}> taken out")
         for target_id, overwrite in wanted.items():
-            if before.get(target_id) != overwrite:
-                await port.set_overwrite(channel.id, overwrite, reason=reason)
+            old = before.get(target_id)
+            if old != overwrite and await self._set(channel.id, old, overwrite, reason):
                 mention = f"<@&{target_id}>" if overwrite.kind == "role" else f"<@{target_id}>"
                 changed.append(f"{mention} put right")
         return changed
+
+    async def _set(self, channel_id: int, old: Overwrite | None, overwrite: Overwrite, reason: str) -> bool:
+        """Set an overwrite; False if its person has left the server, or its role was deleted.
+
+        They must not hold up what is done for the others. What they had goes: they may come back.
+        """
+        try:
+            await self._tools.port.set_overwrite(channel_id, overwrite, reason=reason)
+        except DiscordNotFound as error:
+            if error.json_code == _UNKNOWN_CHANNEL:
+                raise
+            log.info("nobody to let into a ticket", extra={"channel": channel_id, "target": overwrite.target_id})
+            if old is not None:
+                await self._remove(channel_id, old, reason)
+            return False
+        return True
 
     async def _remove(self, channel_id: int, stray: Overwrite, reason: str) -> None:
         try:
@@ -178,6 +200,14 @@ class TicketChannels:
 
 
 _UNKNOWN_CHANNEL = 10003
+
+
+def _differs(channel: Channel, wanted: Mapping[int, Overwrite]) -> bool:
+    """Tell whether a channel is not as it should be; roles that somebody added stay."""
+    found = {one.target_id: one for one in channel.overwrites}
+    if any(found.get(target_id) != overwrite for target_id, overwrite in wanted.items()):
+        return True
+    return any(one.kind == "member" and one.target_id not in wanted for one in channel.overwrites)
 
 
 def _name(ticket: Ticket) -> str:

@@ -135,6 +135,9 @@ def finding_of(
     gone = [role_id for role_id in sorted(category.staff_roles) if role_id not in standing.roles]
     if gone:
         return _finding(name, "fail", f"its staff role {gone[0]} is gone", "STAFF_ROLES in TICKETS")
+    gone = [one.role_id for one in category.limits_by_role if one.role_id not in standing.roles]
+    if gone:
+        return _finding(name, "warn", f"a role with limits of its own, {gone[0]}, is gone", "LIMITS_BY_ROLE in TICKETS")
     above = [
         standing.roles[role_id].name
         for role_id in sorted(category.staff_roles)

@@ -63,7 +63,7 @@ class TicketDesk:
         if not self._gate.is_verified(node.id):
             return Acknowledgement(order="verify_again")
         try:
-            await self._gate.require(node)
+            await self._gate.require(node, body.actor_id)
             return await self._answer(node, body)
         except TicketRefused as error:
             return TicketResponse(done=False, code=error.why, reason=error.message[:_LINE_CHARACTERS])
@@ -117,6 +117,8 @@ class TicketDesk:
         )
         shown = list[TicketView]()
         room = _MOST_BYTES
+        # Those that came by mail are not its own.
+        found = [ticket for ticket in found if ticket.author_id]
         for ticket in found:
             view = view_of(ticket)
             room -= len(msgspec.json.encode(view)) + 1

@@ -15,6 +15,8 @@ from master.services.people.ticket_tools import TicketTools
 
 FEATURE = "tickets"
 """Once a tier names this feature, only nodes with such a licence have tickets."""
+SHARE_OF_ONE = 3
+"""One person may make up this part of what a node may ask for."""
 _MINUTE_S = 60.0
 
 
@@ -29,18 +31,23 @@ class TicketGate:
 
     def __init__(self, tools: TicketTools, is_verified: Callable[[str], bool]) -> None:
         self._tools, self.is_verified = tools, is_verified
-        self._asked: dict[str, deque[float]] = {}
+        self._asked: dict[str, deque[tuple[float, int]]] = {}
 
-    async def require(self, node: Node) -> None:
+    async def require(self, node: Node, person_id: int = 0) -> None:
         """Check a node that has proven itself.
+
+        Parameters
+        ----------
+        person_id
+            For whom it asks, by its own word; 0: for itself.
 
         Raises
         ------
         TicketRefused
-            It asks too often, has no licence for it, or the fleet has no server.
+            It, or that person, asks too often, it has no licence for it, or the fleet has no server.
         LedgerError
         """
-        self._count(node)
+        self._count(node, person_id)
         if not self._tools.guild_id:
             raise TicketRefused("unavailable", "GUILD_ID is not in the master's config")
         licence = await self._tools.ledger.read(lambda connection: licences.newest_of_node(connection, node.id))
@@ -48,12 +55,16 @@ class TicketGate:
         if trouble:
             raise TicketRefused("licence", trouble)
 
-    def _count(self, node: Node) -> None:
+    def _count(self, node: Node, person_id: int) -> None:
         """Count a request, before anything is read for it."""
         now, most = self._tools.clock.monotonic(), self._tools.settings().tickets.requests_a_minute
         asked = self._asked.setdefault(node.id, deque())
-        while asked and asked[0] <= now - _MINUTE_S:
+        while asked and asked[0][0] <= now - _MINUTE_S:
             asked.popleft()
+        # Not counted to the node's: whoever presses one button again and again must not shut out all others.
+        mine = sum(one == person_id for _, one in asked) if person_id else 0
+        if mine >= max(most // SHARE_OF_ONE, 1):
+            raise TicketRefused("too_often", "you ask too often: wait a minute")
         if len(asked) >= most:
             self._tools.alerts.raise_alert(
                 AlertLevel.WARNING,
@@ -65,7 +76,7 @@ class TicketGate:
                 is_security=True,
             )
             raise TicketRefused("too_often", f"more than {most} requests within a minute")
-        asked.append(now)
+        asked.append((now, person_id))
 
 
 def licence_trouble(licence: Licence | None, tiers: tuple[LicenceTier, ...], now: datetime) -> str:

@@ -73,7 +73,7 @@ class TicketPermissions:
         if not self._gate.is_verified(node.id):
             return Acknowledgement(order="verify_again")
         try:
-            await self._gate.require(node)
+            await self._gate.require(node, body.actor_id)
             ticket = await self._ticket(node, body)
             if body.action == "revoke":
                 return await self._revoke(node, ticket, body)
@@ -160,6 +160,9 @@ class TicketPermissions:
         return await self._carried_out(asked.ticket, held)
 
     async def _revoke(self, node: Node, ticket: Ticket, body: TicketPermissionRequest) -> TicketPermissionResponse:
+        # Whom the staff let in, only the staff takes out, or they leave by themselves; 0 is the node.
+        if body.actor_id not in (0, body.user_id) and not await self._tickets.is_staff(ticket, body.actor_id):
+            raise TicketRefused("not_staff", f"<@{body.actor_id}> is not of the staff for {ticket.category}")
         now = self._tools.clock.now()
 
         def write(connection: Connection) -> tuple[list[TicketPermission], bool]:

@@ -14,8 +14,9 @@ from master.services.people.ticket_errors import NoSuchTicket
 from master.services.people.ticket_tools import TicketTools
 from master.services.people.tickets import Tickets
 
-_NUMBER = re.compile(r"(?:#|ticket-)?(\d{1,9})", re.IGNORECASE)
-_MENTION = re.compile(r"<#(\d{1,20})>")
+_NUMBER = re.compile(r"(?:#|ticket-)?([0-9]{1,9})", re.IGNORECASE)
+_MENTION = re.compile(r"<#([0-9]{1,18}|[1-8][0-9]{18})>")
+"""What the ledger has room for: 63 bits."""
 _ID_CHARACTERS = 26
 _LIVE = ("asking", "granting", "granted", "revoking")
 _LISTED = ("queued", "opening", "open", "closing", "closed")

@@ -158,9 +158,29 @@ class TicketUpkeep:
             log.info("tickets are not compared with Discord", extra={"why": error.message})
             return
         self._reconciled_s = now
+        staff = set[tuple[int | None, str]]()
         for ticket in await self._tools.ledger.read(rows.with_channel):
+            claimed = (ticket.claimed_by, ticket.category)
+            if claimed not in staff and await self._is_claimed_by_staff(ticket):
+                staff.add(claimed)
             if ticket.channel_id is not None:
                 await self._do(ticket.id, channels.get(ticket.channel_id))
+
+    async def _is_claimed_by_staff(self, ticket: Ticket) -> bool:
+        """Tell whether who claimed an open ticket is of the staff; else it is released."""
+        former = ticket.claimed_by
+        if ticket.state != "open" or former is None:
+            return False
+        try:
+            released = await self._tickets.release_former(ticket)
+            if released is None:
+                return True
+            self._work.tell(released)
+            if released.is_thread and released.channel_id is not None and former != released.author_id:
+                await self._tools.port.remove_thread_member(released.channel_id, former)
+        except DiscordPortError as error:
+            log.info("who claimed a ticket is not known", extra={"ticket": ticket.id, "why": error.message})
+        return False
 
     async def seen(self, channel: Channel) -> None:
         """Look at a channel that was changed: if it is a ticket's, strays go at once."""
@@ -193,10 +213,11 @@ class TicketUpkeep:
             return
         self._tools.publish(warned, "stale", actor=_SYSTEM)
         ends = f" <t:{int((now + timedelta(hours=close_hours)).timestamp())}:R>" if close_hours else ""
-        words = f"<@{ticket.author_id}> nothing was written here for a while. "
+        mentions = (ticket.author_id,) if ticket.author_id else ()
+        words = (f"<@{ticket.author_id}> n" if mentions else "N") + "othing was written here for a while. "
         words += f"This ticket is closed{ends} unless somebody writes." if ends else "Is it still needed?"
         try:
-            await self._tools.port.post(ticket.channel_id, Notice(text=words, mention_users=(ticket.author_id,)))
+            await self._tools.port.post(ticket.channel_id, Notice(text=words, mention_users=mentions))
         except DiscordPortError as error:
             log.info("a stale ticket's author was not warned", extra={"ticket": ticket.id, "why": error.message})
 

@@ -5,7 +5,7 @@ Each use case checks, writes down what is to be, and leaves the rest to :class:`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import get_args
@@ -18,15 +18,16 @@ from master.ledger.identifiers import new_ulid
 from master.ledger.rows import ticket_permissions, tickets
 from master.ledger.rows.records import Node, Ticket, TicketPriority, TicketState
 from master.services.people.ticket_errors import NoSuchTicket, TicketRefused
+from master.services.people.ticket_limits import TicketLimits, beyond, limits_of, too_many_open
 from master.services.people.ticket_tools import TicketTools
 from master.services.people.ticket_work import TicketWork
 from master.wording import visible
 
-_DAY = timedelta(days=1)
 TOUCHED_EVERY = timedelta(minutes=1)
 """What is written in a ticket moves its time on at most so often."""
 _REASON_CHARACTERS, _TOPIC_CHARACTERS = 400, 200
 _PRIORITIES = get_args(TicketPriority)
+_ENDING: tuple[TicketState, ...] = ("closing", "closed")
 
 
 class Tickets:
@@ -49,7 +50,8 @@ class Tickets:
             Of another node's the same is said as of none.
         """
         found = await self._tools.ledger.read(lambda connection: tickets.find(connection, ticket_id))
-        if found is None or found.guild_id != self._tools.guild_id or (node is not None and found.node_id != node.id):
+        is_foreign = node is not None and found is not None and (found.node_id != node.id or not found.author_id)
+        if found is None or found.guild_id != self._tools.guild_id or is_foreign:
             raise NoSuchTicket("not_your_ticket", "there is no such ticket")
         return found
 
@@ -89,7 +91,7 @@ class Tickets:
         roles = await self._tools.roles_of(person_id) if is_person else None
         if roles is None:
             raise TicketRefused("not_a_member", "whoever opens a ticket has to be on the server")
-        limited = not self._tools.is_staff(category, person_id, roles)
+        limits = None if self._tools.is_staff(category, person_id, roles) else limits_of(category, roles)
         now = self._tools.clock.now()
         new = Ticket(
             id=new_ulid(self._tools.clock),
@@ -105,12 +107,58 @@ class Tickets:
             last_at=now,
             changed_at=now,
         )
-        return self._announced(await self._tools.ledger.write(partial(_insert, new, category if limited else None)))
+        insert = partial(_insert, new, limits, self._beside(category))
+        return self._announced(await self._tools.ledger.write(insert))
+
+    def _beside(self, category: TicketCategory) -> frozenset[str]:
+        """Return the kinds of tickets whose channels are in the same category of Discord: they wait in one queue."""
+        known = self._tools.settings().tickets.categories
+        return frozenset(name for name, one in known.items() if one.channel_id == category.channel_id)
+
+    async def open_by_mail(
+        self, ticket_id: str, node: Node, category_name: str, *, topic: str, also: Callable[[Connection], None]
+    ) -> Ticket:
+        """Write a ticket down that nobody on the server wrote: it is its staff's, whatever node it counts to.
+
+        Parameters
+        ----------
+        ticket_id
+            Of its mail: it is opened once.
+        also
+            Writes what belongs to it, in the same transaction; what it raises undoes both.
+        """
+        now = self._tools.clock.now()
+        new = Ticket(
+            id=ticket_id,
+            number=0,
+            guild_id=self._tools.guild_id,
+            node_id=node.id,
+            category=category_name,
+            state="opening",
+            author_id=0,
+            topic=visible(topic)[:_TOPIC_CHARACTERS],
+            opened_at=now,
+            last_at=now,
+            changed_at=now,
+        )
+
+        beside = self._beside(self._tools.category_of(new))
+
+        def write(connection: Connection) -> Ticket | TicketRefused:
+            known = tickets.find(connection, ticket_id)
+            if known is not None:
+                return known
+            made = _insert(new, None, beside, connection)
+            also(connection)
+            return made
+
+        return self._announced(await self._tools.ledger.write(write))
 
     def _announced(self, ticket: Ticket | TicketRefused) -> Ticket:
         if isinstance(ticket, TicketRefused):
             raise ticket
-        self._tools.publish(ticket, ticket.state, actor=f"discord:{ticket.author_id}")
+        actor = f"discord:{ticket.author_id}" if ticket.author_id else "mail"
+        self._tools.publish(ticket, ticket.state, actor=actor)
         # The upkeep sleeps for as long as there is no ticket: from now on one becomes stale, or waits for room.
         self._work.woken.set()
         return ticket
@@ -128,9 +176,11 @@ class Tickets:
         )
         if claimed is None:
             ticket = await self.get(ticket.id)
+            if ticket.state == "open" and ticket.claimed_by == person_id:
+                return ticket
             if ticket.state == "open" and ticket.claimed_by is not None:
                 raise TicketRefused("claimed", f"it is claimed already, by <@{ticket.claimed_by}>")
-        return self._told(claimed, ticket, "claimed", person_id, "")
+        return await self._told(claimed, ticket, "claimed", person_id, "")
 
     async def release(self, ticket: Ticket, person_id: int) -> Ticket:
         """Release a claimed ticket to all of the staff."""
@@ -138,6 +188,31 @@ class Tickets:
         if ticket.claimed_by is None:
             return ticket
         return await self._change(ticket, ("open",), "released", person_id, claimed_by=None)
+
+    async def release_former(self, ticket: Ticket) -> Ticket | None:
+        """Release a ticket whose claimer is no longer of the staff; None if he is, or has released it meanwhile.
+
+        Raises
+        ------
+        DiscordPortError
+            Nobody knows.
+        """
+        former = ticket.claimed_by
+        if former is None or await self.is_staff(ticket, former):
+            return None
+        now = self._tools.clock.now()
+
+        def write(connection: Connection) -> Ticket | None:
+            found = tickets.find(connection, ticket.id)
+            if found is None or found.claimed_by != former:
+                return None
+            return tickets.change(connection, ticket.id, was=("open",), at=now, claimed_by=None)
+
+        released = await self._tools.ledger.write(write)
+        if released is not None:
+            detail = f"ticket {released.number}: {former} is no longer of the staff"
+            self._tools.publish(released, "released", actor="system:tickets", detail=detail)
+        return released
 
     async def transfer(self, ticket: Ticket, person_id: int, subject_id: int) -> Ticket:
         """Pass a ticket on to somebody else of the staff."""
@@ -179,7 +254,7 @@ class Tickets:
         """
         if person_id:
             await self._require_party(ticket, person_id)
-        if ticket.state in ("closing", "closed"):
+        if ticket.state in _ENDING:
             return ticket
         now = self._tools.clock.now()
         values: dict[str, object] = {
@@ -196,7 +271,10 @@ class Tickets:
                 _end_permissions(connection, changed, self._tools)
             return changed
 
-        return self._told(await self._tools.ledger.write(write), ticket, "closing", person_id, actor)
+        closing = await self._tools.ledger.write(write)
+        if closing is None and (found := await self.get(ticket.id)).state in _ENDING:
+            return found  # By somebody else, at the same moment.
+        return await self._told(closing, ticket, "closing", person_id, actor)
 
     async def reopen(self, ticket: Ticket, *, person_id: int = 0, actor: str = "") -> Ticket:
         """Open a closed ticket again; who was let in before has to be let in again."""
@@ -204,11 +282,24 @@ class Tickets:
             await self._require_party(ticket, person_id)
         if ticket.state == "open":
             return ticket
-        values: dict[str, object] = {"closed_at": None, "closed_by": None, "reason": "", "warned_at": None}
+        limits = await self._limits_of_author(ticket) if person_id == ticket.author_id else None
         now = self._tools.clock.now()
-        return await self._change(
-            ticket, ("closed",), "reopened", person_id, actor, state="open", last_at=now, **values
-        )
+        values: dict[str, object] = {"closed_at": None, "closed_by": None, "reason": "", "warned_at": None}
+        values |= {"state": "open", "last_at": now}
+
+        def write(connection: Connection) -> Ticket | None:
+            # Closed ones do not count to what an author may have open; together they would be any number.
+            if limits is not None and (refused := too_many_open(connection, ticket, limits)) is not None:
+                raise refused
+            return tickets.change(connection, ticket.id, was=("closed",), at=now, **values)
+
+        return await self._told(await self._tools.ledger.write(write), ticket, "reopened", person_id, actor)
+
+    async def _limits_of_author(self, ticket: Ticket) -> TicketLimits | None:
+        """Return how many tickets a ticket's author may have; None: any number."""
+        category, author_id = self._tools.category_of(ticket), ticket.author_id
+        roles = await self._tools.roles_of(author_id) or frozenset()
+        return None if self._tools.is_staff(category, author_id, roles) else limits_of(category, roles)
 
     async def delete(self, ticket: Ticket, *, person_id: int = 0, actor: str = "") -> Ticket:
         """Delete a closed ticket's channel, with all that was written in it; its record stays."""
@@ -246,32 +337,26 @@ class Tickets:
         changed = await self._tools.ledger.write(
             lambda connection: tickets.change(connection, ticket.id, was=was, at=now, **values)
         )
-        return self._told(changed, ticket, what, person_id, actor)
+        return await self._told(changed, ticket, what, person_id, actor)
 
-    def _told(self, changed: Ticket | None, before: Ticket, what: str, person_id: int, actor: str) -> Ticket:
+    async def _told(self, changed: Ticket | None, before: Ticket, what: str, person_id: int, actor: str) -> Ticket:
         if changed is None:
-            raise TicketRefused(f"is_{before.state}", f"ticket {before.number} is {before.state}: that is not possible")
+            state = (await self.get(before.id)).state
+            raise TicketRefused(f"is_{state}", f"ticket {before.number} is {state}: that is not possible")
         detail = f"ticket {changed.number}" + (f": {changed.reason}" if changed.reason else "")
         self._tools.publish(changed, what, actor=actor or (f"discord:{person_id}" if person_id else ""), detail=detail)
         return changed
 
 
-def _insert(new: Ticket, limits: TicketCategory | None, connection: Connection) -> Ticket | TicketRefused:
-    """Insert a ticket within its author's limits: counted and written in one transaction, of one writer."""
-    guild_id, author_id = new.guild_id, new.author_id
-    if limits is not None:
-        live = tickets.count_live(connection, guild_id, author_id, new.category)
-        if live >= limits.most_open_each:
-            return TicketRefused(
-                "too_many_open",
-                f"you have {live} open ticket{'s' * (live != 1)} of this kind, which is as many as there may be",
-            )
-        today = tickets.count_since(connection, guild_id, author_id, new.category, new.opened_at - _DAY)
-        if today >= limits.most_a_day:
-            return TicketRefused("too_many_today", f"you opened {today} tickets of this kind within a day")
-    waits = any(one.category == new.category for one in tickets.in_states(connection, ("queued",)))
+def _insert(
+    new: Ticket, limits: TicketLimits | None, beside: Collection[str], connection: Connection
+) -> Ticket | TicketRefused:
+    """Insert a ticket within its author's limits; None: without any."""
+    if limits is not None and (refused := beyond(connection, new, limits)) is not None:
+        return refused
+    waits = any(one.category in beside for one in tickets.in_states(connection, ("queued",)))
     state: TicketState = "queued" if waits else "opening"
-    ticket = msgspec.structs.replace(new, number=tickets.next_number(connection, guild_id), state=state)
+    ticket = msgspec.structs.replace(new, number=tickets.next_number(connection, new.guild_id), state=state)
     tickets.insert(connection, ticket)
     return ticket
 

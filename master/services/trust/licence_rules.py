@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Literal
 
 from msgspec.structs import replace
@@ -69,6 +69,10 @@ PAST: dict[LicenceAction, LicenceChange] = {
     "transfer": "transferred",
     "expire": "expired",
 }
+
+
+EARLIEST_END, LATEST_END = datetime(1970, 1, 2, tzinfo=UTC), datetime(3800, 1, 1, tzinfo=UTC)
+"""A code holds its end as hours in three bytes, and with its grace it must still be a date."""
 
 
 class LicenceRefused(ServiceError):
@@ -197,12 +201,22 @@ def has_ended(licence: Licence, tier: LicenceTier, now: datetime) -> bool:
 
 
 def renewed_until(licence: Licence, tier: LicenceTier, days: int, now: datetime) -> datetime | None:
-    """Return the new end: counted from the old one, or from now if it is over with its grace; None for never."""
+    """Return the new end: counted from the old one, or from now if it is over with its grace; None for never.
+
+    Raises
+    ------
+    LicenceRefused
+        It would be later than any end can be.
+    """
     if not days:
         return None
-    if licence.expires_at is None or has_ended(licence, tier, now):
-        return now + timedelta(days=days)
-    return licence.expires_at + timedelta(days=days)
+    begins = now if licence.expires_at is None or has_ended(licence, tier, now) else licence.expires_at
+    if LATEST_END - begins < timedelta(days=days):
+        raise LicenceRefused(
+            f"licence {licence.id} would end after {LATEST_END:%Y-%m-%d}: it cannot be renewed",
+            hint="renewed for 0 days it never ends",
+        )
+    return begins + timedelta(days=days)
 
 
 @dataclass(frozen=True, slots=True)

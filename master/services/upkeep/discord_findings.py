@@ -13,6 +13,7 @@ from master.configuration.settings import Settings
 from master.errors import FleetError
 from master.services.core.discord_port import Role
 from master.services.core.errors import DiscordRefused, DiscordUnavailable
+from master.services.core.findings import Finding
 from master.services.core.registered_commands import load_registered
 from master.services.onboarding.identity import (
     MASTER_PERMISSIONS,
@@ -22,7 +23,6 @@ from master.services.onboarding.identity import (
     invite_url,
 )
 from master.services.people.licence_role_checks import role_troubles
-from master.services.upkeep.diagnosis import Finding
 from master.services.upkeep.ticket_findings import ask_about_tickets, needed_for_tickets
 
 MIN_IDENTIFIES = 50

@@ -9,9 +9,9 @@ import msgspec
 
 from master.configuration.settings import Settings
 from master.services.core.discord_port import Channel, ChannelKind, Overwrite, Role
+from master.services.core.findings import Finding
 from master.services.people.ticket_check import Standing, finding_of
 from master.services.people.ticket_sets import NEEDED, NEEDED_FOR_THREADS
-from master.services.upkeep.diagnosis import Finding
 
 Get = Callable[[str, Any], Awaitable[Any]]
 """Returns a decoded answer of Discord to a path."""

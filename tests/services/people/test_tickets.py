@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from master.configuration.settings import TicketRoleLimits
 from master.events import GatewayConnected
 from master.services.people import ticket_desk, ticket_tools
 from sandbox import permissions
-from sandbox.records import Overwrite
+from sandbox.records import Overwrite, Role
 from tests.services.people.ticket_house import TicketHouse, category, desk
 
 __all__ = ["desk"]
@@ -96,6 +97,32 @@ async def test_one_person_has_so_many_open_and_so_many_a_day(desk: TicketHouse) 
         await desk.atlas.opens(desk.sam)
     await desk.later(hours=25)
     await desk.atlas.opens(desk.eve)
+
+
+async def test_roles_have_limits_of_their_own_and_the_highest_counts(desk: TicketHouse) -> None:
+    patrons, muted = desk.guild.create_role("patrons"), desk.guild.create_role("muted")
+    limits = (TicketRoleLimits(role_id=patrons.id, most_open=2), TicketRoleLimits(role_id=muted.id, most_open=0))
+    desk.update(categories=category(desk, most_open_each=1, most_a_day=3, limits_by_role=limits))
+
+    def give(*roles: Role) -> None:
+        members = desk.guild.guild
+        desk.sandbox.world.set_member_roles(members, members.members[desk.eve.id], [role.id for role in roles])
+
+    async def asks() -> str:
+        return (await desk.atlas.asks("open", actor_id=desk.eve.id, category="support")).code
+
+    give(muted)
+    assert await asks() == "not_allowed"
+    give()
+    assert [await asks(), await asks()] == ["open", "too_many_open"]
+    # The master asks Discord each time: a role counts from the next press on, and a node has no say in it.
+    give(muted, patrons)
+    assert [await asks(), await asks()] == ["open", "too_many_open"]
+    desk.update(categories=category(desk, limits_by_role=(TicketRoleLimits(role_id=patrons.id, most_open=9),)))
+    assert [await asks(), await asks()] == ["open", "too_many_today"]
+    more = (TicketRoleLimits(role_id=patrons.id, most_open=9, most_a_day=4),)
+    desk.update(categories=category(desk, limits_by_role=more))
+    assert await asks() == "open"
 
 
 async def test_a_full_category_is_a_queue_and_whoever_is_first_is_let_in_first(desk: TicketHouse) -> None:
@@ -214,6 +241,11 @@ async def test_what_is_missing_is_said_at_the_start_and_not_at_the_first_ticket(
     desk.update(categories=category(desk, channel_id=1, staff_roles=frozenset()))
     found = {one.category: one for one in await desk.ticketing.check.look()}
     assert found["support"].detail == "its channel 1 is gone"
+    gone = (TicketRoleLimits(role_id=10**17, most_open=2),)
+    desk.update(categories=category(desk, channel_id=desk.place.id, staff_roles={desk.staff.id}, limits_by_role=gone))
+    role.permissions |= permissions.MANAGE_ROLES | permissions.MANAGE_MESSAGES
+    found = {one.category: one for one in await desk.ticketing.check.look()}
+    assert found["support"].detail == f"a role with limits of its own, {10**17}, is gone"
 
 
 @pytest.mark.parametrize("way", ["never", "lost"])

@@ -13,9 +13,9 @@ from handshake.redaction import Secret
 from master.bot import lookup as lookup_module
 from master.bot.lookup import HttpLookup
 from master.configuration.settings import ChannelSettings, LicenceTier, Settings, TicketCategory, TicketSettings
+from master.services.core.findings import Finding
 from master.services.core.registered_commands import Registered, save_record
 from master.services.onboarding.identity import Answer
-from master.services.upkeep.diagnosis import Finding
 from master.services.upkeep.discord_findings import ask_discord
 from sandbox import BotHandle, ChannelHandle, GuildHandle, Sandbox, permissions
 from sandbox.intents import MESSAGE_CONTENT
