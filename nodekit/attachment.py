@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import discord
+import msgspec
 
 from handshake.errors import HandshakeError, TransportError
 from handshake.messages import ErrorReport, Heartbeat, Order, OrderResult
@@ -294,12 +295,23 @@ class Attachment:
 
     async def _obey(self, order: Order) -> OrderResult:
         # Imported when it is needed: most nodes never get an order.
+        if order.kind == "channel_moved":
+            return self._follow_channel(order)
         if order.kind.startswith("patch"):
             patching = self._patching or self._make_patching()
             return patching.take(order)
         from nodekit.orders import carry_out
 
         return await carry_out(self._client, order)
+
+    def _follow_channel(self, order: Order) -> OrderResult:
+        """Follow VERIFY_CHANNEL, which was made anew under another id."""
+        role, _, number = order.argument.partition(":")
+        if role != "VERIFY" or not number.isdecimal():
+            return OrderResult(order_id=order.id, done=False, detail="this nodekit knows no such channel")
+        self._boot = msgspec.structs.replace(self._boot, verify_channel_id=int(number))
+        log.info("VERIFY_CHANNEL is %s now", number)
+        return OrderResult(order_id=order.id, done=True, detail="followed")
 
     def _make_patching(self) -> Patching:
         from nodekit.patching import Patching

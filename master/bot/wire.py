@@ -36,7 +36,13 @@ _KINDS = {
     13: ChannelKind.STAGE,
     15: ChannelKind.FORUM,
 }
-_NUMBERS = {ChannelKind.TEXT: 0, ChannelKind.VOICE: 2, ChannelKind.CATEGORY: 4}
+_NUMBERS = {
+    ChannelKind.TEXT: 0,
+    ChannelKind.VOICE: 2,
+    ChannelKind.CATEGORY: 4,
+    ChannelKind.ANNOUNCEMENT: 5,
+    ChannelKind.FORUM: 15,
+}
 
 T = TypeVar("T")
 

@@ -105,6 +105,7 @@ _COMMANDS = (
     _Command("release", "steering:release", _DAILY),
     _Command("clear", "steering:clear", _DAILY),
     _Command("reload", "steering:reload", _DAILY),
+    _Command("cogs", "cogs:cogs", _DAILY, is_group=True),
     _Command("shutdown", "steering:shutdown", _DAILY),
     _Command("register", "onboarding:register", _NODES),
     _Command("import", "moving:import_programs", _NODES),

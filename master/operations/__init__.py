@@ -6,6 +6,7 @@ from typing import Any
 
 from master.operations import (
     changing,
+    cogs,
     errors,
     giveaways,
     kernel,
@@ -131,6 +132,10 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     ledger.restore,
     ledger.import_archive,
     ledger.migrate,
+    cogs.listing,
+    cogs.reload,
+    cogs.disable,
+    cogs.enable,
     kernel.events,
     kernel.doctor,
     kernel.reload,

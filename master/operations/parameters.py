@@ -13,6 +13,12 @@ class NoParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """No parameters."""
 
 
+class CogParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A cog of the master."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+
+
 class EventsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Content of the event stream."""
 

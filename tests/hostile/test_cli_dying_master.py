@@ -73,6 +73,8 @@ COMMANDS = (
     *(Typed(f"tickets {verb} 01AB", shows=False) for verb in ("grant", "refuse", "revoke")),
     Typed("tickets permissions"),
     Typed("tickets check --json"),
+    Typed("cogs"),
+    *(Typed(f"cogs {verb} music", shows=False) for verb in ("reload --json", "disable", "enable")),  # there is none
     Typed("start atlas"),
     Typed("restart atlas --json"),
     Typed("restart --all"),

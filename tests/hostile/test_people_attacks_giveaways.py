@@ -11,11 +11,16 @@ import pytest
 from aiohttp import web
 from msgspec import structs
 
+from master.errors import FleetError
+from master.ledger.database import Ledger
+from master.ledger.errors import LedgerUnavailable
 from master.services.people import giveaway_records
 from master.services.people.giveaway_draw import Draw, NotADraw, check, document, entries_hash, pick
+from master.services.people.giveaway_rules import Entrant
+from sandbox import Person
 from tests.hostile.effort import rounds
 from tests.services.people.conftest import fair
-from tests.services.people.giveaway_scene import HOUR, GiveawayScene, label_of, words_of
+from tests.services.people.giveaway_scene import HOUR, GiveawayMaster, GiveawayScene, label_of, words_of
 from tests.services.people.test_giveaway_kills import Killed, mortal_master
 
 __all__ = ["fair"]
@@ -204,6 +209,91 @@ async def test_nothing_that_people_fill_in_mentions_anybody_or_breaks_a_message(
             assert {user.id for user in message.mentions} <= {person.id for person in people}
             assert "\x1b" not in words_of(message)
             assert "\u202e" not in words_of(message)
+
+
+def test_a_thousand_draws_since_a_crowd_has_left_are_a_file_that_can_be_posted() -> None:
+    entries = [(10**18 + number, 1) for number in range(2_000)]
+    hashed, former, draws = entries_hash("G", entries), list[int](), list[Draw]()
+    for number in range(1_000):
+        won = pick(SEED, hashed, number, entries, 1, without=former)
+        draws.append(Draw(tuple(former), tuple(won)))
+        former += won
+    text = document("G", "a mug", SEED, entries, draws)
+    print(f"{len(text):,} bytes of 1,000 draws from 2,000 entries")
+    assert len(text) < 1_000_000
+    assert check(text).problems == ()
+    assert check(text).draws == tuple(draws)
+
+
+class AwayOnce:
+    """A ledger that is away at one write or read, the ``at``-th, and there again at the next."""
+
+    def __init__(self, ledger: Ledger, at: int) -> None:
+        self._ledger, self.at, self.seen = ledger, at, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    def _count(self) -> None:
+        self.seen += 1
+        if self.seen == self.at:
+            raise LedgerUnavailable("the database is away")
+
+    async def write(self, *arguments: Any, **named: Any) -> Any:
+        self._count()
+        return await self._ledger.write(*arguments, **named)
+
+    async def read(self, *arguments: Any, **named: Any) -> Any:
+        self._count()
+        return await self._ledger.read(*arguments, **named)
+
+
+@pytest.mark.slow
+async def test_a_ledger_that_is_away_at_any_step_holds_up_and_spoils_nothing(fair: GiveawayScene) -> None:
+    away = 0
+    # Each third step, and with FLEET_FUZZ all of them.
+    for at in range(1, 200, 3 if rounds(1) == 1 else 1):
+        fair.new_channel()
+        ledger = AwayOnce(fair.ledger, at)
+        master = fair.master(ledger=ledger)
+        before = {one.id for one in (await fair.master().giveaways.records.list(fair.guild.id, 1_000)).giveaways}
+        with contextlib.suppress(FleetError):
+            await fair.start(master, winners=1, prize_tier="pro")
+        await master.giveaways.keeper.step()
+        listed = (await fair.master().giveaways.records.list(fair.guild.id, 1_000)).giveaways
+        view = next((one for one in listed if one.id not in before), None)
+        # Who was told that it failed starts it again.
+        view = view or await fair.start(master, winners=1, prize_tier="pro")
+        fair.clock.turn(60)
+        await master.giveaways.keeper.step()
+        people = [fair.person() for _ in range(2)]
+        for person in people:
+            for _ in range(2):
+                with contextlib.suppress(FleetError):
+                    await master.giveaways.enter(fair.guild.id, view.id, Entrant(user_id=person.id))
+        fair.clock.turn(HOUR)
+        for _ in range(3):
+            await master.giveaways.keeper.step()
+            fair.clock.turn(60)
+        details = await fair.details(view.id)
+        assert (details.giveaway.state, details.giveaway.entries, len(details.winners)) == ("drawn", 2, 1)
+        assert len(fair.announcements()) == 1
+        (winner,) = [person for person in people if person.id == details.winners[0].user_id]
+        claimed = await _claimed(master, fair, view.id, winner)
+        await fair.master().licences.redeem(claimed, user_id=winner.id, guild_id=fair.guild.id, actor=fair.moderator)
+        if ledger.seen < at:
+            break
+        away += 1
+    print(f"away at each of {away} steps")
+    assert away >= 10
+
+
+async def _claimed(master: GiveawayMaster, fair: GiveawayScene, giveaway_id: str, winner: Person) -> str:
+    """Press Claim, once more if the ledger was away."""
+    try:
+        return (await master.giveaways.claim(fair.guild.id, giveaway_id, winner.id)).code
+    except LedgerUnavailable:
+        return (await master.giveaways.claim(fair.guild.id, giveaway_id, winner.id)).code
 
 
 SEED = b"s" * 32

@@ -47,6 +47,7 @@ from master.ledger.rows import (
     process_events,
     pulse_snapshots,
     retention,
+    server_channels,
     shop_events,
     solution_figures,
     solution_runs,
@@ -60,6 +61,9 @@ from master.ledger.rows.audit import AuditChain
 from master.ledger.rows.audit_head import HeadFile
 from master.ledger.rows.mail_records import Mail, MailAction, MailAnswer, Mailbox, MailThread
 from master.ledger.rows.records import (
+    ChannelMove,
+    ChannelPanel,
+    ChannelRepair,
     DesiredState,
     Duplication,
     ErrorEvent,
@@ -84,6 +88,7 @@ from master.ledger.rows.records import (
     SolutionState,
     Ticket,
     TicketPermission,
+    WantedChannel,
 )
 from master.ledger.schema.migrations import HEAD_REVISION
 from master.ledger.schema.tables import audit_log, metadata
@@ -115,6 +120,7 @@ REPOSITORIES = (
     process_events,
     pulse_snapshots,
     retention,
+    server_channels,
     shop_events,
     solution_figures,
     solution_runs,
@@ -214,6 +220,33 @@ def call_mailboxes(c: Connection) -> None:
     mail_threads.change_answer(c, "A1", was=("waiting",), at=NOW, state="sent")
 
 
+def call_channels(c: Connection) -> None:
+    """Call every function about the server's channels, twice where that is another statement."""
+    repair = ChannelRepair(
+        id="C1", at=NOW, guild_id=5, key="LOG", channel_id=9, drift="gone", wanted="{}", found="{}", state="repairing",
+        changed_at=NOW, changed_by="system:selffix",
+    )  # fmt: skip
+    wanted = WantedChannel(key="LOG", guild_id=5, channel_id=9, seen="{}", changed_at=NOW)
+    move = ChannelMove(old_id=9, new_id=10, key="LOG", guild_id=5, at=NOW)
+    panel = ChannelPanel(key="rules", channel_id=9, message_id=11, content_hash=b"h" * 32, changed_at=NOW)
+    for _ in range(2):
+        server_channels.save_wanted(c, wanted)
+        server_channels.save_move(c, move)
+        server_channels.save_repair(c, repair)
+        server_channels.save_panel(c, panel)
+    server_channels.all_wanted(c)
+    server_channels.all_moves(c)
+    server_channels.all_panels(c)
+    server_channels.repairs_beginning_with(c, "C")
+    server_channels.repairs_in_states(c, server_channels.UNFINISHED)
+    server_channels.recent_repairs(c, limit=5)
+    server_channels.recent_repairs(c, key="LOG", culprit_id=7, since=NOW, limit=5)
+    server_channels.newest_of_each(c)
+    server_channels.count_repaired(c, NOW)
+    server_channels.forget_wanted(c, "LOG")
+    server_channels.forget_panel(c, "rules")
+
+
 def call_every_function_of_giveaways(c: Connection) -> None:
     giveaway = Giveaway(
         id="W1", guild_id=1, channel_id=2, prize="p", winners=1, started_by=7, starts_at=NOW, ends_at=NOW, state="open",
@@ -276,6 +309,9 @@ def call_every_function(c: Connection) -> None:
     shop_events.find_issued(c, "shop:stripe:evt_1")
     shop_events.find_licence(c, "stripe", "sub_1")
     shop_events.was_refunded(c, "stripe", "sub_1")
+    shop_events.put_link(c, "stripe", "in_1", "sub_1", at=sold.at)
+    shop_events.whole_of(c, "stripe", "in_1")
+    shop_events.newest_part_of(c, "stripe", "sub_1")
     licences.revoke_of_node(c, "01A")
     licences.is_revoked(c, "01A")
     licences.list_revoked(c)
@@ -309,6 +345,7 @@ def call_every_function(c: Connection) -> None:
     licence_events.count_since(c, "L1", "transferred", NOW)
     call_tickets(c)
     call_mailboxes(c)
+    call_channels(c)
     run = Duplication(id="D1", at=NOW, node_id="01A", source="template 1", requested_by="cli:ada", outcome="running")
     duplications.insert(c, run)
     duplications.source_of(c, "01A")

@@ -10,6 +10,8 @@ from master.events import (
     AuditLogCut,
     BoxOffline,
     BoxOnline,
+    ChannelMoved,
+    ChannelRepaired,
     ClockStepped,
     DiskFilled,
     DiskFreed,
@@ -64,6 +66,8 @@ _DETAILS: dict[type[Event], Callable[..., str]] = {
     PatchChanged: lambda event: ": ".join(filter(None, (event.name, event.state.replace("_", " "), event.detail))),
     NodePatched: lambda event: f"{event.name}: {event.state.replace('_', ' ')}",
     LicenceChanged: lambda event: ": ".join(filter(None, (f"{event.licence_id} {event.what}", event.detail))),
+    ChannelMoved: lambda event: f"{event.key}: {event.old_id} is {event.new_id} now",
+    ChannelRepaired: lambda event: f"{event.key} {event.what}: {event.detail}",
     StderrLine: lambda event: event.line,
 }
 
