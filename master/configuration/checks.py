@@ -106,7 +106,7 @@ def _shop(settings: Settings) -> Iterator[ConfigProblem]:
 
 
 def _mailboxes(settings: Settings) -> Iterator[ConfigProblem]:
-    """Look for mailboxes that could not be opened, and rules that could never fit or never act."""
+    """Look for mailboxes that could not be opened, and rules that could not act."""
     for name, mailbox in settings.mailboxes.items():
         at = f"MAILBOXES[{name!r}]"
         if mailbox.login == "xoauth2":
@@ -115,9 +115,6 @@ def _mailboxes(settings: Settings) -> Iterator[ConfigProblem]:
             key = f"{at}['RULES'][{rule_name!r}]"
             if rule.action in ("licence", "solution"):
                 yield ConfigProblem(f"{key}['ACTION']", f"{rule.action} is not built yet", "notify tells operators")
-            elif rule.trusted and rule.action != "ignore" and not mailbox.authserv_id:
-                fix = f"AUTHSERV_ID of {name} (docs/mailbox.md), or TRUSTED: False in the rule"
-                yield ConfigProblem(key, "never fits: nobody is vouched for without AUTHSERV_ID", fix)
             if rule.action == "ticket" and rule.category not in settings.tickets.categories:
                 known = ", ".join(settings.tickets.categories) or "none"
                 yield ConfigProblem(f"{key}['CATEGORY']", f"TICKETS has no {rule.category!r}", f"it has: {known}")

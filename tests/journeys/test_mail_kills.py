@@ -38,7 +38,7 @@ MAILBOXES = {{"inbox": {{
 
 
 def call(stage: Stage, name: str, params: object, answer: object) -> object:
-    return stage.client.call(name, params, answer=answer, timeout_s=20.0)  # type: ignore[arg-type,type-var]
+    return stage.client.call(name, params, answer=answer, timeout_s=20.0)  # type: ignore[arg-type]
 
 
 async def master_is_killed(stage: Stage, rng: random.Random) -> None:
