@@ -27,6 +27,7 @@ PressHandler = Callable[["discord.Interaction[MasterBot]"], Awaitable[None]]
 EXTENSIONS = (
     "master.cogs.commands",
     "master.cogs.fleet",
+    "master.cogs.announce",
     "master.cogs.bot_manager",
     "master.cogs.duplicate",
     "master.cogs.error_monitor",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from master.operations import (
+    announcements,
     changing,
     errors,
     giveaways,
@@ -111,6 +112,13 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     tickets.decide,
     tickets.revoke,
     tickets.check,
+    announcements.listing,
+    announcements.show,
+    announcements.places,
+    announcements.preview,
+    announcements.announce,
+    announcements.cancel,
+    announcements.resend,
     ledger.audit,
     ledger.verify_audit,
     ledger.acknowledge_audit,

@@ -29,6 +29,7 @@ from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
 from master.security.vault import SeedVault, TokenVault
+from master.services.announcing.building import Announcing, build_announcing
 from master.services.core.alert_outbox import AlertOutbox
 from master.services.core.alerts import Alerts
 from master.services.core.auditing import Auditor
@@ -213,6 +214,7 @@ class Services(LedgerServices):
     licence_keeper: LicenceKeeper
     licence_roles: LicenceRoles
     ticketing: Ticketing
+    announcing: Announcing
     giveaways: Giveaways | None
     """None for a master without a token."""
     discord: DiscordPort | None
@@ -443,6 +445,16 @@ def build_services(
         {TicketRequest: ticketing.desk.handle, TicketPermissionRequest: ticketing.permissions.handle}
     )
     reloading.follow(lambda _new: ticketing.upkeep.look_again())
+    announcing = build_announcing(
+        ledger=ledger,
+        bus=bus,
+        clock=clock,
+        alerts=alerts,
+        settings=lambda: reloading.settings,
+        port=discord.port,
+        own_id=discord.user_id,
+    )
+    reloading.follow(lambda _new: announcing.sender.look_again())
     signer = ManifestSigner(base.secret)
     judge = HealthJudge(
         ledger=ledger,
@@ -624,6 +636,7 @@ def build_services(
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         ticketing=ticketing,
+        announcing=announcing,
         giveaway_records=giveaway_records,
         giveaways=None
         if discord.port is None
