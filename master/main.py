@@ -15,6 +15,7 @@ from typing import Protocol
 
 from handshake.sockets import Peer
 from handshake.transports.local import Handler, LocalServer
+from master.bot.lookup import lookup_of
 from master.bot.probe import DiscordProbe
 from master.bot.token_inspector import DiscordTokenInspector
 from master.bus import EventBus
@@ -60,6 +61,11 @@ class Presence(Protocol):
         """Return the services' port to Discord; None without a token."""
         ...
 
+    @property
+    def cogs(self) -> tuple[str, ...]:
+        """Return the names of all cogs."""
+        ...
+
     def user_id(self) -> int:
         """Return the master's user id; 0 without one."""
         ...
@@ -81,6 +87,7 @@ class NoPresence:
     """A master without a token: only supervision and the command line."""
 
     port = None
+    cogs = ()
 
     def user_id(self) -> int:
         """Return 0."""
@@ -140,7 +147,9 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
             state=discord.state,
             commands_problem=discord.commands_problem,
             port=discord.port,
+            cogs=discord.cogs,
             probe=DiscordProbe(settings.discord).look,
+            lookup_of=lookup_of,
         ),
         clock=SystemClock(),
         cgroups=find_cgroups(),
@@ -180,6 +189,7 @@ async def _prepare(services: Services) -> None:
         services.onboarding.hold()
     if ledger.audit_cut:
         services.bus.publish(AuditLogCut(at=services.clock.now(), detail=ledger.audit_cut))
+    await services.channels.load()
     await services.library.reload()
     await services.opening.load()
     services.reloading.warn_of_unknown_names()
@@ -206,6 +216,7 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("recovery", partial(_recover_when_back, services)),
                 ("handover", services.handover.run),
                 ("state watch", services.state_watch.run),
+                ("cogs", services.cogs.run),
                 ("ready signs", services.ready_signs.run),
                 ("scheduled restarts", partial(services.scheduled_restarts.run, _restart_as("schedule", operations))),
                 ("watching", partial(services.watching.run, _restart_as("watch", operations))),
@@ -221,7 +232,9 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("roles of licences", services.licence_roles.run),
                 ("tickets", services.ticketing.upkeep.run),
                 ("announcements", services.announcing.sender.run),
-                ("own channels", services.tools.own_channels.run),
+                ("mailboxes", services.mailboxes.run),
+                ("channels", services.channels.keeper.run),
+                ("channels of nodes", services.channels.following.run),
                 ("giveaways", partial(_run_giveaways, services)),
                 ("intake for sentry-sdk", partial(_take_from_sdks, services)),
                 ("shop", partial(_take_from_shops, services)),

@@ -14,6 +14,8 @@ from master.services.core.errors import DiscordUnavailable
 
 TIMEOUT_S = 20.0
 """For one call with its retries, including discord.py's waits for rate limits."""
+PATIENCE_S = 900.0
+"""Longer than discord.py takes for five attempts and the waits for rate limits between them."""
 _PAUSES_S = (0.0, 0.5, 2.0)
 """Before each attempt. The first retry handles a kept-alive connection that Discord has closed."""
 _MAX_ABANDONED = 64
@@ -44,6 +46,7 @@ class Calls:
         *,
         needs: str = "",
         repeatable: bool = True,
+        patient: bool = False,
     ) -> T:
         """Make one call.
 
@@ -57,12 +60,14 @@ class Calls:
             The permission that the call needs, for error messages.
         repeatable
             Whether it may be retried after a failure that leaves open whether it was carried out.
+        patient
+            Whether it is waited for until discord.py itself gives up: nothing that was given up is carried out later.
 
         Raises
         ------
         DiscordPortError
         """
-        deadline = asyncio.get_running_loop().time() + self.timeout_s
+        deadline = asyncio.get_running_loop().time() + (PATIENCE_S if patient else self.timeout_s)
         pauses = _PAUSES_S if repeatable else _PAUSES_S[:1]
         for attempt, pause_s in enumerate(pauses, 1):
             await asyncio.sleep(pause_s)

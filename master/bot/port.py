@@ -73,7 +73,16 @@ class DiscordPyPort(DiscordPort):
     def __init__(self, client: Callable[[], discord.Client | None], timeout_s: float = TIMEOUT_S) -> None:
         self._calls = Calls(client, timeout_s)
 
-    async def _do(self, doing: str, route: Route, *, needs: str = "", repeatable: bool = True, **request: Any) -> Any:
+    async def _do(
+        self,
+        doing: str,
+        route: Route,
+        *,
+        needs: str = "",
+        repeatable: bool = True,
+        patient: bool = False,
+        **request: Any,
+    ) -> Any:
         """Make one request; returns the decoded JSON response."""
         # Encoded here first: within the call, what cannot be read is an answer of Discord and no mistake of ours.
         msgspec.json.encode(request.get("json"))
@@ -81,7 +90,7 @@ class DiscordPyPort(DiscordPort):
         def call(http: HTTPClient) -> Coroutine[Any, Any, Any]:
             return http.request(route, **request)
 
-        return await self._calls.make(doing, call, needs=needs, repeatable=repeatable)
+        return await self._calls.make(doing, call, needs=needs, repeatable=repeatable, patient=patient)
 
     # Messages
 
@@ -195,13 +204,17 @@ class DiscordPyPort(DiscordPort):
         found = [wire.channel() for wire in decode(answer, list[WireChannel], doing)]
         return tuple(sorted(found, key=lambda channel: (channel.position, channel.id)))
 
-    async def create_channel(self, guild_id: int, plan: ChannelPlan, *, reason: str = "") -> Channel:
+    async def create_channel(
+        self, guild_id: int, plan: ChannelPlan, *, reason: str = "", patient: bool = False
+    ) -> Channel:
         """Create a channel or category."""
         doing = f"create channel {plan.name}"
         route = Route("POST", "/guilds/{guild_id}/channels", guild_id=guild_id)
         # Discord names none: what it wants for an overwrite is each permission that stands in it.
         needs = "Manage Channels, and each that it sets for others," if plan.overwrites else "Manage Channels"
-        answer = await self._do(doing, route, needs=needs, repeatable=False, json=plan_payload(plan), reason=reason)
+        answer = await self._do(
+            doing, route, needs=needs, repeatable=False, patient=patient, json=plan_payload(plan), reason=reason
+        )
         return decode(answer, WireChannel, doing).channel()
 
     async def edit_channel(self, channel_id: int, changes: ChannelChanges, *, reason: str = "") -> Channel:

@@ -36,7 +36,13 @@ _KINDS = {
     13: ChannelKind.STAGE,
     15: ChannelKind.FORUM,
 }
-_NUMBERS = {ChannelKind.TEXT: 0, ChannelKind.VOICE: 2, ChannelKind.CATEGORY: 4}
+_NUMBERS = {
+    ChannelKind.TEXT: 0,
+    ChannelKind.VOICE: 2,
+    ChannelKind.CATEGORY: 4,
+    ChannelKind.ANNOUNCEMENT: 5,
+    ChannelKind.FORUM: 15,
+}
 
 T = TypeVar("T")
 
@@ -77,6 +83,18 @@ class WireReaction(Struct):
     me: bool = False
 
 
+class WireFooter(Struct):
+    """What stands below an embed."""
+
+    text: str = ""
+
+
+class WireEmbed(Struct):
+    """An embed, as far as it is read."""
+
+    footer: WireFooter | None = None
+
+
 class WireMessage(WireId):
     """A message."""
 
@@ -87,6 +105,7 @@ class WireMessage(WireId):
     edited_timestamp: datetime | None = None
     attachments: list[WireAttachment] = []
     reactions: list[WireReaction] = []
+    embeds: list[WireEmbed] = []
 
     def posted(self) -> PostedMessage:
         """Convert to the port's Struct."""
@@ -104,6 +123,7 @@ class WireMessage(WireId):
             reactions=tuple(
                 PostedReaction(emoji=_emoji_key(r.emoji), count=r.count, is_own=r.me) for r in self.reactions
             ),
+            footers=tuple(embed.footer.text for embed in self.embeds if embed.footer is not None),
         )
 
 

@@ -27,6 +27,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "run": (),
     "sqlserver": ("sqlserver",),
     "announce": ("announce",),
+    "mail": ("mail",),
     "dev": ("dev",),
 }
 """The lock files, and the extras of pyproject.toml that each adds to what every installation needs."""
@@ -76,7 +77,7 @@ def make_lock(root: Path, *, upgrade: bool = False) -> None:
         if not upgrade:
             together.write_text("".join(path.read_text("utf-8") for path in sorted(folder.glob("*.txt"))))
         # One version for all files, whichever of them are installed together.
-        _compile(root, [build], together, ("sqlserver", "announce", "dev"))
+        _compile(root, [build], together, ("sqlserver", "mail", "announce", "dev"))
         for name, extras in NAMES.items():
             made = Path(scratch, f"{name}.txt")
             _compile(root, [build, "-c", together], made, extras)

@@ -14,7 +14,7 @@ from master.bus import Subscription
 from master.cogs._live_message import MIN_EDIT_INTERVAL_S
 from master.cogs._patch_embeds import APPROVE, PAUSE, RESUME, ROLL_BACK, patch_embed
 from master.errors import FleetError
-from master.events import AlertLevel, Event, GatewayConnected, NodePatched, PatchChanged
+from master.events import AlertLevel, ChannelMoved, Event, GatewayConnected, NodePatched, PatchChanged
 from master.ledger.errors import LedgerError
 from master.services.container import Services
 from master.services.core.discord_port import DiscordPort, Embed, MessageRef, Notice, OutgoingFile
@@ -147,7 +147,7 @@ class PatchPosts:
 
     async def run(self) -> None:
         """Follow all patches, until cancelled."""
-        with self._services.bus.subscribe(PatchChanged, NodePatched, GatewayConnected) as events:
+        with self._services.bus.subscribe(PatchChanged, NodePatched, GatewayConnected, ChannelMoved) as events:
             listening = asyncio.create_task(self._listen(events), name="patch tracker: events")
             try:
                 while True:

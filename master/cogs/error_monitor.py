@@ -14,7 +14,7 @@ from master.configuration.settings import ColourSettings, EmojiSettings
 from master.events import AlertLevel, AlertRaised
 from master.services.core.alert_outbox import Due, WaitingAlert
 from master.services.core.discord_port import Button, Embed, EmbedField, Notice
-from master.services.core.errors import DiscordPortError, DiscordUnavailable
+from master.services.core.errors import DiscordNotFound, DiscordPortError, DiscordUnavailable
 from master.services.core.lasting import keep_running
 from master.wording import as_code, as_markdown
 
@@ -62,6 +62,12 @@ class ErrorMonitor(commands.Cog):
                 log.warning("alerts wait for Discord", extra={"count": len(self._outbox), "why": str(error)})
                 await self._outbox.wait_for_return()
                 continue
+            except DiscordNotFound as error:
+                if self._bot.services.settings.selffix.mode != "off":
+                    log.warning("alerts wait for LOG_CHANNEL to be made anew", extra={"count": len(self._outbox)})
+                    await self._outbox.wait_for_return()
+                    continue
+                log.warning("an alert could not be posted", extra={"title": title, "why": str(error)})
             except DiscordPortError as error:
                 log.warning("an alert could not be posted", extra={"title": title, "why": str(error)})
             except Exception:

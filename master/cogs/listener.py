@@ -21,12 +21,13 @@ class Listener(commands.Cog):
 
     def __init__(self, bot: MasterBot) -> None:
         self._bot = bot
-        self._channel_id = bot.services.settings.channels.verify
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
         """Handle a message; any text that is not a signed message in a code block is ignored."""
-        if message.channel.id != self._channel_id or message.author == self._bot.user:
+        # Read each time: the channel may have been made anew.
+        channel_id = self._bot.services.settings.channels.verify
+        if message.channel.id != channel_id or message.author == self._bot.user:
             return
         text = channel.unwrap(message.content)
         if text is None:
@@ -39,7 +40,7 @@ class Listener(commands.Cog):
             # The answer mentions the node's bot, so it receives the content even without the MESSAGE_CONTENT intent.
             text = channel.wrap(answer, to_user_id=message.author.id)
             notice = Notice(text=text, mention_users=(message.author.id,))
-            await services.discord.post(self._channel_id, notice)
+            await services.discord.post(channel_id, notice)
         except DiscordPortError as error:
             # The node retries by itself.
             log.warning("an answer could not be posted in VERIFY_CHANNEL", extra={"why": str(error)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -124,6 +123,8 @@ def unknown_node_names(settings: Settings, known_names: Collection[str]) -> list
     known = {name.casefold(): name for name in known_names}
 
     def problem(key: str, name: str) -> ConfigProblem:
+        import difflib
+
         near = difflib.get_close_matches(name, known, n=1)
         fix = f"did you mean {known[near[0]]!r}?" if near else "`fleet status` lists the nodes"
         return ConfigProblem(key, f"there is no node called {name!r}", fix)

@@ -28,7 +28,7 @@ from master.security.derivation import new_master_secret
 from master.services.core.views import ActionResult, FleetEvent, FleetStatus, NodeStatus, Registered
 from sandbox import BotHandle, ChannelHandle, GuildHandle, Person, Sandbox
 from sandbox.intents import MESSAGE_CONTENT
-from sandbox.permissions import EVERYONE_DEFAULT
+from sandbox.permissions import EVERYONE_DEFAULT, MANAGE_CHANNELS, MANAGE_ROLES, VIEW_AUDIT_LOG
 
 NAMES = (
     "atlas",
@@ -161,7 +161,8 @@ class Stage:
         self.verify = self.guild.create_channel("verify")
         self.patch, self.log = self.guild.create_channel("patch"), self.guild.create_channel("fleet-log")
         self.office = self.guild.create_channel("operators")
-        self.master_bot = self.create_bot("Fleetmaster", privileged_intents=MESSAGE_CONTENT)
+        bits = EVERYONE_DEFAULT | MANAGE_CHANNELS | MANAGE_ROLES | VIEW_AUDIT_LOG
+        self.master_bot = self.create_bot("Fleetmaster", privileged_intents=MESSAGE_CONTENT, bits=bits)
         if self._keep is not None:
             if self._keep.exists() and any(self._keep.iterdir()):
                 raise StageError(f"{self._keep} is not empty", hint="name a new folder for --keep")
@@ -198,10 +199,10 @@ class Stage:
         shutil.copytree(TEMPLATE_PATH, template, ignore=shutil.ignore_patterns("__pycache__"))
         return template
 
-    def create_bot(self, name: str, *, privileged_intents: int = 0) -> BotHandle:
+    def create_bot(self, name: str, *, privileged_intents: int = 0, bits: int = EVERYONE_DEFAULT) -> BotHandle:
         """Create an application and invite its bot."""
         bot = self.sandbox.create_bot(name, privileged_intents=privileged_intents, owner=self.operator)
-        self.guild.add_bot(bot, bits=EVERYONE_DEFAULT)
+        self.guild.add_bot(bot, bits=bits)
         self.bots[name] = bot
         return bot
 

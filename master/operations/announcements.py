@@ -44,7 +44,7 @@ async def places(call: Call[Services], parameters: NoParams) -> list[PlaceRow]:
     return await call.services.announcing.announcements.places()
 
 
-@operation("announcement_preview", parameters=AnnounceParams, result=AnnouncementPreview, permission=Permission.OPERATE)
+@operation("announcement_preview", parameters=AnnounceParams, result=AnnouncementPreview, permission=Permission.VIEW)
 async def preview(call: Call[Services], parameters: AnnounceParams) -> AnnouncementPreview:
     """Show an announcement as each place would get it."""
     return await call.services.announcing.announcements.preview(_draft(parameters))

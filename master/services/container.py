@@ -30,6 +30,10 @@ from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
 from master.security.vault import SeedVault, TokenVault
 from master.services.announcing.building import Announcing, build_announcing
+from master.services.channels.channels import Channels, build_channels
+from master.services.channels.moves import ChannelMoves
+from master.services.channels.recreating import recreate
+from master.services.channels.tools import ChannelTools
 from master.services.core.alert_outbox import AlertOutbox
 from master.services.core.alerts import Alerts
 from master.services.core.auditing import Auditor
@@ -60,6 +64,9 @@ from master.services.healing.monitor import ErrorMonitor
 from master.services.healing.output_watch import OutputWatch
 from master.services.healing.sentry_addresses import SentryAddresses
 from master.services.healing.sources import ErrorSources
+from master.services.healing.undecided_exits import UndecidedExits
+from master.services.mailbox.mail_tools import MailTools
+from master.services.mailbox.mailboxes import Mailboxes
 from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
 from master.services.onboarding.identity import TokenInspector
@@ -80,6 +87,7 @@ from master.services.patches.manifest import ManifestSigner
 from master.services.patches.node_permissions import permissions_of
 from master.services.patches.patches import Patches
 from master.services.patches.receiving import Receiving
+from master.services.patches.restored_trials import RestoredTrials
 from master.services.patches.restoring import Restoring
 from master.services.patches.returning import Returning
 from master.services.patches.rollout import RollOuts
@@ -106,7 +114,6 @@ from master.services.repair.actions.tools import Tools
 from master.services.repair.drafting import Drafting
 from master.services.repair.manager import SolutionManager
 from master.services.repair.modes import Modes
-from master.services.repair.own_channels import OwnChannels
 from master.services.repair.repair import Repair
 from master.services.repair.stored import recent_lines
 from master.services.repair.testing import SolutionTesting
@@ -122,6 +129,9 @@ from master.services.trust.revocation import Revocation
 from master.services.trust.rotation import SecretRotation
 from master.services.trust.verification import Verification
 from master.services.upkeep.box import BoxWatch
+from master.services.upkeep.cogs import Cogs
+from master.services.upkeep.doctor import Doctor, LookupOf
+from master.services.upkeep.guild_watch import GuildWatch
 from master.services.upkeep.ledger_admin import LedgerAdmin
 from master.services.upkeep.reloading import Reloading
 from master.services.upkeep.retention import Retention
@@ -198,6 +208,8 @@ class Services(LedgerServices):
     log_flushing: LogFlushing
     reloading: Reloading
     state_watch: StateWatch
+    cogs: Cogs
+    guild_watch: GuildWatch
     library: SolutionLibrary
     folders: FolderWatch
     output_watch: OutputWatch
@@ -210,11 +222,15 @@ class Services(LedgerServices):
     patches: Patches
     lineage_keeper: LineageKeeper
     restoring: Restoring
+    restored_trials: RestoredTrials
     patch_tracking: PatchTracking
     licence_keeper: LicenceKeeper
     licence_roles: LicenceRoles
     ticketing: Ticketing
     announcing: Announcing
+    mailboxes: Mailboxes
+    doctor: Doctor
+    channels: Channels
     giveaways: Giveaways | None
     """None for a master without a token."""
     discord: DiscordPort | None
@@ -237,8 +253,12 @@ class DiscordView:
     """Why the slash commands are not registered; empty if they are."""
     port: DiscordPort | None = None
     """None without a token; its calls fail at once while the connection is down."""
+    cogs: tuple[str, ...] = ()
+    """The names of all cogs."""
     probe: Probe | None = None
     """Looks whether Discord can be reached; None: it is taken to be there."""
+    lookup_of: LookupOf | None = None
+    """Returns what asks Discord beside the connection, for the doctor; None: he does not ask it."""
 
 
 def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -> LedgerServices:
@@ -360,6 +380,8 @@ def build_services(
     merging = PageMerging(settings.merging_path, enabled=settings.supervision.merge_memory, bus=bus, clock=clock)
     retention = Retention(ledger, settings.retention, clock)
     state_watch = StateWatch(ledger=ledger, supervisor=supervisor, alerts=alerts)
+    cogs = Cogs(discord.cogs, settings.disabled_cogs_path, alerts, clock)
+    guild_watch = GuildWatch(settings.identity, discord.user_id, alerts)
     reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
     works = FileWorks(settings.changes_dir, settings.removed_dir, ledger)
     locks = NodeLocks(base.directory)
@@ -394,9 +416,11 @@ def build_services(
         book=ErrorBook(ledger, clock, library),
         alerts=GroupAlerts(alerts, base.directory, clock),
     )
-    intake = _build_intake(base, library, folders, error_groups)
+    undecided = UndecidedExits()
+    intake = _build_intake(base, library, folders, error_groups, undecided)
     auditor = Auditor(ledger, ledger.chain, clock, base.permissions, bus)
     installer = PackageInstaller(lambda: reloading.settings, os.environ)
+    channels = _build_channels(base, alerts, discord, reloading, trust.orders)
     tools = Tools(
         fleet=fleet,
         supervisor=supervisor,
@@ -409,7 +433,7 @@ def build_services(
         inspector=inspector,
         orders=trust.orders,
         installer=installer,
-        own_channels=OwnChannels(discord.port, bus, lambda: reloading.settings, settings.own_channels_path),
+        recreate_channels=partial(recreate, channels.keeper, lambda: reloading.written, channels.tools.moves),
         returning=Returning(
             ledger=ledger,
             bus=bus,
@@ -455,6 +479,19 @@ def build_services(
         own_id=discord.user_id,
     )
     reloading.follow(lambda _new: announcing.sender.look_again())
+    mailboxes = Mailboxes(
+        MailTools(
+            ledger=ledger,
+            bus=bus,
+            clock=clock,
+            settings=lambda: reloading.settings,
+            alerts=alerts,
+            vault=TokenVault(base.secret),
+            ticketing=ticketing,
+            discord=discord.port,
+            own_user_id=discord.user_id,
+        )
+    )
     signer = ManifestSigner(base.secret)
     judge = HealthJudge(
         ledger=ledger,
@@ -475,12 +512,22 @@ def build_services(
         connectivity=connectivity,
         bus=bus,
         settings=lambda: reloading.settings,
+        exits=undecided,
     )
     repair.alerts.is_muted, repair.alerts.told = error_groups.is_muted, error_groups.told
     intake.monitor.follow(repair.take)
     intake.monitor.follow(lambda finding: error_groups.known_to_solution(finding.sighting.fingerprint))
     overview = _build_overview(
-        base, supervisor, launcher, discord, merging, trust.keys, state_watch, lambda: spawner.trouble, box
+        base,
+        supervisor,
+        launcher,
+        discord,
+        merging,
+        trust.keys,
+        lambda: (*state_watch.troubles(), *guild_watch.troubles(), *cogs.troubles()),
+        lambda: spawner.trouble,
+        box,
+        mailboxes,
     )
     judge = HealthJudge(
         ledger=ledger,
@@ -516,6 +563,7 @@ def build_services(
             exit_output=intake.exit_output,
             groups=error_groups,
             told_otherwise=repair.tells,
+            exits=undecided,
         ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
@@ -600,6 +648,8 @@ def build_services(
         stderr_lines=StderrLines(bus, clock, base.logs, supervisor),
         log_flushing=LogFlushing(base.logs),
         state_watch=state_watch,
+        cogs=cogs,
+        guild_watch=guild_watch,
         library=library,
         folders=folders,
         output_watch=intake.output_watch,
@@ -622,6 +672,14 @@ def build_services(
             keeper=keeper,
             folders=FolderPatching(lambda: reloading.settings),
         ),
+        restored_trials=RestoredTrials(
+            ledger=ledger,
+            supervisor=supervisor,
+            orders=trust.orders,
+            book=book,
+            statuses=statuses,
+            alerts=alerts,
+        ),
         patches=_build_patches(
             base,
             supervisor,
@@ -637,6 +695,9 @@ def build_services(
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         ticketing=ticketing,
         announcing=announcing,
+        mailboxes=mailboxes,
+        doctor=Doctor(settings.home, overview.master_status, discord.lookup_of),
+        channels=channels,
         giveaway_records=giveaway_records,
         giveaways=None
         if discord.port is None
@@ -651,6 +712,7 @@ def build_services(
             bus=bus,
             clock=clock,
             settings=lambda: reloading.settings,
+            own_id=discord.user_id,
         ),
         reloading=reloading,
         discord=discord.port,
@@ -713,6 +775,27 @@ def _build_licence_keeping(
         lambda _new: base.ledger_cache.judge_again(), lambda _new: keeper.look_again(), lambda _new: roles.look_again()
     )
     return keeper, roles
+
+
+def _build_channels(
+    base: _Base, alerts: Alerts, discord: DiscordView, reloading: Reloading, orders: NodeOrders
+) -> Channels:
+    moves = ChannelMoves(base.settings.channel_moves_path)
+    reloading.adjust = moves.follow
+    tools = ChannelTools(
+        ledger=base.ledger,
+        bus=base.bus,
+        clock=base.clock,
+        alerts=alerts,
+        settings=lambda: reloading.settings,
+        discord=discord.port,
+        master_user_id=discord.user_id,
+        moves=moves,
+        take_effect=reloading.take_effect,
+    )
+    channels = build_channels(tools, orders, base.directory)
+    reloading.follow(lambda _new: channels.keeper.look_again())
+    return channels
 
 
 def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) -> Launcher:
@@ -786,10 +869,12 @@ def _handlers(
     }
 
 
-def _build_intake(base: _Base, library: SolutionLibrary, folders: FolderWatch, groups: ErrorGroups) -> _Intake:
+def _build_intake(
+    base: _Base, library: SolutionLibrary, folders: FolderWatch, groups: ErrorGroups, undecided: UndecidedExits
+) -> _Intake:
     bus, clock, directory = base.bus, base.clock, base.directory
     exit_output = ExitOutput(bus, directory, LastOutput(base.logs))
-    monitor = ErrorMonitor(library, groups, clock)
+    monitor = ErrorMonitor(library, groups, clock, undecided)
     ErrorSources(bus, exit_output, monitor)
     output_watch = OutputWatch(
         bus=bus,
@@ -822,9 +907,10 @@ def _build_overview(
     discord: DiscordView,
     merging: PageMerging,
     keys: NodeKeys,
-    state_watch: StateWatch,
+    troubles: Callable[[], tuple[str, ...]],
     start_trouble: Callable[[], str],
     box: BoxWatch,
+    mailboxes: Mailboxes,
 ) -> Overview:
     return Overview(
         settings=base.settings,
@@ -841,8 +927,9 @@ def _build_overview(
         start_trouble=start_trouble,
         isolation=lambda: launcher.isolation(base.directory, supervisor.isolated_names()),
         is_revoked=base.ledger_cache.is_revoked,
-        troubles=lambda: (*state_watch.troubles(), *base.sentry_addresses.troubles()),
+        troubles=lambda: (*troubles(), *base.sentry_addresses.troubles()),
         sentry=lambda: base.sentry_addresses.state,
+        mailboxes=mailboxes.facts,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import discord
@@ -117,10 +116,13 @@ async def test_an_edit_that_fails_is_tried_again(shown: Shown) -> None:
 
 
 async def test_a_message_that_is_gone_is_not_edited_again(shown: Shown) -> None:
-    gone: Any = SimpleNamespace(status=404, reason="Not Found")
+    class Gone:
+        status, reason = 404, "Not Found"
 
     shown.goes_through.set()
-    shown.fails_with = discord.NotFound(gone, {"code": 10008, "message": "Unknown Message"})
+    # discord.py takes an answer of requests too, where that is installed.
+    answer: Any = Gone()
+    shown.fails_with = discord.NotFound(answer, {"code": 10008, "message": "Unknown Message"})
     live = await following(shown)
     shown.happens(1)
     assert live._task is not None

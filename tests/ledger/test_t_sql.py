@@ -36,6 +36,9 @@ from master.ledger.rows import (
     licence_events,
     licence_uses,
     licences,
+    mail_threads,
+    mailboxes,
+    mails,
     nodes,
     patch_keys,
     patch_nodes,
@@ -45,6 +48,7 @@ from master.ledger.rows import (
     process_events,
     pulse_snapshots,
     retention,
+    server_channels,
     shop_events,
     solution_figures,
     solution_runs,
@@ -56,9 +60,13 @@ from master.ledger.rows import (
 )
 from master.ledger.rows.audit import AuditChain
 from master.ledger.rows.audit_head import HeadFile
+from master.ledger.rows.mail_records import Mail, MailAction, MailAnswer, Mailbox, MailThread
 from master.ledger.rows.records import (
     Announcement,
     AnnouncementPlace,
+    ChannelMove,
+    ChannelPanel,
+    ChannelRepair,
     DesiredState,
     Duplication,
     ErrorEvent,
@@ -83,6 +91,7 @@ from master.ledger.rows.records import (
     SolutionState,
     Ticket,
     TicketPermission,
+    WantedChannel,
 )
 from master.ledger.schema.migrations import HEAD_REVISION
 from master.ledger.schema.tables import audit_log, metadata
@@ -103,6 +112,9 @@ REPOSITORIES = (
     licence_events,
     licence_uses,
     licences,
+    mail_threads,
+    mailboxes,
+    mails,
     nodes,
     patch_keys,
     patch_nodes,
@@ -112,6 +124,7 @@ REPOSITORIES = (
     process_events,
     pulse_snapshots,
     retention,
+    server_channels,
     shop_events,
     solution_figures,
     solution_runs,
@@ -193,6 +206,75 @@ def call_tickets(c: Connection) -> None:
     ticket_permissions.end_of_ticket(c, "T1", at=NOW, detail="gone")
 
 
+def call_mailboxes(c: Connection) -> None:
+    """Call every function about mailboxes; a ticket T1 is there."""
+    mailboxes.insert(c, Mailbox(id="M1", name="inbox", changed_at=NOW))
+    mailboxes.find(c, "inbox")
+    mailboxes.load_all(c)
+    mailboxes.change(c, "M1", at=NOW, uid_next=7, since=NOW, sealed_secret=b"s")
+    mail = Mail(
+        id="L1", mailbox="inbox", uid_validity=1, uid=2, mail_hash=b"h" * 32, message_id="<a@b>", sender="a@b",
+        subject="s", at=NOW, is_trusted=True, content="{}", state="acting", changed_at=NOW,
+    )  # fmt: skip
+    action = MailAction(mail_id="L1", number=0, rule="r", action="post", plan="{}", state="planned", changed_at=NOW)
+    mails.insert(c, mail, [action])
+    mails.is_known(c, "inbox", b"h" * 32)
+    mails.get(c, "L1")
+    mails.beginning_with(c, "L")
+    mails.recent(c, limit=5)
+    mails.recent(c, mailbox="inbox", states=("acting",), limit=5)
+    mails.count_by_state(c)
+    mails.change(c, "L1", at=NOW, state="done", content="")
+    mails.actions_of(c, ("L1",))
+    mails.open_actions(c, limit=5)
+    mails.change_action(c, "L1", 0, was=("planned",), at=NOW, state="doing")
+    thread = MailThread(
+        ticket_id="T1", mailbox="inbox", address="a@b", subject="s", last_message_id="<a@b>", message_ids="[]",
+        changed_at=NOW,
+    )  # fmt: skip
+    mail_threads.insert(c, thread)
+    mail_threads.find(c, "T1")
+    mail_threads.of_address(c, "inbox", "a@b")
+    mail_threads.change(c, "T1", at=NOW, last_message_id="<c@d>")
+    mail_threads.count_live(c, "inbox", "a@b", ("open",))
+    mail_threads.count_since(c, "inbox", NOW)
+    answer = MailAnswer(
+        id="A1", ticket_id="T1", at=NOW, text="t", written_by="cli:ada", message_id="<e@f>", state="waiting",
+        changed_at=NOW,
+    )  # fmt: skip
+    mail_threads.insert_answer(c, answer)
+    mail_threads.answers_in(c, ("waiting",), limit=5)
+    mail_threads.count_answers(c, "T1", NOW)
+    mail_threads.change_answer(c, "A1", was=("waiting",), at=NOW, state="sent")
+
+
+def call_channels(c: Connection) -> None:
+    """Call every function about the server's channels, twice where that is another statement."""
+    repair = ChannelRepair(
+        id="C1", at=NOW, guild_id=5, key="LOG", channel_id=9, drift="gone", wanted="{}", found="{}", state="repairing",
+        changed_at=NOW, changed_by="system:selffix",
+    )  # fmt: skip
+    wanted = WantedChannel(key="LOG", guild_id=5, channel_id=9, seen="{}", changed_at=NOW)
+    move = ChannelMove(old_id=9, new_id=10, key="LOG", guild_id=5, at=NOW)
+    panel = ChannelPanel(key="rules", channel_id=9, message_id=11, content_hash=b"h" * 32, changed_at=NOW)
+    for _ in range(2):
+        server_channels.save_wanted(c, wanted)
+        server_channels.save_move(c, move)
+        server_channels.save_repair(c, repair)
+        server_channels.save_panel(c, panel)
+    server_channels.all_wanted(c)
+    server_channels.all_moves(c)
+    server_channels.all_panels(c)
+    server_channels.repairs_beginning_with(c, "C")
+    server_channels.repairs_in_states(c, server_channels.UNFINISHED)
+    server_channels.recent_repairs(c, limit=5)
+    server_channels.recent_repairs(c, key="LOG", culprit_id=7, since=NOW, limit=5)
+    server_channels.newest_of_each(c)
+    server_channels.count_repaired(c, NOW)
+    server_channels.forget_wanted(c, "LOG")
+    server_channels.forget_panel(c, "rules")
+
+
 def call_every_function_of_giveaways(c: Connection) -> None:
     giveaway = Giveaway(
         id="W1", guild_id=1, channel_id=2, prize="p", winners=1, started_by=7, starts_at=NOW, ends_at=NOW, state="open",
@@ -255,6 +337,9 @@ def call_every_function(c: Connection) -> None:
     shop_events.find_issued(c, "shop:stripe:evt_1")
     shop_events.find_licence(c, "stripe", "sub_1")
     shop_events.was_refunded(c, "stripe", "sub_1")
+    shop_events.put_link(c, "stripe", "in_1", "sub_1", at=sold.at)
+    shop_events.whole_of(c, "stripe", "in_1")
+    shop_events.newest_part_of(c, "stripe", "sub_1")
     licences.revoke_of_node(c, "01A")
     licences.is_revoked(c, "01A")
     licences.list_revoked(c)
@@ -288,6 +373,8 @@ def call_every_function(c: Connection) -> None:
     licence_events.count_since(c, "L1", "transferred", NOW)
     call_tickets(c)
     call_announcements(c)
+    call_mailboxes(c)
+    call_channels(c)
     run = Duplication(id="D1", at=NOW, node_id="01A", source="template 1", requested_by="cli:ada", outcome="running")
     duplications.insert(c, run)
     duplications.source_of(c, "01A")

@@ -596,3 +596,60 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     manifest: str = ""
     signature: bytes = b""
+
+
+class WantedChannel(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel that the fleet wants to be there, and how it was when it was seen last."""
+
+    key: str
+    """``LOG``, ``tickets/support``, ``tree/welcome``."""
+    guild_id: int
+    channel_id: int
+    seen: str
+    """JSON."""
+    changed_at: datetime
+
+
+class ChannelMove(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel was made anew, under another id."""
+
+    old_id: int
+    new_id: int
+    key: str
+    guild_id: int
+    at: datetime
+
+
+ChannelDrift = Literal["gone", "renamed", "moved", "topic", "permissions", "order", "panel", "pin"]
+ChannelRepairState = Literal["found", "repairing", "repaired", "asked", "left", "failed", "undoing", "undone"]
+
+
+class ChannelRepair(msgspec.Struct, frozen=True, kw_only=True):
+    """A difference between a channel as it is wanted and as it was found, and what came of it."""
+
+    id: str
+    at: datetime
+    guild_id: int
+    key: str
+    channel_id: int
+    """As it was found; 0 if it never was."""
+    drift: ChannelDrift
+    wanted: str
+    found: str
+    """JSON, both."""
+    culprit_id: int | None = None
+    culprit: str = ""
+    state: ChannelRepairState
+    detail: str = ""
+    changed_at: datetime
+    changed_by: str
+
+
+class ChannelPanel(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that has to be in a channel."""
+
+    key: str
+    channel_id: int
+    message_id: int
+    content_hash: bytes
+    changed_at: datetime

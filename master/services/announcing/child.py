@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from master.services.announcing.child_messages import Answer, Known, Task
 from master.services.announcing.devto import DEVTO_LIMITS, SCHEME, publish
 from master.services.announcing.outcomes import Fate, Outcome
 from master.services.announcing.texts import Limits, fit
@@ -24,32 +25,6 @@ NOT_INSTALLED = (
 )
 _MAX_TEXT = 32_768
 """Of a service that names no limit of its own."""
-
-
-class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """What the child is asked to do."""
-
-    urls: tuple[str, ...]
-    send: bool
-    """False: say what the addresses take."""
-    title: str = ""
-    text: str = ""
-    key: str = ""
-    """The same for each attempt at one place: Mastodon posts what has the same key once."""
-
-
-class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What an address takes, or why it is none."""
-
-    limits: Limits | None = None
-    detail: str = ""
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the child found."""
-
-    known: tuple[Known, ...] = ()
-    outcome: Outcome | None = None
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from master.services.announcing.child import Answer, Known, Task
+from master.services.announcing.child_messages import Answer, Known, Task
 from master.services.announcing.outcomes import Fate, Outcome
 
 log = logging.getLogger(__name__)

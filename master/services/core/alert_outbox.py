@@ -16,7 +16,7 @@ import msgspec
 from handshake.files import read_regular
 from master.bus import EventBus
 from master.durable import replace_file
-from master.events import AlertLevel, AlertRaised, GatewayConnected
+from master.events import AlertLevel, AlertRaised, ChannelMoved, GatewayConnected
 from master.services.core.alert_limiter import AlertLimiter, LeftOut
 from master.supervision.clock import Clock
 
@@ -82,6 +82,8 @@ class AlertOutbox:
         self._load()
         bus.on(AlertRaised, self.put)
         bus.on(GatewayConnected, lambda _event: self._returned.set())
+        # LOG_CHANNEL itself may have been made anew.
+        bus.on(ChannelMoved, lambda _event: self._returned.set())
 
     def __len__(self) -> int:
         return len(self._waiting)

@@ -109,6 +109,8 @@ class PostedMessage(Struct, frozen=True, kw_only=True):
     edited_at: datetime | None = None
     attachments: tuple[PostedAttachment, ...] = ()
     reactions: tuple[PostedReaction, ...] = ()
+    footers: tuple[str, ...] = ()
+    """Of its embeds."""
 
     @property
     def ref(self) -> MessageRef:
@@ -160,7 +162,9 @@ class ChannelPlan(Struct, frozen=True, kw_only=True):
     """A channel to create."""
 
     name: Annotated[str, Meta(min_length=1, max_length=100)]
-    kind: Literal[ChannelKind.TEXT, ChannelKind.VOICE, ChannelKind.CATEGORY] = ChannelKind.TEXT
+    kind: Literal[
+        ChannelKind.TEXT, ChannelKind.VOICE, ChannelKind.CATEGORY, ChannelKind.FORUM, ChannelKind.ANNOUNCEMENT
+    ] = ChannelKind.TEXT
     parent_id: int | None = None
     topic: str = ""
     position: int | None = None
@@ -267,8 +271,10 @@ class DiscordPort(Protocol):
         """Return the channels and categories of a server, in their order."""
         ...
 
-    async def create_channel(self, guild_id: int, plan: ChannelPlan, *, reason: str = "") -> Channel:
-        """Create a channel or category; never retried."""
+    async def create_channel(
+        self, guild_id: int, plan: ChannelPlan, *, reason: str = "", patient: bool = False
+    ) -> Channel:
+        """Create a channel or category; never retried. A patient call waits for as long as discord.py does."""
         ...
 
     async def edit_channel(self, channel_id: int, changes: ChannelChanges, *, reason: str = "") -> Channel:

@@ -11,6 +11,8 @@ from master.events import (
     AuditLogCut,
     BoxOffline,
     BoxOnline,
+    ChannelMoved,
+    ChannelRepaired,
     ClockStepped,
     DiskFilled,
     DiskFreed,
@@ -66,6 +68,8 @@ _DETAILS: dict[type[Event], Callable[..., str]] = {
     NodePatched: lambda event: f"{event.name}: {event.state.replace('_', ' ')}",
     LicenceChanged: lambda event: ": ".join(filter(None, (f"{event.licence_id} {event.what}", event.detail))),
     AnnouncementChanged: lambda event: _announced(event),
+    ChannelMoved: lambda event: f"{event.key}: {event.old_id} is {event.new_id} now",
+    ChannelRepaired: lambda event: f"{event.key} {event.what}: {event.detail}",
     StderrLine: lambda event: event.line,
 }
 

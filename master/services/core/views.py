@@ -101,6 +101,8 @@ class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Why the slash commands are not registered with Discord; empty if they are."""
     troubles: tuple[str, ...] = ()
     """What is wrong with the master's own files, in sentences: a socket that is gone, a ledger that is away."""
+    mailboxes: tuple[str, ...] = ()
+    """What is watched, with its state: ``support ready``, ``billing backoff: ...``; empty if nothing is."""
     sentry: str = ""
     """Whether the intake for sentry-sdk listens: ``listening on 127.0.0.1:PORT``, or why not; empty if it is off."""
     ledger: str

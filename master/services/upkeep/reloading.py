@@ -46,16 +46,31 @@ class Reloading:
         self, settings: Settings, environment: Mapping[str, str], known_names: Callable[[], Collection[str]]
     ) -> None:
         self._settings = settings
+        """As config.py has them."""
+        self._in_force = settings
         self._environment = environment
         self._known_names = known_names
         self._followers: list[Follower] = []
         self._reloading = asyncio.Lock()
         self._reading: Future[Settings] | None = None
+        self.adjust: Callable[[Settings], Settings] = lambda settings: settings
+        """Puts into the settings what took the place of what config.py names: channels that were made anew."""
 
     @property
     def settings(self) -> Settings:
         """The settings in effect, without changes that need a restart."""
+        return self._in_force
+
+    @property
+    def written(self) -> Settings:
+        """The settings as config.py has them, without changes that need a restart."""
         return self._settings
+
+    def take_effect(self) -> None:
+        """Have everybody follow the settings as they are now."""
+        self._in_force = self.adjust(self._settings)
+        for follower in self._followers:
+            follower(self._in_force)
 
     def follow(self, *followers: Follower) -> None:
         """Call these with changed settings, in this order."""
@@ -73,8 +88,7 @@ class Reloading:
             found = await self._read()
             changed = changes(self._settings, found)
             self._settings = take_over(self._settings, found)
-            for follower in self._followers:
-                follower(self._settings)
+            self.take_effect()
         view = ReloadView(
             applied=_keys(changed, "now"),
             at_node_start=_keys(changed, "node start"),

@@ -8,7 +8,7 @@ from master.services.repair.actions.action import Acting, Action, Done, NoParame
 
 async def _recreate(acting: Acting, parameters: NoParameters) -> Done:
     async with acting.audited("recreate_channels") as entry:
-        entry.detail = said = await acting.tools.own_channels.recreate()
+        entry.detail = said = await acting.tools.recreate_channels()
     return Done(detail=said)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from master.configuration.settings import Settings
     from master.services.core.alerts import Alerts
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from master.services.fleet.packages import PackageInstaller
     from master.services.onboarding.identity import TokenInspector
     from master.services.patches.returning import Returning
-    from master.services.repair.own_channels import OwnChannels
     from master.services.trust.orders import NodeOrders
     from master.supervision.clock import Clock
     from master.supervision.supervisor import Supervisor
@@ -39,8 +38,8 @@ class Tools:
         Has running nodes do things themselves.
     installer
         Installs packages for nodes.
-    own_channels
-        Creates the fleet's channels again.
+    recreate_channels
+        Creates those of the fleet's channels again that are gone; returns what was done, in one line.
     returning
         Takes patches back from single nodes.
     """
@@ -56,5 +55,5 @@ class Tools:
     inspector: TokenInspector
     orders: NodeOrders
     installer: PackageInstaller
-    own_channels: OwnChannels
+    recreate_channels: Callable[[], Awaitable[str]]
     returning: Returning
