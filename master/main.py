@@ -239,6 +239,7 @@ async def _run_until_asked(
                 ("licences", services.licence_keeper.run),
                 ("roles of licences", services.licence_roles.run),
                 ("tickets", services.ticketing.upkeep.run),
+                ("announcements", services.announcing.sender.run),
                 ("mailboxes", services.mailboxes.run),
                 ("channels", services.channels.keeper.run),
                 ("channels of nodes", services.channels.following.run),

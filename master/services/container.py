@@ -28,6 +28,7 @@ from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
 from master.security.vault import SeedVault, TokenVault
+from master.services.announcing.building import Announcing, build_announcing
 from master.services.building.base import Base, DiscordView, build_base
 from master.services.building.patches import build_lineage_keeper, build_patches, build_returning
 from master.services.building.people import build_licence_keeping, build_licences, build_tickets, connect_licences
@@ -216,6 +217,7 @@ class Services(LedgerServices):
     licence_keeper: LicenceKeeper
     licence_roles: LicenceRoles
     ticketing: Ticketing
+    announcing: Announcing
     mailboxes: Mailboxes
     doctor: Doctor
     channels: Channels
@@ -388,6 +390,16 @@ def build_services(
         {TicketRequest: ticketing.desk.handle, TicketPermissionRequest: ticketing.permissions.handle}
     )
     reloading.follow(lambda _new: ticketing.upkeep.look_again())
+    announcing = build_announcing(
+        ledger=ledger,
+        bus=bus,
+        clock=clock,
+        alerts=alerts,
+        settings=lambda: reloading.settings,
+        port=discord.port,
+        own_id=discord.user_id,
+    )
+    reloading.follow(lambda _new: announcing.sender.look_again())
     mailboxes = Mailboxes(
         MailTools(
             ledger=ledger,
@@ -595,6 +607,7 @@ def build_services(
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         ticketing=ticketing,
+        announcing=announcing,
         mailboxes=mailboxes,
         doctor=Doctor(settings.home, overview.master_status, discord.lookup_of),
         channels=channels,
