@@ -35,6 +35,7 @@ from master.services.building.people import build_licence_keeping, build_licence
 from master.services.building.repair import build_solutions, recent_lines_of
 from master.services.channels.channels import Channels, build_channels
 from master.services.channels.moves import ChannelMoves
+from master.services.channels.records import ChannelRecords
 from master.services.channels.recreating import recreate
 from master.services.channels.tools import ChannelTools
 from master.services.core.alert_outbox import AlertOutbox
@@ -156,6 +157,7 @@ class LedgerServices:
     lineage: Lineage
     patch_keys: PatchKeys
     giveaway_records: GiveawayRecords
+    channel_records: ChannelRecords
     licences: Licences
     licence_showing: LicenceShowing
 
@@ -254,6 +256,7 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
         patch_keys=PatchKeys(ledger, clock),
         lineage=Lineage(ledger, ManifestSigner(master_secret_of(settings.identity))),
         giveaway_records=GiveawayRecords(ledger),
+        channel_records=ChannelRecords(ledger),
         licences=Licences(ledger=ledger, licensing=licensing, bus=EventBus(), clock=clock, guesses=Guesses(clock)),
         licence_showing=LicenceShowing(ledger, licensing, clock),
     )
@@ -612,6 +615,7 @@ def build_services(
         doctor=Doctor(settings.home, overview.master_status, discord.lookup_of),
         channels=channels,
         giveaway_records=giveaway_records,
+        channel_records=ChannelRecords(ledger),
         giveaways=None
         if discord.port is None
         else build_giveaways(
@@ -648,7 +652,7 @@ def _build_channels(
         moves=moves,
         take_effect=reloading.take_effect,
     )
-    channels = build_channels(tools, orders, base.directory)
+    channels = build_channels(tools, orders, base.directory, lambda: reloading.written)
     reloading.follow(lambda _new: channels.keeper.look_again())
     return channels
 
