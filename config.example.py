@@ -29,6 +29,8 @@ IDENTITY = {
     "TEMPLATE_PATH": None,
     # Your server: slash commands appear there at once. None: everywhere, which may take Discord an hour.
     "GUILD_ID": None,
+    # Other servers of yours with the same slash commands. Elsewhere the master answers nobody.
+    "MORE_GUILDS": [],
     # Every key of the fleet is derived from this. Made by `fleet init`; never share it, and keep a copy of it.
     "MASTER_SECRET": os.environ.get("MASTER_SECRET", ""),
     # The master's own bot token. Empty: the fleet runs without Discord commands.
@@ -229,7 +231,7 @@ TICKETS = {
     },
     "ASK_FOR": ["staff"],  # permission sets that a person approves each time: participant, observer, staff
     "MOST_HOURS": 168.0,  # the longest time for which a node gets somebody into a ticket
-    "REQUESTS_A_MINUTE": 60,  # of one node
+    "REQUESTS_A_MINUTE": 500,  # of one node; a ticket takes seven from its opening to its end
 }
 
 # The repair of the server's channels (docs/selffix.md): those named here, and those of channels.toml beside this file.

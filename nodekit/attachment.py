@@ -35,6 +35,7 @@ from nodekit.error_watch import (
 )
 from nodekit.exit_codes import NodeExit
 from nodekit.gateway_closes import GatewayCloses
+from nodekit.handing_over import HandingOver
 from nodekit.identify_budget import IdentifyBudgetSpent
 from nodekit.identity import NodeIdentity, inherited_identity
 from nodekit.link import NodeFacts, NodeLink
@@ -111,6 +112,7 @@ class Attachment:
         self._boot = identity.boot
         self._began = time.monotonic()
         self._resumption: Resumption | None = None
+        self._handing_over: HandingOver | None = None
         self._connected = asyncio.Event()
         self._lost_at: float | None = None
         """Since when there is no connection to Discord, in monotonic seconds; None while there is one."""
@@ -160,6 +162,7 @@ class Attachment:
             self._login = functools.partial(keeper.log_in, self._login)
             if self._identity.session is not None and not is_sharded(client):
                 self._resumption = Resumption(self._identity.session)
+                self._handing_over = HandingOver(client)
                 # Passes each gateway payload to dispatch(), which records the data for RESUME.
                 self._shows_payloads, client._enable_debug_events = client._enable_debug_events, True
             self._connect, self._close, self._dispatch = client.connect, client.close, client.dispatch
@@ -394,28 +397,25 @@ class Attachment:
     async def _end_link(self) -> None:
         """Say goodbye and end the link, with a time-out, so that the client always closes in time."""
         linking, self._linking = self._linking, None
-        ending = set(self._reporting)
         if self._patching is not None:
             self._patching.end()
         if linking is not None:
             if self.link is not None:
                 await self.link.say_goodbye("asked to stop")
             linking.cancel()
-            ending.add(linking)
-            self._hand_over_session()
+            await self._hand_over_session()
+        ending = {*self._reporting, *([linking] if linking is not None else ())}
         if ending:
             await asyncio.wait(ending, timeout=CLOSE_TIMEOUT_S)
 
-    def _hand_over_session(self) -> None:
-        """Leave the gateway session open for a successor; without one, the bot appears offline at once."""
-        if self._resumption is None:
+    async def _hand_over_session(self) -> None:
+        """Leave the gateway session to a successor; without one, the bot appears offline at once."""
+        if self._resumption is None or self._handing_over is None:
             return
-        if not self._resumption.successor_expected:
+        if self._resumption.successor_expected:
+            await self._handing_over.run()
+        else:
             self._resumption.forget()
-        elif self._client.ws is not None:
-            # Close code 1000, discord.py's default, would end the session: docs/events/gateway#disconnecting.
-            close = self._client.ws.close
-            self._client.ws.close = lambda code=4000: close(code=4000)  # type: ignore[method-assign]
 
 
 def is_sharded(client: discord.Client) -> bool:

@@ -33,9 +33,10 @@ _HEADER = struct.Struct("<8sQQQQ8sQQII")
 """Magic, sequence, last sign of life (milliseconds, Unix), bytes of log, successor, boot of the box, milliseconds since
 that boot (inside of one boot the age does not depend on how the clock is set), intents, shard id and count."""
 _MAGIC = b"FLEETGS3"
+_PROGRESS, _SUCCESSOR_AT, _ORIGIN, _ORIGIN_AT = struct.Struct("<8sQQQ"), 32, struct.Struct("<8sQQII"), 40
+"""The same in the parts that the node writes: what is between them is written by the master, at any moment."""
 _LENGTH = struct.Struct("<I")
 _PAGE = 4096
-_SUCCESSOR_AT = 32
 _USES = struct.Struct("<Q")
 _USES_AT = 256
 """Behind the header, whose form an older kit wrote: how often somebody used the bot, in all processes of the node."""
@@ -119,7 +120,6 @@ class GatewaySession:
         # Allocated, not only made longer: writing into a hole of a full disk through the map would be a SIGBUS.
         os.posix_fallocate(descriptor, 0, _PAGE)
         self._header = mmap.mmap(descriptor, _PAGE)
-        self._header[_SUCCESSOR_AT] = 0
         (self._uses,) = _USES.unpack_from(self._header, _USES_AT)
         self._decode = msgspec.json.Decoder(_Frame).decode
         self._sequence = 0
@@ -212,7 +212,7 @@ class GatewaySession:
     def forget(self) -> None:
         """Invalidate the session: there is nothing to resume."""
         self._writing = False
-        self._header[: _HEADER.size] = bytes(_HEADER.size)
+        self._header[: _PROGRESS.size] = bytes(_PROGRESS.size)
 
     @property
     def successor_expected(self) -> bool:
@@ -236,22 +236,12 @@ class GatewaySession:
     def _note(self) -> None:
         if self._writing:
             now_ms, since_boot_ms = max(int(self._clock() * 1000), 0), int(self._since_boot() * 1000)
-            successor = self._header[_SUCCESSOR_AT]
             shard_id, shard_count = self._identification.shard or (0, 0)
-            _HEADER.pack_into(
-                self._header,
-                0,
-                _MAGIC,
-                self._sequence,
-                now_ms,
-                self._log_bytes,
-                successor,
-                self._boot,
-                since_boot_ms,
-                self._identification.intents,
-                shard_id,
-                shard_count,
-            )
+            progress = _PROGRESS.pack(_MAGIC, self._sequence, now_ms, self._log_bytes)
+            origin = _ORIGIN.pack(self._boot, since_boot_ms, self._identification.intents, shard_id, shard_count)
+            # Copied, not packed into the map: that fills it with zeros first, and a SIGKILL may come between.
+            self._header[: _PROGRESS.size] = progress
+            self._header[_ORIGIN_AT : _ORIGIN_AT + _ORIGIN.size] = origin
 
     def close(self) -> None:
         """Close the file; its content stays."""
@@ -268,7 +258,10 @@ def _boot_mark() -> bytes:
 
 
 def expect_successor(path: Path, expected: bool) -> None:
-    """Tell a running node whether a successor takes over; if so, it leaves its session open at exit."""
+    """Tell a node whether a successor takes over; if so, it leaves its session open at exit.
+
+    Before a start too: a process that said so to itself, when it opens the file, could do it after the master's word.
+    """
     with contextlib.suppress(FileNotFoundError):
         shared = open_regular(path, os.O_RDWR)
         try:

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 READY_TIMEOUT_S = 0.1
 RESUME_URL_ATTEMPTS = 3
 """After these the default gateway is asked: the one for resuming may be gone for good."""
+BROKEN_ATTEMPTS = 3
+"""Connections that may break before a RESUME was sent until a new session begins."""
 REMEMBERED = ("/users/@me", "/oauth2/applications/@me")
 """The REST requests of ``Client.login``; the gateway also refuses a token that is no longer valid."""
 
@@ -127,8 +129,16 @@ class Resumption:
         if self.replayed and state._chunk_guilds and guild.id not in pending:
             guild._member_count = len(guild._members)
 
-    def _resume_next(self, saved: SavedSession, attempt: int = 0) -> None:
-        """Make the next gateway connection of this process send RESUME instead of IDENTIFY."""
+    def _resume_next(self, saved: SavedSession, attempt: int = 0, broken: int = 0) -> None:
+        """Make the next gateway connection of this process send RESUME instead of IDENTIFY.
+
+        Parameters
+        ----------
+        attempt
+            How many connections were tried.
+        broken
+            How many of them broke before the RESUME was sent.
+        """
         original = DiscordWebSocket.__dict__["from_client"]
 
         async def from_client(client: Client, **options: Any) -> DiscordWebSocket:
@@ -148,6 +158,10 @@ class Resumption:
                 self._resume_next(saved, attempt + 1)
                 raise
             except (OSError, aiohttp.ClientError, ConnectionClosed, ReconnectWebSocket) as error:
+                if broken < BROKEN_ATTEMPTS and _leaves_session(error):
+                    self.saved = saved
+                    self._resume_next(saved, attempt + 1, broken + 1)
+                    raise DiscordAway from error
                 log.info("the session cannot be resumed (%s), a new one begins", type(error).__name__)
                 return await DiscordWebSocket.from_client(client, **options)
             # Only now: a client that fetches the members of its guilds asks for them through its websocket.
@@ -168,6 +182,13 @@ def _identification(client: Client) -> Identification:
     shard_id, shard_count = client.shard_id, client.shard_count
     shard = None if shard_id is None or shard_count is None else (shard_id, shard_count)
     return Identification(client.intents.value, shard)
+
+
+def _leaves_session(error: Exception) -> bool:
+    """Tell whether a session outlives this end of a connection: the line broke, and Discord said nothing of it."""
+    if isinstance(error, ConnectionClosed):
+        return False
+    return not isinstance(error, ReconnectWebSocket) or error.resume
 
 
 def _with_nobody_else(guild: dict[str, Any], state: ConnectionState[Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,7 @@ _BETWEEN_LINES = re.compile(r"\r\n|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]")
 _MENTION = re.compile(r"<@!?([0-9]{1,20})>")
 _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn")
 """Categories of characters that show nothing, or turn the line around; joiners of emoji are among them and stay."""
+_MOST_KNOWN = 10_000
 _JOINERS = "\u200c\u200d\t"
 _STYLE = """
 body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem; }
@@ -82,7 +84,8 @@ async def transcribe(
         notes.append(f"Only the last {MOST_MESSAGES:,} messages are here.")
     if not may_read:
         notes.append("What people wrote is not here: the bot lacks the intent to read messages.")
-    return render(found[::-1], title=title, facts=facts, notes=notes)
+    # In a thread: ten megabytes take seconds, and neither Discord nor the master waits so long for a sign of life.
+    return await asyncio.to_thread(render, found[::-1], title=title, facts=facts, notes=notes)
 
 
 def _entry_of(message: discord.Message, names: dict[int, str]) -> Entry:
@@ -176,8 +179,22 @@ def _line(text: str) -> str:
     return _visible(" ".join(_BETWEEN_LINES.split(text)))
 
 
+class _Shown(dict[int, int]):
+    """What is shown of each character, looked up once: asking for each of ten million takes twenty seconds."""
+
+    def __missing__(self, code: int) -> int:
+        one = chr(code)
+        shown = code if one in _JOINERS or unicodedata.category(one) not in _HIDDEN else 0xFFFD
+        if len(self) < _MOST_KNOWN:
+            self[code] = shown
+        return shown
+
+
+_SHOWN = _Shown()
+
+
 def _visible(text: str) -> str:
-    return "".join(one if one in _JOINERS or unicodedata.category(one) not in _HIDDEN else "\ufffd" for one in text)
+    return text.translate(_SHOWN)
 
 
 def _time(at: datetime) -> str:

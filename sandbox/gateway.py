@@ -39,6 +39,8 @@ MAX_PAYLOAD_BYTES = 4096
 MAX_EVENTS_PER_MINUTE = 120
 REPLAY_EVENTS = 500
 RESUME_WINDOW_S = 300.0
+ENDING_CODES = (1000, 1001)
+"""With these a client ends its session, too: docs/events/gateway#initiating-a-disconnect."""
 DAILY_IDENTIFIES = 1000
 MEMBERS_PER_CHUNK = 1000
 ROUND_TRIP_S = 0.02
@@ -283,6 +285,8 @@ class Gateway:
             except TimeoutError:
                 connection.close(4009)
                 break
+            if message.type is WSMsgType.CLOSE and message.data in ENDING_CODES and connection.session is not None:
+                self._forget(connection.session)
             if message.type is not WSMsgType.TEXT and message.type is not WSMsgType.BINARY:
                 return
             code = self._take(connection, message.data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sandbox import composing, payloads, permissions
@@ -28,6 +28,8 @@ from sandbox.shaping import FORUM
 from sandbox.world import World
 
 _STRING, _INTEGER, _BOOLEAN, _USER, _CHANNEL, _ROLE, _NUMBER, _ATTACHMENT = 3, 4, 5, 6, 7, 8, 10, 11
+_ROLE_SELECT = 6
+"""The type of a menu of roles."""
 _BOT_DM = 1
 """The context of a direct message with the bot."""
 _NOT_IN_FILENAMES = re.compile(r"[^\w.-]")
@@ -288,8 +290,8 @@ class Person(Housekeeping):
         interaction = await self._begin(AUTOCOMPLETE, bot.account, channel.channel, data)
         return interaction.choices
 
-    async def submits_modal(self, interaction: Interaction, values: dict[str, str]) -> Interaction:
-        """Fill in a modal's fields by label or custom id, and submit it.
+    async def submits_modal(self, interaction: Interaction, values: Mapping[str, str | Sequence[Role]]) -> Interaction:
+        """Fill in a modal's fields by label or custom id, a menu of roles with the roles, and submit it.
 
         Raises
         ------
@@ -299,21 +301,43 @@ class Person(Housekeeping):
         if interaction.modal is None:
             raise SandboxError("there is no modal to fill")
         rows, unknown = [], dict(values)
+        roles: dict[str, Any] = {}
         for row in interaction.modal["components"]:
             leaf = row.get("component") or row["components"][0]
             label = row.get("label") or leaf.get("label")
             key = next((k for k in (leaf["custom_id"], label) if k in unknown), None)
-            value = str(unknown.pop(key)) if key is not None else leaf.get("value") or ""
-            _check_input(leaf, label, value)
-            filled = {"type": leaf["type"], "custom_id": leaf["custom_id"], "value": value, "id": 2}
+            given = unknown.pop(key) if key is not None else None
+            filled = {"type": leaf["type"], "custom_id": leaf["custom_id"], "id": 2}
+            if leaf["type"] == _ROLE_SELECT:
+                filled["values"] = self._chosen_roles(leaf, given, interaction.channel, roles)
+            else:
+                filled["value"] = str(leaf.get("value") or "" if given is None else given)
+                _check_input(leaf, label, filled["value"])
             if "component" in row:
                 rows.append({"type": row["type"], "id": 1, "component": filled})
             else:
                 rows.append({"type": 1, "id": 1, "components": [filled]})
         if unknown:
             raise SandboxError(f"the modal has no field {', '.join(unknown)}")
-        data = {"custom_id": interaction.modal["custom_id"], "components": rows}
+        data: dict[str, Any] = {"custom_id": interaction.modal["custom_id"], "components": rows}
+        if roles:
+            data["resolved"] = {"roles": roles}
         return await self._begin(MODAL_SUBMIT, interaction.bot, interaction.channel, data, source=interaction.source)
+
+    def _chosen_roles(
+        self, leaf: dict[str, Any], given: str | Sequence[Role] | None, where: Channel, resolved: dict[str, Any]
+    ) -> list[str]:
+        """Return the ids that a menu of roles has, and put the roles into ``resolved``."""
+        if isinstance(given, str):
+            raise SandboxError("a menu of roles is filled with roles")
+        chosen = [one["id"] for one in leaf.get("default_values") or ()] if given is None else [one.id for one in given]
+        ids = [str(role_id) for role_id in chosen]
+        fewest, most = leaf.get("min_values", 1), leaf.get("max_values") or 1
+        if not (fewest <= len(ids) <= most or (not ids and not leaf.get("required", True))):
+            raise SandboxError(f"the menu takes {fewest} to {most} roles")
+        known = self._world.guilds[where.guild_id].roles if where.guild_id else {}
+        resolved.update({found: payloads.role(known[int(found)]) for found in ids})
+        return ids
 
     async def presses(self, where: Interaction | Message, button: str) -> Interaction:
         """Press a button, by its label or custom id.

@@ -248,7 +248,10 @@ class World:
         data = {**payloads.member(member), "guild_id": str(guild.id)}
         self.emit(Event("GUILD_MEMBER_ADD", data, guild.id))
         if isinstance(user, BotAccount):
-            self.emit(Event("GUILD_CREATE", self.guild_for_gateway(guild, user), guild.id, only_for=user.id))
+            joined = self.guild_for_gateway(guild, user)
+            # Said of a guild that comes or comes back with a session; its absence tells clients that this one is new.
+            del joined["unavailable"]
+            self.emit(Event("GUILD_CREATE", joined, guild.id, only_for=user.id))
         return member
 
     def remove_member(self, guild: Guild, user: User) -> None:

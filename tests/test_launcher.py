@@ -21,7 +21,7 @@ def checkout(tmp_path: Path) -> Path:
     (made / "locks").mkdir(parents=True)
     shutil.copy(ROOT / "fleet", made / "fleet")
     (made / "pyproject.toml").write_text("")
-    for name in ("run", "dev", "sqlserver"):
+    for name in ("run", "dev", "sqlserver", "mail"):
         (made / "locks" / f"{name}.txt").write_text("")
     binaries = made / ".venv" / "bin"
     binaries.mkdir(parents=True)
@@ -94,3 +94,20 @@ def test_nothing_of_ours_can_be_answered_by_a_package_index() -> None:
 def test_the_launcher_is_plain_posix_shell() -> None:
     assert os.access(ROOT / "fleet", os.X_OK)
     subprocess.run(["sh", "-n", ROOT / "fleet"], check=True, timeout=30)  # noqa: S603, S607
+
+
+def test_extras_are_remembered(checkout: Path) -> None:
+    def installed(extras: str) -> list[str]:
+        (checkout / ".venv" / ".fleet-run").unlink(missing_ok=True)
+        (checkout / "said").unlink(missing_ok=True)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FLEET_")}
+        subprocess.run(  # noqa: S603
+            [checkout / "fleet", "status"], check=True, timeout=30, cwd="/", env={**environment, "FLEET_EXTRAS": extras}
+        )
+        return re.findall(r"locks/(\w+)\.txt", (checkout / "said").read_text())
+
+    assert installed("") == ["run"]
+    assert installed("mail") == ["run", "mail"]
+    assert installed("") == ["run", "mail"]
+    assert installed("sqlserver") == ["run", "sqlserver", "mail"]
+    assert installed("") == ["run", "sqlserver", "mail"]

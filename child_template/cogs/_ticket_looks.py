@@ -15,16 +15,21 @@ import discord
 from nodekit.tickets import TicketCategoryView, TicketView
 
 PREFIX = "ticket:"
+MOST_IN_EMBED = 6_000
 MOST_CATEGORIES = 25
 """Options of a menu, and buttons of a message."""
 COLOURS = {"low": 0x95A5A6, "normal": config.COLOUR, "high": 0xE67E22, "urgent": config.COLOUR_ERROR}
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_~|>#[]()<@-:"})
 
 
-def plain(text: str, most: int = 1_000) -> str:
+def plain(text: str, most: int = 1_024) -> str:
     """Return a text of somebody's so that Discord shows it as it is: no link, no mention, no markup."""
-    shown = text[:most].translate(_SPECIAL)
-    return shown if len(shown) <= 1_024 else text[: most // 2].translate(_SPECIAL)[:1_023].rstrip("\\") + "…"
+    shown = text.translate(_SPECIAL)
+    if len(shown) <= most:
+        return shown
+    cut = shown[: most - 1]
+    # Not between a backslash and what it is for.
+    return cut[: len(cut) - (len(cut) - len(cut.rstrip("\\"))) % 2] + "…"
 
 
 def mention(user_id: int) -> str:
@@ -62,14 +67,20 @@ def answers_of(interaction: discord.Interaction) -> list[str]:
 
 
 def ticket_embed(ticket: TicketView, form_answers: Iterable[tuple[str, str]]) -> discord.Embed:
-    """Return what stands at the top of a ticket."""
+    """Return what stands at the top of a ticket: as much of each answer as there is room for."""
+    answers = list(form_answers)
+    embed = _ticket_embed(ticket, answers, 1_024)
+    return embed if len(embed) <= MOST_IN_EMBED else _ticket_embed(ticket, answers, 800)
+
+
+def _ticket_embed(ticket: TicketView, form_answers: Sequence[tuple[str, str]], most: int) -> discord.Embed:
     embed = _embed(f"Ticket {ticket.number}: {ticket.category}", plain(ticket.topic))
     embed.colour = discord.Colour(COLOURS.get(ticket.priority, config.COLOUR))
     embed.add_field(name="Opened by", value=mention(ticket.author_id))
     embed.add_field(name="Claimed by", value=mention(ticket.claimed_by) if ticket.claimed_by else "nobody yet")
     embed.add_field(name="Priority", value=ticket.priority)
     for question, answer in form_answers:
-        embed.add_field(name=question[:256], value=plain(answer) or "nothing", inline=False)
+        embed.add_field(name=question[:256], value=plain(answer, most) or "nothing", inline=False)
     if ticket.state in ("closing", "closed"):
         embed.colour = discord.Colour.dark_grey()
         by = f"\nby {mention(ticket.closed_by)}" if ticket.closed_by else ""
@@ -104,15 +115,17 @@ def reopen_button(ticket: TicketView) -> discord.ui.View:
     return _view([_button("Reopen", f"reopen:{ticket.id}")])
 
 
-def list_embed(tickets: Sequence[TicketView], left_out: int) -> discord.Embed:
-    """Return a list of tickets."""
+def list_embed(tickets: Sequence[TicketView], left_out: int, *, is_exact: bool) -> discord.Embed:
+    """Return a list of tickets, and say how many are not in it; not exactly where some of them are not one's to see."""
     lines = [_line(ticket) for ticket in tickets]
     shown = 0
     while shown < len(lines) and sum(map(len, lines[: shown + 1])) + shown < 3_900:
         shown += 1
     more = len(lines) - shown + left_out
-    text = "\n".join([*lines[:shown], *([f"and {more} more"] if more else [])])
-    return _embed(f"Tickets: {len(lines) + left_out}", text or "There are none.")
+    words = f"and {more} more" if is_exact else f"and yours of {more} more; `/ticket list` of the master's bot has all"
+    text = "\n".join([*lines[:shown], *([words] if more else [])])
+    count = len(lines) + left_out if is_exact else f"{shown} shown" if more else len(lines)
+    return _embed(f"Tickets: {count}", text or "There are none.")
 
 
 def _line(ticket: TicketView) -> str:

@@ -92,8 +92,10 @@ class Tickets(commands.GroupCog, group_name="ticket", group_description="Tickets
         """Show all tickets as they are now."""
         await self.bot.wait_until_ready()
         found = {ticket.id: ticket for ticket in (await self.desk.list()).tickets}
-        for ticket_id in {*self.known, *found}:
-            await self.keep_showing(ticket_id, found.get(ticket_id))
+        for ticket_id in sorted({*self.known, *found}):
+            if not await self.try_showing(ticket_id, found.get(ticket_id)):
+                # Again later, beside the others: they do not wait for it.
+                self.begin(self.keep_showing(ticket_id))
 
     # Panels and commands
 
@@ -206,12 +208,15 @@ class Tickets(commands.GroupCog, group_name="ticket", group_description="Tickets
         roles = {role.id for role in getattr(interaction.user, "roles", ())}
         staffed = {one.name for one in await self.desk.categories() if roles & set(one.staff_roles)}
         every = interaction.permissions.manage_guild
-        seen = [
-            ticket
-            for ticket in answer.tickets
-            if every or ticket.category in staffed or interaction.user.id in (ticket.author_id, ticket.claimed_by)
-        ]
-        await interaction.followup.send(embed=looks.list_embed(seen, answer.position if every else 0), ephemeral=True)
+        # One answer of the master has room for about twenty: one's own are asked for by themselves.
+        mine = await self.desk.list(interaction.user)
+        seen = {ticket.id: ticket for ticket in mine.tickets}
+        for ticket in answer.tickets:
+            if every or ticket.category in staffed or ticket.claimed_by == interaction.user.id:
+                seen[ticket.id] = ticket
+        left_out = answer.position if every or staffed else mine.position
+        embed = looks.list_embed(list(seen.values()), left_out, is_exact=every or not staffed)
+        await interaction.followup.send(embed=embed, ephemeral=True)
 
     # Presses and forms. They are told apart by their custom ids, so that those of an earlier process work too.
 
@@ -342,28 +347,31 @@ class Tickets(commands.GroupCog, group_name="ticket", group_description="Tickets
 
     async def keep_showing(self, ticket_id: str, ticket: TicketView | None = None) -> None:
         """Show a ticket; when Discord or the master is not there, again later."""
-        for pause in (*AGAIN_S, None):
-            try:
-                async with self.turns[ticket_id]:
-                    answer = (
-                        await self.desk.find(ticket_id) if ticket is None else TicketResponse(True, tickets=(ticket,))
-                    )
-                    if answer.code == "not_your_ticket":
-                        self.known.pop(ticket_id, None)
-                    elif not answer.tickets:
-                        raise ConnectionError(answer.reason)
-                    else:
-                        await self.show(answer.tickets[0])
+        for pause in AGAIN_S:
+            if await self.try_showing(ticket_id, ticket):
                 return
-            except discord.NotFound:
-                log.info("the channel of ticket %s is gone", ticket_id)
-                return
-            except (discord.HTTPException, OSError) as error:
-                if pause is None:
-                    log.warning("ticket %s could not be shown: %s", ticket_id, error)
-                    return
-                ticket = None
-                await asyncio.sleep(pause)
+            ticket = None
+            await asyncio.sleep(pause)
+        if not await self.try_showing(ticket_id):
+            log.warning("ticket %s could not be shown", ticket_id)
+
+    async def try_showing(self, ticket_id: str, ticket: TicketView | None = None) -> bool:
+        """Show a ticket; False if that is to be tried again."""
+        try:
+            async with self.turns[ticket_id]:
+                answer = await self.desk.find(ticket_id) if ticket is None else TicketResponse(True, tickets=(ticket,))
+                if answer.code == "not_your_ticket":
+                    self.known.pop(ticket_id, None)
+                elif not answer.tickets:
+                    raise ConnectionError(answer.reason)
+                else:
+                    await self.show(answer.tickets[0])
+        except discord.NotFound:
+            log.info("the channel of ticket %s is gone", ticket_id)
+        except (discord.HTTPException, OSError) as error:
+            log.info("ticket %s cannot be shown now: %s", ticket_id, error)
+            return False
+        return True
 
     async def show(self, ticket: TicketView) -> None:
         """Bring a ticket's own message in line with it; of a closed one the transcript is made, once."""

@@ -73,10 +73,7 @@ async def answer_error(interaction: discord.Interaction[Any], error: Exception, 
         What failed, for the log: "the command /dupbot".
     """
     cause = getattr(error, "original", error)
-    refusal = named_refusal(error) if isinstance(error, app_commands.AppCommandError) else None
-    shown = cause if isinstance(cause, FleetError) else refusal
-    if shown is None and isinstance(cause, _OF_DISCORD):
-        shown = named_failure(cause, "finish this")
+    shown = _named(error)
     if shown is None:
         error_id = secrets.token_hex(4)
         log.error("%s failed", doing, extra={"error_id": error_id}, exc_info=cause)
@@ -85,6 +82,22 @@ async def answer_error(interaction: discord.Interaction[Any], error: Exception, 
     elif shown is not cause:
         log.info("%s was refused", doing, extra={"why": str(cause)})
     await answer(interaction, error_embed(services_of(interaction).settings, shown))
+
+
+def is_expected(error: BaseException) -> bool:
+    """Tell whether an error is a refusal, or Discord's: not a defect of the master."""
+    return isinstance(error, Exception) and _named(error) is not None
+
+
+def _named(error: Exception) -> FleetError | None:
+    """Return what an operator may see of an error as it is; None if nobody expected it."""
+    cause = getattr(error, "original", error)
+    if isinstance(cause, FleetError):
+        return cause
+    refusal = named_refusal(error) if isinstance(error, app_commands.AppCommandError) else None
+    if refusal is None and isinstance(cause, _OF_DISCORD):
+        return named_failure(cause, "finish this")
+    return refusal
 
 
 async def answer(

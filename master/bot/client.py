@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
-from master.bot.answering import actor_of, answer, answer_error, is_taken
+from master.bot.answering import actor_of, answer, answer_error, is_expected, is_taken
+from master.bot.cog_loader import CogLoader, note_cog
 from master.bot.embeds import error_embed
 from master.bot.operation_commands import operation_of
 from master.bot.registration import CommandRegistration
@@ -24,22 +25,6 @@ log = logging.getLogger(__name__)
 
 PressHandler = Callable[["discord.Interaction[MasterBot]"], Awaitable[None]]
 
-EXTENSIONS = (
-    "master.cogs.commands",
-    "master.cogs.fleet",
-    "master.cogs.bot_manager",
-    "master.cogs.duplicate",
-    "master.cogs.error_monitor",
-    "master.cogs.giveaway",
-    "master.cogs.licences",
-    "master.cogs.listener",
-    "master.cogs.patch_tracker",
-    "master.cogs.selffix",
-    "master.cogs.solutions_manager",
-    "master.cogs.t_perm",
-)
-
-
 MAX_RATE_LIMIT_S = 120.0
 
 
@@ -49,6 +34,9 @@ class MasterTree(app_commands.CommandTree["MasterBot"]):
     async def interaction_check(self, interaction: discord.Interaction[MasterBot], /) -> bool:
         """Authorise the caller for the command's operation; a refusal is shown and audited."""
         operations, actor = interaction.client.operations, actor_of(interaction)
+        if not operations.services.guild_watch.is_ours(interaction.guild_id):
+            await _answer_foreign(interaction)
+            return False
         if interaction.command is None:
             await _answer_unknown(interaction)
             return False
@@ -70,6 +58,7 @@ class MasterTree(app_commands.CommandTree["MasterBot"]):
     ) -> None:
         """Answer with what is the matter; an unexpected error is logged with the id that the answer names."""
         name = getattr(interaction.command, "qualified_name", "?")
+        interaction.client.note_defect(error, getattr(interaction.command, "binding", None))
         await answer_error(interaction, error, f"the command /{name}")
 
 
@@ -78,8 +67,24 @@ async def _answer_unknown(interaction: discord.Interaction[MasterBot]) -> None:
     if interaction.type is discord.InteractionType.autocomplete:
         await interaction.response.autocomplete([])
         return
-    gone = FleetError("this command is no longer there", hint="reload Discord: it shows commands from before a change")
-    await answer(interaction, error_embed(interaction.client.services.settings, gone))
+    services = interaction.client.services
+    data: Any = interaction.data or {}
+    absence = services.cogs.absence_of(str(data.get("name", "")))
+    words, hint = absence or (
+        "this command is no longer there",
+        "reload Discord: it shows commands from before a change",
+    )
+    await answer(interaction, error_embed(services.settings, FleetError(words, hint=hint)))
+
+
+async def _answer_foreign(interaction: discord.Interaction[MasterBot]) -> None:
+    """Answer somebody on a server that is not the fleet's: who may do what is decided on the fleet's own."""
+    log.info("somebody asked on a server that is not the fleet's", extra={"server": interaction.guild_id})
+    if interaction.type is discord.InteractionType.autocomplete:
+        await interaction.response.autocomplete([])
+        return
+    error = FleetError("this server is not the fleet's", hint="Nothing was done. It answers on its own server alone.")
+    await answer(interaction, error_embed(interaction.client.services.settings, error))
 
 
 _FROM_MESSAGES = (discord.InteractionType.component, discord.InteractionType.modal_submit)
@@ -91,6 +96,7 @@ async def _answer_stale(interaction: discord.Interaction[MasterBot]) -> None:
         words, hint = "this form is from before the master restarted", "Nothing was done. Run the command again."
     else:
         words, hint = "this was answered already, or is too old", "Nothing was done now. Run the command again."
+        words, hint = interaction.client.services.cogs.absence_of_press() or (words, hint)
     await answer(interaction, error_embed(interaction.client.services.settings, FleetError(words, hint=hint)))
 
 
@@ -122,28 +128,24 @@ class MasterBot(commands.Bot):
         )
         self.operations = operations
         self.services = services
-        self.registration = CommandRegistration(self.tree, services)
+        self.loader = CogLoader(self)
+        self.registration = self.loader.registration = CommandRegistration(self, self.loader, services)
         self.press_handlers: dict[str, PressHandler] = {}
         """Answer presses on messages that outlive a restart of the master, by what their custom ids begin with."""
 
     async def setup_hook(self) -> None:
         """Load all cogs, and register the slash commands if they changed."""
-        await self.load_cogs(EXTENSIONS)
+        await self.services.cogs.attach(self.loader)
         await self.registration.begin(self.application_id or 0)
 
-    async def load_cogs(self, names: Sequence[str]) -> None:
-        """Load cogs concurrently; those that cannot be loaded are logged and left out."""
-        await asyncio.gather(*(self._load(name) for name in names))
-
-    async def _load(self, name: str) -> None:
-        """Load a cog. A broken one costs its commands, not the connection and the other cogs."""
-        try:
-            await self.load_extension(name)
-        except commands.ExtensionError as error:
-            log.error("cog could not be loaded", extra={"cog": name}, exc_info=error)
+    async def add_cog(self, cog: commands.Cog, /, **options: Any) -> None:
+        """Add a cog, and note for whom."""
+        note_cog(cog)
+        await super().add_cog(cog, **options)
 
     async def close(self) -> None:
         """Log out."""
+        await self.services.cogs.detach(self.loader)
         await self.registration.close()
         await super().close()
 
@@ -154,17 +156,46 @@ class MasterBot(commands.Bot):
         """
         if is_taken(interaction) or interaction.type not in _FROM_MESSAGES:
             return
+        if not self.services.guild_watch.is_ours(interaction.guild_id):
+            await _answer_foreign(interaction)
+            return
         data: Any = interaction.data
         custom_id = str(data.get("custom_id", ""))
-        handler = self.press_handlers.get(custom_id.partition(":")[0], _answer_stale)
+        prefix = custom_id.partition(":")[0]
+        if prefix not in self.press_handlers:
+            await self.services.cogs.settled()
+        handler = self.press_handlers.get(prefix, _answer_stale)
         try:
             await handler(interaction)
         except Exception as error:
+            self.note_defect(error)
             await answer_error(interaction, error, f"the press on {custom_id!r:.100}")
 
     async def on_connect(self) -> None:
         """Tell the services that a session began."""
         self.services.bus.publish(GatewayConnected(at=self.services.clock.now()))
+
+    async def on_ready(self) -> None:
+        """Tell the services on which servers the master is."""
+        self.services.guild_watch.connected(guild.id for guild in self.guilds)
+
+    async def on_guild_join(self, guild: discord.Guild) -> None:
+        """Tell of a new server; if it is the fleet's, its commands are registered."""
+        self.services.guild_watch.joined(guild.id, guild.name)
+        if self.services.guild_watch.is_ours(guild.id):
+            await self.registration.again()
+
+    async def on_guild_remove(self, guild: discord.Guild) -> None:
+        """Tell that a server is gone, or the master from it."""
+        self.services.guild_watch.left(guild.id, guild.name)
+
+    async def on_guild_unavailable(self, guild: discord.Guild) -> None:
+        """Tell of an outage."""
+        self.services.guild_watch.became_unavailable(guild.id)
+
+    async def on_guild_available(self, guild: discord.Guild) -> None:
+        """Tell of its end."""
+        self.services.guild_watch.became_available(guild.id)
 
     async def on_resumed(self) -> None:
         """Tell the services that the session goes on."""
@@ -175,5 +206,19 @@ class MasterBot(commands.Bot):
         self.services.bus.publish(GatewayLost(at=self.services.clock.now()))
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
-        """Log an error in an event listener."""
+        """Log an error in an event listener, and count it for its cog."""
         log.exception("error in %s", event_method)
+        if (error := sys.exception()) is not None:
+            self.note_defect(error)
+
+    def note_defect(self, error: BaseException, binding: object = None) -> None:
+        """Count an error that nobody expected for the cog whose code raised it.
+
+        Parameters
+        ----------
+        binding
+            The cog that a command belongs to, if it was a command.
+        """
+        cause = getattr(error, "original", error)
+        if not is_expected(cause) and (name := self.loader.owner_of(cause, binding)):
+            self.services.cogs.note_failure(name, cause)

@@ -12,6 +12,7 @@ from typing import Literal
 import discord
 
 from master.bot.client import MasterBot
+from master.bot.cog_loader import cog_names
 from master.bot.failures import CALL_FAILURES
 from master.bot.own_id import RememberedId
 from master.bot.port import DiscordPyPort
@@ -55,6 +56,11 @@ class DiscordConnection:
     def port(self) -> DiscordPort:
         """Return the port; it exists whether the master is connected or not."""
         return self._port
+
+    @property
+    def cogs(self) -> tuple[str, ...]:
+        """Return the names of all cogs."""
+        return cog_names()
 
     def user_id(self) -> int:
         """Return the master's user id; 0 before the first login with a token that does not tell it."""

@@ -9,6 +9,7 @@ import msgspec
 
 from handshake.redaction import Secret
 from master import __version__
+from master.configuration.settings import Settings
 from master.services.core.errors import DiscordUnavailable
 from master.services.onboarding.identity import Answer
 
@@ -118,6 +119,11 @@ class HttpLookup:
             raise DiscordUnavailable(f"the gateway cannot be reached: {trouble}", hint=_GATEWAY_HINT) from error
         if message.type is not aiohttp.WSMsgType.TEXT or not _says_hello(message.data):
             raise DiscordUnavailable("the gateway does not say hello", hint=_GATEWAY_HINT)
+
+
+def lookup_of(settings: Settings, token: Secret[str]) -> HttpLookup:
+    """Return what asks Discord, or the server of the settings, with a token."""
+    return HttpLookup(settings.discord.api_base, token, settings.discord.gateway_url)
 
 
 _GATEWAY_HINT = "a firewall or proxy that lets no WebSocket through; DISCORD['GATEWAY_URL'], if it is set"

@@ -83,6 +83,18 @@ class WireReaction(Struct):
     me: bool = False
 
 
+class WireFooter(Struct):
+    """What stands below an embed."""
+
+    text: str = ""
+
+
+class WireEmbed(Struct):
+    """An embed, as far as it is read."""
+
+    footer: WireFooter | None = None
+
+
 class WireMessage(WireId):
     """A message."""
 
@@ -93,6 +105,7 @@ class WireMessage(WireId):
     edited_timestamp: datetime | None = None
     attachments: list[WireAttachment] = []
     reactions: list[WireReaction] = []
+    embeds: list[WireEmbed] = []
     pinned: bool = False
 
     def posted(self) -> PostedMessage:
@@ -111,6 +124,7 @@ class WireMessage(WireId):
             reactions=tuple(
                 PostedReaction(emoji=_emoji_key(r.emoji), count=r.count, is_own=r.me) for r in self.reactions
             ),
+            footers=tuple(embed.footer.text for embed in self.embeds if embed.footer is not None),
             is_pinned=self.pinned,
         )
 

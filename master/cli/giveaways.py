@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -9,7 +10,7 @@ import msgspec
 import typer
 
 from master.cli.context import FileFailed, HomeOption, JsonOption, reporting_errors, run_operation
-from master.cli.group import CommandGroup
+from master.cli.group import ListingGroup
 from master.errors import ExitCode, FleetError
 from master.operations import giveaways as operations
 from master.operations.giveaway_parameters import GiveawayParams, GiveawaysParams
@@ -20,11 +21,30 @@ MOST_BYTES = 64 * 1024 * 1024
 """Of a file to check: two million entries."""
 READ_TIMEOUT_S = 60.0
 
+
+class GiveawayGroup(ListingGroup):
+    """Commands on giveaways."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(
+            ("start", "new", "create"), "Giveaways are started on Discord, where people enter them: `/giveaway start`."
+        ),
+        **{
+            word: f"That is done on Discord, where people see it: `/giveaway {word}`."
+            for word in ("end", "cancel", "reroll", "edit")
+        },
+    }
+
+
 giveaway = typer.Typer(
-    cls=CommandGroup, help="Giveaways, and whether their draws were made as they had to be.", no_args_is_help=True
+    cls=GiveawayGroup,
+    help="Giveaways, and whether their draws were made as they had to be; without a command they are listed.",
 )
 GiveawayArgument = Annotated[
-    str, typer.Argument(help="The giveaway's id, or as much of it as no other begins with.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="GIVEAWAY", help="The giveaway's id, or as much of it as no other begins with.", show_default=False
+    ),
 ]
 
 
@@ -101,7 +121,9 @@ def export(
 
 @giveaway.command("verify")
 def verify(
-    file: Annotated[Path, typer.Argument(help="The file that was posted with the winners.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The file that was posted with the winners.", show_default=False)
+    ],
     seed_hash: Annotated[
         str, typer.Option("--seed-hash", help="As the giveaway's message showed it before the end; compared too.")
     ] = "",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from typer.core import TyperGroup, TyperOption
 
@@ -54,6 +54,28 @@ class CommandGroup(TyperGroup):
                 ctx.fail(f"{error}Here it is `fleet {here}`.")
             if args[0] in _NEEDLESS:
                 ctx.fail(error + _NOTHING_TO_SAVE)
+        return super().resolve_command(ctx, args)
+
+
+class ListingGroup(CommandGroup):
+    """A group that lists when no command is typed: `fleet tickets --all` is `fleet tickets list --all`."""
+
+    synonyms: ClassVar[Mapping[str, str]] = {"ls": "list", "info": "show", "inspect": "show", "describe": "show"}
+    """Words that are taken for a command of the group."""
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+    """What is done somewhere else, and a sentence that says where."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Put ``list`` before what is typed, if that names no command; a shell that completes wants the commands."""
+        names_none = not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)
+        return super().parse_args(ctx, ["list", *args] if names_none and not ctx.resilient_parsing else args)
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
+        """Find the command that was typed, by its name or by a word that people use for it."""
+        if args and args[0] not in self.commands:
+            if args[0] in self.elsewhere:
+                ctx.fail(self.elsewhere[args[0]])
+            args = [self.synonyms.get(args[0], args[0]), *args[1:]]
         return super().resolve_command(ctx, args)
 
 

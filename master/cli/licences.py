@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from master.cli.context import HomeOption, JsonOption, YesOption, reporting_errors, run_operation
-from master.cli.group import CommandGroup
+from master.cli.group import ListingGroup
 from master.errors import ExitCode, FleetError
 from master.operations import licences as operations
 from master.operations.operation import Operation
@@ -65,8 +65,21 @@ _COLUMNS = (
     Column("ISSUED", 2),
 )
 
+
+class LicenceGroup(ListingGroup):
+    """Commands on licences."""
+
+    synonyms: ClassVar[Mapping[str, str]] = {
+        **ListingGroup.synonyms,
+        **dict.fromkeys(("new", "create", "add"), "issue"),
+        **dict.fromkeys(("history", "check", "status"), "show"),
+        "extend": "renew",
+    }
+
+
 licence = typer.Typer(
-    cls=CommandGroup, help="Licences of people and bots: issue, show, renew, revoke.", no_args_is_help=True
+    cls=LicenceGroup,
+    help="Licences of people and bots: issue, show, renew, revoke; without a command they are listed.",
 )
 LicenceArgument = Annotated[
     str, typer.Argument(help="The licence's id, or how it begins.", metavar="LICENCE", show_default=False)
@@ -120,7 +133,9 @@ def list_licences(
         str, typer.Option("--state", help="Only issued, active, suspended, revoked or expired ones.")
     ] = "",
     tier: Annotated[str, typer.Option("--tier", help="Only of this tier.")] = "",
-    holder: Annotated[int, typer.Option("--holder", min=0, help="Only of this Discord user.")] = 0,
+    holder: Annotated[
+        int, typer.Option("--holder", min=0, help="Only of this Discord user.", show_default="anybody")
+    ] = 0,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=PAGE, help="Rows.")] = 30,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -136,8 +151,11 @@ def list_licences(
 
 def _filter(state: str, tier: str, holder: int, limit: int, offset: int = 0) -> LicencesParams:
     states = ("issued", "active", "suspended", "revoked", "expired")
+    # As Discord's list calls them.
+    state = {"valid": "active", "not_redeemed": "issued"}.get(state.strip().lower(), state.strip().lower())
     if state and state not in states:
-        raise LicenceInputMissing(f"no licence is ever {state[:20]!r}", hint=f"--state is one of {', '.join(states)}")
+        hint = f"--state is one of {', '.join(states)}"
+        raise LicenceInputMissing(f"there is no state {state[:20]!r} of licences", hint=hint)
     return LicencesParams(
         state=state,  # type: ignore[arg-type]  # one of them
         tier=tier[:40],

@@ -21,8 +21,7 @@ from master.terminal import console, is_terminal, one_line, print_json
 if TYPE_CHECKING:
     from handshake.redaction import Secret
     from master.bot.lookup import HttpLookup
-    from master.configuration.settings import Settings
-    from master.services.upkeep.diagnosis import Finding
+    from master.services.core.findings import Finding
 
 _EXAMPLE = Path(__file__).resolve().parents[2] / "config.example.py"
 
@@ -193,7 +192,7 @@ def doctor(
     """Check everything a fleet needs, and say what to do about what is missing."""
     import asyncio
 
-    from master.bot.lookup import HttpLookup
+    from master.bot.lookup import lookup_of
     from master.control.client import ControlClient
     from master.operations import nodes
     from master.operations.parameters import NoParams
@@ -202,9 +201,6 @@ def doctor(
 
     def ping(state_dir: Path) -> MasterStatus:
         return ControlClient(state_dir / "control.sock").run(nodes.ping, NoParams(), timeout_s=5.0)
-
-    def lookup_of(settings: Settings, token: Secret[str]) -> HttpLookup:
-        return HttpLookup(settings.discord.api_base, token, settings.discord.gateway_url)
 
     with reporting_errors(as_json=as_json):
         findings: list[Finding] = asyncio.run(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 from rich.text import Text
@@ -16,7 +17,7 @@ from master.cli.context import (
     reporting_errors,
     run_operation,
 )
-from master.cli.group import CommandGroup
+from master.cli.group import ListingGroup
 from master.errors import ExitCode
 from master.operations import tickets as operations
 from master.operations.parameters import (
@@ -36,7 +37,25 @@ from master.wording import visible
 TIMEOUT_S = 60.0
 """Discord may be slow."""
 
-tickets = typer.Typer(cls=CommandGroup, help="Tickets of nodes, and who is let into them.")
+_AT_A_PANEL = "People open tickets on Discord: a bot's `/ticket panel` posts the buttons. See docs/tickets.md."
+
+
+class TicketGroup(ListingGroup):
+    """Commands on tickets."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("open", "new", "create", "panel"), _AT_A_PANEL),
+        **dict.fromkeys(
+            ("claim", "release", "transfer", "priority", "topic", "add", "transcript"),
+            "That is done in the ticket's channel, by the staff: its buttons, and `/ticket` of its bot.",
+        ),
+        "remove": "`fleet tickets revoke ID` takes somebody out, `fleet tickets delete TICKET` deletes its channel.",
+    }
+
+
+tickets = typer.Typer(
+    cls=TicketGroup, help="Tickets of nodes, and who is let into them; without a command they are listed."
+)
 TicketArgument = Annotated[str, typer.Argument(metavar="TICKET", help="Its number, or its id.", show_default=False)]
 RequestArgument = Annotated[
     str, typer.Argument(metavar="ID", help="Of `fleet tickets permissions`, or how it begins.", show_default=False)
@@ -45,18 +64,15 @@ AllOption = Annotated[bool, typer.Option("--all", "-a", help="Also what is over.
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000, help="Rows.")]
 
 
-@tickets.callback(invoke_without_command=True)
+@tickets.command("list")
 def listing(
-    context: typer.Context,
     node: Annotated[str, typer.Option("--node", help="Only of this node.", autocompletion=complete_nodes)] = "",
     everything: AllOption = False,
     limit: LimitOption = 50,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show tickets, newest first; with a command, act on one."""
-    if context.invoked_subcommand is not None:
-        return
+    """Show tickets, newest first."""
     with reporting_errors(as_json=as_json):
         rows = run_operation(home, operations.listing, TicketsParams(node=node, all=everything, limit=limit))
         if as_json:

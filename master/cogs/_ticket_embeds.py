@@ -8,7 +8,7 @@ import discord
 
 from master.bot.embeds import shortened
 from master.configuration.settings import EmojiSettings, Settings
-from master.services.core.ticket_views import TicketDetails, TicketFinding, TicketPermissionRow, TicketRow
+from master.services.core.ticket_views import TicketDetails, TicketFinding, TicketPermissionRow, TicketRow, form_of
 from master.wording import as_markdown
 
 _LINE_CHARACTERS, _FIELD_CHARACTERS = 300, 1_000
@@ -24,7 +24,8 @@ def _ticket_line(row: TicketRow) -> str:
     state = f"place {row.position} in the queue" if row.position else row.state
     claimed = f", claimed by <@{row.claimed_by}>" if row.claimed_by else ""
     priority = "" if row.priority == "normal" else f", {row.priority}"
-    head = f"**{row.number}**{place} {state}{priority}, of <@{row.author_id}>{claimed}"
+    author = f"of <@{row.author_id}>" if row.author_id else "by mail"
+    head = f"**{row.number}**{place} {state}{priority}, {author}{claimed}"
     about = " ".join(filter(None, (as_markdown(row.node), as_markdown(row.category), as_markdown(row.topic))))
     return f"{head}\n{shortened(about, _LINE_CHARACTERS)}, <t:{int(row.last_at)}:R>"
 
@@ -39,7 +40,7 @@ def details_embed(settings: Settings, found: TicketDetails) -> discord.Embed:
     )
     place = f"<#{ticket.channel_id}>" if ticket.channel_id else "none"
     for name, value in (
-        ("Author", f"<@{ticket.author_id}>"),
+        ("Author", f"<@{ticket.author_id}>" if ticket.author_id else "by mail"),
         ("Claimed by", f"<@{ticket.claimed_by}>" if ticket.claimed_by else "nobody"),
         ("Channel", place),
         ("Bot", as_markdown(ticket.node)),
@@ -55,7 +56,8 @@ def details_embed(settings: Settings, found: TicketDetails) -> discord.Embed:
         value = shortened(f"<t:{int(ticket.closed_at)}:f>{by}{why}", _FIELD_CHARACTERS)
         embed.add_field(name="Closed", value=value, inline=False)
     if found.answers:
-        value = shortened("\n".join(map(as_markdown, found.answers)), _FIELD_CHARACTERS)
+        lines = [f"**{as_markdown(question)}** {as_markdown(answer)}" for question, answer in form_of(found)]
+        value = shortened("\n".join(lines), _FIELD_CHARACTERS)
         embed.add_field(name="Form", value=value, inline=False)
     if found.permissions:
         value = shortened("\n".join(map(_permission_line, found.permissions)), _FIELD_CHARACTERS)

@@ -14,6 +14,8 @@ from master.bot.embeds import reload_embed, success_embed
 from master.bot.operation_commands import carries_out
 from master.bot.telling_embeds import description_embed, entry_lines, timeline_embed
 from master.cogs._changing import INSTEAD_OF_FORM, TokenForm, removal_question
+from master.cogs._cog_commands import CogCommands
+from master.cogs._doctor_embeds import doctor_pages
 from master.cogs._lineage_embeds import generation_lines, lineage_embed
 from master.cogs._views import Confirm, Pages, lines_in_pages, node_choices
 from master.configuration.settings import EmojiSettings, Settings
@@ -65,6 +67,8 @@ def _audit_embed(settings: Settings, lines: list[str], sound: Soundness) -> disc
 @app_commands.default_permissions(manage_guild=True)
 class FleetCommands(commands.GroupCog, group_name="fleet", group_description="The fleet as a whole"):
     """What was done, keeping it, who is licensed, and applying a changed config."""
+
+    cogs = CogCommands(name="cogs", description="The parts of the master that serve Discord")
 
     @carries_out(ledger.audit)
     @app_commands.command(description="The latest actions of operators, and whether the audit log is intact")
@@ -220,6 +224,15 @@ class FleetCommands(commands.GroupCog, group_name="fleet", group_description="Th
         self, interaction: discord.Interaction[MasterBot], current: str
     ) -> list[app_commands.Choice[str]]:
         return await node_choices(interaction, current)
+
+    @carries_out(kernel.doctor)
+    @app_commands.command(description="Check everything a fleet needs, and say what to do about what is missing")
+    async def doctor(self, interaction: discord.Interaction[MasterBot]) -> None:
+        """Show what is the matter, the worst first; of what is well only the names."""
+        await defer(interaction)
+        operations = interaction.client.operations
+        found = await operations.run(kernel.doctor, actor_of(interaction), NoParams())
+        await Pages(kernel.doctor, doctor_pages(operations.services.settings, found)).send(interaction)
 
     @carries_out(kernel.reload)
     @app_commands.command(description="Apply a changed config.py to the running master")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -106,6 +105,21 @@ def _shop(settings: Settings) -> Iterator[ConfigProblem]:
             yield ConfigProblem(f"SHOP['PRODUCTS'][{product!r}]", f"sells {tier!r}", f"LICENCES has: {named}")
 
 
+def _mailboxes(settings: Settings) -> Iterator[ConfigProblem]:
+    """Look for mailboxes that could not be opened, and rules that could not act."""
+    for name, mailbox in settings.mailboxes.items():
+        at = f"MAILBOXES[{name!r}]"
+        if mailbox.login == "xoauth2":
+            yield ConfigProblem(f"{at}['LOGIN']", "xoauth2 is not built yet", "an app password: docs/mailbox.md")
+        for rule_name, rule in mailbox.rules.items():
+            key = f"{at}['RULES'][{rule_name!r}]"
+            if rule.action in ("licence", "solution"):
+                yield ConfigProblem(f"{key}['ACTION']", f"{rule.action} is not built yet", "notify tells operators")
+            if rule.action == "ticket" and rule.category not in settings.tickets.categories:
+                known = ", ".join(settings.tickets.categories) or "none"
+                yield ConfigProblem(f"{key}['CATEGORY']", f"TICKETS has no {rule.category!r}", f"it has: {known}")
+
+
 _CHECKS: tuple[Callable[[Settings], Iterator[ConfigProblem]], ...] = (
     _folders,
     _memory_limits,
@@ -113,6 +127,7 @@ _CHECKS: tuple[Callable[[Settings], Iterator[ConfigProblem]], ...] = (
     _start_order_cycle,
     _both_endpoints,
     _shop,
+    _mailboxes,
 )
 
 
@@ -124,6 +139,8 @@ def unknown_node_names(settings: Settings, known_names: Collection[str]) -> list
     known = {name.casefold(): name for name in known_names}
 
     def problem(key: str, name: str) -> ConfigProblem:
+        import difflib
+
         near = difflib.get_close_matches(name, known, n=1)
         fix = f"did you mean {known[near[0]]!r}?" if near else "`fleet status` lists the nodes"
         return ConfigProblem(key, f"there is no node called {name!r}", fix)

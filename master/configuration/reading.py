@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -306,5 +305,7 @@ def shown(value: Any) -> str:
 def nearest(key: str, known: Collection[str]) -> str:
     """Suggest the known key that was probably meant."""
     by_capitals = {name.upper(): name for name in known}
+    import difflib
+
     near = difflib.get_close_matches(key.upper(), by_capitals, n=1)
     return f"did you mean {by_capitals[near[0]]!r}?" if near else f"known are: {', '.join(known)}"

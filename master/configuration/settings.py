@@ -76,6 +76,13 @@ class IdentitySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Set while running nodes may still use its keys."""
     next_secret: Annotated[Secret[bytes] | None, NOT_IN_CONFIG] = None
     """Set when a rotation was interrupted."""
+    more_guilds: frozenset[Snowflake] = frozenset()
+    """Other servers in which the slash commands are there."""
+
+    @property
+    def guild_ids(self) -> tuple[int, ...]:
+        """The servers with slash commands, the fleet's own first; empty: all that the master is on."""
+        return (self.guild_id, *sorted(self.more_guilds - {self.guild_id})) if self.guild_id else ()
 
 
 class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -389,8 +396,8 @@ class TicketSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Permission sets that a person has to approve each time."""
     most_hours: Annotated[float, Meta(ge=0.1, le=8_760)] = 168.0
     """The longest time for which a node gets somebody into a ticket."""
-    requests_a_minute: Annotated[int, Meta(ge=1, le=10_000)] = 60
-    """Of one node."""
+    requests_a_minute: Annotated[int, Meta(ge=1, le=10_000)] = 500
+    """Of one node. From its opening to its end a ticket takes seven, so that a full category of 50 has room in it."""
 
 
 class SelffixSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -641,6 +648,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def registered_commands_path(self) -> Path:
         """The slash commands that were registered last."""
         return self.state_dir / "commands.json"
+
+    @property
+    def disabled_cogs_path(self) -> Path:
+        """Which cogs of the master are disabled."""
+        return self.state_dir / "cogs.json"
 
     @property
     def channel_moves_path(self) -> Path:

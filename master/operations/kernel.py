@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from master.operations.operation import Audit, Call, operation
 from master.operations.parameters import EventsParams, NoParams, ShutdownParams
+from master.services.core.findings import Finding
 from master.services.core.permissions import Permission
 from master.services.core.views import ReloadView
 
@@ -24,6 +25,12 @@ async def events(call: Call[Services], parameters: EventsParams) -> None:
     with call.services.bus.subscribe(*kinds) as subscription:
         async for event in subscription:
             await call.tell(fleet_event(event, call.services.directory))
+
+
+@operation("doctor", parameters=NoParams, result=list[Finding], permission=Permission.OPERATE)
+async def doctor(call: Call[Services], parameters: NoParams) -> list[Finding]:
+    """Check everything a fleet needs, and say what to do about what is missing."""
+    return await call.services.doctor.look()
 
 
 @operation("reload", parameters=NoParams, result=ReloadView, permission=Permission.OPERATE, audit=Audit.ONE_ROW)

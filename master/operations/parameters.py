@@ -13,6 +13,12 @@ class NoParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """No parameters."""
 
 
+class CogParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A cog of the master."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+
+
 class EventsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Content of the event stream."""
 
@@ -482,6 +488,56 @@ class TicketDecideParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
     permission: TicketPermissionId
     grant: bool
+
+
+MailboxName = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+"""As in MAILBOXES."""
+MailId = Annotated[str, msgspec.Meta(min_length=4, max_length=26)]
+"""A mail's id, or how it begins."""
+
+
+class MailboxParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One mailbox."""
+
+    mailbox: MailboxName
+
+
+class MailboxPasswordParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a mailbox is opened with: a password, or for XOAUTH2 a client and its refresh token."""
+
+    mailbox: MailboxName
+    secret: Annotated[str, msgspec.Meta(min_length=1, max_length=6_000)]
+
+    def __repr__(self) -> str:
+        return f"MailboxPasswordParams(mailbox={self.mailbox!r}, secret=...)"
+
+
+class MailsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which mails."""
+
+    mailbox: Annotated[str, msgspec.Meta(max_length=40)] = ""
+    """Empty: of all."""
+    failed: bool = False
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 50
+
+
+class MailParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One mail."""
+
+    mail: MailId
+
+
+class MailAnswerParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is answered to the person whose mail opened a ticket."""
+
+    ticket: TicketWord
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=10_000)]
+
+
+class MailTicketParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A ticket that came by mail."""
+
+    ticket: TicketWord
 
 
 class ChannelsRepairParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -203,6 +203,10 @@ def _master_facts(master: MasterStatus) -> list[Text]:
     if master.isolation:
         walled = master.isolation.startswith("landlock")
         items.append(one_line(f"isolation {master.isolation}", style="bright_black" if walled else "yellow"))
+    for mailbox in master.mailboxes:
+        state = mailbox.partition(":")[0].rpartition(" ")[2]
+        style = STATE_STYLES.get(state, ("", "yellow"))[1]
+        items.append(one_line(f"mailbox {mailbox}", style="bright_black" if state == "ready" else style))
     if master.old_keys is not None:
         items.append(Text(f"{master.old_keys} nodes wait for their new keys", style="yellow"))
     return items

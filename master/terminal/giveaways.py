@@ -17,7 +17,7 @@ _COLUMNS = (
     Column("ID"),
     Column("STATE"),
     Column("ENDS", 1),
-    Column("IN", 2, align="right"),
+    Column("ENTRIES", 2, align="right"),
     Column("WINNERS", 3, align="right"),
 )
 _LABEL = 12
@@ -111,7 +111,7 @@ def _facts(details: GiveawayDetails, view: GiveawayView) -> Iterator[tuple[str, 
         yield "claim", f"within {duration(details.claim_s)}"
     yield "seed hash", view.seed_hash
     if details.entries_hash:
-        yield "entries'", details.entries_hash
+        yield "entry hash", details.entries_hash
     yield "where", f"server {view.guild_id}, channel {view.channel_id}, message {view.message_id or '-'}"
     yield "started by", str(details.started_by)
     yield "changed", f"{local_time(details.changed_at, '%Y-%m-%d %H:%M:%S')} by {visible(details.changed_by)}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from master.services.core.ticket_views import TicketDetails, TicketFinding, TicketPermissionRow, TicketRow
+from master.services.core.ticket_views import TicketDetails, TicketFinding, TicketPermissionRow, TicketRow, form_of
 from master.terminal.columns import Column, Row, lay_out
 from master.terminal.output import local_time, one_line
 from master.wording import duration, visible
@@ -51,7 +51,7 @@ def ticket_lines(rows: Sequence[TicketRow], *, width: int | None) -> list[Text]:
             visible(row.category),
             _state(row),
             one_line((row.priority, _PRIORITIES.get(row.priority, ""))),
-            str(row.author_id),
+            str(row.author_id) if row.author_id else "by mail",
             str(row.claimed_by) if row.claimed_by else "-",
             duration(max(0.0, now - row.last_at)) if row.state == "open" else "-",
         ]
@@ -77,7 +77,7 @@ def details_lines(found: TicketDetails, *, width: int | None) -> Iterator[Text]:
         "channel": (f"{ticket.channel_id}" + (", a thread" if ticket.is_thread else ""))
         if ticket.channel_id
         else "none",
-        "author": str(ticket.author_id),
+        "author": str(ticket.author_id) if ticket.author_id else "by mail",
         "claimed by": str(ticket.claimed_by) if ticket.claimed_by else "nobody",
         "priority": ticket.priority,
         "opened": local_time(ticket.opened_at, "%Y-%m-%d %H:%M:%S"),
@@ -90,8 +90,9 @@ def details_lines(found: TicketDetails, *, width: int | None) -> Iterator[Text]:
         facts["reason"] = ticket.reason
     for label, words in facts.items():
         yield one_line((f"  {label:<16}", "dim"), visible(words))
-    for answer in found.answers:
-        yield one_line(("  answer          ", "dim"), visible(answer))
+    for question, answer in form_of(found):
+        yield one_line((f"  {visible(question)}", "dim"))
+        yield one_line("    ", visible(answer))
     if found.permissions:
         yield Text()
         yield from permission_lines(found.permissions, width=width)

@@ -189,7 +189,8 @@ class Releases:
     def restore(self, number: int) -> int:
         """Put any release that is kept in force, step by step; returns its number.
 
-        One that is gone back to stands as it stood; one that was taken back is on trial again.
+        One that is gone back to stands as it stood; one that was taken back is on trial again, from the next start on:
+        no cogs are loaded anew for it.
 
         Raises
         ------
@@ -205,7 +206,7 @@ class Releases:
             while (current := shelf.index().current) and current not in wanted:
                 changing.back()
             for step in reversed(wanted[: wanted.index(current) if current else None]):
-                changing.switch(step, begins=None)
+                changing.switch(step, begins=False)
             return number
 
     def mark_good(self) -> None:

@@ -84,17 +84,17 @@ async def test_a_refusal_is_final_and_said_and_not_an_error(line: Line, code: in
     assert why in line.connection.why_offline()
 
 
-async def test_an_error_of_a_cogs_own_set_up_begins_it_anew(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    load, failed = MasterBot.load_cogs, 0
+async def test_an_error_of_its_own_set_up_begins_it_anew(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_up, failed = MasterBot.setup_hook, 0
 
-    async def fail_once(self: MasterBot, names: object) -> None:
+    async def fail_once(self: MasterBot) -> None:
         nonlocal failed
         failed += 1
         if failed == 1:
             raise KeyError("nobody expected that")
-        await load(self, names)  # type: ignore[arg-type]
+        await set_up(self)
 
-    monkeypatch.setattr(MasterBot, "load_cogs", fail_once)
+    monkeypatch.setattr(MasterBot, "setup_hook", fail_once)
     line.begin()
     await line.is_ready()
     assert failed == 2

@@ -106,7 +106,9 @@ def picture(up: Scene, message: Message) -> str:
 
 
 @asynccontextmanager
-async def scene(ledger: Path, *, threads: bool = False, reads: bool = True) -> AsyncIterator[Scene]:
+async def scene(
+    ledger: Path, *, threads: bool = False, reads: bool = True, questions: tuple[str, ...] = QUESTIONS
+) -> AsyncIterator[Scene]:
     """Set up a master with a category, and a node that may read what people write."""
     async with Stage(pulse_s=0.5, ledger=ledger) as stage:
         guild = stage.guild
@@ -119,7 +121,7 @@ async def scene(ledger: Path, *, threads: bool = False, reads: bool = True) -> A
         guild.add_member(sam, [staff])
         with (stage.home / "config.py").open("a", encoding="utf-8") as config:
             config.write(
-                CONFIG.format(place=place.id, threads=threads, staff=staff.id, log=log.id, questions=QUESTIONS)
+                CONFIG.format(place=place.id, threads=threads, staff=staff.id, log=log.id, questions=questions)
             )
         await stage.start_master()
         folder = stage.home / "bots" / "atlas"

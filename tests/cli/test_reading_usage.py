@@ -63,6 +63,32 @@ def test_words_of_other_supervisors_lead_to_ours() -> None:
     assert "Did you mean 'status'" in typed(["statsu"]).err
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("tickets open", "People open tickets on Discord"),
+        ("ticket claim 7", "in the ticket's channel"),
+        ("tickets remove 7", "`fleet tickets revoke ID`"),
+        ("giveaway start mug", "`/giveaway start`"),
+        ("giveaways reroll 01", "`/giveaway reroll`"),
+        ("licence nope", "No such command 'nope'"),
+    ],
+)
+def test_what_is_done_elsewhere_says_where(line: str, words: str) -> None:
+    told = typed(line.split())
+    assert (told.code, words in re.sub(r"\s+", " ", told.err)) == (2, True), told.err
+
+
+@pytest.mark.parametrize("group", ["tickets", "ticket", "giveaway", "giveaways", "licence", "licenses"])
+def test_a_group_without_a_command_lists_and_its_help_has_the_commands(tmp_path: Path, group: str) -> None:
+    home = ["--home", str(tmp_path)]
+    listed = typed([group, "list", *home, "--json"])
+    # No fleet is there; what counts is that the same is asked for.
+    assert json.loads(listed.out)["error"]["code"] != "usage"
+    assert [typed([group, *words, *home, "--json"]) for words in ([], ["ls"])] == [listed, listed]
+    assert "Commands" in typed([group, "--help"]).out
+
+
 def test_a_folder_that_is_not_there_is_said_before_a_token_is_asked_for(tmp_path: Path) -> None:
     told = typed(["register", "x", "--folder", str(tmp_path / "none"), "--home", str(tmp_path)])
     assert (told.code, f"the folder {tmp_path / 'none'} does not exist" in told.err) == (4, True)

@@ -13,6 +13,7 @@ import pytest
 from benchmarks.giveaway_storm import StormResult, crowd, storm
 from master.services.people.giveaway_draw import check
 from sandbox import CommandNotVisible, Interaction, Message, Person, SandboxError
+from sandbox.records import Role
 from sandbox.showing import message_lines
 from tests.cogs.patch_scene import PatchScene, answered
 
@@ -118,6 +119,54 @@ async def test_a_giveaway_from_the_command_to_the_check_of_its_draw(stall: Patch
     assert sent[0].attachments[0].content == announcement.attachments[0].content
     listed = await stall.runs("giveaway list")
     assert "won by" in str(listed.embeds)
+
+
+async def test_without_prize_or_duration_a_form_asks_and_what_is_wrong_in_it_is_mended(stall: PatchScene) -> None:
+    role = stall.guild.create_role("patrons")
+    options = {"duration": "2h", "account_days": 3, "required_role": role}
+    form = await stall.ada.runs_command(stall.channel, stall.account, "giveaway start", options)
+    filled = {"What is given away?": "a *mug*", "How many win it?": "two"}
+    wrong = await answered(await stall.ada.submits_modal(form, filled))
+    assert "'two' is no number of winners" in text_of(wrong)
+    assert stall.channel.messages == []
+    again = await stall.ada.presses(wrong, "Back to the form")
+    # What was typed is there, and what the command's options said goes with it.
+    done = await answered(await stall.ada.submits_modal(again, {"How many win it?": "2"}))
+    assert "The giveaway is open" in text_of(done)
+    message = await stall.shown(lambda found: "seed" in str(found.embeds))
+    shown = "\n".join(message_lines(stall.sandbox.world, message))
+    for words in ("a \\*mug\\*", "Winners: **2**", "@patrons", "at least 3 days old"):
+        assert words in shown
+    once_more = await stall.ada.presses(wrong, "Back to the form")
+    fields: dict[str, str | list[Role]] = {
+        "What is given away?": "a hat",
+        "How many win it?": "1",
+        "Who may enter?": [],
+    }
+    everybody = await stall.ada.submits_modal(once_more, fields)
+    assert "The giveaway is open" in text_of(await answered(everybody))
+    hat = await stall.shown(lambda found: "a hat" in str(found.embeds))
+    assert "@patrons" not in "\n".join(message_lines(stall.sandbox.world, hat))
+
+
+async def test_a_question_says_who_is_left_and_none_is_asked_where_the_answer_would_be_refused(
+    stall: PatchScene,
+) -> None:
+    message = await started(stall, prize_tier="standard")
+    early = await stall.runs("giveaway reroll", {"giveaway": id_of(message)})
+    assert "is still open" in text_of(early)
+    assert "the first of all" in await pressed(stall.eve, message, f"giveaway:enter:{id_of(message)}")
+    assert "with 1 other." in await pressed(stall.ben, message, f"giveaway:enter:{id_of(message)}")
+    ended = await agrees(stall, "end", "End it", giveaway=id_of(message))
+    assert "2 entries" in ended
+    for name in ("end", "cancel"):
+        assert "is drawn already" in text_of(await stall.runs(f"giveaway {name}", {"giveaway": id_of(message)}))
+    first = await stall.runs("giveaway reroll", {"giveaway": id_of(message)})
+    assert "For its winner: 1 other can win it." in text_of(first)
+    await agrees(stall, "reroll", "Draw again", giveaway=id_of(message))
+    last = await stall.runs("giveaway reroll", {"giveaway": id_of(message)})
+    assert "**nobody is left to win it**" in text_of(last)
+    assert "nobody was left to win it" in await agrees(stall, "reroll", "Draw again", giveaway=id_of(message))
 
 
 async def test_who_may_not_is_told_so_and_nothing_happens(stall: PatchScene) -> None:

@@ -19,6 +19,8 @@ import typer.main
 from master.cli import app as application
 
 _BUILT = typer.main.get_command(application.build_app())
+_ALIASES = {command.name for command in application._COMMANDS if command.is_alias}
+"""Other spellings of commands, which are not in it."""
 """What ``run`` builds anew at each call, which takes longer than the command itself."""
 
 Death = Literal["hang up", "reset", "torn line", "silence"]
@@ -45,7 +47,8 @@ def typed(arguments: Sequence[str], stdin: str = "") -> Told:
     with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patched.setattr(sys, "argv", ["fleet", *arguments])
         patched.setattr(sys, "stdin", io.StringIO(stdin))
-        patched.setattr(application, "build_app", lambda _typed: _BUILT)
+        if not set(arguments[:1]) & _ALIASES:
+            patched.setattr(application, "build_app", lambda _typed: _BUILT)
         code = application.run()
     return Told(int(code), out.getvalue(), err.getvalue())
 

@@ -68,11 +68,19 @@ COMMANDS = (
     Typed("repairs --node atlas"),
     Typed("repairs do 01", shows=False),  # nothing asks here
     Typed("repairs decline 01 --json", shows=False),
-    Typed("tickets --node atlas --json"),
+    Typed("tickets list --node atlas --json"),
     *(Typed(f"tickets {verb} 7", shows=False) for verb in ("show", "close", "reopen", "delete --yes")),
     *(Typed(f"tickets {verb} 01AB", shows=False) for verb in ("grant", "refuse", "revoke")),
     Typed("tickets permissions"),
     Typed("tickets check --json"),
+    Typed("announce hello --to news"),
+    Typed("announce hello --all --preview --json"),
+    Typed("announcements --json"),
+    Typed("announcements list --scheduled"),
+    Typed("announcements places"),
+    *(Typed(f"announcements {verb} 01AB", shows=False) for verb in ("show", "cancel", "resend")),
+    Typed("cogs"),
+    *(Typed(f"cogs {verb} music", shows=False) for verb in ("reload --json", "disable", "enable")),  # there is none
     *(Typed(f"channels {verb}", shows=False) for verb in ("list", "diff", "repair --yes", "capture --yes --json")),
     Typed("channels undo 01 --yes", shows=False),  # there is no Discord here, and nothing was repaired
     Typed("channels history --json"),
@@ -140,6 +148,10 @@ COMMANDS = (
     ),
     Typed("giveaway list --json"),
     *(Typed(f"giveaway {verb} 01", shows=False) for verb in ("show", "export")),  # there is none
+    Typed("mailbox list --json"),
+    Typed("mailbox mails --failed"),
+    *(Typed(f"mailbox {verb} nobody", shows=False) for verb in ("test", "pause", "resume --json", "again", "mails")),
+    Typed("mailbox password nobody", stdin="atlas", shows=False),
     Typed("rotate-secret --yes"),
     Typed("shutdown --yes"),
 )

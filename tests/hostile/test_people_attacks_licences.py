@@ -12,15 +12,32 @@ import pytest
 
 from master.configuration.settings import LicenceTier
 from master.ledger.database import Ledger
+from master.ledger.rows import nodes
 from master.security.derivation import MasterSecret
+from master.services.people import licence_reach
 from master.services.people.licence_files import LicenceFileRefused, read_csv, safe_cell
+from master.services.people.licence_reach import AskedBy
 from master.services.trust.licence_rules import LATEST_END, LicenceOfAnother, LicenceRefused, TooManyPeople
 from tests.conftest import TurnableClock
 from tests.hostile.effort import rounds
 from tests.intake.test_shop_webhook import Shop, listening
+from tests.ledger.test_database import a_node
 from tests.services.conftest import OPERATOR
-from tests.services.people.desk import ADA, BO, CY, Desk, person
-from tests.services.people.shop_examples import BUYER, checkout, kofi_membership, refund, signature
+from tests.services.people.desk import ADA, BO, CY, DAY, Desk, person
+from tests.services.people.shop_examples import (
+    BUYER,
+    checkout,
+    invoice,
+    invoice_payment,
+    kofi_membership,
+    older_invoice,
+    refund,
+    signature,
+    subscribed,
+)
+from tests.services.people.test_licence_keeping import Scene, scene
+
+__all__ = ["scene"]
 
 TIERS = ("pro", "team", "kept", "ended")
 
@@ -80,6 +97,19 @@ async def test_one_code_that_many_redeem_at_once_is_one_persons(desk: Desk) -> N
     assert all(isinstance(one, TooManyPeople) for one in done if one not in won)
 
 
+async def test_a_code_that_is_meant_for_one_person_is_theirs_though_a_node_used_it_first(desk: Desk) -> None:
+    await desk.ledger.write(lambda connection: nodes.insert(connection, a_node()))
+    licence_id, code = await desk.issue(holder_id=ADA)
+    code_hash = desk.licensing.hash_of(code)
+    assert code_hash is not None
+    settled = await desk.ledger.write(lambda c: desk.licensing.settle(c, a_node().id, code_hash))
+    assert settled.is_valid
+    assert (await desk.showing.show(licence_id)).state == "active"
+    with pytest.raises(LicenceOfAnother):
+        await desk.redeem(code, BO)
+    assert await desk.redeem(code, ADA) == licence_id
+
+
 async def test_who_passed_a_licence_on_cannot_take_it_from_the_new_holder_at_the_same_moment(desk: Desk) -> None:
     """Its tier allows two transfers a month: the second is the new holder's, and not the seller's."""
     desk.licensing.update_tiers((LicenceTier(name="pro", transfers_a_month=2, days=30),))
@@ -92,6 +122,42 @@ async def test_who_passed_a_licence_on_cannot_take_it_from_the_new_holder_at_the
     assert isinstance(late, LicenceOfAnother)
     assert (await desk.showing.show(licence)).holder_id == BO
     assert (await desk.reason(CY))[0] is False
+
+
+async def test_who_redeems_while_everybody_is_looked_at_has_the_role_first(scene: Scene) -> None:
+    """After a start all holders are looked at, slowly: with thousands of them that takes a quarter of an hour."""
+    people = [scene.sandbox.create_human(f"p{number}") for number in range(6)]
+    for one in people[:-1]:
+        scene.guild.add_member(one)
+        await scene.desk.redeemed("pro", one.id)
+    scene.guild.add_member(people[-1])
+    given, real = list[int](), scene.port.add_role
+
+    async def add_role(guild_id: int, user_id: int, role_id: int, *, reason: str = "") -> None:
+        if not given:
+            # Bought right now.
+            await scene.desk.redeemed("pro", people[-1].id)
+        given.append(user_id)
+        await real(guild_id, user_id, role_id, reason=reason)
+
+    scene.port.add_role = add_role  # type: ignore[method-assign]
+    scene.roles._changed.clear()
+    await scene.roles.step()
+    assert given == [people[0].id, people[-1].id, *(one.id for one in people[1:-1])]
+
+
+def test_a_node_that_asks_about_everybody_keeps_no_other_from_hearing_of_a_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(licence_reach, "MOST_ASKED", 100)
+    asked = AskedBy()
+    for user_id in range(20):
+        asked.note(user_id, "honest")
+    for user_id in range(10_000):
+        asked.note(user_id, "rogue")
+    assert all("honest" in asked.about(user_id) for user_id in range(20))
+    assert sum("rogue" in asked.about(user_id) for user_id in range(10_000)) == 80
+    assert asked.about(9_999) == {"rogue"}
 
 
 async def test_a_sale_that_is_told_after_its_refund_brings_no_licence(shop: Shop) -> None:
@@ -137,3 +203,40 @@ async def test_no_message_to_a_shop_is_answered_with_an_error_of_the_masters(sho
         assert (await shop.post("/hooks/licence/stripe", body, **signed)).status in (200, 400)
         assert (await shop.post("/hooks/licence/kofi", body)).status in (400, 403)
     assert await shop.history() == []
+
+
+async def _subscribe(shop: Shop) -> None:
+    """Have a subscription that is paid for two periods; which payment was for which is told in between."""
+    await shop.stripe("checkout.session.completed", subscribed(), "evt_1")
+    first = {"type": "payment_intent", "payment_intent": "pi_3First"}
+    await shop.stripe("invoice_payment.paid", invoice_payment(invoice="in_1First", payment=first), "evt_2")
+    shop.clock.turn(30 * DAY)
+    await shop.stripe("invoice_payment.paid", invoice_payment(), "evt_3")
+    assert (await shop.stripe("invoice.paid", invoice(), "evt_4")).content == {"outcome": "renewed"}
+    assert (await shop.licences.check_person(BUYER)).valid
+
+
+async def test_the_refund_of_a_subscriptions_last_payment_ends_its_licence(shop: Shop) -> None:
+    await _subscribe(shop)
+    of_first = await shop.stripe("charge.refunded", refund(payment_intent="pi_3First"), "evt_5")
+    assert of_first.content == {"outcome": "refused"}, "a later period is paid: a person decides"
+    assert "an earlier period of licence" in shop.raised[-1].text
+    assert (await shop.licences.check_person(BUYER)).valid
+    for _ in range(2):
+        last = await shop.stripe("charge.refunded", refund(payment_intent="pi_3Second"), "evt_6")
+        assert last.content == {"outcome": "revoked"}
+    assert (await shop.licences.check_person(BUYER)).reason == "revoked"
+    assert len(shop.raised) == 1
+
+
+async def test_a_refund_names_its_invoice_itself_in_older_versions_of_the_shop(shop: Shop) -> None:
+    await shop.stripe("checkout.session.completed", subscribed(), "evt_1")
+    shop.clock.turn(DAY)
+    again = older_invoice(payment_intent="pi_3Second")
+    assert (await shop.stripe("invoice.paid", again, "evt_2")).content == {"outcome": "renewed"}
+    unknown = await shop.stripe("charge.refunded", refund(payment_intent="pi_x", invoice="in_unknown"), "evt_3")
+    assert unknown.content == {"outcome": "revoked"}
+    assert (await shop.licences.check_person(BUYER)).valid
+    paid_back = refund(payment_intent="pi_x", invoice="in_1Second")
+    assert (await shop.stripe("charge.refunded", paid_back, "evt_4")).content == {"outcome": "revoked"}
+    assert (await shop.licences.check_person(BUYER)).reason == "revoked"

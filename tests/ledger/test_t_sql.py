@@ -22,6 +22,7 @@ from sqlglot import exp
 
 from master.ledger import archive
 from master.ledger.rows import (
+    announcements,
     applied_writes,
     audit,
     duplications,
@@ -35,6 +36,9 @@ from master.ledger.rows import (
     licence_events,
     licence_uses,
     licences,
+    mail_threads,
+    mailboxes,
+    mails,
     nodes,
     patch_keys,
     patch_nodes,
@@ -56,7 +60,10 @@ from master.ledger.rows import (
 )
 from master.ledger.rows.audit import AuditChain
 from master.ledger.rows.audit_head import HeadFile
+from master.ledger.rows.mail_records import Mail, MailAction, MailAnswer, Mailbox, MailThread
 from master.ledger.rows.records import (
+    Announcement,
+    AnnouncementPlace,
     ChannelMove,
     ChannelPanel,
     ChannelRepair,
@@ -91,6 +98,7 @@ from master.ledger.schema.tables import audit_log, metadata
 from tests.ledger.test_database import NOW, a_node
 
 REPOSITORIES = (
+    announcements,
     applied_writes,
     audit,
     duplications,
@@ -104,6 +112,9 @@ REPOSITORIES = (
     licence_events,
     licence_uses,
     licences,
+    mail_threads,
+    mailboxes,
+    mails,
     nodes,
     patch_keys,
     patch_nodes,
@@ -141,6 +152,30 @@ def append_to_the_log(c: Connection, chain: AuditChain) -> None:
     chain.length(c)
 
 
+def call_announcements(c: Connection) -> None:
+    """Call every function about announcements."""
+    announcement = Announcement(
+        id="A1", at=NOW, due_at=NOW, text="hello", state="scheduled", written_by="cli:ada", changed_at=NOW
+    )
+    places = [
+        AnnouncementPlace(announcement_id="A1", place=name, state="waiting", next_at=NOW, changed_at=NOW)
+        for name in ("news", "mail")
+    ]
+    announcements.insert(c, announcement, places)
+    announcements.find(c, "A1")
+    announcements.beginning(c, "A")
+    announcements.recent(c, limit=5)
+    announcements.recent(c, states=("scheduled",), limit=5)
+    announcements.count_scheduled(c)
+    announcements.due(c, NOW)
+    announcements.next_due(c)
+    announcements.change(c, "A1", was=("scheduled",), at=NOW, state="sending")
+    announcements.places_of(c, ["A1"])
+    announcements.places_to_send(c)
+    announcements.change_place(c, "A1", "news", was=("waiting",), at=NOW, state="sending", attempts=1)
+    announcements.places_left(c)
+
+
 def call_tickets(c: Connection) -> None:
     """Call every function about tickets."""
     ticket = Ticket(
@@ -169,6 +204,48 @@ def call_tickets(c: Connection) -> None:
     ticket_permissions.in_states(c, ("granted",))
     ticket_permissions.recent(c, limit=5)
     ticket_permissions.end_of_ticket(c, "T1", at=NOW, detail="gone")
+
+
+def call_mailboxes(c: Connection) -> None:
+    """Call every function about mailboxes; a ticket T1 is there."""
+    mailboxes.insert(c, Mailbox(id="M1", name="inbox", changed_at=NOW))
+    mailboxes.find(c, "inbox")
+    mailboxes.load_all(c)
+    mailboxes.change(c, "M1", at=NOW, uid_next=7, since=NOW, sealed_secret=b"s")
+    mail = Mail(
+        id="L1", mailbox="inbox", uid_validity=1, uid=2, mail_hash=b"h" * 32, message_id="<a@b>", sender="a@b",
+        subject="s", at=NOW, is_trusted=True, content="{}", state="acting", changed_at=NOW,
+    )  # fmt: skip
+    action = MailAction(mail_id="L1", number=0, rule="r", action="post", plan="{}", state="planned", changed_at=NOW)
+    mails.insert(c, mail, [action])
+    mails.is_known(c, "inbox", b"h" * 32)
+    mails.get(c, "L1")
+    mails.beginning_with(c, "L")
+    mails.recent(c, limit=5)
+    mails.recent(c, mailbox="inbox", states=("acting",), limit=5)
+    mails.count_by_state(c)
+    mails.change(c, "L1", at=NOW, state="done", content="")
+    mails.actions_of(c, ("L1",))
+    mails.open_actions(c, limit=5)
+    mails.change_action(c, "L1", 0, was=("planned",), at=NOW, state="doing")
+    thread = MailThread(
+        ticket_id="T1", mailbox="inbox", address="a@b", subject="s", last_message_id="<a@b>", message_ids="[]",
+        changed_at=NOW,
+    )  # fmt: skip
+    mail_threads.insert(c, thread)
+    mail_threads.find(c, "T1")
+    mail_threads.of_address(c, "inbox", "a@b")
+    mail_threads.change(c, "T1", at=NOW, last_message_id="<c@d>")
+    mail_threads.count_live(c, "inbox", "a@b", ("open",))
+    mail_threads.count_since(c, "inbox", NOW)
+    answer = MailAnswer(
+        id="A1", ticket_id="T1", at=NOW, text="t", written_by="cli:ada", message_id="<e@f>", state="waiting",
+        changed_at=NOW,
+    )  # fmt: skip
+    mail_threads.insert_answer(c, answer)
+    mail_threads.answers_in(c, ("waiting",), limit=5)
+    mail_threads.count_answers(c, "T1", NOW)
+    mail_threads.change_answer(c, "A1", was=("waiting",), at=NOW, state="sent")
 
 
 def call_channels(c: Connection) -> None:
@@ -261,6 +338,9 @@ def call_every_function(c: Connection) -> None:
     shop_events.find_issued(c, "shop:stripe:evt_1")
     shop_events.find_licence(c, "stripe", "sub_1")
     shop_events.was_refunded(c, "stripe", "sub_1")
+    shop_events.put_link(c, "stripe", "in_1", "sub_1", at=sold.at)
+    shop_events.whole_of(c, "stripe", "in_1")
+    shop_events.newest_part_of(c, "stripe", "sub_1")
     licences.revoke_of_node(c, "01A")
     licences.is_revoked(c, "01A")
     licences.list_revoked(c)
@@ -293,6 +373,8 @@ def call_every_function(c: Connection) -> None:
     licence_events.list_since(c, "transferred", NOW)
     licence_events.count_since(c, "L1", "transferred", NOW)
     call_tickets(c)
+    call_announcements(c)
+    call_mailboxes(c)
     call_channels(c)
     run = Duplication(id="D1", at=NOW, node_id="01A", source="template 1", requested_by="cli:ada", outcome="running")
     duplications.insert(c, run)

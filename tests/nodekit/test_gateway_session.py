@@ -140,9 +140,34 @@ def test_the_master_announces_a_successor(session: GatewaySession, path: Path, c
     assert successor_expected()
     session.take(frame("GUILD_UPDATE", {"id": "7"}, 5))
     assert successor_expected()
-    # The successor itself expects none until the master announces it.
-    assert not session_at(path, clock).successor_expected
+    # A new process does not take the word away: it may have been said while it opened the file.
+    assert session_at(path, clock).successor_expected
+    expect_successor(path, False)
+    assert not successor_expected()
     expect_successor(path.with_name("nothing"), True)
+
+
+def test_what_the_master_announces_while_an_event_is_noted_stays(
+    session: GatewaySession, path: Path, clock: TurnableClock
+) -> None:
+    class Announced(Identification):
+        """Read in the middle of each note: the master may say it at any moment."""
+
+        @property
+        def intents(self) -> int:
+            expect_successor(path, True)
+            return 1
+
+        @intents.setter
+        def intents(self, _: int) -> None: ...
+
+    session.begin_as(Announced(1))
+    expect_successor(path, False)
+    session.take(frame("MESSAGE_CREATE", {}, 4))
+    assert session.successor_expected
+    saved = session_at(path, clock).saved()
+    assert saved is not None
+    assert saved.sequence == 4
 
 
 @given(junk=st.binary(max_size=400), offset=st.integers(0, 4300))

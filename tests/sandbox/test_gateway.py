@@ -45,6 +45,9 @@ class Socket:
             if payload["t"] == name:
                 return payload
 
+    async def close(self, code: int) -> None:
+        await self._socket.close(code=code)
+
     async def close_code(self) -> int:
         while True:
             message = await self._socket.receive(timeout=5)
@@ -143,6 +146,7 @@ async def test_a_resume_replays_missed_events_and_costs_no_identify(world: World
         await socket.identify(world.bot.token)
         session = (await socket.until("READY"))["d"]["session_id"]
         last = (await socket.until("GUILD_CREATE"))["s"]
+        await socket.close(4000)
     await world.sandbox.gateway.wait_connected(world.bot.account, connected=False)
     for number in range(3):
         await world.ada.sends(world.channel, f"<@{world.bot.id}> {number}")
@@ -155,6 +159,21 @@ async def test_a_resume_replays_missed_events_and_costs_no_identify(world: World
     assert world.sandbox.gateway.resumes[world.bot.id] == 1
 
 
+@pytest.mark.parametrize(("code", "outlives"), [(1000, False), (1001, False), (4000, True), (4009, True)])
+async def test_with_what_code_a_client_closes_decides_whether_its_session_ends(
+    world: World, code: int, outlives: bool
+) -> None:
+    async with dial(world) as socket:
+        await socket.identify(world.bot.token)
+        session = (await socket.until("READY"))["d"]["session_id"]
+        await socket.close(code)
+    await world.sandbox.gateway.wait_connected(world.bot.account, connected=False)
+    async with dial(world) as socket:
+        await socket.receive()
+        await socket.send(6, {"token": world.bot.token, "session_id": session, "seq": 1})
+        assert (await socket.receive())["op"] == (0 if outlives else 9)
+
+
 async def test_an_unknown_session_is_invalid_and_a_wrong_sequence_4007(world: World) -> None:
     async with dial(world) as socket:
         await socket.receive()
@@ -162,6 +181,7 @@ async def test_an_unknown_session_is_invalid_and_a_wrong_sequence_4007(world: Wo
         assert await socket.receive() == {"op": 9, "d": False, "s": None, "t": None}
         await socket.identify(world.bot.token)
         session = (await socket.until("READY"))["d"]["session_id"]
+        await socket.close(4000)
     async with dial(world) as socket:
         await socket.send(6, {"token": world.bot.token, "session_id": session, "seq": 10_000})
         assert await socket.close_code() == 4007

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
 from master.ledger.rows.records import ShopEvent
 from master.ledger.schema.tables import licenses, shop_events
+
+_LINK = "part:"
+"""What the ids of events begin with that are none of the shop's, but say what belongs to what."""
 
 
 def put(connection: Connection, event: ShopEvent) -> None:
@@ -38,6 +42,27 @@ def find_licence(connection: Connection, source: str, reference: str) -> str | N
     query = select(shop_events.c.licence_id).where(*known, shop_events.c.licence_id.is_not(None))
     found: str | None = connection.execute(query.order_by(shop_events.c.at.desc()).limit(1)).scalar()
     return found
+
+
+def put_link(connection: Connection, source: str, part: str, whole: str, *, at: datetime) -> None:
+    """Note that a payment is of an invoice, or an invoice of a subscription; known ones stay as they are."""
+    if find(connection, source, f"{_LINK}{part}") is None:
+        row = {"source": source, "event_id": f"{_LINK}{part}", "at": at, "reference": f"{_LINK}{whole}"}
+        connection.execute(shop_events.insert().values(**row, licence_id=None, outcome="ignored", detail=whole))
+
+
+def whole_of(connection: Connection, source: str, part: str) -> str:
+    """Return what a payment or an invoice belongs to; empty if that was never told."""
+    found = find(connection, source, f"{_LINK}{part}")
+    return "" if found is None else found.detail
+
+
+def newest_part_of(connection: Connection, source: str, whole: str) -> str:
+    """Return the invoice of a subscription that was told last; empty if none was."""
+    known = (shop_events.c.source == source, shop_events.c.reference == f"{_LINK}{whole}")
+    query = select(shop_events.c.event_id).where(*known).order_by(shop_events.c.at.desc(), shop_events.c.event_id)
+    found: str | None = connection.execute(query.limit(1)).scalar()
+    return "" if found is None else found.removeprefix(_LINK)
 
 
 def was_refunded(connection: Connection, source: str, reference: str) -> bool:

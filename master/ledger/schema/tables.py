@@ -652,6 +652,8 @@ gmail_watch = Table(
     # UIDs say nothing about a mailbox whose UIDVALIDITY is another; NULL until it was opened once.
     Column("uid_validity", BigInteger),
     Column("uid_next", BigInteger),
+    # What came before is not acted on, whatever becomes of the UIDs.
+    Column("since", UtcDateTime),
     Column("last_mail_at", UtcDateTime),
     Column("is_paused", Boolean, nullable=False),
     Column("state", Unicode(16), nullable=False),
@@ -675,6 +677,8 @@ mails = Table(
     Column("subject", Unicode(400), nullable=False),
     Column("at", UtcDateTime, nullable=False),
     Column("is_trusted", Boolean, nullable=False),
+    # What actions need of it, JSON; empty once they are done.
+    Column("content", UnicodeText, nullable=False),
     Column("state", Unicode(16), nullable=False),
     Column("detail", Unicode(400), nullable=False),
     Column("changed_at", UtcDateTime, nullable=False),
@@ -692,6 +696,8 @@ mail_actions = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("rule", Unicode(40), nullable=False),
     Column("action", Unicode(16), nullable=False),
+    # The rule as it was when the mail came; JSON.
+    Column("plan", UnicodeText, nullable=False),
     Column("state", Unicode(16), nullable=False),
     # What it made: a message, a ticket, a licence, a run.
     Column("result", Unicode(120), nullable=False),

@@ -109,6 +109,8 @@ class PostedMessage(Struct, frozen=True, kw_only=True):
     edited_at: datetime | None = None
     attachments: tuple[PostedAttachment, ...] = ()
     reactions: tuple[PostedReaction, ...] = ()
+    footers: tuple[str, ...] = ()
+    """Of its embeds."""
     is_pinned: bool = False
 
     @property
@@ -300,6 +302,10 @@ class DiscordPort(Protocol):
 
     async def create_thread(self, channel_id: int, name: str) -> Channel:
         """Create a private thread that only staff adds people to; never retried."""
+        ...
+
+    async def create_post(self, forum_id: int, name: str, notice: Notice) -> Channel:
+        """Start a post of a forum: a thread with its first message, which has the same id; never retried."""
         ...
 
     async def active_threads(self, guild_id: int) -> tuple[Channel, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -11,12 +12,17 @@ from master.durable import replace_file
 
 _MAX_BYTES = 1 << 20
 
+Payload = dict[str, Any]
+"""A command as Discord takes it."""
+
 
 class Registered(msgspec.Struct, frozen=True):
     """What was registered."""
 
     fingerprint: str
     names: tuple[str, ...]
+    cogs: dict[str, list[Payload]] = {}
+    """The commands of each cog, also of one that was not loaded then."""
 
 
 def load_record(path: Path) -> Registered | None:

@@ -101,6 +101,8 @@ class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Why the slash commands are not registered with Discord; empty if they are."""
     troubles: tuple[str, ...] = ()
     """What is wrong with the master's own files, in sentences: a socket that is gone, a ledger that is away."""
+    mailboxes: tuple[str, ...] = ()
+    """What is watched, with its state: ``support ready``, ``billing backoff: ...``; empty if nothing is."""
     sentry: str = ""
     """Whether the intake for sentry-sdk listens: ``listening on 127.0.0.1:PORT``, or why not; empty if it is off."""
     ledger: str
@@ -118,6 +120,10 @@ class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
     home: str
     ending: bool = False
     """Whether it was asked to stop; said to who only asks whether it is there."""
+    waits_for: tuple[str, ...] = ()
+    """What an ending master waits for: operations, nodes, tasks; said with ``ending``."""
+    ends_within_s: float | None = None
+    """After how many seconds it ends by force; said with ``ending``."""
 
 
 class RotationView(msgspec.Struct, frozen=True, kw_only=True):

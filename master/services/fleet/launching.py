@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -242,6 +243,11 @@ class Launcher:
             if node.bot_user_id:
                 # A bot that does not speak the protocol reports nothing: each of its starts counts as one IDENTIFY.
                 _check_budget(node.name, budget, spend=not speaks)
+            if speaks:
+                # Until another restart is asked for, the new process has no successor. Whoever opens the file for it
+                # says what is wrong with it.
+                with contextlib.suppress(OSError):
+                    self.expect_successor(spec, expected=False)
             return found
 
         start = await asyncio.to_thread(look_around)

@@ -61,6 +61,8 @@ class Overview:
         Returns what is wrong with the master's own files and ports.
     sentry
         Returns whether the intake for sentry-sdk listens; empty if it is not wanted.
+    mailboxes
+        Returns the mailboxes that are watched, with their states.
     start_trouble
         Returns why nodes start in another way than they should; empty when they do not.
     box_states
@@ -84,6 +86,7 @@ class Overview:
         is_revoked: Callable[[str], bool],
         troubles: Callable[[], tuple[str, ...]] = lambda: (),
         sentry: Callable[[], str] = str,
+        mailboxes: Callable[[], tuple[str, ...]] = lambda: (),
         start_trouble: Callable[[], str],
         box_states: Callable[[], tuple[str, ...]],
     ) -> None:
@@ -101,6 +104,7 @@ class Overview:
         self._is_revoked = is_revoked
         self._troubles = troubles
         self._sentry = sentry
+        self._mailboxes = mailboxes
         self._start_trouble = start_trouble
         self._box_states = box_states
         self._began = clock.monotonic()
@@ -200,6 +204,7 @@ class Overview:
             isolation=self._isolation(),
             troubles=self._troubles(),
             sentry=self._sentry(),
+            mailboxes=self._mailboxes(),
             start_trouble=self._start_trouble(),
             box=self._box_states(),
             home=str(self._settings.home),

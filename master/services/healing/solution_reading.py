@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import hashlib
 import os
@@ -203,6 +202,8 @@ def _in_words(key: str, message: str) -> str:
 
 def _near(key: str, table: str) -> str:
     struct = Samples if table == "samples" else Solution
+    import difflib
+
     near = difflib.get_close_matches(key[:100], struct.__struct_fields__, n=1)
     return f"; did you mean `{near[0]}`?" if near else ""
 

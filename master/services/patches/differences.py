@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -88,6 +87,8 @@ def compare(path: str, old: bytes | None, new: bytes | None, *, base_differs: bo
 
 
 def _lines(left: list[str], right: list[str]) -> Iterator[DiffLine]:
+    import difflib
+
     unified = difflib.unified_diff(left, right, n=_CONTEXT)
     for number, line in enumerate(unified):
         if number < 2:

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from statistics import median
 
 import msgspec
 from sqlalchemy import Connection
@@ -82,6 +81,8 @@ class HealthJudge:
         view, now = self._supervisor.view(node_id), self._clock.now()
         facts = (await self._facts([view], now, now - _HOUR))[node_id]
         hour_ago = facts.at - HOUR_S
+        from statistics import median
+
         growth = growth_of([reading for reading in facts.memory if reading.at >= hour_ago])
         return encode(
             Baseline(

@@ -7,7 +7,6 @@ processes, what does not come up. Memory, latency and blocked loops count where 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from statistics import median
 from typing import NamedTuple
 
 import msgspec
@@ -309,6 +308,8 @@ def _latency(one: Watched, others: Sequence[NodeFacts]) -> Iterator[_Said]:
     readings = [reading.mb for reading in one.now.latencies if reading.at > at]
     if before is None or len(readings) < _LEAST_PULSES:
         return
+    from statistics import median
+
     now_ms = median(readings)
     if now_ms < max(_SLOW_TIMES * before, before + _SLOW_MS):
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
 from typing import NamedTuple
 
 LEAST_S = 300.0
@@ -37,6 +36,8 @@ def growth_of(readings: Sequence[Reading]) -> Growth | None:
     kept = [reading for reading in readings if reading.mb > 0.0]
     if len(kept) < _LEAST_READINGS or kept[-1].at - kept[0].at < LEAST_S:
         return None
+    from statistics import median
+
     step = -(-len(kept) // _MOST_READINGS)
     kept = kept[::step]
     slopes = [

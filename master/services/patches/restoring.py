@@ -63,10 +63,11 @@ class Restoring:
         await self._require_calm(node)
         folder, manifest = self._launcher.folder_of(node), read_manifest(wanted)
         release = await self._folders.restore(folder, manifest.release)
+        # Before the restart: whoever watches its trial finds there that it was restored.
+        made = await self._keeper.note_restored(node, wanted, release, actor)
         restarted = self._supervisor.view(node.id).pid is not None
         if restarted:
             await self._supervisor.restart(node.id)
-        made = await self._keeper.note_restored(node, wanted, release, actor)
         code = await asyncio.to_thread(read_code, folder)
         return RestoredView(
             node=node.name,

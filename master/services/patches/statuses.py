@@ -64,6 +64,8 @@ class PatchStatuses:
         """By node: when it told its latest statuses, in monotonic seconds."""
         self.on_moved: Callable[[PatchNode], None] = lambda _row: None
         """Called when a node is a step further; set by who carries out roll-outs."""
+        self.on_stale: Callable[[Node, PatchNode, PatchStatus], None] = lambda _node, _row, _body: None
+        """Called with what a node says that does not move its row; set by who watches what was restored."""
         self.on_restart_wanted: Callable[[PatchNode, str, int | None], bool] = lambda _row, _detail, _release: False
         """Asked when a node that goes back says that it is: whether it is only once it was restarted."""
 
@@ -89,7 +91,8 @@ class PatchStatuses:
         # It is shown on Discord, to all who see the channel.
         body = replace(body, detail=hide_tokens(body.detail))
         self._track(node, body)
-        self.move(row, body.status, visible_lines(body.detail), release=body.release)
+        if not self.move(row, body.status, visible_lines(body.detail), release=body.release):
+            self.on_stale(node, row, body)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ON_RECORD_WITHIN_S):
                 await self._book.flush()
@@ -107,15 +110,15 @@ class PatchStatuses:
             )
         latest.append(now_s)
 
-    def move(self, row: PatchNode, told: PatchNodeState, detail: str, *, release: int | None) -> None:
-        """Move a node forward, if what is told of it is no older than what is known."""
+    def move(self, row: PatchNode, told: PatchNodeState, detail: str, *, release: int | None) -> bool:
+        """Move a node forward, if what is told of it is no older than what is known; returns whether it is not."""
         if told == "rolled_back" and row.state == "rolling_back" and self.on_restart_wanted(row, detail, release):
-            return  # Its files are those of before; the process still has the patch's code.
+            return True  # Its files are those of before; the process still has the patch's code.
         again = told == row.state == "applied" and detail != row.detail
         state = row.state if again else next_state(row.state, told)
         if state is None:
             log.info("a status of a patch is stale", extra={"node": row.node_id, "status": told, "state": row.state})
-            return
+            return False
         before = row.release_before
         if before is None and state in ("received", "failed"):
             before = release
@@ -131,6 +134,7 @@ class PatchStatuses:
         )
         self._book.put_node(moved)
         self.on_moved(moved)
+        return True
 
     def move_if_newer(self, row: PatchNode, told: PatchNodeState, detail: str, release: int | None) -> None:
         """Move a node forward from what is known of it now, in the name of one that says nothing itself."""

@@ -34,6 +34,7 @@ def build_giveaways(
     bus: EventBus,
     clock: Clock,
     settings: Callable[[], Settings],
+    own_id: Callable[[], int],
 ) -> Giveaways:
     """Return giveaways that act through ``port``."""
     prizes = Prizes(licences, ledger)
@@ -47,6 +48,7 @@ def build_giveaways(
         alerts=alerts,
         clock=clock,
         settings=settings,
+        own_id=own_id,
     )
     keeper = GiveawayKeeper(
         ledger=ledger, drawing=drawing, telling=telling, alerts=alerts, bus=bus, clock=clock, settings=settings

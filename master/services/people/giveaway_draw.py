@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import json
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -87,11 +87,8 @@ def document(giveaway_id: str, prize: str, seed: bytes, entries: Entries, draws:
             "seed_hash": seed_hash(seed).hex(),
             "entries_hash": entries_hash(giveaway_id, entries).hex(),
             "draws": [
-                {
-                    "draw": number,
-                    "without": [str(user_id) for user_id in draw.without],
-                    "winners": [str(user_id) for user_id in draw.winners],
-                }
+                # Without those who are left out, whom the draws before it name: of a thousand draws they are megabytes.
+                {"draw": number, "winners": [str(user_id) for user_id in draw.winners]}
                 for number, draw in enumerate(draws)
             ],
             "entries": [[str(user_id), weight] for user_id, weight in sorted(entries)],
@@ -140,9 +137,11 @@ def _check(said: dict[str, Any]) -> Checked:
         raise NotADraw(f"the rule {said['rule']!r} version {said['version']!r} is not known here".replace("\n", " "))
     giveaway_id, seed = str(said["giveaway"]), bytes.fromhex(said["seed"])
     entries = [(int(user_id), _weight(weight)) for user_id, weight in said["entries"]]
-    draws = [Draw(_ids(draw["without"]), _ids(draw["winners"])) for draw in said["draws"]]
+    draws = list(_draws_of(said["draws"]))
     computed = entries_hash(giveaway_id, entries)
     problems = []
+    if not draws:
+        problems.append("there is no draw in it")
     if len({user_id for user_id, _ in entries}) != len(entries):
         problems.append("somebody is in it twice")
     if len(seed) != SEED_BYTES:
@@ -168,6 +167,15 @@ def _check(said: dict[str, Any]) -> Checked:
         draws=tuple(draws),
         problems=tuple(problems),
     )
+
+
+def _draws_of(said: Sequence[dict[str, Any]]) -> Iterator[Draw]:
+    """Yield the draws of a file; each leaves out the winners before it, or those whom an older file names."""
+    former = tuple[int, ...]()
+    for draw in said:
+        won = _ids(draw["winners"])
+        yield Draw(_ids(draw["without"]) if "without" in draw else former, won)
+        former += won
 
 
 def _ids(said: Sequence[str]) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from master.bus import EventBus
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 30.0
+SLOW_S = 2.0
+"""After which a giveaway goes on beside the others: Discord may let one wait for minutes."""
 AGAIN_AFTER_S = 5.0
 """After Discord or the ledger was away."""
 CLOCKS_APART = timedelta(seconds=90)
@@ -66,6 +69,9 @@ class GiveawayKeeper:
         self._settings = settings
         self._changed = asyncio.Event()
         self._locks: dict[str, asyncio.Lock] = {}
+        self._advancing: dict[str, asyncio.Task[None]] = {}
+        self._slow: set[str] = set()
+        """Those that nobody waits for any more."""
         self._not_before: dict[str, float] = {}
         """Giveaways with a step that failed, and when it is tried again (monotonic)."""
         self._edit_at: dict[str, float] = {}
@@ -95,17 +101,28 @@ class GiveawayKeeper:
 
     async def run(self) -> None:
         """Advance what is due, until cancelled."""
-        while True:
-            self._changed.clear()
-            left_s = await self.step()
-            try:
-                async with asyncio.timeout(left_s):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+        try:
+            while True:
+                self._changed.clear()
+                left_s = await self.step(at_most_s=SLOW_S)
+                try:
+                    async with asyncio.timeout(left_s):
+                        await self._changed.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            for task in self._advancing.values():
+                task.cancel()
+            await asyncio.gather(*self._advancing.values(), return_exceptions=True)
 
-    async def step(self) -> float:
-        """Advance what is due now; returns after how many seconds to look again."""
+    async def step(self, *, at_most_s: float | None = None) -> float:
+        """Advance what is due now; returns after how many seconds to look again.
+
+        Parameters
+        ----------
+        at_most_s
+            For how long what is slow is waited for; None: to its end.
+        """
         try:
             found = await self._ledger.read(lambda connection: giveaways.unfinished(connection, self._clock.now()))
             claim_end = await self._ledger.read(giveaways.next_claim_end)
@@ -123,8 +140,32 @@ class GiveawayKeeper:
             for giveaway_id in [one for one in known if one not in kept]:
                 if known is not self._locks or not self._locks[giveaway_id].locked():
                     known.pop(giveaway_id)
-        await asyncio.gather(*(self.advance(giveaway.id) for giveaway in found))
+        await self._advance_all(found, at_most_s)
         return self._next_look(found, claim_end)
+
+    async def _advance_all(self, found: list[Giveaway], at_most_s: float | None) -> None:
+        """Advance giveaways beside each other; one that takes long goes on by itself."""
+        for giveaway in found:
+            if giveaway.id not in self._advancing:
+                task = asyncio.create_task(self.advance(giveaway.id), name="giveaway")
+                self._advancing[giveaway.id] = task
+                task.add_done_callback(partial(self._advanced, giveaway.id))
+        awaited = [task for known, task in self._advancing.items() if known not in self._slow]
+        if not awaited:
+            return
+        done, _ = await asyncio.wait(awaited, timeout=at_most_s)
+        self._slow |= self._advancing.keys()
+        for task in done:
+            task.result()
+
+    def _advanced(self, giveaway_id: str, task: asyncio.Task[None]) -> None:
+        del self._advancing[giveaway_id]
+        if giveaway_id not in self._slow:
+            return
+        self._slow.discard(giveaway_id)
+        self._changed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a giveaway could not be advanced", exc_info=error, extra={"giveaway": giveaway_id})
 
     def _next_look(self, found: list[Giveaway], claim_end: datetime | None) -> float:
         now, moments = self._clock.now(), [] if claim_end is None else [claim_end]
@@ -219,6 +260,15 @@ class GiveawayKeeper:
             raise
         return True
 
+    async def _give_up_unseen(self, giveaway: Giveaway) -> None:
+        """Cancel a giveaway that nobody could enter: neither it nor its end would be seen by anybody."""
+        why = "it was over before it could be posted"
+        if await self._give_up(giveaway, why):
+            title = f"The giveaway of {as_markdown(giveaway.prize)[:150]} was never posted"
+            text = f"From <t:{int(giveaway.starts_at.timestamp())}:f> to <t:{int(giveaway.ends_at.timestamp())}:f> the "
+            text += "master, or Discord, was away. It is cancelled: `/giveaway start` makes a new one."
+            self._alerts.raise_alert(AlertLevel.WARNING, title, key=f"giveaway:{giveaway.id}:post", text=text)
+
     async def _give_up(self, giveaway: Giveaway, why: str) -> bool:
         now = self._clock.now()
         values = {"state": "cancelled", "reason": why[:400], "changed_at": now, "changed_by": SYSTEM.label}
@@ -231,6 +281,9 @@ class GiveawayKeeper:
 
     async def _close(self, giveaway: Giveaway) -> bool:
         """Close the entries of a giveaway whose end has come, if Discord's clock says so too."""
+        if giveaway.message_id is None:
+            await self._give_up_unseen(giveaway)
+            return False
         behind = await self._behind(giveaway)
         if behind > CLOCKS_APART:
             self._not_before[giveaway.id] = self._clock.monotonic() + LOOK_EVERY_S

@@ -23,6 +23,8 @@ from master.services.people import giveaway_draw
 from master.services.people.giveaway_errors import GiveawayRefused, NoSuchGiveaway
 from master.services.people.giveaway_rules import rules_of
 
+SHARED_S = 30.0
+"""For so long all who check a draw get what was computed for the first of them."""
 STANDING = ("drawn", "told", "claimed")
 """States of winners whose prize did not go on to others."""
 _LIST_HINT = "`fleet giveaway list`, or `/giveaway list`, shows those that there are"
@@ -33,6 +35,9 @@ class GiveawayRecords:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._recomputing = asyncio.Lock()
+        self._latest: tuple[str, int, DrawView] | None = None
+        """The draw that was recomputed last: anybody may press **Check the draw**, as often as they like."""
 
     async def find(self, guild_id: int, word: str) -> Giveaway:
         """Return a giveaway by its id, or by as much of it as no other begins with.
@@ -106,6 +111,20 @@ class GiveawayRecords:
             It is not drawn yet.
         LedgerError
         """
+        async with self._recomputing:
+            known = self._latest
+            if known is not None and known[:2] == (giveaway.id, giveaway.draws):
+                return known[2]
+            view = await self._recompute(giveaway)
+            self._latest = (giveaway.id, giveaway.draws, view)
+            asyncio.get_running_loop().call_later(SHARED_S, self._forget, view)
+            return view
+
+    def _forget(self, view: DrawView) -> None:
+        if self._latest is not None and self._latest[2] is view:
+            self._latest = None
+
+    async def _recompute(self, giveaway: Giveaway) -> DrawView:
         entries, winners = await self._ledger.read(partial(_drawn, giveaway_id=giveaway.id), timeout_s=30.0)
         seed = giveaway.seed
         if giveaway.state != "drawn" or seed is None or giveaway.entries_hash is None:

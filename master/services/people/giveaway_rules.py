@@ -41,11 +41,11 @@ def refusal(rules: GiveawayRules, entrant: Entrant, now: datetime) -> str:
     """Say what somebody lacks; empty if he may enter. The tier of his licence is asked for elsewhere."""
     lacking = [role_id for role_id in rules.role_ids if role_id not in entrant.role_ids]
     if lacking:
-        return f"it is for who has {' and '.join(f'<@&{role_id}>' for role_id in lacking)}"
+        return f"it is for members with {' and '.join(f'<@&{role_id}>' for role_id in lacking)}"
     if rules.account_days and now - created_at(entrant.user_id) < timedelta(days=rules.account_days):
         return f"it is for accounts that are at least {_days(rules.account_days)} old"
     if rules.member_days and (entrant.joined_at is None or now - entrant.joined_at < timedelta(days=rules.member_days)):
-        return f"it is for who has been here for at least {_days(rules.member_days)}"
+        return f"it is for members who have been here for at least {_days(rules.member_days)}"
     return ""
 
 
@@ -58,6 +58,11 @@ def weight_of(rules: GiveawayRules, entrant: Entrant) -> int:
 def created_at(snowflake: int) -> datetime:
     """Return when Discord made an id."""
     return datetime.fromtimestamp(((snowflake >> 22) + _DISCORD_EPOCH_MS) / 1000, UTC)
+
+
+def snowflake_at(moment: datetime) -> int:
+    """Return the lowest id that Discord makes at a moment."""
+    return max(int(moment.timestamp() * 1000) - _DISCORD_EPOCH_MS, 0) << 22
 
 
 def requirement_lines(rules: GiveawayRules) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec import structs
 from sqlalchemy import Connection
@@ -19,12 +19,14 @@ from master.ledger.database import Ledger
 from master.ledger.rows import giveaways
 from master.ledger.rows.records import Giveaway, GiveawayWinner
 from master.services.core.alerts import Alerts
-from master.services.core.discord_port import DiscordPort
-from master.services.core.errors import DiscordNotFound, DiscordRefused
+from master.services.core.discord_port import DiscordPort, MessageRef, PostedMessage
+from master.services.core.errors import DiscordNotFound, DiscordRefused, TierUnknown
 from master.services.people import giveaway_messages as messages
 from master.services.people.giveaway_drawing import GiveawayDrawing, Vacancy, claim_until
 from master.services.people.giveaway_prizes import Prizes
 from master.services.people.giveaway_records import STANDING, GiveawayRecords
+from master.services.people.giveaway_rules import snowflake_at
+from master.services.trust.licence_rules import LicenceRefused
 from master.supervision.clock import Clock
 from master.wording import as_markdown
 
@@ -32,6 +34,9 @@ log = logging.getLogger(__name__)
 
 _UNKNOWN_MEMBER, _UNKNOWN_USER = 10007, 10013
 """https://discord.com/developers/docs/topics/opcodes-and-status-codes#json"""
+NONCE_HOLDS = timedelta(seconds=60)
+"""For how long Discord surely knows a nonce: "in the past few minutes", it says."""
+CLOCKS_APART = timedelta(minutes=10)
 
 
 class GiveawayTelling:
@@ -41,6 +46,8 @@ class GiveawayTelling:
     ----------
     settings
         Returns the settings in effect.
+    own_id
+        Returns the user id of the master's bot.
     """
 
     def __init__(
@@ -54,8 +61,10 @@ class GiveawayTelling:
         alerts: Alerts,
         clock: Clock,
         settings: Callable[[], Settings],
+        own_id: Callable[[], int],
     ) -> None:
         self._ledger = ledger
+        self._own_id = own_id
         self._port = port
         self._records = records
         self._drawing = drawing
@@ -75,8 +84,11 @@ class GiveawayTelling:
         LedgerError
         """
         notice = messages.open_notice(giveaway, await self._count(giveaway), self._settings().colours)
-        # With the giveaway's own nonce: a master that was killed before it wrote the message down posts no second one.
-        posted = await self._port.post(giveaway.channel_id, structs.replace(notice, nonce=giveaway.id[-24:]))
+        footer = notice.embeds[0].footer
+        posted = await self._posted_before(giveaway, giveaway.starts_at, lambda message: footer in message.footers)
+        if posted is None:
+            # With the giveaway's own nonce: a master that is killed before it writes the message down posts no second.
+            posted = await self._port.post(giveaway.channel_id, structs.replace(notice, nonce=giveaway.id[-24:]))
         await self._ledger.write(
             lambda connection: giveaways.change(connection, giveaway.id, ["open", "cancelled"], message_id=posted.id)
         )
@@ -121,9 +133,13 @@ class GiveawayTelling:
         new = [winner for winner in await self._drawing.winners_of(found) if winner.state == "drawn"]
         if new:
             await self._announce(found, new)
+        troubles = set[str]()
         for winner in await self._drawing.winners_of(found):
             if winner.state == "told" and not winner.detail:
-                await self._send(found, winner)
+                troubles.add(await self._send(found, winner))
+        for trouble in sorted(troubles - {""}):
+            text = f"{trouble} Once that is right, winners press **Claim** below the draw."
+            self._raise(found, "has winners without their licence", text)
         await self.show(found)
         await self._note_told(found)
 
@@ -192,8 +208,10 @@ class GiveawayTelling:
         until = claim_until(giveaway, self._clock.now(), self._settings().giveaways.claim_hours * 3600)
         told = [structs.replace(winner, claim_until=until) for winner in new]
         notice = messages.announcement(giveaway, told, draw.document, self._settings().colours)
+        file = messages.document_name(giveaway)
         try:
-            await self._port.post(giveaway.channel_id, notice)
+            if await self._posted_before(giveaway, max(winner.changed_at for winner in new), _has_file(file)) is None:
+                await self._port.post(giveaway.channel_id, notice)
         except DiscordRefused as error:
             self._alert(giveaway, "could not be announced", error.message, new)
         now = self._clock.now()
@@ -204,25 +222,49 @@ class GiveawayTelling:
 
         await self._ledger.write(write)
 
-    async def _send(self, giveaway: Giveaway, winner: GiveawayWinner) -> None:
-        """Send a winner what he has won; one who takes no direct messages may claim it."""
+    async def _posted_before(
+        self, giveaway: Giveaway, due_at: datetime, fits: Callable[[PostedMessage], bool]
+    ) -> MessageRef | None:
+        """Return what was posted already by a master that was killed before it wrote that down; None if nothing was.
+
+        Looked for only when Discord no longer knows the nonce by which it posts the same once.
+        """
+        if self._clock.now() - due_at < NONCE_HOLDS:
+            return None
+        after_id = snowflake_at(due_at - CLOCKS_APART)
+        try:
+            found = await self._port.messages_since(giveaway.channel_id, after_id)
+        except DiscordRefused as error:
+            log.info("a giveaway's channel cannot be read", extra={"giveaway": giveaway.id, "why": error.message})
+            return None
+        mine = (message for message in found if message.author_id == self._own_id() and fits(message))
+        return next((message.ref for message in mine), None)
+
+    async def _send(self, giveaway: Giveaway, winner: GiveawayWinner) -> str:
+        """Send a winner what he has won; one who takes no direct messages may claim it. Returns what went wrong."""
         code = None
         if giveaway.prize_tier:
-            code = await self.fresh_code(giveaway, winner)
+            try:
+                code = await self.fresh_code(giveaway, winner)
+            except (TierUnknown, LicenceRefused) as error:
+                # It must not hold up the other winners, nor the message that says who has won.
+                await self._drawing.set_winner(winner, detail=f"not issued: {error.message}"[:400])
+                return f"{error.message}. {error.hint}".rstrip(" .") + "."
             if code is None:
                 await self._drawing.set_winner(winner, state="claimed", detail="redeemed")
-                return
+                return ""
         try:
             await self._port.direct_message(
                 winner.user_id, messages.winner_notice(giveaway, code, self._settings().colours)
             )
         except DiscordRefused:
             await self._drawing.set_winner(winner, detail="takes no direct messages")
-            return
+            return ""
         if code is None:
             await self._drawing.set_winner(winner, detail="sent")
         else:
             await self._drawing.set_winner(winner, state="claimed", detail="sent", claim_until=None)
+        return ""
 
     async def _note_told(self, giveaway: Giveaway) -> None:
         draws = giveaway.draws
@@ -257,6 +299,10 @@ class GiveawayTelling:
     def _raise(self, giveaway: Giveaway, what: str, text: str) -> None:
         title = f"The giveaway of {as_markdown(giveaway.prize)[:150]} {what}"
         self._alerts.raise_alert(AlertLevel.WARNING, title, key=f"giveaway:{giveaway.id}:{what}", text=text[:1500])
+
+
+def _has_file(name: str) -> Callable[[PostedMessage], bool]:
+    return lambda message: any(file.name == name for file in message.attachments)
 
 
 def standing(winners: Sequence[GiveawayWinner]) -> list[GiveawayWinner]:

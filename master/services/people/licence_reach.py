@@ -21,7 +21,7 @@ from master.services.trust.verification import Verification
 log = logging.getLogger(__name__)
 
 MOST_ASKED = 20_000
-"""People of whom is known which nodes asked about them."""
+"""Pairs of a node and a person that it asked about."""
 TRIES = 5
 PAUSE_S = 2.0
 """Between tries: a node carries out one order at a time."""
@@ -32,18 +32,24 @@ class AskedBy:
     """Which nodes asked about which person: those that may go by an answer that no longer holds."""
 
     def __init__(self) -> None:
-        self._nodes: OrderedDict[int, set[str]] = OrderedDict()
+        self._people: dict[str, OrderedDict[int, None]] = {}
+        """By node: about whom it asked, the last one last."""
+        self._count = 0
 
     def note(self, user_id: int, node_id: str) -> None:
         """Note that a node asked."""
-        self._nodes.setdefault(user_id, set()).add(node_id)
-        self._nodes.move_to_end(user_id)
-        if len(self._nodes) > MOST_ASKED:
-            self._nodes.popitem(last=False)
+        people = self._people.setdefault(node_id, OrderedDict())
+        self._count += user_id not in people
+        people[user_id] = None
+        people.move_to_end(user_id)
+        if self._count > MOST_ASKED:
+            # Of the node that asks about most: one that asks about everybody costs no other its news.
+            max(self._people.values(), key=len).popitem(last=False)
+            self._count -= 1
 
     def about(self, user_id: int) -> frozenset[str]:
         """Return the ids of the nodes that asked."""
-        return frozenset(self._nodes.get(user_id, ()))
+        return frozenset(node_id for node_id, people in self._people.items() if user_id in people)
 
 
 class LicenceReach:

@@ -152,6 +152,9 @@ class LicenceRoles:
     async def _settle_all(self) -> None:
         since = self._clock.now() - FORMER_FOR
         for user_id in sorted(await self._ledger.read(lambda connection: _everybody(connection, since))):
+            if self._changed:
+                # Whoever redeems a licence does not wait for all the others.
+                await self._settle_changed()
             await self.settle(user_id, is_change=False)
             await asyncio.sleep(self._pause_s)
 

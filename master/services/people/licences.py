@@ -256,9 +256,11 @@ class Licences:
             raise refusal(found, licence)
         if licence_uses.has(connection, licence.id, "person", str(user_id)):
             raise LicenceIsYours("you redeemed this licence before; it is yours")
-        if licence.state is LicenceState.ISSUED and licence.holder_id not in (None, user_id):
+        people = licence_uses.count_people(connection, licence.id)
+        # Not by its state: a node may have used it before.
+        if not people and licence.holder_id not in (None, user_id):
             raise LicenceOfAnother("this licence is meant for somebody else")
-        if licence_uses.count_people(connection, licence.id) >= tier.people:
+        if people >= tier.people:
             many = "somebody" if tier.people == 1 else f"{tier.people} people, as many as may,"
             raise TooManyPeople(f"{many} redeemed this licence before", hint="a code works once for each place in it")
 

@@ -39,6 +39,10 @@ class Sale(msgspec.Struct, frozen=True, kw_only=True):
     """Of his Discord account; 0: the shop does not know it."""
     reference: str = ""
     """What a renewal or a refund names the sale by: a subscription, a payment."""
+    part_of: str = ""
+    """Of a refund: the invoice that the payment was of, if the shop says it there."""
+    links: tuple[tuple[str, str], ...] = ()
+    """What belongs to what, as far as this tells it: a payment to an invoice, an invoice to a subscription."""
     detail: str = ""
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
 from typing import ClassVar, Literal
 
 from sqlalchemy import Connection
@@ -39,8 +41,8 @@ _NO_BUYER = (
     "Discord id, in Stripe as `discord_id` in the checkout's metadata, at Ko-fi in his message, it is his by itself."
 )
 _NO_LICENCE = (
-    "If it was for a licence, as a subscription's payment may be, `fleet licence list` finds it and "
-    "`fleet licence revoke` ends it."
+    "If it was for a licence, `fleet licence list` finds it and `fleet licence revoke` ends it. Payments of "
+    "subscriptions are known by Stripe's event invoice_payment.paid: is it chosen for this webhook?"
 )
 
 
@@ -90,6 +92,8 @@ class Shops:
             Nothing is lost: the shop tells it again.
         SaleInWork
         """
+        if sale.links:
+            await self._ledger.write(partial(_link, sale, at=self._clock.now()))
         if sale.what == "nothing":
             log.info("a shop's event changes no licence", extra={"shop": sale.source, "event": sale.detail})
             return "ignored"
@@ -125,9 +129,9 @@ class Shops:
         return done.outcome
 
     async def _carry_out(self, sale: Sale, known: ShopEvent | None) -> ShopEvent:
-        licence = await self._ledger.read(lambda connection: _licence_of(connection, sale))
         if sale.what == "refunded":
-            return await self._revoke(sale, licence)
+            return await self._refund(sale)
+        licence = await self._ledger.read(lambda connection: _licence_of(connection, sale.source, sale.reference))
         if licence is not None and sale.what == "paid_again":
             return await self._renew(sale, licence, known)
         if await self._ledger.read(lambda c: shop_events.was_refunded(c, sale.source, sale.reference)):
@@ -173,7 +177,11 @@ class Shops:
                 self._tell(licence.holder_id, text)
         return self._event(sale, "renewed", licence.id)
 
-    async def _revoke(self, sale: Sale, licence: Licence | None) -> ShopEvent:
+    async def _refund(self, sale: Sale) -> ShopEvent:
+        licence, is_past = await self._ledger.read(lambda connection: _refunded(connection, sale))
+        if licence is not None and is_past:
+            why = f"an earlier period of licence {licence.id} was refunded; a later one is paid"
+            return self._refuse(sale, why, f"If it is to end: `fleet licence revoke {licence.id}`.")
         if licence is None:
             self._complain(sale, f"{sale.reference} was refunded, and no licence is known for it", _NO_LICENCE)
             return self._event(sale, "revoked", detail="no licence was known for it")
@@ -243,9 +251,27 @@ def _issued(connection: Connection, origin: str) -> Licence | None:
     return None if licence_id is None else licence_rows.get(connection, licence_id)
 
 
-def _licence_of(connection: Connection, sale: Sale) -> Licence | None:
-    licence_id = shop_events.find_licence(connection, sale.source, sale.reference)
+def _licence_of(connection: Connection, source: str, reference: str) -> Licence | None:
+    licence_id = shop_events.find_licence(connection, source, reference)
     return None if licence_id is None else licence_rows.get(connection, licence_id)
+
+
+def _link(sale: Sale, connection: Connection, *, at: datetime) -> None:
+    for part, whole in sale.links:
+        shop_events.put_link(connection, sale.source, part, whole, at=at)
+
+
+def _refunded(connection: Connection, sale: Sale) -> tuple[Licence | None, bool]:
+    """Return the licence that a refunded payment was for, and whether a later period of it is paid."""
+    paid_once = _licence_of(connection, sale.source, sale.reference)
+    if paid_once is not None:
+        return paid_once, False
+    invoice = sale.part_of or shop_events.whole_of(connection, sale.source, sale.reference)
+    subscription = shop_events.whole_of(connection, sale.source, invoice) if invoice else ""
+    if not subscription:
+        return None, False
+    newest = shop_events.newest_part_of(connection, sale.source, subscription)
+    return _licence_of(connection, sale.source, subscription), newest != invoice
 
 
 def _actor(sale: Sale) -> Actor:

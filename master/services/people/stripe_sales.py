@@ -44,6 +44,7 @@ class _Session(_Struct, frozen=True):
     subscription: str | None = None
     payment_intent: str | None = None
     payment_link: str | None = None
+    invoice: str | None = None
 
 
 class _SubscriptionDetails(_Struct, frozen=True):
@@ -92,6 +93,7 @@ class _Invoice(_Struct, frozen=True):
     subscription_details: _SubscriptionDetails | None = None
     parent: _Parent | None = None
     lines: _Lines = _Lines()
+    payment_intent: str | None = None
 
     @property
     def details(self) -> _SubscriptionDetails:
@@ -106,6 +108,20 @@ class _Charge(_Struct, frozen=True):
     id: str
     refunded: bool = False
     payment_intent: str | None = None
+    invoice: str | None = None
+
+
+class _Payment(_Struct, frozen=True):
+    payment_intent: str | None = None
+    charge: str | None = None
+
+
+class _InvoicePayment(_Struct, frozen=True):
+    """Since 2025-03-31 this alone says which payment an invoice was paid with."""
+
+    id: str
+    invoice: str | None = None
+    payment: _Payment | None = None
 
 
 T = TypeVar("T")
@@ -151,6 +167,8 @@ def read_sale(body: bytes) -> Sale:
         return _of_session(event.id, _decode(content, _Session))
     if event.type == "invoice.paid":
         return _of_invoice(event.id, _decode(content, _Invoice))
+    if event.type == "invoice_payment.paid":
+        return _of_payment(event.id, _decode(content, _InvoicePayment))
     if event.type == "charge.refunded":
         return _of_refund(event.id, _decode(content, _Charge))
     return Sale(source="stripe", event_id=event.id, what="nothing", detail=event.type[:80])
@@ -168,16 +186,19 @@ def _of_session(event_id: str, session: _Session) -> Sale:
         products=_said(*named, session.payment_link or ""),
         buyer_id=user_id_in(metadata.get(_BUYER_KEY, "")) or user_id_in(session.client_reference_id or ""),
         reference=(session.subscription or session.payment_intent or session.id)[:120],
+        links=_links((session.invoice, session.subscription)),
     )
 
 
 def _of_invoice(event_id: str, invoice: _Invoice) -> Sale:
     details = invoice.details
+    links = _links((invoice.id, details.subscription), (invoice.payment_intent, invoice.id))
     if not details.subscription or invoice.billing_reason == "subscription_create":
         # The first one is a checkout too, which has said all there is.
-        return Sale(source="stripe", event_id=event_id, what="nothing", detail="no renewal")
+        return Sale(source="stripe", event_id=event_id, what="nothing", detail="no renewal", links=links)
     if invoice.billing_reason != "subscription_cycle":
-        return Sale(source="stripe", event_id=event_id, what="nothing", detail=str(invoice.billing_reason)[:80])
+        detail = str(invoice.billing_reason)[:80]
+        return Sale(source="stripe", event_id=event_id, what="nothing", detail=detail, links=links)
     metadata = details.metadata or {}
     names = [name for line in invoice.lines.data for name in line.names]
     return Sale(
@@ -187,14 +208,31 @@ def _of_invoice(event_id: str, invoice: _Invoice) -> Sale:
         products=_said(*(metadata.get(key, "") for key in _PRODUCT_KEYS), *names),
         buyer_id=user_id_in(metadata.get(_BUYER_KEY, "")),
         reference=details.subscription[:120],
+        links=links,
     )
+
+
+def _of_payment(event_id: str, paid: _InvoicePayment) -> Sale:
+    payment = paid.payment or _Payment()
+    links = _links((payment.payment_intent or payment.charge, paid.invoice))
+    return Sale(source="stripe", event_id=event_id, what="nothing", detail="a payment of an invoice", links=links)
 
 
 def _of_refund(event_id: str, charge: _Charge) -> Sale:
     if not charge.refunded:
         return Sale(source="stripe", event_id=event_id, what="nothing", detail="a part was refunded")
     reference = (charge.payment_intent or charge.id)[:120]
-    return Sale(source="stripe", event_id=event_id, what="refunded", reference=reference)
+    return Sale(
+        source="stripe",
+        event_id=event_id,
+        what="refunded",
+        reference=reference,
+        part_of=(charge.invoice or "")[:120],
+    )
+
+
+def _links(*known: tuple[str | None, str | None]) -> tuple[tuple[str, str], ...]:
+    return tuple((part[:110], whole[:120]) for part, whole in known if part and whole)
 
 
 def _said(*names: str) -> tuple[str, ...]:

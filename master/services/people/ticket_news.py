@@ -32,7 +32,9 @@ class TicketNews:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def tell(self, ticket: Ticket) -> None:
-        """Tell a ticket's node that it changed."""
+        """Tell a ticket's node that it changed; of one that came by mail it knows nothing."""
+        if not ticket.author_id:
+            return
         waiting = self._waiting.get(ticket.node_id)
         if waiting is not None:
             waiting[ticket.id] = None

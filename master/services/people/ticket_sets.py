@@ -83,7 +83,7 @@ def overwrites_of(
             people[permission.subject_id] = _set_of(permission)
     if ticket.claimed_by is not None:
         people[ticket.claimed_by] = "staff" if is_open else "observer"
-    if people.get(ticket.author_id) != "staff":
+    if ticket.author_id and people.get(ticket.author_id) != "staff":
         people[ticket.author_id] = "participant" if is_open else "observer"
     staff: PermissionSet = "staff" if is_open and ticket.claimed_by is None else "observer"
     found = [Overwrite(ticket.guild_id, "role", 0, VIEW_CHANNEL)]

@@ -70,7 +70,9 @@ class TicketTools:
         return self.settings().tickets.categories.get(ticket.category) or TicketCategory()
 
     def node_bot_id(self, ticket: Ticket) -> int:
-        """Return the user id of the bot whose ticket it is; 0 if that was removed."""
+        """Return the user id of the bot whose ticket it is; 0 if that was removed, or the ticket came by mail."""
+        if not ticket.author_id:
+            return 0
         node = self.directory.get(ticket.node_id)
         return 0 if node is None else node.bot_user_id
 

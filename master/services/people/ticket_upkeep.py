@@ -213,10 +213,11 @@ class TicketUpkeep:
             return
         self._tools.publish(warned, "stale", actor=_SYSTEM)
         ends = f" <t:{int((now + timedelta(hours=close_hours)).timestamp())}:R>" if close_hours else ""
-        words = f"<@{ticket.author_id}> nothing was written here for a while. "
+        mentions = (ticket.author_id,) if ticket.author_id else ()
+        words = (f"<@{ticket.author_id}> n" if mentions else "N") + "othing was written here for a while. "
         words += f"This ticket is closed{ends} unless somebody writes." if ends else "Is it still needed?"
         try:
-            await self._tools.port.post(ticket.channel_id, Notice(text=words, mention_users=(ticket.author_id,)))
+            await self._tools.port.post(ticket.channel_id, Notice(text=words, mention_users=mentions))
         except DiscordPortError as error:
             log.info("a stale ticket's author was not warned", extra={"ticket": ticket.id, "why": error.message})
 

@@ -5,7 +5,7 @@ Each use case checks, writes down what is to be, and leaves the rest to :class:`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import get_args
@@ -50,7 +50,8 @@ class Tickets:
             Of another node's the same is said as of none.
         """
         found = await self._tools.ledger.read(lambda connection: tickets.find(connection, ticket_id))
-        if found is None or found.guild_id != self._tools.guild_id or (node is not None and found.node_id != node.id):
+        is_foreign = node is not None and found is not None and (found.node_id != node.id or not found.author_id)
+        if found is None or found.guild_id != self._tools.guild_id or is_foreign:
             raise NoSuchTicket("not_your_ticket", "there is no such ticket")
         return found
 
@@ -114,10 +115,50 @@ class Tickets:
         known = self._tools.settings().tickets.categories
         return frozenset(name for name, one in known.items() if one.channel_id == category.channel_id)
 
+    async def open_by_mail(
+        self, ticket_id: str, node: Node, category_name: str, *, topic: str, also: Callable[[Connection], None]
+    ) -> Ticket:
+        """Write a ticket down that nobody on the server wrote: it is its staff's, whatever node it counts to.
+
+        Parameters
+        ----------
+        ticket_id
+            Of its mail: it is opened once.
+        also
+            Writes what belongs to it, in the same transaction; what it raises undoes both.
+        """
+        now = self._tools.clock.now()
+        new = Ticket(
+            id=ticket_id,
+            number=0,
+            guild_id=self._tools.guild_id,
+            node_id=node.id,
+            category=category_name,
+            state="opening",
+            author_id=0,
+            topic=visible(topic)[:_TOPIC_CHARACTERS],
+            opened_at=now,
+            last_at=now,
+            changed_at=now,
+        )
+
+        beside = self._beside(self._tools.category_of(new))
+
+        def write(connection: Connection) -> Ticket | TicketRefused:
+            known = tickets.find(connection, ticket_id)
+            if known is not None:
+                return known
+            made = _insert(new, None, beside, connection)
+            also(connection)
+            return made
+
+        return self._announced(await self._tools.ledger.write(write))
+
     def _announced(self, ticket: Ticket | TicketRefused) -> Ticket:
         if isinstance(ticket, TicketRefused):
             raise ticket
-        self._tools.publish(ticket, ticket.state, actor=f"discord:{ticket.author_id}")
+        actor = f"discord:{ticket.author_id}" if ticket.author_id else "mail"
+        self._tools.publish(ticket, ticket.state, actor=actor)
         # The upkeep sleeps for as long as there is no ticket: from now on one becomes stale, or waits for room.
         self._work.woken.set()
         return ticket

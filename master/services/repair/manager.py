@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -383,6 +382,8 @@ class SolutionManager:
                 raise NoSuchSolution(
                     f"the file of {solution_id} is refused: {refused.reason}", hint=f"it is {refused.path}"
                 )
+            import difflib
+
             near = difflib.get_close_matches(solution_id[:64], self._library.entries, n=1)
             hint = f"did you mean {near[0]}?" if near else "`fleet solutions list` shows them"
             raise NoSuchSolution(f"there is no solution {solution_id[:64]!r}", hint=hint)

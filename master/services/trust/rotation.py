@@ -29,7 +29,7 @@ from master.configuration.settings import ENV_NAME, Settings
 from master.errors import FleetError
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError, LedgerUnavailable
-from master.ledger.rows import nodes, tokens
+from master.ledger.rows import mailboxes, nodes, tokens
 from master.security.derivation import (
     LASTING_PURPOSES,
     MasterSecret,
@@ -157,7 +157,17 @@ def _reseal_all(connection: Connection, present: TokenVault, successor: TokenVau
     active = nodes.list_active(connection)
     for node in active:
         nodes.raise_key_epoch(connection, node.id, at=now)
+    for mailbox in mailboxes.load_all(connection):
+        if mailbox.sealed_secret is not None:
+            sealed = successor.seal(mailbox.id, present.unseal(mailbox.id, mailbox.sealed_secret))
+            mailboxes.change(connection, mailbox.id, at=now, sealed_secret=sealed)
     return len(active)
+
+
+def _load_sealed(connection: Connection) -> dict[str, bytes]:
+    """Return all that is sealed with the vault's key, by the id of what it belongs to."""
+    passwords = {one.id: one.sealed_secret for one in mailboxes.load_all(connection) if one.sealed_secret is not None}
+    return tokens.load_all(connection) | passwords
 
 
 def _reseal_late(connection: Connection, previous: TokenVault, present: TokenVault, clock: Clock) -> int:
@@ -168,6 +178,11 @@ def _reseal_late(connection: Connection, previous: TokenVault, present: TokenVau
         tokens.store(connection, node_id, present.seal(node_id, previous.unseal(node_id, sealed)), at=now)
         nodes.raise_key_epoch(connection, node_id, at=now)
         count += 1
+    for mailbox in mailboxes.load_all(connection):
+        held = {} if mailbox.sealed_secret is None else {mailbox.id: mailbox.sealed_secret}
+        if held and not _can_unseal(present, held) and _can_unseal(previous, held):
+            secret = previous.unseal(mailbox.id, held[mailbox.id])
+            mailboxes.change(connection, mailbox.id, at=now, sealed_secret=present.seal(mailbox.id, secret))
     return count
 
 
@@ -219,7 +234,7 @@ async def _resolve_interrupted(settings: Settings, ledger: Ledger) -> Settings:
             hint=ledger.away.hint,
         )
     file = SecretsFile(settings.home / ENV_NAME)
-    sealed = await ledger.read(tokens.load_all)
+    sealed = await ledger.read(_load_sealed)
     if await asyncio.to_thread(_can_unseal, TokenVault(MasterSecret(identity.next_secret)), sealed):
         await asyncio.to_thread(_make_next_current, file, settings.ledger_cache_path)
         log.warning("an interrupted rotation of MASTER_SECRET was finished")

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-import msgspec
 from msgspec import structs
 
 from handshake.redaction import Secret
@@ -22,6 +21,7 @@ from master.bus import EventBus
 from master.configuration.loading import ConfigError, load_settings, state_dir_of
 from master.configuration.settings import ANY_DRIVER, Settings
 from master.errors import ExitCode, FleetError
+from master.services.core.findings import Finding
 from master.services.core.views import MasterStatus
 from master.services.onboarding.identity import Lookup
 from master.supervision.clock import SystemClock
@@ -29,15 +29,6 @@ from master.supervision.merging import KSM, PageMerging
 
 MIN_FREE_BYTES = 500 * 2**20
 MIN_OPEN_FILES = 1024
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One line of the report."""
-
-    what: str
-    verdict: Literal["ok", "warn", "fail"]
-    detail: str
-    fix: str = ""
 
 
 Ping = Callable[[Path], MasterStatus]
@@ -173,6 +164,7 @@ def _master(state_dir: Path, ping: Ping) -> tuple[MasterStatus | None, list[Find
     if status.commands:
         fix = "it is tried again every few minutes; the lines about Discord below say what is in the way"
         found.append(Finding("master's commands", "fail", f"not registered: {status.commands}", fix))
+    found += [Finding("master's trouble", "fail", trouble) for trouble in status.troubles]
     if status.sentry:
         listens = status.sentry.startswith("listening")
         fix = "" if listens else "SENTRY_PORT of HEALING names another port; `ss -ltnp` shows who has it"

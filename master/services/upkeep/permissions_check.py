@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from master.configuration.settings import ENV_NAME, Settings
-from master.services.upkeep.diagnosis import Finding
+from master.services.core.findings import Finding
 from master.supervision.isolation import describe_isolation, landlock_problem
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO

@@ -226,6 +226,9 @@ def test_a_restored_release_stands_as_it_stood_unless_it_was_bad(releases: Relea
     releases.back()
     releases.restore(3)
     assert releases.list()[3].state is ReleaseState.TRIAL
+    # Its trial begins with the start that follows, and is over with the one after that.
+    assert releases.settle().outcome is Outcome.BEGAN
+    assert releases.settle().outcome is Outcome.ROLLED_BACK
 
 
 def test_what_is_kept_and_was_changed_is_not_put_back(folder: Path, releases: Releases) -> None:

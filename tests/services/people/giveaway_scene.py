@@ -92,6 +92,7 @@ class GiveawayScene:
             bus=bus,
             clock=clock,
             settings=lambda: self.settings,
+            own_id=lambda: self.account.id,
         )
         master = GiveawayMaster(made, auditor, licences, [], [])
         bus.on(AlertRaised, master.alerts.append)

@@ -84,6 +84,20 @@ def older_invoice(**changes: Any) -> dict[str, Any]:
     return older
 
 
+def invoice_payment(**changes: Any) -> dict[str, Any]:
+    """Return what says with which payment an invoice was paid, as API versions since 2025-03-31 have it."""
+    return {
+        "id": "inpay_1M3USa2eZvKYlo2C",
+        "object": "invoice_payment",
+        "amount_paid": 2_500,
+        "invoice": "in_1Second",
+        "is_default": True,
+        "payment": {"type": "payment_intent", "payment_intent": "pi_3Second"},
+        "status": "paid",
+        **changes,
+    }
+
+
 def refund(**changes: Any) -> dict[str, Any]:
     """Return a charge of which all was paid back."""
     return {

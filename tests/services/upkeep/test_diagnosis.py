@@ -12,8 +12,9 @@ from master.control.client import ControlClient, NoMaster
 from master.operations import nodes
 from master.operations.parameters import NoParams
 from master.security.derivation import new_master_secret
+from master.services.core.findings import Finding
 from master.services.core.views import MasterStatus
-from master.services.upkeep.diagnosis import Finding, diagnose
+from master.services.upkeep.diagnosis import diagnose
 
 CONFIG = 'import os\nIDENTITY = {"MASTER_SECRET": os.environ["MASTER_SECRET"]}\n'
 

@@ -13,9 +13,9 @@ from handshake.redaction import Secret
 from master.bot import lookup as lookup_module
 from master.bot.lookup import HttpLookup
 from master.configuration.settings import ChannelSettings, LicenceTier, Settings, TicketCategory, TicketSettings
+from master.services.core.findings import Finding
 from master.services.core.registered_commands import Registered, save_record
 from master.services.onboarding.identity import Answer
-from master.services.upkeep.diagnosis import Finding
 from master.services.upkeep.discord_findings import ask_discord
 from sandbox import BotHandle, ChannelHandle, GuildHandle, Sandbox, permissions
 from sandbox.intents import MESSAGE_CONTENT
@@ -311,6 +311,9 @@ async def test_a_role_that_licences_bring_and_the_bot_cannot_give_is_told_before
     found = await office.ask()
     assert found["licence role pro"].detail == "the master lacks Manage Roles, which the role top needs"
     assert found["licence role old"].detail == "there is no role 1 on the server"
+    asked = int(found["licence role pro"].fix.partition("&permissions=")[2].partition("&")[0])
+    assert asked & permissions.MANAGE_ROLES
+    assert "invite" not in found["licence role old"].fix
     own = office.guild.guild.roles[office.guild.guild.members[office.bot.id].role_ids[0]]
     own.permissions |= permissions.MANAGE_ROLES
     office.settings = structs.replace(office.settings, licence_tiers=tiers[:1])

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from master.configuration.settings import NodeSettings, Settings, SupervisionSettings
-from master.services.upkeep.diagnosis import Finding
+from master.services.core.findings import Finding
 from master.services.upkeep.permissions_check import check_isolation, check_permissions
 from master.supervision.isolation import describe_isolation, landlock_problem
 
