@@ -162,8 +162,8 @@ class TicketHouse:
     def update(self, **changes: Any) -> None:
         """Change the settings of tickets at run time, as `fleet reload` does."""
         reloading = self.house.services.reloading
-        now = reloading.settings
-        reloading._settings = replace(now, tickets=replace(now.tickets, **changes))
+        now = reloading.written
+        reloading._settings = reloading._in_force = replace(now, tickets=replace(now.tickets, **changes))
 
 
 def category(house: TicketHouse, **changes: Any) -> dict[str, TicketCategory]:
