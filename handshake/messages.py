@@ -177,7 +177,7 @@ class TicketRequest(_Body, frozen=True):
     actor_id: Snowflake = 0
     """The person who pressed or typed it; what he may is the master's to know."""
     subject_id: Snowflake = 0
-    """To whom a ticket is transferred."""
+    """To whom a ticket is transferred; whose tickets are listed, 0: everybody's."""
     category: Word = ""
     text: Line = ""
     """A topic, a priority, or the reason of an end."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
+import ctypes
 import functools
 import gc
 import importlib
@@ -23,13 +25,14 @@ import signal
 import sys
 import traceback
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 RESULT_BYTES = 8_192
 ENDS_ITSELF_S = 60
 """After so long an import check ends by itself: the node that would end it may have been killed."""
+_PR_SET_CHILD_SUBREAPER = 36
 _TRACEBACK_CHARACTERS = 2_500
 _kept: list[types.ModuleType] = []
 """Modules that were forgotten."""
@@ -277,16 +280,87 @@ def write_result(write: Callable[[bytes], object], problem: str) -> None:
     write(line + b"\n")
 
 
+def guard(check: Check, writing: int, mask: Iterable[signal.Signals | int]) -> None:
+    """Run a check in a child of this process, and end this process once nothing is left of all that it started.
+
+    Call it with all signals blocked. SIGTERM ends the check. What is in a session of its own, or has lost its parent,
+    does not escape: orphans become children of this process, which runs nothing of the patch.
+
+    Parameters
+    ----------
+    writing
+        The descriptor that the result is written to.
+    mask
+        The signals that are blocked in the child.
+    """
+    _adopt_orphans()
+    signal.alarm(ENDS_ITSELF_S)
+    pid = os.fork()
+    if not pid:
+        try:
+            os.setpgid(0, 0)
+            signal.alarm(0)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            write_result(lambda line: os.write(writing, line), check.run())
+        finally:
+            os._exit(0)
+    # Who reads it finds its end once the check has ended, even without a result.
+    os.close(writing)
+    asked = False
+    while not asked and not _has_ended(pid):
+        asked = signal.sigwait({signal.SIGCHLD, signal.SIGTERM, signal.SIGALRM}) != signal.SIGCHLD
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            for child in _children():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            os.waitpid(-1, 0)
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of each descendant whose own parent ends."""
+    # Where the kernel or the C library cannot do that, what leaves its session escapes.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, *map(ctypes.c_ulong, (1, 0, 0, 0)))
+
+
+def _has_ended(pid: int) -> bool:
+    """Tell whether a child has ended; all that have are waited for."""
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+            if ended == pid:
+                return True
+        return False
+    return True
+
+
+def _children() -> list[int]:
+    """Return the children of this process, which has one thread."""
+    own = os.getpid()
+    try:
+        with open(f"/proc/self/task/{own}/children") as listed:
+            return [int(word) for word in listed.read().split()]
+    except OSError:
+        # Not every kernel has that file.
+        return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _parent_of(pid) == own]
+
+
+def _parent_of(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return int(stat.read().rpartition(b")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
 def main() -> None:
     """Read what is to be tried from standard input, and write the result to the descriptor that is named."""
     folder, files, removed, modules, packages, search_path, kit, numbered = marshal.load(sys.stdin.buffer)  # noqa: S302 - of its parent
-    # The node that would end this process may be killed.
-    signal.alarm(ENDS_ITSELF_S)
     sys.path[:] = search_path
     for entry, place in kit.items():
         sys.meta_path.append(_Lent(entry, place))
-    problem = Check(folder=folder, files=files, removed=removed, modules=modules, packages=packages).run()
-    write_result(lambda line: os.write(numbered, line), problem)
+    check = Check(folder=folder, files=files, removed=removed, modules=modules, packages=packages)
+    guard(check, numbered, signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()))
     os._exit(0)
 
 

@@ -22,12 +22,13 @@ from discord.gateway import KeepAliveHandler
 import handshake
 import nodekit
 from nodekit import patch_checking
-from nodekit.patch_checking import ENDS_ITSELF_S, RESULT_BYTES, Check
+from nodekit.patch_checking import RESULT_BYTES, Check
 
 log = logging.getLogger("node")
 
 TIMEOUT_S = 10.0
 _WORKERS_END_WITHIN_S = 0.5
+_ENDS_WITHIN_S = 5.0
 _UNHEARD = "the import check ended without a result: a module ends or crashes the process that imports it"
 
 
@@ -58,7 +59,7 @@ async def try_imports(check: Check, *, timeout_s: float = TIMEOUT_S, token_varia
         return f"the import check was ended after {timeout_s:g} s: a module does not come to an end when it is imported"
     finally:
         os.close(reading)
-        _end(pid)
+        await _end(pid)
         how = "a fork" if forks else "an interpreter of its own"
         log.info("the import check took %.0f ms, in %s", 1000 * (time.monotonic() - began), how)
     try:
@@ -93,7 +94,7 @@ async def _can_fork() -> bool:
 
 
 def _fork(check: Check, reading: int, writing: int) -> int:
-    """Fork this process; the child tries the patch, and ends."""
+    """Fork this process; the child has the patch tried by a child of its own, and ends."""
     everything = signal.valid_signals()
     with warnings.catch_warnings():
         # Of a fork with threads; see _can_fork.
@@ -108,11 +109,9 @@ def _fork(check: Check, reading: int, writing: int) -> int:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP, signal.SIGALRM):
             signal.signal(number, signal.SIG_DFL)
-        signal.alarm(ENDS_ITSELF_S)
         os.setpgid(0, 0)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(reading)
-        patch_checking.write_result(lambda line: os.write(writing, line), check.run())
+        patch_checking.guard(check, writing, before)
     finally:
         os._exit(0)
 
@@ -170,12 +169,34 @@ async def _read_line(reading: int, timeout_s: float) -> bytes:
     return bytes(line)
 
 
-def _end(pid: int) -> None:
-    # It leads a group, unless it is so new that it is in none of its own yet. What a module has started when it was
-    # imported goes with it: it would have the node's sockets.
-    for kill in (os.killpg, os.kill):
-        with contextlib.suppress(ProcessLookupError):
-            kill(pid, signal.SIGKILL)
-    # At once: it was killed. A program that ignores SIGCHLD has no children to wait for.
+async def _end(pid: int) -> None:
+    """End an import check, with all that modules have started when they were imported: it has the node's sockets."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return  # A program that ignores SIGCHLD has no children to wait for.
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def end() -> None:
+        loop.remove_reader(descriptor)
+        ended.set_result(None)
+
+    loop.add_reader(descriptor, end)
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+            await asyncio.wait({ended}, timeout=_ENDS_WITHIN_S)
+            if ended.done():
+                break
+            log.warning("an import check did not end within %g s of signal %d", _ENDS_WITHIN_S, number)
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        _reap(pid)
+
+
+def _reap(pid: int) -> None:
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, 0)
+        os.waitpid(pid, os.WNOHANG)

@@ -91,9 +91,12 @@ class TicketDesk:
         """Return a ticket as it is now, whatever became of it; ``not_your_ticket`` if it is none of this node's."""
         return await self._ask(TicketRequest("list", ticket_id=ticket_id))
 
-    async def list(self) -> TicketResponse:
-        """Return this node's tickets that are not deleted, the newest; ``position`` says how many more there are."""
-        return await self._ask(TicketRequest("list"))
+    async def list(self, author: discord.abc.Snowflake | None = None) -> TicketResponse:
+        """Return this node's tickets that are not deleted, or one person's: open ones first, the newest first.
+
+        An answer has room for about twenty; ``position`` says how many more there are.
+        """
+        return await self._ask(TicketRequest("list", subject_id=0 if author is None else author.id))
 
     # Doing
 

@@ -115,15 +115,17 @@ def reopen_button(ticket: TicketView) -> discord.ui.View:
     return _view([_button("Reopen", f"reopen:{ticket.id}")])
 
 
-def list_embed(tickets: Sequence[TicketView], left_out: int) -> discord.Embed:
-    """Return a list of tickets."""
+def list_embed(tickets: Sequence[TicketView], left_out: int, *, is_exact: bool) -> discord.Embed:
+    """Return a list of tickets, and say how many are not in it; not exactly where some of them are not one's to see."""
     lines = [_line(ticket) for ticket in tickets]
     shown = 0
     while shown < len(lines) and sum(map(len, lines[: shown + 1])) + shown < 3_900:
         shown += 1
     more = len(lines) - shown + left_out
-    text = "\n".join([*lines[:shown], *([f"and {more} more"] if more else [])])
-    return _embed(f"Tickets: {len(lines) + left_out}", text or "There are none.")
+    words = f"and {more} more" if is_exact else f"and yours of {more} more; `/ticket list` of the master's bot has all"
+    text = "\n".join([*lines[:shown], *([words] if more else [])])
+    count = len(lines) + left_out if is_exact else f"{shown} shown" if more else len(lines)
+    return _embed(f"Tickets: {count}", text or "There are none.")
 
 
 def _line(ticket: TicketView) -> str:

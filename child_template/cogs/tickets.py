@@ -208,12 +208,15 @@ class Tickets(commands.GroupCog, group_name="ticket", group_description="Tickets
         roles = {role.id for role in getattr(interaction.user, "roles", ())}
         staffed = {one.name for one in await self.desk.categories() if roles & set(one.staff_roles)}
         every = interaction.permissions.manage_guild
-        seen = [
-            ticket
-            for ticket in answer.tickets
-            if every or ticket.category in staffed or interaction.user.id in (ticket.author_id, ticket.claimed_by)
-        ]
-        await interaction.followup.send(embed=looks.list_embed(seen, answer.position if every else 0), ephemeral=True)
+        # One answer of the master has room for about twenty: one's own are asked for by themselves.
+        mine = await self.desk.list(interaction.user)
+        seen = {ticket.id: ticket for ticket in mine.tickets}
+        for ticket in answer.tickets:
+            if every or ticket.category in staffed or ticket.claimed_by == interaction.user.id:
+                seen[ticket.id] = ticket
+        left_out = answer.position if every or staffed else mine.position
+        embed = looks.list_embed(list(seen.values()), left_out, is_exact=every or not staffed)
+        await interaction.followup.send(embed=embed, ephemeral=True)
 
     # Presses and forms. They are told apart by their custom ids, so that those of an earlier process work too.
 

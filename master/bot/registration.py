@@ -22,7 +22,8 @@ from master.events import AlertLevel
 from master.services.container import Services
 from master.services.core.errors import DiscordForbidden, DiscordPortError
 from master.services.core.registered_commands import Payload, Registered, load_record, save_record
-from master.services.onboarding.identity import MASTER_PERMISSIONS, invite_url
+from master.services.onboarding.identity import invite_url
+from master.services.upkeep.needed_permissions import needed_permissions
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +147,8 @@ class CommandRegistration:
     def _failed(self, error: DiscordPortError) -> None:
         hint = error.hint
         if isinstance(error, DiscordForbidden):
-            hint = f"invite the master with its commands: {invite_url(self._application_id, MASTER_PERMISSIONS)}"
+            url = invite_url(self._application_id, needed_permissions(self._services.settings))
+            hint = f"invite the master with its commands: {url}"
         # One alert, however often it is tried.
         if not self.problem:
             self._services.alerts.raise_alert(

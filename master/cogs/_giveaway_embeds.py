@@ -17,10 +17,25 @@ _STATES = {
 }
 
 
+def counted(number: int, one: str, more: str = "") -> str:
+    """Return a number with its noun: 1 entry, 2 entries."""
+    return f"{number:,} {one if number == 1 else more or f'{one}s'}"
+
+
+def who_is_in(entries: int) -> str:
+    """Say how many have entered."""
+    return "Nobody is in." if not entries else "1 is in." if entries == 1 else f"{entries:,} are in."
+
+
+def left_to_draw(details: GiveawayDetails) -> int:
+    """Return how many have entered and never won: whoever won is left out of each further draw."""
+    return details.giveaway.entries - len({winner.user_id for winner in details.winners})
+
+
 def giveaway_line(view: GiveawayView) -> str:
     """Return one giveaway for a list."""
     when = _STATES.get(view.state, view.state).format(starts=int(view.starts_at), ends=int(view.ends_at))
-    people = "no entries" if not view.entries else f"{view.entries:,} {'entry' if view.entries == 1 else 'entries'}"
+    people = counted(view.entries, "entry", "entries") if view.entries else "no entries"
     won = f", won by {', '.join(f'<@{user_id}>' for user_id in view.won_by[:5])}" if view.won_by else ""
     more = f" and {len(view.won_by) - 5} more" if len(view.won_by) > 5 else ""
     return f"**{as_markdown(view.prize)}** {when}: {people}{won}{more} · {_where(view)}\n`{view.id}`"
@@ -41,8 +56,9 @@ def draw_embed(settings: Settings, draw: DrawView) -> discord.Embed:
         title=f"{settings.emojis.success if fits else settings.emojis.error} The draw of {as_markdown(draw.prize)} "
         f"{'is as its rule says' if fits else 'does not fit'}"[:200],
         description="\n".join(f"- {as_markdown(problem)}" for problem in draw.problems)[:2000]
-        or f"Recomputed from the seed and {draw.entries:,} entries: the same winners. The file has all that you need "
-        "to do it yourself: `fleet giveaway verify FILE`, or the script in docs/giveaways.md.",
+        or f"Recomputed from the seed and {counted(draw.entries, 'entry', 'entries')}: the same winners. The "
+        "file has all that you need to do it yourself: `fleet giveaway verify FILE`, or the script in "
+        "docs/giveaways.md.",
         colour=settings.colours.success if fits else settings.colours.error,
     )
     winners = ", ".join(f"<@{user_id}>" for user_id in draw.winners) or "nobody"

@@ -12,7 +12,7 @@ import discord
 from master.bot.answering import actor_of, answer, answer_error, defer
 from master.bot.client import MasterBot
 from master.bot.embeds import error_embed, success_embed
-from master.cogs._giveaway_embeds import draw_embed
+from master.cogs._giveaway_embeds import counted, draw_embed
 from master.errors import FleetError
 from master.operations import giveaways
 from master.operations.giveaway_parameters import GiveawayEnterParams, GiveawayParams
@@ -103,7 +103,8 @@ def _entry_embed(client: MasterBot, taken: EntryView) -> discord.Embed:
     counts = f" You count {taken.weight} times." if taken.weight > 1 else ""
     title = "You are in" if taken.outcome == "entered" else "You are in already"
     others = taken.entries - 1
-    text = f"{prize}, with {others:,} other{'s' * (others != 1)}. {ends}{counts}"
+    company = f"with {counted(others, 'other')}" if others > 0 else "the first of all"
+    text = f"{prize}, {company}. {ends}{counts}"
     return success_embed(client.services.settings, title, text)
 
 
@@ -114,7 +115,8 @@ async def _claim(interaction: discord.Interaction[MasterBot], giveaway_id: str) 
     embed = success_embed(interaction.client.services.settings, f"{as_markdown(claimed.prize)} is yours"[:200])
     if claimed.code:
         embed.description = (
-            "`/licence redeem` takes this code. It is shown only now; a press on **Claim** makes a new one."
+            "`/licence redeem` takes this code. It is shown only now, and each one from before is void, also that of a "
+            "direct message; a press on **Claim** makes a new one."
         )
         embed.add_field(name=f"Licence, tier {claimed.tier}", value=f"```\n{as_code(claimed.code)}\n```", inline=False)
     elif claimed.tier:

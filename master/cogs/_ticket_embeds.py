@@ -8,7 +8,7 @@ import discord
 
 from master.bot.embeds import shortened
 from master.configuration.settings import EmojiSettings, Settings
-from master.services.core.ticket_views import TicketDetails, TicketFinding, TicketPermissionRow, TicketRow
+from master.services.core.ticket_views import TicketDetails, TicketFinding, TicketPermissionRow, TicketRow, form_of
 from master.wording import as_markdown
 
 _LINE_CHARACTERS, _FIELD_CHARACTERS = 300, 1_000
@@ -56,7 +56,8 @@ def details_embed(settings: Settings, found: TicketDetails) -> discord.Embed:
         value = shortened(f"<t:{int(ticket.closed_at)}:f>{by}{why}", _FIELD_CHARACTERS)
         embed.add_field(name="Closed", value=value, inline=False)
     if found.answers:
-        value = shortened("\n".join(map(as_markdown, found.answers)), _FIELD_CHARACTERS)
+        lines = [f"**{as_markdown(question)}** {as_markdown(answer)}" for question, answer in form_of(found)]
+        value = shortened("\n".join(lines), _FIELD_CHARACTERS)
         embed.add_field(name="Form", value=value, inline=False)
     if found.permissions:
         value = shortened("\n".join(map(_permission_line, found.permissions)), _FIELD_CHARACTERS)

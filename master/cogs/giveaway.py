@@ -13,7 +13,7 @@ from master.bot.client import MasterBot
 from master.bot.embeds import success_embed
 from master.bot.operation_commands import AnyOperation, carries_out
 from master.cogs._durations import seconds_of
-from master.cogs._giveaway_embeds import details_text, giveaway_line
+from master.cogs._giveaway_embeds import counted, details_text, giveaway_line, left_to_draw, who_is_in
 from master.cogs._giveaway_form import INSTEAD_OF_FORM, GiveawayForm, Typed, start
 from master.cogs._giveaway_presses import on_press, send_draw
 from master.cogs._views import Confirm, Pages, lines_in_pages
@@ -33,8 +33,8 @@ from master.services.core.giveaway_views import (
     BonusRole,
     GiveawayDetails,
     GiveawayRules,
-    GiveawayView,
 )
+from master.services.people.giveaway_errors import GiveawayRefused
 from master.services.people.giveaway_messages import PREFIX
 from master.wording import as_markdown
 
@@ -197,10 +197,11 @@ class GiveawayCommands(
     @app_commands.describe(giveaway="The giveaway")
     async def end(self, interaction: discord.Interaction[MasterBot], giveaway: Id) -> None:
         """Ask, then end a giveaway."""
-        found = await _found(interaction, giveaway)
+        found = (await _found(interaction, giveaway)).giveaway
         params = GiveawayParams(giveaway=found.id, guild_id=found.guild_id)
         winning = min(found.winners, found.entries)
-        text = f"{found.entries:,} are in, {winning:,} {'wins' if winning == 1 else 'win'}. A draw is made once."
+        people = who_is_in(found.entries).removesuffix(".")
+        text = f"{people}, {winning:,} {'wins' if winning == 1 else 'win'}. A draw is made once."
         await _ask(
             interaction, f"End the giveaway of {as_markdown(found.prize)}?", text, giveaways.end, "End it", params
         )
@@ -212,9 +213,9 @@ class GiveawayCommands(
         self, interaction: discord.Interaction[MasterBot], giveaway: Id, why: app_commands.Range[str, 0, 300] = ""
     ) -> None:
         """Ask, then cancel a giveaway."""
-        found = await _found(interaction, giveaway)
+        found = (await _found(interaction, giveaway)).giveaway
         params = GiveawayCancelParams(giveaway=found.id, guild_id=found.guild_id, why=why)
-        text = f"{found.entries:,} are in. Nobody wins it, and it cannot be opened again."
+        text = f"{who_is_in(found.entries)} Nobody wins it, and it cannot be opened again."
         title = f"Cancel the giveaway of {as_markdown(found.prize)}?"
         await _ask(interaction, title, text, giveaways.cancel, "Cancel the giveaway", params)
 
@@ -231,13 +232,17 @@ class GiveawayCommands(
         why: app_commands.Range[str, 0, 300] = "",
     ) -> None:
         """Ask, then draw again."""
-        found = await _found(interaction, giveaway)
+        details = await _found(interaction, giveaway)
+        found = details.giveaway
         user_id = 0 if winner is None else winner.id
         params = GiveawayRerollParams(giveaway=found.id, guild_id=found.guild_id, user_id=user_id, why=why)
-        whose = f"<@{user_id}>" if user_id else f"each of its {len(found.won_by)} winners"
+        places = 1 if user_id else len(found.won_by)
+        whose = f"<@{user_id}>" if user_id else f"each of its {places} winners" if places != 1 else "its winner"
+        left = left_to_draw(details)
+        others = f"{counted(left, 'other')} can win it" if left else "**nobody is left to win it**"
         text = (
-            f"For {whose}. A licence that was won is revoked. Each draw is in the audit log, and in the file with "
-            "which anybody can check it."
+            f"For {whose}: {others}. A licence that was won is revoked. Each draw is in the audit log, and in the file "
+            "with which anybody can check it."
         )
         title = f"Draw the giveaway of {as_markdown(found.prize)} again?"
         await _ask(interaction, title, text, giveaways.reroll, "Draw again", params)
@@ -285,11 +290,37 @@ _FITTING: dict[str, tuple[str, ...]] = {
 """In which states a giveaway is suggested; the operation decides what may be done."""
 
 
-async def _found(interaction: discord.Interaction[MasterBot], giveaway: str) -> GiveawayView:
-    """Return the giveaway that a question is about."""
+_REFUSED: dict[str, tuple[str, ...]] = {
+    "end": ("scheduled", "drawn", "cancelled"),
+    "cancel": ("drawn",),
+    "reroll": ("scheduled", "open", "cancelled"),
+}
+"""In which states a command is refused without a question."""
+_WORDS = {
+    "scheduled": ("has not begun", "`/giveaway cancel` takes it back"),
+    "open": ("is still open", "`/giveaway end` ends it, and draws"),
+    "drawn": ("is drawn already", "`/giveaway reroll` draws again"),
+    "cancelled": ("was cancelled", "`/giveaway start` starts another"),
+}
+
+
+async def _found(interaction: discord.Interaction[MasterBot], giveaway: str) -> GiveawayDetails:
+    """Return the giveaway that a question is about.
+
+    Raises
+    ------
+    GiveawayRefused
+        There is nothing to ask: its state does not allow it. It is looked at once more when the answer is given.
+    NoSuchGiveaway
+    """
     await defer(interaction)
     records = interaction.client.services.giveaway_records
-    return await records.view((await records.find(interaction.guild_id or -1, giveaway)).id)
+    details = await records.details((await records.find(interaction.guild_id or -1, giveaway)).id)
+    state, command = details.giveaway.state, interaction.command
+    if command is not None and state in _REFUSED.get(command.name, ()):
+        words, hint = _WORDS[state]
+        raise GiveawayRefused(f"this giveaway {words}", hint=hint)
+    return details
 
 
 async def _ask(
@@ -299,7 +330,9 @@ async def _ask(
         await pressed.response.defer()
         done: GiveawayDetails = await pressed.client.operations.run(operation, actor_of(pressed), params)
         settings = pressed.client.services.settings
-        embed = success_embed(settings, _DONE.get(done.giveaway.state, "Done"), details_text(done))
+        has_nobody = done.giveaway.state == "drawn" and not done.giveaway.won_by
+        title = "Drawn: nobody was left to win it" if has_nobody else _DONE.get(done.giveaway.state, "Done")
+        embed = success_embed(settings, title, details_text(done))
         await pressed.edit_original_response(embed=embed, view=None)
 
     settings = interaction.client.services.settings

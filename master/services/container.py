@@ -63,6 +63,7 @@ from master.services.healing.monitor import ErrorMonitor
 from master.services.healing.output_watch import OutputWatch
 from master.services.healing.sentry_addresses import SentryAddresses
 from master.services.healing.sources import ErrorSources
+from master.services.healing.undecided_exits import UndecidedExits
 from master.services.mailbox.mail_tools import MailTools
 from master.services.mailbox.mailboxes import Mailboxes
 from master.services.onboarding.editing import Editing
@@ -413,7 +414,8 @@ def build_services(
         book=ErrorBook(ledger, clock, library),
         alerts=GroupAlerts(alerts, base.directory, clock),
     )
-    intake = _build_intake(base, library, folders, error_groups)
+    undecided = UndecidedExits()
+    intake = _build_intake(base, library, folders, error_groups, undecided)
     auditor = Auditor(ledger, ledger.chain, clock, base.permissions, bus)
     installer = PackageInstaller(lambda: reloading.settings, os.environ)
     channels = _build_channels(base, alerts, discord, reloading, trust.orders)
@@ -498,6 +500,7 @@ def build_services(
         connectivity=connectivity,
         bus=bus,
         settings=lambda: reloading.settings,
+        exits=undecided,
     )
     repair.alerts.is_muted, repair.alerts.told = error_groups.is_muted, error_groups.told
     intake.monitor.follow(repair.take)
@@ -548,6 +551,7 @@ def build_services(
             exit_output=intake.exit_output,
             groups=error_groups,
             told_otherwise=repair.tells,
+            exits=undecided,
         ),
         fleet=fleet,
         opening=_build_opening(base, supervisor, fleet),
@@ -852,10 +856,12 @@ def _handlers(
     }
 
 
-def _build_intake(base: _Base, library: SolutionLibrary, folders: FolderWatch, groups: ErrorGroups) -> _Intake:
+def _build_intake(
+    base: _Base, library: SolutionLibrary, folders: FolderWatch, groups: ErrorGroups, undecided: UndecidedExits
+) -> _Intake:
     bus, clock, directory = base.bus, base.clock, base.directory
     exit_output = ExitOutput(bus, directory, LastOutput(base.logs))
-    monitor = ErrorMonitor(library, groups, clock)
+    monitor = ErrorMonitor(library, groups, clock, undecided)
     ErrorSources(bus, exit_output, monitor)
     output_watch = OutputWatch(
         bus=bus,

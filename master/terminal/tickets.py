@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from master.services.core.ticket_views import TicketDetails, TicketFinding, TicketPermissionRow, TicketRow
+from master.services.core.ticket_views import TicketDetails, TicketFinding, TicketPermissionRow, TicketRow, form_of
 from master.terminal.columns import Column, Row, lay_out
 from master.terminal.output import local_time, one_line
 from master.wording import duration, visible
@@ -90,8 +90,9 @@ def details_lines(found: TicketDetails, *, width: int | None) -> Iterator[Text]:
         facts["reason"] = ticket.reason
     for label, words in facts.items():
         yield one_line((f"  {label:<16}", "dim"), visible(words))
-    for answer in found.answers:
-        yield one_line(("  answer          ", "dim"), visible(answer))
+    for question, answer in form_of(found):
+        yield one_line((f"  {visible(question)}", "dim"))
+        yield one_line("    ", visible(answer))
     if found.permissions:
         yield Text()
         yield from permission_lines(found.permissions, width=width)

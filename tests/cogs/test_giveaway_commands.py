@@ -149,6 +149,26 @@ async def test_without_prize_or_duration_a_form_asks_and_what_is_wrong_in_it_is_
     assert "@patrons" not in "\n".join(message_lines(stall.sandbox.world, hat))
 
 
+async def test_a_question_says_who_is_left_and_none_is_asked_where_the_answer_would_be_refused(
+    stall: PatchScene,
+) -> None:
+    message = await started(stall, prize_tier="standard")
+    early = await stall.runs("giveaway reroll", {"giveaway": id_of(message)})
+    assert "is still open" in text_of(early)
+    assert "the first of all" in await pressed(stall.eve, message, f"giveaway:enter:{id_of(message)}")
+    assert "with 1 other." in await pressed(stall.ben, message, f"giveaway:enter:{id_of(message)}")
+    ended = await agrees(stall, "end", "End it", giveaway=id_of(message))
+    assert "2 entries" in ended
+    for name in ("end", "cancel"):
+        assert "is drawn already" in text_of(await stall.runs(f"giveaway {name}", {"giveaway": id_of(message)}))
+    first = await stall.runs("giveaway reroll", {"giveaway": id_of(message)})
+    assert "For its winner: 1 other can win it." in text_of(first)
+    await agrees(stall, "reroll", "Draw again", giveaway=id_of(message))
+    last = await stall.runs("giveaway reroll", {"giveaway": id_of(message)})
+    assert "**nobody is left to win it**" in text_of(last)
+    assert "nobody was left to win it" in await agrees(stall, "reroll", "Draw again", giveaway=id_of(message))
+
+
 async def test_who_may_not_is_told_so_and_nothing_happens(stall: PatchScene) -> None:
     role = stall.guild.create_role("patrons")
     message = await started(stall, required_role=role)

@@ -53,8 +53,19 @@ class TicketDetails(msgspec.Struct, frozen=True, kw_only=True):
     """A ticket with all that there is to it."""
 
     ticket: TicketRow
+    questions: tuple[str, ...] = ()
+    """Of its category's form, as the config has them now."""
     answers: tuple[str, ...] = ()
+    """Of whoever opened it, in the order of the questions."""
     permissions: tuple[TicketPermissionRow, ...] = ()
+
+
+def form_of(details: TicketDetails) -> list[tuple[str, str]]:
+    """Return the answers of a ticket's form with their questions; one that the config no longer has is a number."""
+    asked = details.questions
+    return [
+        (asked[at] if at < len(asked) else f"Question {at + 1}", answer) for at, answer in enumerate(details.answers)
+    ]
 
 
 class TicketFinding(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,6 +38,7 @@ from master.services.core.exit_meaning import ExitMeaning, explain_exit, reason_
 from master.services.healing.exit_output import ExitOutput
 from master.services.healing.groups import ErrorGroups
 from master.services.healing.incidents import Incident, Incidents
+from master.services.healing.undecided_exits import UndecidedExits
 from master.supervision.clock import Clock
 from master.supervision.process import ExitReport
 from master.wording import duration, encodable
@@ -48,6 +49,8 @@ SETTLE_S = 7.0
 """How much longer is waited for those that are starting, so that one alert says that they are ready again too."""
 GROUP_FROM = 3
 """As many nodes or more share one alert."""
+DECIDED_WITHIN_S = 20.0
+"""How long is waited for who may tell of a crash otherwise; then it is told here too. Twice is better than never."""
 _SHOWN_NAMES = 25
 ToldAs = Literal["repair", "advice"]
 """As what a solution tells of a crash: with what was done and that the node is ready again, or with what to do."""
@@ -89,6 +92,8 @@ class CrashWatch:
         Reads what a process wrote last; built before this.
     told_otherwise
         Returns as what the end of a node's process at that time is told by somebody else; None if it is not.
+    exits
+        Says when that is decided.
     """
 
     def __init__(
@@ -102,7 +107,9 @@ class CrashWatch:
         exit_output: ExitOutput,
         groups: ErrorGroups,
         told_otherwise: Callable[[str, datetime], ToldAs | None] = lambda _node_id, _at: None,
+        exits: UndecidedExits | None = None,
     ) -> None:
+        self._exits = exits or UndecidedExits()
         self._told_otherwise = told_otherwise
         self._directory = directory
         self._ledger = ledger
@@ -199,6 +206,7 @@ class CrashWatch:
             if self._crashes or self._troubles:
                 await asyncio.sleep(GATHER_S)
                 await self._let_settle()
+                await self._let_decide()
                 await self._tell_troubles()
             self._tell_well()
 
@@ -218,6 +226,19 @@ class CrashWatch:
                 while any(self._is_starting(crash.event.node_id) for crash in self._crashes):
                     self._news.clear()
                     await self._news.wait()
+
+    async def _let_decide(self) -> None:
+        """Wait until it is decided of each crash whether somebody else tells of it."""
+        decided = list[_Crash]()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DECIDED_WITHIN_S):
+                # More may come meanwhile.
+                while open_ones := [crash for crash in self._crashes if not any(crash is one for one in decided)]:
+                    for crash in open_ones:
+                        # Its output first: with it the end is handed to who decides.
+                        await asyncio.wait({crash.reading})
+                        await self._exits.decided(crash.event.node_id, crash.event.at)
+                    decided += open_ones
 
     def _is_starting(self, node_id: str) -> bool:
         incident = self._incidents.get(node_id)

@@ -19,6 +19,7 @@ from master.services.core.exit_meaning import last_words
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.matching import Match
 from master.services.healing.sighting import SeenIn, Sighting
+from master.services.healing.undecided_exits import UndecidedExits
 from master.supervision.clock import Clock, SystemClock
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """Its fingerprint is its group's."""
     matches: tuple[Match, ...]
     """In no order; one solution may be there for several lines."""
+    is_known: bool = False
+    """Whether it is the end of a process by an error of which the same solutions were told a moment before."""
 
 
 @dataclass(slots=True)
@@ -106,16 +109,25 @@ class ErrorMonitor:
         The solutions.
     groups
         None: nothing is grouped.
+    exits
+        Holds each end of a process until it was looked at.
     """
 
-    def __init__(self, library: SolutionLibrary, groups: Groups | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        library: SolutionLibrary,
+        groups: Groups | None = None,
+        clock: Clock | None = None,
+        exits: UndecidedExits | None = None,
+    ) -> None:
         self._library = library
         self._groups = groups
         self._clock = clock or SystemClock()
+        self._exits = exits or UndecidedExits()
         self._followers = list[Callable[[Finding], None]]()
         self._queue: deque[tuple[Sighting, Sequence[Match] | None]] = deque()
         self._queued = Counter[str]()
-        self._held: deque[tuple[float, Sighting, Sequence[Match] | None]] = deque(maxlen=MAX_REMEMBERED)
+        self._held: deque[tuple[float, Sighting, Sequence[Match] | None]] = deque()
         """What may be the network's fault, and when it is looked at."""
         self._arrived = asyncio.Event()
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
@@ -162,6 +174,8 @@ class ErrorMonitor:
             return
         if len(sighting.text) > MAX_TEXT_CHARACTERS:
             sighting = replace(sighting, text=sighting.text[:MAX_TEXT_CHARACTERS])
+        if sighting.seen_in is SeenIn.EXIT:
+            self._exits.hold(node_id, sighting.at)
         self._queued[node_id] += 1
         self._queue.append((sighting, matches))
         self._arrived.set()
@@ -179,10 +193,20 @@ class ErrorMonitor:
                     if not self._queued[sighting.node_id]:
                         del self._queued[sighting.node_id]
                     if _is_of_the_network(sighting):
-                        self._held.append((self._clock.monotonic() + NETWORK_WAIT_S, sighting, matches))
+                        self._hold(sighting, matches)
                     else:
                         self._look_at(sighting, matches)
                 await asyncio.sleep(0)
+
+    def _hold(self, sighting: Sighting, matches: Sequence[Match] | None) -> None:
+        if len(self._held) == MAX_REMEMBERED:
+            _, dropped, _ = self._held.popleft()
+            self._let_go(dropped)
+        self._held.append((self._clock.monotonic() + NETWORK_WAIT_S, sighting, matches))
+
+    def _let_go(self, sighting: Sighting) -> None:
+        if sighting.seen_in is SeenIn.EXIT:
+            self._exits.release(sighting.node_id, sighting.at)
 
     async def _wait(self) -> None:
         """Wait for something that was seen, or for what is held to be due."""
@@ -193,14 +217,21 @@ class ErrorMonitor:
         self._arrived.clear()
 
     def _look_at(self, sighting: Sighting, matches: Sequence[Match] | None) -> None:
+        try:
+            self._pass_on(sighting, matches)
+        finally:
+            self._let_go(sighting)
+
+    def _pass_on(self, sighting: Sighting, matches: Sequence[Match] | None) -> None:
         if self._is_the_boxs_fault(sighting):
             return
         if matches is None:
             matches = self._library.matcher.scan(sighting.seen_in, sighting.text.encode("utf-8", "replace"))
-        sighting, matches = self._recognise(sighting, matches)
-        if not matches:
+        sighting, fresh = self._recognise(sighting, matches)
+        is_known = bool(matches) and not fresh and sighting.seen_in is SeenIn.EXIT
+        if not fresh and not is_known:
             return
-        finding = Finding(sighting=sighting, matches=tuple(matches))
+        finding = Finding(sighting=sighting, matches=tuple(fresh or matches), is_known=is_known)
         for found in self._followers:
             try:
                 found(finding)

@@ -43,6 +43,11 @@ class BoundedProtocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc] # i
         super().__init__(asyncio.get_running_loop(), lambda _error: lost(""))
         self._lost = lost
         self.allowed_bytes = MOST_BYTES
+        self.has_news = False
+        """The server said that a mail came, in answer to any command: it does not say so again when IDLE begins."""
+        self.greeted = asyncio.Event()
+        """Waited for instead of the library's condition: its lock is held by what asks for capabilities, and who is
+        cancelled while he waits for a condition goes on waiting for its lock."""
 
     def data_received(self, d: bytes) -> None:
         """Take what came."""
@@ -56,6 +61,12 @@ class BoundedProtocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc] # i
         except (*_UNREADABLE, RecursionError) as error:
             self.give_up(f"it sends what is no IMAP ({type(error).__name__})")
 
+    def _handle_line(self, line: bytes, current_cmd: aioimaplib.Command | None) -> aioimaplib.Command | None:
+        if line.startswith(b"* ") and line.endswith(b" EXISTS"):
+            self.has_news = True
+        found: aioimaplib.Command | None = super()._handle_line(line, current_cmd)
+        return found
+
     def give_up(self, why: str) -> None:
         """Hang up."""
         self._lost(why)
@@ -66,6 +77,7 @@ class BoundedProtocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc] # i
         """Take the greeting, and ask what the server can do."""
         try:
             await super().welcome(command)
+            self.greeted.set()
         except (aioimaplib.AioImapException, ValueError, LookupError) as error:
             self.give_up(f"its greeting is none of IMAP: {str(error)[:100]}")
 
@@ -124,7 +136,7 @@ class ImapClient:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE:
             raw.setsockopt(socket.IPPROTO_TCP, option, value)
-        await self.within("greet", self.protocol.wait("AUTH|NONAUTH"))
+        await self.within("greet", self.protocol.greeted.wait())
         if self._settings.security == "starttls":
             await self._encrypt()
 
@@ -155,23 +167,21 @@ class ImapClient:
 
     # Commands
 
-    async def run(self, name: str, *arguments: str, within_s: float = COMMAND_S) -> aioimaplib.Response:
+    async def run(self, name: str, *arguments: str) -> aioimaplib.Response:
         """Carry out a command that changes no state of the library's."""
         command = aioimaplib.Command(name, self.protocol.new_tag(), *arguments)
-        return await self.within(name, self.protocol.execute(command), within_s=within_s)
+        return await self.within(name, self.protocol.execute(command))
 
-    async def within(
-        self, doing: str, call: Coroutine[Any, Any, T], *, within_s: float = COMMAND_S, most_bytes: int = MOST_BYTES
-    ) -> T:
+    async def within(self, doing: str, call: Coroutine[Any, Any, T], *, most_bytes: int = MOST_BYTES) -> T:
         """Wait for an answer, for a hang-up, or for the end of the time, whichever is first."""
         self.protocol.allowed_bytes = most_bytes
         task = asyncio.ensure_future(call)
         either: set[asyncio.Future[Any]] = {task, self._lost}
         try:
-            await asyncio.wait(either, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, timeout=COMMAND_S, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 self._raise_lost(doing)
-                raise MailServerAway(f"{self._at} did not answer within {within_s:g} s: {doing}")
+                raise MailServerAway(f"{self._at} did not answer within {COMMAND_S:g} s: {doing}")
             return task.result()
         except aioimaplib.AioImapException as error:
             self._raise_lost(doing)

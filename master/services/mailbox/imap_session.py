@@ -136,6 +136,7 @@ class ImapSession:
         if since is not None:
             words.append(f"SINCE {since.day}-{_MONTHS[since.month - 1]}-{since.year}")
         protocol = self._client.protocol
+        protocol.has_news = False
         call = protocol.search(*words, charset=None, by_uid=True)
         answer = await self._client.within("SEARCH", call, most_bytes=_MOST_SEARCH_BYTES)
         if answer.result != "OK":
@@ -176,6 +177,11 @@ class ImapSession:
         except ValueError as error:
             raise MailServerOdd(f"mail {uid} has figures that are none") from error
         return None
+
+    @property
+    def has_news(self) -> bool:
+        """Tell whether something came since the last search began."""
+        return bool(self._client.protocol.has_news)
 
     async def wait(self, for_s: float) -> bool:
         """Wait for news for so long; tells whether there are any. Needs :attr:`can_idle`."""

@@ -10,8 +10,6 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email import policy
-from email.errors import MessageError
-from email.headerregistry import Address
 from email.parser import BytesHeaderParser
 from email.utils import parsedate_to_datetime
 
@@ -27,11 +25,13 @@ from master.services.mailbox.mail_content import (
     Attachment,
     MailContent,
 )
-from master.services.mailbox.trust import judge
+from master.services.mailbox.trust import judge, without_comments
 
 _HEADER = BytesHeaderParser(policy=policy.compat32)
 _VALUE_CHARACTERS = 2_000
 _ADDRESS = re.compile(r"[^\s@<>()\[\],;:\\\"]{1,128}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,190}[A-Za-z0-9])?\Z")
+_QUOTED = re.compile(r'"[^"]*(?:"|\Z)')
+_IN_BRACKETS = re.compile(r"[^<>,;]{0,2000}<([^<>\s]{1,400})>\s*\Z")
 _ID = re.compile(r"<([^\s<>]{1,250})>")
 _LIST_ID = re.compile(r"<([^<>\s]{1,250})>")
 
@@ -130,21 +130,14 @@ def _sender(values: Sequence[str]) -> tuple[str, str]:
     """Return name and address of who wrote it; no address unless there is exactly one: else programs differ."""
     if not values or len(values) > 1:
         return "", ""
-    addresses = _addresses(values[0][:_VALUE_CHARACTERS])
-    name = decoded_words(addresses[0].display_name)[:SUBJECT_CHARACTERS].strip() if addresses else ""
-    if len(addresses) != 1:
+    plain = without_comments(values[0][:_VALUE_CHARACTERS])
+    bare = _QUOTED.sub("", plain)
+    found = _IN_BRACKETS.match(bare) or _ADDRESS.match(bare.strip())
+    name = decoded_words(plain.partition("<")[0].replace('"', "").strip())[:SUBJECT_CHARACTERS] if "<" in bare else ""
+    if found is None:
         return name, ""
-    address = addresses[0].addr_spec[:ADDRESS_CHARACTERS]
+    address = found[found.lastindex or 0].strip()[:ADDRESS_CHARACTERS]
     return name, address if address.isascii() and _ADDRESS.match(address) else ""
-
-
-def _addresses(value: str) -> tuple[Address, ...]:
-    try:
-        header = policy.default.header_factory("from", value)
-        return tuple(getattr(header, "addresses", ()))
-    except (MessageError, ValueError, LookupError, AttributeError, TypeError, RecursionError):
-        # The library's parser fails in all these ways over what is no address.
-        return ()
 
 
 def _first_id(value: str) -> str:

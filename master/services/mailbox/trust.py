@@ -81,7 +81,7 @@ def _host(address: str) -> str:
 
 def _read(header: str) -> tuple[str, list[_Result]]:
     """Return who made the results, and the results."""
-    first, *rest = _split(_without_comments(header[:_MOST_CHARACTERS]))
+    first, *rest = _split(without_comments(header[:_MOST_CHARACTERS]))
     name = _ID.match(first)
     results = []
     for piece in rest[:_MOST_RESULTS]:
@@ -98,10 +98,11 @@ def _split(text: str) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    return re.sub(r'"[^"]*"', lambda found: found[0].replace(";", "\0"), text.replace("\0", ""))
+    # A quote that is never closed reaches to the end.
+    return re.sub(r'"[^"]*(?:"|\Z)', lambda found: found[0].replace(";", "\0"), text.replace("\0", ""))
 
 
-def _without_comments(text: str) -> str:
+def without_comments(text: str) -> str:
     """Return a header's text without what is in parentheses, which may be nested; quotes keep theirs."""
     out, depth, in_quotes, escaped = [], 0, False, False
     for character in text:

@@ -235,10 +235,15 @@ class Watcher:
         return await self._tools.row(self.name)
 
     async def _catch_up(self, session: ImapSession, row: Mailbox) -> Mailbox:
-        uids = await session.uids_from(row.uid_next or 1)
-        for uid in uids:
-            await self._take(session, row, uid, row.uid_validity or 0)
-        return await self._tools.row(self.name) if uids else row
+        """Take what came, until nothing is left that did while it was taken."""
+        while True:
+            uids = await session.uids_from(row.uid_next or 1)
+            for uid in uids:
+                await self._take(session, row, uid, row.uid_validity or 0)
+            if uids:
+                row = await self._tools.row(self.name)
+            if not session.has_news:
+                return row
 
     async def _take(
         self, session: ImapSession, row: Mailbox, uid: int, validity: int, *, is_anew: bool = False

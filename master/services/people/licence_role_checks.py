@@ -10,6 +10,7 @@ from master.services.core.discord_port import Role
 
 # https://discord.com/developers/docs/topics/permissions#permissions-bitwise-permission-flags
 _ADMINISTRATOR, _MANAGE_ROLES = 1 << 3, 1 << 28
+_LACKS = "the master lacks Manage Roles"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class RoleTrouble:
     role_id: int
     problem: str
     fix: str
+    lacks_permission: bool = False
+    """Whether it is a permission that the master lacks: an invitation that asks for it gives it, too."""
 
 
 def role_troubles(
@@ -45,7 +48,8 @@ def role_troubles(
     for tier in wanted:
         problem, fix = _trouble(tier, by_id.get(tier.role_id), bits, highest)
         if problem:
-            found.append(RoleTrouble(tier.name, tier.role_id, problem, fix))
+            lacks = problem.startswith(_LACKS)
+            found.append(RoleTrouble(tier.name, tier.role_id, problem, fix, lacks_permission=lacks))
     return found
 
 
@@ -57,7 +61,7 @@ def _trouble(tier: LicenceTier, role: Role | None, bits: int, highest: tuple[int
         return f"the role {role.name} belongs to a bot or an integration", f"config.py: {key}: name another role"
     if not bits & (_ADMINISTRATOR | _MANAGE_ROLES):
         return (
-            f"the master lacks Manage Roles, which the role {role.name} needs",
+            f"{_LACKS}, which the role {role.name} needs",
             "Server Settings > Roles: allow the master's role Manage Roles",
         )
     if (role.position, -role.id) >= highest:

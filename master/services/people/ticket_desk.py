@@ -103,7 +103,7 @@ class TicketDesk:
         )
 
     async def _list(self, node: Node, body: TicketRequest) -> TicketResponse:
-        """Return one ticket, or all that are not over; in ``position`` how many more there are than fit."""
+        """Return one ticket, or all that are not over, closed ones last; ``position`` is how many more than fit."""
         if body.ticket_id:
             ticket = await self._tickets.get(body.ticket_id, node)
             return TicketResponse(
@@ -115,6 +115,8 @@ class TicketDesk:
                 connection, node_id=node.id, author_id=body.subject_id or None, states=states, limit=_MOST_LISTED
             )
         )
+        # A message has room for about twenty: what somebody waits for goes before what is done.
+        found.sort(key=lambda ticket: ticket.state == "closed")
         shown = list[TicketView]()
         room = _MOST_BYTES
         # Those that came by mail are not its own.

@@ -87,6 +87,7 @@ class TicketShowing:
         held = await self._tools.ledger.read(lambda c: ticket_permissions.of_ticket(c, ticket.id))
         return TicketDetails(
             ticket=await self.row(ticket),
+            questions=self._tools.category_of(ticket).questions,
             answers=msgspec.json.decode(ticket.answers, type=tuple[str, ...]),
             permissions=tuple(self._permission(one, ticket) for one in reversed(held)),
         )

@@ -7,7 +7,7 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
@@ -22,9 +22,10 @@ from master.services.core.actors import Actor
 from master.services.healing.crash_watch import ToldAs
 from master.services.healing.library import SolutionLibrary
 from master.services.healing.matching import Match
-from master.services.healing.monitor import Finding
+from master.services.healing.monitor import SEEN_TWICE_S, Finding
 from master.services.healing.sighting import SeenIn, Sighting
 from master.services.healing.solution import Risk, Solution, SolutionMode
+from master.services.healing.undecided_exits import UndecidedExits
 from master.services.repair.actions.action import parameters_of, placeholders_of
 from master.services.repair.actions.registry import ACTIONS
 from master.services.repair.actions.tools import Tools
@@ -75,8 +76,10 @@ class _Case:
     ----------
     key
         What cases that are decided alike have in common.
-    exit_at
-        When a process ended, if that is a part of it: otherwise it is told as a crash.
+    exits
+        When processes ended, if that is a part of it: otherwise it is told as a crash.
+    undecided
+        Those of them that who tells of crashes still waits for.
     seen_s
         When it was seen last, in monotonic seconds.
     """
@@ -84,8 +87,14 @@ class _Case:
     key: str
     sighting: Sighting
     matches: tuple[Match, ...]
-    exit_at: datetime | None
     seen_s: float
+    exits: set[datetime] = field(default_factory=set)
+    undecided: set[datetime] = field(default_factory=set)
+
+    def add(self, exits: Iterable[datetime], undecided: Iterable[datetime]) -> None:
+        """Add ends of processes."""
+        self.exits.update(exits)
+        self.undecided.update(undecided)
 
 
 class Repair:
@@ -97,6 +106,8 @@ class Repair:
         What actions act with.
     settings
         Returns the settings that are in effect.
+    exits
+        Holds each end of a process until it is decided whether it is told here.
     """
 
     def __init__(
@@ -109,7 +120,9 @@ class Repair:
         connectivity: Connectivity,
         bus: EventBus,
         settings: Callable[[], Settings],
+        exits: UndecidedExits | None = None,
     ) -> None:
+        self._exits = exits or UndecidedExits()
         self._library, self._modes, self._connectivity, self._settings = library, modes, connectivity, settings
         self._tools, self._clock, self._directory = tools, tools.clock, tools.directory
         self.runs = Runs(ledger, bus, self._clock)
@@ -133,6 +146,8 @@ class Repair:
         """By node, solution and limit: until when it need not be said again."""
         self._told = defaultdict[str, dict[datetime, ToldAs]](dict)
         """By node: when those of its processes ended whose end is told here."""
+        self._lately: dict[tuple[str, str], tuple[float, ToldAs]] = {}
+        """By node and solution: when, in monotonic seconds, and as what an error was told last."""
         self._cut: dict[str, Match] = {}
         """By run: of lines that are longer than what is kept of them, from which nothing can be captured again."""
         self._nodes_with_work = asyncio.Queue[str]()
@@ -145,25 +160,48 @@ class Repair:
 
     def take(self, finding: Finding) -> None:
         """Take an error that solutions know; never blocks, and costs little if it is seen again and again."""
+        if finding.is_known:
+            self._take_end(finding)
+            return
         self._attempts.see(finding)
         seen, now_s = finding.sighting, self._clock.monotonic()
         if not self._settings().healing.enabled or not self._is_to_run(seen.node_id):
             return
-        key, exit_at = key_of(finding), seen.at if seen.seen_in is SeenIn.EXIT else None
+        key, exits = key_of(finding), {seen.at} if seen.seen_in is SeenIn.EXIT else set[datetime]()
         deferred = self._deferred.get((seen.node_id, key))
         if deferred is not None:
             deferred.sighting, deferred.matches, deferred.seen_s = seen, finding.matches, now_s
-            deferred.exit_at = exit_at
+            deferred.exits = exits
             return
         if self._quiet_until_s.get((seen.node_id, key), now_s) > now_s:
             return
         waiting = self._waiting.setdefault(seen.node_id, {})
-        known = waiting.get(key)
-        if known is None:
-            waiting[key] = _Case(key=key, sighting=seen, matches=finding.matches, exit_at=exit_at, seen_s=now_s)
+        case = waiting.get(key)
+        if case is None:
+            case = waiting[key] = _Case(key=key, sighting=seen, matches=finding.matches, seen_s=now_s)
             self._nodes_with_work.put_nowait(seen.node_id)
-        else:
-            known.exit_at = exit_at or known.exit_at
+        for exit_at in exits - case.undecided:
+            self._exits.hold(seen.node_id, exit_at)
+        case.add(exits, exits)
+
+    def _take_end(self, finding: Finding) -> None:
+        """Take the end of a process whose error was seen a moment before, such as in its output: it is decided once."""
+        seen, key = finding.sighting, key_of(finding)
+        case = self._waiting.get(seen.node_id, {}).get(key)
+        if case is not None:
+            if seen.at not in case.undecided:
+                self._exits.hold(seen.node_id, seen.at)
+            case.add({seen.at}, {seen.at})
+            return
+        decided_s, told_as = self._lately.get((seen.node_id, key), (-math.inf, None))
+        if told_as is not None and self._clock.monotonic() - decided_s <= SEEN_TWICE_S:
+            self._told[seen.node_id][seen.at] = told_as
+
+    def _let_go(self, node_id: str, case: _Case) -> None:
+        """Let who tells of crashes know that it is decided whether those of a case are told here."""
+        for exit_at in case.undecided:
+            self._exits.release(node_id, exit_at)
+        case.undecided.clear()
 
     def tells(self, node_id: str, at: datetime) -> ToldAs | None:
         """Return as what the end of a node's process at that time is told; None if it is not told here."""
@@ -195,15 +233,20 @@ class Repair:
 
     async def _work_off(self, node_id: str) -> None:
         """Decide what was seen on a node, one thing after the other."""
+        cases = list[_Case]()
         try:
             await asyncio.sleep(GATHER_S)
-            for case in _joined(self._waiting.pop(node_id, {}).values()):
+            cases = _joined(self._waiting.pop(node_id, {}).values())
+            for case in cases:
                 try:
                     await self._decide(node_id, case)
                 except Exception:
                     # A defect in what concerns one error must not cut off what is being done to other nodes.
                     log.exception("an error could not be decided", extra={"node": node_id, "error": case.key})
+                self._let_go(node_id, case)
         finally:
+            for case in cases:
+                self._let_go(node_id, case)
             self._busy.discard(node_id)
             if self._waiting.get(node_id):
                 self._nodes_with_work.put_nowait(node_id)
@@ -254,21 +297,30 @@ class Repair:
 
     async def _act(self, node: Node, match: Match, case: _Case) -> None:
         self._note_told(node.id, case, "repair")
+        # Not after it: the action may take a while.
+        self._let_go(node.id, case)
         solution = match.solution
         actor = Actor(face="system", identity=f"solution/{solution.id}", name=solution.id)
         run = self._new_run(node, match, case.sighting, "running")
         done = await self._attempts.carry_out(
             Attempt(node=node, match=match, sighting=case.sighting, run=run, actor=actor)
         )
-        if done.outcome == "skipped" and case.exit_at is not None:
-            self._told[node.id].pop(case.exit_at, None)
+        if done.outcome == "skipped":
+            for known in case.matches:
+                self._lately.pop((node.id, known.solution.id), None)
+            for exit_at in case.exits:
+                self._told[node.id].pop(exit_at, None)
 
     def _note_told(self, node_id: str, case: _Case, told_as: ToldAs) -> None:
-        if case.exit_at is not None:
-            told = self._told[node_id]
-            told[case.exit_at] = told_as
-            while len(told) > _TOLD_EXITS:
-                del told[next(iter(told))]
+        now_s = self._clock.monotonic()
+        self._lately = {key: known for key, known in self._lately.items() if now_s - known[0] <= SEEN_TWICE_S}
+        self._lately.update(dict.fromkeys(((node_id, match.solution.id) for match in case.matches), (now_s, told_as)))
+        if not case.exits:
+            return
+        told = self._told[node_id]
+        told.update(dict.fromkeys(sorted(case.exits), told_as))
+        while len(told) > _TOLD_EXITS:
+            del told[next(iter(told))]
 
     def _defer(self, node_id: str, case: _Case, for_s: float) -> None:
         """Decide again after the cooldown, unless the node has become ready by itself since the error was seen."""
@@ -442,7 +494,8 @@ class Repair:
 
     def _on_directory_changed(self, event: DirectoryChanged) -> None:
         if self._directory.get(event.node_id) is None:
-            self._waiting.pop(event.node_id, None)
+            for case in self._waiting.pop(event.node_id, {}).values():
+                self._let_go(event.node_id, case)
             self._told.pop(event.node_id, None)
             self._forget_limits(lambda node_id, _key: node_id == event.node_id)
 
@@ -469,7 +522,7 @@ def _joined(cases: Iterable[_Case]) -> list[_Case]:
             by_group[case.sighting.fingerprint] = case
         else:
             known.matches += case.matches
-            known.exit_at = case.exit_at or known.exit_at
+            known.add(case.exits, case.undecided)
     return sorted(joined, key=lambda case: -max(match.solution.priority for match in case.matches))
 
 

@@ -16,14 +16,14 @@ from master.services.core.errors import DiscordRefused, DiscordUnavailable
 from master.services.core.findings import Finding
 from master.services.core.registered_commands import load_registered
 from master.services.onboarding.identity import (
-    MASTER_PERMISSIONS,
     BotIdentity,
     Lookup,
     identity_of,
     invite_url,
 )
 from master.services.people.licence_role_checks import role_troubles
-from master.services.upkeep.ticket_findings import ask_about_tickets, needed_for_tickets
+from master.services.upkeep.needed_permissions import needed_permissions
+from master.services.upkeep.ticket_findings import ask_about_tickets
 
 MIN_IDENTIFIES = 50
 _UNEXPECTED = "try again in a minute; if it stays so, check DISCORD['API_BASE'] and the token's application"
@@ -168,8 +168,10 @@ class _Survey:
             ) from error
 
     def _invite(self) -> str:
-        needed = MASTER_PERMISSIONS | needed_for_tickets(self.settings)
-        return f"invite it: {invite_url(self.application_id or self.bot.user_id, needed)}"
+        return f"invite it: {self._invite_url()}"
+
+    def _invite_url(self) -> str:
+        return invite_url(self.application_id or self.bot.user_id, needed_permissions(self.settings))
 
     async def gateway(self) -> list[Finding]:
         """Ask for the gateway's URL and what is left of its day, and hear it say hello."""
@@ -224,7 +226,11 @@ class _Survey:
         if not troubles:
             count = "of 1 tier" if len(tiers) == 1 else f"of each of {len(tiers)} tiers"
             return [Finding("licence roles", "ok", f"{self.bot.username} can give the role {count}")]
-        return [Finding(f"licence role {one.tier}", "fail", one.problem, one.fix) for one in troubles]
+        again = f"; or invite it once more: {self._invite_url()}"
+        return [
+            Finding(f"licence role {one.tier}", "fail", one.problem, one.fix + again * one.lacks_permission)
+            for one in troubles
+        ]
 
     async def _channels(self, guild: _Guild | None, member: _Member) -> list[Finding]:
         channels = self.settings.channels

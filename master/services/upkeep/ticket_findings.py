@@ -11,7 +11,6 @@ from master.configuration.settings import Settings
 from master.services.core.discord_port import Channel, ChannelKind, Overwrite, Role
 from master.services.core.findings import Finding
 from master.services.people.ticket_check import Standing, finding_of
-from master.services.people.ticket_sets import NEEDED, NEEDED_FOR_THREADS
 
 Get = Callable[[str, Any], Awaitable[Any]]
 """Returns a decoded answer of Discord to a path."""
@@ -42,14 +41,6 @@ class _Channel(msgspec.Struct):
     name: str | None = None
     parent_id: int | None = None
     permission_overwrites: list[_Overwrite] = []
-
-
-def needed_for_tickets(settings: Settings) -> int:
-    """Return the permissions that tickets need, as far as the config has any: for the link that invites the master."""
-    bits = 0
-    for category in settings.tickets.categories.values():
-        bits |= NEEDED_FOR_THREADS if category.threads else NEEDED
-    return bits
 
 
 async def ask_about_tickets(settings: Settings, bot_id: int, get: Get) -> list[Finding]:

@@ -118,24 +118,44 @@ STARTS_OTHERS = """\
 import os, time
 for number in range(10):
     if os.fork() == 0:
+        if number % 2:
+            # As a daemon does: another session, and no parent.
+            os.setsid()
+            if os.fork():
+                os._exit(0)
         os.write({writing}, b"%d\\n" % os.getpid())
         time.sleep(60)
         os._exit(0)
-time.sleep({sleep_s})
+while open({path!r}).read().count("\\n") < 10:
+    time.sleep(0.01)
+{end}
 """
 
 
-@pytest.mark.parametrize("way", ["a fork", "an interpreter of its own"])
-@pytest.mark.parametrize("sleep_s", [0, 60], ids=["ends", "hangs"])
+FORK, OWN = "a fork", "an interpreter of its own"
+NO_RESULT = "the import check ended without a result"
+
+
+@pytest.mark.parametrize(
+    ("way", "end", "said"),
+    [
+        (FORK, "", "\n"),
+        (OWN, "", "\n"),
+        (FORK, "time.sleep(60)", "the import check was ended after 2 s"),
+        (FORK, "os._exit(1)", NO_RESULT),
+        (OWN, "os.killpg(0, 9)", NO_RESULT),
+    ],
+    ids=["ends", "ends, in its own", "hangs", "ends its process", "kills its group, in its own"],
+)
 @pytest.mark.slow
-def test_a_check_leaves_nothing_behind_and_takes_nothing_along(tmp_path: Path, way: str, sleep_s: int) -> None:
+def test_a_check_leaves_nothing_behind_and_takes_nothing_along(tmp_path: Path, way: str, end: str, said: str) -> None:
     (tmp_path / "scratch.py").write_text("import tempfile\nPLACE = tempfile.TemporaryDirectory()\n")
     path = tmp_path / "pids"
     writing = f"os.open({str(path)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)"
     environment = {**os.environ, "PYTHONPATH": str(Path(nodekit.__path__[0]).parent)}
     # A program of its own: it is without threads, as a node is, and so forks.
     ended = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", PROGRAM, way, STARTS_OTHERS.format(writing=writing, sleep_s=sleep_s)],
+        [sys.executable, "-c", PROGRAM, way, STARTS_OTHERS.format(writing=writing, path=str(path), end=end)],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -144,8 +164,10 @@ def test_a_check_leaves_nothing_behind_and_takes_nothing_along(tmp_path: Path, w
         timeout=30,
     )
     assert (ended.returncode, f"in {way}" in ended.stderr) == (0, True), ended.stderr
-    assert ended.stdout.startswith("the import check was ended after 2 s" if sleep_s else "\n")
-    for pid in map(int, path.read_text().split()):
+    assert ended.stdout.startswith(said)
+    pids = [int(word) for word in path.read_text().split()]
+    assert len(pids) == 10
+    for pid in pids:
         try:
             descriptor = os.pidfd_open(pid)
         except ProcessLookupError:

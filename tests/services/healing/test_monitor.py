@@ -81,7 +81,12 @@ async def test_it_happened_as_often_as_it_showed_where_it_showed_most(monitored:
     await monitored.work()
     # One on standard error, two ends of which that was the first, one end more; and nothing new on standard error.
     assert monitored.counted == [("stderr", 1), ("exit", 2), ("exit", 1)]
-    assert [finding.sighting.seen_in.value for finding in monitored.findings] == ["stderr", "exit", "exit"]
+    assert [(finding.sighting.seen_in.value, finding.is_known) for finding in monitored.findings] == [
+        ("stderr", False),
+        ("exit", True),
+        ("exit", False),
+        ("exit", False),
+    ]
     assert {finding.sighting.fingerprint for finding in monitored.findings} == {"group1", "group2", "group3"}
 
 

@@ -127,7 +127,7 @@ async def test_what_is_not_valid_changes_nothing(
 async def test_config_py_wins_and_that_is_told(house: House, house_settings: Settings) -> None:
     await clone(house)
     changed = replace(house_settings, nodes={"atlas": NodeSettings(cpu_weight=20)})
-    house.services.reloading._settings = changed
+    house.services.reloading._settings = house.services.reloading._in_force = changed
     house.services.fleet.update_settings(changed)
     edited = await edit(house, options={"CPU_WEIGHT": "50"})
     assert told(edited) == [("CPU_WEIGHT", "20", "20", "never")]

@@ -116,7 +116,7 @@ async def test_its_environment_file_and_those_that_wait_for_it_follow(house: Hou
 async def test_what_config_py_says_under_the_old_name_is_pointed_out(house: House, house_settings: Settings) -> None:
     await clone(house, start=False)
     said = {"atlas": NodeSettings(cpu_weight=20), "borealis": NodeSettings(after=("atlas",))}
-    house.services.reloading._settings = replace(house_settings, nodes=said)
+    house.services.reloading._settings = house.services.reloading._in_force = replace(house_settings, nodes=said)
     renamed = await rename(house, "atlas", "sol")
     assert len(renamed.notes) == 2
     assert "NODES in config.py still says 'atlas': change it to 'sol', then `fleet reload`" in renamed.notes

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from master.configuration.settings import TicketRoleLimits
+from master.cogs._ticket_embeds import details_embed
+from master.configuration.settings import TicketRoleLimits, TicketSettings
 from master.events import GatewayConnected
+from master.services.core.ticket_views import form_of
 from master.services.people import ticket_desk, ticket_tools
+from master.terminal.tickets import details_lines
 from sandbox import permissions
 from sandbox.records import Overwrite, Role
 from tests.services.people.ticket_house import TicketHouse, category, desk
@@ -97,6 +100,44 @@ async def test_one_person_has_so_many_open_and_so_many_a_day(desk: TicketHouse) 
         await desk.atlas.opens(desk.sam)
     await desk.later(hours=25)
     await desk.atlas.opens(desk.eve)
+
+
+async def test_many_tickets_at_once_are_no_flood(desk: TicketHouse) -> None:
+    desk.update(
+        requests_a_minute=TicketSettings().requests_a_minute,
+        categories=category(desk, most_open_each=50, most_a_day=100),
+    )
+    atlas, sam = desk.atlas, desk.sam
+    # What the template's cog asks from the form to the transcript; 20 tickets at once made 133 requests in 7 s.
+    for _ in range(12):
+        opened = await atlas.opens(desk.eve)
+        for action in ("claim", "touch", "priority", "topic", "list", "close"):
+            answer = await atlas.asks(action, ticket_id=opened.id, actor_id=sam.id, text="high")
+            assert answer.code != "too_often", action
+
+
+async def test_a_list_has_what_is_open_first_and_ones_own_however_many_there_are(desk: TicketHouse) -> None:
+    desk.update(categories=category(desk, most_a_day=100))
+    first = await desk.atlas.opens(desk.eve)
+    others = [await desk.atlas.opens(desk.sam, text="x" * 200) for _ in range(16)]
+    await desk.atlas.asks("close", ticket_id=others[-1].id, actor_id=desk.sam.id)
+    every = await desk.atlas.asks("list")
+    listed = [one.id for one in every.tickets]
+    assert (every.position, first.id in listed, others[-1].id in listed) == (17 - len(listed), False, False)
+    mine = await desk.atlas.asks("list", subject_id=desk.eve.id)
+    assert ([one.id for one in mine.tickets], mine.position) == ([first.id], 0)
+
+
+async def test_the_answers_of_a_form_are_shown_with_their_questions(desk: TicketHouse) -> None:
+    desk.update(categories=category(desk, questions=("What is it about?", "Since *when*?")))
+    opened = await desk.atlas.opens(desk.eve, answers=("My bot is red", "today", "1.2"))
+    found = await desk.ticketing.showing.show(str(opened.number))
+    form = [("What is it about?", "My bot is red"), ("Since *when*?", "today"), ("Question 3", "1.2")]
+    assert form_of(found) == form
+    shown = "\n".join(line.plain for line in details_lines(found, width=80))
+    assert "  Since *when*?\n    today" in shown
+    (field,) = [one for one in details_embed(desk.settings, found).fields if one.name == "Form"]
+    assert "**Since \\*when\\*?** today" in str(field.value)
 
 
 async def test_roles_have_limits_of_their_own_and_the_highest_counts(desk: TicketHouse) -> None:

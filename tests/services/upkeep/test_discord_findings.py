@@ -285,6 +285,9 @@ async def test_a_role_that_licences_bring_and_the_bot_cannot_give_is_told_before
     found = await office.ask()
     assert found["licence role pro"].detail == "the master lacks Manage Roles, which the role top needs"
     assert found["licence role old"].detail == "there is no role 1 on the server"
+    asked = int(found["licence role pro"].fix.partition("&permissions=")[2].partition("&")[0])
+    assert asked & permissions.MANAGE_ROLES
+    assert "invite" not in found["licence role old"].fix
     own = office.guild.guild.roles[office.guild.guild.members[office.bot.id].role_ids[0]]
     own.permissions |= permissions.MANAGE_ROLES
     office.settings = structs.replace(office.settings, licence_tiers=tiers[:1])
