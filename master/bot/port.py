@@ -257,6 +257,14 @@ class DiscordPyPort(DiscordPort):
         answer = await self._do(doing, route, needs="Create Private Threads", repeatable=False, json=body)
         return decode(answer, WireChannel, doing).channel()
 
+    async def create_post(self, forum_id: int, name: str, notice: Notice) -> Channel:
+        """Start a post of a forum."""
+        doing = f"post in forum {forum_id}"
+        body = {"name": name, "message": message_payload(notice)}
+        route = Route("POST", _CHANNEL + "/threads", channel_id=forum_id)
+        answer = await self._do(doing, route, needs="Create Posts", repeatable=False, json=body)
+        return decode(answer, WireChannel, doing).channel()
+
     async def active_threads(self, guild_id: int) -> tuple[Channel, ...]:
         """Return the threads of a server that are not archived."""
         doing = f"list the threads of server {guild_id}"

@@ -97,6 +97,8 @@ _COMMANDS = (
     _Command("licences", "licences:licence", _PEOPLE, is_group=True, is_alias=True),
     _Command("licenses", "licences:licence", _PEOPLE, is_group=True, is_alias=True),
     _Command("tickets", "tickets:tickets", _PEOPLE, is_group=True),
+    _Command("announce", "announcements:announce", _PEOPLE),
+    _Command("announcements", "announcements:announcements", _PEOPLE, is_group=True),
     _Command("ticket", "tickets:tickets", _PEOPLE, is_group=True, is_alias=True),
     _Command("start", "steering:start", _DAILY),
     _Command("stop", "steering:stop", _DAILY),

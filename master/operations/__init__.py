@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from master.operations import (
+    announcements,
     changing,
     cogs,
     errors,
@@ -113,6 +114,13 @@ _ALL: tuple[Operation[Any, Any, Any], ...] = (
     tickets.decide,
     tickets.revoke,
     tickets.check,
+    announcements.listing,
+    announcements.show,
+    announcements.places,
+    announcements.preview,
+    announcements.announce,
+    announcements.cancel,
+    announcements.resend,
     mailboxes.listing,
     mailboxes.test,
     mailboxes.pause,

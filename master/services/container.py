@@ -28,6 +28,7 @@ from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
 from master.security.vault import SeedVault, TokenVault
+from master.services.announcing.building import Announcing, build_announcing
 from master.services.building.base import Base, DiscordView, build_base
 from master.services.building.patches import build_lineage_keeper, build_patches, build_returning
 from master.services.building.people import build_licence_keeping, build_licences, build_tickets, connect_licences
@@ -71,7 +72,7 @@ from master.services.mailbox.mail_tools import MailTools
 from master.services.mailbox.mailboxes import Mailboxes
 from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
-from master.services.onboarding.identity import TokenInspector
+from master.services.onboarding.identity import TokenInspector, invite_url
 from master.services.onboarding.node_locks import NodeLocks
 from master.services.onboarding.removal import Removal
 from master.services.onboarding.renaming import Renaming
@@ -120,6 +121,7 @@ from master.services.upkeep.cogs import Cogs
 from master.services.upkeep.doctor import Doctor
 from master.services.upkeep.guild_watch import GuildWatch
 from master.services.upkeep.ledger_admin import LedgerAdmin
+from master.services.upkeep.needed_permissions import needed_permissions
 from master.services.upkeep.reloading import Reloading
 from master.services.upkeep.retention import Retention
 from master.services.upkeep.state_watch import StateWatch
@@ -215,6 +217,7 @@ class Services(LedgerServices):
     licence_keeper: LicenceKeeper
     licence_roles: LicenceRoles
     ticketing: Ticketing
+    announcing: Announcing
     mailboxes: Mailboxes
     doctor: Doctor
     channels: Channels
@@ -330,7 +333,11 @@ def build_services(
     retention = Retention(ledger, settings.retention, clock)
     state_watch = StateWatch(ledger=ledger, supervisor=supervisor, alerts=alerts)
     cogs = Cogs(discord.cogs, settings.disabled_cogs_path, alerts, clock)
-    guild_watch = GuildWatch(settings.identity, discord.user_id, alerts)
+    guild_watch = GuildWatch(
+        settings.identity,
+        lambda: invite_url(discord.user_id(), needed_permissions(reloading.settings)),
+        alerts,
+    )
     reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
     works = FileWorks(settings.changes_dir, settings.removed_dir, ledger)
     locks = NodeLocks(base.directory)
@@ -383,6 +390,16 @@ def build_services(
         {TicketRequest: ticketing.desk.handle, TicketPermissionRequest: ticketing.permissions.handle}
     )
     reloading.follow(lambda _new: ticketing.upkeep.look_again())
+    announcing = build_announcing(
+        ledger=ledger,
+        bus=bus,
+        clock=clock,
+        alerts=alerts,
+        settings=lambda: reloading.settings,
+        port=discord.port,
+        own_id=discord.user_id,
+    )
+    reloading.follow(lambda _new: announcing.sender.look_again())
     mailboxes = Mailboxes(
         MailTools(
             ledger=ledger,
@@ -590,6 +607,7 @@ def build_services(
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         ticketing=ticketing,
+        announcing=announcing,
         mailboxes=mailboxes,
         doctor=Doctor(settings.home, overview.master_status, discord.lookup_of),
         channels=channels,

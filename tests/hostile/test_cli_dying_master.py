@@ -73,6 +73,12 @@ COMMANDS = (
     *(Typed(f"tickets {verb} 01AB", shows=False) for verb in ("grant", "refuse", "revoke")),
     Typed("tickets permissions"),
     Typed("tickets check --json"),
+    Typed("announce hello --to news"),
+    Typed("announce hello --all --preview --json"),
+    Typed("announcements --json"),
+    Typed("announcements list --scheduled"),
+    Typed("announcements places"),
+    *(Typed(f"announcements {verb} 01AB", shows=False) for verb in ("show", "cancel", "resend")),
     Typed("cogs"),
     *(Typed(f"cogs {verb} music", shows=False) for verb in ("reload --json", "disable", "enable")),  # there is none
     Typed("start atlas"),

@@ -299,6 +299,10 @@ class DiscordPort(Protocol):
         """Create a private thread that only staff adds people to; never retried."""
         ...
 
+    async def create_post(self, forum_id: int, name: str, notice: Notice) -> Channel:
+        """Start a post of a forum: a thread with its first message, which has the same id; never retried."""
+        ...
+
     async def active_threads(self, guild_id: int) -> tuple[Channel, ...]:
         """Return the threads of a server that are not archived, and that the bot may see."""
         ...
