@@ -158,6 +158,13 @@ class DiscordPyPort(DiscordPort):
             raise _too_large(doing, max_bytes)
         return await self._calls.make(doing, lambda _: _download(attachment.url, doing, max_bytes))
 
+    async def pin(self, message: MessageRef) -> None:
+        """Pin a message."""
+        route = Route(
+            "PUT", _CHANNEL + "/messages/pins/{message_id}", channel_id=message.channel_id, message_id=message.id
+        )
+        await self._do(f"pin message {message.id}", route, needs="Pin Messages")
+
     # Reactions
 
     async def react(self, message: MessageRef, emoji: str) -> None:

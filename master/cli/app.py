@@ -100,6 +100,7 @@ _COMMANDS = (
     _Command("announce", "announcements:announce", _PEOPLE),
     _Command("announcements", "announcements:announcements", _PEOPLE, is_group=True),
     _Command("ticket", "tickets:tickets", _PEOPLE, is_group=True, is_alias=True),
+    _Command("channels", "channels:channels", _PEOPLE, is_group=True),
     _Command("start", "steering:start", _DAILY),
     _Command("stop", "steering:stop", _DAILY),
     _Command("restart", "steering:restart", _DAILY),

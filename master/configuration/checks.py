@@ -105,6 +105,21 @@ def _shop(settings: Settings) -> Iterator[ConfigProblem]:
             yield ConfigProblem(f"SHOP['PRODUCTS'][{product!r}]", f"sells {tier!r}", f"LICENCES has: {named}")
 
 
+def _mailboxes(settings: Settings) -> Iterator[ConfigProblem]:
+    """Look for mailboxes that could not be opened, and rules that could not act."""
+    for name, mailbox in settings.mailboxes.items():
+        at = f"MAILBOXES[{name!r}]"
+        if mailbox.login == "xoauth2":
+            yield ConfigProblem(f"{at}['LOGIN']", "xoauth2 is not built yet", "an app password: docs/mailbox.md")
+        for rule_name, rule in mailbox.rules.items():
+            key = f"{at}['RULES'][{rule_name!r}]"
+            if rule.action in ("licence", "solution"):
+                yield ConfigProblem(f"{key}['ACTION']", f"{rule.action} is not built yet", "notify tells operators")
+            if rule.action == "ticket" and rule.category not in settings.tickets.categories:
+                known = ", ".join(settings.tickets.categories) or "none"
+                yield ConfigProblem(f"{key}['CATEGORY']", f"TICKETS has no {rule.category!r}", f"it has: {known}")
+
+
 _CHECKS: tuple[Callable[[Settings], Iterator[ConfigProblem]], ...] = (
     _folders,
     _memory_limits,
@@ -112,6 +127,7 @@ _CHECKS: tuple[Callable[[Settings], Iterator[ConfigProblem]], ...] = (
     _start_order_cycle,
     _both_endpoints,
     _shop,
+    _mailboxes,
 )
 
 

@@ -266,6 +266,7 @@ def call_channels(c: Connection) -> None:
     server_channels.all_moves(c)
     server_channels.all_panels(c)
     server_channels.repairs_beginning_with(c, "C")
+    server_channels.repairs_between(c, "C", "D", limit=5)
     server_channels.repairs_in_states(c, server_channels.UNFINISHED)
     server_channels.recent_repairs(c, limit=5)
     server_channels.recent_repairs(c, key="LOG", culprit_id=7, since=NOW, limit=5)

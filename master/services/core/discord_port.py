@@ -111,6 +111,7 @@ class PostedMessage(Struct, frozen=True, kw_only=True):
     reactions: tuple[PostedReaction, ...] = ()
     footers: tuple[str, ...] = ()
     """Of its embeds."""
+    is_pinned: bool = False
 
     @property
     def ref(self) -> MessageRef:
@@ -245,6 +246,10 @@ class DiscordPort(Protocol):
 
     async def download(self, attachment: PostedAttachment, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         """Return an attachment's content; stops and raises when it is larger than ``max_bytes``."""
+        ...
+
+    async def pin(self, message: MessageRef) -> None:
+        """Pin a message."""
         ...
 
     # Reactions

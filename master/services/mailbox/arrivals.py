@@ -32,6 +32,11 @@ class Arrivals:
         self._settings = tools.settings_of(name)
         self._rules = Rules(self._settings)
 
+    @property
+    def useless_rules(self) -> list[str]:
+        """Return the rules that can never fit."""
+        return self._rules.useless
+
     async def is_known(self, mail_hash: bytes) -> bool:
         """Tell whether a mail came before.
 

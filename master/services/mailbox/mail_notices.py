@@ -32,7 +32,7 @@ def mail_notice(
     trusted = content.verdict.is_trusted
     fields = [
         EmbedField("From", _from(content)[:_FIELD]),
-        EmbedField("Vouched for" if trusted else "Not vouched for", as_markdown(content.verdict.why)[:_FIELD]),
+        EmbedField("Vouched for" if trusted else "Not vouched for", as_markdown(content.verdict.why)[:_FIELD] or "-"),
     ]
     if content.automatic:
         fields.append(EmbedField("Automatic", as_markdown(content.automatic)[:_FIELD]))

@@ -69,6 +69,9 @@ class Posting:
             raise
         except DiscordForbidden as error:
             raise CannotTell(f"{error.message}: whether it was posted cannot be seen") from error
+        if not found and ((await self._tools.port.channel(channel_id)).last_message_id or 0) > since:
+            # Without Read Message History Discord returns no messages, and no error.
+            raise CannotTell("its channel's history cannot be read: whether it was posted cannot be seen")
         own, mark = self._tools.own_user_id(), f"{footer_of(job.mail.id, job.action.number)} ·"
         for message in found:
             if message.author_id == own and any(footer.startswith(mark) for footer in message.footers):

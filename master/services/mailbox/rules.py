@@ -20,6 +20,7 @@ class Rules:
 
     def __init__(self, settings: MailboxSettings) -> None:
         rules: Mapping[str, MailRule] = settings.rules or {EVERYTHING: MailRule(action="post", trusted=False)}
+        self._vouches = bool(settings.authserv_id)
         self._rules = [(name, rule, _Patterns(rule)) for name, rule in rules.items()]
 
     def first_that_fits(self, mail: MailContent) -> tuple[str, MailRule] | None:
@@ -27,6 +28,15 @@ class Rules:
         return next(
             ((name, rule) for name, rule, patterns in self._rules if patterns.fit(mail) and may(rule, mail)), None
         )
+
+    @property
+    def useless(self) -> list[str]:
+        """Return the rules that can never fit: nobody is vouched for in this mailbox."""
+        if self._vouches:
+            return []
+        return [
+            name for name, rule, _ in self._rules if rule.action != "ignore" and (rule.trusted or rule.action in ACTING)
+        ]
 
     def why_not(self, mail: MailContent) -> str:
         """Say why no rule fits."""

@@ -184,7 +184,10 @@ class Watcher:
 
     async def _recovered(self, row: Mailbox, session: ImapSession) -> None:
         self._failures = 0
-        await self._enter(row, "ready", "" if session.can_idle else f"looked at every {POLL_S:.0f} s: it cannot IDLE")
+        notes = [] if session.can_idle else [f"looked at every {POLL_S:.0f} s: it cannot IDLE"]
+        if useless := ", ".join(self._arrivals.useless_rules):
+            notes.append(f"{useless}: no mail fits without AUTHSERV_ID, unless the rule says TRUSTED: False")
+        await self._enter(row, "ready", "; ".join(notes))
         if self._told:
             self._told = False
             self._tools.alerts.raise_alert(

@@ -29,6 +29,7 @@ from master.services.mailbox.mailboxes import Mailboxes
 from nodekit.endpoints import apply_endpoints
 from sandbox import ChannelHandle, GuildHandle, Person, Sandbox
 from sandbox.records import Message
+from tests.hostile.faulty_imap import FaultyImap
 from tests.services.conftest import House, open_house
 from tests.services.mailbox.dovecot import PASSWORD, USER, Dovecot
 from tests.services.people.ticket_house import MASTER_BITS
@@ -122,7 +123,9 @@ class MailScene:
         return [m for m in (channel or self.inbox).messages if m.embeds]
 
 
-def mailbox_at(server: Dovecot, rules: Mapping[str, MailRule] | None = None, **values: Any) -> MailboxSettings:
+def mailbox_at(
+    server: Dovecot | FaultyImap, rules: Mapping[str, MailRule] | None = None, **values: Any
+) -> MailboxSettings:
     found = {"host": "127.0.0.1", "port": server.port, "security": "none", "user": USER, "authserv_id": MX}
     return MailboxSettings(**{**found, **values}, rules=rules or {})
 
