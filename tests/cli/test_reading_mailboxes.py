@@ -19,7 +19,7 @@ def test_a_reason_is_never_cut_off(width: int | None) -> None:
     lines = [line.plain.rstrip() for line in shown.mailbox_lines([row, other], width=width)]
     assert f"  {WHY}" in lines
     assert len(lines) == 4
-    assert lines[1].startswith("support quarantined")
+    assert lines[1].split()[:2] == ["support", "quarantined"]
 
 
 def test_a_mail_says_what_came_of_it_and_nothing_in_it_acts() -> None:
