@@ -42,7 +42,7 @@ def main() -> int:
     try:
         settings = load_settings(find_home(options.home, os.environ).path, os.environ)
         set_up_logging(logging.DEBUG if options.verbose else logging.INFO, sys.stderr, options.log_file)
-        again = asyncio.run(run_master(settings))
+        again = asyncio.run(run_master(settings, own_process=True))
     except FleetError as error:
         print(f"error: {visible(error.message)}", file=sys.stderr)
         if error.hint:

@@ -23,12 +23,13 @@ from master.configuration.settings import Settings
 from master.control.key import ControlKey
 from master.control.server import ControlServer
 from master.descriptors import share_descriptors
+from master.ending import KILLED_WITHIN_S, TASKS_WITHIN_S, Ending
 from master.events import AuditLogCut, LedgerAway
 from master.instance import InstanceLock
 from master.ledger.database import Ledger
 from master.ledger.errors import LedgerError
 from master.operations.nodes import restart as restart_nodes
-from master.operations.operation import Operations
+from master.operations.operation import END_TIMEOUT_S, Operations
 from master.operations.parameters import NamesParams
 from master.services.container import DiscordView, Services, build_services
 from master.services.core.actors import SYSTEM
@@ -105,11 +106,16 @@ class NoPresence:
         """Do nothing."""
 
 
-async def run_master(settings: Settings) -> bool:
+async def run_master(settings: Settings, *, own_process: bool = False) -> bool:
     """Run a master until it is asked to stop; True if it asks for a restart, with its settings read again.
 
     SIGTERM and SIGINT stop the nodes too; their desired state is still running, so the next master starts them again.
     SIGHUP stops only the master: its nodes keep running, and the next master adopts them.
+
+    Parameters
+    ----------
+    own_process
+        Whether the process is the master's alone: if something does not end in time, the process is ended.
 
     Raises
     ------
@@ -125,14 +131,14 @@ async def run_master(settings: Settings) -> bool:
         try:
             settings = await finish_rotation(settings, ledger, SystemClock())
             await require_own_secret(ledger, settings.identity)
-            return await _run_with(settings, ledger, bus)
+            return await _run_with(settings, ledger, bus, own_process=own_process)
         finally:
             await ledger.close()
     finally:
         lock.release()
 
 
-async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
+async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus, *, own_process: bool) -> bool:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "worker"))
     discord = _presence(settings)
     spawner = ZygoteSpawner(node_environment(os.environ), merge_memory=settings.supervision.merge_memory)
@@ -166,7 +172,7 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus) -> bool:
     await control.start()
     services.state_watch.guard(control.acceptor, nodes=nodes.acceptor)
     try:
-        await _run_until_asked(operations, discord, spawner)
+        await _run_until_asked(operations, discord, spawner, own_process=own_process)
     finally:
         await operations.end()
         await control.close()
@@ -196,7 +202,9 @@ async def _prepare(services: Services) -> None:
     services.handover.begin()
 
 
-async def _run_until_asked(operations: Operations[Services], discord: Presence, spawner: ZygoteSpawner) -> None:
+async def _run_until_asked(
+    operations: Operations[Services], discord: Presence, spawner: ZygoteSpawner, *, own_process: bool
+) -> None:
     """Run everything until the master is asked to end; then stop the nodes, if they are to be stopped."""
     services, lifecycle = operations.services, operations.services.lifecycle
     async with asyncio.TaskGroup() as group:
@@ -231,6 +239,7 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
                 ("licences", services.licence_keeper.run),
                 ("roles of licences", services.licence_roles.run),
                 ("tickets", services.ticketing.upkeep.run),
+                ("announcements", services.announcing.sender.run),
                 ("mailboxes", services.mailboxes.run),
                 ("channels", services.channels.keeper.run),
                 ("channels of nodes", services.channels.following.run),
@@ -252,13 +261,51 @@ async def _run_until_asked(operations: Operations[Services], discord: Presence, 
         await lifecycle.wait()
         notify(os.environ, reloading() if lifecycle.again else "STOPPING=1")
         opening.cancel()
+        await _end(operations, lasting, own_process=own_process)
+
+
+async def _end(operations: Operations[Services], lasting: list[asyncio.Task[None]], *, own_process: bool) -> None:
+    """End what runs, each within its time; what does not end is named."""
+    services, lifecycle = operations.services, operations.services.lifecycle
+    supervisor = services.supervisor
+    nodes_s = services.settings.supervision.grace_s + KILLED_WITHIN_S if lifecycle.stop_nodes else 0.0
+    ending = Ending(lifecycle, os.environ, nodes_within_s=nodes_s, own_process=own_process)
+    async with ending.watched(END_TIMEOUT_S):
         # While the supervisor still runs: an operation that is cut off may wait for what only it can finish.
-        await operations.end()
+        await ending.step(
+            lambda: (f"operation {name}" for name in operations.running()),
+            operations.end(),
+            within_s=END_TIMEOUT_S + 1.0,
+        )
         if lifecycle.stop_nodes:
             log.info("stopping the nodes")
-            await services.supervisor.stop_all()
+            hurrying = asyncio.create_task(_kill_when_hurried(services), name="no patience with nodes")
+            await ending.step(
+                lambda: (f"node {name}" for name in supervisor.running_names()),
+                supervisor.stop_all(),
+                within_s=nodes_s,
+            )
+            hurrying.cancel()
         for task in lasting:
             task.cancel()
+        ended = await ending.step(
+            lambda: (f"task {task.get_name()}" for task in lasting if not task.done()),
+            _ended(lasting),
+            within_s=TASKS_WITHIN_S,
+        )
+    if not ended:
+        # The group would wait for them for ever.
+        await services.ledger.flush()
+        ending.give_up()
+
+
+async def _kill_when_hurried(services: Services) -> None:
+    await services.lifecycle.hurried.wait()
+    services.supervisor.kill_all()
+
+
+async def _ended(tasks: list[asyncio.Task[None]]) -> None:
+    await asyncio.wait(tasks)
 
 
 def _restart_as(who: str, operations: Operations[Services]) -> Callable[[str], Awaitable[object]]:
@@ -340,7 +387,15 @@ def _local_handler(services: Services) -> Handler:
 
 
 def _listen_to_signals(lifecycle: Lifecycle) -> None:
-    loop = asyncio.get_running_loop()
+    loop, signals = asyncio.get_running_loop(), list[int]()
+
+    def stop(number: int) -> None:
+        signals.append(number)
+        lifecycle.end(stop_nodes=True)
+        # Only after another signal: systemd may send the first to a master that `fleet down` is ending.
+        if len(signals) > 1:
+            lifecycle.hurry()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: lifecycle.end(stop_nodes=True))
+        loop.add_signal_handler(number, stop, number)
     loop.add_signal_handler(signal.SIGHUP, lambda: lifecycle.end(stop_nodes=False))

@@ -158,6 +158,13 @@ class DiscordPyPort(DiscordPort):
             raise _too_large(doing, max_bytes)
         return await self._calls.make(doing, lambda _: _download(attachment.url, doing, max_bytes))
 
+    async def pin(self, message: MessageRef) -> None:
+        """Pin a message."""
+        route = Route(
+            "PUT", _CHANNEL + "/messages/pins/{message_id}", channel_id=message.channel_id, message_id=message.id
+        )
+        await self._do(f"pin message {message.id}", route, needs="Pin Messages")
+
     # Reactions
 
     async def react(self, message: MessageRef, emoji: str) -> None:
@@ -255,6 +262,14 @@ class DiscordPyPort(DiscordPort):
         }
         route = Route("POST", _CHANNEL + "/threads", channel_id=channel_id)
         answer = await self._do(doing, route, needs="Create Private Threads", repeatable=False, json=body)
+        return decode(answer, WireChannel, doing).channel()
+
+    async def create_post(self, forum_id: int, name: str, notice: Notice) -> Channel:
+        """Start a post of a forum."""
+        doing = f"post in forum {forum_id}"
+        body = {"name": name, "message": message_payload(notice)}
+        route = Route("POST", _CHANNEL + "/threads", channel_id=forum_id)
+        answer = await self._do(doing, route, needs="Create Posts", repeatable=False, json=body)
         return decode(answer, WireChannel, doing).channel()
 
     async def active_threads(self, guild_id: int) -> tuple[Channel, ...]:

@@ -106,6 +106,7 @@ class WireMessage(WireId):
     attachments: list[WireAttachment] = []
     reactions: list[WireReaction] = []
     embeds: list[WireEmbed] = []
+    pinned: bool = False
 
     def posted(self) -> PostedMessage:
         """Convert to the port's Struct."""
@@ -124,6 +125,7 @@ class WireMessage(WireId):
                 PostedReaction(emoji=_emoji_key(r.emoji), count=r.count, is_own=r.me) for r in self.reactions
             ),
             footers=tuple(embed.footer.text for embed in self.embeds if embed.footer is not None),
+            is_pinned=self.pinned,
         )
 
 

@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -22,6 +23,7 @@ from master.instance import AlreadyRunning, InstanceLock
 from master.operations import kernel, nodes
 from master.operations.parameters import NoParams, ShutdownParams, StatusParams
 from master.terminal import confirm, console, one_line, print_json
+from master.wording import visible
 
 if TYPE_CHECKING:
     from master.services.core.views import FleetStatus, MasterStatus
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 LOG_NAME = "master.log"
 START_TIMEOUT_S, STOP_TIMEOUT_S, DISCORD_TIMEOUT_S, OTHER_TIMEOUT_S = 120.0, 120.0, 5.0, 30.0
 _LOOK_EVERY_S = 0.05
+_ASK_EVERY_S = 0.3
+_FORCE_S = 5.0
+"""What it may take beyond the time after which it ends by force."""
+_NAMED = 3
 _OTHER_EVERY_S = 0.5
 """Between two starts beside a master that holds the lock: each is a process."""
 _LINES = 8
@@ -322,27 +328,57 @@ def _end(client: ControlClient, pid: int, count: int, *, stop_nodes: bool) -> No
         process = -1  # of another pid namespace: a container's
     try:
         client.run(kernel.shutdown, ShutdownParams(stop_nodes=stop_nodes), timeout_s=15.0)
-        with console.status(f"ending the master and {count} nodes" if stop_nodes else "ending the master"):
-            if not (_is_gone(process) if process >= 0 else _is_deaf(client)):
-                raise TookTooLong(
-                    f"the master (pid {pid}) has not ended after {STOP_TIMEOUT_S:.0f} s",
-                    hint="it waits for a node to end; `fleet logs --master` shows for which",
-                )
+        told = f"ending the master and {count} nodes" if stop_nodes else "ending the master"
+        with console.status(told) as status:
+            waited = _wait_for_ending(client, process, lambda what: status.update(f"{told}: waits for {what}"))
+        if waited is not None:
+            raise TookTooLong(
+                f"the master (pid {pid}) has not ended" + (f": it waits for {waited}" if waited else ""),
+                hint="`fleet logs --master` has more; a second SIGTERM to it ends it without waiting",
+            )
     finally:
         if process >= 0:
             os.close(process)
 
 
-def _is_gone(process: int) -> bool:
+def _wait_for_ending(client: ControlClient, process: int, tell: Callable[[str], None]) -> str | None:
+    """Wait until a master is gone; None if it is, and otherwise what it waits for.
+
+    Parameters
+    ----------
+    process
+        A descriptor of its process; -1 for none: then it is gone when it does not answer.
+    """
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    what = ""
+    while time.monotonic() < deadline:
+        if process >= 0 and _is_gone(process, _ASK_EVERY_S):
+            return None
+        try:
+            status = _ping(client)
+        except FleetError:
+            status = None  # its socket is closed already, or it has no time
+        if status is None:
+            if process < 0:
+                return None
+            continue
+        if status.waits_for:
+            what = _listed(status.waits_for)
+            tell(what)
+        if status.ends_within_s is not None:
+            # It knows best: a grace period may be long.
+            deadline = max(deadline, time.monotonic() + status.ends_within_s + _FORCE_S)
+        time.sleep(_LOOK_EVERY_S)
+    return what
+
+
+def _is_gone(process: int, within_s: float) -> bool:
     waiting = select.poll()
     waiting.register(process, select.POLLIN)
-    return bool(waiting.poll(STOP_TIMEOUT_S * 1000))
+    return bool(waiting.poll(within_s * 1000))
 
 
-def _is_deaf(client: ControlClient) -> bool:
-    deadline = time.monotonic() + STOP_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if _ping(client) is None:
-            return True
-        time.sleep(_LOOK_EVERY_S)
-    return False
+def _listed(names: Sequence[str]) -> str:
+    """Return names for a line of a terminal, with the number of those that are left out."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return visible(", ".join(names[:_NAMED])) + more

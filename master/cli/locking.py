@@ -26,6 +26,7 @@ FOLDER = "locks"
 NAMES: dict[str, tuple[str, ...]] = {
     "run": (),
     "sqlserver": ("sqlserver",),
+    "announce": ("announce",),
     "mail": ("mail",),
     "dev": ("dev",),
 }
@@ -76,7 +77,7 @@ def make_lock(root: Path, *, upgrade: bool = False) -> None:
         if not upgrade:
             together.write_text("".join(path.read_text("utf-8") for path in sorted(folder.glob("*.txt"))))
         # One version for all files, whichever of them are installed together.
-        _compile(root, [build], together, ("sqlserver", "mail", "dev"))
+        _compile(root, [build], together, ("sqlserver", "mail", "announce", "dev"))
         for name, extras in NAMES.items():
             made = Path(scratch, f"{name}.txt")
             _compile(root, [build, "-c", together], made, extras)

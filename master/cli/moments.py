@@ -36,6 +36,35 @@ def moment_of(text: str) -> float:
         raise typer.BadParameter(hint, param_hint="--since") from None
 
 
+def coming_moment_of(text: str, option: str) -> float:
+    """Return the Unix time of ``in 2h``, of a time of today or else tomorrow, or of ISO 8601.
+
+    Raises
+    ------
+    typer.BadParameter
+        It is none of these, or over.
+    """
+    now, typed = datetime.now().astimezone(), text.strip().removeprefix("in ")
+    try:
+        if ahead := _AGO.fullmatch(typed):
+            found = now + timedelta(**{_UNITS[ahead[2]]: float(ahead[1])})
+        elif _OF_TODAY.fullmatch(typed):
+            hour, _, rest = typed.partition(":")
+            found = datetime.fromisoformat(f"{now:%Y-%m-%d}T{hour:0>2}:{rest}").astimezone()
+            if found <= now:
+                tomorrow = now + timedelta(days=1)
+                found = datetime.fromisoformat(f"{tomorrow:%Y-%m-%d}T{hour:0>2}:{rest}").astimezone()
+        else:
+            found = datetime.fromisoformat(typed).astimezone()
+        moment = found.timestamp()
+    except (ValueError, OverflowError, OSError):
+        hint = f"{text!r} is no time: type 18:00, 2026-12-24T18:00, or 'in 2h'"
+        raise typer.BadParameter(hint, param_hint=option) from None
+    if found <= now:
+        raise typer.BadParameter(f"{text!r} is over", param_hint=option)
+    return moment
+
+
 def duration_of(text: str, option: str) -> float:
     """Return the seconds of ``90s``, ``10m``, ``2h``, ``30d``; ``0`` is none.
 

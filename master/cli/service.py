@@ -36,7 +36,10 @@ Restart=on-failure
 RestartSec=2
 # Only the master is stopped by systemd; it stops its nodes itself. After a crash they live on and are adopted.
 KillMode=process
+# Asked for more while it ends, if a node has a long grace period.
 TimeoutStopSec=60
+# It ended by force: it was asked to end, and is not to come back.
+RestartPreventExitStatus=9
 # The master divides its cgroup among the nodes: memory limits and CPU weights.
 Delegate=yes
 LimitNOFILE=65536

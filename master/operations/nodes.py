@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 @operation("ping", parameters=NoParams, result=MasterStatus, permission=Permission.VIEW)
 async def ping(call: Call[Services], parameters: NoParams) -> MasterStatus:
     """Return the master's own figures."""
-    return structs.replace(call.services.overview.master_status(), ending=call.services.lifecycle.is_ending)
+    lifecycle = call.services.lifecycle
+    return structs.replace(
+        call.services.overview.master_status(),
+        ending=lifecycle.is_ending,
+        waits_for=lifecycle.awaited(),
+        ends_within_s=lifecycle.ends_within_s,
+    )
 
 
 @operation("status", parameters=StatusParams, result=FleetStatus, permission=Permission.VIEW)

@@ -190,7 +190,7 @@ class Operations(Generic[L]):
 
     def __init__(self, services: L) -> None:
         self.services = services
-        self._acting: set[asyncio.Task[Any]] = set()
+        self._acting: dict[asyncio.Task[Any], str] = {}
         self._ended = asyncio.Event()
 
     async def authorise(self, operation: Operation[Any, Any, Any], actor: Actor) -> None:
@@ -222,6 +222,10 @@ class Operations(Generic[L]):
             return await self._carry_out(call, operation, parameters)
         return await self._carry_out_unless_ended(call, operation, parameters)
 
+    def running(self) -> list[str]:
+        """Return the operations that act now, and for whom."""
+        return list(self._acting.values())
+
     async def end(self) -> None:
         """Refuse every operation that acts from now on; cut off those that run, and wait until they are audited.
 
@@ -244,7 +248,7 @@ class Operations(Generic[L]):
             raise MasterEnding(
                 f"the master is ending: {operation.name} was not begun", hint="try again when it runs again"
             )
-        self._acting.add(task)
+        self._acting[task] = f"{operation.name} ({call.actor.label})"
         try:
             return await self._carry_out(call, operation, parameters)
         except asyncio.CancelledError:
@@ -255,7 +259,7 @@ class Operations(Generic[L]):
                 f"the master is ending: {operation.name} was cut off", hint="`fleet status` shows what was done"
             ) from None
         finally:
-            self._acting.discard(task)
+            self._acting.pop(task, None)
 
     async def _carry_out(self, call: Call[Any], operation: Operation[P, R, Any], parameters: P) -> R:
         if operation.audit is Audit.ONE_ROW:

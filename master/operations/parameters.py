@@ -538,3 +538,43 @@ class MailTicketParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A ticket that came by mail."""
 
     ticket: TicketWord
+
+
+class ChannelsRepairParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which channels to put right."""
+
+    keys: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=100)], ...], msgspec.Meta(max_length=500)] = ()
+    """None: all that differ, but for those that are left as they are."""
+    asked: Annotated[str, msgspec.Meta(max_length=53)] = ""
+    """Those of a question: the first and the last id of its repairs, with a colon."""
+
+
+class ChannelsLeaveParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which question is answered."""
+
+    asked: Annotated[str, msgspec.Meta(max_length=53)]
+    mute_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 0.0
+    """How long nothing is done or asked about these channels; 0: they are left as they are."""
+
+
+class ChannelsHistoryParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which repairs."""
+
+    key: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    by: int | None = None
+    """The user whose doing it was."""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 50
+
+
+class ChannelsUndoParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to take back: a repair; or what somebody did to channels lately."""
+
+    repair: Annotated[str, msgspec.Meta(max_length=53)] = ""
+    by: int | None = None
+    minutes: Annotated[float, msgspec.Meta(gt=0, le=1_440)] = 10.0
+
+
+class ChannelsCaptureParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which categories to capture."""
+
+    categories: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=100)], ...], msgspec.Meta(max_length=50)] = ()

@@ -21,16 +21,21 @@ from handshake.messages import (
     VerificationRequest,
 )
 from handshake.replay import Sessions
-from handshake.signing import LIFETIME_S
 from master.bus import EventBus
-from master.configuration.settings import ENV_NAME, HealingSettings, Settings
+from master.configuration.settings import ENV_NAME, Settings
 from master.ledger.database import Ledger
 from master.security.derivation import MasterSecret
 from master.security.licence_codes import LicenceCodes
 from master.security.secrets_file import SecretsFile
 from master.security.vault import SeedVault, TokenVault
+from master.services.announcing.building import Announcing, build_announcing
+from master.services.building.base import Base, DiscordView, build_base
+from master.services.building.patches import build_lineage_keeper, build_patches, build_returning
+from master.services.building.people import build_licence_keeping, build_licences, build_tickets, connect_licences
+from master.services.building.repair import build_solutions, recent_lines_of
 from master.services.channels.channels import Channels, build_channels
 from master.services.channels.moves import ChannelMoves
+from master.services.channels.records import ChannelRecords
 from master.services.channels.recreating import recreate
 from master.services.channels.tools import ChannelTools
 from master.services.core.alert_outbox import AlertOutbox
@@ -68,54 +73,39 @@ from master.services.mailbox.mail_tools import MailTools
 from master.services.mailbox.mailboxes import Mailboxes
 from master.services.onboarding.editing import Editing
 from master.services.onboarding.file_work import FileWorks
-from master.services.onboarding.identity import TokenInspector
+from master.services.onboarding.identity import TokenInspector, invite_url
 from master.services.onboarding.node_locks import NodeLocks
 from master.services.onboarding.removal import Removal
 from master.services.onboarding.renaming import Renaming
 from master.services.onboarding.saga import Onboarding
 from master.services.onboarding.token_replacement import TokenReplacement
 from master.services.patches.book import PatchBook
-from master.services.patches.catching_up import CatchingUp
-from master.services.patches.driving import DriveTools
 from master.services.patches.folder_patching import FolderPatching
 from master.services.patches.health import HealthJudge
 from master.services.patches.keys import PatchKeys
 from master.services.patches.lineage import Lineage
 from master.services.patches.lineage_keeping import LineageKeeper
 from master.services.patches.manifest import ManifestSigner
-from master.services.patches.node_permissions import permissions_of
 from master.services.patches.patches import Patches
-from master.services.patches.receiving import Receiving
 from master.services.patches.restored_trials import RestoredTrials
 from master.services.patches.restoring import Restoring
-from master.services.patches.returning import Returning
-from master.services.patches.rollout import RollOuts
-from master.services.patches.silent_trials import SilentTrials
 from master.services.patches.statuses import PatchStatuses
-from master.services.patches.targets import Targets
-from master.services.patches.template import TemplatePatching
 from master.services.patches.tracking import PatchTracking
-from master.services.patches.trusting import LedgerAcceptance, key_names
-from master.services.patches.ways import Ways
 from master.services.people.giveaway_building import build_giveaways
 from master.services.people.giveaway_records import GiveawayRecords
 from master.services.people.giveaways import Giveaways
-from master.services.people.licence_guesses import Guesses, flag_guesses
+from master.services.people.licence_guesses import Guesses
 from master.services.people.licence_keeper import LicenceKeeper
-from master.services.people.licence_reach import AskedBy, LicenceReach
+from master.services.people.licence_reach import AskedBy
 from master.services.people.licence_roles import LicenceRoles
 from master.services.people.licence_showing import LicenceShowing
 from master.services.people.licences import Licences
-from master.services.people.ticket_tools import TicketTools
-from master.services.people.ticketing import Ticketing, build_ticketing
+from master.services.people.ticketing import Ticketing
 from master.services.repair.actions.registry import check_action
 from master.services.repair.actions.tools import Tools
-from master.services.repair.drafting import Drafting
 from master.services.repair.manager import SolutionManager
 from master.services.repair.modes import Modes
 from master.services.repair.repair import Repair
-from master.services.repair.stored import recent_lines
-from master.services.repair.testing import SolutionTesting
 from master.services.trust.handover import Handover
 from master.services.trust.licensing import LicenceChecks, Licensing
 from master.services.trust.node_keys import NodeKeys
@@ -129,24 +119,26 @@ from master.services.trust.rotation import SecretRotation
 from master.services.trust.verification import Verification
 from master.services.upkeep.box import BoxWatch
 from master.services.upkeep.cogs import Cogs
-from master.services.upkeep.doctor import Doctor, LookupOf
+from master.services.upkeep.doctor import Doctor
 from master.services.upkeep.guild_watch import GuildWatch
 from master.services.upkeep.ledger_admin import LedgerAdmin
+from master.services.upkeep.needed_permissions import needed_permissions
 from master.services.upkeep.reloading import Reloading
 from master.services.upkeep.retention import Retention
 from master.services.upkeep.state_watch import StateWatch
 from master.services.upkeep.telling import MasterNodes, Telling
 from master.supervision.clock import Clock
-from master.supervision.connectivity import Connectivity, Probe
+from master.supervision.connectivity import Connectivity
 from master.supervision.inotify import FolderWatch
 from master.supervision.last_output import LastOutput
 from master.supervision.limits import Cgroups, OomDetector
-from master.supervision.logs import NodeLogs
 from master.supervision.merging import PageMerging
 from master.supervision.run_records import RunRecords
 from master.supervision.spawner import Spawner
 from master.supervision.stderr_lines import StderrLines
 from master.supervision.supervisor import Supervisor
+
+__all__ = ["DiscordView", "LedgerServices", "Services", "build_ledger_services", "build_services"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +157,7 @@ class LedgerServices:
     lineage: Lineage
     patch_keys: PatchKeys
     giveaway_records: GiveawayRecords
+    channel_records: ChannelRecords
     licences: Licences
     licence_showing: LicenceShowing
 
@@ -226,6 +219,7 @@ class Services(LedgerServices):
     licence_keeper: LicenceKeeper
     licence_roles: LicenceRoles
     ticketing: Ticketing
+    announcing: Announcing
     mailboxes: Mailboxes
     doctor: Doctor
     channels: Channels
@@ -238,25 +232,6 @@ class Services(LedgerServices):
     def settings(self) -> Settings:
         """The settings that are in effect."""
         return self.reloading.settings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiscordView:
-    """The services' view of the master's own Discord connection."""
-
-    user_id: Callable[[], int]
-    """0 while it is not known."""
-    state: Callable[[], str]
-    commands_problem: Callable[[], str] = str
-    """Why the slash commands are not registered; empty if they are."""
-    port: DiscordPort | None = None
-    """None without a token; its calls fail at once while the connection is down."""
-    cogs: tuple[str, ...] = ()
-    """The names of all cogs."""
-    probe: Probe | None = None
-    """Looks whether Discord can be reached; None: it is taken to be there."""
-    lookup_of: LookupOf | None = None
-    """Returns what asks Discord beside the connection, for the doctor; None: he does not ask it."""
 
 
 def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -> LedgerServices:
@@ -281,28 +256,10 @@ def build_ledger_services(settings: Settings, ledger: Ledger, *, clock: Clock) -
         patch_keys=PatchKeys(ledger, clock),
         lineage=Lineage(ledger, ManifestSigner(master_secret_of(settings.identity))),
         giveaway_records=GiveawayRecords(ledger),
+        channel_records=ChannelRecords(ledger),
         licences=Licences(ledger=ledger, licensing=licensing, bus=EventBus(), clock=clock, guesses=Guesses(clock)),
         licence_showing=LicenceShowing(ledger, licensing, clock),
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Base:
-    """What nearly all services need."""
-
-    settings: Settings
-    ledger: Ledger
-    bus: EventBus
-    clock: Clock
-    wall_clock: Callable[[], float]
-    secret: MasterSecret
-    directory: NodeDirectory
-    ledger_cache: LedgerCache
-    permissions: Permissions
-    licensing: Licensing
-    logs: NodeLogs
-    sessions: Sessions
-    sentry_addresses: SentryAddresses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,7 +302,7 @@ def build_services(
     wall_clock
         Unix seconds, as signed messages carry them.
     """
-    base = _build_base(settings, ledger, bus, clock, wall_clock)
+    base = build_base(settings, ledger, bus, clock, wall_clock)
     launcher = _build_launcher(base, discord, cgroups)
     connectivity = Connectivity(bus, clock, discord.probe, expects_gateway=discord.port is not None)
     supervisor = Supervisor(
@@ -363,7 +320,7 @@ def build_services(
     book = PatchBook(ledger, bus, clock)
     statuses = PatchStatuses(book, clock)
     alerts = Alerts(bus, base.directory, clock)
-    licences, asked_by = _build_licences(base, alerts), AskedBy()
+    licences, asked_by = build_licences(base, alerts), AskedBy()
     checks = LicenceChecks(ledger, base.licensing, licences.check_person, asked_by.note)
     trust = _build_trust(base, supervisor, statuses, checks)
     ProcessJournal(ledger, base.directory, bus, clock)
@@ -379,7 +336,11 @@ def build_services(
     retention = Retention(ledger, settings.retention, clock)
     state_watch = StateWatch(ledger=ledger, supervisor=supervisor, alerts=alerts)
     cogs = Cogs(discord.cogs, settings.disabled_cogs_path, alerts, clock)
-    guild_watch = GuildWatch(settings.identity, discord.user_id, alerts)
+    guild_watch = GuildWatch(
+        settings.identity,
+        lambda: invite_url(discord.user_id(), needed_permissions(reloading.settings)),
+        alerts,
+    )
     reloading = _build_reloading(base, supervisor, trust.verification, fleet, retention)
     works = FileWorks(settings.changes_dir, settings.removed_dir, ledger)
     locks = NodeLocks(base.directory)
@@ -392,19 +353,10 @@ def build_services(
     )
     watching = Watching(directory=base.directory, watched=launcher.watched, bus=bus, clock=clock)
     reloading.follow(lambda _new: scheduled.look_again(), lambda _new: watching.look_again())
-    licences.reach = reach = LicenceReach(
-        ledger=ledger,
-        ledger_cache=base.ledger_cache,
-        directory=base.directory,
-        verification=trust.verification,
-        fleet=fleet,
-        orders=trust.orders,
-        asked_by=asked_by,
-    )
-    licences.tell_of = reach.tell_of
-    licence_keeper, licence_roles = _build_licence_keeping(base, licences, alerts, discord, reloading)
+    connect_licences(base, licences, asked_by, trust.verification, fleet, trust.orders)
+    licence_keeper, licence_roles = build_licence_keeping(base, licences, alerts, discord, reloading)
     box = BoxWatch(settings.state_dir, ledger, bus, clock)
-    read_lines = partial(_recent_lines, base)
+    read_lines = partial(recent_lines_of, base)
     library = SolutionLibrary(settings.solutions_dir, check_action=check_action, recent_lines=read_lines)
     folders = FolderWatch()
     error_groups = ErrorGroups(
@@ -432,41 +384,25 @@ def build_services(
         orders=trust.orders,
         installer=installer,
         recreate_channels=partial(recreate, channels.keeper, lambda: reloading.written, channels.tools.moves),
-        returning=Returning(
-            ledger=ledger,
-            bus=bus,
-            clock=clock,
-            book=book,
-            statuses=statuses,
-            ways=Ways(
-                supervisor=supervisor,
-                launcher=launcher,
-                orders=trust.orders,
-                folders=FolderPatching(lambda: reloading.settings),
-                installer=installer,
-            ),
+        returning=build_returning(
+            base, supervisor, launcher, installer, trust.orders, book, statuses, lambda: reloading.settings
         ),
     )
-    ticketing = build_ticketing(
-        TicketTools(
-            ledger=ledger,
-            bus=bus,
-            clock=clock,
-            settings=lambda: reloading.settings,
-            directory=base.directory,
-            alerts=alerts,
-            auditor=auditor,
-            discord=discord.port,
-            master_user_id=discord.user_id,
-        ),
-        trust.orders,
-        is_verified=trust.verification.is_verified,
-        is_running=lambda node_id: supervisor.pid_of(node_id) is not None,
-    )
+    ticketing = build_tickets(base, alerts, auditor, discord, reloading, trust.orders, trust.verification, supervisor)
     trust.reception.add_handlers(
         {TicketRequest: ticketing.desk.handle, TicketPermissionRequest: ticketing.permissions.handle}
     )
     reloading.follow(lambda _new: ticketing.upkeep.look_again())
+    announcing = build_announcing(
+        ledger=ledger,
+        bus=bus,
+        clock=clock,
+        alerts=alerts,
+        settings=lambda: reloading.settings,
+        port=discord.port,
+        own_id=discord.user_id,
+    )
+    reloading.follow(lambda _new: announcing.sender.look_again())
     mailboxes = Mailboxes(
         MailTools(
             ledger=ledger,
@@ -481,16 +417,8 @@ def build_services(
         )
     )
     signer = ManifestSigner(base.secret)
-    judge = HealthJudge(
-        ledger=ledger,
-        groups=error_groups,
-        supervisor=supervisor,
-        connectivity=connectivity,
-        clock=clock,
-        sessions_dir=settings.sessions_dir,
-    )
     giveaway_records = GiveawayRecords(ledger)
-    lineage, keeper = Lineage(ledger, signer), _build_lineage_keeper(base, launcher, signer)
+    lineage, keeper = Lineage(ledger, signer), build_lineage_keeper(base, launcher, signer)
     modes = Modes(ledger, bus, clock, lambda: reloading.settings.healing.detect_only_s)
     repair = Repair(
         library=library,
@@ -648,7 +576,7 @@ def build_services(
         modes=modes,
         repair=repair,
         tools=tools,
-        solutions=_build_solutions(base, library, modes, lambda: reloading.settings.healing),
+        solutions=build_solutions(base, library, modes, lambda: reloading.settings.healing),
         lineage=lineage,
         lineage_keeper=keeper,
         restoring=Restoring(
@@ -668,7 +596,7 @@ def build_services(
             statuses=statuses,
             alerts=alerts,
         ),
-        patches=_build_patches(
+        patches=build_patches(
             base,
             supervisor,
             launcher,
@@ -682,10 +610,12 @@ def build_services(
         ),
         patch_tracking=PatchTracking(ledger, base.directory, clock),
         ticketing=ticketing,
+        announcing=announcing,
         mailboxes=mailboxes,
         doctor=Doctor(settings.home, overview.master_status, discord.lookup_of),
         channels=channels,
         giveaway_records=giveaway_records,
+        channel_records=ChannelRecords(ledger),
         giveaways=None
         if discord.port is None
         else build_giveaways(
@@ -706,66 +636,8 @@ def build_services(
     )
 
 
-def _build_base(
-    settings: Settings, ledger: Ledger, bus: EventBus, clock: Clock, wall_clock: Callable[[], float]
-) -> _Base:
-    secret = master_secret_of(settings.identity)
-    directory = NodeDirectory(bus, clock)
-    supervision = settings.supervision
-    return _Base(
-        settings=settings,
-        ledger=ledger,
-        bus=bus,
-        clock=clock,
-        wall_clock=wall_clock,
-        secret=secret,
-        directory=directory,
-        ledger_cache=LedgerCache(settings.ledger_cache_path, directory, secret, bus),
-        permissions=Permissions(settings),
-        licensing=Licensing(LicenceCodes(secret), settings.licence_tiers, clock),
-        logs=NodeLogs(settings.logs_dir, max_bytes=supervision.log_max_bytes, files=supervision.log_files),
-        sessions=Sessions(clock.monotonic, tolerance_s=LIFETIME_S + settings.handshake.clock_skew_s),
-        sentry_addresses=SentryAddresses(secret, directory, settings.healing.sentry_port),
-    )
-
-
-def _build_licences(base: _Base, alerts: Alerts) -> Licences:
-    guesses = Guesses(base.clock, partial(flag_guesses, alerts))
-    return Licences(ledger=base.ledger, licensing=base.licensing, bus=base.bus, clock=base.clock, guesses=guesses)
-
-
-def _build_licence_keeping(
-    base: _Base, licences: Licences, alerts: Alerts, discord: DiscordView, reloading: Reloading
-) -> tuple[LicenceKeeper, LicenceRoles]:
-    keeper = LicenceKeeper(
-        ledger=base.ledger,
-        licences=licences,
-        licensing=base.licensing,
-        bus=base.bus,
-        clock=base.clock,
-        alerts=alerts,
-        directory=base.directory,
-        port=discord.port,
-    )
-    roles = LicenceRoles(
-        ledger=base.ledger,
-        licensing=base.licensing,
-        bus=base.bus,
-        clock=base.clock,
-        alerts=alerts,
-        port=discord.port,
-        guild_id=lambda: reloading.settings.identity.guild_id,
-        own_id=discord.user_id,
-    )
-    # After the tiers themselves.
-    reloading.follow(
-        lambda _new: base.ledger_cache.judge_again(), lambda _new: keeper.look_again(), lambda _new: roles.look_again()
-    )
-    return keeper, roles
-
-
 def _build_channels(
-    base: _Base, alerts: Alerts, discord: DiscordView, reloading: Reloading, orders: NodeOrders
+    base: Base, alerts: Alerts, discord: DiscordView, reloading: Reloading, orders: NodeOrders
 ) -> Channels:
     moves = ChannelMoves(base.settings.channel_moves_path)
     reloading.adjust = moves.follow
@@ -780,12 +652,12 @@ def _build_channels(
         moves=moves,
         take_effect=reloading.take_effect,
     )
-    channels = build_channels(tools, orders, base.directory)
+    channels = build_channels(tools, orders, base.directory, lambda: reloading.written)
     reloading.follow(lambda _new: channels.keeper.look_again())
     return channels
 
 
-def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) -> Launcher:
+def _build_launcher(base: Base, discord: DiscordView, cgroups: Cgroups | None) -> Launcher:
     return Launcher(
         settings=base.settings,
         ledger=base.ledger,
@@ -801,7 +673,7 @@ def _build_launcher(base: _Base, discord: DiscordView, cgroups: Cgroups | None) 
     )
 
 
-def _build_trust(base: _Base, supervisor: Supervisor, statuses: PatchStatuses, checks: LicenceChecks) -> _Trust:
+def _build_trust(base: Base, supervisor: Supervisor, statuses: PatchStatuses, checks: LicenceChecks) -> _Trust:
     settings, previous = base.settings, base.settings.identity.previous_secret
     keys = NodeKeys(
         base.secret,
@@ -840,7 +712,7 @@ def _build_trust(base: _Base, supervisor: Supervisor, statuses: PatchStatuses, c
 
 
 def _handlers(
-    base: _Base, supervisor: Supervisor, keys: NodeKeys, verification: Verification, orders: NodeOrders
+    base: Base, supervisor: Supervisor, keys: NodeKeys, verification: Verification, orders: NodeOrders
 ) -> dict[type[Body], MessageHandler]:
     """Return who takes which message of a node."""
     pulses = Pulses(
@@ -857,7 +729,7 @@ def _handlers(
 
 
 def _build_intake(
-    base: _Base, library: SolutionLibrary, folders: FolderWatch, groups: ErrorGroups, undecided: UndecidedExits
+    base: Base, library: SolutionLibrary, folders: FolderWatch, groups: ErrorGroups, undecided: UndecidedExits
 ) -> _Intake:
     bus, clock, directory = base.bus, base.clock, base.directory
     exit_output = ExitOutput(bus, directory, LastOutput(base.logs))
@@ -876,7 +748,7 @@ def _build_intake(
     return _Intake(exit_output=exit_output, monitor=monitor, output_watch=output_watch)
 
 
-def _build_opening(base: _Base, supervisor: Supervisor, fleet: Fleet) -> Opening:
+def _build_opening(base: Base, supervisor: Supervisor, fleet: Fleet) -> Opening:
     return Opening(
         settings=base.settings,
         ledger=base.ledger,
@@ -888,7 +760,7 @@ def _build_opening(base: _Base, supervisor: Supervisor, fleet: Fleet) -> Opening
 
 
 def _build_overview(
-    base: _Base,
+    base: Base,
     supervisor: Supervisor,
     launcher: Launcher,
     discord: DiscordView,
@@ -920,109 +792,8 @@ def _build_overview(
     )
 
 
-def _build_solutions(
-    base: _Base, library: SolutionLibrary, modes: Modes, healing: Callable[[], HealingSettings]
-) -> SolutionManager:
-    testing = SolutionTesting(
-        library=library, directory=base.directory, logs=base.logs, ledger=base.ledger, healing=healing
-    )
-    return SolutionManager(
-        own=base.settings.solutions_dir,
-        library=library,
-        modes=modes,
-        testing=testing,
-        drafting=Drafting(library, base.ledger),
-        directory=base.directory,
-        ledger=base.ledger,
-        clock=base.clock,
-        healing=healing,
-        recent_lines=partial(_recent_lines, base),
-    )
-
-
-def _build_patches(
-    base: _Base,
-    supervisor: Supervisor,
-    launcher: Launcher,
-    installer: PackageInstaller,
-    alerts: Alerts,
-    orders: NodeOrders,
-    judge: HealthJudge,
-    book: PatchBook,
-    statuses: PatchStatuses,
-    settings: Callable[[], Settings],
-) -> Patches:
-    ledger, clock = base.ledger, base.clock
-    folders = FolderPatching(settings)
-    ways = Ways(supervisor=supervisor, launcher=launcher, orders=orders, folders=folders, installer=installer)
-    acceptance = LedgerAcceptance(ledger, clock)
-    trials = SilentTrials(
-        ledger=ledger,
-        bus=base.bus,
-        directory=base.directory,
-        supervisor=supervisor,
-        launcher=launcher,
-        folders=folders,
-        book=book,
-        statuses=statuses,
-    )
-    catching_up = CatchingUp(
-        ledger=ledger,
-        book=book,
-        statuses=statuses,
-        ways=ways,
-        trials=trials,
-        folder_of=launcher.folder_of,
-        acceptance=acceptance,
-        clock=clock,
-    )
-    launcher.before_start = catching_up.before_start
-    tools = DriveTools(
-        book=book,
-        statuses=statuses,
-        directory=base.directory,
-        targets=Targets(
-            ledger, base.directory, launcher.folder_of, lambda node: bool(launcher.own_settings(node).watch)
-        ),
-        ways=ways,
-        template=TemplatePatching(folders, settings),
-        judge=judge,
-        alerts=alerts,
-        clock=clock,
-        ready_timeout_s=lambda: settings().supervision.ready_timeout_s,
-    )
-    rollouts = RollOuts(tools, ledger=ledger, bus=base.bus, settings=settings, acceptance=acceptance)
-    rollouts.once_good = catching_up.once_good
-    return Patches(
-        ledger=ledger,
-        directory=base.directory,
-        book=book,
-        receiving=Receiving(ledger, clock, settings, acceptance),
-        rollouts=rollouts,
-        key_names=key_names,
-        trials=trials,
-    )
-
-
-def _build_lineage_keeper(base: _Base, launcher: Launcher, signer: ManifestSigner) -> LineageKeeper:
-    return LineageKeeper(
-        ledger=base.ledger,
-        bus=base.bus,
-        clock=base.clock,
-        signer=signer,
-        template=base.settings.identity.template_path,
-        folder_of=launcher.folder_of,
-        permissions_of=lambda node: permissions_of(node, launcher),
-    )
-
-
-def _recent_lines(base: _Base) -> list[str]:
-    """Return lines that nodes wrote lately, on which patterns are timed; called in a thread."""
-    return recent_lines(base.logs, [node.name for node in base.directory])
-
-
 def _build_onboarding(
-    base: _Base, fleet: Fleet, inspector: TokenInspector, discord: DiscordView, works: FileWorks
+    base: Base, fleet: Fleet, inspector: TokenInspector, discord: DiscordView, works: FileWorks
 ) -> Onboarding:
     return Onboarding(
         ledger=base.ledger,
@@ -1039,7 +810,7 @@ def _build_onboarding(
     )
 
 
-def _build_handover(base: _Base, supervisor: Supervisor, keys: NodeKeys) -> Handover:
+def _build_handover(base: Base, supervisor: Supervisor, keys: NodeKeys) -> Handover:
     return Handover(
         file=SecretsFile(base.settings.home / ENV_NAME),
         directory=base.directory,
@@ -1050,7 +821,7 @@ def _build_handover(base: _Base, supervisor: Supervisor, keys: NodeKeys) -> Hand
 
 
 def _build_reloading(
-    base: _Base, supervisor: Supervisor, verification: Verification, fleet: Fleet, retention: Retention
+    base: Base, supervisor: Supervisor, verification: Verification, fleet: Fleet, retention: Retention
 ) -> Reloading:
     reloading = Reloading(base.settings, os.environ, lambda: [node.name for node in base.directory])
     reloading.follow(

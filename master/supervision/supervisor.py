@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import random
+import signal
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -401,6 +402,16 @@ class Supervisor:
     def is_wanted(self, node_id: str) -> bool:
         """Tell whether a node is to run: what an operator asks for holds here before it is on record."""
         return self._runner(node_id).is_wanted
+
+    def running_names(self) -> list[str]:
+        """Return the names of the nodes that have a process."""
+        return [runner.spec.name for runner in self._runners.values() if runner.process is not None]
+
+    def kill_all(self) -> None:
+        """Send SIGKILL to all nodes, without waiting for it: they are being stopped, and there is no more patience."""
+        for runner in self._runners.values():
+            if runner.process is not None:
+                runner.process.kill_group(signal.SIGKILL)
 
     def isolated_names(self) -> dict[str, bool]:
         """Return the names of the nodes that run, and of each whether its process is isolated."""

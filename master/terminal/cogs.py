@@ -26,8 +26,8 @@ def cog_lines(cogs: Sequence[CogView], *, width: int | None) -> list[Text]:
     rows = []
     for cog in cogs:
         commands = " ".join(f"/{name}" for name in cog.commands) or "-"
-        cells: list[str | Text] = [visible(cog.name), cog_state(cog), str(cog.failures), visible(commands)]
-        rows.append(Row(cells, one_line(visible(cog_note(cog)))))
+        cells: list[str | Text] = [visible(cog.name), cog_state(cog), str(cog.failures or "-"), visible(commands)]
+        rows.append(Row(cells, one_line(visible(cog_note(cog))), whole=True))
     return lay_out(_COLUMNS, rows, width=width).lines
 
 

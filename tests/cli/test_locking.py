@@ -37,10 +37,11 @@ def test_every_package_has_one_version_and_hashes_and_no_place_is_named(name: st
 
 def test_what_is_in_several_files_has_the_same_version_in_each() -> None:
     own = {name: {p.name: p.version for p in read_pins((ROOT / FOLDER / f"{name}.txt").read_text())} for name in NAMES}
-    for name in ("dev", "mail", "sqlserver"):
+    for name in ("announce", "dev", "mail", "sqlserver"):
         assert own["run"].items() <= own[name].items()
     assert set(own["sqlserver"]) - set(own["run"]) == {"pyodbc", "mssql-python-odbc"}
     assert set(own["mail"]) - set(own["run"]) == {"aioimaplib", "aiosmtplib"}
+    assert "apprise" in set(own["announce"]) - set(own["run"])
 
 
 def _edit(path: Path, change: Callable[[str], str]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from master.operations.parameters import CogParams, NoParams
 from master.services.core.cog_views import CogState, CogView
 from master.services.upkeep import cogs as keeping
 from master.services.upkeep.cogs import CogBroken, CogRefused, NoSuchCog
+from master.terminal.cogs import cog_lines
 from tests.cogs.conftest import Scene
 from tests.services.conftest import OPERATOR
 
@@ -186,7 +188,7 @@ async def test_cogs_that_are_broken_in_every_way_cost_themselves_alone(
     titles = [alert.title for alert in told]
     assert sorted(titles) == sorted(f"The cog {name} could not be loaded" for name in BROKEN)
     troubles = scene.house.services.overview.master_status().troubles
-    assert any("the cog not_there is not loaded: ModuleNotFoundError" in trouble for trouble in troubles)
+    assert any("the cog not_there is not loaded (`fleet cogs`): ModuleNotFoundError" in trouble for trouble in troubles)
     answer = await scene.runs("fleet cogs list")
     assert "not_there" in answer.embeds[0]["description"].replace("\\", "")
 
@@ -241,6 +243,7 @@ async def test_a_reload_takes_the_new_code_with_its_helpers_and_nothing_is_there
     assert (await scene.runs("play")).embeds[0]["title"] == "plays softly"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("defect", ["raises_in_setup", "raises_in_load", "wrong_text", "taken", "leaves"])
 async def test_a_reload_of_broken_code_leaves_the_old_one_running(folder: Folder, scene: Scene, defect: str) -> None:
     folder.write("music", GOOD)
@@ -317,6 +320,7 @@ async def test_errors_while_it_runs_are_counted_for_the_cog_that_raised_them(fol
     assert (await act(scene, operations.reload, "music")).failures == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bot_manager", "t_perm", "giveaway", "patch_tracker", "error_monitor", "fleet"])
 async def test_each_of_the_fleets_own_can_be_loaded_anew(scene: Scene, name: str) -> None:
     assert scene.bot is not None
@@ -339,3 +343,55 @@ async def test_a_message_of_runbots_goes_on_after_its_cog_was_loaded_anew(scene:
     await act(scene, operations.reload, "bot_manager")
     pressed = await scene.presses(message, "Refresh")
     assert "Nothing was done" not in str(pressed.embeds)
+
+
+def test_the_table_says_what_is_wrong_in_80_columns_and_in_a_pipe() -> None:
+    why = "ModuleNotFoundError: No module named 'no_such_module_at_all'"
+    cogs = [
+        CogView(name="juke", state=CogState.FAILED, why=why, tries=2, next_try_in_s=20.0),
+        CogView(name="commands", state=CogState.LOADED, commands=("forcekill", "patch", "registerbot"), failures=3),
+    ]
+    narrow = [line.plain for line in cog_lines(cogs, width=80)]
+    assert max(len(line) for line in narrow) <= 80
+    assert (
+        " ".join(" ".join(narrow).split()).count("No module named 'no_such_module_at_all'; tried 2 times, again") == 1
+    )
+    piped = [line.plain for line in cog_lines(cogs, width=None)]
+    assert len(piped) == 3
+    assert piped[1].split()[:4] == ["juke", "✗", "failed", "-"]
+
+
+async def test_a_button_whose_cog_is_not_there_says_so(scene: Scene) -> None:
+    await scene.register("atlas")
+    message = (await scene.runs("runbots")).message
+    assert message is not None
+    await act(scene, operations.disable, "bot_manager")
+    pressed = await scene.ada.presses(message, "Refresh")
+    assert "Nobody here answers this button now" in pressed.embeds[0]["title"]
+    assert "not there: bot_manager" in pressed.embeds[0]["description"].replace("\\", "")
+    await act(scene, operations.enable, "bot_manager")
+    assert "Nothing was done" not in str((await scene.presses(message, "Refresh")).embeds)
+
+
+async def test_a_press_that_comes_while_its_cog_is_loaded_anew_waits_for_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert scene.bot is not None
+    await scene.register("atlas")
+    message = (await scene.runs("runbots")).message
+    assert message is not None
+    unloaded, go_on, set_up = asyncio.Event(), asyncio.Event(), scene.bot.loader._set_up
+
+    async def slowly(name: str, module: ModuleType) -> None:
+        unloaded.set()
+        await go_on.wait()
+        await set_up(name, module)
+
+    monkeypatch.setattr(scene.bot.loader, "_set_up", slowly)
+    reloading = asyncio.create_task(act(scene, operations.reload, "bot_manager"))
+    await unloaded.wait()
+    pressing = asyncio.create_task(scene.presses(message, "Refresh"))
+    await until(lambda: any("on_interaction" in task.get_name() for task in asyncio.all_tasks()))
+    go_on.set()
+    assert "Nothing was done" not in str((await pressing).embeds)
+    await reloading

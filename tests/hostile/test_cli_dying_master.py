@@ -73,8 +73,17 @@ COMMANDS = (
     *(Typed(f"tickets {verb} 01AB", shows=False) for verb in ("grant", "refuse", "revoke")),
     Typed("tickets permissions"),
     Typed("tickets check --json"),
+    Typed("announce hello --to news"),
+    Typed("announce hello --all --preview --json"),
+    Typed("announcements --json"),
+    Typed("announcements list --scheduled"),
+    Typed("announcements places"),
+    *(Typed(f"announcements {verb} 01AB", shows=False) for verb in ("show", "cancel", "resend")),
     Typed("cogs"),
     *(Typed(f"cogs {verb} music", shows=False) for verb in ("reload --json", "disable", "enable")),  # there is none
+    *(Typed(f"channels {verb}", shows=False) for verb in ("list", "diff", "repair --yes", "capture --yes --json")),
+    Typed("channels undo 01 --yes", shows=False),  # there is no Discord here, and nothing was repaired
+    Typed("channels history --json"),
     Typed("start atlas"),
     Typed("restart atlas --json"),
     Typed("restart --all"),

@@ -67,6 +67,7 @@ async def end_master(stage: Stage) -> None:
     assert await stage.master.process.wait() == 0
 
 
+@pytest.mark.slow
 async def test_a_broken_cog_is_shown_mended_disabled_and_stays_so(broken: tuple[Stage, Path]) -> None:
     stage, file = broken
     told = await stage.log.wait_for_message(

@@ -22,6 +22,7 @@ from sqlglot import exp
 
 from master.ledger import archive
 from master.ledger.rows import (
+    announcements,
     applied_writes,
     audit,
     duplications,
@@ -61,6 +62,8 @@ from master.ledger.rows.audit import AuditChain
 from master.ledger.rows.audit_head import HeadFile
 from master.ledger.rows.mail_records import Mail, MailAction, MailAnswer, Mailbox, MailThread
 from master.ledger.rows.records import (
+    Announcement,
+    AnnouncementPlace,
     ChannelMove,
     ChannelPanel,
     ChannelRepair,
@@ -95,6 +98,7 @@ from master.ledger.schema.tables import audit_log, metadata
 from tests.ledger.test_database import NOW, a_node
 
 REPOSITORIES = (
+    announcements,
     applied_writes,
     audit,
     duplications,
@@ -146,6 +150,30 @@ def append_to_the_log(c: Connection, chain: AuditChain) -> None:
     chain.standing_alarms(c)
     chain.rebase(c)
     chain.length(c)
+
+
+def call_announcements(c: Connection) -> None:
+    """Call every function about announcements."""
+    announcement = Announcement(
+        id="A1", at=NOW, due_at=NOW, text="hello", state="scheduled", written_by="cli:ada", changed_at=NOW
+    )
+    places = [
+        AnnouncementPlace(announcement_id="A1", place=name, state="waiting", next_at=NOW, changed_at=NOW)
+        for name in ("news", "mail")
+    ]
+    announcements.insert(c, announcement, places)
+    announcements.find(c, "A1")
+    announcements.beginning(c, "A")
+    announcements.recent(c, limit=5)
+    announcements.recent(c, states=("scheduled",), limit=5)
+    announcements.count_scheduled(c)
+    announcements.due(c, NOW)
+    announcements.next_due(c)
+    announcements.change(c, "A1", was=("scheduled",), at=NOW, state="sending")
+    announcements.places_of(c, ["A1"])
+    announcements.places_to_send(c)
+    announcements.change_place(c, "A1", "news", was=("waiting",), at=NOW, state="sending", attempts=1)
+    announcements.places_left(c)
 
 
 def call_tickets(c: Connection) -> None:
@@ -238,6 +266,7 @@ def call_channels(c: Connection) -> None:
     server_channels.all_moves(c)
     server_channels.all_panels(c)
     server_channels.repairs_beginning_with(c, "C")
+    server_channels.repairs_between(c, "C", "D", limit=5)
     server_channels.repairs_in_states(c, server_channels.UNFINISHED)
     server_channels.recent_repairs(c, limit=5)
     server_channels.recent_repairs(c, key="LOG", culprit_id=7, since=NOW, limit=5)
@@ -344,6 +373,7 @@ def call_every_function(c: Connection) -> None:
     licence_events.list_since(c, "transferred", NOW)
     licence_events.count_since(c, "L1", "transferred", NOW)
     call_tickets(c)
+    call_announcements(c)
     call_mailboxes(c)
     call_channels(c)
     run = Duplication(id="D1", at=NOW, node_id="01A", source="template 1", requested_by="cli:ada", outcome="running")

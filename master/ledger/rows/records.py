@@ -466,6 +466,46 @@ good: watched for the soak, and marked so by itself; absent: it does not run, an
 it is as the patch would make it, or what it is based on differs."""
 
 
+AnnouncementState = Literal["scheduled", "sending", "sent", "cancelled", "failed"]
+AnnouncementPlaceState = Literal["waiting", "sending", "sent", "asked", "given_up"]
+
+
+class Announcement(msgspec.Struct, frozen=True, kw_only=True):
+    """One message to several places."""
+
+    id: str
+    at: datetime
+    """When it was written."""
+    due_at: datetime
+    """When it is sent; of one with a schedule, when next."""
+    schedule: str = ""
+    """A cron expression; empty: once. Each of its times is an announcement of its own."""
+    parent_id: str | None = None
+    """The one with the schedule."""
+    title: str = ""
+    text: str
+    state: AnnouncementState
+    written_by: str
+    detail: str = ""
+    changed_at: datetime
+
+
+class AnnouncementPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """An announcement at one place."""
+
+    announcement_id: str
+    place: str
+    """Its name in ANNOUNCE."""
+    state: AnnouncementPlaceState
+    attempts: int = 0
+    next_at: datetime | None = None
+    """When it is tried next; of a place that waits."""
+    url: str = ""
+    """Of what was sent, where the place tells it."""
+    detail: str = ""
+    changed_at: datetime
+
+
 class Patch(msgspec.Struct, frozen=True, kw_only=True):
     """A patch that was accepted, and how far its roll-out is."""
 

@@ -63,6 +63,12 @@ def repairs_beginning_with(connection: Connection, prefix: str, *, limit: int = 
     return _repairs(connection.execute(query.order_by(channel_repairs.c.id).limit(limit)).all())
 
 
+def repairs_between(connection: Connection, first: str, last: str, *, limit: int) -> list[ChannelRepair]:
+    """Return the repairs from one id to another one, the oldest first."""
+    query = select(channel_repairs).where(channel_repairs.c.id.between(first, last)).order_by(channel_repairs.c.id)
+    return _repairs(connection.execute(query.limit(limit)).all())
+
+
 def repairs_in_states(connection: Connection, states: Collection[str]) -> list[ChannelRepair]:
     """Return the repairs in any of these states, the oldest first."""
     query = select(channel_repairs).where(channel_repairs.c.state.in_(states)).order_by(channel_repairs.c.id)

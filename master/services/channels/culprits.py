@@ -22,6 +22,9 @@ _ACTIONS: dict[ChannelDrift, tuple[str, ...]] = {
     "permissions": ("overwrite_create", "overwrite_update", "overwrite_delete"),
     "panel": ("message_delete", "message_bulk_delete"),
     "pin": ("message_unpin",),
+    # Discord records neither (discord/discord-api-docs#4345).
+    "moved": (),
+    "order": (),
 }
 _OF_OTHERS = ("channel_update",)
 
@@ -60,12 +63,13 @@ class Culprits:
         while len(self._entries) > MOST_KEPT:
             self._entries.popitem(last=False)
 
-    def of(self, channel_id: int, kind: ChannelDrift, now: datetime) -> Culprit:
+    def of(self, channel_id: int, kind: ChannelDrift, now: datetime, since: datetime | None = None) -> Culprit:
         """Return who brought a drift about; :data:`NOBODY` if the audit log did not say."""
+        since = now - KEPT_FOR if since is None else since
         found = [
             entry
             for action in _ACTIONS.get(kind, _OF_OTHERS)
-            if (entry := self._entries.get((channel_id, action))) is not None and now - entry.at <= KEPT_FOR
+            if (entry := self._entries.get((channel_id, action))) is not None and entry.at >= since
         ]
         if not found:
             return NOBODY

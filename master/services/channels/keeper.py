@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from master.events import (
+    ChannelMoved,
     GatewayConnected,
     LedgerReturned,
     ServerChannelChanged,
@@ -21,11 +22,13 @@ from master.ledger.rows import server_channels as rows
 from master.ledger.rows.records import ChannelRepair
 from master.services.channels.culprits import Culprits
 from master.services.channels.drift import Drift, plan
+from master.services.channels.panels import Panels
 from master.services.channels.repairing import Repairing, is_same
 from master.services.channels.survey import NoServer, Survey, Surveyor
 from master.services.channels.telling import Telling
 from master.services.channels.tools import SYSTEM, ChannelTools
 from master.services.channels.tree import look_of
+from master.services.channels.undoing import Undoing
 from master.services.channels.wishes import TREE, row_of
 from master.services.core.errors import DiscordNotFound, DiscordPortError, DiscordUnavailable
 
@@ -52,9 +55,11 @@ class ChannelKeeper:
         repairing: Repairing,
         culprits: Culprits,
         telling: Telling,
+        panels: Panels,
+        undoing: Undoing,
     ) -> None:
         self._tools, self._surveyor, self._repairing = tools, surveyor, repairing
-        self._culprits, self._telling = culprits, telling
+        self._culprits, self._telling, self._panels, self._undoing = culprits, telling, panels, undoing
         self._turn = asyncio.Lock()
         self._woken = asyncio.Event()
         self._due_s: float | None = None
@@ -69,12 +74,16 @@ class ChannelKeeper:
         bus.on(GatewayConnected, lambda _event: self.look_soon(0.0))
         bus.on(LedgerReturned, lambda _event: self.look_soon(0.0))
         bus.on(ServerChannelChanged, self._on_changed)
+        bus.on(ChannelMoved, self._on_moved)
 
     # When
 
     def _on_changed(self, event: ServerChannelChanged) -> None:
-        if event.guild_id == self._tools.guild_id and event.channel_id in self.owned:
+        if event.guild_id == self._tools.guild_id and event.channel_id in (self.owned | self._panels.message_ids):
             self.look_soon(self._tools.settings().selffix.debounce_s)
+
+    def _on_moved(self, event: ChannelMoved) -> None:
+        self.owned |= {event.new_id}
 
     def look_soon(self, after_s: float) -> None:
         """Look once nothing happened for a time; something that happens meanwhile begins the time anew."""
@@ -140,6 +149,8 @@ class ChannelKeeper:
                 for _ in range(MOST_ROUNDS):
                     if not await self._round(told, force, by):
                         break
+                if force is None or by != SYSTEM:
+                    told += await self._panels.look(await self._surveyor.look(), by=by)
             finally:
                 self._telling.report(told)
             return told
@@ -165,6 +176,9 @@ class ChannelKeeper:
         due: list[Drift] = []
         for drift in survey.drifts:
             if drift.thing in done:
+                if drift.kind == "gone" and not _has_failed(drift, told):
+                    # Made a moment ago, and gone again: that is somebody's next change.
+                    self.look_soon(self._tools.settings().selffix.debounce_s)
                 continue
             if force is not None:
                 due += [drift] if force(drift, survey) else []
@@ -260,7 +274,8 @@ class ChannelKeeper:
             before = survey.remembered.get(wanted.key)
             if before is None or replace(before, changed_at=now) != row:
                 changed.append(row)
-        gone = [key for key in survey.remembered if key not in survey.wanted and key not in survey.unknown]
+        named = {*survey.wanted, *survey.unknown}
+        gone = [] if survey.refused else [key for key in survey.remembered if key not in named]
         self.owned = frozenset(one.channel_id for one in survey.wanted.values() if one.channel_id)
         if not changed and not gone:
             return
@@ -275,7 +290,34 @@ class ChannelKeeper:
 
     # Of people
 
+    async def undo(self, repairs: Sequence[ChannelRepair], *, by: str) -> list[ChannelRepair]:
+        """Take repairs back.
+
+        Raises
+        ------
+        NothingToUndo, DiscordPortError, LedgerError
+        """
+        async with self._turn:
+            return await self._undoing.undo(repairs, by=by)
+
+    async def leave(self, repairs: Sequence[ChannelRepair], *, by: str) -> list[ChannelRepair]:
+        """Leave drifts as they are that were asked about.
+
+        Raises
+        ------
+        LedgerError
+        """
+        async with self._turn:
+            left = [self._repairing.became(one, "left", by=by) for one in repairs if one.state == "asked"]
+            await self._repairing.save(left)
+            self._repairing.tell(left)
+            return left
+
     def mute(self, keys: Collection[str], for_s: float) -> None:
         """Do and ask nothing about channels for a time; a master that begins knows nothing of it."""
         until = self._tools.clock.monotonic() + for_s
         self._muted.update(dict.fromkeys(keys, until))
+
+
+def _has_failed(drift: Drift, told: Sequence[ChannelRepair]) -> bool:
+    return any(f"{one.key}:{one.drift}" == drift.thing and one.state != "repaired" for one in told)

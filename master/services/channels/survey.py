@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from master.ledger.rows import server_channels as rows
@@ -27,9 +27,11 @@ class Declared(NamedTuple):
 
     wanted: Sequence[Wanted] = ()
     troubles: Sequence[str] = ()
+    refused: bool = False
+    """The file is not as it has to be: nothing of what it wanted before is forgotten."""
 
 
-Declare = Callable[[Mapping[int, Role]], Declared]
+Declare = Callable[[Mapping[int, Role]], Awaitable[Declared]]
 
 
 class Survey(NamedTuple):
@@ -46,6 +48,7 @@ class Survey(NamedTuple):
     newest: Mapping[str, ChannelRepair]
     """The last of each thing."""
     troubles: Sequence[str]
+    refused: bool = False
 
 
 class Surveyor:
@@ -75,7 +78,7 @@ class Surveyor:
         newest = {f"{one.key}:{one.drift}": one for one in await tools.ledger.read(rows.newest_of_each)}
         roles = {role.id: role for role in await tools.port.roles(guild_id)}
         found = {channel.id: channel for channel in await tools.port.channels(guild_id)}
-        declared = self._declare(roles)
+        declared = await self._declare(roles)
         wishes = wishes_of(tools.settings(), declared.wanted, remembered, found, frozenset(roles), tools.moves.current)
         return Survey(
             guild_id=guild_id,
@@ -88,6 +91,7 @@ class Surveyor:
             drifts=diff(wishes.wanted, found.values()),
             newest=newest,
             troubles=declared.troubles,
+            refused=declared.refused,
         )
 
     async def standing(self, survey: Survey) -> Standing:

@@ -103,7 +103,9 @@ def _lines(repairs: Sequence[ChannelRepair], *, why: bool = False) -> str:
 def _who(repairs: Sequence[ChannelRepair]) -> tuple[tuple[str, str], ...]:
     people = {one.culprit_id: one.culprit for one in repairs if one.culprit_id}
     if not people:
-        return (("Who", "not known: the master's role needs View Audit Log"),)
+        return (
+            ("Who", "Discord's audit log does not say; the master needs View Audit Log, and moves are never in it"),
+        )
     names = [f"<@{user_id}>{f' ({name})' if name else ''}" for user_id, name in people.items()]
     return (("Who", ", ".join(names[:10])),)
 

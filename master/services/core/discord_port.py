@@ -111,6 +111,7 @@ class PostedMessage(Struct, frozen=True, kw_only=True):
     reactions: tuple[PostedReaction, ...] = ()
     footers: tuple[str, ...] = ()
     """Of its embeds."""
+    is_pinned: bool = False
 
     @property
     def ref(self) -> MessageRef:
@@ -247,6 +248,10 @@ class DiscordPort(Protocol):
         """Return an attachment's content; stops and raises when it is larger than ``max_bytes``."""
         ...
 
+    async def pin(self, message: MessageRef) -> None:
+        """Pin a message."""
+        ...
+
     # Reactions
 
     async def react(self, message: MessageRef, emoji: str) -> None:
@@ -297,6 +302,10 @@ class DiscordPort(Protocol):
 
     async def create_thread(self, channel_id: int, name: str) -> Channel:
         """Create a private thread that only staff adds people to; never retried."""
+        ...
+
+    async def create_post(self, forum_id: int, name: str, notice: Notice) -> Channel:
+        """Start a post of a forum: a thread with its first message, which has the same id; never retried."""
         ...
 
     async def active_threads(self, guild_id: int) -> tuple[Channel, ...]:

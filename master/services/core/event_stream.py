@@ -7,6 +7,7 @@ from collections.abc import Callable
 from master.events import (
     ActionAudited,
     AlertRaised,
+    AnnouncementChanged,
     AuditLogCut,
     BoxOffline,
     BoxOnline,
@@ -66,10 +67,17 @@ _DETAILS: dict[type[Event], Callable[..., str]] = {
     PatchChanged: lambda event: ": ".join(filter(None, (event.name, event.state.replace("_", " "), event.detail))),
     NodePatched: lambda event: f"{event.name}: {event.state.replace('_', ' ')}",
     LicenceChanged: lambda event: ": ".join(filter(None, (f"{event.licence_id} {event.what}", event.detail))),
+    AnnouncementChanged: lambda event: _announced(event),
     ChannelMoved: lambda event: f"{event.key}: {event.old_id} is {event.new_id} now",
     ChannelRepaired: lambda event: f"{event.key} {event.what}: {event.detail}",
     StderrLine: lambda event: event.line,
 }
+
+
+def _announced(event: AnnouncementChanged) -> str:
+    where = f" at {event.place}" if event.place else ""
+    return ": ".join(filter(None, (f"{event.announcement_id} {event.what.replace('_', ' ')}{where}", event.detail)))
+
 
 STREAMED: tuple[type[Event], ...] = (NodeEvent, *(kind for kind in _DETAILS if kind is not StderrLine))
 """Event types of the stream; stderr lines are streamed only on request."""

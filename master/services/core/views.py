@@ -120,6 +120,10 @@ class MasterStatus(msgspec.Struct, frozen=True, kw_only=True):
     home: str
     ending: bool = False
     """Whether it was asked to stop; said to who only asks whether it is there."""
+    waits_for: tuple[str, ...] = ()
+    """What an ending master waits for: operations, nodes, tasks; said with ``ending``."""
+    ends_within_s: float | None = None
+    """After how many seconds it ends by force; said with ``ending``."""
 
 
 class RotationView(msgspec.Struct, frozen=True, kw_only=True):

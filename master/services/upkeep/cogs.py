@@ -243,8 +243,11 @@ class Cogs:
             try:
                 await self._try(cog, host)
             except CogBroken as error:
-                log.error("a cog could not be loaded", extra={"cog": cog.name, "why": error.why, "tries": cog.tries})
-                log.debug("%s", error.trace)
+                log.error(
+                    "a cog could not be loaded",
+                    extra={"cog": cog.name, "why": error.why, "tries": cog.tries},
+                    exc_info=error.__cause__ if cog.tries == 1 else None,
+                )
 
     async def _try(self, cog: _Cog, host: CogHost) -> None:
         """Load a cog, and note how it went; its lock is held."""
@@ -433,7 +436,7 @@ class Cogs:
     def troubles(self) -> tuple[str, ...]:
         """Return what is wrong now, in sentences."""
         failed = [cog for cog in self._cogs.values() if cog.state is CogState.FAILED]
-        return tuple(f"the cog {cog.name} is not loaded: {cog.why}" for cog in failed)
+        return tuple(f"the cog {cog.name} is not loaded (`fleet cogs`): {cog.why}" for cog in failed)
 
     def unloaded(self) -> list[str]:
         """Return the cogs whose commands Discord goes on showing although they are not there now."""

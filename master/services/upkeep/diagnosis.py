@@ -164,6 +164,7 @@ def _master(state_dir: Path, ping: Ping) -> tuple[MasterStatus | None, list[Find
     if status.commands:
         fix = "it is tried again every few minutes; the lines about Discord below say what is in the way"
         found.append(Finding("master's commands", "fail", f"not registered: {status.commands}", fix))
+    found += [Finding("master's trouble", "fail", trouble) for trouble in status.troubles]
     if status.sentry:
         listens = status.sentry.startswith("listening")
         fix = "" if listens else "SENTRY_PORT of HEALING names another port; `ss -ltnp` shows who has it"

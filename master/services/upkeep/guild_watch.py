@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from master.configuration.settings import IdentitySettings
 from master.events import AlertLevel
 from master.services.core.alerts import Alerts
-from master.services.onboarding.identity import MASTER_PERMISSIONS, invite_url
 
 log = logging.getLogger(__name__)
 
@@ -20,13 +19,13 @@ class GuildWatch:
 
     Parameters
     ----------
-    own_id
-        Returns the master's user id.
+    invite
+        Returns the link that brings the master to a server, with the permissions that it needs.
     """
 
-    def __init__(self, identity: IdentitySettings, own_id: Callable[[], int], alerts: Alerts) -> None:
+    def __init__(self, identity: IdentitySettings, invite: Callable[[], str], alerts: Alerts) -> None:
         self._identity = identity
-        self._own_id = own_id
+        self._invite = invite
         self._alerts = alerts
         self._missing: set[int] = set()
         self._unavailable: set[int] = set()
@@ -88,8 +87,9 @@ class GuildWatch:
 
     def became_available(self, guild_id: int) -> None:
         """Note that a server is back."""
-        log.info("a server is available again", extra={"server": guild_id})
-        self._unavailable.discard(guild_id)
+        if guild_id in self._unavailable:
+            log.info("a server is available again", extra={"server": guild_id})
+            self._unavailable.discard(guild_id)
         if guild_id in self._missing:
             self._found(guild_id)
 
@@ -103,7 +103,7 @@ class GuildWatch:
             f"The master is not on the server {self._name(guild_id)}",
             key=f"guild:{guild_id}:left",
             text="There are no slash commands, panels and tickets there. Nodes, and `fleet` on the box, go on.\n"
-            f"Invite it: {invite_url(self._own_id(), MASTER_PERMISSIONS)}",
+            f"Invite it: {self._invite()}",
         )
 
     def _found(self, guild_id: int) -> None:

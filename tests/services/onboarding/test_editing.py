@@ -128,6 +128,7 @@ async def test_config_py_wins_and_that_is_told(house: House, house_settings: Set
     await clone(house)
     changed = replace(house_settings, nodes={"atlas": NodeSettings(cpu_weight=20)})
     house.services.reloading._settings = changed
+    house.services.reloading.take_effect()
     house.services.fleet.update_settings(changed)
     edited = await edit(house, options={"CPU_WEIGHT": "50"})
     assert told(edited) == [("CPU_WEIGHT", "20", "20", "never")]

@@ -117,6 +117,7 @@ async def test_what_config_py_says_under_the_old_name_is_pointed_out(house: Hous
     await clone(house, start=False)
     said = {"atlas": NodeSettings(cpu_weight=20), "borealis": NodeSettings(after=("atlas",))}
     house.services.reloading._settings = replace(house_settings, nodes=said)
+    house.services.reloading.take_effect()
     renamed = await rename(house, "atlas", "sol")
     assert len(renamed.notes) == 2
     assert "NODES in config.py still says 'atlas': change it to 'sol', then `fleet reload`" in renamed.notes

@@ -162,5 +162,6 @@ async def test_a_node_whose_licence_is_not_for_tickets_has_none(desk: TicketHous
         for tier in reloading.settings.licence_tiers
     )
     reloading._settings = replace(reloading.settings, licence_tiers=tiers)
+    reloading.take_effect()
     answer = await desk.atlas.asks("open", actor_id=desk.eve.id, category="support")
     assert (answer.code, answer.reason) == ("licence", "the tier standard is not for tickets")

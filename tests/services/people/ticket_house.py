@@ -164,6 +164,7 @@ class TicketHouse:
         reloading = self.house.services.reloading
         now = reloading.settings
         reloading._settings = replace(now, tickets=replace(now.tickets, **changes))
+        reloading.take_effect()
 
 
 def category(house: TicketHouse, **changes: Any) -> dict[str, TicketCategory]:
