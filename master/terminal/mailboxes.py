@@ -53,8 +53,17 @@ def mailbox_lines(rows: Sequence[MailboxRow], *, width: int | None) -> list[Text
             one_line((str(row.failed), "red" if row.failed else "")),
             "-" if row.last_mail_at is None else f"{duration(max(0.0, now - row.last_mail_at))} ago",
         ]
-        laid.append(Row(cells, one_line(visible(row.detail))))
-    return lay_out(_MAILBOX_COLUMNS, laid, width=width).lines
+        laid.append(Row(cells, Text()))
+    return _with_notes(lay_out(_MAILBOX_COLUMNS, laid, width=width).lines, [[row.detail] for row in rows])
+
+
+def _with_notes(table: list[Text], notes: Sequence[Sequence[str]]) -> list[Text]:
+    """Put what there is to say of each row below it, whole: a reason that is cut off is none."""
+    head, rows = table[: len(table) - len(notes)], table[len(table) - len(notes) :]
+    lines = list(head)
+    for row, below in zip(rows, notes, strict=True):
+        lines += [row, *(one_line((f"  {visible(note)}", "dim")) for note in below if note)]
+    return lines
 
 
 def mail_lines(rows: Sequence[MailRow], *, width: int | None) -> list[Text]:
@@ -69,9 +78,9 @@ def mail_lines(rows: Sequence[MailRow], *, width: int | None) -> list[Text]:
             "yes" if row.is_trusted else "no",
             _styled(row.state),
         ]
-        came = "; ".join(row.actions) or row.detail
-        laid.append(Row(cells, one_line(visible(row.subject) or "(no subject)", (f"  {visible(came)}", "dim"))))
-    return lay_out(_MAIL_COLUMNS, laid, width=width).lines
+        laid.append(Row(cells, Text()))
+    notes = [[row.subject or "(no subject)", "; ".join(row.actions) or row.detail] for row in rows]
+    return _with_notes(lay_out(_MAIL_COLUMNS, laid, width=width).lines, notes)
 
 
 def tested_lines(found: MailboxTested, *, width: int | None) -> Iterator[Text]:

@@ -7,6 +7,8 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from msgspec.structs import replace
+
 from handshake.redaction import Secret
 from master.events import AlertLevel
 from master.ledger.rows import mailboxes, mails
@@ -149,7 +151,8 @@ class Mailboxes:
         values: dict[str, object] = {"is_paused": paused, "state": "stopped", "detail": ""}
         await self.tools.ledger.write(lambda connection: mailboxes.change(connection, row.id, at=now, **values))
         self._look_again(name)
-        return await self._shown(name)
+        found = await self._shown(name)
+        return replace(found, state="stopped", detail="paused") if paused else found
 
     async def set_password(self, name: str, secret: Secret[str]) -> MailboxRow:
         """Seal a mailbox's password, or its refresh token, and log in with it.
