@@ -51,6 +51,8 @@ class Culprits:
 
     def __init__(self, bus: EventBus, own_id: Callable[[], int]) -> None:
         self._own_id = own_id
+        self.names: dict[int, str] = {}
+        """Of those whom the audit log named by their id alone."""
         self._entries: OrderedDict[tuple[int, str], ServerAuditEntry] = OrderedDict()
         bus.on(ServerAuditEntry, self._note)
 
@@ -74,4 +76,4 @@ class Culprits:
         if not found:
             return NOBODY
         last = max(found, key=lambda entry: entry.at)
-        return Culprit(last.user_id, last.user, last.reason)
+        return Culprit(last.user_id, last.user or self.names.get(last.user_id, ""), last.reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 
@@ -177,6 +178,7 @@ class ChannelKeeper:
         survey = await self._surveyor.look()
         if await self._repairing.finish_left(survey):
             survey = await self._surveyor.look()
+        await self._learn_names(survey)
         survey = await self._without_own_doing(survey)
         await self._remember(survey)
         self._telling.troubles(survey)
@@ -238,6 +240,14 @@ class ChannelKeeper:
         self._repairing.tell([asked])
         told.append(asked)
         return False
+
+    async def _learn_names(self, survey: Survey) -> None:
+        """Ask how those are called who changed something: history and the command line show no mentions."""
+        now = self._tools.clock.now()
+        for culprit in {self._culprits.of(drift.channel_id, drift.kind, now) for drift in survey.drifts}:
+            if culprit.user_id and not culprit.name:
+                with suppress(DiscordPortError):
+                    self._culprits.names[culprit.user_id] = await self._tools.port.user_name(culprit.user_id)
 
     async def _is_gone(self, drift: Drift) -> bool:
         try:

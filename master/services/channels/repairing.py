@@ -52,9 +52,9 @@ class Repairing:
         culprit = self._culprits.of(drift.channel_id, drift.kind, now)
         after_id = max(survey.found, default=0) if drift.kind == "gone" else 0
         found = Found(look=drift.found, after_id=after_id, panel=drift.panel)
-        # What fails in the same way at each look is one row.
+        # What fails in the same way at each look is one row; what was asked about becomes what was answered.
         before = survey.newest.get(drift.thing)
-        again = before is not None and before.state in ("failed", "found") and is_same(before, drift)
+        again = before is not None and before.state in ("failed", "found", "asked") and is_same(before, drift)
         return ChannelRepair(
             id=before.id if again and before is not None else new_ulid(self._tools.clock),
             at=before.at if again and before is not None else now,

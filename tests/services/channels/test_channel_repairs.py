@@ -50,7 +50,7 @@ async def test_all_are_deleted_at_once_and_come_back_with_one_report(
         assert server.one("transcripts").channel.parent_id == after["tickets"]
         assert server.one("patch").channel.parent_id == server.one("office").id
         assert server.one("patch").channel.topic == "Patches"
-        assert [field["value"] for field in told.embeds[0]["fields"]] == [f"<@{server.ada.id}>"]
+        assert [field["value"] for field in told.embeds[0]["fields"]] == [f"<@{server.ada.id}> (ada)"]
         assert len([message for message in server.one("log").messages if message.embeds]) == 1
         view = await scene.house.operations.run(channels.listing, OPERATOR, NoParams())
         assert {row.state for row in view.channels} == {"ok"}
