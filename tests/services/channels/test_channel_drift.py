@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, structs
 
 from master.services.channels.drift import Step, diff, plan
-from master.services.channels.tree import Wanted, in_order
+from master.services.channels.tree import Wanted, in_order, row_of
 from master.services.core.discord_port import Channel, ChannelKind, Overwrite
 from tests.hostile.effort import rounds
 
@@ -112,7 +112,22 @@ def test_carrying_out_the_plan_leaves_no_drift_and_touches_nothing_else(
         wanted, found = carry_out(steps, wanted, found)
     assert diff(wanted, found) == ()
     assert strangers <= set(found)
+    assert_in_order(wanted, found)
     assert there_before <= {one.id for one in found}
+
+
+def assert_in_order(wanted: list[Wanted], found: list[Channel]) -> None:
+    """Check the order as Discord shows it: by position, then by id."""
+    there = {one.id: one for one in found}
+    for parent in {one.parent_key for one in wanted}:
+        for row in ("text", "voice", "category"):
+            ranked = [
+                one for one in wanted if one.rank is not None and (one.parent_key, row_of(one.kind)) == (parent, row)
+            ]
+            ordered = sorted(ranked, key=lambda one: (one.rank or 0, one.key))
+            shown = sorted(ranked, key=lambda one: (there[one.channel_id].position, one.channel_id))
+            if len({there[one.channel_id].parent_id for one in ranked}) == 1:
+                assert [one.key for one in shown] == [one.key for one in ordered]
 
 
 def test_only_what_differs_is_in_the_request() -> None:
