@@ -34,13 +34,14 @@ from master.services.building.patches import build_lineage_keeper, build_patches
 from master.services.building.people import build_licence_keeping, build_licences, build_tickets, connect_licences
 from master.services.building.repair import build_solutions, recent_lines_of
 from master.services.channels.channels import Channels, build_channels
-from master.services.channels.moves import ChannelMoves
+from master.services.channels.keeper import ChannelKeeper
 from master.services.channels.records import ChannelRecords
 from master.services.channels.recreating import recreate
 from master.services.channels.tools import ChannelTools
 from master.services.core.alert_outbox import AlertOutbox
 from master.services.core.alerts import Alerts
 from master.services.core.auditing import Auditor
+from master.services.core.channel_moves import ChannelMoves
 from master.services.core.directory import NodeDirectory
 from master.services.core.discord_port import DiscordPort
 from master.services.core.keys import master_secret_of
@@ -444,6 +445,7 @@ def build_services(
         lambda: spawner.trouble,
         box,
         mailboxes,
+        channels.keeper,
     )
     judge = HealthJudge(
         ledger=ledger,
@@ -770,6 +772,7 @@ def _build_overview(
     start_trouble: Callable[[], str],
     box: BoxWatch,
     mailboxes: Mailboxes,
+    channels: ChannelKeeper,
 ) -> Overview:
     return Overview(
         settings=base.settings,
@@ -786,7 +789,7 @@ def _build_overview(
         start_trouble=start_trouble,
         isolation=lambda: launcher.isolation(base.directory, supervisor.isolated_names()),
         is_revoked=base.ledger_cache.is_revoked,
-        troubles=lambda: (*troubles(), *base.sentry_addresses.troubles()),
+        troubles=lambda: (*troubles(), *channels.troubles(), *base.sentry_addresses.troubles()),
         sentry=lambda: base.sentry_addresses.state,
         mailboxes=mailboxes.facts,
     )
