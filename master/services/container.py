@@ -34,7 +34,6 @@ from master.services.building.patches import build_lineage_keeper, build_patches
 from master.services.building.people import build_licence_keeping, build_licences, build_tickets, connect_licences
 from master.services.building.repair import build_solutions, recent_lines_of
 from master.services.channels.channels import Channels, build_channels
-from master.services.channels.keeper import ChannelKeeper
 from master.services.channels.records import ChannelRecords
 from master.services.channels.recreating import recreate
 from master.services.channels.tools import ChannelTools
@@ -441,11 +440,15 @@ def build_services(
         discord,
         merging,
         trust.keys,
-        lambda: (*state_watch.troubles(), *guild_watch.troubles(), *cogs.troubles()),
+        lambda: (
+            *state_watch.troubles(),
+            *guild_watch.troubles(),
+            *cogs.troubles(),
+            *channels.keeper.troubles(),
+        ),
         lambda: spawner.trouble,
         box,
         mailboxes,
-        channels.keeper,
     )
     judge = HealthJudge(
         ledger=ledger,
@@ -772,7 +775,6 @@ def _build_overview(
     start_trouble: Callable[[], str],
     box: BoxWatch,
     mailboxes: Mailboxes,
-    channels: ChannelKeeper,
 ) -> Overview:
     return Overview(
         settings=base.settings,
@@ -789,7 +791,7 @@ def _build_overview(
         start_trouble=start_trouble,
         isolation=lambda: launcher.isolation(base.directory, supervisor.isolated_names()),
         is_revoked=base.ledger_cache.is_revoked,
-        troubles=lambda: (*troubles(), *channels.troubles(), *base.sentry_addresses.troubles()),
+        troubles=lambda: (*troubles(), *base.sentry_addresses.troubles()),
         sentry=lambda: base.sentry_addresses.state,
         mailboxes=mailboxes.facts,
     )
