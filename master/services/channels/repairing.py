@@ -157,7 +157,11 @@ class Repairing:
         if moved and old_id:
             tools.moves.add(old_id, channel.id)
             tools.take_effect()
-        done = [self.became(one, "repaired", by=by) for one in repairs]
+        without = left_out(wanted)
+        done = [
+            self.became(one, "repaired", without if one.drift in ("gone", "permissions") else "", by=by)
+            for one in repairs
+        ]
         now = tools.clock.now()
         guild_id = repairs[0].guild_id
         row = row_of(replace(wanted, channel_id=channel.id), look_of(channel), guild_id=guild_id, at=now)
@@ -212,6 +216,13 @@ class Repairing:
         if f"{repair.key}:{repair.drift}" in things:
             return self.became(repair, "found", "it was cut off before Discord had carried it out")
         return self.became(repair, "repaired")
+
+
+def left_out(wanted: Wanted) -> str:
+    """Return whose permissions could not be put back, as they are not on the server any more; empty for nobody's."""
+    named = [f"{one.kind} {one.target_id}" for one in wanted.left_out]
+    more = f" and {len(named) - 5} more" if len(named) > 5 else ""
+    return f"without the permissions of {', '.join(named[:5])}{more}: not on the server any more" if named else ""
 
 
 def is_same(repair: ChannelRepair, drift: Drift) -> bool:

@@ -9,10 +9,10 @@ from master.ledger.rows import server_channels as rows
 from master.ledger.rows.records import ChannelRepair, WantedChannel
 from master.services.channels.drift import Drift, diff
 from master.services.channels.tools import ChannelTools
-from master.services.channels.tree import Wanted
+from master.services.channels.tree import Wanted, look_of, without_gone
 from master.services.channels.wishes import wishes_of
-from master.services.core.discord_port import Channel, Role
-from master.services.core.errors import ServiceError
+from master.services.core.discord_port import Channel, Overwrite, Role
+from master.services.core.errors import DiscordNotFound, ServiceError
 from master.services.people.ticket_check import Standing
 
 
@@ -80,20 +80,49 @@ class Surveyor:
         roles = {role.id: role for role in await tools.port.roles(guild_id)}
         found = {channel.id: channel for channel in await tools.port.channels(guild_id)}
         declared = await self._declare(roles)
-        wishes = wishes_of(tools.settings(), declared.wanted, remembered, found, frozenset(roles), tools.moves.current)
+        current = tools.moves.current
+        wishes = wishes_of(tools.settings(), declared.wanted, remembered, found, frozenset(roles), current)
+        wanted = await self._without_gone_members(wishes.wanted, found)
         return Survey(
             guild_id=guild_id,
             found=found,
             roles=roles,
-            wanted={one.key: one for one in wishes.wanted},
+            wanted={one.key: one for one in wanted},
             adopted=wishes.adopted,
             unknown=wishes.unknown,
             remembered=remembered,
-            drifts=diff(wishes.wanted, found.values()),
+            drifts=diff(wanted, found.values()),
             newest=newest,
             troubles=declared.troubles,
             refused=declared.refused,
         )
+
+    async def _without_gone_members(self, wishes: Sequence[Wanted], found: Mapping[int, Channel]) -> tuple[Wanted, ...]:
+        """Return the wishes without the members who left; only they are asked about whose permissions would be written.
+
+        Raises
+        ------
+        DiscordUnavailable
+        """
+        differing = [one for one in wishes if one.overwrites and not _stands(one, found.get(one.channel_id))]
+        asked = {
+            overwrite.target_id for one in differing for overwrite in one.overwrites or () if overwrite.kind == "member"
+        }
+        left = {user_id for user_id in sorted(asked) if not await self._is_member(user_id)}
+        if not left:
+            return tuple(wishes)
+
+        def is_there(overwrite: Overwrite) -> bool:
+            return overwrite.kind == "role" or overwrite.target_id not in left
+
+        return tuple(without_gone(one, is_there) if one in differing else one for one in wishes)
+
+    async def _is_member(self, user_id: int) -> bool:
+        try:
+            await self._tools.port.roles_of(self._tools.guild_id, user_id)
+        except DiscordNotFound:
+            return False
+        return True
 
     async def standing(self, survey: Survey) -> Standing:
         """Return what the master may do on the server.
@@ -109,3 +138,8 @@ class Surveyor:
             roles=survey.roles,
             held=await self._tools.port.roles_of(survey.guild_id, own_id),
         )
+
+
+def _stands(one: Wanted, channel: Channel | None) -> bool:
+    """Tell whether a channel has the overwrites that it has to have."""
+    return channel is not None and look_of(channel).overwrites == one.overwrites

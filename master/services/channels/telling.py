@@ -67,7 +67,7 @@ class Telling:
             AlertLevel.WARNING,
             f"{_count(done)} put right",
             key=f"{PREFIX}:{done[0].id}",
-            text=_lines(done),
+            text=_lines(done, why=True),
             fields=_who(done),
             buttons=(AlertButton(label="Undo", custom_id=f"{PREFIX}:undo:{_span(done)}", style="danger"),),
         )
@@ -95,7 +95,7 @@ def line_of(repair: ChannelRepair) -> str:
 
 
 def _lines(repairs: Sequence[ChannelRepair], *, why: bool = False) -> str:
-    lines = [f"{line_of(one)}{f': {one.detail}' if why else ''}" for one in repairs[:MOST_LINES]]
+    lines = [f"{line_of(one)}{f': {one.detail}' if one.detail and why else ''}" for one in repairs[:MOST_LINES]]
     more = len(repairs) - len(lines)
     return "\n".join([*lines, *([f"... and {more} more: `fleet channels history`"] if more else [])])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 from msgspec import structs
@@ -55,6 +55,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     rank: int | None = None
     """Its place among those of the same category."""
     panels: tuple[WantedPanel, ...] = ()
+    left_out: tuple[Overwrite, ...] = ()
+    """Overwrites of roles and members that are not on the server any more."""
 
 
 def look_of(channel: Channel) -> Look:
@@ -98,18 +100,19 @@ def parent_of(wanted: Wanted, tree: Mapping[str, Wanted], found: Mapping[int, Ch
     return wanted.parent_id if wanted.parent_id in found else None
 
 
-def without_gone(wanted: Wanted, targets: frozenset[int]) -> Wanted:
-    """Return a wish without overwrites of roles that are gone: Discord would refuse them.
+def without_gone(wanted: Wanted, is_there: Callable[[Overwrite], bool]) -> Wanted:
+    """Return a wish without overwrites of roles and members that are gone: Discord would refuse them.
 
     Parameters
     ----------
-    targets
-        The server's roles.
+    is_there
+        Tells whether an overwrite's role or member is on the server.
     """
-    if wanted.overwrites is None:
+    if wanted.overwrites is None or all(map(is_there, wanted.overwrites)):
         return wanted
-    kept = tuple(one for one in wanted.overwrites if one.kind == "member" or one.target_id in targets)
-    return structs.replace(wanted, overwrites=in_order(kept))
+    gone = tuple(one for one in wanted.overwrites if not is_there(one))
+    kept = in_order(one for one in wanted.overwrites if one not in gone)
+    return structs.replace(wanted, overwrites=kept, left_out=(*wanted.left_out, *gone))
 
 
 def row_of(kind: ChannelKind) -> str:

@@ -11,7 +11,7 @@ from master.configuration.settings import Settings
 from master.ledger.rows.records import WantedChannel
 from master.services.channels.tree import Look, Wanted, as_seen, look_of, without_gone
 from master.services.core.channel_moves import named_channels
-from master.services.core.discord_port import Channel, ChannelKind
+from master.services.core.discord_port import Channel, ChannelKind, Overwrite
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,9 +61,13 @@ def wishes_of(
             wanted.append(adopted[-1])
         else:
             unknown[key] = channel_id
+
+    def has_role(overwrite: Overwrite) -> bool:
+        return overwrite.kind == "member" or overwrite.target_id in roles
+
     keys = {one.channel_id: one.key for one in wanted if one.kind is ChannelKind.CATEGORY and one.channel_id}
     return Wishes(
-        wanted=tuple(without_gone(_inside(one, keys, current), roles) for one in wanted),
+        wanted=tuple(without_gone(_inside(one, keys, current), has_role) for one in wanted),
         unknown=unknown,
         adopted=tuple(adopted),
     )

@@ -188,6 +188,51 @@ async def test_a_full_server_is_said(sandbox: Sandbox, house_settings: Settings)
         assert "the category office has 50 channels" in done.detail
 
 
+async def test_who_left_the_server_keeps_no_channel_from_coming_back(
+    sandbox: Sandbox, house_settings: Settings
+) -> None:
+    server = server_on(sandbox, house_settings)
+    bob, eve = sandbox.create_human("bob"), sandbox.create_human("eve")
+    staff = server.guild.create_role("staff")
+    patch, verify = server.one("patch"), server.one("verify")
+    for person in (bob, eve):
+        server.guild.add_member(person)
+        await server.ada.sets_overwrite(patch, person, allow=permissions.SEND_MESSAGES)
+    await server.ada.sets_overwrite(patch, staff, deny=permissions.SEND_MESSAGES)
+    await server.ada.sets_overwrite(verify, bob, allow=permissions.SEND_MESSAGES)
+    # As channels.toml wants it for ever, whoever is there.
+    declared = f"""[[channel]]
+key = "general"
+name = "general"
+[channel.overwrites]
+"{bob.id}" = {{ allow = ["Send Messages"], member = true }}
+"""
+    house_settings.channels_path.write_text(declared)
+    async with master_on(server, looks=False) as scene:
+        keeper = scene.services.channels.keeper
+        await keeper.look()
+        assert bob.id in server.one("general").channel.overwrites
+        sandbox.world.remove_member(server.guild.guild, bob.user)
+        sandbox.world.delete_role(server.guild.guild, staff)
+        await server.ada.deletes_channel(patch)
+        await server.ada.edits_channel(server.one("general"), permission_overwrites=[])
+        # Discord keeps what somebody had who left, and takes it from nobody who sets it anew.
+        await server.ada.sets_overwrite(verify, eve, deny=permissions.SEND_MESSAGES)
+        done = {one.key: one for one in await keeper.look()}
+        assert {key: one.state for key, one in done.items()} == {"PATCH": "repaired", "VERIFY": "repaired"}
+        assert f"member {bob.id}" in done["PATCH"].detail
+        assert f"role {staff.id}" in done["PATCH"].detail
+        assert set(server.one("patch").channel.overwrites) == {eve.id}
+        assert server.one("verify").channel.overwrites == {}
+        told = await server.one("log").wait_for_message(report("2 channels put right"))  # type: ignore[arg-type]
+        assert "not on the server any more" in told.embeds[0]["description"]
+        assert await keeper.look() == []
+        # Back again, what channels.toml says of a member holds again.
+        server.guild.add_member(bob)
+        assert [one.drift for one in await keeper.look()] == ["permissions"]
+        assert bob.id in server.one("general").channel.overwrites
+
+
 @pytest.mark.slow
 async def test_while_discord_or_the_ledger_does_not_answer_nothing_is_taken_for_gone(
     sandbox: Sandbox, house_settings: Settings
