@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import msgspec
@@ -59,6 +60,8 @@ class Answers:
     operators: list[str] = field(default_factory=list)
     invited: bool = False
     """Whether the master was found on the server."""
+    channels: bool = False
+    """Whether the master is to make its channels itself, those of channels.toml."""
 
 
 @dataclass(slots=True)
@@ -86,6 +89,7 @@ class Interview:
         made.invited = bool(made.guild and self._owner_id)
         made.verify = self._channel("VERIFY_CHANNEL, where nodes prove themselves", given.verify, made.guild)
         made.log = self._channel("LOG_CHANNEL, where alerts go", given.log, made.guild)
+        made.channels = self._wants_channels(made)
         for operator in given.operators or [""]:
             answer = self._person(operator, made.guild)
             made.operators += [answer] if answer else []
@@ -180,6 +184,28 @@ class Interview:
             return f"#{found.name}"
 
         return self._ask(f"Id of {what} (empty: later)", check, given)
+
+    def _wants_channels(self, made: Answers) -> bool:
+        """Offer all channels of a new server, where it is known and has none of those that the fleet needs."""
+        # Imported on demand: most servers have their channels.
+        from master.services.channels.tree_file import BUILT_IN, parse_tree
+        from master.services.core.channel_moves import ASSIGNABLE
+
+        if self._lookup is None or not made.invited or made.verify or made.log:
+            return False
+        tree = parse_tree(BUILT_IN, Path("channels.toml"))
+        try:
+            there = self._get(f"/guilds/{made.guild}/channels", list[_Channel])
+        except DiscordUnavailable:
+            return False
+        needed = {one.name for one in tree.channel if one.key in ASSIGNABLE}
+        if there is None or needed & {one.name for one in there}:
+            return False
+        console.print(one_line("The server has none of the fleet's channels. The master can make and keep these:"))
+        for category in tree.category:
+            names = [f"#{one.name}" for one in tree.channel if one.category == category.key]
+            console.print(one_line(f"  {category.name}: ", (", ".join(names), "bold")))
+        return typer.confirm("Make them when the master starts (channels.toml)?", default=False)
 
     def _person(self, given: str, guild: str) -> str:
         def check(text: str) -> str:

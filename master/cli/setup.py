@@ -74,6 +74,8 @@ def init(
             answers = Interview(None if offline else _lookup_at(api_base, gateway_url)).hold(answers)
         _write(folder, answers, {"API_BASE": api_base, "GATEWAY_URL": gateway_url})
         console.print(one_line(("✓ ", "green"), f"made {folder}: config.py, .env (secret, mode 0600), bots/, state/"))
+        if answers.channels:
+            _write_channels(folder)
         _remember(folder)
         _print_next_steps(answers, portal=not asking)
         offer_command()
@@ -145,6 +147,19 @@ def _write(folder: Path, answers: Answers, endpoints: dict[str, str]) -> None:
         stream.write(f"MASTER_TOKEN={answers.token}\n")
 
 
+def _write_channels(folder: Path) -> None:
+    from master.configuration.loading import load_settings
+    from master.services.channels.tree_file import BUILT_IN
+
+    path = load_settings(folder, os.environ).channels_path
+    if path.exists():
+        console.print(one_line(("! ", "yellow"), f"{path} is there already, and stays as it is"), soft_wrap=True)
+        return
+    path.write_text(BUILT_IN, "utf-8")
+    words = f"wrote {path}: edit it before `fleet up` if you like, or set CHANNELS instead"
+    console.print(one_line(("✓ ", "green"), words), soft_wrap=True)
+
+
 def _remember(folder: Path) -> None:
     """Remember the first home; a second one does not take the place of the first unasked."""
     from master.configuration.home import is_home, remember_home, remembered_home
@@ -178,7 +193,7 @@ def _print_next_steps(answers: Answers, *, portal: bool) -> None:
     if user_id is not None and not answers.invited:
         url = invite_url(user_id, MASTER_PERMISSIONS)
         console.print(one_line("Invite the master: ", (url, "cyan")), soft_wrap=True)
-    if not answers.verify and not answers.log:
+    if not answers.verify and not answers.log and not answers.channels:
         words = " writes channels.toml: the master then makes all its channels"
         console.print(one_line("An empty server? ", ("fleet channels init", "bold"), words), soft_wrap=True)
     console.print(one_line("Then: ", ("fleet doctor", "bold"), ", ", ("fleet up", "bold")))

@@ -10,6 +10,7 @@ import pytest
 
 from master.configuration.home import remembered_home
 from master.configuration.loading import load_settings
+from master.services.channels.tree_file import read_tree
 from sandbox import Sandbox
 from sandbox.intents import MESSAGE_CONTENT
 from sandbox.permissions import EVERYONE_DEFAULT
@@ -76,6 +77,43 @@ async def test_init_checks_each_answer_when_it_is_given(sandbox: Sandbox, own_ho
     assert remembered_home(os.environ) == home
     assert (own_home / ".local" / "bin" / "fleet").resolve() == ROOT / "fleet"
     assert 'export PATH="$HOME/.local/bin:$PATH"' in terminal.seen
+
+
+async def test_init_offers_all_channels_of_an_empty_server(sandbox: Sandbox, own_home: Path) -> None:
+    ada = sandbox.create_human("ada")
+    empty, full = (sandbox.create_guild(name, owner=ada) for name in ("Empty", "Full"))
+    full.create_channel("fleet-log")
+    bot = sandbox.create_bot("Fleetmaster", privileged_intents=MESSAGE_CONTENT, owner=ada)
+    for guild in (empty, full):
+        guild.add_bot(bot, bits=EVERYONE_DEFAULT)
+
+    def talk(guild_id: int, wish: str | None) -> str:
+        where = ("--home", str(own_home / f"home-{guild_id}-{wish}"), "--api-base", sandbox.api_base)
+        terminal = Terminal("init", *where, "--gateway-url", sandbox.gateway_url)
+        shown = terminal.answer(r"bot token[^\r\n]*[)\]?]: $", bot.token)
+        for question, answer in (("Id of your server", str(guild_id)), ("VERIFY", ""), ("LOG", "")):
+            terminal.answer(rf"{question}[^\r\n]*[)\]?]: $", answer)
+        if wish is not None:
+            shown += terminal.answer(r"when the master starts[^\r\n]*: $", wish)
+        shown += terminal.answer(r"Your own user id[^\r\n]*[)\]?]: $", "")
+        shown += terminal.answer(r"on your PATH[^\r\n]*: $", "n")
+        terminal.read_until("(?!)")
+        assert terminal.wait() == 0, terminal.seen
+        assert all(len(line) <= 80 for line in shown.splitlines() if "The server has none" in line)
+        return shown + terminal.seen
+
+    told = await asyncio.to_thread(talk, empty.id, "y")
+    assert "Fleet: #verify, #patch, #fleet-log" in told
+    assert "An empty server?" not in told
+    written = own_home / f"home-{empty.id}-y" / "channels.toml"
+    assert read_tree(written).channel[0].name == "verify"
+    # Enter alone: no.
+    told = await asyncio.to_thread(talk, empty.id, "")
+    assert "An empty server?" in told
+    assert not (own_home / f"home-{empty.id}-" / "channels.toml").exists()
+    # One of them is there: it is not asked.
+    told = await asyncio.to_thread(talk, full.id, None)
+    assert not (own_home / f"home-{full.id}-None" / "channels.toml").exists()
 
 
 def test_a_second_home_does_not_take_the_place_of_the_first(own_home: Path) -> None:
