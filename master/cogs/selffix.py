@@ -133,6 +133,13 @@ class SelfFix(
         self._changed(after.guild.id, after.id, "changed")
 
     @commands.Cog.listener()
+    async def on_guild_available(self, guild: discord.Guild) -> None:
+        """Look at the channels: whatever happened to them while the server was unavailable was not said."""
+        services = self._bot.services
+        if guild.id == services.settings.identity.guild_id:
+            services.channels.keeper.look_soon(services.settings.selffix.debounce_s)
+
+    @commands.Cog.listener()
     async def on_raw_message_delete(self, event: discord.RawMessageDeleteEvent) -> None:
         """Pass on that a message was deleted: it may be one that has to stand there."""
         self._changed(event.guild_id or 0, event.message_id, "deleted")

@@ -370,7 +370,7 @@ def build_services(
     intake = _build_intake(base, library, folders, error_groups, undecided)
     auditor = Auditor(ledger, ledger.chain, clock, base.permissions, bus)
     installer = PackageInstaller(lambda: reloading.settings, os.environ)
-    channels = _build_channels(base, alerts, discord, reloading, trust.orders)
+    channels = _build_channels(base, alerts, discord, reloading, trust.orders, guild_watch)
     tools = Tools(
         fleet=fleet,
         supervisor=supervisor,
@@ -642,7 +642,12 @@ def build_services(
 
 
 def _build_channels(
-    base: Base, alerts: Alerts, discord: DiscordView, reloading: Reloading, orders: NodeOrders
+    base: Base,
+    alerts: Alerts,
+    discord: DiscordView,
+    reloading: Reloading,
+    orders: NodeOrders,
+    guild_watch: GuildWatch,
 ) -> Channels:
     moves = ChannelMoves(base.settings.channel_moves_path)
     reloading.adjust = moves.follow
@@ -656,6 +661,7 @@ def _build_channels(
         master_user_id=discord.user_id,
         moves=moves,
         take_effect=reloading.take_effect,
+        is_unavailable=guild_watch.is_unavailable,
     )
     channels = build_channels(tools, orders, base.directory, lambda: reloading.written)
     reloading.follow(lambda _new: channels.keeper.look_again())

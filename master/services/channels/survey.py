@@ -12,7 +12,7 @@ from master.services.channels.tools import ChannelTools
 from master.services.channels.tree import Wanted, look_of, without_gone
 from master.services.channels.wishes import wishes_of
 from master.services.core.discord_port import Channel, Overwrite, Role
-from master.services.core.errors import DiscordNotFound, ServiceError
+from master.services.core.errors import DiscordNotFound, DiscordUnavailable, ServiceError
 from master.services.people.ticket_check import Standing
 
 
@@ -73,6 +73,9 @@ class Surveyor:
         tools, guild_id = self._tools, self._tools.guild_id
         if not guild_id:
             raise NoServer("config.py names no server", hint="IDENTITY['GUILD_ID']")
+        if tools.is_unavailable(guild_id):
+            # What it cannot show now is not gone.
+            raise DiscordUnavailable("the server is unavailable: an outage at Discord", hint="try again later")
         # First the ledger: what it does not have must not be taken for gone.
         remembered = {row.key: row for row in await tools.ledger.read(rows.all_wanted) if row.guild_id == guild_id}
         known = await tools.ledger.read(rows.newest_of_each)

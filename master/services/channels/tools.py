@@ -31,6 +31,8 @@ class ChannelTools:
         Returns the master's own user id; 0 while it is not known.
     take_effect
         Has everybody follow the channels that ``moves`` knows.
+    is_unavailable
+        Tells whether Discord has an outage that concerns a server.
     """
 
     ledger: Ledger
@@ -42,6 +44,7 @@ class ChannelTools:
     master_user_id: Callable[[], int]
     moves: ChannelMoves
     take_effect: Callable[[], None]
+    is_unavailable: Callable[[int], bool]
 
     @property
     def port(self) -> DiscordPort:

@@ -35,6 +35,10 @@ class GuildWatch:
         ours = self._identity.guild_ids
         return guild_id is None or not ours or guild_id in ours
 
+    def is_unavailable(self, guild_id: int) -> bool:
+        """Tell whether Discord has an outage that concerns a server: what it says of it then may be wrong."""
+        return guild_id in self._unavailable
+
     def troubles(self) -> tuple[str, ...]:
         """Return what is wrong now, in sentences."""
         gone = [f"the master is not on the server {self._name(guild_id)}" for guild_id in sorted(self._missing)]
