@@ -56,6 +56,8 @@ class _Shown:
     due: float = 0.0
     """Not shown anew before this."""
     posted_at: float | None = None
+    has_lost_channel: bool = False
+    """Whether its message went with its channel, and nothing has happened to the patch since."""
 
 
 class PatchPosts:
@@ -84,6 +86,8 @@ class PatchPosts:
         self._patch_of: dict[int, str] = {}
         self._strange: dict[int, None] = {}
         """Messages that show no patch, the latest last."""
+        self._gone_channels: set[int] = set()
+        """Whatever is on record about messages in them."""
         self._changed = asyncio.Event()
         self._returned = True
         """Whether the connection began, or went on, since patches were listed."""
@@ -117,6 +121,7 @@ class PatchPosts:
     def touch(self, patch_id: str) -> None:
         """Show a patch anew: something changed about it."""
         shown = self._shown.setdefault(patch_id, _Shown(None))
+        shown.has_lost_channel = False
         if not shown.stale:
             shown.due = max(shown.due, self._loop.time() + SETTLE_S)
         shown.stale = True
@@ -134,12 +139,14 @@ class PatchPosts:
         self.touch(patch_id)
 
     def channel_deleted(self, channel_id: int) -> None:
-        """Notice that a channel is gone with all its messages."""
+        """Notice that a channel is gone with all its messages; those of patches under way are posted anew."""
+        self._gone_channels.add(channel_id)
         for patch_id, shown in self._shown.items():
             if shown.message is not None and shown.message.channel_id == channel_id:
                 self._patch_of.pop(shown.message.id, None)
                 self._forget_message(patch_id, shown)
                 self.touch(patch_id)
+                shown.has_lost_channel = True
 
     def _forget_message(self, patch_id: str, shown: _Shown) -> None:
         shown.message = shown.content = None
@@ -162,6 +169,8 @@ class PatchPosts:
             if isinstance(event, PatchChanged | NodePatched):
                 self.touch(event.patch_id)
             else:
+                if isinstance(event, ChannelMoved):
+                    self.channel_deleted(event.old_id)
                 self._returned = True
                 self._blocked_until = 0.0
                 for shown in self._shown.values():
@@ -201,7 +210,8 @@ class PatchPosts:
             if not self._is_recent(patch):
                 continue
             shown = self._shown.setdefault(patch.id, _Shown(None))
-            if shown.message is None and patch.channel_id and patch.message_id:
+            is_gone = patch.channel_id in self._gone_channels
+            if shown.message is None and patch.channel_id and patch.message_id and not is_gone:
                 shown.message = MessageRef(patch.channel_id, patch.message_id)
                 self._patch_of[patch.message_id] = patch.id
             shown.stale = True
@@ -225,6 +235,8 @@ class PatchPosts:
             return
         # What changes from here on is shown next time.
         shown.stale = False
+        if shown.has_lost_channel and not self._is_recent(details.patch):
+            return  # The channel that takes its place does not begin with years of roll-outs.
         embed = patch_embed(self._services.settings.colours, details)
         try:
             if shown.message is None:
@@ -289,6 +301,11 @@ class PatchPosts:
         shown.stale = True
         if isinstance(error, DiscordNotFound) and error.json_code == _UNKNOWN_MESSAGE and shown.message is not None:
             self.deleted(shown.message.id)
+            return
+        place = 0 if shown.message is None else shown.message.channel_id
+        if isinstance(error, DiscordNotFound) and place not in (0, self._services.settings.channels.patch):
+            # Its channel went while nobody looked, and another took its place.
+            self.channel_deleted(place)
             return
         shown.due = self._loop.time() + RETRY_S
         if isinstance(error, DiscordUnavailable):

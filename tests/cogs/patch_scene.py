@@ -138,12 +138,12 @@ class PatchScene:
         """Return the client of a node's bot."""
         return self.sandbox.people.person(self.bots[name].account)
 
-    async def put_state(self, patch_id: str, state: PatchState) -> None:
+    async def put_state(self, patch_id: str, state: PatchState, **fields: Any) -> None:
         """Have a patch be in a state, as a roll-out would."""
         book = self.services.patches._book
         patch = await book.load(patch_id)
         assert patch is not None
-        book.put(structs.replace(patch, state=state))
+        book.put(structs.replace(patch, state=state, **fields))
         await book.flush()
 
     async def put_node(self, patch_id: str, node_id: str, state: PatchNodeState, detail: str = "") -> None:
@@ -158,6 +158,11 @@ class PatchScene:
         """Return who did something by the audit log, and what came of it; the latest first."""
         rows = await self.services.ledger.read(lambda connection: audit.search(connection, action=action))
         return [(row.actor, row.outcome) for row in rows]
+
+    def successor(self) -> ChannelHandle:
+        """Return the channel of PATCH_CHANNEL's name."""
+        (found,) = [one.id for one in self.guild.guild.channels.values() if one.name == "patches"]
+        return self.guild.channel(found)
 
     def dismiss(self, person: Person) -> None:
         """Take somebody out of OPERATORS."""

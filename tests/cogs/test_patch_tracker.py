@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 from master.cogs._patch_reactions import REFUSALS
 from master.events import GatewayConnected
@@ -215,6 +216,46 @@ async def test_a_channel_that_is_gone_is_told_once_and_nothing_else_stops(office
     await office.until(lambda: office.sandbox.requests["POST /channels/{channel_id}/messages"] > posts)
     await office.receive()
     assert len(told) == 1
+
+
+async def test_patches_under_way_are_posted_once_in_the_channel_that_took_the_place(office: PatchScene) -> None:
+    channels = permissions.MANAGE_CHANNELS | permissions.MANAGE_ROLES
+    office.guild.role_of(office.account).permissions |= channels
+    await office.connect()
+    rolling = await office.receive(state="rolling")
+    long_ago = await office.receive()
+    for patch_id in (rolling, long_ago):
+        await office.message_of(patch_id)
+    await office.put_state(long_ago, "done", finished_at=office.services.clock.now() - timedelta(days=2))
+    keeper = office.services.channels.keeper
+    await keeper.look()
+    await office.ada.deletes_channel(office.channel)
+    await keeper.look()
+    office.channel = office.successor()
+    await office.message_of(rolling)
+    await office.message_of(await office.receive(state="done"))
+    assert len(office.channel.messages) == 2, "the one of long ago is not posted anew"
+    # One that begins finds the next one gone, or another in its place.
+    for is_known in (False, True):
+        await office.disconnect()
+        old = office.channel.id
+        await office.ada.deletes_channel(office.channel)
+        if is_known:
+            new = await office.ada.creates_channel(office.guild, "patches")
+            office.services.channels.tools.moves.add(old, new.id)
+            office.services.channels.tools.take_effect()
+        told = office.alerts()
+        await office.connect()
+        if not is_known:
+            await office.until(lambda told=told: bool(told))  # type: ignore[misc]
+            await keeper.look()
+        office.channel = office.successor()
+        message = await office.message_of(rolling)
+        assert ("Patches cannot be shown in PATCH_CHANNEL" in {one.title for one in told}) is not is_known
+    await office.put_state(rolling, "paused")
+    office.announce(rolling, "paused")
+    await office.until(lambda: "paused" in str(message.embeds))
+    assert len(office.channel.messages) == 2
 
 
 async def test_a_channel_without_files_gets_the_patch_without_its_file(office: PatchScene) -> None:
