@@ -57,7 +57,8 @@ def form(category: TicketCategoryView) -> discord.ui.Modal:
 
 def closing_form(ticket_id: str, number: int) -> discord.ui.Modal:
     """Return the form that asks for the reason of an end; sending it is the confirmation."""
-    return _form(f"Close ticket {number}?", f"closing:{ticket_id}", ("Why? Its author reads it.",), required=False)
+    title = f"Close ticket {number}?" if number else "Close this ticket?"
+    return _form(title, f"closing:{ticket_id}", ("Why? Its author reads it.",), required=False)
 
 
 def answers_of(interaction: discord.Interaction) -> list[str]:

@@ -125,6 +125,23 @@ def capture(
             console.print(one_line("written; `fleet channels diff` shows what it wants of the server"), soft_wrap=True)
 
 
+@channels.command("init")
+def init(home: HomeOption = None, yes: YesOption = False) -> None:
+    """Write channels.toml for an empty server: its whole hierarchy, which the master then makes. Overwrites none."""
+    # Imported here: no other command needs it.
+    from master.services.channels.tree_file import BUILT_IN
+
+    with reporting_errors():
+        path = settings_of(home).channels_path
+        if path.exists():
+            raise FilesFailed(f"{path} is there already", hint="edit it, or move it away first")
+        print_lines([Text(line) for line in BUILT_IN.split("\n")])
+        confirm(f"Write {visible(str(path))}?", yes=yes)
+        path.write_text(BUILT_IN, "utf-8")
+        words = "written; `fleet channels diff` shows what would be made, `fleet channels repair` makes it"
+        console.print(one_line(words), soft_wrap=True)
+
+
 @channels.command("history")
 def history(
     key: Annotated[str, typer.Option("--key", help="Only of this channel.")] = "",

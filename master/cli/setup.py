@@ -178,6 +178,9 @@ def _print_next_steps(answers: Answers, *, portal: bool) -> None:
     if user_id is not None and not answers.invited:
         url = invite_url(user_id, MASTER_PERMISSIONS)
         console.print(one_line("Invite the master: ", (url, "cyan")), soft_wrap=True)
+    if not answers.verify and not answers.log:
+        words = " writes channels.toml: the master then makes all its channels"
+        console.print(one_line("An empty server? ", ("fleet channels init", "bold"), words), soft_wrap=True)
     console.print(one_line("Then: ", ("fleet doctor", "bold"), ", ", ("fleet up", "bold")))
 
 

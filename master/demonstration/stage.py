@@ -74,6 +74,7 @@ CHANNELS = {{"VERIFY": {verify_id}, "PATCH": {patch_id}, "LOG": {log_id}}}
 OPERATORS = {{"USERS": [{operator_id}]}}
 SUPERVISION = {{"PULSE_INTERVAL_S": {pulse_s}, "MERGE_MEMORY": {merge_memory}}}
 HANDSHAKE = {{"TRANSPORT": "{transport}", "CHANNEL_PULSE_INTERVAL_S": {channel_pulse_s}}}
+SELFFIX = {{"DEBOUNCE_S": 0.2}}
 DISCORD = {{"API_BASE": "{api_base}", "GATEWAY_URL": "{gateway_url}"}}
 '''
 

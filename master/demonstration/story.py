@@ -25,6 +25,7 @@ from handshake.messages import Heartbeat
 from handshake.redaction import Secret
 from handshake.signing import NodeKey, Signer
 from handshake.transports import channel
+from master.demonstration.channels import delete_and_see_it_again
 from master.demonstration.owner import remove_abandoned
 from master.demonstration.patching import patch_and_roll_back
 from master.demonstration.people import serve_people
@@ -76,6 +77,7 @@ class Story:
             ("a cog that no restart mends", self._repair),
             ("new code, and back by itself", self._patch),
             ("licence, giveaway, ticket", self._serve_people),
+            ("a deleted channel, back again", self._delete_channel),
             ("what it costs", self._measure),
         ]
         for name, run_step in steps:
@@ -188,6 +190,10 @@ class Story:
         """Have members use what the master does for them."""
         return await serve_people(self._stage, self._tap, self.figures)
 
+    async def _delete_channel(self) -> str:
+        """Delete PATCH_CHANNEL; wait until it is there again, and followed."""
+        return await delete_and_see_it_again(self._stage, self._tap)
+
     async def _measure(self) -> str:
         status = await self._stage.status()
         master = status.master
@@ -277,7 +283,7 @@ async def _run_story(stage: Stage, tap: EventTap, nodes: int, console: Console, 
     finally:
         playing.cancel()
         await asyncio.gather(playing, return_exceptions=True)
-    ok = len(story.steps) == 9 and all(step.ok for step in story.steps)
+    ok = len(story.steps) == 10 and all(step.ok for step in story.steps)
     return Outcome(ok=ok, steps=story.steps, figures=story.figures)
 
 

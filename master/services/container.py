@@ -34,13 +34,13 @@ from master.services.building.patches import build_lineage_keeper, build_patches
 from master.services.building.people import build_licence_keeping, build_licences, build_tickets, connect_licences
 from master.services.building.repair import build_solutions, recent_lines_of
 from master.services.channels.channels import Channels, build_channels
-from master.services.channels.moves import ChannelMoves
 from master.services.channels.records import ChannelRecords
 from master.services.channels.recreating import recreate
 from master.services.channels.tools import ChannelTools
 from master.services.core.alert_outbox import AlertOutbox
 from master.services.core.alerts import Alerts
 from master.services.core.auditing import Auditor
+from master.services.core.channel_moves import ChannelMoves
 from master.services.core.directory import NodeDirectory
 from master.services.core.discord_port import DiscordPort
 from master.services.core.keys import master_secret_of
@@ -440,7 +440,12 @@ def build_services(
         discord,
         merging,
         trust.keys,
-        lambda: (*state_watch.troubles(), *guild_watch.troubles(), *cogs.troubles()),
+        lambda: (
+            *state_watch.troubles(),
+            *guild_watch.troubles(),
+            *cogs.troubles(),
+            *channels.keeper.troubles(),
+        ),
         lambda: spawner.trouble,
         box,
         mailboxes,

@@ -73,8 +73,8 @@ COMMANDS = (
     *(Typed(f"tickets {verb} 01AB", shows=False) for verb in ("grant", "refuse", "revoke")),
     Typed("tickets permissions"),
     Typed("tickets check --json"),
-    Typed("announce hello --to news"),
-    Typed("announce hello --all --preview --json"),
+    Typed("announce hello --to news", shows=False),  # there are no places here
+    Typed("announce hello --all --preview --json", shows=False),
     Typed("announcements --json"),
     Typed("announcements list --scheduled"),
     Typed("announcements places"),

@@ -15,12 +15,6 @@ from sandbox.records import Overwrite
 pytestmark = pytest.mark.timeout(120)
 
 
-def set_quick(stage: Stage, more: str = "") -> None:
-    """Have changes looked at after a tenth of a second."""
-    config = stage.home / "config.py"
-    config.write_text(config.read_text() + f'\nSELFFIX = {{"DEBOUNCE_S": 0.1{more}}}\n')
-
-
 def named(stage: Stage, name: str) -> ChannelHandle:
     (found,) = [one for one in stage.guild.guild.channels.values() if one.name == name]
     return stage.guild.channel(found.id)
@@ -28,7 +22,6 @@ def named(stage: Stage, name: str) -> ChannelHandle:
 
 async def test_the_log_channel_comes_back_and_everybody_follows_also_after_a_restart() -> None:
     async with Stage() as stage:
-        set_quick(stage)
         office = stage.guild.create_category("office")
         stage.log.channel.parent_id = office.id
         stage.log.channel.overwrites[stage.guild.id] = Overwrite(stage.guild.id, 0, 0, SEND_MESSAGES)

@@ -27,7 +27,7 @@ def test_the_demo_passes_and_leaves_nothing(tmp_path: Path) -> None:
     outcome = json.loads(done.stdout)
     assert done.returncode == 0, outcome
     assert outcome["ok"]
-    assert [step["ok"] for step in outcome["steps"]] == [True] * 9
+    assert [step["ok"] for step in outcome["steps"]] == [True] * 10
     assert set(outcome["steps"][0]) == {"name", "ok", "detail", "seconds"}
     assert list(tmp_path.iterdir()) == []
     folder = str(tmp_path) if tempfile.gettempdir() != str(tmp_path) else "fleet-demo-"

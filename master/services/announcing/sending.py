@@ -91,8 +91,8 @@ class Sender:
         for announcement in await self._ledger.read(lambda c: rows.recent(c, states=("sending",), limit=1_000)):
             await self._finish(announcement.id)
 
-    async def _step(self, group: asyncio.TaskGroup) -> float:
-        """Begin what is due; returns after how many seconds to look again."""
+    async def _step(self, group: asyncio.TaskGroup) -> float | None:
+        """Begin what is due; returns after how many seconds to look again, None while nothing waits."""
         now = self._clock.now()
         for announcement in await self._ledger.read(lambda c: rows.due(c, now)):
             await self._begin(announcement, now)
@@ -109,7 +109,7 @@ class Sender:
         due = await self._ledger.read(rows.next_due)
         soonest = min([*moments, *([] if due is None else [due])], default=None)
         if soonest is None:
-            return LOOK_EVERY_S
+            return None
         return min(max((soonest - self._clock.now()).total_seconds(), 0.0), LOOK_EVERY_S)
 
     async def _begin(self, announcement: Announcement, now: datetime) -> None:

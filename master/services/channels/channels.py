@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,16 +16,19 @@ from master.services.channels.drift import Drift
 from master.services.channels.following import NodesFollow
 from master.services.channels.keeper import ChannelKeeper
 from master.services.channels.panels import Panels
-from master.services.channels.repairing import Repairing
-from master.services.channels.showing import ChannelShowing, state_of
+from master.services.channels.repairing import Repairing, state_of
+from master.services.channels.showing import ChannelShowing
 from master.services.channels.survey import Declared, Survey, Surveyor
 from master.services.channels.telling import Telling
 from master.services.channels.tools import ChannelTools
 from master.services.channels.undoing import Undoing
+from master.services.core.channel_moves import ASSIGNABLE, TREE
 from master.services.core.directory import NodeDirectory
 from master.services.core.discord_port import Role
 from master.services.core.errors import ServiceError
 from master.services.trust.orders import NodeOrders
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +53,12 @@ class Channels:
         """Take over which channels were made anew; without the ledger, what the file beside it says stays."""
         try:
             moves = await self.tools.ledger.read(rows.all_moves)
-        except LedgerError:
-            moves = None
-        if moves is not None:
+            wanted = {row.key: row.channel_id for row in await self.tools.ledger.read(rows.all_wanted)}
+        except LedgerError as error:
+            log.warning("channels that were made anew are known from the file alone", extra={"why": error.message})
+        else:
             self.tools.moves.load(moves)
+            self.tools.moves.assign({name: wanted[TREE + name] for name in ASSIGNABLE if TREE + name in wanted})
         if self.tools.moves:
             self.tools.take_effect()
 

@@ -23,13 +23,14 @@ from master.ledger.rows.records import ChannelRepair
 from master.services.channels.culprits import Culprits
 from master.services.channels.drift import Drift, plan
 from master.services.channels.panels import Panels
-from master.services.channels.repairing import Repairing, is_same
+from master.services.channels.repairing import Repairing, is_same, state_of
 from master.services.channels.survey import NoServer, Survey, Surveyor
 from master.services.channels.telling import Telling
 from master.services.channels.tools import SYSTEM, ChannelTools
 from master.services.channels.tree import look_of
 from master.services.channels.undoing import Undoing
-from master.services.channels.wishes import TREE, row_of
+from master.services.channels.wishes import row_of
+from master.services.core.channel_moves import ASSIGNABLE, TREE
 from master.services.core.errors import DiscordNotFound, DiscordPortError, DiscordUnavailable
 
 log = logging.getLogger(__name__)
@@ -69,12 +70,19 @@ class ChannelKeeper:
         self.owned: frozenset[int] = frozenset()
         """The channels that are wanted, as they were known at the last look."""
         self.drift_count = 0
-        """Drifts that stand: left as they are, asked about, or impossible to repair."""
+        """Drifts that stand: asked about, or impossible to repair."""
         bus = tools.bus
         bus.on(GatewayConnected, lambda _event: self.look_soon(0.0))
         bus.on(LedgerReturned, lambda _event: self.look_soon(0.0))
         bus.on(ServerChannelChanged, self._on_changed)
         bus.on(ChannelMoved, self._on_moved)
+
+    def troubles(self) -> tuple[str, ...]:
+        """Return what ``fleet status`` says of the channels."""
+        if not self.drift_count:
+            return ()
+        what = "difference" if self.drift_count == 1 else "differences"
+        return (f"{self.drift_count} {what} between the server's channels and the wanted ones: fleet channels diff",)
 
     # When
 
@@ -186,7 +194,7 @@ class ChannelKeeper:
                 due.append(drift)
         steps = plan(due, tuple(survey.wanted.values()), survey.found.values())
         if not steps:
-            self.drift_count = len(survey.drifts)
+            self.drift_count = sum(state_of(drift, survey) != "left" for drift in survey.drifts)
             return False
         standing = await self._surveyor.standing(survey)
         for step in steps:
@@ -277,6 +285,7 @@ class ChannelKeeper:
         named = {*survey.wanted, *survey.unknown}
         gone = [] if survey.refused else [key for key in survey.remembered if key not in named]
         self.owned = frozenset(one.channel_id for one in survey.wanted.values() if one.channel_id)
+        self._assign(survey)
         if not changed and not gone:
             return
 
@@ -287,6 +296,15 @@ class ChannelKeeper:
                 rows.forget_wanted(connection, key)
 
         await self._tools.ledger.write(save)
+
+    def _assign(self, survey: Survey) -> None:
+        """Let channels of channels.toml be LOG, VERIFY and PATCH, where config.py names none."""
+        own = {name: survey.wanted.get(TREE + name) for name in ASSIGNABLE}
+        there = {
+            name: one.channel_id for name, one in own.items() if one is not None and one.channel_id in survey.found
+        }
+        if self._tools.moves.assign(there):
+            self._tools.take_effect()
 
     # Of people
 

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from master.configuration.settings import Settings
 from master.services.channels.drift import Drift
 from master.services.channels.keeper import ChannelKeeper
-from master.services.channels.moves import ChannelMoves
 from master.services.channels.survey import Survey
-from master.services.channels.wishes import named_channels
+from master.services.core.channel_moves import ChannelMoves, named_channels
 from master.services.repair.errors import ActionFailed, ActionSkipped
 
 

@@ -185,7 +185,8 @@ class Repairing:
         ------
         LedgerError
         """
-        left = await self._tools.ledger.read(partial(rows.repairs_in_states, states=rows.UNFINISHED))
+        unfinished = await self._tools.ledger.read(partial(rows.repairs_in_states, states=rows.UNFINISHED))
+        left = [one for one in unfinished if one.guild_id == survey.guild_id]
         taken = {one.channel_id for one in survey.wanted.values()}
         things = {one.thing for one in survey.drifts}
         for repair in left:
@@ -218,6 +219,14 @@ def is_same(repair: ChannelRepair, drift: Drift) -> bool:
     if repair.channel_id != drift.channel_id:
         return False
     return drift.kind == "gone" or part(drift.kind, found_of(repair).look) == part(drift.kind, drift.found)
+
+
+def state_of(drift: Drift, survey: Survey) -> str:
+    """Return what becomes of a drift without anybody asking: ``due``, ``left``, ``asked`` or ``failed``."""
+    before = survey.newest.get(drift.thing)
+    if before is None or not is_same(before, drift):
+        return "due"
+    return {"left": "left", "undone": "left", "asked": "asked", "failed": "failed"}.get(before.state, "due")
 
 
 def found_of(repair: ChannelRepair) -> Found:

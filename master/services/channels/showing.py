@@ -8,12 +8,12 @@ from master.configuration.settings import Settings
 from master.services.channels.culprits import Culprits
 from master.services.channels.drift import Drift, Step, plan
 from master.services.channels.obstacles import obstacle
-from master.services.channels.repairing import is_same
+from master.services.channels.repairing import state_of
 from master.services.channels.survey import Survey, Surveyor
 from master.services.channels.tools import ChannelTools
 from master.services.channels.tree import Wanted
-from master.services.channels.wishes import named_channels
 from master.services.channels.wording import in_words
+from master.services.core.channel_moves import named_channels
 from master.services.core.channel_views import CapturedTree, ChannelRow, ChannelsView, DriftRow
 
 
@@ -134,11 +134,3 @@ class ChannelShowing:
         text = capture(survey.found.values(), survey.roles, categories)
         tree = parse_tree(text, self._tools.settings().channels_path)
         return CapturedTree(text=text, categories=len(tree.category), channels=len(tree.channel))
-
-
-def state_of(drift: Drift, survey: Survey) -> str:
-    """Return what becomes of a drift without anybody asking: ``due``, ``left``, ``asked`` or ``failed``."""
-    before = survey.newest.get(drift.thing)
-    if before is None or not is_same(before, drift):
-        return "due"
-    return {"left": "left", "undone": "left", "asked": "asked", "failed": "failed"}.get(before.state, "due")

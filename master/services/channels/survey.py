@@ -75,7 +75,8 @@ class Surveyor:
             raise NoServer("config.py names no server", hint="IDENTITY['GUILD_ID']")
         # First the ledger: what it does not have must not be taken for gone.
         remembered = {row.key: row for row in await tools.ledger.read(rows.all_wanted) if row.guild_id == guild_id}
-        newest = {f"{one.key}:{one.drift}": one for one in await tools.ledger.read(rows.newest_of_each)}
+        known = await tools.ledger.read(rows.newest_of_each)
+        newest = {f"{one.key}:{one.drift}": one for one in known if one.guild_id == guild_id}
         roles = {role.id: role for role in await tools.port.roles(guild_id)}
         found = {channel.id: channel for channel in await tools.port.channels(guild_id)}
         declared = await self._declare(roles)

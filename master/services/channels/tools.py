@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from master.bus import EventBus
 from master.configuration.settings import Settings
 from master.ledger.database import Ledger
-from master.services.channels.moves import ChannelMoves
 from master.services.core.alerts import Alerts
+from master.services.core.channel_moves import ChannelMoves
 from master.services.core.discord_port import DiscordPort
 from master.services.core.errors import DiscordUnavailable
 from master.supervision.clock import Clock

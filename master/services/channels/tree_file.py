@@ -19,7 +19,7 @@ from master.errors import ExitCode
 from master.services.channels.permission_names import bits_of, names_of
 from master.services.channels.survey import Declared
 from master.services.channels.tree import MOST_IN_CATEGORY, MOST_IN_GUILD, Wanted, WantedPanel, in_order
-from master.services.channels.wishes import TREE
+from master.services.core.channel_moves import TREE
 from master.services.core.discord_port import Channel, ChannelKind, Embed, Overwrite, Role
 from master.services.core.errors import ServiceError
 from master.wording import visible

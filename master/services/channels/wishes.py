@@ -10,10 +10,8 @@ from msgspec.structs import replace
 from master.configuration.settings import Settings
 from master.ledger.rows.records import WantedChannel
 from master.services.channels.tree import Look, Wanted, as_seen, look_of, without_gone
+from master.services.core.channel_moves import named_channels
 from master.services.core.discord_port import Channel, ChannelKind
-
-TREE = "tree/"
-"""What the keys of channels.toml begin with here."""
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,20 +22,6 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     """Channels of config.py that are not there, and of which nothing is known: key and id."""
     adopted: tuple[Wanted, ...] = ()
     """Of the wanted ones those that were found just now, and are to be remembered as they are."""
-
-
-def named_channels(settings: Settings) -> dict[str, int]:
-    """Return the channels that config.py names, by what they are for; each channel once."""
-    channels = settings.channels
-    named = {"LOG": channels.log, "VERIFY": channels.verify, "PATCH": channels.patch}
-    for name, category in settings.tickets.categories.items():
-        named[f"tickets/{name}"] = category.channel_id
-        named[f"tickets/{name}/log"] = category.log_channel_id
-    once: dict[int, str] = {}
-    for key, channel_id in named.items():
-        if channel_id:
-            once.setdefault(channel_id, key)
-    return {key: channel_id for channel_id, key in once.items()}
 
 
 def wishes_of(

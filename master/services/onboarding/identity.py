@@ -110,7 +110,10 @@ NODE_PERMISSIONS = (1 << 10) | (1 << 11) | (1 << 14) | (1 << 15) | (1 << 16) | (
 
 
 # View Channel, Send Messages, Embed Links, Attach Files, Read Message History, Add Reactions, Manage Messages.
-MASTER_PERMISSIONS = (1 << 10) | (1 << 11) | (1 << 14) | (1 << 15) | (1 << 16) | (1 << 6) | (1 << 13)
+_TO_TELL = (1 << 10) | (1 << 11) | (1 << 14) | (1 << 15) | (1 << 16) | (1 << 6) | (1 << 13)
+# Manage Channels, View Audit Log, Manage Roles, Pin Messages.
+_TO_REPAIR = (1 << 4) | (1 << 7) | (1 << 28) | (1 << 51)
+MASTER_PERMISSIONS = _TO_TELL | _TO_REPAIR
 
 
 def invite_url(bot_user_id: int, permissions: int = NODE_PERMISSIONS) -> str:

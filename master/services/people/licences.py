@@ -262,7 +262,8 @@ class Licences:
             raise LicenceOfAnother("this licence is meant for somebody else")
         if people >= tier.people:
             many = "somebody" if tier.people == 1 else f"{tier.people} people, as many as may,"
-            raise TooManyPeople(f"{many} redeemed this licence before", hint="a code works once for each place in it")
+            hint = "ask whoever gave you the code for one of your own, or its holder for `/licence transfer`"
+            raise TooManyPeople(f"{many} redeemed this licence before", hint=hint)
 
     async def check_person(self, user_id: int, feature: str = "") -> LicenceStatus:
         """Return what a person's best licence is worth now, for a feature or at all; never fails."""

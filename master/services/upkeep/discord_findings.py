@@ -11,6 +11,7 @@ import msgspec
 from handshake.redaction import Secret
 from master.configuration.settings import Settings
 from master.errors import FleetError
+from master.services.core.channel_moves import current_of, followed, load_moves, named_channels
 from master.services.core.discord_port import Role
 from master.services.core.errors import DiscordRefused, DiscordUnavailable
 from master.services.core.findings import Finding
@@ -31,6 +32,7 @@ _UNEXPECTED = "try again in a minute; if it stays so, check DISCORD['API_BASE'] 
 # https://discord.com/developers/docs/topics/permissions#permissions-bitwise-permission-flags
 _ADMINISTRATOR = 1 << 3
 _SEND_IN_THREADS = 1 << 38
+_MANAGE_CHANNELS, _MANAGE_ROLES, _VIEW_AUDIT_LOG = 1 << 4, 1 << 28, 1 << 7
 _VIEW, _SEND, _HISTORY = 1 << 10, 1 << 11, 1 << 16
 _NAMES = {
     _VIEW: "View Channel",
@@ -40,6 +42,9 @@ _NAMES = {
     1 << 15: "Attach Files",
     _HISTORY: "Read Message History",
     1 << 6: "Add Reactions",
+    _MANAGE_CHANNELS: "Manage Channels",
+    _MANAGE_ROLES: "Manage Roles",
+    _VIEW_AUDIT_LOG: "View Audit Log",
 }
 _NEEDED: dict[str, int] = {
     # Answers to nodes, that mention or reply.
@@ -123,7 +128,9 @@ async def ask_discord(settings: Settings, token: Secret[str], lookup: Lookup) ->
         # Without a token that works no other question has an answer.
         return [Finding("discord", "fail", error.message, error.hint)]
     found = [Finding("discord", "ok", f"the token is {bot.username}'s ({bot.user_id})")]
-    survey = _Survey(settings, lookup, bot)
+    successors = load_moves(settings.channel_moves_path)
+    found += _moved_channels(settings, successors)
+    survey = _Survey(followed(settings, successors), lookup, bot)
     for what, look in (
         ("gateway", survey.gateway),
         ("intents", survey.intents),
@@ -136,6 +143,17 @@ async def ask_discord(settings: Settings, token: Secret[str], lookup: Lookup) ->
         except FleetError as error:
             found.append(Finding(what, "fail", error.message, error.hint or _UNEXPECTED))
     return found
+
+
+def _moved_channels(settings: Settings, successors: dict[int, int]) -> list[Finding]:
+    """Return which channels of config.py were made anew: they are followed, and the file should say so."""
+    moved = {
+        key: (channel_id, current_of(successors, channel_id))
+        for key, channel_id in named_channels(settings).items()
+        if current_of(successors, channel_id) != channel_id
+    }
+    fix = "config.py: put the new id in its place"
+    return [Finding(f"id of {key}", "warn", f"{old} was made anew as {new}", fix) for key, (old, new) in moved.items()]
 
 
 @dataclass(slots=True)
@@ -211,7 +229,22 @@ class _Survey:
             fix = f"check IDENTITY['GUILD_ID'], or {self._invite()}"
             return [Finding("server", "fail", f"{self.bot.username} is not on the server {guild_id}", fix)]
         found = Finding("server", "ok", f"{self.bot.username} is on {guild.name}")
-        return [found, *await self._channels(guild, member), *self._licence_roles(guild, member)]
+        channels = await self._channels(guild, member)
+        return [found, *channels, *self._repairs(guild, member), *self._licence_roles(guild, member)]
+
+    def _repairs(self, guild: _Guild, member: _Member) -> list[Finding]:
+        """Look whether the bot may repair the server's channels, and learn who changed them."""
+        if self.settings.selffix.mode == "off":
+            return []
+        needed = _MANAGE_CHANNELS | _MANAGE_ROLES | _VIEW_AUDIT_LOG
+        bits = _union(role.permissions for role in guild.roles if role.id in {guild.id, *member.roles})
+        missing = 0 if bits & _ADMINISTRATOR or guild.owner_id == self.bot.user_id else needed & ~bits
+        if not missing:
+            return [Finding("selffix", "ok", "it may put channels right, and learns who changed them")]
+        names = ", ".join(text for bit, text in _NAMES.items() if missing & bit)
+        cost = "channels are not put right" if missing != _VIEW_AUDIT_LOG else "nobody learns who changed a channel"
+        fix = f"Server Settings > Roles: allow the role of {self.bot.username} {names}; or SELFFIX['MODE'] = 'off'"
+        return [Finding("selffix", "warn", f"missing {names}: {cost}", fix)]
 
     def _licence_roles(self, guild: _Guild, member: _Member) -> list[Finding]:
         """Look whether the bot can give the roles of licence tiers, before anybody redeems one."""

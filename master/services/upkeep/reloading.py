@@ -47,7 +47,8 @@ class Reloading:
     ) -> None:
         self._settings = settings
         """As config.py has them."""
-        self._in_force = settings
+        self._in_force = settings, settings
+        """As config.py has them, and what became of that."""
         self._environment = environment
         self._known_names = known_names
         self._followers: list[Follower] = []
@@ -59,7 +60,11 @@ class Reloading:
     @property
     def settings(self) -> Settings:
         """The settings in effect, without changes that need a restart."""
-        return self._in_force
+        written, in_force = self._in_force
+        if written is not self._settings:
+            self._in_force = self._settings, self.adjust(self._settings)
+            return self._in_force[1]
+        return in_force
 
     @property
     def written(self) -> Settings:
@@ -68,9 +73,10 @@ class Reloading:
 
     def take_effect(self) -> None:
         """Have everybody follow the settings as they are now."""
-        self._in_force = self.adjust(self._settings)
+        in_force = self.adjust(self._settings)
+        self._in_force = self._settings, in_force
         for follower in self._followers:
-            follower(self._in_force)
+            follower(in_force)
 
     def follow(self, *followers: Follower) -> None:
         """Call these with changed settings, in this order."""

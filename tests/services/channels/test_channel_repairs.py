@@ -5,12 +5,15 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
+from msgspec.structs import replace
 
 from master.configuration.settings import Settings
+from master.ledger.errors import LedgerError
 from master.operations import channels
 from master.operations.parameters import ChannelsLeaveParams, ChannelsRepairParams, ChannelsUndoParams, NoParams
 from master.services.core.errors import DiscordUnavailable
 from sandbox import Message, Sandbox, permissions
+from tests.ledger.writer.test_spool import locked
 from tests.services.channels.channel_scene import master_on, server_on
 from tests.services.conftest import OPERATOR, house_settings
 
@@ -183,3 +186,26 @@ async def test_a_full_server_is_said(sandbox: Sandbox, house_settings: Settings)
         (done,) = await scene.services.channels.keeper.look()
         assert done.state == "failed"
         assert "the category office has 50 channels" in done.detail
+
+
+@pytest.mark.slow
+async def test_while_discord_or_the_ledger_does_not_answer_nothing_is_taken_for_gone(
+    sandbox: Sandbox, house_settings: Settings
+) -> None:
+    slow = replace(house_settings, database=replace(house_settings.database, statement_timeout_s=0.05))
+    server = server_on(sandbox, slow)
+    async with master_on(server, looks=False) as scene:
+        keeper = scene.services.channels.keeper
+        await keeper.look()
+        sandbox.faults.answer_next(503, count=3, method="GET", path_contains="/channels")
+        with pytest.raises(DiscordUnavailable):
+            await keeper.look()
+        await server.ada.deletes_channel(server.one("patch"))
+        with locked(slow.database):
+            with pytest.raises(LedgerError):
+                await keeper.look()
+            # Nothing is done that is not on record.
+            assert not server.named("patch")
+        await scene.services.ledger.wait_available()
+        await keeper.look()
+        assert len(server.named("patch")) == 1

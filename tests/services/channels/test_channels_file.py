@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from master.configuration.settings import Settings
+from master.configuration.settings import ChannelSettings, Settings, TicketSettings
 from master.operations import channels
 from master.operations.parameters import ChannelsCaptureParams, ChannelsRepairParams, NoParams
 from master.services.channels.drift import diff
@@ -141,6 +142,24 @@ async def test_an_empty_server_gets_the_whole_tree_with_its_panel_and_keeps_it(
         # What is in no file is nobody's business.
         await server.ada.renames_channel(server.one("general"), "chat")
         assert await scene.services.channels.keeper.look() == []
+
+
+async def test_an_empty_server_gets_the_fleets_own_channels_and_they_are_used(
+    sandbox: Sandbox, house_settings: Settings
+) -> None:
+    server = server_on(sandbox, house_settings)
+    server.settings = replace(server.settings, channels=ChannelSettings(), tickets=TicketSettings())
+    for channel in list(server.guild.guild.channels.values()):
+        await server.ada.deletes_channel(server.guild.channel(channel.id))
+    server.settings.channels_path.write_text(BUILT_IN)
+    async with master_on(server) as scene:
+        settings = scene.services.settings.channels
+        ids = {name: server.one(name).id for name in ("verify", "patch", "fleet-log")}
+        assert (settings.verify, settings.patch, settings.log) == tuple(ids.values())
+        await server.ada.deletes_channel(server.one("fleet-log"))
+        await scene.until(lambda: bool(server.named("fleet-log")))
+    async with master_on(server, looks=False) as scene:
+        assert scene.services.settings.channels.log == server.one("fleet-log").id != ids["fleet-log"]
 
 
 async def test_a_role_that_is_not_there_leaves_its_channel_alone(sandbox: Sandbox, house_settings: Settings) -> None:

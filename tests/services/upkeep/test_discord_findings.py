@@ -23,6 +23,7 @@ from sandbox.records import Overwrite
 from tests.services.conftest import settings_in
 
 CHANNELS = ("VERIFY", "PATCH", "LOG")
+TO_REPAIR = permissions.MANAGE_CHANNELS | permissions.MANAGE_ROLES | permissions.VIEW_AUDIT_LOG
 
 
 @dataclass
@@ -68,7 +69,7 @@ async def office(tmp_path: Path, sandbox: Sandbox, empty_ledger: Path, monkeypat
     guild = sandbox.create_guild("HQ", sandbox.create_human("ada"))
     channels = {name: guild.create_channel(name.lower()) for name in CHANNELS}
     bot = sandbox.create_bot("Fleetmaster", privileged_intents=MESSAGE_CONTENT)
-    guild.add_bot(bot)
+    guild.add_bot(bot, bits=permissions.EVERYONE_DEFAULT | TO_REPAIR)
     settings = settings_in(tmp_path, sandbox, empty_ledger)
     settings = structs.replace(
         settings,
@@ -86,10 +87,33 @@ async def test_all_is_well(office: Office) -> None:
         "intents",
         "server",
         *(f"channel {name}" for name in CHANNELS),
+        "selffix",
         "slash commands",
     ]
     assert {finding.verdict for finding in found.values()} == {"ok"}
     assert "1000 of 1000 logins" in found["gateway"].detail
+
+
+async def test_what_the_repair_of_channels_needs_is_said(office: Office) -> None:
+    role = office.guild.role_of(office.bot)
+    role.permissions &= ~permissions.VIEW_AUDIT_LOG
+    found = (await office.ask())["selffix"]
+    assert (found.verdict, found.detail) == ("warn", "missing View Audit Log: nobody learns who changed a channel")
+    role.permissions &= ~permissions.MANAGE_CHANNELS
+    found = (await office.ask())["selffix"]
+    assert found.detail == "missing Manage Channels, View Audit Log: channels are not put right"
+    office.settings = structs.replace(office.settings, selffix=structs.replace(office.settings.selffix, mode="off"))
+    assert "selffix" not in await office.ask()
+
+
+async def test_a_channel_that_was_made_anew_is_followed_and_config_py_should_say_so(office: Office) -> None:
+    old = office.settings.channels.log
+    office.sandbox.world.delete_channel(office.channels["LOG"].channel)
+    new = office.guild.create_channel("log")
+    office.settings.channel_moves_path.write_text(f'{{"{old}": {new.id}}}')
+    found = await office.ask()
+    assert (found["id of LOG"].verdict, found["id of LOG"].detail) == ("warn", f"{old} was made anew as {new.id}")
+    assert found["channel LOG"].verdict == "ok"
 
 
 async def test_a_token_that_is_not_accepted_ends_the_questions(office: Office) -> None:
@@ -257,6 +281,7 @@ async def test_nonsense_with_a_200_is_a_line_too(office: Office, body: bytes) ->
 
 
 async def test_what_tickets_need_is_said_before_the_first_ticket(office: Office) -> None:
+    office.guild.role_of(office.bot).permissions &= ~TO_REPAIR
     assert not any(what.startswith("tickets") for what in await office.ask())
     place = office.sandbox.world.create_channel(office.guild.guild, "tickets", kind=4)
     staff = office.guild.create_role("staff")
@@ -279,6 +304,7 @@ async def test_what_tickets_need_is_said_before_the_first_ticket(office: Office)
 async def test_a_role_that_licences_bring_and_the_bot_cannot_give_is_told_before_anybody_redeems_one(
     office: Office,
 ) -> None:
+    office.guild.role_of(office.bot).permissions &= ~TO_REPAIR
     top = office.guild.create_role("top")
     tiers = (LicenceTier(name="pro", role_id=top.id), LicenceTier(name="old", role_id=1))
     office.settings = structs.replace(office.settings, licence_tiers=tiers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -24,6 +24,9 @@ from master.ledger.rows.records import ChannelMove
 log = logging.getLogger(__name__)
 
 _MAX_FILE_BYTES = 4 << 20
+ASSIGNABLE = ("verify", "patch", "log")
+TREE = "tree/"
+"""What the keys of channels.toml begin with here."""
 
 
 class ChannelMoves:
@@ -40,6 +43,7 @@ class ChannelMoves:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._successors = load_moves(path)
+        self._assigned: dict[str, int] = {}
 
     def current(self, channel_id: int) -> int:
         """Return the channel that is in the place of this one now: itself, if it was never made anew."""
@@ -50,7 +54,7 @@ class ChannelMoves:
         return channel_id in self._successors.values()
 
     def __bool__(self) -> bool:
-        return bool(self._successors)
+        return bool(self._successors or self._assigned)
 
     def add(self, old_id: int, new_id: int) -> None:
         """Note a move; it counts at once."""
@@ -74,7 +78,23 @@ class ChannelMoves:
 
     def follow(self, settings: Settings) -> Settings:
         """Return settings with the channels that took the place of those that are named."""
-        return followed(settings, self._successors) if self._successors else settings
+        settings = followed(settings, self._successors) if self._successors else settings
+        if not self._assigned:
+            return settings
+        channels = settings.channels
+        own = {name: getattr(channels, name) or self.current(self._assigned.get(name, 0)) for name in ASSIGNABLE}
+        return replace(settings, channels=replace(channels, **own))
+
+    def assign(self, channels: Mapping[str, int]) -> bool:
+        """Let channels of channels.toml be those of CHANNELS that config.py does not name; True if that is news.
+
+        Parameters
+        ----------
+        channels
+            By their keys: ``verify``, ``patch``, ``log``.
+        """
+        before, self._assigned = self._assigned, dict(channels)
+        return before != self._assigned
 
 
 def load_moves(path: Path) -> dict[int, int]:
@@ -124,3 +144,17 @@ def followed(settings: Settings, successors: dict[int, int]) -> Settings:
         mailboxes={name: mailbox(one) for name, one in settings.mailboxes.items()},
         announce={name: place(one) for name, one in settings.announce.items()},
     )
+
+
+def named_channels(settings: Settings) -> dict[str, int]:
+    """Return the channels that config.py names, by what they are for; each channel once."""
+    channels = settings.channels
+    named = {"LOG": channels.log, "VERIFY": channels.verify, "PATCH": channels.patch}
+    for name, category in settings.tickets.categories.items():
+        named[f"tickets/{name}"] = category.channel_id
+        named[f"tickets/{name}/log"] = category.log_channel_id
+    once: dict[int, str] = {}
+    for key, channel_id in named.items():
+        if channel_id:
+            once.setdefault(channel_id, key)
+    return {key: channel_id for channel_id, key in once.items()}
