@@ -117,7 +117,7 @@ class Watcher:
                 await asyncio.Event().wait()
             if row.state == "quarantined" and self.state != "quarantined":
                 # An earlier master was refused: trying that again may lock the account.
-                self.state, self.detail = "quarantined", row.detail
+                self._show("quarantined", row.detail)
             if self.state == "quarantined":
                 await asyncio.Event().wait()
             await self._watch(row)
@@ -153,6 +153,12 @@ class Watcher:
         self._kept = state
 
     async def _quarantine(self, error: MailboxRefused) -> None:
+        # On record before anybody is told: the next master must not try it either.
+        with suppress(LedgerError):
+            row, now = await self._tools.row(self.name), self._tools.clock.now()
+            values: dict[str, object] = {"state": "quarantined", "detail": error.message[:400]}
+            await self._tools.ledger.write(lambda connection: mailboxes.change(connection, row.id, at=now, **values))
+            self._kept = "quarantined"
         text = " ".join(filter(None, (error.message, error.hint)))
         self._tools.alerts.raise_alert(
             AlertLevel.ERROR,
@@ -163,8 +169,6 @@ class Watcher:
         )
         self._told = True
         self._show("quarantined", error.message)
-        with suppress(LedgerError):
-            await self._enter(await self._tools.row(self.name), "quarantined", error.message)
         await asyncio.Event().wait()
 
     async def _back_off(self, error: MailboxError) -> None:
