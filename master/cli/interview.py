@@ -201,7 +201,7 @@ class Interview:
         needed = {one.name for one in tree.channel if one.key in ASSIGNABLE}
         if there is None or needed & {one.name for one in there}:
             return False
-        console.print(one_line("The server has none of the fleet's channels. The master can make and keep these:"))
+        console.print(one_line("It has none of the fleet's channels. The master can make and keep these:"))
         for category in tree.category:
             names = [f"#{one.name}" for one in tree.channel if one.category == category.key]
             console.print(one_line(f"  {category.name}: ", (", ".join(names), "bold")))

@@ -148,10 +148,9 @@ def _write(folder: Path, answers: Answers, endpoints: dict[str, str]) -> None:
 
 
 def _write_channels(folder: Path) -> None:
-    from master.configuration.loading import load_settings
     from master.services.channels.tree_file import BUILT_IN
 
-    path = load_settings(folder, os.environ).channels_path
+    path = folder / "channels.toml"
     if path.exists():
         console.print(one_line(("! ", "yellow"), f"{path} is there already, and stays as it is"), soft_wrap=True)
         return

@@ -99,7 +99,7 @@ async def test_init_offers_all_channels_of_an_empty_server(sandbox: Sandbox, own
         shown += terminal.answer(r"on your PATH[^\r\n]*: $", "n")
         terminal.read_until("(?!)")
         assert terminal.wait() == 0, terminal.seen
-        assert all(len(line) <= 80 for line in shown.splitlines() if "The server has none" in line)
+        assert all(len(line) <= 80 for line in shown.splitlines() if "none of the fleet's channels" in line)
         return shown + terminal.seen
 
     told = await asyncio.to_thread(talk, empty.id, "y")
