@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -112,6 +113,14 @@ class _Channel(msgspec.Struct):
     permission_overwrites: list[_Overwrite] = []
 
 
+class _DeclaredChannel(msgspec.Struct):
+    key: str = ""
+
+
+class _Declared(msgspec.Struct):
+    channel: list[_DeclaredChannel] = []
+
+
 class _Command(msgspec.Struct):
     name: str
 
@@ -206,7 +215,7 @@ class _Survey:
         """Compare the privileged intents of the application with what the config needs."""
         found = await self._get("/applications/@me", _Application)
         self.application_id = found.id
-        if not self.settings.channels.verify:
+        if not self.settings.channels.verify and not await asyncio.to_thread(_makes_verify, self.settings):
             return [Finding("intents", "ok", "no VERIFY channel: no privileged intent is needed")]
         if not found.flags & _MESSAGE_CONTENT:
             fix = "developer portal > the application > Bot > MESSAGE CONTENT INTENT: on; then restart the master"
@@ -369,3 +378,13 @@ def _union(bits: Iterable[int]) -> int:
     for each in bits:
         together |= each
     return together
+
+
+def _makes_verify(settings: Settings) -> bool:
+    """Tell whether the master makes a VERIFY channel itself, of channels.toml; a file that is refused makes none."""
+    try:
+        text = settings.channels_path.read_text("utf-8")
+        declared = msgspec.toml.decode(text, type=_Declared)
+    except (OSError, UnicodeDecodeError, msgspec.MsgspecError):
+        return False
+    return any(one.key == "verify" for one in declared.channel)

@@ -146,6 +146,9 @@ async def test_an_intent_that_is_off_counts_only_when_the_config_needs_it(office
     assert (found.verdict, "MESSAGE CONTENT INTENT" in found.fix) == ("fail", True)
     office.change(verify=0)
     assert (await office.ask())["intents"].verdict == "ok"
+    # The channel that the master makes by itself needs it too.
+    office.settings.channels_path.write_text('[[channel]]\nkey = "verify"\nname = "verify"\n')
+    assert (await office.ask())["intents"].verdict == "fail"
 
 
 async def test_a_bot_that_is_not_on_the_server_is_told_how_to_be_invited(office: Office) -> None:
