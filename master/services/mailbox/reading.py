@@ -137,7 +137,12 @@ def _sender(values: Sequence[str]) -> tuple[str, str]:
     if found is None:
         return name, ""
     address = found[found.lastindex or 0].strip()[:ADDRESS_CHARACTERS]
-    return name, address if address.isascii() and _ADDRESS.match(address) else ""
+    return name, address if _is_plain(address) else ""
+
+
+def _is_plain(address: str) -> bool:
+    """Tell whether an address is the same to whoever reads it: an encoded word in it would become another one."""
+    return address.isascii() and address.isprintable() and "=?" not in address and bool(_ADDRESS.match(address))
 
 
 def _first_id(value: str) -> str:
