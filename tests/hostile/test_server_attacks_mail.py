@@ -3,14 +3,29 @@ from being seen, has an answer sent elsewhere. Each test here failed once."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
-from master.services.mailbox.mail_content import MailContent
+from master.configuration.settings import ColourSettings, MailRule, Settings
+from master.ledger.rows import mailboxes, tickets
+from master.ledger.rows.mail_records import Mail, MailAction
+from master.services.mailbox.mail_content import Attachment, MailContent, Verdict
+from master.services.mailbox.mail_notices import mail_notice
 from master.services.mailbox.reading import read_head
 from master.services.mailbox.trust import judge
-from tests.services.mailbox.scene import MX
+from master.services.onboarding.saga import CloneRequest
+from sandbox import Sandbox
+from tests.services.conftest import OPERATOR
+from tests.services.mailbox.conftest import server
+from tests.services.mailbox.dovecot import Dovecot, a_mail, needs_dovecot
+from tests.services.mailbox.scene import MX, VOUCHED, mailbox_at, open_mail_scene
 
+__all__ = ["server"]
+
+pytestmark = pytest.mark.timeout(120)
 BANK = "bank.example"
+DESK = {"desk": MailRule(action="ticket", category="support", trusted=False)}
 _INSIDE = f'"a) ; dkim=pass header.d={BANK}; x=("@evil.example'
 
 
@@ -57,3 +72,83 @@ def test_an_odd_address_of_the_domain_itself_is_vouched_for(results: str) -> Non
 def test_an_address_that_would_be_another_one_in_an_answer_is_none(local: str) -> None:
     assert head(f"From: <{local}@{BANK}>").sender == ""
     assert head("From: <eve@shop.example>", f"Reply-To: {local}@{BANK}").reply_to == ""
+
+
+def test_the_longest_mail_fits_into_a_message() -> None:
+    content = MailContent(
+        sender=f"{'e' * 100}@{'x' * 180}.example",
+        sender_name="\U000e0001" * 300,
+        reply_to=f"{'_' * 128}@{'x' * 180}.example",
+        subject="*" * 300,
+        text="x" * 6_000,
+        automatic="Auto-Submitted: " + "*" * 40,
+        attachments=(Attachment("*" * 200, "a/b", 5),) * 20,
+        verdict=Verdict(False, f"Authentication-Results is of {'*' * 80}, not of {MX}"),
+    )
+    now = datetime.now(UTC)
+    mail_id, mail_hash = "0" * 26, b""
+    mail = Mail(
+        id=mail_id,
+        mailbox="support",
+        uid_validity=1,
+        uid=1,
+        mail_hash=mail_hash,
+        message_id="",
+        sender="",
+        subject="",
+        at=now,
+        is_trusted=False,
+        content="",
+        state="acting",
+        changed_at=now,
+    )
+    action = MailAction(mail_id=mail_id, number=0, rule="desk", action="post", plan="", state="doing", changed_at=now)
+    (embed,) = mail_notice(mail, content, action, ColourSettings()).embeds
+    parts = [
+        embed.title,
+        embed.description,
+        embed.footer,
+        *(text for one in embed.fields for text in (one.name, one.value)),
+    ]
+    # https://docs.discord.com/developers/resources/message#embed-object-embed-limits
+    assert sum(map(len, parts)) <= 6_000
+    assert embed.description.endswith("```\n*There is more of it.*")
+
+
+@needs_dovecot
+async def test_nobody_writes_in_anothers_ticket_by_guessing_its_number(
+    house_settings: Settings, sandbox: Sandbox, server: Dovecot
+) -> None:
+    async with open_mail_scene(house_settings, sandbox, {"inbox": mailbox_at(server, DESK)}) as scene:
+        node = CloneRequest(name="atlas", token=scene.house.token("atlas"), start=False)
+        await scene.house.clone(OPERATOR, node)
+        await scene.state("ready")
+        server.deliver(a_mail("Help", Authentication_Results=VOUCHED))
+        await scene.acted(1, "write")
+        # With the victim's address in Reply-To; then in From, which nobody vouches for.
+        server.deliver(a_mail("Aw: Help [#1]", sender="mallory@evil.example", Reply_To="eve@shop.example"))
+        server.deliver(a_mail("Aw: Help [#1]"))
+        server.deliver(a_mail("Still [#1]", Authentication_Results=VOUCHED))
+        await scene.acted(4, "write")
+        ledger = scene.house.services.ledger
+        topics = {one.number: one for one in await ledger.read(lambda c: tickets.recent(c, limit=10))}
+        assert sorted(topics) == [1, 2, 3]
+        messages = scene.guild.channel(topics[1].channel_id or 0).messages
+        assert [m.embeds[0]["title"] for m in messages if m.embeds] == ["Help", "Still \\[#1\\]"]
+        # Whoever answers there sees where the answer goes.
+        (shown,) = [m for m in scene.guild.channel(topics[2].channel_id or 0).messages if m.embeds]
+        fields = {one["name"]: one["value"] for one in shown.embeds[0]["fields"]}
+        assert fields["From"].endswith("mallory\\@evil.example")
+        assert fields["Answers go to"] == "eve\\@shop.example"
+
+
+@needs_dovecot
+async def test_a_refused_login_is_on_record_before_anybody_hears_of_it(
+    house_settings: Settings, sandbox: Sandbox, server: Dovecot
+) -> None:
+    async with open_mail_scene(house_settings, sandbox, {"inbox": mailbox_at(server)}, password="wrong") as scene:
+        await scene.state("quarantined")
+        # A master that ends in this moment leaves it so: its next one does not have the account locked.
+        row = await scene.house.services.ledger.read(lambda c: mailboxes.find(c, "inbox"))
+        assert row is not None
+        assert row.state == "quarantined"

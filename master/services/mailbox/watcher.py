@@ -117,7 +117,7 @@ class Watcher:
                 await asyncio.Event().wait()
             if row.state == "quarantined" and self.state != "quarantined":
                 # An earlier master was refused: trying that again may lock the account.
-                self.state, self.detail = "quarantined", row.detail
+                self._show("quarantined", row.detail)
             if self.state == "quarantined":
                 await asyncio.Event().wait()
             await self._watch(row)
@@ -144,6 +144,9 @@ class Watcher:
     async def _enter(self, row: Mailbox, state: MailboxState, detail: str = "") -> None:
         """Show a state, and put it on record for the next master and for `fleet mailbox` without one."""
         self._show(state, detail)
+        await self._keep(row, state, detail)
+
+    async def _keep(self, row: Mailbox, state: MailboxState, detail: str) -> None:
         if state == self._kept:
             return
         now = self._tools.clock.now()
@@ -154,6 +157,9 @@ class Watcher:
 
     async def _quarantine(self, error: MailboxRefused) -> None:
         text = " ".join(filter(None, (error.message, error.hint)))
+        with suppress(LedgerError):
+            # Before anybody hears of it: the next master of one that ends here would be refused again.
+            await self._keep(await self._tools.row(self.name), "quarantined", error.message)
         self._tools.alerts.raise_alert(
             AlertLevel.ERROR,
             f"The mailbox {self.name} cannot be opened",
@@ -163,8 +169,6 @@ class Watcher:
         )
         self._told = True
         self._show("quarantined", error.message)
-        with suppress(LedgerError):
-            await self._enter(await self._tools.row(self.name), "quarantined", error.message)
         await asyncio.Event().wait()
 
     async def _back_off(self, error: MailboxError) -> None:
