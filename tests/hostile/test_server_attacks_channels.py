@@ -75,3 +75,16 @@ async def test_an_old_undo_gives_no_rights_back_that_were_taken_away_since(
         assert eve.id not in log.channel.overwrites
         assert undone.state == "repaired"
         assert undone.detail == "not taken back: its permissions were changed since"
+
+
+async def test_the_name_of_who_did_it_is_no_markup(sandbox: Sandbox, house_settings: Settings) -> None:
+    """Bots are called whatever somebody likes."""
+    server = closed_log(sandbox, house_settings)
+    server.ada.user.username = "[ada](https://evil.example)"
+    async with master_on(server) as scene:
+        await server.ada.renames_channel(server.one("patch"), "oops")
+        await scene.services.channels.keeper.look()
+        told = await server.one("log").wait_for_message(lambda m: any("put right" in e["title"] for e in m.embeds))
+        (who,) = [field["value"] for field in told.embeds[0]["fields"]]
+        assert who.startswith(f"<@{server.ada.id}>")
+        assert "[ada]" not in who

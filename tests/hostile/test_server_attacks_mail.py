@@ -74,6 +74,27 @@ def test_an_address_that_would_be_another_one_in_an_answer_is_none(local: str) -
     assert head("From: <eve@shop.example>", f"Reply-To: {local}@{BANK}").reply_to == ""
 
 
+@needs_dovecot
+async def test_a_copy_that_nobody_vouches_for_keeps_no_mail_from_being_seen(
+    house_settings: Settings, sandbox: Sandbox, server: Dovecot
+) -> None:
+    """Who is in copy of a mail that is still on its way sends one with the same headers first."""
+    rules = {"bank": MailRule(action="post", sender="@shop\\.example")}
+    async with open_mail_scene(house_settings, sandbox, {"inbox": mailbox_at(server, rules)}) as scene:
+        await scene.state("ready")
+        same = {"Message_ID": "<1@shop.example>", "Date": "Mon, 23 Nov 2026 03:00:00 +0000"}
+        server.deliver(a_mail("Pay", "Nothing.", Authentication_Results=f"{MX}; dkim=none", **same))
+        await scene.mail_in("ignored")
+        genuine = a_mail("Pay", "42", Authentication_Results=VOUCHED, **same)
+        server.deliver(genuine)
+        await scene.acted(1, "post")
+        # What is delivered twice is still one.
+        server.deliver(genuine)
+        server.deliver(a_mail("Last", Authentication_Results=VOUCHED))
+        await scene.acted(2, "post")
+        assert [m.embeds[0]["title"] for m in scene.posts()] == ["Pay", "Last"]
+
+
 def test_the_longest_mail_fits_into_a_message() -> None:
     content = MailContent(
         sender=f"{'e' * 100}@{'x' * 180}.example",
@@ -152,3 +173,16 @@ async def test_a_refused_login_is_on_record_before_anybody_hears_of_it(
         row = await scene.house.services.ledger.read(lambda c: mailboxes.find(c, "inbox"))
         assert row is not None
         assert row.state == "quarantined"
+
+
+@needs_dovecot
+async def test_a_subject_is_no_link_in_the_alert_about_its_mail(
+    house_settings: Settings, sandbox: Sandbox, server: Dovecot
+) -> None:
+    """No bot may open a ticket here: the mail fails, and operators read why."""
+    async with open_mail_scene(house_settings, sandbox, {"inbox": mailbox_at(server, DESK)}) as scene:
+        await scene.state("ready")
+        server.deliver(a_mail("[Log in again](https://evil.example) <@1>"))
+        await scene.until(lambda: scene.alerts)
+        (alert,) = scene.alerts
+        assert dict(alert.fields)["Subject"] == "\\[Log in again\\](https://evil.example) \\<\\@1\\>"

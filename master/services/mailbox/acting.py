@@ -25,6 +25,7 @@ from master.services.mailbox.errors import MailboxError
 from master.services.mailbox.mail_content import MailContent
 from master.services.mailbox.mail_tools import MailTools
 from master.services.mailbox.plans import Plan, decoded
+from master.wording import as_markdown
 
 log = logging.getLogger(__name__)
 
@@ -209,7 +210,7 @@ class Acting:
             key=f"mail:{mail.mailbox}:{action.action}:{what}",
             text=f"{action.action}: {why}"[:1_000]
             + f"\n`fleet mailbox mails --failed` lists them, `fleet mailbox again {mail.id}` does it again.",
-            fields=(("Subject", mail.subject[:200] or "-"), ("Rule", action.rule or "-")),
+            fields=(("Subject", as_markdown(mail.subject[:200]) or "-"), ("Rule", as_markdown(action.rule) or "-")),
         )
 
     def _later(self, mail_id: str) -> None:

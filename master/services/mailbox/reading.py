@@ -57,10 +57,11 @@ class _Headers:
 def mail_hash_of(header: bytes) -> bytes:
     """Return what a mail is known by, under whichever UID: its Message-ID with who wrote what when.
 
-    Not the Message-ID alone: whoever guesses that of another mail could keep it from being seen.
+    Not the Message-ID alone: whoever guesses that of another mail could keep it from being seen. And with what one's
+    own server says of the sender: who knows all of it, being in copy, cannot forge that.
     """
     headers = _Headers(header)
-    known_by = [headers.one(name) for name in ("message-id", "from", "date", "subject")]
+    known_by = [headers.one(name) for name in ("message-id", "from", "date", "subject", "authentication-results")]
     return hashlib.sha256("\0".join(known_by).encode("utf-8", "replace") if known_by[0] else header).digest()
 
 
