@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,11 +10,12 @@ from aiohttp import web
 
 from master.configuration.settings import Settings
 from sandbox import Sandbox
+from tests.cogs.test_announce import Counter, counter
 from tests.services.announcing.announcing_house import AnnouncingHouse, announcing_house
 from tests.services.announcing.places import status
 from tests.services.conftest import house_settings
 
-__all__ = ["house_settings"]
+__all__ = ["counter", "house_settings"]
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -44,3 +46,11 @@ async def test_what_a_place_says_it_made_is_a_link_or_nothing(at: AnnouncingHous
     at.begins()
     row = await at.announces("devto")
     assert [(one.state, one.url) for one in row.places] == [("sent", "")]
+
+
+async def test_two_presses_at_once_send_once(counter: Counter) -> None:
+    shown = await counter.fills("news", Title="", Text="Once")
+    pressed = await asyncio.gather(*(counter.ada.presses(shown, "Send") for _ in range(5)))
+    for one in pressed:
+        await one.wait_until(lambda i: bool(i.embeds), timeout_s=30)
+    assert [message.content for message in counter.news.messages] == ["Once"]
