@@ -4,19 +4,26 @@ from being seen, has an answer sent elsewhere. Each test here failed once."""
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
+import msgspec
 import pytest
+from msgspec.structs import replace
+from sqlalchemy import Connection
 
 from master.configuration.settings import ColourSettings, MailRule, Settings
-from master.ledger.rows import mailboxes, tickets
+from master.ledger.identifiers import new_ulid
+from master.ledger.rows import mailboxes, mails, tickets
 from master.ledger.rows.mail_records import Mail, MailAction
+from master.services.core.errors import DiscordUnavailable
+from master.services.mailbox.acting import Acting, Deed, Job
 from master.services.mailbox.mail_content import Attachment, MailContent, Verdict
 from master.services.mailbox.mail_notices import mail_notice
 from master.services.mailbox.reading import read_head
 from master.services.mailbox.trust import judge
 from master.services.onboarding.saga import CloneRequest
 from sandbox import Sandbox
-from tests.services.conftest import OPERATOR
+from tests.services.conftest import OPERATOR, open_house
 from tests.services.mailbox.conftest import server
 from tests.services.mailbox.dovecot import Dovecot, a_mail, needs_dovecot
 from tests.services.mailbox.scene import MX, VOUCHED, mailbox_at, open_mail_scene
@@ -31,6 +38,30 @@ _INSIDE = f'"a) ; dkim=pass header.d={BANK}; x=("@evil.example'
 
 def head(*lines: str) -> MailContent:
     return read_head("\r\n".join((*lines, "", "")).encode(), (), authserv_id=MX, size=1)
+
+
+def a_row(mail_id: str) -> Mail:
+    now = datetime.now(UTC)
+    return Mail(
+        id=mail_id,
+        mailbox="support",
+        uid_validity=1,
+        uid=1,
+        mail_hash=b"",
+        message_id="",
+        sender="",
+        subject="",
+        at=now,
+        is_trusted=False,
+        content="",
+        state="acting",
+        changed_at=now,
+    )
+
+
+def an_action(mail_id: str) -> MailAction:
+    now = datetime.now(UTC)
+    return MailAction(mail_id=mail_id, number=0, rule="desk", action="post", plan="", state="doing", changed_at=now)
 
 
 @pytest.mark.parametrize(
@@ -106,25 +137,8 @@ def test_the_longest_mail_fits_into_a_message() -> None:
         attachments=(Attachment("*" * 200, "a/b", 5),) * 20,
         verdict=Verdict(False, f"Authentication-Results is of {'*' * 80}, not of {MX}"),
     )
-    now = datetime.now(UTC)
-    mail_id, mail_hash = "0" * 26, b""
-    mail = Mail(
-        id=mail_id,
-        mailbox="support",
-        uid_validity=1,
-        uid=1,
-        mail_hash=mail_hash,
-        message_id="",
-        sender="",
-        subject="",
-        at=now,
-        is_trusted=False,
-        content="",
-        state="acting",
-        changed_at=now,
-    )
-    action = MailAction(mail_id=mail_id, number=0, rule="desk", action="post", plan="", state="doing", changed_at=now)
-    (embed,) = mail_notice(mail, content, action, ColourSettings()).embeds
+    mail_id = "0" * 26
+    (embed,) = mail_notice(a_row(mail_id), content, an_action(mail_id), ColourSettings()).embeds
     parts = [
         embed.title,
         embed.description,
@@ -173,6 +187,44 @@ async def test_a_refused_login_is_on_record_before_anybody_hears_of_it(
         row = await scene.house.services.ledger.read(lambda c: mailboxes.find(c, "inbox"))
         assert row is not None
         assert row.state == "quarantined"
+
+
+async def test_a_heap_of_mails_that_wait_is_gone_through_once_a_round(
+    house_settings: Settings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends many mails while Discord is away had the master read all of them for each of them."""
+    count, read, tried = 300, 0, list[str]()
+    looked_at = mails.open_actions
+
+    def counted(connection: Connection, **query: Any) -> list[MailAction]:
+        nonlocal read
+        found = looked_at(connection, **query)
+        read += len(found)
+        return found
+
+    async def is_away(job: Job) -> str:
+        tried.append(job.mail.id)
+        raise DiscordUnavailable("Discord is away")
+
+    # It counts, and does what it did.
+    monkeypatch.setattr(mails, "open_actions", counted)
+    async with open_house(house_settings, sandbox) as house:
+        services = house.services
+        content = msgspec.json.encode(MailContent(verdict=Verdict(False, ""))).decode()
+        heap = [
+            replace(a_row(new_ulid(services.clock)), mail_hash=f"{number:032}".encode(), content=content)
+            for number in range(count)
+        ]
+
+        def fill(connection: Connection) -> None:
+            for mail in heap:
+                mails.insert(connection, mail, [an_action(mail.id)])
+
+        await services.ledger.write(fill)
+        await Acting(services.mailboxes.tools, {"post": Deed(is_away, is_away)}).step()
+    assert tried == sorted(mail.id for mail in heap)
+    assert read <= 3 * count
+    print(f"{count} mails wait: {read} rows were read")
 
 
 @needs_dovecot

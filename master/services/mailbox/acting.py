@@ -105,15 +105,18 @@ class Acting:
         ------
         LedgerError
         """
-        passed_over: set[str] = set()
-        while True:
-            limit = _AT_A_TIME + 4 * len(passed_over)
-            found = await self._tools.ledger.read(partial(mails.open_actions, limit=limit))
-            action = next((one for one in found if one.mail_id not in passed_over and self._is_due(one.mail_id)), None)
-            if action is None:
-                return
-            if not await self._take(action):
-                passed_over.add(action.mail_id)
+        passed = ""
+        while found := await self._tools.ledger.read(partial(mails.open_actions, after=passed, limit=_AT_A_TIME)):
+            for action in found:
+                if action.mail_id <= passed or not self._is_due(action.mail_id):
+                    continue
+                if await self._take(action):
+                    # What comes next of this mail is another one now.
+                    break
+                # Those before it are looked at again in the next round, each once, however many wait.
+                passed = action.mail_id
+            else:
+                passed = found[-1].mail_id
 
     def _is_due(self, mail_id: str) -> bool:
         at, _ = self._again.get(mail_id, (float("-inf"), 0.0))
