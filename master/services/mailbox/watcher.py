@@ -156,6 +156,12 @@ class Watcher:
         self._kept = state
 
     async def _quarantine(self, error: MailboxRefused) -> None:
+        # On record before anybody is told: the next master must not try it either.
+        with suppress(LedgerError):
+            row, now = await self._tools.row(self.name), self._tools.clock.now()
+            values: dict[str, object] = {"state": "quarantined", "detail": error.message[:400]}
+            await self._tools.ledger.write(lambda connection: mailboxes.change(connection, row.id, at=now, **values))
+            self._kept = "quarantined"
         text = " ".join(filter(None, (error.message, error.hint)))
         with suppress(LedgerError):
             # Before anybody hears of it: the next master of one that ends here would be refused again.
