@@ -80,20 +80,28 @@ class Confirm(OperationView):
     ) -> None:
         super().__init__(operation, timeout_s=60.0)
         self._act = act
+        self._is_answered = False
         self.yes.label = label
 
     @discord.ui.button(label="Yes", style=discord.ButtonStyle.danger)
     async def yes(self, interaction: discord.Interaction[MasterBot], button: discord.ui.Button[Any]) -> None:
         """Run the action, once."""
-        self.stop()
+        self._take_answer()
         await self._act(interaction)
 
     @discord.ui.button(label="Cancel", style=discord.ButtonStyle.secondary)
     async def cancel(self, interaction: discord.Interaction[MasterBot], button: discord.ui.Button[Any]) -> None:
         """Cancel without any change."""
-        self.stop()
+        self._take_answer()
         embed = discord.Embed(title="Nothing was done", colour=interaction.client.services.settings.colours.information)
         await interaction.response.edit_message(embed=embed, view=None)
+
+    def _take_answer(self) -> None:
+        """Take the first answer, and no other: a press that came before ``stop`` is still carried out after it."""
+        if self._is_answered:
+            raise FleetError("this was answered already", hint="Nothing was done now.")
+        self._is_answered = True
+        self.stop()
 
 
 class Pages(OperationView):

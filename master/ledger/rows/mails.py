@@ -70,9 +70,9 @@ def actions_of(connection: Connection, mail_ids: Collection[str]) -> list[MailAc
     return [_action(row) for row in connection.execute(query.order_by(mail_actions.c.mail_id, mail_actions.c.number))]
 
 
-def open_actions(connection: Connection, *, limit: int) -> list[MailAction]:
-    """Return actions that are not done, of the oldest mails first."""
-    query = select(mail_actions).where(mail_actions.c.state.in_(("planned", "doing")))
+def open_actions(connection: Connection, *, after: str = "", limit: int) -> list[MailAction]:
+    """Return actions that are not done, of the oldest mails first; of those behind a mail."""
+    query = select(mail_actions).where(mail_actions.c.state.in_(("planned", "doing")), mail_actions.c.mail_id > after)
     query = query.order_by(mail_actions.c.mail_id, mail_actions.c.number).limit(limit)
     return [_action(row) for row in connection.execute(query)]
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from master.services.announcing.outcomes import Fate, Outcome
+from master.services.announcing.outcomes import Fate, Outcome, link_of, patience_of
 
 _LATER = (408, 425, 429)
 _MAX_DETAIL = 200
@@ -123,17 +123,8 @@ def _of_status(response: requests.Response) -> Outcome:
             fate=Fate.REFUSED, detail=f"{words}: it redirects to {host}, which is not followed"[:_MAX_DETAIL]
         )
     if status in _LATER or status >= 500:
-        return Outcome(fate=Fate.AWAY, detail=words, retry_after_s=_patience(response))
+        return Outcome(fate=Fate.AWAY, detail=words, retry_after_s=patience_of(response.headers.get("Retry-After", "")))
     return Outcome(fate=Fate.REFUSED, detail=words)
-
-
-def _patience(response: requests.Response) -> float:
-    """Return the seconds of Retry-After; 0 for none, or a date."""
-    found = response.headers.get("Retry-After", "")
-    try:
-        return min(max(float(found), 0.0), 86_400.0)
-    except ValueError:
-        return 0.0
 
 
 def _was_cut_off(error: requests.RequestException) -> bool:
@@ -166,5 +157,4 @@ def _url_in(response: requests.Response) -> str:
         answer = response.json()
     except ValueError:
         return ""
-    found = answer.get("url") if isinstance(answer, dict) else None
-    return found[:400] if isinstance(found, str) and found.startswith(("https://", "http://")) else ""
+    return link_of(answer.get("url")) if isinstance(answer, dict) else ""

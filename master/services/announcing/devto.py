@@ -13,7 +13,7 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from master.services.announcing.outcomes import Fate, Outcome
+from master.services.announcing.outcomes import Fate, Outcome, link_of, patience_of
 from master.services.announcing.texts import Fitted, Limits
 
 SCHEME = "devto://"
@@ -53,7 +53,7 @@ def publish(url: str, fitted: Fitted) -> Outcome:
         return Outcome(fate=Fate.AWAY, detail=f"it could not be reached ({type(error.reason).__name__})")
     except (TimeoutError, HTTPException, ValueError):
         return Outcome(fate=Fate.UNKNOWN, detail="it was handed over, and no answer came")
-    return Outcome(fate=Fate.SENT, url=str(answer.get("url", ""))[:400] if isinstance(answer, dict) else "")
+    return Outcome(fate=Fate.SENT, url=link_of(answer.get("url")) if isinstance(answer, dict) else "")
 
 
 def _parts(url: str) -> tuple[str, str]:
@@ -77,6 +77,6 @@ def _refusal(error: urllib.error.HTTPError) -> Outcome:
     with error:
         words = f"HTTP {error.code} {error.reason}".strip()[:200]
         if error.code == 429 or error.code >= 500:
-            after = error.headers.get("Retry-After", "")
-            return Outcome(fate=Fate.AWAY, detail=words, retry_after_s=float(after) if after.isdecimal() else 0.0)
+            after = patience_of(error.headers.get("Retry-After", ""))
+            return Outcome(fate=Fate.AWAY, detail=words, retry_after_s=after)
         return Outcome(fate=Fate.REFUSED, detail=words)

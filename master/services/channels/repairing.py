@@ -19,7 +19,7 @@ from master.services.channels.drift import Drift, Step, part
 from master.services.channels.obstacles import obstacle
 from master.services.channels.survey import Survey
 from master.services.channels.tools import SYSTEM, ChannelTools
-from master.services.channels.tree import Look, Wanted, look_of
+from master.services.channels.tree import Look, Wanted, in_order, look_of
 from master.services.channels.wishes import row_of
 from master.services.core.discord_port import Channel
 from master.services.core.errors import DiscordNotFound, DiscordRefused, DiscordUnavailable
@@ -251,7 +251,10 @@ def wanted_of(repair: ChannelRepair) -> Look:
 
 
 def _made_for(repair: ChannelRepair, found: Mapping[int, Channel], taken: set[int]) -> Channel | None:
-    """Return the channel that was made in a repair that nobody saw the end of."""
+    """Return the channel that was made in a repair that nobody saw the end of.
+
+    Its permissions have to fit too: somebody may have made one of this name meanwhile, which everybody reads.
+    """
     if repair.drift != "gone" or repair.state != "repairing":
         return None
     look, after_id = wanted_of(repair), found_of(repair).after_id
@@ -261,6 +264,7 @@ def _made_for(repair: ChannelRepair, found: Mapping[int, Channel], taken: set[in
         if channel.id > after_id
         and channel.id not in taken
         and (channel.name, channel.kind, channel.parent_id) == (look.name, look.kind, look.parent_id)
+        and in_order(channel.overwrites) == in_order(look.overwrites)
     )
     return min(fitting, key=lambda channel: channel.id, default=None)
 

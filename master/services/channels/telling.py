@@ -12,6 +12,7 @@ from master.services.channels.survey import Survey
 from master.services.channels.tools import ChannelTools
 from master.services.channels.tree import Look
 from master.services.channels.wording import in_words
+from master.wording import as_markdown
 
 PREFIX = "selffix"
 """What the custom ids of buttons begin with."""
@@ -106,7 +107,7 @@ def _who(repairs: Sequence[ChannelRepair]) -> tuple[tuple[str, str], ...]:
         return (
             ("Who", "Discord's audit log does not say; the master needs View Audit Log, and moves are never in it"),
         )
-    names = [f"<@{user_id}>{f' ({name})' if name else ''}" for user_id, name in people.items()]
+    names = [f"<@{user_id}>{f' ({as_markdown(name)})' if name else ''}" for user_id, name in people.items()]
     return (("Who", ", ".join(names[:10])),)
 
 

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from master.errors import ExitCode
 from master.ledger.rows.records import ChannelRepair
 from master.services.channels.drift import changes_to
-from master.services.channels.repairing import Repairing, found_of
+from master.services.channels.repairing import Repairing, found_of, wanted_of
 from master.services.channels.tools import ChannelTools
+from master.services.channels.tree import Look, in_order
 from master.services.core.discord_port import Channel
 from master.services.core.errors import DiscordNotFound, DiscordRefused, ServiceError
 
@@ -21,6 +22,10 @@ class NothingToUndo(ServiceError):
 
     code: ClassVar[str] = "nothing_to_undo"
     exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
+
+
+class _ChangedSince(ServiceError):
+    """The channel is not as the repair left it."""
 
 
 class Undoing:
@@ -54,7 +59,7 @@ class Undoing:
         await self._repairing.save([begun])
         try:
             await self._carry_out(repair, channel_id, there)
-        except DiscordRefused as error:
+        except (DiscordRefused, _ChangedSince) as error:
             done = self._repairing.became(begun, "repaired", f"not taken back: {error.message}", by=by)
         else:
             done = self._repairing.became(begun, "undone", by=by)
@@ -77,8 +82,18 @@ class Undoing:
         look = found_of(repair).look
         if look is None:
             return
+        if repair.drift == "permissions" and channel_id in there:
+            _check_permissions(repair, look, there[channel_id])
         if look.parent_id not in there:
             look = replace(look, parent_id=None)
         changes = changes_to(look, [repair.drift])
         if changes is not None:
             await port.edit_channel(channel_id, changes, reason=reason)
+
+
+def _check_permissions(repair: ChannelRepair, look: Look, channel: Channel) -> None:
+    """Refuse to write old permissions over newer ones: they might give back what somebody took away on purpose."""
+    now = in_order(channel.overwrites)
+    # As they were found: an undo was cut off behind the request.
+    if now not in (in_order(wanted_of(repair).overwrites), in_order(look.overwrites)):
+        raise _ChangedSince("its permissions were changed since")

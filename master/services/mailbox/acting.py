@@ -25,6 +25,7 @@ from master.services.mailbox.errors import MailboxError
 from master.services.mailbox.mail_content import MailContent
 from master.services.mailbox.mail_tools import MailTools
 from master.services.mailbox.plans import Plan, decoded
+from master.wording import as_markdown
 
 log = logging.getLogger(__name__)
 
@@ -104,15 +105,18 @@ class Acting:
         ------
         LedgerError
         """
-        passed_over: set[str] = set()
-        while True:
-            limit = _AT_A_TIME + 4 * len(passed_over)
-            found = await self._tools.ledger.read(partial(mails.open_actions, limit=limit))
-            action = next((one for one in found if one.mail_id not in passed_over and self._is_due(one.mail_id)), None)
-            if action is None:
-                return
-            if not await self._take(action):
-                passed_over.add(action.mail_id)
+        passed = ""
+        while found := await self._tools.ledger.read(partial(mails.open_actions, after=passed, limit=_AT_A_TIME)):
+            for action in found:
+                if action.mail_id <= passed or not self._is_due(action.mail_id):
+                    continue
+                if await self._take(action):
+                    # What comes next of this mail is another one now.
+                    break
+                # Those before it are looked at again in the next round, each once, however many wait.
+                passed = action.mail_id
+            else:
+                passed = found[-1].mail_id
 
     def _is_due(self, mail_id: str) -> bool:
         at, _ = self._again.get(mail_id, (float("-inf"), 0.0))
@@ -209,7 +213,7 @@ class Acting:
             key=f"mail:{mail.mailbox}:{action.action}:{what}",
             text=f"{action.action}: {why}"[:1_000]
             + f"\n`fleet mailbox mails --failed` lists them, `fleet mailbox again {mail.id}` does it again.",
-            fields=(("Subject", mail.subject[:200] or "-"), ("Rule", action.rule or "-")),
+            fields=(("Subject", as_markdown(mail.subject[:200]) or "-"), ("Rule", as_markdown(action.rule) or "-")),
         )
 
     def _later(self, mail_id: str) -> None:

@@ -13,6 +13,8 @@ from master.wording import as_code, as_markdown, visible
 PREFIX = "mailbox"
 """What the custom ids of its buttons begin with: ``mailbox:answer:TICKET_ID``."""
 _TITLE, _FIELD, _BODY = 250, 1_000, 3_600
+_EMBED = 5_950
+"""Discord takes 6,000 characters in all; less the marks around the text."""
 
 
 def footer_of(mail_id: str, number: int) -> str:
@@ -34,17 +36,24 @@ def mail_notice(
         EmbedField("From", _from(content)[:_FIELD]),
         EmbedField("Vouched for" if trusted else "Not vouched for", as_markdown(content.verdict.why)[:_FIELD] or "-"),
     ]
+    if content.reply_to and content.reply_to.lower() != content.sender.lower():
+        # Nobody vouches for that address, whoever is vouched for.
+        fields.append(EmbedField("Answers go to", as_markdown(content.reply_to)[:_FIELD]))
     if content.automatic:
         fields.append(EmbedField("Automatic", as_markdown(content.automatic)[:_FIELD]))
     if content.attachments:
         fields.append(EmbedField("Attachments, not fetched", _attachments(content), inline=False))
+    title = (as_markdown(content.subject) or "(no subject)")[:_TITLE]
+    footer = f"{footer_of(mail.id, action.number)} · {visible(mail.mailbox)}" + (
+        f" · {visible(action.rule)}" if action.rule else ""
+    )
+    taken = len(title) + len(footer) + sum(len(one.name) + len(one.value) for one in fields)
     embed = Embed(
-        title=(as_markdown(content.subject) or "(no subject)")[:_TITLE],
-        description=_body(content),
+        title=title,
+        description=_body(content, min(_BODY, _EMBED - taken)),
         colour=colours.warning if action.action == "notify" else colours.information if trusted else colours.error,
         fields=tuple(fields),
-        footer=f"{footer_of(mail.id, action.number)} · {visible(mail.mailbox)}"
-        + (f" · {visible(action.rule)}" if action.rule else ""),
+        footer=footer,
         at=content.sent_at or mail.at,
     )
     return Notice(embeds=(embed,), buttons=buttons, nonce=nonce_of(action))
@@ -63,13 +72,13 @@ def _from(content: MailContent) -> str:
     return f"{name} {address}".strip()
 
 
-def _body(content: MailContent) -> str:
+def _body(content: MailContent, most: int) -> str:
     """Return the text as a code block: nothing in it is a link that a click follows."""
     text = as_code(content.text)
     if not text.strip():
         return "*It has no text.*" if not content.attachments else "*It has no text, only attachments.*"
-    is_cut = content.is_cut or len(text) > _BODY
-    return f"```\n{text[:_BODY]}\n```" + ("\n*There is more of it.*" if is_cut else "")
+    is_cut = content.is_cut or len(text) > most
+    return f"```\n{text[:most]}\n```" + ("\n*There is more of it.*" if is_cut else "")
 
 
 def _attachments(content: MailContent) -> str:

@@ -57,10 +57,11 @@ class _Headers:
 def mail_hash_of(header: bytes) -> bytes:
     """Return what a mail is known by, under whichever UID: its Message-ID with who wrote what when.
 
-    Not the Message-ID alone: whoever guesses that of another mail could keep it from being seen.
+    Not the Message-ID alone: whoever guesses that of another mail could keep it from being seen. And with what one's
+    own server says of the sender: who knows all of it, being in copy, cannot forge that.
     """
     headers = _Headers(header)
-    known_by = [headers.one(name) for name in ("message-id", "from", "date", "subject")]
+    known_by = [headers.one(name) for name in ("message-id", "from", "date", "subject", "authentication-results")]
     return hashlib.sha256("\0".join(known_by).encode("utf-8", "replace") if known_by[0] else header).digest()
 
 
@@ -137,7 +138,12 @@ def _sender(values: Sequence[str]) -> tuple[str, str]:
     if found is None:
         return name, ""
     address = found[found.lastindex or 0].strip()[:ADDRESS_CHARACTERS]
-    return name, address if address.isascii() and _ADDRESS.match(address) else ""
+    return name, address if _is_plain(address) else ""
+
+
+def _is_plain(address: str) -> bool:
+    """Tell whether an address is the same to whoever reads it: an encoded word in it would become another one."""
+    return address.isascii() and address.isprintable() and "=?" not in address and bool(_ADDRESS.match(address))
 
 
 def _first_id(value: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 from sqlalchemy import Connection
 
 from master.configuration.settings import MailboxSettings
-from master.ledger.rows import mail_threads, tickets
+from master.ledger.rows import mail_threads, mails, tickets
 from master.ledger.rows.mail_records import MailThread
 from master.services.mailbox.mail_content import MailContent
 
@@ -19,24 +20,40 @@ _NUMBER = re.compile(r"\[#(\d{1,9})\]")
 def ticket_of(connection: Connection, mailbox: str, mail: MailContent) -> str | None:
     """Return the id of the ticket that a mail continues; None if it begins something.
 
-    Only who wrote the mail that opened a ticket continues it: anybody may write its number into a subject.
+    Only who wrote the mail that opened a ticket continues it, by a reference or by its number.
     """
     if not mail.sender:
         return None
-    addresses = {mail.sender.lower(), answered_at(mail)}
-    threads = [one for address in addresses for one in mail_threads.of_address(connection, mailbox, address)]
+    sender = mail.sender.lower()
+    threads = [
+        thread
+        for address in dict.fromkeys((sender, answered_at(mail)))
+        for thread in mail_threads.of_address(connection, mailbox, address)
+    ]
     known = {message_id: thread for thread in reversed(threads) for message_id in ids_of(thread)}
     found = next((known[one] for one in mail.references if one in known), None)
     if found is None:
-        number = _NUMBER.search(mail.subject)
-        for thread in threads if number is not None else ():
-            ticket = tickets.find(connection, thread.ticket_id)
-            if ticket is not None and number is not None and ticket.number == int(number[1]):
-                found = thread
+        found = _by_number(connection, [one for one in threads if one.address == sender], mail)
     if found is None:
         return None
     ticket = tickets.find(connection, found.ticket_id)
     return None if ticket is None or ticket.state == "deleted" else ticket.id
+
+
+def _by_number(connection: Connection, threads: Sequence[MailThread], mail: MailContent) -> MailThread | None:
+    """Return the thread whose number is in the subject, which anybody can guess.
+
+    So the address has to be the sender's own, and as good as it was in the mail that opened the ticket: vouched for,
+    unless that was not either.
+    """
+    number = _NUMBER.search(mail.subject)
+    for thread in threads if number is not None else ():
+        ticket = tickets.find(connection, thread.ticket_id)
+        if ticket is not None and number is not None and ticket.number == int(number[1]):
+            opened_by = mails.get(connection, ticket.id)
+            was_trusted = opened_by is None or opened_by.is_trusted
+            return thread if mail.verdict.is_trusted or not was_trusted else None
+    return None
 
 
 def answered_at(mail: MailContent) -> str:

@@ -11,7 +11,8 @@ from master.services.mailbox.mail_content import Verdict
 
 _MOST_CHARACTERS, _MOST_RESULTS = 8_000, 50
 _RESULT = re.compile(r"\s*([a-z0-9-]+)(?:\s*/\s*\d+)?\s*=\s*([a-z]+)(?=[\s;]|\Z)", re.IGNORECASE)
-_PROPERTY = re.compile(r"\b([a-z]+\.[a-z0-9_-]+)\s*=\s*(\"[^\"]*\"|[^\s;\"]+)", re.IGNORECASE)
+# A value to its end: in "a@shop.example"@evil.example what is quoted is a name at evil.example.
+_PROPERTY = re.compile(r"(?<![^\s;\"])([^\s=;\"]++)\s*+=\s*+((?:\"[^\"]*+(?:\"|\Z)|[^\s;\"])++)")
 _ID = re.compile(r"\s*(\"[^\"]*\"|[^\s;\"]+)(?:\s+\d+)?\s*\Z")
 
 
@@ -40,6 +41,9 @@ def judge(headers: Sequence[str], authserv_id: str, domain: str) -> Verdict:
         return Verdict(False, "From does not have exactly one address")
     if not headers:
         return Verdict(False, "there is no Authentication-Results header")
+    if _has_quotes_in_comments(headers[0][:_MOST_CHARACTERS]):
+        # Servers name the sender in comments; what is before the @, in quotes, may hold parentheses that end one.
+        return Verdict(False, "a comment in Authentication-Results has quotes, which may be the sender's")
     name, results = _read(headers[0])
     if name.casefold() != authserv_id.casefold():
         return Verdict(False, f"Authentication-Results is of {name[:80] or 'nobody'}, not of {authserv_id}")
@@ -76,7 +80,20 @@ def _covers(signer: str, domain: str) -> bool:
 
 
 def _host(address: str) -> str:
-    return address.strip('"').rpartition("@")[2].rstrip(".").lower()
+    return _unquoted(address).rpartition("@")[2].rstrip(".").lower()
+
+
+def _unquoted(value: str) -> str:
+    """Return what quotes stand around, if they stand around all of it."""
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' and value.count('"') == 2 else value
+
+
+def _properties(text: str) -> dict[str, str]:
+    """Return the properties of a result; one that is there with two values has none."""
+    found: dict[str, str] = {}
+    for key, value in _PROPERTY.findall(text):
+        found[key.lower()] = value if found.get(key.lower(), value) == value else ""
+    return found
 
 
 def _read(header: str) -> tuple[str, list[_Result]]:
@@ -87,9 +104,12 @@ def _read(header: str) -> tuple[str, list[_Result]]:
     for piece in rest[:_MOST_RESULTS]:
         found = _RESULT.match(piece)
         if found is not None:
-            properties = {key.lower(): value.strip('"') for key, value in _PROPERTY.findall(piece, found.end())}
-            results.append(_Result(found[1].lower(), found[2].lower(), properties))
+            results.append(_Result(found[1].lower(), found[2].lower(), _properties(piece[found.end() :])))
     return ("" if name is None else name[1].strip('"')), results
+
+
+def _has_quotes_in_comments(header: str) -> bool:
+    return header.count('"') != without_comments(header.replace("\\", "")).count('"')
 
 
 def _split(text: str) -> list[str]:

@@ -144,6 +144,9 @@ class Watcher:
     async def _enter(self, row: Mailbox, state: MailboxState, detail: str = "") -> None:
         """Show a state, and put it on record for the next master and for `fleet mailbox` without one."""
         self._show(state, detail)
+        await self._keep(row, state, detail)
+
+    async def _keep(self, row: Mailbox, state: MailboxState, detail: str) -> None:
         if state == self._kept:
             return
         now = self._tools.clock.now()
@@ -160,6 +163,9 @@ class Watcher:
             await self._tools.ledger.write(lambda connection: mailboxes.change(connection, row.id, at=now, **values))
             self._kept = "quarantined"
         text = " ".join(filter(None, (error.message, error.hint)))
+        with suppress(LedgerError):
+            # Before anybody hears of it: the next master of one that ends here would be refused again.
+            await self._keep(await self._tools.row(self.name), "quarantined", error.message)
         self._tools.alerts.raise_alert(
             AlertLevel.ERROR,
             f"The mailbox {self.name} cannot be opened",
