@@ -403,19 +403,6 @@ def build_services(
         own_id=discord.user_id,
     )
     reloading.follow(lambda _new: announcing.sender.look_again())
-    mailboxes = Mailboxes(
-        MailTools(
-            ledger=ledger,
-            bus=bus,
-            clock=clock,
-            settings=lambda: reloading.settings,
-            alerts=alerts,
-            vault=TokenVault(base.secret),
-            ticketing=ticketing,
-            discord=discord.port,
-            own_user_id=discord.user_id,
-        )
-    )
     signer = ManifestSigner(base.secret)
     giveaway_records = GiveawayRecords(ledger)
     lineage, keeper = Lineage(ledger, signer), build_lineage_keeper(base, launcher, signer)
@@ -433,6 +420,21 @@ def build_services(
     repair.alerts.is_muted, repair.alerts.told = error_groups.is_muted, error_groups.told
     intake.monitor.follow(repair.take)
     intake.monitor.follow(lambda finding: error_groups.known_to_solution(finding.sighting.fingerprint))
+    mailboxes = Mailboxes(
+        MailTools(
+            ledger=ledger,
+            bus=bus,
+            clock=clock,
+            settings=lambda: reloading.settings,
+            alerts=alerts,
+            vault=TokenVault(base.secret),
+            ticketing=ticketing,
+            licences=licences,
+            repair=repair,
+            discord=discord.port,
+            own_user_id=discord.user_id,
+        )
+    )
     overview = _build_overview(
         base,
         supervisor,

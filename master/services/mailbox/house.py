@@ -8,6 +8,8 @@ from handshake.redaction import Secret
 from master.ledger.rows.mail_records import Mailbox
 from master.services.mailbox.acting import Acting
 from master.services.mailbox.answering import Answering
+from master.services.mailbox.mail_licences import MailLicences
+from master.services.mailbox.mail_solutions import MailSolutions
 from master.services.mailbox.mail_tickets import MailTickets
 from master.services.mailbox.mail_tools import MailTools
 from master.services.mailbox.posting import Posting
@@ -28,6 +30,10 @@ class MailHouse:
 
 def build_house(tools: MailTools) -> MailHouse:
     """Build it; nothing is started yet."""
+
+    async def secret_of(row: Mailbox) -> Secret[str]:
+        return tools.unsealed(row)
+
     posting = Posting(tools)
     acting = Acting(
         tools,
@@ -36,11 +42,10 @@ def build_house(tools: MailTools) -> MailHouse:
             "notify": posting.in_channel,
             "write": posting.in_ticket,
             "ticket": MailTickets(tools).deed,
+            "licence": MailLicences(tools, secret_of).deed,
+            "solution": MailSolutions(tools).deed,
         },
     )
-
-    async def secret_of(row: Mailbox) -> Secret[str]:
-        return tools.unsealed(row)
 
     watchers = {name: Watcher(tools, name, secret_of, acting.woken.set) for name in tools.settings().mailboxes}
     return MailHouse(

@@ -20,7 +20,9 @@ from master.services.core.alerts import Alerts
 from master.services.core.discord_port import DiscordPort
 from master.services.core.errors import DiscordUnavailable
 from master.services.mailbox.errors import MailboxRefused, NoSuchMailbox
+from master.services.people.licences import Licences
 from master.services.people.ticketing import Ticketing
+from master.services.repair.repair import Repair
 from master.supervision.clock import Clock
 
 
@@ -45,6 +47,8 @@ class MailTools:
     alerts: Alerts
     vault: TokenVault
     ticketing: Ticketing
+    licences: Licences
+    repair: Repair
     discord: DiscordPort | None
     own_user_id: Callable[[], int]
     rng: random.Random = field(default_factory=random.Random)
