@@ -109,8 +109,6 @@ def _mailboxes(settings: Settings) -> Iterator[ConfigProblem]:
     """Look for mailboxes that could not be opened, and rules that could not act."""
     for name, mailbox in settings.mailboxes.items():
         at = f"MAILBOXES[{name!r}]"
-        if mailbox.login == "xoauth2":
-            yield ConfigProblem(f"{at}['LOGIN']", "xoauth2 is not built yet", "an app password: docs/mailbox.md")
         if not mailbox.authserv_id and any(rule.action in ("licence", "solution") for rule in mailbox.rules.values()):
             fix = "how your mail server calls itself in Authentication-Results: docs/mailbox.md"
             yield ConfigProblem(f"{at}['AUTHSERV_ID']", "is not set, and a rule needs trusted senders", fix)

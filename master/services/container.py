@@ -69,6 +69,7 @@ from master.services.healing.output_watch import OutputWatch
 from master.services.healing.sentry_addresses import SentryAddresses
 from master.services.healing.sources import ErrorSources
 from master.services.healing.undecided_exits import UndecidedExits
+from master.services.mailbox.form_port import PostForm
 from master.services.mailbox.mail_tools import MailTools
 from master.services.mailbox.mailboxes import Mailboxes
 from master.services.onboarding.editing import Editing
@@ -292,6 +293,7 @@ def build_services(
     clock: Clock,
     cgroups: Cgroups | None = None,
     wall_clock: Callable[[], float] = time.time,
+    post_form: PostForm | None = None,
 ) -> Services:
     """Build the services; nothing is started yet.
 
@@ -301,6 +303,8 @@ def build_services(
         The bus that the ledger was opened with.
     wall_clock
         Unix seconds, as signed messages carry them.
+    post_form
+        Sends a form over HTTP; None: no mailbox opens with XOAUTH2.
     """
     base = build_base(settings, ledger, bus, clock, wall_clock)
     launcher = _build_launcher(base, discord, cgroups)
@@ -432,6 +436,7 @@ def build_services(
             licences=licences,
             repair=repair,
             discord=discord.port,
+            post_form=post_form,
             own_user_id=discord.user_id,
         )
     )

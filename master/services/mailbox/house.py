@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from handshake.redaction import Secret
-from master.ledger.rows.mail_records import Mailbox
+from master.services.mailbox.access_tokens import AccessTokens
 from master.services.mailbox.acting import Acting
 from master.services.mailbox.answering import Answering
 from master.services.mailbox.mail_licences import MailLicences
@@ -26,14 +25,13 @@ class MailHouse:
     acting: Acting
     testing: MailboxTesting
     answering: Answering
+    tokens: AccessTokens
 
 
 def build_house(tools: MailTools) -> MailHouse:
     """Build it; nothing is started yet."""
-
-    async def secret_of(row: Mailbox) -> Secret[str]:
-        return tools.unsealed(row)
-
+    tokens = AccessTokens(tools)
+    secret_of = tokens.secret_of
     posting = Posting(tools)
     acting = Acting(
         tools,
@@ -53,4 +51,5 @@ def build_house(tools: MailTools) -> MailHouse:
         acting=acting,
         testing=MailboxTesting(tools, secret_of, check_smtp),
         answering=Answering(tools, secret_of),
+        tokens=tokens,
     )

@@ -100,14 +100,15 @@ class MailLicences:
         settings = self._tools.settings_of(job.mail.mailbox)
         if not settings.smtp_host or job.content.automatic:
             return self._tell_operators(job, settings)
-        secret = await self._secret_of(await self._tools.row(job.mail.mailbox))
         issued = self._unsent.get(job.mail.id)
-        if issued is None:
-            try:
+        try:
+            secret = await self._secret_of(await self._tools.row(job.mail.mailbox))
+            if issued is None:
                 # Before it is issued: a code that cannot be sent is lost.
                 await check_smtp(settings, secret)
-            except MailServerAway as error:
-                raise NotYet(error.message) from error
+        except MailServerAway as error:
+            raise NotYet(error.message) from error
+        if issued is None:
             first = await self._issued(job)
             if first is not None and first.state is not LicenceState.ISSUED:
                 return f"licence {first.id}, {first.tier}"

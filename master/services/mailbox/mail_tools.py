@@ -20,6 +20,7 @@ from master.services.core.alerts import Alerts
 from master.services.core.discord_port import DiscordPort
 from master.services.core.errors import DiscordUnavailable
 from master.services.mailbox.errors import MailboxRefused, NoSuchMailbox
+from master.services.mailbox.form_port import PostForm
 from master.services.people.licences import Licences
 from master.services.people.ticketing import Ticketing
 from master.services.repair.repair import Repair
@@ -36,6 +37,8 @@ class MailTools:
         Returns those in effect.
     discord
         None for a master without a token.
+    post_form
+        Sends a form over HTTP, for access tokens; None: there are none.
     own_user_id
         Returns the master's user id; 0 while it is not known.
     """
@@ -50,6 +53,7 @@ class MailTools:
     licences: Licences
     repair: Repair
     discord: DiscordPort | None
+    post_form: PostForm | None
     own_user_id: Callable[[], int]
     rng: random.Random = field(default_factory=random.Random)
 
