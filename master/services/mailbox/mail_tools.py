@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from sqlalchemy import Connection
+
 from handshake.redaction import Secret
 from master.bus import EventBus
 from master.configuration.settings import MailboxSettings, Settings
@@ -94,8 +96,15 @@ class MailTools:
         if found is not None:
             return found
         new = Mailbox(id=new_ulid(self.clock), name=name, changed_at=self.clock.now())
-        await self.ledger.write(lambda connection: mailboxes.insert(connection, new))
-        return new
+
+        def write(connection: Connection) -> Mailbox:
+            # Who watches it and who sets its password may both be the first.
+            there = mailboxes.find(connection, name)
+            if there is None:
+                mailboxes.insert(connection, new)
+            return there or new
+
+        return await self.ledger.write(write)
 
     def unsealed(self, row: Mailbox) -> Secret[str]:
         """Return a mailbox's password, or its refresh token.
