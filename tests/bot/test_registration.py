@@ -107,6 +107,7 @@ async def test_a_failed_registration_is_an_alert_and_a_problem_until_it_succeeds
     assert titles.count("The slash commands could not be registered") == 1
 
 
+@pytest.mark.slow
 async def test_what_has_not_changed_is_not_registered_again_and_what_discord_lost_is(office: Office) -> None:
     await office.connect()
     registered = office.at_discord()

@@ -78,6 +78,7 @@ def test_two_that_bring_it_up_at_once_both_say_that_it_is_up(home: Path) -> None
     assert len({json.loads(one)["pid"] for one in told}) == 1
 
 
+@pytest.mark.slow
 def test_up_while_it_is_brought_down_waits_and_begins_a_new_one(home: Path) -> None:
     first = json.loads(fleet("up", "--json").out)["pid"]
     assert fleet("shutdown", "--yes").code == 0  # it does not wait, as `down` does

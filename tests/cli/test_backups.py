@@ -47,6 +47,7 @@ def home(tmp_path: Path, empty_ledger: Path) -> Path:
     return made
 
 
+@pytest.mark.slow
 def test_moving_house(home: Path, tmp_path: Path) -> None:
     archive = tmp_path / "fleet.tar.gz"
     told = fleet(home, "backup", "--all", "--with-secret", "--file", str(archive))

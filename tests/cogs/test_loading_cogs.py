@@ -193,6 +193,7 @@ async def test_cogs_that_are_broken_in_every_way_cost_themselves_alone(
     assert "not_there" in answer.embeds[0]["description"].replace("\\", "")
 
 
+@pytest.mark.slow
 async def test_one_that_was_mended_comes_back_by_itself_and_its_command_was_there_all_the_time(
     folder: Folder, scene: Scene
 ) -> None:
@@ -263,6 +264,7 @@ async def test_a_reload_of_broken_code_leaves_the_old_one_running(folder: Folder
     assert bot.tree.get_command("runbots") is not None
 
 
+@pytest.mark.slow
 async def test_a_disabled_one_stays_so_for_the_next_connection_and_the_next_master(
     folder: Folder, scene: Scene
 ) -> None:

@@ -159,6 +159,7 @@ WITHOUT_A_MASTER = {
     *("demo", "init", "run", "up", "home", "install-command", "install-service", "check", "test", "lock", "sandbox"),
     *("down", "uninstall"),  # a master that is gone is what it wants (tests/cli/test_background.py)
     *("restore", "ledger import", "ledger migrate"),  # these need that none runs
+    "channels init",  # writes a file that a master will read
     "giveaway verify",  # a file's, without a fleet
     # Of an author, who has no master.
     *(f"patch {verb}" for verb in ("build", "diff", "new", "show", "sign", "try", "verify")),

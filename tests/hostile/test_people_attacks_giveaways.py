@@ -128,6 +128,7 @@ async def test_a_giveaway_that_was_over_before_it_was_posted_is_cancelled_and_to
 
 
 @pytest.mark.parametrize("announced", [False, True], ids=["opened", "announced"])
+@pytest.mark.slow
 async def test_a_master_that_starts_long_after_a_kill_posts_nothing_twice(
     fair: GiveawayScene, *, announced: bool
 ) -> None:

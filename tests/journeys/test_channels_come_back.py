@@ -20,6 +20,7 @@ def named(stage: Stage, name: str) -> ChannelHandle:
     return stage.guild.channel(found.id)
 
 
+@pytest.mark.slow
 async def test_the_log_channel_comes_back_and_everybody_follows_also_after_a_restart() -> None:
     async with Stage() as stage:
         office = stage.guild.create_category("office")

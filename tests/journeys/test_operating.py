@@ -93,6 +93,7 @@ async def test_an_unknown_node_is_answered_with_what_to_do(stage: Stage) -> None
 FOR_OTHERS = {
     "giveaway": str(permissions.MANAGE_MESSAGES),
     "ticket": str(permissions.MANAGE_MESSAGES),
+    "mailbox": str(permissions.MANAGE_MESSAGES),
     "licence": None,
     "license": None,
 }

@@ -47,6 +47,7 @@ async def test_every_place_gets_it_and_tells_where_it_is(at: AnnouncingHouse) ->
     assert states["mastodon"] == ("sent", "https://example.social/@fleet/1")
 
 
+@pytest.mark.slow
 async def test_a_place_that_is_away_is_tried_again_and_one_that_refuses_is_not(at: AnnouncingHouse) -> None:
     at.town.answers["/hook"] = [status(500), status(503)]
     at.town.answers["/api/articles"] = [status(401)]

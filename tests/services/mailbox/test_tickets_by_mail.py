@@ -103,6 +103,7 @@ async def test_a_mail_opens_a_ticket_that_staff_see_and_no_bot_is_in(
         assert scene.posts()[0].embeds[0]["title"] == "Out of office"
 
 
+@pytest.mark.slow
 async def test_an_answer_goes_out_and_what_comes_back_is_in_the_same_ticket(
     house_settings: Settings, sandbox: Sandbox, server: Dovecot, post: Post
 ) -> None:
