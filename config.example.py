@@ -248,7 +248,7 @@ MAILBOXES = {
     #     "PORT": 993,
     #     "SECURITY": "tls",  # starttls, none (only for a server on this box)
     #     "USER": "bots@example.org",
-    #     "LOGIN": "password",  # xoauth2
+    #     "LOGIN": "password",  # xoauth2, for Microsoft 365 and where app passwords are forbidden
     #     "FOLDER": "INBOX",
     #     "AUTHSERV_ID": "mx.example.org",  # as your mail server calls itself in Authentication-Results
     #     "CHANNEL_ID": None,  # where `post` posts

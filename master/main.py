@@ -15,6 +15,7 @@ from typing import Protocol
 
 from handshake.sockets import Peer
 from handshake.transports.local import Handler, LocalServer
+from master.bot.forms import post_form
 from master.bot.lookup import lookup_of
 from master.bot.probe import DiscordProbe
 from master.bot.token_inspector import DiscordTokenInspector
@@ -159,6 +160,7 @@ async def _run_with(settings: Settings, ledger: Ledger, bus: EventBus, *, own_pr
         ),
         clock=SystemClock(),
         cgroups=find_cgroups(),
+        post_form=post_form,
     )
     operations = Operations(services)
     shares = share_descriptors()

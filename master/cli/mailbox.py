@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -15,6 +16,7 @@ from master.errors import ExitCode, FleetError
 from master.operations import mailboxes as operations
 from master.operations.parameters import MailboxParams, MailboxPasswordParams, MailParams, MailsParams, NoParams
 from master.services.core.mailbox_views import MailboxRow
+from master.services.mailbox.grants import token_url_of, written_grant
 from master.terminal import console, one_line, print_json, print_lines, terminal_width
 from master.terminal.mailboxes import mail_lines, mailbox_lines, tested_lines
 from master.wording import visible
@@ -95,19 +97,42 @@ def password(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set what a mailbox is opened with: asks for it, or reads it from standard input. It is kept encrypted."""
+    """Set what a mailbox is opened with: asks for it, or reads it from standard input. It is kept encrypted.
+
+    With LOGIN 'xoauth2' that is a client and its refresh token; on standard input a JSON object of client_id,
+    client_secret, refresh_token and token_url.
+    """
     with reporting_errors(as_json=as_json):
-        _act(home, operations.password, MailboxPasswordParams(name[:40], _read_secret()), as_json=as_json)
+        secret = _read_secret(lambda: _row_of(home, name))
+        _act(home, operations.password, MailboxPasswordParams(name[:40], secret), as_json=as_json)
 
 
-def _read_secret() -> str:
+def _row_of(home: Path | None, name: str) -> MailboxRow | None:
+    return next((row for row in run_operation(home, operations.listing, NoParams()) if row.name == name), None)
+
+
+def _read_secret(row_of: Callable[[], MailboxRow | None]) -> str:
     if sys.stdin.isatty():
+        row = row_of()
+        if row is not None and row.login == "xoauth2":
+            return _ask_grant(row.host)
         text = str(typer.prompt("Password (an app password, at Gmail)", hide_input=True)).strip()
     else:
         text = sys.stdin.read(6_000).strip()
     if not text:
         raise NoPassword("there is no password", hint="type it, or give it on standard input")
     return text
+
+
+def _ask_grant(host: str) -> str:
+    """Ask for what access tokens are got with; one line each."""
+    url = token_url_of(host) or str(typer.prompt("Token URL")).strip()
+    return written_grant(
+        client_id=str(typer.prompt("Client ID")).strip(),
+        client_secret=str(typer.prompt("Client secret", hide_input=True, default="", show_default=False)).strip(),
+        refresh_token=str(typer.prompt("Refresh token", hide_input=True)).strip(),
+        token_url=url,
+    )
 
 
 @mailbox.command("pause")

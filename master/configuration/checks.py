@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from master.configuration.reading import ConfigProblem
-from master.configuration.settings import NodeSettings, Settings
+from master.configuration.settings import MailRule, NodeSettings, Settings
 
 
 def contradictions(settings: Settings) -> Iterator[ConfigProblem]:
@@ -109,15 +109,31 @@ def _mailboxes(settings: Settings) -> Iterator[ConfigProblem]:
     """Look for mailboxes that could not be opened, and rules that could not act."""
     for name, mailbox in settings.mailboxes.items():
         at = f"MAILBOXES[{name!r}]"
-        if mailbox.login == "xoauth2":
-            yield ConfigProblem(f"{at}['LOGIN']", "xoauth2 is not built yet", "an app password: docs/mailbox.md")
+        if not mailbox.authserv_id and any(rule.action in ("licence", "solution") for rule in mailbox.rules.values()):
+            fix = "how your mail server calls itself in Authentication-Results: docs/mailbox.md"
+            yield ConfigProblem(f"{at}['AUTHSERV_ID']", "is not set, and a rule needs trusted senders", fix)
         for rule_name, rule in mailbox.rules.items():
             key = f"{at}['RULES'][{rule_name!r}]"
             if rule.action in ("licence", "solution"):
-                yield ConfigProblem(f"{key}['ACTION']", f"{rule.action} is not built yet", "notify tells operators")
+                yield from _acting_rule(settings, rule, key)
             if rule.action == "ticket" and rule.category not in settings.tickets.categories:
                 known = ", ".join(settings.tickets.categories) or "none"
                 yield ConfigProblem(f"{key}['CATEGORY']", f"TICKETS has no {rule.category!r}", f"it has: {known}")
+
+
+def _acting_rule(settings: Settings, rule: MailRule, key: str) -> Iterator[ConfigProblem]:
+    """Look for a rule that would act for anybody, or cannot act."""
+    if not rule.sender:
+        fix = "whose mails may do that, such as 'billing@shop\\\\.example'"
+        yield ConfigProblem(f"{key}['SENDER']", f"is not set: {rule.action} would be anybody's", fix)
+    tiers = [tier.name for tier in settings.licence_tiers]
+    if rule.action == "licence" and not rule.renew and rule.tier.casefold() not in map(str.casefold, tiers):
+        yield ConfigProblem(f"{key}['TIER']", f"there is no {rule.tier!r}", f"LICENCES has: {', '.join(tiers)}")
+    if rule.action == "solution":
+        for name, value in (("SOLUTION", rule.solution), ("NODE", rule.node)):
+            if not value:
+                listing = "`fleet solutions`" if name == "SOLUTION" else "`fleet status`"
+                yield ConfigProblem(f"{key}[{name!r}]", "is not set", f"{listing} lists them")
 
 
 _CHECKS: tuple[Callable[[Settings], Iterator[ConfigProblem]], ...] = (

@@ -69,6 +69,7 @@ from master.services.healing.output_watch import OutputWatch
 from master.services.healing.sentry_addresses import SentryAddresses
 from master.services.healing.sources import ErrorSources
 from master.services.healing.undecided_exits import UndecidedExits
+from master.services.mailbox.form_port import PostForm
 from master.services.mailbox.mail_tools import MailTools
 from master.services.mailbox.mailboxes import Mailboxes
 from master.services.onboarding.editing import Editing
@@ -292,6 +293,7 @@ def build_services(
     clock: Clock,
     cgroups: Cgroups | None = None,
     wall_clock: Callable[[], float] = time.time,
+    post_form: PostForm | None = None,
 ) -> Services:
     """Build the services; nothing is started yet.
 
@@ -301,6 +303,8 @@ def build_services(
         The bus that the ledger was opened with.
     wall_clock
         Unix seconds, as signed messages carry them.
+    post_form
+        Sends a form over HTTP; None: no mailbox opens with XOAUTH2.
     """
     base = build_base(settings, ledger, bus, clock, wall_clock)
     launcher = _build_launcher(base, discord, cgroups)
@@ -403,19 +407,6 @@ def build_services(
         own_id=discord.user_id,
     )
     reloading.follow(lambda _new: announcing.sender.look_again())
-    mailboxes = Mailboxes(
-        MailTools(
-            ledger=ledger,
-            bus=bus,
-            clock=clock,
-            settings=lambda: reloading.settings,
-            alerts=alerts,
-            vault=TokenVault(base.secret),
-            ticketing=ticketing,
-            discord=discord.port,
-            own_user_id=discord.user_id,
-        )
-    )
     signer = ManifestSigner(base.secret)
     giveaway_records = GiveawayRecords(ledger)
     lineage, keeper = Lineage(ledger, signer), build_lineage_keeper(base, launcher, signer)
@@ -433,6 +424,22 @@ def build_services(
     repair.alerts.is_muted, repair.alerts.told = error_groups.is_muted, error_groups.told
     intake.monitor.follow(repair.take)
     intake.monitor.follow(lambda finding: error_groups.known_to_solution(finding.sighting.fingerprint))
+    mailboxes = Mailboxes(
+        MailTools(
+            ledger=ledger,
+            bus=bus,
+            clock=clock,
+            settings=lambda: reloading.settings,
+            alerts=alerts,
+            vault=TokenVault(base.secret),
+            ticketing=ticketing,
+            licences=licences,
+            repair=repair,
+            discord=discord.port,
+            post_form=post_form,
+            own_user_id=discord.user_id,
+        )
+    )
     overview = _build_overview(
         base,
         supervisor,

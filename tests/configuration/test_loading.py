@@ -250,3 +250,26 @@ def test_a_shop_that_could_sell_nothing_is_a_mistake(tmp_path: Path) -> None:
         ".env, or set PORT to 0",
         "SHOP['PRODUCTS']['price_1']": "sells 'gold' -> LICENCES has: pro",
     }
+
+
+def test_a_mail_rule_that_would_act_for_anybody_is_a_mistake(tmp_path: Path) -> None:
+    config = (
+        MINIMAL
+        + """
+MAILBOXES = {"inbox": {"HOST": "h", "USER": "u", "RULES": {
+    "sold": {"ACTION": "licence", "TIER": "gold", "SENDER": "@shop"},
+    "paid": {"ACTION": "licence", "RENEW": True, "SENDER": "@shop"},
+    "fix": {"ACTION": "solution", "SOLUTION": "stale_cache"},
+}}}
+"""
+    )
+    at = "MAILBOXES['inbox']"
+    found = problems_of(home_with(tmp_path, config))
+    assert found == {
+        f"{at}['AUTHSERV_ID']": "is not set, and a rule needs trusted senders -> how your mail server calls itself in "
+        "Authentication-Results: docs/mailbox.md",
+        f"{at}['RULES']['sold']['TIER']": "there is no 'gold' -> LICENCES has: standard",
+        f"{at}['RULES']['fix']['SENDER']": "is not set: solution would be anybody's -> whose mails may do that, such "
+        "as 'billing@shop\\\\.example'",
+        f"{at}['RULES']['fix']['NODE']": "is not set -> `fleet status` lists them",
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Literal
@@ -26,6 +27,8 @@ class FaultyImap:
         self.failed = 0
         self.idling = 0
         self.logins = 0
+        self.access_token = ""
+        """That AUTHENTICATE XOAUTH2 takes."""
         self.rng = random.Random(7)  # noqa: S311 # nobody guesses it
         self.fuzz = 0.0
         """The part of all answers that are spoilt."""
@@ -69,12 +72,29 @@ class FaultyImap:
             if len(words) < 2:
                 continue
             tag, name = words[0], words[2] if words[1] == "UID" else words[1]
+            if name == "AUTHENTICATE":
+                await self._authenticate(reader, writer, tag, words)
+                continue
             if name == "IDLE":
                 if not await self._idle(reader, writer, tag):
                     return
                 continue
             if not await self._say(writer, name, self._answer(tag, name, line)):
                 return
+
+    async def _authenticate(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tag: str, words: list[str]
+    ) -> None:
+        """Take an access token as Gmail does: a refusal's reason comes as a question."""
+        self.logins += 1
+        wanted = f"user=bots\1auth=Bearer {self.access_token}\1\1".encode()
+        if words[2:3] == ["XOAUTH2"] and b64decode(words[3]) == wanted:
+            writer.write(f"{tag} OK welcome\r\n".encode())
+        else:
+            writer.write(b"+ " + b64encode(b'{"status":"400","schemes":"Bearer"}') + b"\r\n")
+            assert await reader.readline() == b"\r\n"
+            writer.write(f"{tag} NO [AUTHENTICATIONFAILED] Invalid credentials\r\n".encode())
+        await writer.drain()
 
     async def _idle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tag: str) -> bool:
         if not await self._say(writer, "IDLE", b"+ idling\r\n"):

@@ -329,6 +329,7 @@ def call_every_function(c: Connection) -> None:
     licences.insert(c, licence)
     licences.find_by_hash(c, b"h" * 32)
     licences.newest_of_node(c, "01A")
+    licences.list_of_origin(c, "mail:01A")
     sold = ShopEvent(
         source="stripe", event_id="evt_1", at=NOW, reference="sub_1", licence_id="L1", outcome="taken", detail=""
     )

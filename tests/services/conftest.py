@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from handshake.redaction import Secret
+from master.bot.forms import post_form
 from master.bot.token_inspector import DiscordTokenInspector
 from master.bus import EventBus
 from master.configuration.settings import (
@@ -161,6 +162,7 @@ async def open_house(
         inspector=DiscordTokenInspector(settings.discord.api_base),
         discord=discord or DiscordView(user_id=lambda: MASTER_ID, state=lambda: "off"),
         clock=clock or SystemClock(),
+        post_form=post_form,
     )
     lasting = (
         services.supervisor.run,

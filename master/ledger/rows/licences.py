@@ -78,6 +78,12 @@ def list_of_person(connection: Connection, user_id: int) -> list[Licence]:
     return [_record(row) for row in connection.execute(ordered)]
 
 
+def list_of_origin(connection: Connection, origin: str) -> list[Licence]:
+    """Return the licences that were issued for an origin, the newest first."""
+    query = select(licenses).where(licenses.c.origin == origin)
+    return [_record(row) for row in connection.execute(query.order_by(licenses.c.issued_at.desc()))]
+
+
 def list_of_node(connection: Connection, node_id: str) -> list[Licence]:
     """Return a node's own licences."""
     query = select(licenses).where(licenses.c.node_id == node_id).order_by(licenses.c.issued_at)

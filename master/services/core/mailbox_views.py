@@ -12,6 +12,8 @@ class MailboxRow(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     host: str
     state: str
+    login: str = "password"
+    """Or ``xoauth2``."""
     detail: str = ""
     rules: int = 0
     has_password: bool = False

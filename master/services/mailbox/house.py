@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from handshake.redaction import Secret
-from master.ledger.rows.mail_records import Mailbox
+from master.services.mailbox.access_tokens import AccessTokens
 from master.services.mailbox.acting import Acting
 from master.services.mailbox.answering import Answering
+from master.services.mailbox.mail_licences import MailLicences
+from master.services.mailbox.mail_solutions import MailSolutions
 from master.services.mailbox.mail_tickets import MailTickets
 from master.services.mailbox.mail_tools import MailTools
 from master.services.mailbox.posting import Posting
@@ -24,10 +25,13 @@ class MailHouse:
     acting: Acting
     testing: MailboxTesting
     answering: Answering
+    tokens: AccessTokens
 
 
 def build_house(tools: MailTools) -> MailHouse:
     """Build it; nothing is started yet."""
+    tokens = AccessTokens(tools)
+    secret_of = tokens.secret_of
     posting = Posting(tools)
     acting = Acting(
         tools,
@@ -36,11 +40,10 @@ def build_house(tools: MailTools) -> MailHouse:
             "notify": posting.in_channel,
             "write": posting.in_ticket,
             "ticket": MailTickets(tools).deed,
+            "licence": MailLicences(tools, secret_of).deed,
+            "solution": MailSolutions(tools).deed,
         },
     )
-
-    async def secret_of(row: Mailbox) -> Secret[str]:
-        return tools.unsealed(row)
 
     watchers = {name: Watcher(tools, name, secret_of, acting.woken.set) for name in tools.settings().mailboxes}
     return MailHouse(
@@ -48,4 +51,5 @@ def build_house(tools: MailTools) -> MailHouse:
         acting=acting,
         testing=MailboxTesting(tools, secret_of, check_smtp),
         answering=Answering(tools, secret_of),
+        tokens=tokens,
     )

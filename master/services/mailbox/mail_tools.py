@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from sqlalchemy import Connection
+
 from handshake.redaction import Secret
 from master.bus import EventBus
 from master.configuration.settings import MailboxSettings, Settings
@@ -20,7 +22,10 @@ from master.services.core.alerts import Alerts
 from master.services.core.discord_port import DiscordPort
 from master.services.core.errors import DiscordUnavailable
 from master.services.mailbox.errors import MailboxRefused, NoSuchMailbox
+from master.services.mailbox.form_port import PostForm
+from master.services.people.licences import Licences
 from master.services.people.ticketing import Ticketing
+from master.services.repair.repair import Repair
 from master.supervision.clock import Clock
 
 
@@ -34,6 +39,8 @@ class MailTools:
         Returns those in effect.
     discord
         None for a master without a token.
+    post_form
+        Sends a form over HTTP, for access tokens; None: there are none.
     own_user_id
         Returns the master's user id; 0 while it is not known.
     """
@@ -45,7 +52,10 @@ class MailTools:
     alerts: Alerts
     vault: TokenVault
     ticketing: Ticketing
+    licences: Licences
+    repair: Repair
     discord: DiscordPort | None
+    post_form: PostForm | None
     own_user_id: Callable[[], int]
     rng: random.Random = field(default_factory=random.Random)
 
@@ -86,8 +96,15 @@ class MailTools:
         if found is not None:
             return found
         new = Mailbox(id=new_ulid(self.clock), name=name, changed_at=self.clock.now())
-        await self.ledger.write(lambda connection: mailboxes.insert(connection, new))
-        return new
+
+        def write(connection: Connection) -> Mailbox:
+            # Who watches it and who sets its password may both be the first.
+            there = mailboxes.find(connection, name)
+            if there is None:
+                mailboxes.insert(connection, new)
+            return there or new
+
+        return await self.ledger.write(write)
 
     def unsealed(self, row: Mailbox) -> Secret[str]:
         """Return a mailbox's password, or its refresh token.

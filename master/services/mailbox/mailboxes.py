@@ -16,10 +16,12 @@ from master.ledger.rows.mail_records import Mail, MailAction, Mailbox
 from master.services.core.lasting import keep_running
 from master.services.core.mailbox_views import MailAnswerRow, MailboxRow, MailboxTested, MailRow
 from master.services.mailbox.errors import MailRefused, NoSuchMail
+from master.services.mailbox.grants import read_grant
 from master.services.mailbox.mail_tools import MailTools
 
 if TYPE_CHECKING:
     from master.ledger.rows.records import Ticket
+    from master.services.mailbox.access_tokens import AccessTokens
     from master.services.mailbox.acting import Acting
     from master.services.mailbox.answering import Answering
     from master.services.mailbox.testing import MailboxTesting
@@ -42,6 +44,7 @@ class Mailboxes:
         self._acting: Acting | None = None
         self._testing: MailboxTesting | None = None
         self._answering: Answering | None = None
+        self._tokens: AccessTokens | None = None
         self._trouble = ""
 
     async def run(self) -> None:
@@ -59,7 +62,7 @@ class Mailboxes:
             return
         house = build_house(self.tools)
         self._watchers, self._acting, self._testing = house.watchers, house.acting, house.testing
-        self._answering = house.answering
+        self._answering, self._tokens = house.answering, house.tokens
         works = {
             "mails": house.acting.run,
             "answers by mail": house.answering.run,
@@ -90,6 +93,7 @@ class Mailboxes:
             name=name,
             user=settings.user,
             host=settings.host,
+            login=settings.login,
             state=state,
             detail=detail,
             rules=len(settings.rules),
@@ -155,14 +159,17 @@ class Mailboxes:
         return replace(found, state="stopped", detail="paused") if paused else found
 
     async def set_password(self, name: str, secret: Secret[str]) -> MailboxRow:
-        """Seal a mailbox's password, or its refresh token, and log in with it.
+        """Seal a mailbox's password, or its OAuth grant, and log in with it.
 
         Raises
         ------
         NoSuchMailbox
+        MailRefused
+            It is no grant, and the mailbox opens with one.
         LedgerError
         """
-        self.tools.settings_of(name)
+        if self.tools.settings_of(name).login == "xoauth2":
+            read_grant(secret, self.tools.settings_of(name))
         row, now = await self.tools.row(name), self.tools.clock.now()
         values: dict[str, object] = {"sealed_secret": self.tools.vault.seal(row.id, secret), "state": "stopped"}
         await self.tools.ledger.write(lambda connection: mailboxes.change(connection, row.id, at=now, **values))
@@ -170,6 +177,8 @@ class Mailboxes:
         return await self._shown(name)
 
     def _look_again(self, name: str) -> None:
+        if self._tokens is not None:
+            self._tokens.forget(name)
         watcher = self._watchers.get(name)
         if watcher is not None:
             watcher.state, watcher.detail = "starting", ""

@@ -32,7 +32,7 @@ from master.services.repair.actions.tools import Tools
 from master.services.repair.alerts import RepairAlerts
 from master.services.repair.attempts import Attempt, Attempts
 from master.services.repair.choosing import key_of, more_cautious, ranked
-from master.services.repair.errors import ActionSkipped, NoSuchRun, RunNotOpen
+from master.services.repair.errors import ActionSkipped, NoSuchRun, NoSuchSolution, RunNotOpen
 from master.services.repair.limits import Refusal, refusal_of
 from master.services.repair.modes import Modes
 from master.services.repair.runs import TEXT_CHARACTERS, Runs, fitting
@@ -150,6 +150,7 @@ class Repair:
         """By node and solution: when, in monotonic seconds, and as what an error was told last."""
         self._cut: dict[str, Match] = {}
         """By run: of lines that are longer than what is kept of them, from which nothing can be captured again."""
+        self._loaded = asyncio.Event()
         self._nodes_with_work = asyncio.Queue[str]()
         self._busy = set[str]()
         bus.on(ActionAudited, self._on_audited)
@@ -221,6 +222,7 @@ class Repair:
         self._modes.meet(self._library.entries.values())
         await self.runs.load()
         self._attempts.take_up()
+        self._loaded.set()
         self._busy.clear()
         for node_id in tuple(self._waiting):
             self._nodes_with_work.put_nowait(node_id)
@@ -464,6 +466,64 @@ class Repair:
                 hint="if the error is still there, it is asked again",
             )
         return run
+
+    # What something else than an error asks for
+
+    async def run_for(self, solution_id: str, node_id: str, *, reason: str, actor: Actor) -> SolutionRun:
+        """Carry out a solution's action for a reason that is no error, in its mode and within its limits.
+
+        Parameters
+        ----------
+        reason
+            The run's line; :meth:`asked_for` finds it by that.
+
+        Raises
+        ------
+        NoSuchSolution
+        ActionSkipped
+            It must not act here and now: nothing was done.
+        """
+        await self._loaded.wait()
+        entry, node = self._library.entries.get(solution_id), self._directory.get(node_id)
+        if entry is None:
+            raise NoSuchSolution(f"there is no solution {solution_id[:64]!r}", hint="`fleet solutions` lists them")
+        if node is None or not self._is_to_run(node_id):
+            raise ActionSkipped("its node is stopped, or this box is offline")
+        self._require_acts(entry.solution)
+        limit = refusal_of(
+            entry.solution,
+            node_id,
+            self.runs,
+            now_s=self._clock.monotonic(),
+            most_on_node=self._settings().healing.most_repairs_an_hour,
+            name=node.name,
+            is_alone=len(self._directory) == 1,
+        )
+        if limit is not None:
+            raise ActionSkipped(limit.reason)
+        match = Match(entry.solution, reason, {})
+        seen = Sighting(node_id=node_id, at=self._clock.now(), seen_in=SeenIn.STATE, text=reason)
+        run = self._new_run(node, match, seen, "running")
+        # What is asked for at the same time finds its limits used up.
+        self.runs.claim(run)
+        return await self._attempts.carry_out(Attempt(node=node, match=match, sighting=seen, run=run, actor=actor))
+
+    def _require_acts(self, solution: Solution) -> None:
+        mode = self._modes.mode_of(solution.id)
+        if not self._settings().healing.enabled or mode is not SolutionMode.ON:
+            why = f"it is {mode.value}" if self._settings().healing.enabled else "HEALING is switched off"
+            raise ActionSkipped(f"{solution.id} does not act: {why}", hint=f"`fleet solutions show {solution.id}`")
+        if risk_of(solution) is not Risk.AUTO:
+            raise ActionSkipped(f"{solution.id} acts only if a person says so", hint="risk = 'auto' in its text")
+        if wanted := placeholders_of(solution.parameters):
+            raise ActionSkipped(f"{solution.id} needs what an error says: {', '.join(sorted(wanted))}")
+
+    async def asked_for(self, reason: str, *, since: datetime) -> SolutionRun | None:
+        """Return the newest run that was asked for with this reason; None if none was begun."""
+        await self._loaded.wait()
+        return next(
+            (known.run for known in self.runs.latest() if known.run.line == reason and known.run.at >= since), None
+        )
 
     # Solutions
 
