@@ -10,6 +10,7 @@ from rich.text import Text
 
 from master.cli.context import HomeOption, JsonOption, YesOption, reporting_errors, run_operation, settings_of
 from master.cli.group import CommandGroup
+from master.durable import replace_file
 from master.errors import ExitCode
 from master.operations import channels as operations
 from master.operations.parameters import (
@@ -112,13 +113,7 @@ def capture(
             print_lines([Text(line) for line in found.text.split("\n")])
         over = f"Overwrite {visible(str(path))}" if path.exists() else f"Write {visible(str(path))}"
         confirm(f"{over}, with {found.categories} categories and {found.channels} channels?", yes=yes)
-        try:
-            # Beside it: what the operator wrote by hand is not lost.
-            if path.exists():
-                path.rename(path.with_suffix(".toml.before"))
-            path.write_text(found.text, "utf-8")
-        except OSError as error:
-            raise FilesFailed(f"{path} cannot be written: {error.strerror}") from error
+        _write(path, found.text)
         if as_json:
             print_json(found)
         else:
@@ -137,9 +132,19 @@ def init(home: HomeOption = None, yes: YesOption = False) -> None:
             raise FilesFailed(f"{path} is there already", hint="edit it, or move it away first")
         print_lines([Text(line) for line in BUILT_IN.split("\n")])
         confirm(f"Write {visible(str(path))}?", yes=yes)
-        path.write_text(BUILT_IN, "utf-8")
+        _write(path, BUILT_IN)
         words = "written; `fleet channels diff` shows what would be made, `fleet channels repair` makes it"
         console.print(one_line(words), soft_wrap=True)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all; what the operator wrote by hand is kept beside it."""
+    try:
+        if path.exists():
+            replace_file(path.with_suffix(".toml.before"), path.read_bytes())
+        replace_file(path, text.encode())
+    except OSError as error:
+        raise FilesFailed(f"{path} cannot be written: {error.strerror}") from error
 
 
 @channels.command("history")
