@@ -40,10 +40,16 @@ class Conformance:
     Raises
     ------
     SandboxError
-        It cannot be read.
+        It cannot be read, or what validates is not installed.
     """
 
     def __init__(self, path: Path) -> None:
+        try:
+            import jsonschema  # noqa: F401 - known now, and not by each request
+        except ImportError as error:
+            raise SandboxError(
+                f"{VARIABLE} is set, and jsonschema is not installed: `./fleet test` installs it, or unset {VARIABLE}"
+            ) from error
         try:
             self._document = json.loads(path.read_bytes())
             paths = self._document["paths"]

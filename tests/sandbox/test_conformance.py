@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,11 @@ def test_an_unreadable_document_is_reported(tmp_path: Path) -> None:
 def test_without_the_variable_nothing_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     assert Sandbox().conformance is None
+
+
+def test_what_validates_is_asked_for_before_any_request(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # As on a machine on which only what runs is installed.
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
+    (tmp_path / "openapi.json").write_text('{"paths": {}}')
+    with pytest.raises(SandboxError, match="jsonschema is not installed"):
+        Conformance(tmp_path / "openapi.json")
